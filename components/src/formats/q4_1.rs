@@ -1,0 +1,26 @@
+//! Q4_1: 32 weights in 20 bytes, a half scale `d`, a half minimum `m` and 32 nibbles; `w = d * code + m`.
+
+use super::{half_bits, half_value, nibbles};
+use crate::format::{BlockCodes, BlockFormat, TileLayout};
+
+/// 4-bit codes with a scale and a minimum a block.
+pub struct Q4_1;
+
+impl BlockFormat for Q4_1 {
+    const NAME: &'static str = "Q4_1";
+    const GGML_TYPE: u32 = 3;
+    const BLOCK: usize = 32;
+    const BYTES: usize = 20;
+    const LAYOUT: TileLayout = TileLayout::U4Min;
+
+    fn dequantize(block: &[u8], out: &mut [f32]) {
+        let (scale, min) = (half_value(block, 0), half_value(block, 2));
+        for (value, code) in out.iter_mut().zip(nibbles(&block[4..])) {
+            *value = scale * f32::from(code) + min;
+        }
+    }
+
+    fn codes(block: &[u8]) -> BlockCodes {
+        BlockCodes { codes: nibbles(&block[4..]), scale: half_bits(block, 0), min: half_bits(block, 2) }
+    }
+}

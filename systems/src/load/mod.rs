@@ -1,0 +1,3 @@
+//! Reading model files and feeding their shards.
+
+pub mod gguf;

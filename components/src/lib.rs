@@ -4,7 +4,25 @@
 
 pub mod format;
 pub mod formats;
+pub mod kv;
+pub mod message;
+pub mod model;
 pub mod sampling;
+pub mod session;
+pub mod shard;
+pub mod wave;
 
 pub use format::{BlockCodes, BlockFormat, CODES, Codec, FormatInfo, TensorFormat, TileLayout};
+pub use kv::{KvPage, KvPool, KvRun, PageOf, Pages, RunOf};
+pub use message::{LoadProgress, SessionEvent, SessionEventKind};
+pub use model::{
+    LayerIndex, LayerOf, Layers, MissingShards, Model, ModelConfig, OnCpu, OnGpu, OnPeer, Resident,
+    RopeConfig, RopeStyle,
+};
 pub use sampling::SamplerSettings;
+pub use session::{
+    BlockTable, ContextCursor, FinishReason, KeepLogits, LeafRun, LogitsKept, LogitsWanted, Output, Phase,
+    Request, SessionOf, Sessions, TokenLogprob,
+};
+pub use shard::{Evictable, Queued, ShardOf, Shards, TensorRole, WeightShard};
+pub use wave::{AtLayer, CurrentLayer, Wave, WaveOf, WaveSpan, Waves};

@@ -1,0 +1,93 @@
+//! The KV cache as entities: runs of context, pages, and the pool of physical slots.
+//!
+//! A page entity owns one slot of the arena. However the entity dies, its `on_remove` hook returns the slot, so a
+//! despawned session, run or model leaks nothing. Kernels never see these entities: they read a session's block
+//! table of slots.
+
+use bevy_ecs::lifecycle::HookContext;
+use bevy_ecs::prelude::*;
+use bevy_ecs::world::DeferredWorld;
+
+/// Free slots of a model's KV arena. A component of the model.
+#[derive(Component, Debug)]
+pub struct KvPool {
+    free: Vec<u32>,
+    capacity: usize,
+}
+
+impl KvPool {
+    /// A pool of `capacity` slots, handed out from 0 upwards.
+    pub fn new(capacity: u32) -> Self {
+        Self {
+            free: (0..capacity).rev().collect(),
+            capacity: capacity as usize,
+        }
+    }
+
+    /// Slots in all.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Slots not in use.
+    pub fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Takes a slot. The caller gives it to a [`KvPage`] at once, which returns it.
+    pub fn take(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+}
+
+/// One page of the arena: a slot, and the model whose pool it came from.
+#[derive(Component, Clone, Copy, Debug)]
+#[component(immutable, on_remove = return_slot)]
+pub struct KvPage {
+    /// Physical slot in the arena.
+    pub slot: u32,
+    /// The model whose [`KvPool`] takes the slot back.
+    pub pool: Entity,
+}
+
+fn return_slot(mut world: DeferredWorld<'_>, context: HookContext) {
+    let Some(page) = world.get::<KvPage>(context.entity).copied() else {
+        return;
+    };
+    // The pool is gone when the whole model is: then there is nothing to return to.
+    if let Some(mut pool) = world.get_mut::<KvPool>(page.pool) {
+        pool.free.push(page.slot);
+    }
+}
+
+/// The pages of a run, in order of position.
+#[derive(Component, Debug, Default)]
+#[relationship_target(relationship = PageOf, linked_spawn)]
+pub struct Pages(Vec<Entity>);
+
+impl Pages {
+    /// Page entities in order of position.
+    pub fn entities(&self) -> &[Entity] {
+        &self.0
+    }
+}
+
+/// A page belongs to this run.
+#[derive(Component, Debug)]
+#[relationship(relationship_target = Pages)]
+pub struct PageOf(pub Entity);
+
+/// A stretch of context. Runs form a tree: a fork is a new child run.
+#[derive(Component, Debug, Default)]
+#[require(Pages)]
+pub struct KvRun;
+
+/// Child runs of a run.
+#[derive(Component, Debug, Default)]
+#[relationship_target(relationship = RunOf, linked_spawn)]
+pub struct ChildRuns(Vec<Entity>);
+
+/// A run continues this parent run.
+#[derive(Component, Debug)]
+#[relationship(relationship_target = ChildRuns)]
+pub struct RunOf(pub Entity);

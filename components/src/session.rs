@@ -1,0 +1,173 @@
+//! Sessions: one conversation or completion each.
+
+use crate::sampling::SamplerSettings;
+use bevy_ecs::lifecycle::HookContext;
+use bevy_ecs::prelude::*;
+use bevy_ecs::world::DeferredWorld;
+
+/// The sessions of a model, in the order in which they were opened.
+#[derive(Component, Debug, Default)]
+#[relationship_target(relationship = SessionOf, linked_spawn)]
+pub struct Sessions(Vec<Entity>);
+
+impl Sessions {
+    /// Session entities, oldest first.
+    pub fn entities(&self) -> &[Entity] {
+        &self.0
+    }
+}
+
+/// A session runs on this model.
+#[derive(Component, Debug)]
+#[relationship(relationship_target = Sessions)]
+pub struct SessionOf(pub Entity);
+
+/// The tokens of a session: everything it was told and everything it said.
+#[derive(Component, Clone, Debug, Default)]
+pub struct TokenHistory(pub Vec<u32>);
+
+/// How much of the history is in the KV cache.
+#[derive(Component, Clone, Copy, Debug, Default)]
+pub struct ContextCursor {
+    /// Leading tokens whose keys and values are cached.
+    pub computed: usize,
+    /// Most tokens the session may hold.
+    pub limit: usize,
+}
+
+/// Why a session stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end-of-generation token.
+    EndOfGeneration,
+    /// A stop string.
+    StopString,
+    /// The asked number of tokens.
+    MaxTokens,
+    /// The context holds no further token: the session's limit, or no page is left in the arena.
+    ContextFull,
+    /// The caller cancelled.
+    Cancelled,
+    /// The model could not be loaded.
+    ModelFailed,
+    /// The model's numbers are no numbers: a damaged file.
+    InvalidLogits,
+}
+
+/// What a session is doing.
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing asked yet.
+    #[default]
+    Idle,
+    /// Work to do, but no room in a wave or no page.
+    Waiting,
+    /// Its prompt is passing through the model.
+    Prefilling,
+    /// Generating, a token a wave.
+    Decoding,
+    /// Held by the caller: keeps its context, takes no part in waves.
+    Paused,
+    /// Stopped; may be continued with more tokens.
+    Finished(FinishReason),
+}
+
+impl Phase {
+    /// Whether waves should carry rows of the session.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Waiting | Self::Prefilling | Self::Decoding)
+    }
+}
+
+/// Physical slots of the session's pages, by page number: what kernels read.
+#[derive(Component, Clone, Debug, Default)]
+pub struct BlockTable(pub Vec<u32>);
+
+/// What one request of a session asks for.
+#[derive(Component, Clone, Debug)]
+pub struct Request {
+    /// Most tokens to generate; 0 passes the prompt through and stops.
+    pub max_tokens: usize,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Whether end-of-generation tokens end the answer.
+    pub ignore_end: bool,
+    /// How tokens are chosen.
+    pub sampler: SamplerSettings,
+    /// Most rows of this session's prompt in one wave; 0 for no limit of its own.
+    pub prefill_chunk: usize,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            max_tokens: usize::MAX,
+            stop: Vec::new(),
+            ignore_end: false,
+            sampler: SamplerSettings::default(),
+            prefill_chunk: 0,
+        }
+    }
+}
+
+/// Log-probabilities of one chosen token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token: u32,
+    /// Natural logarithm of its probability before penalties and truncation.
+    pub logprob: f32,
+    /// The most likely tokens with theirs, best first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// What the current request has produced. A front end remembers how far it has read.
+#[derive(Component, Clone, Debug, Default)]
+pub struct Output {
+    /// Text so far, whole UTF-8 characters, without a held-back start of a stop string.
+    pub text: String,
+    /// Tokens so far, the end-of-generation token included.
+    pub tokens: Vec<u32>,
+    /// Log-probabilities of `tokens`, where asked for.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// Asks for the logits at positions of the prompt.
+#[derive(Component, Clone, Debug, Default)]
+pub struct LogitsWanted {
+    /// Positions in the history, ascending.
+    pub positions: Vec<usize>,
+    /// What to keep of each.
+    pub keep: KeepLogits,
+}
+
+/// What is kept of a row of logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepLogits {
+    /// The whole row.
+    #[default]
+    Row,
+    /// The negative log-likelihood of the history's next token.
+    NextTokenLoss,
+}
+
+/// Answers [`LogitsWanted`], in the order of its positions.
+#[derive(Component, Clone, Debug, Default)]
+pub struct LogitsKept {
+    /// Rows of `vocabulary` logits, where rows were asked for.
+    pub rows: Vec<Vec<f32>>,
+    /// Losses in nats, where losses were asked for.
+    pub losses: Vec<f64>,
+}
+
+/// The run that ends a session's context. Removing it despawns the run and so returns its pages.
+#[derive(Component, Clone, Copy, Debug)]
+#[component(immutable, on_remove = drop_run)]
+pub struct LeafRun(pub Entity);
+
+fn drop_run(mut world: DeferredWorld<'_>, context: HookContext) {
+    let Some(run) = world.get::<LeafRun>(context.entity).map(|leaf| leaf.0) else {
+        return;
+    };
+    world.commands().entity(run).try_despawn();
+}

@@ -1,0 +1,110 @@
+//! The rows that travel through a model together.
+
+use bevy_ecs::prelude::*;
+use core::ops::Range;
+
+/// Where a wave is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtLayer {
+    /// Carries no rows.
+    #[default]
+    Idle,
+    /// Waits for the embedding.
+    Embed,
+    /// Stands before this layer.
+    Layer(usize),
+    /// Stands before the head.
+    Head,
+    /// Its logits are there to be sampled.
+    Sample,
+}
+
+/// Consecutive positions of one session in a wave.
+#[derive(Clone, Debug)]
+pub struct WaveSpan {
+    /// The session; it may have died since.
+    pub session: Entity,
+    /// Its rows of the wave.
+    pub rows: Range<usize>,
+    /// Position of the first row in the session's context.
+    pub start: usize,
+    /// Its block table's place in [`Wave::tables`].
+    pub table: Range<usize>,
+    /// Rows of the wave's logits that are its own.
+    pub logits: Range<usize>,
+    /// Whether its last row is the end of what the session holds, so that a token can be chosen.
+    pub complete: bool,
+}
+
+/// The rows travelling together: arrays by row, hidden state `[rows, embedding]`, logits `[logit rows, vocabulary]`.
+///
+/// One wave a model. Sessions join when a wave is made up and leave when it is sampled. Arrays keep their capacity.
+#[derive(Component, Debug, Default)]
+pub struct Wave {
+    /// Where the wave is.
+    pub at: AtLayer,
+    /// Whose rows they are.
+    pub spans: Vec<WaveSpan>,
+    /// Block tables of the spans, one after another.
+    pub tables: Vec<u32>,
+    /// Token of each row.
+    pub tokens: Vec<u32>,
+    /// Position of each row.
+    pub positions: Vec<u32>,
+    /// Arena slot that takes each row's keys and values.
+    pub slots: Vec<u32>,
+    /// Rows whose logits are wanted, ascending.
+    pub logit_rows: Vec<u32>,
+    /// Hidden state, row by row.
+    pub hidden: Vec<f32>,
+    /// Logits, row by row.
+    pub logits: Vec<f32>,
+}
+
+impl Wave {
+    /// Rows in the wave.
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Empties the wave, keeping its memory.
+    pub fn clear(&mut self) {
+        self.at = AtLayer::Idle;
+        self.spans.clear();
+        self.tables.clear();
+        self.tokens.clear();
+        self.positions.clear();
+        self.slots.clear();
+        self.logit_rows.clear();
+    }
+}
+
+/// The waves of a model.
+#[derive(Component, Debug, Default)]
+#[relationship_target(relationship = WaveOf, linked_spawn)]
+pub struct Waves(Vec<Entity>);
+
+impl Waves {
+    /// Wave entities.
+    pub fn entities(&self) -> &[Entity] {
+        &self.0
+    }
+}
+
+/// A wave travels through this model.
+#[derive(Component, Debug)]
+#[relationship(relationship_target = Waves)]
+pub struct WaveOf(pub Entity);
+
+/// The layer that the schedule `LayerStep` is being run for.
+#[derive(Resource, Clone, Copy, Debug)]
+pub struct CurrentLayer {
+    /// The wave.
+    pub wave: Entity,
+    /// The model.
+    pub model: Entity,
+    /// The layer.
+    pub layer: Entity,
+    /// Its index.
+    pub index: usize,
+}

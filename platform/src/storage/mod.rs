@@ -1,1 +1,124 @@
 //! Where bytes come from.
+//!
+//! A [`Source`] is random access to one file's bytes, wherever they lie: a file mapped into memory ([`MmapSource`]),
+//! a buffer ([`MemorySource`]), and in a browser a file of its private file system or the ranges of an HTTP resource.
+//! Reading gives [`Bytes`], a view that keeps alive what it borrows from, so nothing is copied where nothing need be.
+//!
+//! Invariant: a read gives exactly the bytes asked for or an error. A range outside the source is an error, whatever
+//! its numbers, so a caller may pass on offsets that a file states.
+
+mod bytes;
+mod error;
+mod memory;
+#[cfg(not(target_family = "wasm"))]
+mod mmap;
+#[cfg(not(target_family = "wasm"))]
+mod throttled;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use bytes::Bytes;
+pub use error::StorageError;
+pub use memory::MemorySource;
+#[cfg(not(target_family = "wasm"))]
+pub use mmap::MmapSource;
+#[cfg(not(target_family = "wasm"))]
+pub use throttled::ThrottledSource;
+
+/// A random-access source of bytes: a file, memory, later a browser's storage or HTTP ranges.
+///
+/// A call blocks no longer than its one read takes. Sources are shared between threads.
+pub trait Source: Send + Sync {
+    /// What to call the source in messages: a path or an address.
+    fn name(&self) -> &str;
+
+    /// Bytes in the source.
+    fn len(&self) -> u64;
+
+    /// Whether the source has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes at `range`.
+    ///
+    /// The view's address is of no particular alignment. Reading an empty range inside the source is no error.
+    ///
+    /// # Errors
+    /// [`StorageError::OutOfRange`] where `range` is not inside the source; others as the kind of source has them.
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError>;
+}
+
+impl<S: Source + ?Sized> Source for Arc<S> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
+        (**self).read(range)
+    }
+}
+
+/// `range` of a source that lies in the address space whole.
+fn view(name: &str, all: &Bytes, range: Range<u64>) -> Result<Bytes, StorageError> {
+    let inside = match (usize::try_from(range.start), usize::try_from(range.end)) {
+        (Ok(start), Ok(end)) => all.slice(start..end),
+        _ => None,
+    };
+    inside.ok_or_else(|| StorageError::out_of_range(name, range, all.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every kind of source obeys the same contract; `content` is what `source` holds.
+    #[track_caller]
+    pub(super) fn check_contract(source: &dyn Source, content: &[u8]) {
+        let len = content.len() as u64;
+        assert_eq!(source.len(), len);
+        assert_eq!(source.is_empty(), content.is_empty());
+        assert_eq!(&*source.read(0..len).unwrap(), content);
+        for start in 0..len.min(40) {
+            for end in start..len.min(40) {
+                assert_eq!(
+                    &*source.read(start..end).unwrap(),
+                    &content[start as usize..end as usize]
+                );
+            }
+        }
+        assert!(source.read(len..len).unwrap().is_empty());
+        let backwards = Range { start: 1, end: 0 };
+        for bad in [
+            0..len + 1,
+            len..len + 1,
+            len + 1..len + 1,
+            0..u64::MAX,
+            u64::MAX..u64::MAX,
+            backwards,
+        ] {
+            match source.read(bad.clone()) {
+                Err(StorageError::OutOfRange {
+                    name,
+                    start,
+                    end,
+                    len: stated,
+                }) => {
+                    assert_eq!((name.as_str(), start..end, stated), (source.name(), bad, len));
+                }
+                other => panic!("{bad:?} of {len} gave {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_shared_source_is_a_source() {
+        let source: Arc<dyn Source> = Arc::new(MemorySource::new("shared", vec![1, 2, 3]));
+        check_contract(&source, &[1, 2, 3]);
+    }
+}

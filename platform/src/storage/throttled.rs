@@ -1,0 +1,111 @@
+//! A source slowed down to a rate, to see and test what happens while a model is still arriving.
+
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Bytes, Source, StorageError};
+
+/// Another source at a number of bytes per second.
+///
+/// Readers share the rate as they would a connection: reads are granted in turn, each sleeping until its last byte
+/// would have arrived. A read that the source refuses costs no time.
+#[derive(Debug)]
+pub struct ThrottledSource<S> {
+    source: S,
+    bytes_per_second: NonZeroU64,
+    /// When the bytes granted so far will have arrived.
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl<S: Source> ThrottledSource<S> {
+    /// `source` at `bytes_per_second`.
+    pub fn new(source: S, bytes_per_second: NonZeroU64) -> Self {
+        Self {
+            source,
+            bytes_per_second,
+            free_at: Mutex::new(None),
+        }
+    }
+
+    /// How long `len` bytes take.
+    fn duration(&self, len: u64) -> Duration {
+        let rate = self.bytes_per_second.get();
+        // The remainder is below the rate, so its nanoseconds are below one second's.
+        let nanos = u128::from(len % rate) * 1_000_000_000 / u128::from(rate);
+        Duration::new(len / rate, u32::try_from(nanos).unwrap_or_default())
+    }
+}
+
+impl<S: Source> Source for ThrottledSource<S> {
+    fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let bytes = self.source.read(range)?;
+        let now = Instant::now();
+        let wait = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = free_at.map_or(now, |at| at.max(now));
+            // A time that the clock cannot tell, centuries away, is not waited for.
+            let end = start
+                .checked_add(self.duration(bytes.len() as u64))
+                .unwrap_or(start);
+            *free_at = Some(end);
+            end.saturating_duration_since(now)
+        };
+        thread::sleep(wait);
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemorySource;
+    use super::super::tests::check_contract;
+    use super::*;
+
+    fn throttled(len: usize, rate: u64) -> ThrottledSource<MemorySource> {
+        ThrottledSource::new(
+            MemorySource::new("slow", vec![3; len]),
+            NonZeroU64::new(rate).unwrap(),
+        )
+    }
+
+    #[test]
+    fn keeps_the_contract() {
+        check_contract(&throttled(50, u64::MAX), &[3; 50]);
+    }
+
+    #[test]
+    fn durations_are_exact_and_never_overflow() {
+        assert_eq!(throttled(0, 1000).duration(1500), Duration::from_millis(1500));
+        assert_eq!(throttled(0, 3).duration(2), Duration::from_nanos(666_666_666));
+        assert_eq!(throttled(0, 1).duration(u64::MAX), Duration::from_secs(u64::MAX));
+        assert_eq!(throttled(0, u64::MAX).duration(u64::MAX - 1).as_secs(), 0);
+    }
+
+    #[test]
+    fn readers_share_the_rate() {
+        let source = throttled(1000, 10_000);
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(source.read(0..250).unwrap().len(), 250));
+            }
+        });
+        // Sleeping is never shorter than asked, so only the lower bound is a promise.
+        assert!(
+            start.elapsed() >= Duration::from_millis(99),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}

@@ -1,1 +1,215 @@
-//! The GGUF reader.
+//! The GGUF reader: the header of a model file, or of all parts of a split one.
+//!
+//! A file is a magic word, a version, two counts, metadata entries, a tensor table, padding to the alignment, and the
+//! tensors' data. Everything before the data is read here and checked; the data stay where they are, as ranges of
+//! their sources. Versions 2 and 3 in little-endian order are read. Source: the GGUF document of the ggml project,
+//! `docs/gguf.md`.
+//!
+//! Invariant: after [`Gguf::read`] every tensor's range is inside its part, of the size that its format and shape ask
+//! for, aligned, and its own. No file, whatever it holds, makes the reader panic or take more than a small multiple
+//! of the header's real size in memory.
+
+mod cursor;
+mod error;
+mod metadata;
+mod parse;
+mod split;
+mod tensors;
+mod value;
+
+use std::sync::Arc;
+
+use weft_platform::storage::Source;
+
+pub use error::GgufError;
+pub use metadata::Metadata;
+#[cfg(not(target_family = "wasm"))]
+pub use split::open_files;
+pub use tensors::TensorInfo;
+pub use value::{Array, Value, ValueType};
+
+use cursor::{Cursor, Place};
+use tensors::Layout;
+
+/// The first four bytes of a file.
+const MAGIC: [u8; 4] = *b"GGUF";
+
+/// Versions that are read. They differ in nothing that little-endian files show.
+const VERSIONS: [u32; 2] = [2, 3];
+
+/// The key of a file's alignment.
+const ALIGNMENT: &str = "general.alignment";
+
+/// Alignment where the metadata say nothing.
+const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// Smallest alignment: the document asks for a multiple of 8, the ggml project's reader for a power of two.
+const LEAST_ALIGNMENT: u64 = 8;
+
+/// Largest alignment. Pages of 64 KiB and erase blocks of a few MiB are the largest that mapping or a medium asks for.
+const MOST_ALIGNMENT: u64 = 16 << 20;
+
+/// The header of a model: metadata and tensors, all parts merged.
+#[derive(Clone, Debug)]
+pub struct Gguf {
+    /// Version of the first part, 2 or 3.
+    pub version: u32,
+    /// Alignment of the tensors in the first part, in bytes.
+    pub alignment: u64,
+    /// Metadata of the first part.
+    pub metadata: Metadata,
+    /// Tensors of all parts in file order, first part first. There may be none: a vocabulary is a model without.
+    pub tensors: Vec<TensorInfo>,
+    /// Indices of `tensors` in the order of their names.
+    by_name: Vec<usize>,
+}
+
+/// The header of one part.
+struct Part {
+    version: u32,
+    alignment: u64,
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+}
+
+impl Gguf {
+    /// Reads the header of the model in `sources`: one file, or all parts of a split model in order.
+    ///
+    /// Reads little more than the headers, in chunks, and no tensor data.
+    ///
+    /// # Errors
+    /// A [`GgufError`] that names the file, the place in it and what to do.
+    pub fn read(sources: &[Arc<dyn Source>]) -> Result<Self, GgufError> {
+        let (first, others) = sources.split_first().ok_or(GgufError::NoSources)?;
+        let Part {
+            version,
+            alignment,
+            metadata,
+            mut tensors,
+        } = read_part(&**first, 0)?;
+        split::check_count(&metadata, sources.len())?;
+        if !others.is_empty() {
+            split::check_part(&metadata, &metadata, 0)?;
+            for (source, index) in others.iter().zip(1..) {
+                let part = read_part(&**source, index)?;
+                split::check_part(&metadata, &part.metadata, index)?;
+                tensors.extend(part.tensors);
+            }
+        }
+        let by_name = index_names(&tensors, sources)?;
+        if !others.is_empty() {
+            split::check_tensor_count(&metadata, tensors.len())?;
+        }
+        Ok(Self {
+            version,
+            alignment,
+            metadata,
+            tensors,
+            by_name,
+        })
+    }
+
+    /// The tensor called `name`.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        let tensor = |index: usize| self.tensors.get(index);
+        let found = self
+            .by_name
+            .binary_search_by(|&index| tensor(index).map(|tensor| tensor.name.as_str()).cmp(&Some(name)));
+        found
+            .ok()
+            .and_then(|at| self.by_name.get(at))
+            .and_then(|&index| tensor(index))
+    }
+}
+
+/// Indices of `tensors` in the order of their names, which must differ.
+fn index_names(tensors: &[TensorInfo], sources: &[Arc<dyn Source>]) -> Result<Vec<usize>, GgufError> {
+    let tensor = |index: usize| tensors.get(index);
+    let mut by_name: Vec<usize> = (0..tensors.len()).collect();
+    by_name.sort_unstable_by_key(|&index| (tensor(index).map(|tensor| tensor.name.as_str()), index));
+    for pair in by_name.windows(2) {
+        if let &[first, second] = pair
+            && let (Some(first), Some(second)) = (tensor(first), tensor(second))
+            && first.name == second.name
+        {
+            let file =
+                |tensor: &TensorInfo| sources.get(tensor.source).map(|source| source.name().to_owned());
+            return Err(GgufError::DuplicateTensor {
+                file: file(second).unwrap_or_default(),
+                tensor: second.name.clone(),
+                first: file(first).unwrap_or_default(),
+            });
+        }
+    }
+    Ok(by_name)
+}
+
+/// Reads the header of part `index`, from 0.
+fn read_part(source: &dyn Source, index: usize) -> Result<Part, GgufError> {
+    let mut cursor = Cursor::new(source);
+    let version = read_version(&mut cursor)?;
+    let tensor_count = cursor.u64(Place::Header("the tensor count"))?;
+    let entry_count = cursor.u64(Place::Header("the metadata count"))?;
+    cursor.check_count(
+        tensor_count,
+        tensors::LEAST_ENTRY,
+        Place::Header("the tensor table"),
+    )?;
+    let metadata = Metadata::read(&mut cursor, entry_count)?;
+    let alignment = read_alignment(&metadata)?;
+    let entries = tensors::read(&mut cursor, tensor_count)?;
+    // Far below 2^64: headers and alignments have limits.
+    let data = cursor.position().next_multiple_of(alignment);
+    let layout = Layout {
+        file: source.name(),
+        len: source.len(),
+        data,
+        alignment,
+        source: index,
+    };
+    Ok(Part {
+        version,
+        alignment,
+        metadata,
+        tensors: layout.place(entries)?,
+    })
+}
+
+fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, GgufError> {
+    let found: [u8; 4] = cursor.array(Place::Header("the magic word"))?;
+    if found != MAGIC {
+        return Err(GgufError::NotGguf {
+            file: cursor.file(),
+            found,
+        });
+    }
+    let version = cursor.u32(Place::Header("the version"))?;
+    if VERSIONS.contains(&version) {
+        return Ok(version);
+    }
+    // Versions are small: in the other byte order the low half is zero.
+    if version != 0 && version & 0xffff == 0 {
+        return Err(GgufError::BigEndian {
+            file: cursor.file(),
+            version: version.swap_bytes(),
+        });
+    }
+    Err(GgufError::Version {
+        file: cursor.file(),
+        version,
+    })
+}
+
+fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
+    let value = metadata.opt_u64(ALIGNMENT)?.unwrap_or(DEFAULT_ALIGNMENT);
+    if value.is_power_of_two() && (LEAST_ALIGNMENT..=MOST_ALIGNMENT).contains(&value) {
+        return Ok(value);
+    }
+    let (least, most) = (LEAST_ALIGNMENT, MOST_ALIGNMENT);
+    Err(GgufError::Alignment {
+        file: metadata.file().to_owned(),
+        value,
+        least,
+        most,
+    })
+}

@@ -1,0 +1,250 @@
+//! Reading a header in order, a window at a time.
+//!
+//! The window is a view of the source that grows from [`FIRST_WINDOW`] to [`LAST_WINDOW`] bytes: a mapped file costs
+//! no copy, and a slow source sends little more than the header. All numbers are little endian.
+//!
+//! Invariant: nothing is taken, and no memory asked for, on the word of a length or count that the rest of the file
+//! cannot bear out.
+
+use std::fmt;
+
+use weft_platform::storage::{Bytes, Source, StorageError};
+
+use super::GgufError;
+
+/// Headers may not be longer than this. The largest of known models, with a vocabulary of 256,000 and its merges, take
+/// about 16 MB. The limit is for files whose size says nothing, such as sparse ones.
+pub(super) const MAX_HEADER: u64 = 256 << 20;
+
+/// Bytes of the first window: enough for the header of a model without a vocabulary.
+const FIRST_WINDOW: u64 = 64 << 10;
+
+/// Bytes that windows grow to.
+const LAST_WINDOW: u64 = 4 << 20;
+
+/// Longest key or tensor name, in bytes. The GGUF document limits keys to this, and tensor names to 64 bytes, which
+/// its own tools do not keep to.
+const MAX_NAME: u64 = 65_535;
+
+/// What is being read, for messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// A field of the fixed header.
+    Header(&'static str),
+    /// The key of the metadata entry with this index.
+    Key(u64),
+    /// The value of this key.
+    Value(&'a str),
+    /// The name of the tensor with this index.
+    TensorName(u64),
+    /// The entry of this tensor.
+    Tensor(&'a str),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(field) => f.write_str(field),
+            Self::Key(index) => write!(f, "the key of metadata entry {index}"),
+            Self::Value(key) => write!(f, "the value of metadata key {key:?}"),
+            Self::TensorName(index) => write!(f, "the name of tensor {index}"),
+            Self::Tensor(name) => write!(f, "the entry of tensor {name:?}"),
+        }
+    }
+}
+
+/// A place in a source, moving forward.
+pub(super) struct Cursor<'a> {
+    source: &'a dyn Source,
+    /// Bytes in the source.
+    len: u64,
+    /// The part of the source at `base`.
+    window: Bytes,
+    base: u64,
+    /// Bytes of the window that have been taken.
+    taken: usize,
+    /// Bytes that the next window should have.
+    next_window: u64,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(source: &'a dyn Source) -> Self {
+        let window = Bytes::default();
+        Self {
+            source,
+            len: source.len(),
+            window,
+            base: 0,
+            taken: 0,
+            next_window: FIRST_WINDOW,
+        }
+    }
+
+    /// The source's name.
+    pub(super) fn file(&self) -> String {
+        self.source.name().to_owned()
+    }
+
+    /// Offset in the source of what is taken next.
+    pub(super) fn position(&self) -> u64 {
+        self.base.saturating_add(self.taken as u64)
+    }
+
+    /// The next `len` bytes.
+    pub(super) fn take(&mut self, len: u64, place: Place<'_>) -> Result<&[u8], GgufError> {
+        let start = self.taken;
+        let end = usize::try_from(len).ok().and_then(|len| start.checked_add(len));
+        let range = match end {
+            Some(end) if end <= self.window.len() => start..end,
+            _ => 0..self.refill(len, place)?,
+        };
+        self.taken = range.end;
+        // Inside the window: just compared, or just read.
+        Ok(self.window.get(range).unwrap_or_default())
+    }
+
+    /// Moves the window so that it begins with the next `len` bytes; gives `len`.
+    fn refill(&mut self, len: u64, place: Place<'_>) -> Result<usize, GgufError> {
+        let offset = self.position();
+        self.check_room(len, place)?;
+        let size = len
+            .max(self.next_window)
+            .min(MAX_HEADER.min(self.len).saturating_sub(offset));
+        let range = offset..offset.saturating_add(size);
+        let window = self.source.read(range.clone())?;
+        if window.len() as u64 != size {
+            return Err(
+                StorageError::out_of_range(self.source.name(), range, offset + window.len() as u64).into(),
+            );
+        }
+        self.window = window;
+        self.base = offset;
+        self.taken = 0;
+        self.next_window = self.next_window.saturating_mul(2).min(LAST_WINDOW);
+        // No larger than the window's length, which is a `usize`.
+        Ok(len as usize)
+    }
+
+    /// Checks that `len` more bytes are in the file and within the limit.
+    fn check_room(&self, len: u64, place: Place<'_>) -> Result<(), GgufError> {
+        let offset = self.position();
+        let remain = self.len.saturating_sub(offset);
+        if len > remain {
+            let place = place.to_string();
+            return Err(GgufError::Truncated {
+                file: self.file(),
+                place,
+                offset,
+                needed: len,
+                remain,
+            });
+        }
+        if len > MAX_HEADER.saturating_sub(offset) {
+            return Err(self.too_large(place));
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, place: Place<'_>) -> GgufError {
+        GgufError::HeaderTooLarge {
+            file: self.file(),
+            place: place.to_string(),
+            limit: MAX_HEADER,
+        }
+    }
+
+    /// Checks that `count` elements of at least `each` bytes can follow; gives the bytes they take at least.
+    pub(super) fn check_count(&self, count: u64, each: u64, place: Place<'_>) -> Result<u64, GgufError> {
+        let offset = self.position();
+        let remain = self.len.saturating_sub(offset);
+        match count.checked_mul(each) {
+            Some(bytes) if bytes <= remain => {
+                if bytes > MAX_HEADER.saturating_sub(offset) {
+                    Err(self.too_large(place))
+                } else {
+                    Ok(bytes)
+                }
+            }
+            _ => {
+                let place = place.to_string();
+                Err(GgufError::Count {
+                    file: self.file(),
+                    place,
+                    count,
+                    each,
+                    offset,
+                    remain,
+                })
+            }
+        }
+    }
+
+    /// An empty vector with room for `count` elements, each of which takes at least `each` bytes of the file.
+    pub(super) fn vec<T>(&self, count: u64, each: u64, place: Place<'_>) -> Result<Vec<T>, GgufError> {
+        self.check_count(count, each, place)?;
+        let mut elements = Vec::new();
+        let reserved = usize::try_from(count).map(|count| elements.try_reserve_exact(count));
+        match reserved {
+            Ok(Ok(())) => Ok(elements),
+            _ => {
+                let bytes = count.saturating_mul(size_of::<T>() as u64);
+                Err(GgufError::Memory {
+                    file: self.file(),
+                    place: place.to_string(),
+                    bytes,
+                })
+            }
+        }
+    }
+
+    /// The next `N` bytes.
+    pub(super) fn array<const N: usize>(&mut self, place: Place<'_>) -> Result<[u8; N], GgufError> {
+        let mut array = [0; N];
+        for (to, from) in array.iter_mut().zip(self.take(N as u64, place)?) {
+            *to = *from;
+        }
+        Ok(array)
+    }
+
+    pub(super) fn u32(&mut self, place: Place<'_>) -> Result<u32, GgufError> {
+        Ok(u32::from_le_bytes(self.array(place)?))
+    }
+
+    pub(super) fn u64(&mut self, place: Place<'_>) -> Result<u64, GgufError> {
+        Ok(u64::from_le_bytes(self.array(place)?))
+    }
+
+    /// The bytes of a string: a 64-bit length and as many bytes. Copied before anybody looks at them.
+    pub(super) fn string(&mut self, place: Place<'_>) -> Result<Vec<u8>, GgufError> {
+        let len = self.u64(place)?;
+        Ok(self.take(len, place)?.to_vec())
+    }
+
+    /// A string that names something: not empty, UTF-8, of bearable length.
+    pub(super) fn name(&mut self, place: Place<'_>) -> Result<String, GgufError> {
+        let len = self.u64(place)?;
+        let offset = self.position();
+        self.check_room(len, place)?;
+        if len == 0 {
+            return Err(GgufError::EmptyName {
+                file: self.file(),
+                place: place.to_string(),
+            });
+        }
+        if len > MAX_NAME {
+            let place = place.to_string();
+            return Err(GgufError::NameTooLong {
+                file: self.file(),
+                place,
+                len,
+                most: MAX_NAME,
+            });
+        }
+        let bytes = self.take(len, place)?.to_vec();
+        String::from_utf8(bytes).map_err(|_| GgufError::Utf8 {
+            file: self.file(),
+            place: place.to_string(),
+            offset,
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! Log-probabilities as the OpenAI API reports them: of the raw logits, whatever the sampler did to them.
+
+use super::choose::max;
+use super::exp::{below, total_weight};
+use super::select::{Candidate, top_k};
+
+/// How likely the model held a token, and what it held likelier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token chosen.
+    pub token: u32,
+    /// Natural logarithm of its probability under the raw logits (no bias, penalty, truncation or temperature);
+    /// `-inf` for a token whose logit is `-inf` or NaN.
+    pub logprob: f32,
+    /// The likeliest tokens with theirs, likeliest first; as many as asked for, or as many as have a probability.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Logarithm of the sum of the exponentials of a row, relative to its maximum: `(max, ln Σ e^(x - max))`.
+fn log_sum(logits: &[f32]) -> (f32, f64) {
+    let top = max(logits);
+    (top, total_weight(logits, top, 1.0).ln())
+}
+
+/// `ln softmax` of one logit, given the row's [`log_sum`].
+fn log_probability(logit: f32, (top, log_sum): (f32, f64)) -> f32 {
+    if logit > f32::NEG_INFINITY {
+        (f64::from(below(logit, top)) - log_sum) as f32
+    } else {
+        f32::NEG_INFINITY
+    }
+}
+
+/// Replaces a row of logits by its natural log-softmax. NaN and `-inf` become `-inf`; an empty or all-masked row
+/// becomes all `-inf`.
+pub fn log_softmax(logits: &mut [f32]) {
+    let sum = log_sum(logits);
+    for logit in logits {
+        *logit = log_probability(*logit, sum);
+    }
+}
+
+/// Log-probability of one token under raw logits `[vocab]`; `-inf` for one outside the row.
+#[must_use]
+pub fn token_logprob(logits: &[f32], token: u32) -> f32 {
+    logit_of(logits, token).map_or(f32::NEG_INFINITY, |logit| log_probability(logit, log_sum(logits)))
+}
+
+fn logit_of(logits: &[f32], token: u32) -> Option<f32> {
+    logits.get(usize::try_from(token).ok()?).copied()
+}
+
+/// The report on `token` with `count` alternatives. `candidates` is scratch.
+pub(super) fn report(
+    logits: &[f32],
+    token: u32,
+    count: usize,
+    candidates: &mut Vec<Candidate>,
+) -> TokenLogprob {
+    let sum = log_sum(logits);
+    top_k(logits, count, candidates);
+    TokenLogprob {
+        token,
+        logprob: logit_of(logits, token).map_or(f32::NEG_INFINITY, |logit| log_probability(logit, sum)),
+        top: candidates
+            .iter()
+            .map(|found| (found.token, log_probability(found.logit, sum)))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_f64() {
+        let logits: Vec<f32> = (0..3000).map(|i| (i as f32 * 0.73).sin() * 15.0).collect();
+        let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        let mut got = logits.clone();
+        log_softmax(&mut got);
+        for (token, (&x, &y)) in logits.iter().zip(&got).enumerate() {
+            let exact = f64::from(x) - sum.ln();
+            // Half a unit in the last place of an f32 of this size, and the 2e-7 of the sum.
+            assert!((f64::from(y) - exact).abs() < 4e-6, "{x}: {y} {exact}");
+            assert_eq!(token_logprob(&logits, token as u32), y);
+        }
+    }
+
+    #[test]
+    fn masked_rows() {
+        let mut row = [f32::NAN, f32::NEG_INFINITY, 2.0];
+        log_softmax(&mut row);
+        assert_eq!(row, [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0]);
+        let mut masked = [f32::NAN, f32::NEG_INFINITY];
+        log_softmax(&mut masked);
+        assert_eq!(masked, [f32::NEG_INFINITY; 2]);
+        log_softmax(&mut []);
+        assert_eq!(token_logprob(&[1.0], 7), f32::NEG_INFINITY);
+        let mut candidates = Vec::new();
+        let told = report(&[f32::NAN, 1.0, f32::NEG_INFINITY], 1, 5, &mut candidates);
+        assert_eq!(
+            told,
+            TokenLogprob {
+                token: 1,
+                logprob: 0.0,
+                top: vec![(1, 0.0)]
+            }
+        );
+    }
+}

@@ -1,3 +1,23 @@
 //! What differs per machine: SIMD kernels behind one dispatch table, thread pool, storage, clock.
 
+pub mod activations;
+pub mod attention;
+pub mod buffer;
+pub mod clock;
+pub mod kernels;
+pub mod kv;
+pub mod matmul;
+mod simd;
 pub mod storage;
+pub mod threads;
+pub mod tile;
+
+pub use activations::{Activations, Need};
+pub use attention::{AttentionParams, AttentionScratch, AttentionSpan, attention};
+pub use buffer::MemoryError;
+pub use clock::Clock;
+pub use kernels::{Kernels, RopeStyle};
+pub use kv::{KvArena, KvError, KvFormat, KvShape, PAGE};
+pub use matmul::matmul;
+pub use threads::{Cpu, Pool, PoolError};
+pub use tile::{CpuMatrix, PackError};

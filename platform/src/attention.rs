@@ -1,0 +1,359 @@
+//! Causal attention of a wave's rows over the KV cache's pages.
+//!
+//! Work is cut into items: a KV head and a *batch* of at most six queries that share its loads (the heads of its
+//! group, at one or several consecutive positions). A query's context is cut into *segments* of [`SEGMENT`] pages;
+//! each is attended to from scratch and joined to the earlier ones in order. Where there are too few items to keep the
+//! threads busy (decoding a few sessions with long contexts) segments are computed in parallel.
+//!
+//! Invariant: segments are joined in order whoever computes them, so a row's result depends neither on the rows beside
+//! it, nor on how its prompt was chunked, nor on the threads.
+
+use crate::kernels::{Attend, Kernels, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
+use crate::kv::{KvArena, KvFormat, MAX_HEAD_DIM, PAGE};
+use crate::threads::{Cpu, Shared};
+use core::ops::Range;
+
+/// Pages of a segment.
+const SEGMENT: usize = 8;
+
+/// Rows of one session that are consecutive positions: rows `first_row..first_row + rows` of queries and output are
+/// positions `start..start + rows`.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionSpan<'a> {
+    /// First row of the wave.
+    pub first_row: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Position of the first row.
+    pub start: usize,
+    /// Slot of each page of the session's context, its rows included.
+    pub table: &'a [u32],
+}
+
+/// How scores are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttentionParams {
+    /// Heads of queries: a multiple of the arena's KV heads. Query head `h` reads KV head `h / (heads / kv_heads)`.
+    pub heads: usize,
+    /// What a product is scaled by, usually `1 / sqrt(head_dim)`.
+    pub scale: f32,
+    /// Gemma 2's cap: `cap * tanh(score / cap)`.
+    pub soft_cap: Option<f32>,
+    /// How many tokens, itself included, a query sees; all where `None`.
+    pub window: Option<usize>,
+}
+
+/// Scratch of [`attention`]. Grows to the largest use and is kept.
+#[derive(Default)]
+pub struct AttentionScratch {
+    states: Vec<f32>,
+}
+
+/// Queries of one item: consecutive positions of a span and heads of one group.
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    span: &'a AttentionSpan<'a>,
+    row: usize,
+    rows: usize,
+    kv_head: usize,
+    head: usize,
+    heads: usize,
+}
+
+impl Batch<'_> {
+    /// Segments that any of its queries sees.
+    fn segments(&self, window: Option<usize>) -> Range<usize> {
+        let tokens = SEGMENT * PAGE;
+        let first = self.span.start + self.row;
+        let from = window.map_or(0, |w| (first + 1).saturating_sub(w));
+        from / tokens..(first + self.rows).div_ceil(tokens)
+    }
+}
+
+/// The call's arguments, shared by the threads.
+struct Job<'a> {
+    kernels: &'static Kernels,
+    arena: &'a KvArena,
+    layer: usize,
+    spans: &'a [AttentionSpan<'a>],
+    params: AttentionParams,
+    q: &'a [f32],
+    q_stride: usize,
+    out: Shared,
+    out_stride: usize,
+    /// Positions and heads of a batch, and how many such parts a group has.
+    positions: usize,
+    heads: usize,
+    parts: usize,
+    state: usize,
+}
+
+/// Attends every row of `spans` to its context in `layer`.
+///
+/// Row `r` of `q` starts at `r * q_stride` and holds `heads` queries of the arena's key dimension; row `r` of `out`
+/// starts at `r * out_stride` and takes `heads` values. The rows' own keys and values must have been written before.
+///
+/// # Panics
+/// Where a span reaches past `q`, `out`, its table or the arena, spans share rows, or heads are no multiple of the
+/// arena's.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "two matrices with strides; a struct would only rename them"
+)]
+pub fn attention(
+    cpu: &Cpu,
+    arena: &KvArena,
+    layer: usize,
+    spans: &[AttentionSpan<'_>],
+    params: &AttentionParams,
+    q: &[f32],
+    q_stride: usize,
+    out: &mut [f32],
+    out_stride: usize,
+    scratch: &mut AttentionScratch,
+) {
+    let shape = arena.shape();
+    let heads = params.heads;
+    assert!(layer < shape.layers, "no such layer in the KV cache");
+    assert!(
+        heads > 0 && shape.kv_heads > 0 && heads.is_multiple_of(shape.kv_heads),
+        "heads must be a multiple of KV heads"
+    );
+    check(spans, &shape, heads, (q.len(), q_stride), (out.len(), out_stride));
+
+    let group = heads / shape.kv_heads;
+    let parts = group.div_ceil(MAX_QUERIES);
+    let job = Job {
+        kernels: cpu.kernels,
+        arena,
+        layer,
+        spans,
+        params: *params,
+        q,
+        q_stride,
+        out: Shared(out.as_mut_ptr()),
+        out_stride,
+        positions: (MAX_QUERIES / group).max(1),
+        heads: group.div_ceil(parts),
+        parts,
+        state: STATE_VALUES + shape.v_pad(),
+    };
+    let items: usize = spans.iter().map(|span| job.items(span)).sum();
+    let longest = spans
+        .iter()
+        .map(|span| (span.start + span.rows).div_ceil(SEGMENT * PAGE))
+        .max()
+        .unwrap_or(0);
+    if cpu.threads > 1 && longest > 1 && items < 4 * cpu.threads {
+        job.by_segment(cpu, items, longest, scratch);
+    } else {
+        // A small item is about 1 µs.
+        let grain = if longest > 1 { 1 } else { 2 };
+        cpu.for_each_chunk(items, grain, |range| {
+            for item in range {
+                job.whole(job.batch(item));
+            }
+        });
+    }
+}
+
+/// Panics unless every access of the kernels is within its slice.
+fn check(
+    spans: &[AttentionSpan<'_>],
+    shape: &crate::kv::KvShape,
+    heads: usize,
+    (q_len, q_stride): (usize, usize),
+    (out_len, out_stride): (usize, usize),
+) {
+    let (q_row, out_row) = (heads * shape.k_dim, heads * shape.v_dim);
+    assert!(q_stride >= q_row && out_stride >= out_row, "rows overlap");
+    let mut next_row = 0;
+    for span in spans {
+        assert!(
+            span.first_row >= next_row,
+            "spans must be in order of rows and share none"
+        );
+        next_row = span.first_row.saturating_add(span.rows);
+        if span.rows == 0 {
+            continue;
+        }
+        let fits = |len: usize, stride: usize, row: usize| {
+            (next_row - 1)
+                .checked_mul(stride)
+                .and_then(|s| s.checked_add(row))
+                .is_some_and(|end| end <= len)
+        };
+        assert!(
+            fits(q_len, q_stride, q_row) && fits(out_len, out_stride, out_row),
+            "span past the rows"
+        );
+        let pages = span.start.saturating_add(span.rows).div_ceil(PAGE);
+        assert!(pages <= span.table.len(), "block table too short");
+        assert!(
+            span.table[..pages].iter().all(|s| (*s as usize) < shape.slots),
+            "slot past the arena"
+        );
+    }
+}
+
+impl<'a> Job<'a> {
+    fn items(&self, span: &AttentionSpan<'_>) -> usize {
+        span.rows.div_ceil(self.positions) * self.arena.shape().kv_heads * self.parts
+    }
+
+    /// Item `item` of all spans. Long and short contexts alternate, so that any run of items is average work.
+    fn batch(&self, mut item: usize) -> Batch<'a> {
+        let mut spans = self.spans.iter();
+        let mut span = &self.spans[0];
+        for next in spans.by_ref() {
+            span = next;
+            let items = self.items(span);
+            if item < items {
+                break;
+            }
+            item -= items;
+        }
+        let kv_heads = self.arena.shape().kv_heads;
+        let blocks = span.rows.div_ceil(self.positions);
+        let (block, rest) = (item / (kv_heads * self.parts), item % (kv_heads * self.parts));
+        let block = if block.is_multiple_of(2) {
+            block / 2
+        } else {
+            blocks - 1 - block / 2
+        };
+        let (kv_head, part) = (rest / self.parts, rest % self.parts);
+        let row = block * self.positions;
+        let group = self.params.heads / kv_heads;
+        let first = (part * self.heads).min(group);
+        Batch {
+            span,
+            row,
+            rows: self.positions.min(span.rows - row),
+            kv_head,
+            head: kv_head * group + first,
+            heads: self.heads.min(group - first),
+        }
+    }
+
+    /// Attends `batch` to one segment, into `states`.
+    fn segment(&self, batch: &Batch<'_>, segment: usize, states: &mut [f32]) {
+        let shape = self.arena.shape();
+        let mut queries: [&[f32]; MAX_QUERIES] = [&[]; MAX_QUERIES];
+        let mut positions = [0; MAX_QUERIES];
+        let len = batch.rows * batch.heads;
+        for (i, (query, position)) in queries.iter_mut().zip(&mut positions).take(len).enumerate() {
+            let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
+            let start = (batch.span.first_row + row) * self.q_stride + head * shape.k_dim;
+            *query = &self.q[start..][..shape.k_dim];
+            *position = batch.span.start + row;
+        }
+        let pages = (batch.span.start + batch.row + batch.rows).div_ceil(PAGE);
+        let attend = Attend {
+            layer: self.arena.layer(self.layer),
+            slot_bytes: self.arena.slot_stride(),
+            head_offset: batch.kv_head * shape.page_bytes(),
+            page_bytes: shape.page_bytes(),
+            k_dim: shape.k_dim,
+            v_pad: shape.v_pad(),
+            table: batch.span.table,
+            scale: self.params.scale,
+            soft_cap: self.params.soft_cap,
+            window: self.params.window,
+            pages: segment * SEGMENT..((segment + 1) * SEGMENT).min(pages),
+        };
+        let mut queries = QueryBatch {
+            len,
+            queries,
+            positions,
+            states,
+        };
+        match shape.format {
+            KvFormat::F16 => self.kernels.attend_f16(&attend, &mut queries),
+            KvFormat::F32 => self.kernels.attend_f32(&attend, &mut queries),
+        }
+    }
+
+    /// Joins `part` into `total`, query by query. A query that saw nothing of the segment has no sum and is left.
+    fn join(&self, batch: &Batch<'_>, total: &mut [f32], part: &[f32]) {
+        let len = batch.rows * batch.heads;
+        for (total, part) in total
+            .chunks_exact_mut(self.state)
+            .zip(part.chunks_exact(self.state))
+            .take(len)
+        {
+            let empty = |state: &[f32]| state[STATE_SUM].iter().all(|s| *s == 0.0);
+            if empty(part) {
+                continue;
+            }
+            if empty(total) {
+                total.copy_from_slice(part);
+            } else {
+                self.kernels.merge(total, part);
+            }
+        }
+    }
+
+    /// Divides by the weights' sum, into the output.
+    #[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
+    fn finish(&self, batch: &Batch<'_>, states: &[f32]) {
+        let v_dim = self.arena.shape().v_dim;
+        for (i, state) in states
+            .chunks_exact(self.state)
+            .take(batch.rows * batch.heads)
+            .enumerate()
+        {
+            let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
+            let start = (batch.span.first_row + row) * self.out_stride + head * v_dim;
+            // SAFETY: `check` has compared the last row of every span with the output's length; rows do not overlap
+            // and a row's head belongs to one item, so no other thread touches these floats.
+            let out = unsafe { core::slice::from_raw_parts_mut(self.out.0.add(start), v_dim) };
+            let sum: f32 = state[STATE_SUM].iter().sum();
+            let inverse = 1.0 / sum;
+            for (out, value) in out.iter_mut().zip(&state[STATE_VALUES..]) {
+                *out = value * inverse;
+            }
+        }
+    }
+
+    /// One item from its first segment to the output.
+    fn whole(&self, batch: Batch<'_>) {
+        const SIZE: usize = MAX_QUERIES * (STATE_VALUES + MAX_HEAD_DIM);
+        let mut total = [0.0; SIZE];
+        let mut part = [0.0; SIZE];
+        let mut segments = batch.segments(self.params.window);
+        if let Some(segment) = segments.next() {
+            self.segment(&batch, segment, &mut total);
+        }
+        for segment in segments {
+            self.segment(&batch, segment, &mut part);
+            self.join(&batch, &mut total, &part);
+        }
+        self.finish(&batch, &total);
+    }
+
+    /// Every segment of every item in parallel, then the joins.
+    fn by_segment(&self, cpu: &Cpu, items: usize, segments: usize, scratch: &mut AttentionScratch) {
+        let size = MAX_QUERIES * self.state;
+        let states = &mut scratch.states;
+        if states.len() < items * segments * size {
+            states.resize(items * segments * size, 0.0);
+        }
+        let states = &mut states[..items * segments * size];
+        cpu.for_each_part(states, size, 1, |index, states| {
+            let (item, segment) = (index / segments, index % segments);
+            let batch = self.batch(item);
+            if batch.segments(self.params.window).contains(&segment) {
+                self.segment(&batch, segment, states);
+            }
+        });
+        for (item, states) in states.chunks_exact_mut(segments * size).enumerate() {
+            let batch = self.batch(item);
+            let seen = batch.segments(self.params.window);
+            let (total, parts) = states[seen.start * size..seen.end * size].split_at_mut(size);
+            for part in parts.chunks_exact(size) {
+                self.join(&batch, total, part);
+            }
+            self.finish(&batch, total);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! AVX-512, with and without VNNI.
+
+#![expect(unsafe_code, reason = "functions with these target features may assume them")]
+
+/// With VNNI.
+pub(in crate::kernels) mod vnni {
+    use crate::simd::avx512::Avx512;
+
+    crate::kernels::instantiate! {
+        "avx512vnni",
+        // SAFETY: called only from functions with these target features, which only a machine that has them runs.
+        unsafe { Avx512::<true>::assume() },
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
+    }
+}
+
+/// Without VNNI.
+pub(in crate::kernels) mod plain {
+    use crate::simd::avx512::Avx512;
+
+    crate::kernels::instantiate! {
+        "avx512",
+        // SAFETY: called only from functions with these target features, which only a machine that has them runs.
+        unsafe { Avx512::<false>::assume() },
+        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+    }
+}

@@ -1,0 +1,246 @@
+//! The kernels behind one dispatch table.
+//!
+//! Each kernel is written once, generic over [`crate::simd::Simd`], in `product`, `vector` and `attend`, and
+//! instantiated in the file of each instruction set. [`Kernels`] is the table: having one proves that the machine can
+//! run it. All tables give the same bits.
+
+mod attend;
+mod product;
+mod scalar;
+mod vector;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+pub(crate) use attend::{Attend, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
+pub(crate) use product::Product;
+
+use crate::activations::QuantRow;
+use core::fmt;
+use weft_components::TileLayout;
+
+/// The kernels of one instruction set.
+pub struct Kernels {
+    name: &'static str,
+    /// By [`TileLayout::index`].
+    products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
+    quantize: unsafe fn(&[f32], QuantRow<'_>),
+    rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    add_rms_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32, &mut [f32]),
+    add: unsafe fn(&mut [f32], &[f32]),
+    silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
+    rope_pairs: unsafe fn(&mut [f32], usize, &[f32], &[f32]),
+    rope_halves: unsafe fn(&mut [f32], usize, &[f32], &[f32]),
+    argmax: unsafe fn(&[f32]) -> usize,
+    to_f16: unsafe fn(&[f32], &mut [u16]),
+    attend_f16: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
+    attend_f32: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
+    merge: unsafe fn(&mut [f32], &[f32]),
+}
+
+/// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`.
+macro_rules! instantiate {
+    ($name:literal, $isa:expr $(, $features:literal)?) => {
+        use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, product, vector};
+        use crate::activations::QuantRow;
+
+        crate::kernels::instantiate! { @ $isa $(, $features)?;
+            fn product_f32(p: &Product<'_>) = product::float::<_, product::F32>;
+            fn product_f16(p: &Product<'_>) = product::float::<_, product::F16>;
+            fn product_bf16(p: &Product<'_>) = product::float::<_, product::Bf16>;
+            fn product_u4(p: &Product<'_>) = product::quant::<_, product::U4>;
+            fn product_u4_min(p: &Product<'_>) = product::quant::<_, product::U4Min>;
+            fn product_u8(p: &Product<'_>) = product::quant::<_, product::U8>;
+            fn quantize(x: &[f32], out: QuantRow<'_>) = vector::quantize;
+            fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm;
+            fn add_rms_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) =
+                vector::add_rms_norm;
+            fn add(x: &mut [f32], delta: &[f32]) = vector::add;
+            fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::silu_mul;
+            fn rope_pairs(x: &mut [f32], dim: usize, cos: &[f32], sin: &[f32]) = vector::rope_pairs;
+            fn rope_halves(x: &mut [f32], dim: usize, cos: &[f32], sin: &[f32]) = vector::rope_halves;
+            fn argmax(x: &[f32]) -> usize = vector::argmax;
+            fn to_f16(x: &[f32], out: &mut [u16]) = vector::to_f16;
+            fn attend_f16(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, u16>;
+            fn attend_f32(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, f32>;
+            fn merge(into: &mut [f32], part: &[f32]) = attend::merge;
+        }
+
+        pub(in crate::kernels) static KERNELS: Kernels = Kernels {
+            name: $name,
+            products: [product_f32, product_f16, product_bf16, product_u4, product_u4_min, product_u8],
+            quantize,
+            rms_norm,
+            add_rms_norm,
+            add,
+            silu_mul,
+            rope_pairs,
+            rope_halves,
+            argmax,
+            to_f16,
+            attend_f16,
+            attend_f32,
+            merge,
+        };
+    };
+    (@ $isa:expr, $features:literal; $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $path:expr;)*) => {
+        $(#[target_feature(enable = $features)]
+        fn $name($($arg: $ty),*) $(-> $ret)? { ($path)($isa $(, $arg)*) })*
+    };
+    (@ $isa:expr; $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $path:expr;)*) => {
+        $(fn $name($($arg: $ty),*) $(-> $ret)? { ($path)($isa $(, $arg)*) })*
+    };
+}
+use instantiate;
+
+/// Calls a kernel of the table.
+macro_rules! call {
+    ($f:expr, $($arg:expr),*) => {
+        // SAFETY: only `Kernels::available` hands out tables, those whose instructions the machine has.
+        unsafe { ($f)($($arg),*) }
+    };
+}
+
+#[expect(unsafe_code, reason = "the table is the proof that its kernels can run here")]
+impl Kernels {
+    /// The tables that this machine can run, best first. The last is plain Rust.
+    pub fn available() -> Vec<&'static Self> {
+        let mut tables = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::simd::{avx2::Avx2, avx512::Avx512};
+            if Avx512::<true>::detect() {
+                tables.push(&avx512::vnni::KERNELS);
+            }
+            if Avx512::<false>::detect() {
+                tables.push(&avx512::plain::KERNELS);
+            }
+            if Avx2::detect() {
+                tables.push(&avx2::KERNELS);
+            }
+        }
+        tables.push(&scalar::KERNELS);
+        tables
+    }
+
+    /// The best table of this machine.
+    pub fn detect() -> &'static Self {
+        static BEST: std::sync::OnceLock<&'static Kernels> = std::sync::OnceLock::new();
+        BEST.get_or_init(|| Self::available().first().copied().unwrap_or(&scalar::KERNELS))
+    }
+
+    /// The table of this name (`avx512vnni`, `avx512`, `avx2`, `scalar`), where the machine can run it.
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        Self::available()
+            .into_iter()
+            .find(|k| k.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The instruction set, as [`Kernels::by_name`] takes it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Weights times activations.
+    #[inline]
+    pub(crate) fn product(&self, layout: TileLayout, product: &Product<'_>) {
+        call!(self.products[layout.index()], product);
+    }
+
+    /// One row of activations to codes.
+    #[inline]
+    pub(crate) fn quantize(&self, x: &[f32], out: QuantRow<'_>) {
+        call!(self.quantize, x, out);
+    }
+
+    /// `out = x / sqrt(mean(x²) + eps) * weight`, over the shortest of the three.
+    #[inline]
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        call!(self.rms_norm, x, weight, eps, out);
+    }
+
+    /// `x += delta`, then [`Kernels::rms_norm`] of `x` into `out`.
+    #[inline]
+    pub fn add_rms_norm(&self, x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        call!(self.add_rms_norm, x, delta, weight, eps, out);
+    }
+
+    /// `x += delta`.
+    #[inline]
+    pub fn add(&self, x: &mut [f32], delta: &[f32]) {
+        call!(self.add, x, delta);
+    }
+
+    /// SwiGLU: `out = gate * sigmoid(gate) * up`, over the shortest of the three.
+    #[inline]
+    pub fn silu_mul(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        call!(self.silu_mul, gate, up, out);
+    }
+
+    /// Rotary positions on every head of `x`, whose length is a multiple of `head_dim`.
+    ///
+    /// `cos` and `sin` hold one value a pair, at most `head_dim / 2`: fewer rotate only the first elements of a head.
+    #[inline]
+    pub fn rope(&self, style: RopeStyle, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
+        if head_dim == 0 {
+            return;
+        }
+        match style {
+            RopeStyle::Pairs => call!(self.rope_pairs, x, head_dim, cos, sin),
+            RopeStyle::Halves => call!(self.rope_halves, x, head_dim, cos, sin),
+        }
+    }
+
+    /// Position of the largest value, the first of equals. NaNs count as nothing; 0 where nothing is left.
+    #[inline]
+    pub fn argmax(&self, x: &[f32]) -> usize {
+        call!(self.argmax, x)
+    }
+
+    /// IEEE half bits of `x`, rounded to nearest even, over the shorter of the two.
+    #[inline]
+    pub fn to_f16(&self, x: &[f32], out: &mut [u16]) {
+        call!(self.to_f16, x, out);
+    }
+
+    /// A batch of queries over a range of pages of halves.
+    #[inline]
+    pub(crate) fn attend_f16(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
+        call!(self.attend_f16, attend, queries);
+    }
+
+    /// A batch of queries over a range of pages of floats.
+    #[inline]
+    pub(crate) fn attend_f32(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
+        call!(self.attend_f32, attend, queries);
+    }
+
+    /// Joins the state of a later segment into that of the earlier ones of one query.
+    #[inline]
+    pub(crate) fn merge(&self, into: &mut [f32], part: &[f32]) {
+        call!(self.merge, into, part);
+    }
+}
+
+/// Which elements of a head rotary positions pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeStyle {
+    /// `(2 i, 2 i + 1)`: GGUF files of the llama family.
+    Pairs,
+    /// `(i, i + rotary dimensions / 2)`: Qwen, Phi, Gemma, and safetensors.
+    Halves,
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Kernels {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}

@@ -1,0 +1,3 @@
+//! Plain Rust.
+
+crate::kernels::instantiate! { "scalar", crate::simd::scalar::Scalar }

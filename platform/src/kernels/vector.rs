@@ -1,0 +1,223 @@
+//! Kernels over vectors of floats: norms, activation functions, rotary positions, rounding.
+//!
+//! Element-wise loops without a [`Simd`] operation are plain Rust, which the compiler turns into vectors of whatever
+//! instruction set the kernel is instantiated for; they round the same everywhere.
+
+use crate::activations::QuantRow;
+use crate::simd::{LANES, Simd};
+use weft_components::CODES;
+
+/// `e^x`, to 2 units in the last place; 0 below -87.3, `e^88.3` above 88.3. Polynomial of the Cephes library's `expf`.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+    const LOWEST: f32 = -87.3;
+    const HIGHEST: f32 = 88.3;
+    /// ln 2 in two parts, the first with few bits so that its product is exact.
+    const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    const POLYNOMIAL: [f32; 6] = [
+        1.987_569_1e-4,
+        1.398_2e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        5e-1,
+    ];
+    // The bound comes first: a NaN stays one, since `max` and the negated `max` give their second operand.
+    let v = s.max(s.splat(LOWEST), x);
+    let v = s.sub(s.splat(0.0), s.max(s.splat(-HIGHEST), s.sub(s.splat(0.0), v)));
+    let rounded = s.fma(v, s.splat(core::f32::consts::LOG2_E), s.splat(crate::simd::ROUND));
+    let n = s.sub(rounded, s.splat(crate::simd::ROUND));
+    let r = s.fma(n, s.splat(-LN2[0]), v);
+    let r = s.fma(n, s.splat(-LN2[1]), r);
+    let mut p = s.splat(POLYNOMIAL[0]);
+    p = s.fma(p, r, s.splat(POLYNOMIAL[1]));
+    p = s.fma(p, r, s.splat(POLYNOMIAL[2]));
+    p = s.fma(p, r, s.splat(POLYNOMIAL[3]));
+    p = s.fma(p, r, s.splat(POLYNOMIAL[4]));
+    p = s.fma(p, r, s.splat(POLYNOMIAL[5]));
+    let p = s.add(s.fma(p, s.mul(r, r), r), s.splat(1.0));
+    s.zero_below(x, LOWEST, s.mul(p, s.exp2_rounded(rounded)))
+}
+
+/// `tanh x` from [`exp`]; absolute error below 2e-7.
+#[inline(always)]
+pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
+    let one = s.splat(1.0);
+    let e = exp(s, s.add(x, x));
+    s.sub(one, s.div(s.splat(2.0), s.add(e, one)))
+}
+
+/// Calls `f` with 16 values of `x` at a time, the last ones padded with `pad`.
+#[inline(always)]
+fn for_each_16(x: &[f32], pad: f32, mut f: impl FnMut(&[f32; LANES])) {
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        f(chunk);
+    }
+    if !tail.is_empty() {
+        let mut last = [pad; LANES];
+        last[..tail.len()].copy_from_slice(tail);
+        f(&last);
+    }
+}
+
+#[inline(always)]
+fn scale_of<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
+    let mut sums = [s.splat(0.0); 4];
+    let (quads, tail) = x.as_chunks::<{ 4 * LANES }>();
+    for quad in quads {
+        for (sum, v) in sums.iter_mut().zip(quad.as_chunks::<LANES>().0) {
+            let v = s.load(v);
+            *sum = s.fma(v, v, *sum);
+        }
+    }
+    for_each_16(tail, 0.0, |v| {
+        let v = s.load(v);
+        sums[0] = s.fma(v, v, sums[0]);
+    });
+    let sum = s.reduce_add(s.add(s.add(sums[0], sums[2]), s.add(sums[1], sums[3])));
+    1.0 / (sum / x.len().max(1) as f32 + eps).sqrt()
+}
+
+/// `out = x / rms(x) * weight`.
+#[inline(always)]
+pub(crate) fn rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let scale = scale_of(s, x, eps);
+    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * scale * weight;
+    }
+}
+
+/// `x += delta`, then [`rms_norm`] of it.
+#[inline(always)]
+pub(crate) fn add_rms_norm<S: Simd>(
+    s: S,
+    x: &mut [f32],
+    delta: &[f32],
+    weight: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    add(s, x, delta);
+    rms_norm(s, x, weight, eps, out);
+}
+
+/// `x += delta`.
+#[inline(always)]
+pub(crate) fn add<S: Simd>(_s: S, x: &mut [f32], delta: &[f32]) {
+    for (x, delta) in x.iter_mut().zip(delta) {
+        *x += delta;
+    }
+}
+
+/// `out = gate / (1 + e^-gate) * up`.
+#[inline(always)]
+pub(crate) fn silu_mul<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    let n = out.len().min(gate.len()).min(up.len());
+    let one = s.splat(1.0);
+    let f = |gate: &[f32; LANES], up: &[f32; LANES], out: &mut [f32; LANES]| {
+        let gate = s.load(gate);
+        let sigmoid = s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), gate))));
+        s.store(s.mul(s.mul(gate, sigmoid), s.load(up)), out);
+    };
+    let (gates, gate_tail) = gate[..n].as_chunks();
+    let (ups, up_tail) = up[..n].as_chunks();
+    let (outs, out_tail) = out[..n].as_chunks_mut();
+    for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
+        f(gate, up, out);
+    }
+    if !out_tail.is_empty() {
+        let (mut gate, mut up, mut last) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        gate[..gate_tail.len()].copy_from_slice(gate_tail);
+        up[..up_tail.len()].copy_from_slice(up_tail);
+        f(&gate, &up, &mut last);
+        out_tail.copy_from_slice(&last[..out_tail.len()]);
+    }
+}
+
+/// Rotates the pairs `(2 i, 2 i + 1)` of the first `2 cos.len()` elements of every head of `head_dim`.
+#[inline(always)]
+pub(crate) fn rope_pairs<S: Simd>(_s: S, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
+    for head in x.chunks_exact_mut(head_dim) {
+        for (([a, b], c), s) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+            (*a, *b) = (a.mul_add(*c, -(*b * s)), a.mul_add(*s, *b * c));
+        }
+    }
+}
+
+/// Rotates the pairs `(i, i + cos.len())` of the first `2 cos.len()` elements of every head of `head_dim`.
+#[inline(always)]
+pub(crate) fn rope_halves<S: Simd>(_s: S, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
+    for head in x.chunks_exact_mut(head_dim) {
+        let (first, second) = head.split_at_mut(cos.len().min(head_dim / 2));
+        for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+            (*a, *b) = (a.mul_add(*c, -(*b * s)), a.mul_add(*s, *b * c));
+        }
+    }
+}
+
+/// Position of the largest value, the first of equals; 0 where there is none. NaNs count as nothing.
+#[inline(always)]
+pub(crate) fn argmax<S: Simd>(s: S, x: &[f32]) -> usize {
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    for_each_16(x, f32::NEG_INFINITY, |v| largest = s.max(s.load(v), largest));
+    let largest = s.reduce_max(largest);
+    x.iter().position(|v| *v == largest).unwrap_or(0)
+}
+
+/// Half bits of `x`, to nearest even.
+#[inline(always)]
+pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
+    let n = x.len().min(out.len());
+    let (chunks, tail) = x[..n].as_chunks();
+    let (outs, out_tail) = out[..n].as_chunks_mut();
+    for (x, out) in chunks.iter().zip(outs) {
+        s.store_f16(s.load(x), out);
+    }
+    if !tail.is_empty() {
+        let (mut last, mut half) = ([0.0; LANES], [0; LANES]);
+        last[..tail.len()].copy_from_slice(tail);
+        s.store_f16(s.load(&last), &mut half);
+        out_tail.copy_from_slice(&half[..tail.len()]);
+    }
+}
+
+/// One row of activations to 8-bit codes: see `activations`.
+#[inline(always)]
+pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: QuantRow<'_>) {
+    /// Blocks below this are zero: the inverse of their scale would overflow.
+    const SMALLEST: f32 = 1e-30;
+    let QuantRow {
+        row,
+        height,
+        codes,
+        scales,
+        sums,
+        offsets,
+    } = out;
+    let blocks = codes
+        .chunks_exact_mut(height)
+        .zip(scales.chunks_exact_mut(height));
+    let extra = sums
+        .chunks_exact_mut(height)
+        .zip(offsets.chunks_exact_mut(height));
+    for ((x, (codes, scales)), (sums, offsets)) in x.as_chunks::<CODES>().0.iter().zip(blocks).zip(extra) {
+        let (halves, _) = x.as_chunks::<LANES>();
+        let (a, b) = (s.load(&halves[0]), s.load(&halves[1]));
+        let largest = s.reduce_max(s.max(s.abs(a), s.abs(b)));
+        let (scale, inverse) = if largest < SMALLEST {
+            (0.0, 0.0)
+        } else {
+            (largest / 127.0, 127.0 / largest)
+        };
+        let inverse = s.splat(inverse);
+        let (a, b) = (s.round(s.mul(a, inverse)), s.round(s.mul(b, inverse)));
+        let (low, _) = codes[row].as_chunks_mut::<LANES>();
+        s.store_i8(a, &mut low[0]);
+        s.store_i8(b, &mut low[1]);
+        let sum = s.reduce_add_i(s.add_i(a, b));
+        scales[row] = scale;
+        sums[row] = sum;
+        offsets[row] = scale * sum as f32;
+    }
+}

@@ -1,0 +1,218 @@
+//! The KV cache's memory: one arena of pages.
+//!
+//! A *page* holds the keys and values of [`PAGE`] consecutive tokens. A *slot* is a page of every layer and KV head; a
+//! session's block table says which slot holds which of its pages. In memory: layer, slot, KV head, then the page:
+//! keys as `[key dimension][32 tokens]` (the lanes of a product are tokens), values as
+//! `[32 tokens][value dimension, padded to 16]` (the lanes are dimensions).
+//!
+//! Invariant: memory is allocated once; a page handed to a new session may hold the old one's numbers, which
+//! attention never reads since it only looks at tokens up to a query's position.
+
+use crate::buffer::{Buffer, MemoryError, checked_size};
+use crate::kernels::Kernels;
+use crate::simd::LANES;
+
+/// Tokens of a page.
+pub const PAGE: usize = 32;
+
+/// Largest key or value dimension.
+pub const MAX_HEAD_DIM: usize = 512;
+
+/// How keys and values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KvFormat {
+    /// IEEE half floats.
+    F16,
+    /// 32-bit floats.
+    F32,
+}
+
+impl KvFormat {
+    /// Bytes of an element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// The shape of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvShape {
+    /// Layers.
+    pub layers: usize,
+    /// Pages of each layer.
+    pub slots: usize,
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// Elements of a key.
+    pub k_dim: usize,
+    /// Elements of a value.
+    pub v_dim: usize,
+    /// How they are stored.
+    pub format: KvFormat,
+}
+
+impl KvShape {
+    /// Elements of a value in memory.
+    pub(crate) fn v_pad(&self) -> usize {
+        self.v_dim.next_multiple_of(LANES)
+    }
+
+    /// Bytes of one head's page. No overflow once the dimensions are checked.
+    pub(crate) fn page_bytes(&self) -> usize {
+        (self.k_dim + self.v_pad()) * PAGE * self.format.bytes()
+    }
+
+    /// Bytes of the whole arena.
+    ///
+    /// # Errors
+    /// Where a dimension is out of range or the size overflows.
+    pub fn bytes(&self) -> Result<usize, KvError> {
+        for dim in [self.k_dim, self.v_dim] {
+            if dim == 0 || dim > MAX_HEAD_DIM {
+                return Err(KvError::HeadDim { dim });
+            }
+        }
+        Ok(checked_size(&[
+            self.layers,
+            self.slots,
+            self.kv_heads,
+            self.page_bytes(),
+        ])?)
+    }
+}
+
+/// Why there is no arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KvError {
+    /// A key or value of a size that the kernels do not take.
+    #[error("attention heads of {dim} elements are not supported: 1 to {MAX_HEAD_DIM} are")]
+    HeadDim {
+        /// Elements of a head.
+        dim: usize,
+    },
+    /// No memory for the KV cache.
+    #[error("KV cache: {0}")]
+    Memory(#[from] MemoryError),
+}
+
+/// The memory of a model's KV cache.
+pub struct KvArena {
+    shape: KvShape,
+    memory: Buffer,
+}
+
+impl KvArena {
+    /// An arena of zeros. Natively its pages take no memory until they are written.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn new(shape: KvShape) -> Result<Self, KvError> {
+        Ok(Self {
+            shape,
+            memory: Buffer::zeroed(shape.bytes()?)?,
+        })
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> KvShape {
+        self.shape
+    }
+
+    /// Bytes of address space; memory is taken page by page as it is written.
+    pub fn bytes(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Bytes of a slot over all layers.
+    pub fn slot_bytes(&self) -> usize {
+        self.shape.layers * self.slot_stride()
+    }
+
+    /// Bytes from one slot of a layer to the next.
+    pub(crate) fn slot_stride(&self) -> usize {
+        self.shape.kv_heads * self.shape.page_bytes()
+    }
+
+    /// Memory of one layer.
+    pub(crate) fn layer(&self, layer: usize) -> &[u8] {
+        let size = self.shape.slots * self.slot_stride();
+        &self.memory.bytes()[layer * size..][..size]
+    }
+
+    /// Stores the keys and values of one token: `k_row` holds every KV head's key, `v_row` every value.
+    ///
+    /// # Panics
+    /// Where layer, slot or offset is out of range or a row too short.
+    pub fn write(&mut self, layer: usize, slot: u32, offset: usize, k_row: &[f32], v_row: &[f32]) {
+        let KvShape {
+            layers,
+            slots,
+            kv_heads,
+            k_dim,
+            v_dim,
+            format,
+        } = self.shape;
+        let slot = slot as usize;
+        assert!(
+            layer < layers && slot < slots && offset < PAGE,
+            "no such page of the KV cache"
+        );
+        assert!(
+            k_row.len() >= kv_heads * k_dim && v_row.len() >= kv_heads * v_dim,
+            "row too short"
+        );
+        let (page, v_pad) = (self.shape.page_bytes(), self.shape.v_pad());
+        let start = (layer * slots + slot) * kv_heads * page;
+        let memory = &mut self.memory.bytes_mut()[start..][..kv_heads * page];
+        let heads = memory.chunks_exact_mut(page);
+        let rows = k_row.chunks_exact(k_dim).zip(v_row.chunks_exact(v_dim));
+        match format {
+            KvFormat::F16 => {
+                let kernels = Kernels::detect();
+                let mut half = [0u16; MAX_HEAD_DIM];
+                for (memory, (k, v)) in heads.zip(rows) {
+                    let (keys, values) =
+                        bytemuck::cast_slice_mut::<u8, u16>(memory).split_at_mut(k_dim * PAGE);
+                    kernels.to_f16(k, &mut half);
+                    for (keys, k) in keys.as_chunks_mut::<PAGE>().0.iter_mut().zip(half) {
+                        keys[offset] = k;
+                    }
+                    kernels.to_f16(v, &mut values[offset * v_pad..][..v_dim]);
+                }
+            }
+            KvFormat::F32 => {
+                for (memory, (k, v)) in heads.zip(rows) {
+                    let (keys, values) =
+                        bytemuck::cast_slice_mut::<u8, f32>(memory).split_at_mut(k_dim * PAGE);
+                    for (keys, k) in keys.as_chunks_mut::<PAGE>().0.iter_mut().zip(k) {
+                        keys[offset] = *k;
+                    }
+                    values[offset * v_pad..][..v_dim].copy_from_slice(v);
+                }
+            }
+        }
+    }
+
+    /// Copies slot `from` to slot `to` in every layer: a session that diverges within a shared page.
+    ///
+    /// # Panics
+    /// Where a slot is out of range.
+    pub fn copy_slot(&mut self, from: u32, to: u32) {
+        let (from, to) = (from as usize, to as usize);
+        assert!(
+            from < self.shape.slots && to < self.shape.slots,
+            "no such page of the KV cache"
+        );
+        let stride = self.slot_stride();
+        for layer in 0..self.shape.layers {
+            let start = layer * self.shape.slots * stride;
+            let source = start + from * stride;
+            self.memory
+                .bytes_mut()
+                .copy_within(source..source + stride, start + to * stride);
+        }
+    }
+}

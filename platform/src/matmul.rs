@@ -1,0 +1,73 @@
+//! Weights times activations, over the threads.
+//!
+//! The tiles of all matrices that share the activations are one row of work, cut in pieces: one fork however many
+//! matrices there are. A tile's outputs are computed by one thread, in one order: no result depends on the cut.
+
+use crate::activations::Activations;
+use crate::kernels::Product;
+use crate::simd::LANES;
+use crate::threads::{Cpu, Shared};
+use crate::tile::CpuMatrix;
+
+/// Multiply-adds that are not worth a fork: about 5 µs of one core.
+const GRAIN: usize = 1 << 18;
+
+/// `out[row] = x[row] · Wᵀ` for several matrices on the same activations.
+///
+/// Row `r` of the output starts at `r * out_stride` and holds the outputs of the matrices one after another.
+///
+/// # Panics
+/// Where a matrix has other columns than `x`, `x` lacks the form that a layout needs, or `out` is too short.
+pub fn matmul(cpu: &Cpu, weights: &[&CpuMatrix], x: &Activations, out: &mut [f32], out_stride: usize) {
+    let columns: usize = weights.iter().map(|w| w.rows()).sum();
+    let tiles: usize = weights.iter().map(|w| w.tiles()).sum();
+    for w in weights {
+        assert!(
+            w.cols() == x.cols(),
+            "{w:?} times activations of {} columns",
+            x.cols()
+        );
+        let has = if w.layout().is_quantized() {
+            x.need().quantized
+        } else {
+            x.need().floats
+        };
+        assert!(has, "{w:?} needs activations in another form");
+    }
+    if x.rows() == 0 || columns == 0 {
+        return;
+    }
+    let end = (x.rows() - 1)
+        .checked_mul(out_stride)
+        .and_then(|start| start.checked_add(columns));
+    assert!(
+        (x.rows() == 1 || out_stride >= columns) && end.is_some_and(|end| end <= out.len()),
+        "output too short"
+    );
+    let shared = Shared(out.as_mut_ptr());
+    let grain = (GRAIN / (x.rows() * x.cols() * LANES).max(1)).max(1);
+    cpu.for_each_chunk(tiles, grain, |range| {
+        // Whole, not its field: the closure must share the wrapper.
+        let shared = &shared;
+        let (mut first_tile, mut first_column) = (0, 0);
+        for w in weights {
+            let start = range.start.clamp(first_tile, first_tile + w.tiles()) - first_tile;
+            let end = range.end.clamp(first_tile, first_tile + w.tiles()) - first_tile;
+            if start < end {
+                // Ranges of `for_each_chunk` are disjoint, and the output holds every column of every row: checked
+                // above. So no two products touch one float, which is what `Product::store` relies on.
+                let out = Shared(shared.0.wrapping_add(first_column));
+                let product = Product {
+                    matrix: w,
+                    tiles: start..end,
+                    acts: x,
+                    out,
+                    stride: out_stride,
+                };
+                cpu.kernels.product(w.layout(), &product);
+            }
+            first_tile += w.tiles();
+            first_column += w.rows();
+        }
+    });
+}

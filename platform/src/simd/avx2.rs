@@ -1,0 +1,283 @@
+//! AVX2 with FMA and F16C: two 256-bit registers a vector.
+
+#![expect(unsafe_code, reason = "vector instructions")]
+
+use super::{LANES, ROUND, Simd, quad};
+use core::arch::x86_64::*;
+
+/// Proof of AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The machine has AVX2, FMA and F16C.
+    #[inline(always)]
+    pub(crate) const unsafe fn assume() -> Self {
+        Self(())
+    }
+
+    /// Whether the machine has them.
+    pub(crate) fn detect() -> bool {
+        is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+    }
+}
+
+/// An expression of intrinsics.
+macro_rules! isa {
+    ($e:expr) => {
+        // SAFETY: the value `self` proves the instruction set; pointers come from references to arrays at least as
+        // wide as what the unaligned loads and stores touch.
+        unsafe { $e }
+    };
+}
+
+/// `[f(a.0, b.0), f(a.1, b.1)]`.
+macro_rules! both {
+    ($f:ident, $a:expr, $b:expr) => {
+        isa!([$f($a[0], $b[0]), $f($a[1], $b[1])])
+    };
+}
+
+impl Simd for Avx2 {
+    type F = [__m256; 2];
+    type I = [__m256i; 2];
+    type B = [__m256i; 2];
+
+    const U8_BIAS: i32 = 128;
+    const QUANT_ROWS: usize = 4;
+    const FLOAT_ROWS: usize = 4;
+    const QUERIES: usize = 3;
+    const VALUES: usize = 2;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F {
+        isa!([_mm256_set1_ps(v); 2])
+    }
+    #[inline(always)]
+    fn load(self, v: &[f32; LANES]) -> Self::F {
+        isa!([_mm256_loadu_ps(v.as_ptr()), _mm256_loadu_ps(v.as_ptr().add(8))])
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F, out: &mut [f32; LANES]) {
+        isa!({
+            _mm256_storeu_ps(out.as_mut_ptr(), v[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), v[1]);
+        });
+    }
+    #[inline(always)]
+    fn load_f16(self, v: &[u16; LANES]) -> Self::F {
+        isa!([
+            _mm256_cvtph_ps(_mm_loadu_si128(v.as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(v.as_ptr().add(8).cast())),
+        ])
+    }
+    #[inline(always)]
+    fn store_f16(self, v: Self::F, out: &mut [u16; LANES]) {
+        isa!({
+            let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[0]);
+            _mm_storeu_si128(out.as_mut_ptr().cast(), half);
+            let half = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[1]);
+            _mm_storeu_si128(out.as_mut_ptr().add(8).cast(), half);
+        });
+    }
+    #[inline(always)]
+    fn load_bf16(self, v: &[u16; LANES]) -> Self::F {
+        isa!({
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(v.as_ptr().cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(v.as_ptr().add(8).cast()));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_add_ps, a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_sub_ps, a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_mul_ps, a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_div_ps, a, b)
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        isa!([
+            _mm256_fmadd_ps(a[0], b[0], c[0]),
+            _mm256_fmadd_ps(a[1], b[1], c[1])
+        ])
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        isa!({
+            let sign = _mm256_set1_ps(-0.0);
+            [_mm256_andnot_ps(sign, a[0]), _mm256_andnot_ps(sign, a[1])]
+        })
+    }
+    #[inline(always)]
+    fn zero_below(self, x: Self::F, bound: f32, v: Self::F) -> Self::F {
+        isa!({
+            let bound = _mm256_set1_ps(bound);
+            [
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(x[0], bound), v[0]),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(x[1], bound), v[1]),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn reduce_add(self, a: Self::F) -> f32 {
+        isa!({
+            let v = _mm256_add_ps(a[0], a[1]);
+            let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+        })
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: Self::F) -> f32 {
+        isa!({
+            let v = _mm256_max_ps(a[0], a[1]);
+            let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
+        })
+    }
+
+    #[inline(always)]
+    fn round(self, a: Self::F) -> Self::I {
+        isa!({
+            let magic = _mm256_set1_ps(ROUND);
+            let bits = _mm256_castps_si256(magic);
+            [
+                _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(a[0], magic)), bits),
+                _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(a[1], magic)), bits),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn exp2_rounded(self, a: Self::F) -> Self::F {
+        isa!({
+            let one = _mm256_castps_si256(_mm256_set1_ps(1.0));
+            let low = _mm256_slli_epi32::<23>(_mm256_castps_si256(a[0]));
+            let high = _mm256_slli_epi32::<23>(_mm256_castps_si256(a[1]));
+            [
+                _mm256_castsi256_ps(_mm256_add_epi32(low, one)),
+                _mm256_castsi256_ps(_mm256_add_epi32(high, one)),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn splat_i(self, v: i32) -> Self::I {
+        isa!([_mm256_set1_epi32(v); 2])
+    }
+    #[inline(always)]
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
+        both!(_mm256_add_epi32, a, b)
+    }
+    #[inline(always)]
+    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
+        both!(_mm256_mullo_epi32, a, b)
+    }
+    #[inline(always)]
+    fn reduce_add_i(self, a: Self::I) -> i32 {
+        isa!({
+            let v = _mm256_add_epi32(a[0], a[1]);
+            let v = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            let v = _mm_add_epi32(v, _mm_shuffle_epi32::<0b01_00_11_10>(v));
+            _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32::<0b10_11_00_01>(v)))
+        })
+    }
+    #[inline(always)]
+    fn to_float(self, a: Self::I) -> Self::F {
+        isa!([_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])])
+    }
+    #[inline(always)]
+    fn store_i8(self, a: Self::I, out: &mut [i8; LANES]) {
+        isa!({
+            let byte = _mm256_set1_epi32(255);
+            let words = _mm256_packus_epi32(_mm256_and_si256(a[0], byte), _mm256_and_si256(a[1], byte));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let bytes = _mm_packus_epi16(
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            );
+            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+        });
+    }
+
+    #[inline(always)]
+    fn load_codes(self, v: &[u8; 64]) -> Self::B {
+        isa!([
+            _mm256_loadu_si256(v.as_ptr().cast()),
+            _mm256_loadu_si256(v.as_ptr().add(32).cast())
+        ])
+    }
+    #[inline(always)]
+    fn low_nibbles(self, v: Self::B) -> Self::B {
+        isa!({
+            let mask = _mm256_set1_epi8(15);
+            [_mm256_and_si256(v[0], mask), _mm256_and_si256(v[1], mask)]
+        })
+    }
+    #[inline(always)]
+    fn high_nibbles(self, v: Self::B) -> Self::B {
+        isa!({
+            let mask = _mm256_set1_epi8(15);
+            [
+                _mm256_and_si256(_mm256_srli_epi16::<4>(v[0]), mask),
+                _mm256_and_si256(_mm256_srli_epi16::<4>(v[1]), mask),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn dot_u4(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
+        // Eight sums of two products of at most 15 * 127 fit 16 bits: 8 * 2 * 1905 = 30,480.
+        isa!({
+            let first = _mm256_set1_epi32(quad(a, 0));
+            let mut low = _mm256_maddubs_epi16(w[0][0], first);
+            let mut high = _mm256_maddubs_epi16(w[0][1], first);
+            for g in 1..8 {
+                let a = _mm256_set1_epi32(quad(a, g));
+                low = _mm256_add_epi16(low, _mm256_maddubs_epi16(w[g][0], a));
+                high = _mm256_add_epi16(high, _mm256_maddubs_epi16(w[g][1], a));
+            }
+            let ones = _mm256_set1_epi16(1);
+            [
+                _mm256_add_epi32(init[0], _mm256_madd_epi16(low, ones)),
+                _mm256_add_epi32(init[1], _mm256_madd_epi16(high, ones)),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn dot_u8(self, mut init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
+        // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
+        // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
+        isa!({
+            let flip = _mm256_set1_epi8(-128);
+            let ones = _mm256_set1_epi16(1);
+            for g in 0..8 {
+                let a = _mm256_set1_epi32(quad(a, g));
+                for (sum, w) in init.iter_mut().zip(w[g]) {
+                    let w = _mm256_xor_si256(w, flip);
+                    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                }
+            }
+            init
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! The instruction sets as one vector type: 16 lanes of `f32` or `i32`, and 64 bytes of codes.
+//!
+//! Kernels are written once against [`Simd`] and instantiated per instruction set by `kernels/`. A value of a type
+//! that implements [`Simd`] proves that the machine has the instructions, so that the methods are safe to call.
+//!
+//! Invariant: every implementation gives the same bits as [`scalar::Scalar`], for every method and every input that
+//! holds no NaN. So multiply-adds are fused everywhere, minimum and maximum have the semantics of `a > b ? a : b`, and
+//! reductions follow one tree (lane `i` with lane `i + 8`, then 4, 2, 1).
+
+pub(crate) mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+
+/// Lanes of the logical vector, and rows of a weight tile.
+pub(crate) const LANES: usize = 16;
+
+/// `1.5 * 2^23`: adding it rounds a small float to an integer, to nearest even, in the low bits.
+pub(crate) const ROUND: f32 = 12_582_912.0;
+
+/// Calls `$body` for `$r` = 0, 1, … below the constant `$n` of at most 16, each time as a constant, so that arrays
+/// indexed by it stay in registers whatever the optimiser thinks of the size of the loop.
+macro_rules! unroll {
+    ($r:ident < $n:expr, $body:block) => {
+        unroll!(@ $r, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@ $r:ident, $n:expr, $body:block, $($i:literal)*) => {
+        $(if $i < $n { let $r: usize = $i; $body })*
+    };
+}
+pub(crate) use unroll;
+
+/// One instruction set. See the module for what every implementation must agree on.
+pub(crate) trait Simd: Copy {
+    /// 16 floats.
+    type F: Copy;
+    /// 16 integers.
+    type I: Copy;
+    /// 64 unsigned bytes: 4 for each of 16 lanes.
+    type B: Copy;
+
+    /// What [`Simd::dot_u8`] subtracts from each code before it multiplies.
+    const U8_BIAS: i32;
+    /// Rows of activations that the quantized product keeps in registers: a power of two, 16 at most.
+    const QUANT_ROWS: usize;
+    /// The same for the float product.
+    const FLOAT_ROWS: usize;
+    /// Queries that share a load of keys or values: 6, 3 or 2.
+    const QUERIES: usize;
+    /// Vectors of values summed at once: 4 or 2.
+    const VALUES: usize;
+
+    fn splat(self, v: f32) -> Self::F;
+    fn load(self, v: &[f32; LANES]) -> Self::F;
+    fn store(self, v: Self::F, out: &mut [f32; LANES]);
+    /// IEEE half bits.
+    fn load_f16(self, v: &[u16; LANES]) -> Self::F;
+    /// Rounds to nearest even; NaNs are quiet.
+    fn store_f16(self, v: Self::F, out: &mut [u16; LANES]);
+    fn load_bf16(self, v: &[u16; LANES]) -> Self::F;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `a > b ? a : b`.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    fn abs(self, a: Self::F) -> Self::F;
+    /// Zero in lanes where `x < bound`, else `v`.
+    fn zero_below(self, x: Self::F, bound: f32, v: Self::F) -> Self::F;
+    fn reduce_add(self, a: Self::F) -> f32;
+    fn reduce_max(self, a: Self::F) -> f32;
+
+    /// Nearest integer, ties to even, of floats below 2^22 in magnitude.
+    fn round(self, a: Self::F) -> Self::I;
+    /// `2^n` of floats that hold `n + ROUND`, -126 ≤ n ≤ 127.
+    fn exp2_rounded(self, a: Self::F) -> Self::F;
+    fn splat_i(self, v: i32) -> Self::I;
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn reduce_add_i(self, a: Self::I) -> i32;
+    fn to_float(self, a: Self::I) -> Self::F;
+    /// The low byte of each lane.
+    fn store_i8(self, a: Self::I, out: &mut [i8; LANES]);
+
+    fn load_codes(self, v: &[u8; 64]) -> Self::B;
+    fn low_nibbles(self, v: Self::B) -> Self::B;
+    fn high_nibbles(self, v: Self::B) -> Self::B;
+    /// `init[lane] + Σ w[g][4 lane + i] * a[4 g + i]` for codes of at most 15. `a` holds -127 to 127.
+    fn dot_u4(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I;
+    /// `init[lane] + Σ (w[g][4 lane + i] - U8_BIAS) * a[4 g + i]`. `a` holds -127 to 127.
+    fn dot_u8(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I;
+}
+
+/// Group `g` of four activations, as the integer whose bytes they are.
+#[inline(always)]
+pub(crate) fn quad(a: &[i8; 32], g: usize) -> i32 {
+    i32::from_ne_bytes([
+        a[4 * g].cast_unsigned(),
+        a[4 * g + 1].cast_unsigned(),
+        a[4 * g + 2].cast_unsigned(),
+        a[4 * g + 3].cast_unsigned(),
+    ])
+}

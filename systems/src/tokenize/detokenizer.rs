@@ -1,0 +1,60 @@
+//! Turns tokens into text one at a time, without ever giving half a character.
+
+use super::{TokenizeError, Tokenizer};
+
+/// A streaming detokenizer. All texts given, one after the other, are the lossy text of all bytes:
+/// what [`Tokenizer::decode`] gives for the same tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Detokenizer {
+    render_special: bool,
+    /// Bytes not given yet: at most the beginning of one character, between two calls.
+    pending: Vec<u8>,
+    /// The text given last.
+    text: String,
+}
+
+impl Detokenizer {
+    /// Begins a text. With `render_special`, control tokens are shown.
+    pub fn new(render_special: bool) -> Self {
+        Self { render_special, ..Self::default() }
+    }
+
+    /// Adds a token and gives the text that is complete now, which may be empty.
+    ///
+    /// # Errors
+    /// An id that is not in the vocabulary; nothing is added then.
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<&str, TokenizeError> {
+        self.pending.extend_from_slice(tokenizer.checked_bytes(id, self.render_special)?);
+        self.text.clear();
+        let mut kept = 0;
+        let mut chunks = self.pending.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            self.text.push_str(chunk.valid());
+            let invalid = chunk.invalid();
+            if chunks.peek().is_none() && may_be_completed(invalid) {
+                kept = invalid.len();
+            } else if !invalid.is_empty() {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        drop(chunks);
+        self.pending.drain(..self.pending.len() - kept);
+        Ok(&self.text)
+    }
+
+    /// Ends the text: the rest, in which an incomplete character is U+FFFD. Another text may follow.
+    pub fn finish(&mut self) -> &str {
+        self.text.clear();
+        if !self.pending.is_empty() {
+            self.text.push(char::REPLACEMENT_CHARACTER);
+        }
+        self.pending.clear();
+        &self.text
+    }
+}
+
+/// Whether bytes at the end of a text are the beginning of a character.
+fn may_be_completed(bytes: &[u8]) -> bool {
+    // `error_len` is `None` only where the input ends too early.
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}

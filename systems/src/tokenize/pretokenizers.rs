@@ -1,0 +1,205 @@
+//! The table of pre-tokenizers: how each named vocabulary family cuts a text into words before the
+//! merges, and whether it merges whole words and starts with BOS.
+//!
+//! The expressions are those of the models' `tokenizer.json` as llama.cpp reads them, which is what
+//! GGUF files are made for. Two things are written differently, with the same result, so that every
+//! expression runs in linear time on an automaton:
+//! - The tail `\s+(?!\S)|\s+` needs a look-ahead; it is [`Split::spaces`] instead.
+//! - `((?=[\p{L}])([^a-z]))` is `[\p{L}--[a-z]]`. (llama.cpp tells upper from lower case in ASCII only.)
+//!
+//! Left out: names whose expressions need more than that (`kimi-k2`, `superbpe`, `jais-2`,
+//! `tiny_aya`, `afmoe`, `youtu`), those that are not byte-level (`gemma4`, `sarvam-moe`,
+//! `whitespace`) and those of embedding models (`jina-*`, `roberta-bpe`, `modern-bert`).
+
+/// One cut: every match of `pattern` is a word of its own, and so is what lies between two matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Split {
+    /// The expression, in the syntax of the `regex` crate.
+    pub pattern: &'static str,
+    /// Whether `|\s+(?!\S)|\s+` follows: a run of white space is a word, but its last character is
+    /// left to the word after it, if there is one and the run is longer than one character.
+    pub spaces: bool,
+}
+
+/// One family of vocabularies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PreTokenizer {
+    /// Values of `tokenizer.ggml.pre`.
+    pub names: &'static [&'static str],
+    /// The cuts, each made within the words of the one before.
+    pub splits: &'static [Split],
+    /// Whether a word that is a token is that token, whatever the merges say.
+    pub ignore_merges: bool,
+    /// Whether a text starts with BOS if the file does not say.
+    pub add_bos: bool,
+}
+
+const fn plain(pattern: &'static str) -> Split {
+    Split { pattern, spaces: false }
+}
+
+const fn spaced(pattern: &'static str) -> Split {
+    Split { pattern, spaces: true }
+}
+
+const fn family(names: &'static [&'static str], splits: &'static [Split]) -> PreTokenizer {
+    PreTokenizer { names, splits, ignore_merges: false, add_bos: false }
+}
+
+const GPT2: Split = spaced(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+");
+const LLAMA3: Split = spaced(
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+",
+);
+const QWEN2: Split = spaced(
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+",
+);
+const QWEN35: Split = spaced(
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+",
+);
+const MINICPM5: Split = spaced(
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+",
+);
+const SEED_CODER: Split = spaced(
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+",
+);
+const UFAKZEKA: Split =
+    spaced(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+");
+const BAILING: Split = spaced(
+    r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]",
+);
+const EXAONE_MOE: Split = spaced(
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]",
+);
+const TEKKEN: Split = spaced(
+    r"[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]*[\p{L}--[A-Z]]+|[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]+[\p{L}--[A-Z]]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+",
+);
+const GPT4O: Split = spaced(
+    r"[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]*[\p{L}--[A-Z]]+(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|[^\r\n\p{L}\p{N}]?[\p{L}--[a-z]]+[\p{L}--[A-Z]]*(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+",
+);
+const GRANITE_EMBEDDING: Split = spaced(
+    r"[^\r\n\p{L}\p{N}]?[[\p{L}\p{M}]--[a-z]]*[[\p{L}\p{M}]--[A-Z]]+(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|[^\r\n\p{L}\p{N}]?[[\p{L}\p{M}]--[a-z]]+[[\p{L}\p{M}]--[A-Z]]*(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+",
+);
+const DEEPSEEK3: Split = spaced(
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+"##,
+);
+const SPARK: Split = spaced(
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]"##,
+);
+const UP_TO_THREE_DIGITS: Split = plain(r"\p{N}{1,3}");
+const ONE_DIGIT: Split = plain(r"\p{N}");
+const THREE_ASCII_DIGITS: Split = plain(r"[0-9][0-9][0-9]");
+const CJK_AND_KANA: Split = plain(r"[一-龥\x{3040}-ゟ゠-ヿ]+");
+const CJK_AND_HANGUL: Split = plain(r"[一-龥ࠀ-一가-\x{d7ff}]+");
+const NEW_LINE: Split = plain(r"[\r\n]");
+const LINES: Split = plain(r"[^\n]+|[\n]+");
+const NOT_PUNCTUATION: Split = plain(r" ?[^(\s|.,!?…。，、।۔،)]+");
+/// The letters that DeepSeek LLM counts as such: scripts with case.
+const CASED_LETTERS: Split = plain(
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+);
+
+/// Every family.
+pub(super) const TABLE: &[PreTokenizer] = &[
+    family(
+        &["default"],
+        &[plain(r"[\p{P}\$\+<=>\^~\|]+"), GPT2, plain(r"\p{N}+"), THREE_ASCII_DIGITS],
+    ),
+    family(
+        &[
+            "gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "mpt", "olmo", "jais", "trillion",
+            "granite-docling", "exaone4",
+        ],
+        &[GPT2],
+    ),
+    family(
+        &[
+            "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2",
+        ],
+        &[ONE_DIGIT, GPT2],
+    ),
+    PreTokenizer {
+        names: &[
+            "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+        ],
+        splits: &[LLAMA3],
+        ignore_merges: true,
+        add_bos: true,
+    },
+    family(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
+    family(
+        &[
+            "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan",
+            "solar-open", "grok-2",
+        ],
+        &[QWEN2],
+    ),
+    family(&["qwen35"], &[QWEN35]),
+    family(&["laguna"], &[LINES, QWEN2]),
+    family(&["seed-coder"], &[SEED_CODER]),
+    family(&["ufakzeka"], &[UFAKZEKA]),
+    family(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
+    family(&["exaone-moe"], &[EXAONE_MOE]),
+    PreTokenizer { names: &["tekken"], splits: &[TEKKEN], ignore_merges: true, add_bos: true },
+    family(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[GPT4O]),
+    PreTokenizer {
+        names: &["granite-embed-multi-97m"],
+        splits: &[GRANITE_EMBEDDING],
+        ignore_merges: true,
+        add_bos: false,
+    },
+    PreTokenizer {
+        names: &["minicpm5"],
+        splits: &[UP_TO_THREE_DIGITS, MINICPM5],
+        ignore_merges: true,
+        add_bos: false,
+    },
+    family(
+        &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
+        &[UP_TO_THREE_DIGITS, CJK_AND_KANA, DEEPSEEK3],
+    ),
+    family(&["spark2_5"], &[UP_TO_THREE_DIGITS, CJK_AND_KANA, SPARK, ONE_DIGIT]),
+    family(
+        &["deepseek-coder"],
+        &[NEW_LINE, plain(r"\s?\p{L}+"), plain(r"\s?\p{P}+"), CJK_AND_HANGUL, ONE_DIGIT],
+    ),
+    family(
+        &["deepseek-llm"],
+        &[
+            NEW_LINE,
+            CASED_LETTERS,
+            plain(r"\s?[!-/:-~！-／：-～‘-‟\x{3000}-。]+"),
+            plain(r"\s+$"),
+            CJK_AND_HANGUL,
+            plain(r"\p{N}+"),
+        ],
+    ),
+    family(&["falcon"], &[plain(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, THREE_ASCII_DIGITS]),
+    family(&["bloom", "poro-chat", "gpt3-finnish"], &[NOT_PUNCTUATION]),
+    family(&["viking"], &[NOT_PUNCTUATION, ONE_DIGIT]),
+    PreTokenizer {
+        names: &["chameleon"],
+        splits: &[
+            plain(r"<sentinel:[0-9]+>"),
+            plain(r"IMGIMG[A-I]{1,4}Z"),
+            plain(r"[\t\n]|    |  "),
+            ONE_DIGIT,
+            plain(r"[\p{P}!-/:-@\[-`{-~]"),
+            GPT2,
+        ],
+        ignore_merges: false,
+        add_bos: true,
+    },
+];
+
+/// The name used for a file that has none.
+pub(super) const UNNAMED: &str = "default";
+
+/// The family of a name.
+pub(super) fn find(name: &str) -> Option<&'static PreTokenizer> {
+    TABLE.iter().find(|family| family.names.contains(&name))
+}
+
+/// Every name of the table, in its order.
+pub(super) fn names() -> Vec<&'static str> {
+    TABLE.iter().flat_map(|family| family.names.iter().copied()).collect()
+}

@@ -1,0 +1,268 @@
+//! Special tokens: which tokens are special, which of them end generation, and where they stand in
+//! a text.
+//!
+//! Vocabularies in use often lack the metadata for this, so the texts that model makers use for it
+//! are consulted as well, as llama.cpp does: [`ROLES`] and [`END_OF_GENERATION`].
+
+use aho_corasick::AhoCorasick;
+use memchr::memmem::Finder;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::{TokenType, TokenizeError, Vocabulary};
+
+/// What is done with a token. A token may be both user-defined and control, if its file says the
+/// first and its text the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Attributes {
+    pub normal: bool,
+    pub control: bool,
+    pub user_defined: bool,
+    pub unknown: bool,
+}
+
+impl Attributes {
+    fn new(kind: TokenType) -> Self {
+        Self {
+            normal: kind == TokenType::Normal,
+            control: kind == TokenType::Control,
+            user_defined: kind == TokenType::UserDefined,
+            unknown: kind == TokenType::Unknown,
+        }
+    }
+
+    const USER_DEFINED: Self = Self { normal: false, control: false, user_defined: true, unknown: false };
+    const NORMAL: Self = Self { normal: true, control: false, user_defined: false, unknown: false };
+
+    /// Whether the token is looked for only when special tokens are parsed, and hidden unless asked for.
+    pub(super) fn is_hidden(self) -> bool {
+        self.control || self.unknown
+    }
+
+    /// Whether the token is found in a text as a whole.
+    pub(super) fn is_special(self) -> bool {
+        self.control || self.unknown || self.user_defined
+    }
+}
+
+/// A role that a token can have, the metadata that names it, and the texts it goes by elsewhere.
+struct Role {
+    given: fn(&Vocabulary) -> Option<u32>,
+    ends_generation: bool,
+    texts: &'static [&'static str],
+}
+
+const ROLES: &[Role] = &[
+    Role {
+        given: |v| v.eot,
+        ends_generation: true,
+        texts: &[
+            "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+            "<EOT>", "_<EOT>", "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>",
+        ],
+    },
+    Role { given: |v| v.eom, ends_generation: true, texts: &["<|eom_id|>"] },
+    Role {
+        given: |v| v.fim_pre,
+        ends_generation: false,
+        texts: &[
+            "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>",
+            "<|code_prefix|>", "<|prefix|>",
+        ],
+    },
+    Role {
+        given: |v| v.fim_suf,
+        ends_generation: false,
+        texts: &[
+            "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>",
+            "<|code_suffix|>", "<|suffix|>",
+        ],
+    },
+    Role {
+        given: |v| v.fim_mid,
+        ends_generation: false,
+        texts: &[
+            "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>",
+            "<|code_middle|>", "<|middle|>",
+        ],
+    },
+    Role {
+        given: |v| v.fim_pad,
+        ends_generation: true,
+        texts: &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"],
+    },
+    Role {
+        given: |v| v.fim_rep,
+        ends_generation: true,
+        texts: &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"],
+    },
+    Role { given: |v| v.fim_sep, ends_generation: true, texts: &["<|file_sep|>"] },
+];
+
+/// Texts of tokens that end generation wherever they exist.
+const END_OF_GENERATION: &[&str] = &[
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
+    "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
+    "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
+    "<｜end▁of▁sentence｜>", "[e~[",
+];
+
+/// Texts of gpt-oss's tokens that a reader of its answers needs to see.
+const ALWAYS_SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+
+/// Pairs of texts of vocabularies in which `<|end|>` ends a message, not the answer.
+const END_IS_NO_END: &[[&[&str]; 2]] =
+    &[[&["<|return|>"], &["<|call|>", "<|calls|>"]], [&["<|flush|>"], &["<|call|>", "<|calls|>"]]];
+
+/// Attributes of every token, and the tokens that end generation, in ascending order.
+pub(super) fn classify(
+    vocabulary: &Vocabulary,
+    token_to_id: impl Fn(&str) -> Option<u32>,
+) -> (Vec<Attributes>, Vec<u32>) {
+    let mut attributes: Vec<Attributes> = if vocabulary.token_types.is_empty() {
+        vec![Attributes::NORMAL; vocabulary.tokens.len()]
+    } else {
+        let types = vocabulary.token_types.iter().take(vocabulary.tokens.len());
+        types.map(|&kind| Attributes::new(TokenType::from_gguf(kind))).collect()
+    };
+    let mut set = |id: u32, change: &dyn Fn(&mut Attributes)| {
+        if let Some(attributes) = attributes.get_mut(id as usize) {
+            change(attributes);
+        }
+    };
+    let mut ends = BTreeSet::new();
+    ends.extend([vocabulary.eos, vocabulary.eot, vocabulary.eom].into_iter().flatten());
+
+    for role in ROLES {
+        let id = (role.given)(vocabulary).or_else(|| {
+            // Which of several it is makes no difference but to fill-in-the-middle: the lowest id.
+            let id = role.texts.iter().filter_map(|text| token_to_id(text)).min()?;
+            set(id, &|attributes| attributes.control = true);
+            Some(id)
+        });
+        if role.ends_generation {
+            ends.extend(id);
+        }
+    }
+    for id in END_OF_GENERATION.iter().filter_map(|text| token_to_id(text)) {
+        set(id, &|attributes| attributes.control = true);
+        ends.insert(id);
+    }
+    for id in ALWAYS_SHOWN.iter().filter_map(|text| token_to_id(text)) {
+        set(id, &|attributes| *attributes = Attributes::USER_DEFINED);
+    }
+
+    let is_end = |text: &&str| token_to_id(text).is_some_and(|id| ends.contains(&id));
+    let no_end = END_IS_NO_END.iter().any(|pair| pair.iter().all(|texts| texts.iter().any(|text| is_end(&text))));
+    let no_close = is_end(&"<|tool_response>");
+    if let Some(id) = token_to_id("<|end|>").filter(|_| no_end) {
+        ends.remove(&id);
+        set(id, &|attributes| *attributes = Attributes::USER_DEFINED);
+    }
+    if let Some(id) = token_to_id("</s>").filter(|_| no_close) {
+        ends.remove(&id);
+        set(id, &|attributes| *attributes = Attributes::NORMAL);
+    }
+    (attributes, ends.into_iter().collect())
+}
+
+/// A stretch of a text: a special token, or what has to be tokenized.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fragment {
+    /// A byte range of the text.
+    Text(Range<usize>),
+    /// A special token.
+    Token(u32),
+}
+
+/// The special tokens of a vocabulary, made ready to be looked for.
+#[derive(Debug)]
+pub(super) struct SpecialTokenFinder {
+    /// Longest first; among equals the lowest id first.
+    tokens: Vec<SpecialToken>,
+    /// Says which of `tokens` occur at all, in one pass over a text.
+    presence: Option<AhoCorasick>,
+}
+
+#[derive(Debug)]
+struct SpecialToken {
+    id: u32,
+    hidden: bool,
+    finder: Finder<'static>,
+}
+
+impl SpecialTokenFinder {
+    pub(super) fn new(tokens: &[String], attributes: &[Attributes]) -> Result<Self, TokenizeError> {
+        let mut special: Vec<SpecialToken> = (0u32..)
+            .zip(tokens.iter().zip(attributes))
+            .filter(|(_, (text, attributes))| attributes.is_special() && !text.is_empty())
+            .map(|(id, (text, attributes))| SpecialToken {
+                id,
+                hidden: attributes.is_hidden(),
+                finder: Finder::new(text.as_bytes()).into_owned(),
+            })
+            .collect();
+        special.sort_by_key(|token| (std::cmp::Reverse(token.finder.needle().len()), token.id));
+        let presence = if special.is_empty() {
+            None
+        } else {
+            let built = AhoCorasick::new(special.iter().map(|token| token.finder.needle()));
+            Some(built.map_err(|error| TokenizeError::SpecialTokens { reason: error.to_string() })?)
+        };
+        Ok(Self { tokens: special, presence })
+    }
+
+    /// Cuts `text` at its special tokens: at all occurrences of the longest token first, then at
+    /// those of the next one in what is left. User-defined tokens are found always, the others only
+    /// if `parse`.
+    pub(super) fn partition(&self, text: &str, parse: bool) -> Vec<Fragment> {
+        if text.is_empty() {
+            return Vec::new();
+        }
+        let mut fragments = vec![Fragment::Text(0..text.len())];
+        let Some(presence) = &self.presence else { return fragments };
+
+        let mut present = vec![false; self.tokens.len()];
+        let mut missing = present.len();
+        for found in presence.find_overlapping_iter(text) {
+            let seen = &mut present[found.pattern().as_usize()];
+            missing -= usize::from(!*seen);
+            *seen = true;
+            if missing == 0 {
+                break;
+            }
+        }
+        for (token, _) in self.tokens.iter().zip(present).filter(|(_, present)| *present) {
+            if token.hidden && !parse {
+                continue;
+            }
+            let mut finer = Vec::with_capacity(fragments.len());
+            for fragment in fragments {
+                match fragment {
+                    Fragment::Text(range) => token.cut(text, range, &mut finer),
+                    Fragment::Token(_) => finer.push(fragment),
+                }
+            }
+            fragments = finer;
+        }
+        fragments
+    }
+}
+
+impl SpecialToken {
+    /// Cuts one stretch of text at every occurrence of this token.
+    fn cut(&self, text: &str, range: Range<usize>, out: &mut Vec<Fragment>) {
+        let bytes = &text.as_bytes()[range.clone()];
+        let mut done = 0;
+        for at in self.finder.find_iter(bytes) {
+            if at > done {
+                out.push(Fragment::Text(range.start + done..range.start + at));
+            }
+            out.push(Fragment::Token(self.id));
+            done = at + self.finder.needle().len();
+        }
+        if done < bytes.len() {
+            out.push(Fragment::Text(range.start + done..range.end));
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The reader against the reader of the `gguf` Python package, and the formats against their numpy reference.
 //! See `assets/golden/make_gguf_golden.py` for what the dumps hold.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 mod gguf_support;
 
@@ -246,13 +247,18 @@ fn dequantized_values() {
         assert!(name.ends_with(".f32") || format.name() == name);
         let (f32_format, expected) = read(expected);
         assert_eq!(Some(f32_format), TensorFormat::from_name("F32"));
-        let (expected, []) = expected.as_chunks::<4>() else { panic!("{name}: part of a float") };
+        let (expected, []) = expected.as_chunks::<4>() else {
+            panic!("{name}: part of a float")
+        };
         assert_eq!(expected.len(), 4 * 512);
         let mut values = vec![0.0_f32; expected.len()];
         assert!(format.dequantize(&bytes, &mut values), "{name}");
         for (i, (value, &expected)) in values.iter().zip(expected).enumerate() {
             let (value, expected) = (value.to_bits(), u32::from_le_bytes(expected));
-            assert_eq!(value, expected, "{name}[{i}]: {value:#010x}, not {expected:#010x}");
+            assert_eq!(
+                value, expected,
+                "{name}[{i}]: {value:#010x}, not {expected:#010x}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! GGUF files made by hand, so that tests can say exactly what is wrong with one.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ pub(crate) fn tensor(name: &str, shape: &[u64], id: u32, offset: u64) -> Vec<u8>
 }
 
 /// A file in the making.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) magic: [u8; 4],
     pub(crate) version: u32,

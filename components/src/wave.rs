@@ -32,6 +32,8 @@ pub struct WaveSpan {
     pub table: Range<usize>,
     /// Rows of the wave's logits that are its own.
     pub logits: Range<usize>,
+    /// The session's epoch when the rows were made.
+    pub epoch: u32,
     /// Whether its last row is the end of what the session holds, so that a token can be chosen.
     pub complete: bool,
 }

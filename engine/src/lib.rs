@@ -1,1 +1,48 @@
-//! The Weft engine.
+//! The Weft inference engine: large language models as an ECS.
+//!
+//! An [`Engine`] holds one `World`. Models, layers, weight shards, KV pages and sessions are entities; a tick loads
+//! what has arrived, passes a wave of rows from all sessions through the layers that are there, and chooses tokens.
+//!
+//! ```no_run
+//! use weft::{Engine, EngineOptions, GenerateOptions, LoadOptions, Message, SessionOptions};
+//!
+//! fn main() -> Result<(), weft::Error> {
+//!     let mut engine = Engine::new(&EngineOptions::default())?;
+//!     let model = engine.load("SmolLM2-135M-Instruct.Q4_1.gguf", &LoadOptions::default())?;
+//!     let session = engine.open_session(model, &SessionOptions::default())?;
+//!     engine.set_messages(session, &[Message::user("What is the capital of France?")])?;
+//!     engine.generate(session, &GenerateOptions::default())?;
+//!     while let Some(piece) = engine.next_piece(session)? {
+//!         print!("{piece}");
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! In a program with a loop of its own, call [`Engine::tick`] and [`Engine::read`] instead of
+//! [`Engine::next_piece`]: a tick never waits.
+
+mod engine;
+mod error;
+mod options;
+mod schedule;
+mod session;
+mod vocabulary;
+
+pub use engine::{Engine, ModelId, TickOutcome};
+pub use error::Error;
+pub use options::{EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions};
+pub use schedule::{LayerSet, LayerStep, Tick, TickSet};
+pub use session::SessionId;
+pub use vocabulary::VocabularyFile;
+pub use weft_components as components;
+pub use weft_components::{
+    FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output, Phase, SamplerSettings,
+    SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
+};
+pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
+pub use weft_systems::load::gguf;
+pub use weft_systems::load::{ARCHITECTURES, LoadError};
+pub use weft_systems::tokenize::{
+    ChatTemplate, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,
+};

@@ -16,7 +16,10 @@ fn encode(tokenizer: &Tokenizer, text: &str, special: SpecialTokens) -> Vec<u32>
 fn llama_cpps_own_strings() {
     for name in ["gpt-2", "llama-bpe", "qwen2"] {
         let tokenizer = tokenizer(name);
-        let (input, output) = (golden_text(&format!("{name}.inp.gz")), golden_text(&format!("{name}.out.gz")));
+        let (input, output) = (
+            golden_text(&format!("{name}.inp.gz")),
+            golden_text(&format!("{name}.out.gz")),
+        );
         let texts: Vec<&str> = input.split("\n__ggml_vocab_test__\n").collect();
         let expected: Vec<Vec<u32>> = output
             .lines()
@@ -67,8 +70,17 @@ fn random_strings() {
                 assert_eq!(streamed, expected);
             }
         }
-        assert!(wrong.is_empty(), "{name}: {} wrong\n{}", wrong.len(), wrong.join("\n"));
-        assert_eq!(tokenizer.end_of_generation(), ids(&golden["end_of_generation"]), "{name}");
+        assert!(
+            wrong.is_empty(),
+            "{name}: {} wrong\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
+        assert_eq!(
+            tokenizer.end_of_generation(),
+            ids(&golden["end_of_generation"]),
+            "{name}"
+        );
         let with_special = tokenizer.encode("Hi", SpecialTokens::Parse, true).unwrap();
         assert_eq!(with_special, ids(&golden["with_special"]), "{name}");
     }
@@ -77,18 +89,36 @@ fn random_strings() {
 #[test]
 fn every_pre_tokenizer() {
     let golden = golden("pretokenizers.json.gz");
-    let texts: Vec<&str> = golden["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+    let texts: Vec<&str> = golden["texts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t.as_str().unwrap())
+        .collect();
     let names = golden["names"].as_object().unwrap();
-    let base: Vec<Vec<u32>> = names["gpt-2"]["ids"].as_array().unwrap().iter().map(ids).collect();
+    let base: Vec<Vec<u32>> = names["gpt-2"]["ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(ids)
+        .collect();
     let source = vocabulary("gpt-2");
     let mut wrong = Vec::new();
     for (name, expected) in names {
         let mut vocabulary = source.clone();
         vocabulary.pre.clone_from(name);
         let tokenizer = Tokenizer::new(vocabulary).unwrap();
-        assert_eq!(tokenizer.adds_bos(), expected["adds_bos"].as_bool().unwrap(), "{name}");
+        assert_eq!(
+            tokenizer.adds_bos(),
+            expected["adds_bos"].as_bool().unwrap(),
+            "{name}"
+        );
         for ((text, differing), base) in texts.iter().zip(expected["ids"].as_array().unwrap()).zip(&base) {
-            let expected = if differing.is_null() { base.clone() } else { ids(differing) };
+            let expected = if differing.is_null() {
+                base.clone()
+            } else {
+                ids(differing)
+            };
             let got = encode(&tokenizer, text, SpecialTokens::AsText);
             if got != expected {
                 wrong.push(format!("{name} {text:?}: {got:?} for {expected:?}"));
@@ -100,7 +130,8 @@ fn every_pre_tokenizer() {
     // The error names exactly the pre-tokenizers that have been compared.
     let mut vocabulary = source;
     vocabulary.pre = "no-such-thing".to_owned();
-    let TokenizeError::UnknownPreTokenizer { name, mut supported } = Tokenizer::new(vocabulary).unwrap_err() else {
+    let TokenizeError::UnknownPreTokenizer { name, mut supported } = Tokenizer::new(vocabulary).unwrap_err()
+    else {
         panic!("another error");
     };
     let mut compared: Vec<&str> = names.keys().map(String::as_str).collect();
@@ -118,7 +149,10 @@ fn smollm2_prompts() {
         assert_eq!(encode(&tokenizer, text, SpecialTokens::Parse), tokens);
         assert_eq!(tokenizer.decode(&tokens, true).unwrap(), text);
         let greedy = ids(&prompt["greedy"]);
-        assert_eq!(tokenizer.decode(&greedy, false).unwrap(), prompt["greedy_text"].as_str().unwrap());
+        assert_eq!(
+            tokenizer.decode(&greedy, false).unwrap(),
+            prompt["greedy_text"].as_str().unwrap()
+        );
     }
     assert_eq!(tokenizer.eos(), Some(2));
     assert!(tokenizer.is_end_of_generation(2) && !tokenizer.is_end_of_generation(1));
@@ -128,5 +162,8 @@ fn smollm2_prompts() {
 
 fn unhex(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }

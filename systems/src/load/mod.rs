@@ -1,3 +1,22 @@
-//! Reading model files and feeding their shards.
+//! The stage `Load`: from a model file to resident layers.
+//!
+//! [`gguf`] reads the container, [`architecture`](self) says what its tensors are for, the manifest orders them, the
+//! feed fetches them, and systems put them into the world.
 
+mod architecture;
+mod error;
+mod feed;
+mod file;
 pub mod gguf;
+mod manifest;
+mod receive;
+mod spawn;
+mod vocabulary;
+
+pub use architecture::{ARCHITECTURES, Architecture, TensorPattern};
+pub use error::LoadError;
+pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
+pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
+pub use manifest::{ShardOwner, ShardSpec};
+pub use receive::{LoadFailed, Loading, receive_shards};
+pub use spawn::spawn_model;

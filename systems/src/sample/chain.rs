@@ -2,11 +2,11 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use weft_components::SamplerSettings;
+use weft_components::{SamplerSettings, TokenLogprob};
 
 use super::choose::{argmax, draw, draw_row, max};
 use super::error::SampleError;
-use super::logprobs::{TokenLogprob, report};
+use super::logprobs::report;
 use super::penalties::Penalties;
 use super::select::{Candidate, gather, likeliest_first, top_k};
 use super::truncate::{floor, min_p, nucleus, probabilities, top_p, typical};

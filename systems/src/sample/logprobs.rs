@@ -1,20 +1,10 @@
 //! Log-probabilities as the OpenAI API reports them: of the raw logits, whatever the sampler did to them.
 
+use weft_components::TokenLogprob;
+
 use super::choose::max;
 use super::exp::{below, total_weight};
 use super::select::{Candidate, top_k};
-
-/// How likely the model held a token, and what it held likelier.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenLogprob {
-    /// The token chosen.
-    pub token: u32,
-    /// Natural logarithm of its probability under the raw logits (no bias, penalty, truncation or temperature);
-    /// `-inf` for a token whose logit is `-inf` or NaN.
-    pub logprob: f32,
-    /// The likeliest tokens with theirs, likeliest first; as many as asked for, or as many as have a probability.
-    pub top: Vec<(u32, f32)>,
-}
 
 /// Logarithm of the sum of the exponentials of a row, relative to its maximum: `(max, ln Σ e^(x - max))`.
 fn log_sum(logits: &[f32]) -> (f32, f64) {

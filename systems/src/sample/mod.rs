@@ -16,9 +16,12 @@ mod exp;
 mod logprobs;
 mod penalties;
 mod select;
+mod system;
 mod truncate;
 
 pub use chain::{Choice, SampleScratch, Sampler};
 pub use choose::argmax;
 pub use error::SampleError;
-pub use logprobs::{TokenLogprob, log_softmax, token_logprob};
+pub use logprobs::{log_softmax, token_logprob};
+pub use system::{RequestError, SampleBuffers, SessionSampler, sample};
+pub use weft_components::TokenLogprob;

@@ -35,15 +35,26 @@ pub(super) struct PreTokenizer {
 }
 
 const fn plain(pattern: &'static str) -> Split {
-    Split { pattern, spaces: false }
+    Split {
+        pattern,
+        spaces: false,
+    }
 }
 
 const fn spaced(pattern: &'static str) -> Split {
-    Split { pattern, spaces: true }
+    Split {
+        pattern,
+        spaces: true,
+    }
 }
 
 const fn family(names: &'static [&'static str], splits: &'static [Split]) -> PreTokenizer {
-    PreTokenizer { names, splits, ignore_merges: false, add_bos: false }
+    PreTokenizer {
+        names,
+        splits,
+        ignore_merges: false,
+        add_bos: false,
+    }
 }
 
 const GPT2: Split = spaced(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+");
@@ -62,8 +73,7 @@ const MINICPM5: Split = spaced(
 const SEED_CODER: Split = spaced(
     r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+",
 );
-const UFAKZEKA: Split =
-    spaced(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+");
+const UFAKZEKA: Split = spaced(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+");
 const BAILING: Split = spaced(
     r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]",
 );
@@ -102,24 +112,52 @@ const CASED_LETTERS: Split = plain(
 pub(super) const TABLE: &[PreTokenizer] = &[
     family(
         &["default"],
-        &[plain(r"[\p{P}\$\+<=>\^~\|]+"), GPT2, plain(r"\p{N}+"), THREE_ASCII_DIGITS],
+        &[
+            plain(r"[\p{P}\$\+<=>\^~\|]+"),
+            GPT2,
+            plain(r"\p{N}+"),
+            THREE_ASCII_DIGITS,
+        ],
     ),
     family(
         &[
-            "gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "mpt", "olmo", "jais", "trillion",
-            "granite-docling", "exaone4",
+            "gpt-2",
+            "phi-2",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "exaone4",
         ],
         &[GPT2],
     ),
     family(
         &[
-            "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2",
+            "smollm",
+            "starcoder",
+            "refact",
+            "command-r",
+            "codeshell",
+            "exaone",
+            "minerva-7b",
+            "mellum2",
         ],
         &[ONE_DIGIT, GPT2],
     ),
     PreTokenizer {
         names: &[
-            "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
         ],
         splits: &[LLAMA3],
         ignore_merges: true,
@@ -128,8 +166,15 @@ pub(super) const TABLE: &[PreTokenizer] = &[
     family(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
     family(
         &[
-            "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan",
-            "solar-open", "grok-2",
+            "qwen2",
+            "deepseek-r1-qwen",
+            "kormo",
+            "f2llmv2",
+            "megrez",
+            "stablelm2",
+            "hunyuan",
+            "solar-open",
+            "grok-2",
         ],
         &[QWEN2],
     ),
@@ -139,7 +184,12 @@ pub(super) const TABLE: &[PreTokenizer] = &[
     family(&["ufakzeka"], &[UFAKZEKA]),
     family(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
     family(&["exaone-moe"], &[EXAONE_MOE]),
-    PreTokenizer { names: &["tekken"], splits: &[TEKKEN], ignore_merges: true, add_bos: true },
+    PreTokenizer {
+        names: &["tekken"],
+        splits: &[TEKKEN],
+        ignore_merges: true,
+        add_bos: true,
+    },
     family(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[GPT4O]),
     PreTokenizer {
         names: &["granite-embed-multi-97m"],
@@ -157,10 +207,19 @@ pub(super) const TABLE: &[PreTokenizer] = &[
         &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
         &[UP_TO_THREE_DIGITS, CJK_AND_KANA, DEEPSEEK3],
     ),
-    family(&["spark2_5"], &[UP_TO_THREE_DIGITS, CJK_AND_KANA, SPARK, ONE_DIGIT]),
+    family(
+        &["spark2_5"],
+        &[UP_TO_THREE_DIGITS, CJK_AND_KANA, SPARK, ONE_DIGIT],
+    ),
     family(
         &["deepseek-coder"],
-        &[NEW_LINE, plain(r"\s?\p{L}+"), plain(r"\s?\p{P}+"), CJK_AND_HANGUL, ONE_DIGIT],
+        &[
+            NEW_LINE,
+            plain(r"\s?\p{L}+"),
+            plain(r"\s?\p{P}+"),
+            CJK_AND_HANGUL,
+            ONE_DIGIT,
+        ],
     ),
     family(
         &["deepseek-llm"],
@@ -173,7 +232,10 @@ pub(super) const TABLE: &[PreTokenizer] = &[
             plain(r"\p{N}+"),
         ],
     ),
-    family(&["falcon"], &[plain(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, THREE_ASCII_DIGITS]),
+    family(
+        &["falcon"],
+        &[plain(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, THREE_ASCII_DIGITS],
+    ),
     family(&["bloom", "poro-chat", "gpt3-finnish"], &[NOT_PUNCTUATION]),
     family(&["viking"], &[NOT_PUNCTUATION, ONE_DIGIT]),
     PreTokenizer {
@@ -201,5 +263,8 @@ pub(super) fn find(name: &str) -> Option<&'static PreTokenizer> {
 
 /// Every name of the table, in its order.
 pub(super) fn names() -> Vec<&'static str> {
-    TABLE.iter().flat_map(|family| family.names.iter().copied()).collect()
+    TABLE
+        .iter()
+        .flat_map(|family| family.names.iter().copied())
+        .collect()
 }

@@ -48,7 +48,11 @@ impl Matcher {
             border += usize::from(pattern[border] == pattern[length - 1]);
             borders[length] = border;
         }
-        Self { pattern, borders, state: 0 }
+        Self {
+            pattern,
+            borders,
+            state: 0,
+        }
     }
 
     /// Takes one byte; whether the pattern is complete.
@@ -73,15 +77,24 @@ impl StopStrings {
         if let Some(index) = strings.iter().position(|string| string.as_ref().is_empty()) {
             return Err(TokenizeError::EmptyStopString { index });
         }
-        let matchers = strings.iter().map(|string| Matcher::new(string.as_ref())).collect();
-        Ok(Self { matchers, ..Self::default() })
+        let matchers = strings
+            .iter()
+            .map(|string| Matcher::new(string.as_ref()))
+            .collect();
+        Ok(Self {
+            matchers,
+            ..Self::default()
+        })
     }
 
     /// Adds a piece of text. After a match nothing is shown any more.
     pub fn push(&mut self, text: &str) -> Streamed<'_> {
         self.shown.clear();
         if self.matched.is_some() {
-            return Streamed { text: "", matched: self.matched };
+            return Streamed {
+                text: "",
+                matched: self.matched,
+            };
         }
         let before = self.held.len();
         self.held.push_str(text);
@@ -97,15 +110,26 @@ impl StopStrings {
                 self.matched = Some(index);
                 self.held.truncate((before + at + 1).saturating_sub(length));
                 std::mem::swap(&mut self.held, &mut self.shown);
-                return Streamed { text: &self.shown, matched: self.matched };
+                return Streamed {
+                    text: &self.shown,
+                    matched: self.matched,
+                };
             }
         }
-        let hold = self.matchers.iter().map(|matcher| matcher.state).max().unwrap_or(0);
+        let hold = self
+            .matchers
+            .iter()
+            .map(|matcher| matcher.state)
+            .max()
+            .unwrap_or(0);
         let show = self.held.len().saturating_sub(hold);
         // What a stop string begins with starts at a character, as stop strings and texts are UTF-8.
         self.shown.push_str(self.held.get(..show).unwrap_or_default());
         self.held.drain(..self.shown.len());
-        Streamed { text: &self.shown, matched: None }
+        Streamed {
+            text: &self.shown,
+            matched: None,
+        }
     }
 
     /// Ends the text: what was held back, if no stop string came of it. Another text may follow.
@@ -158,7 +182,11 @@ mod tests {
         ];
         for (stops, text, shown, matched) in cases {
             for size in 1..=text.len() {
-                assert_eq!(stream(stops, text, size), (shown.to_string(), *matched), "{stops:?} {text} {size}");
+                assert_eq!(
+                    stream(stops, text, size),
+                    (shown.to_string(), *matched),
+                    "{stops:?} {text} {size}"
+                );
             }
         }
     }
@@ -169,6 +197,9 @@ mod tests {
         assert_eq!(stop.push("Hi\n").text, "Hi");
         assert_eq!(stop.push("\nU").text, "");
         assert_eq!(stop.push("p").text, "\n\nUp");
-        assert_eq!(StopStrings::new(&["a", ""]).unwrap_err(), TokenizeError::EmptyStopString { index: 1 });
+        assert_eq!(
+            StopStrings::new(&["a", ""]).unwrap_err(),
+            TokenizeError::EmptyStopString { index: 1 }
+        );
     }
 }

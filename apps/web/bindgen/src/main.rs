@@ -1,0 +1,18 @@
+//! Writes the JavaScript beside a compiled module: `weft-bindgen MODULE.wasm OUT_DIR (nodejs|web)`.
+
+use wasm_bindgen_cli_support::Bindgen;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(module), Some(out), Some(target)) = (args.next(), args.next(), args.next()) else {
+        return Err("usage: weft-bindgen MODULE.wasm OUT_DIR (nodejs|web)".into());
+    };
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(module);
+    match target.as_str() {
+        "nodejs" => bindgen.nodejs(true)?,
+        "web" => bindgen.web(true)?,
+        other => return Err(format!("unknown target `{other}`: nodejs or web").into()),
+    };
+    Ok(bindgen.generate(out)?)
+}

@@ -1,0 +1,113 @@
+//! What the public API can refuse.
+
+use std::sync::Arc;
+use weft_components::FinishReason;
+use weft_systems::load::LoadError;
+use weft_systems::sample::SampleError;
+use weft_systems::tokenize::{TemplateError, TokenizeError};
+
+/// An error of the engine.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The model could not be loaded.
+    #[error("{0}")]
+    Load(Arc<LoadError>),
+    /// Text could not be turned into tokens, or tokens into text.
+    #[error("{0}")]
+    Tokenize(Arc<TokenizeError>),
+    /// The chat template refused the messages.
+    #[error("{0}")]
+    Template(Arc<TemplateError>),
+    /// Sampler settings make no sense.
+    #[error("{0}")]
+    Sample(Arc<SampleError>),
+    /// No such instruction set here.
+    #[error("instruction set `{name}` is not available on this machine; available: {available}")]
+    UnknownIsa {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        available: String,
+    },
+    /// Threads could not be started.
+    #[error("could not start {threads} threads: {reason}; ask for fewer")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// The system's word.
+        reason: String,
+    },
+    /// The model is gone.
+    #[error("the model has been unloaded; load it again")]
+    NoModel,
+    /// The session is gone.
+    #[error("the session has been closed; open another")]
+    NoSession,
+    /// The model has no vocabulary.
+    #[error("the model's file has no vocabulary; give tokens instead of text")]
+    NoTokenizer,
+    /// The model has no chat template.
+    #[error("the model's file has no chat template; use a raw prompt")]
+    NoTemplate,
+    /// A token id outside the vocabulary.
+    #[error("token {token} does not exist; the vocabulary has {vocabulary} tokens, ids start at 0")]
+    UnknownToken {
+        /// The id.
+        token: u32,
+        /// Tokens there are.
+        vocabulary: usize,
+    },
+    /// More tokens than the context takes.
+    #[error(
+        "{tokens} tokens do not fit into the session's context of {limit}; shorten the prompt or open a session with a larger context"
+    )]
+    ContextOverflow {
+        /// Tokens there would be.
+        tokens: usize,
+        /// What the session takes.
+        limit: usize,
+    },
+    /// Nothing to continue from.
+    #[error("the session holds no token; give it a prompt first")]
+    EmptyPrompt,
+    /// A position without a token.
+    #[error(
+        "position {position} holds no token; the session holds {tokens}, positions start at 0 and ascend"
+    )]
+    BadPosition {
+        /// The position.
+        position: usize,
+        /// Tokens the session holds.
+        tokens: usize,
+    },
+    /// The session is in the middle of something.
+    #[error("the session is still answering; cancel it or wait until it has finished")]
+    Busy,
+    /// A request ended early.
+    #[error("the request ended early: {0:?}")]
+    Ended(FinishReason),
+    /// A system of the schedule failed: a defect of the engine.
+    #[error("a stage of the engine failed; this is a defect, please report it")]
+    Internal,
+}
+
+macro_rules! from_shared {
+    ($($variant:ident $source:ty),*) => {$(
+        impl From<$source> for Error {
+            fn from(error: $source) -> Self {
+                Self::$variant(Arc::new(error))
+            }
+        }
+    )*};
+}
+impl From<weft_systems::sample::RequestError> for Error {
+    fn from(error: weft_systems::sample::RequestError) -> Self {
+        use weft_systems::sample::RequestError;
+        match error {
+            RequestError::Sample(error) => error.into(),
+            RequestError::Stop(error) => error.into(),
+        }
+    }
+}
+
+from_shared!(Load LoadError, Tokenize TokenizeError, Template TemplateError, Sample SampleError);

@@ -1,0 +1,127 @@
+//! How an engine, a load and a session are set up.
+
+use std::sync::Arc;
+use weft_components::SamplerSettings;
+use weft_platform::KvFormat;
+use weft_platform::storage::{MemorySource, Source};
+use weft_systems::tokenize::SpecialTokens;
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Threads that compute; 0 for all that the machine has.
+    pub threads: usize,
+    /// Instruction set to use instead of the best one found, by its name (`scalar`, `avx2`, `avx512`, …).
+    pub isa: Option<String>,
+    /// Most rows that pass through the model together.
+    pub max_rows: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            isa: None,
+            max_rows: 512,
+        }
+    }
+}
+
+/// How a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Tokens that the KV cache holds, over all sessions; rounded up to whole pages. `None` for 16,384 or the
+    /// model's context, whichever is more.
+    pub kv_tokens: Option<usize>,
+    /// How keys and values are stored.
+    pub kv_format: KvFormat,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            kv_tokens: None,
+            kv_format: KvFormat::F16,
+        }
+    }
+}
+
+/// How a session is opened.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// Most tokens the session may hold; `None` for the model's context, or the KV cache if that is smaller.
+    pub context: Option<usize>,
+}
+
+/// What to generate.
+#[derive(Clone, Debug)]
+pub struct GenerateOptions {
+    /// Most tokens; `None` until the model ends or the context is full. 0 only passes the prompt through.
+    pub max_tokens: Option<usize>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on past end-of-generation tokens.
+    pub ignore_end: bool,
+    /// How tokens are chosen.
+    pub sampler: SamplerSettings,
+    /// Most rows of the prompt in one wave; 0 for as many as fit.
+    pub prefill_chunk: usize,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            max_tokens: None,
+            stop: Vec::new(),
+            ignore_end: false,
+            sampler: SamplerSettings::default(),
+            prefill_chunk: 0,
+        }
+    }
+}
+
+/// What a session is told.
+#[derive(Clone, Debug)]
+pub enum Prompt {
+    /// Tokens.
+    Tokens(Vec<u32>),
+    /// Text, tokenized with the model's vocabulary; a BOS token where the model's metadata asks for one and the
+    /// session is empty.
+    Text {
+        /// The text.
+        text: String,
+        /// Whether the names of control tokens in it stand for those tokens.
+        special: SpecialTokens,
+    },
+}
+
+/// Where a model comes from.
+#[derive(Clone)]
+pub enum ModelSource {
+    /// A GGUF file, or any part of a split one.
+    #[cfg(not(target_family = "wasm"))]
+    Path(std::path::PathBuf),
+    /// The parts of a GGUF, in order.
+    Parts(Vec<Arc<dyn Source>>),
+}
+
+impl ModelSource {
+    /// A whole GGUF in memory.
+    pub fn memory(name: &str, bytes: Vec<u8>) -> Self {
+        Self::Parts(vec![Arc::new(MemorySource::new(name, bytes))])
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl From<&std::path::Path> for ModelSource {
+    fn from(path: &std::path::Path) -> Self {
+        Self::Path(path.to_owned())
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl From<&str> for ModelSource {
+    fn from(path: &str) -> Self {
+        Self::Path(path.into())
+    }
+}

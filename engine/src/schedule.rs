@@ -1,0 +1,156 @@
+//! The pipeline: which sets run in which order, and what runs a layer.
+//!
+//! `Tick` runs `Load → Admit → Embed → Layers → Head → Sample → Speculate → Reclaim`. `Layers` runs the schedule
+//! [`LayerStep`] once for each layer that a wave can enter. Every schedule uses the single-threaded executor: cores
+//! belong to the kernels.
+
+use bevy_ecs::prelude::*;
+use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
+use weft_components::{AtLayer, CurrentLayer, Layers, Resident, Wave, WaveOf};
+
+/// One step of everything: takes what has arrived, passes a wave on, chooses tokens. Never waits.
+#[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tick;
+
+/// One layer of one wave: attention, then the feed-forward network. Reads `CurrentLayer`.
+#[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LayerStep;
+
+/// The stages of [`Tick`], in order.
+#[derive(SystemSet, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TickSet {
+    /// Takes arrived shards and marks layers resident.
+    Load,
+    /// Makes up waves from sessions.
+    Admit,
+    /// Tokens to hidden state.
+    Embed,
+    /// Passes waves through layers.
+    Layers,
+    /// Hidden state to logits.
+    Head,
+    /// Logits to tokens.
+    Sample,
+    /// Proposes tokens to verify.
+    Speculate,
+    /// Empties waves and returns what is no longer used.
+    Reclaim,
+}
+
+/// The stages of [`LayerStep`], in order.
+#[derive(SystemSet, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LayerSet {
+    /// Norm, attention, residual.
+    Attention,
+    /// Norm, feed-forward network, residual.
+    Ffn,
+}
+
+/// Adds the two schedules, ordered and on the single-threaded executor, with no backend's systems in them.
+pub(crate) fn add_schedules(world: &mut World) {
+    use TickSet::{Admit, Embed, Head, Load, Reclaim, Sample, Speculate};
+    let mut tick = Schedule::new(Tick);
+    tick.set_executor(SingleThreadedExecutor::new());
+    tick.configure_sets(
+        (
+            Load,
+            Admit,
+            Embed,
+            TickSet::Layers,
+            Head,
+            Sample,
+            Speculate,
+            Reclaim,
+        )
+            .chain(),
+    );
+    tick.add_systems(pass_layers.in_set(TickSet::Layers));
+    let mut layer = Schedule::new(LayerStep);
+    layer.set_executor(SingleThreadedExecutor::new());
+    layer.configure_sets((LayerSet::Attention, LayerSet::Ffn).chain());
+    world.add_schedule(tick);
+    world.add_schedule(layer);
+}
+
+/// Passes every wave through the layers that are resident, and stops it before the first that is not.
+fn pass_layers(
+    world: &mut World,
+    waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
+    layers: &mut QueryState<&Layers>,
+    resident: &mut QueryState<(), With<Resident>>,
+    mut ready: Local<'_, Vec<(Entity, Entity, usize)>>,
+) {
+    let standing = waves.iter(world).filter_map(|(entity, wave, of)| match wave.at {
+        AtLayer::Layer(index) => Some((entity, of.0, index)),
+        _ => None,
+    });
+    ready.extend(standing);
+    world.schedule_scope(LayerStep, |world, step| {
+        for (wave, model, first) in ready.drain(..) {
+            let mut index = first;
+            loop {
+                let Some(count) = layers
+                    .get(world, model)
+                    .ok()
+                    .map(|layers| layers.entities().len())
+                else {
+                    break;
+                };
+                let next = layers
+                    .get(world, model)
+                    .ok()
+                    .and_then(|layers| layers.entities().get(index).copied());
+                let Some(layer) = next.filter(|layer| resident.get(world, *layer).is_ok()) else {
+                    let at = if index >= count {
+                        AtLayer::Head
+                    } else {
+                        AtLayer::Layer(index)
+                    };
+                    if let Some(mut wave) = world.get_mut::<Wave>(wave) {
+                        wave.at = at;
+                    }
+                    break;
+                };
+                set_current(
+                    world,
+                    CurrentLayer {
+                        wave,
+                        model,
+                        layer,
+                        index,
+                    },
+                );
+                step.run(world);
+                index += 1;
+            }
+        }
+    });
+}
+
+/// Names the layer to be run; writes in place, since inserting a resource costs more than a layer's bookkeeping.
+fn set_current(world: &mut World, current: CurrentLayer) {
+    match world.get_resource_mut::<CurrentLayer>() {
+        Some(mut resource) => *resource = current,
+        None => world.insert_resource(current),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bevy_ecs::schedule::{LogLevel, ScheduleBuildSettings};
+
+    #[test]
+    fn no_two_systems_are_ambiguous() {
+        let mut world = crate::engine::new_world(&crate::EngineOptions::default()).expect("a world");
+        for label in [Tick.intern(), LayerStep.intern()] {
+            let mut schedules = world.resource_mut::<Schedules>();
+            let mut schedule = schedules.remove(label).expect("the schedule is there");
+            schedule.set_build_settings(ScheduleBuildSettings {
+                ambiguity_detection: LogLevel::Error,
+                ..Default::default()
+            });
+            schedule.initialize(&mut world).expect("no ambiguity");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What the CPU backend keeps in the world: weights on shards, a plan on the model, scratch on the wave.
+//!
+//! The plan is what a step reads: flat arrays of weight handles, rebuilt only when a layer becomes resident or stops
+//! being so. Systems of the stages look up one plan a step and no weights by query.
+
+mod plan;
+mod prepare;
+mod rope;
+mod scratch;
+mod steps;
+
+pub use plan::{CpuPlan, Weights, plan_cpu};
+pub use prepare::{CpuPrepare, CpuWeights};
+pub use rope::RopeTable;
+pub use scratch::{CpuScratch, sized};
+pub use steps::{Rotation, add_rows, gate_rows, load, norm_rows, product};
+
+use bevy_ecs::prelude::*;
+use weft_components::{ModelConfig, OnCpu};
+use weft_platform::{Cpu, KvArena, KvError, KvFormat, KvShape};
+
+/// The kernels and threads that CPU systems compute with.
+#[derive(Resource, Clone, Copy)]
+pub struct CpuBackend(pub Cpu);
+
+/// Keys and values of a model's sessions. A component of the model.
+#[derive(Component)]
+pub struct CpuKv(pub KvArena);
+
+/// What a model that is placed on the CPU carries.
+///
+/// # Errors
+/// The KV cache cannot be allocated.
+pub fn place(config: &ModelConfig, slots: u32, format: KvFormat) -> Result<impl Bundle + use<>, KvError> {
+    let shape = KvShape {
+        layers: config.layers,
+        slots: slots as usize,
+        kv_heads: config.kv_heads,
+        k_dim: config.key_length,
+        v_dim: config.value_length,
+        format,
+    };
+    Ok((OnCpu, CpuKv(KvArena::new(shape)?), CpuPlan::new(config)))
+}

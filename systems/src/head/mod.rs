@@ -1,0 +1,49 @@
+//! The head: hidden state to logits, for the rows whose logits somebody wants.
+
+use crate::cpu::{self, CpuBackend, CpuPlan, CpuScratch, sized};
+use bevy_ecs::prelude::*;
+use weft_components::{AtLayer, Model, ModelConfig, OnCpu, TensorRole, Wave, WaveOf};
+use weft_platform::Need;
+
+/// Computes the logits of waves that stand before the head. Waits where the head is not there.
+pub fn head_cpu(
+    backend: Res<'_, CpuBackend>,
+    mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
+    models: Query<'_, '_, (&ModelConfig, &CpuPlan), (With<Model>, With<OnCpu>)>,
+) {
+    for (mut wave, of, mut scratch) in &mut waves {
+        if wave.at != AtLayer::Head {
+            continue;
+        }
+        let Ok((config, plan)) = models.get(of.0) else {
+            continue;
+        };
+        let Some((norm, head)) = plan
+            .model
+            .vector(TensorRole::OutputNorm)
+            .zip(plan.head(config.tied))
+        else {
+            continue;
+        };
+        let _span = tracing::trace_span!("head", rows = wave.logit_rows.len()).entered();
+        let cpu = &backend.0;
+        let wave = &mut *wave;
+        let (rows, width) = (wave.logit_rows.len(), config.embedding);
+        let CpuScratch {
+            normed,
+            activations,
+            gated,
+            ..
+        } = &mut *scratch;
+        let wanted = sized(gated, rows * width);
+        for (row, out) in wave.logit_rows.iter().zip(wanted.chunks_exact_mut(width)) {
+            out.copy_from_slice(&wave.hidden[*row as usize * width..][..width]);
+        }
+        let normed = sized(normed, rows * width);
+        cpu::norm_rows(cpu, wanted, norm, config.norm_epsilon, normed);
+        cpu::load(cpu, activations, normed, width, Need::of(&[head]));
+        let logits = sized(&mut wave.logits, rows * config.vocabulary);
+        cpu::product(cpu, &[head], activations, logits, config.vocabulary);
+        wave.at = AtLayer::Sample;
+    }
+}

@@ -1,0 +1,90 @@
+//! A model file, read and checked up to its weights.
+
+use super::architecture::{architecture, model_config};
+use super::error::LoadError;
+use super::gguf::Gguf;
+use super::manifest::{ShardSpec, manifest};
+use super::vocabulary::vocabulary;
+use crate::tokenize::{ChatTemplate, Tokenizer};
+use bevy_ecs::prelude::*;
+use std::sync::Arc;
+use weft_components::ModelConfig;
+use weft_platform::storage::Source;
+
+/// A model's tokenizer. A component of the model, where its file has a vocabulary.
+#[derive(Component)]
+pub struct ModelTokenizer(pub Arc<Tokenizer>);
+
+/// A model's chat template. A component of the model, where its file has one.
+#[derive(Component)]
+pub struct ModelTemplate(pub Arc<ChatTemplate>);
+
+/// Everything of a model but its weights: what a world needs to spawn it.
+pub struct ModelFile {
+    /// Parts of the file.
+    pub sources: Vec<Arc<dyn Source>>,
+    /// The model's numbers.
+    pub config: ModelConfig,
+    /// The vocabulary, where the file has one.
+    pub tokenizer: Option<Tokenizer>,
+    /// The chat template, where the file has one that can be used.
+    pub template: Option<ChatTemplate>,
+    /// Weights in the order in which a wave needs them.
+    pub shards: Vec<ShardSpec>,
+}
+
+impl ModelFile {
+    /// Reads the header and checks that the engine can run the model.
+    ///
+    /// # Errors
+    /// A damaged file, an architecture or a tensor format that is not supported, or metadata that contradicts the
+    /// tensors.
+    pub fn read(sources: Vec<Arc<dyn Source>>) -> Result<Self, LoadError> {
+        let gguf = Gguf::read(&sources)?;
+        let file = sources.first().map_or("", |source| source.name());
+        let arch = architecture(&gguf, file)?;
+        let config = model_config(&gguf, &arch, file)?;
+        let shards = manifest(&gguf, &arch, &config, file)?;
+        let (tokenizer, template) = text_parts(&gguf)?;
+        if let Some(tokens) = tokenizer
+            .as_ref()
+            .map(Tokenizer::vocab_size)
+            .filter(|n| *n > config.vocabulary)
+        {
+            return Err(LoadError::VocabularySize {
+                file: file.to_owned(),
+                tokens,
+                rows: config.vocabulary,
+            });
+        }
+        Ok(Self {
+            config,
+            tokenizer,
+            template,
+            shards,
+            sources,
+        })
+    }
+}
+
+/// The tokenizer and the chat template of a file, which may hold nothing else.
+///
+/// # Errors
+/// A vocabulary that is damaged or of a kind that is not supported. A template that does not parse is left out with
+/// a warning, since raw prompts do without it.
+pub fn text_parts(gguf: &Gguf) -> Result<(Option<Tokenizer>, Option<ChatTemplate>), LoadError> {
+    let Some(vocabulary) = vocabulary(gguf)? else {
+        return Ok((None, None));
+    };
+    let template = vocabulary
+        .chat_template
+        .as_deref()
+        .and_then(|source| match ChatTemplate::new(source) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                tracing::warn!(%error, "chat template left out");
+                None
+            }
+        });
+    Ok((Some(Tokenizer::new(vocabulary)?), template))
+}

@@ -6,10 +6,10 @@ use weft_components::TensorFormat;
 use weft_platform::{Activations, Cpu, CpuMatrix, Kernels, Need};
 
 /// Formats the engine computes with.
-pub const FORMATS: [&str; 6] = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"];
+pub(crate) const FORMATS: [&str; 6] = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"];
 
 /// Matrices of SmolLM2-135M: what, outputs, inputs. The head is tied.
-pub const SHAPES: [(&str, usize, usize); 5] = [
+pub(crate) const SHAPES: [(&str, usize, usize); 5] = [
     ("qkv", 960, 576),
     ("attention_out", 576, 576),
     ("gate_up", 3072, 576),
@@ -18,10 +18,10 @@ pub const SHAPES: [(&str, usize, usize); 5] = [
 ];
 
 /// A small generator (SplitMix64): the same numbers everywhere.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,16 +30,16 @@ impl Random {
     }
 
     /// From -1 to 1.
-    pub fn float(&mut self) -> f32 {
+    pub(crate) fn float(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.bits() % n as u64) as usize
     }
 
     /// Mostly small, sometimes large: what activations look like.
-    pub fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n)
             .map(|_| {
                 let v = self.float();
@@ -49,7 +49,7 @@ impl Random {
     }
 
     /// `rows * cols` weights in `format`, as a file holds them.
-    pub fn weights(&mut self, format: TensorFormat, rows: usize, cols: usize) -> Vec<u8> {
+    pub(crate) fn weights(&mut self, format: TensorFormat, rows: usize, cols: usize) -> Vec<u8> {
         let row = format.row_bytes(cols).unwrap();
         let mut bytes: Vec<u8> = Vec::with_capacity(rows * row);
         while bytes.len() < rows * row {
@@ -73,27 +73,27 @@ impl Random {
     }
 }
 
-pub fn format(name: &str) -> TensorFormat {
+pub(crate) fn format(name: &str) -> TensorFormat {
     TensorFormat::from_name(name).unwrap()
 }
 
 /// A random matrix.
-pub fn matrix(random: &mut Random, name: &str, rows: usize, cols: usize) -> CpuMatrix {
+pub(crate) fn matrix(random: &mut Random, name: &str, rows: usize, cols: usize) -> CpuMatrix {
     let bytes = random.weights(format(name), rows, cols);
     CpuMatrix::pack(format(name), rows, cols, &bytes).unwrap()
 }
 
-pub fn serial(kernels: &'static Kernels) -> Cpu {
+pub(crate) fn serial(kernels: &'static Kernels) -> Cpu {
     Cpu { kernels, threads: 1 }
 }
 
 /// Activations loaded for `weights`.
-pub fn load(cpu: &Cpu, weights: &[&CpuMatrix], x: &[f32], rows: usize) -> Activations {
+pub(crate) fn load(cpu: &Cpu, weights: &[&CpuMatrix], x: &[f32], rows: usize) -> Activations {
     let mut acts = Activations::new();
     acts.load(cpu, x, rows, weights[0].cols(), Need::of(weights));
     acts
 }
 
-pub fn bits(x: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|v| v.to_bits()).collect()
 }

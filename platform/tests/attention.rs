@@ -1,0 +1,384 @@
+//! Attention against a naive one in f64; every instruction set, chunking and number of threads against plain Rust, bit
+//! for bit; stale memory.
+
+mod common;
+
+use common::{Random, bits, serial};
+use weft_platform::{
+    AttentionParams, AttentionScratch, AttentionSpan, Cpu, Kernels, KvArena, KvError, KvFormat, KvShape,
+    PAGE, Pool, attention,
+};
+
+/// A session's queries, keys and values, and its cache in an arena with other sessions' numbers in it.
+struct Case {
+    shape: KvShape,
+    params: AttentionParams,
+    tokens: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    table: Vec<u32>,
+    arena: KvArena,
+}
+
+fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: usize) -> Case {
+    let mut arena = KvArena::new(shape).unwrap();
+    // What an earlier session may have left.
+    let (k_row, v_row) = (shape.kv_heads * shape.k_dim, shape.kv_heads * shape.v_dim);
+    for slot in 0..shape.slots as u32 {
+        for offset in 0..PAGE {
+            arena.write(
+                1,
+                slot,
+                offset,
+                &vec![f32::NAN; k_row],
+                &vec![f32::INFINITY; v_row],
+            );
+        }
+    }
+    let mut table: Vec<u32> = (0..shape.slots as u32).collect();
+    for i in (1..table.len()).rev() {
+        table.swap(i, random.below(i + 1));
+    }
+    let (k, v) = (random.floats(tokens * k_row), random.floats(tokens * v_row));
+    for t in 0..tokens {
+        let (k, v) = (&k[t * k_row..][..k_row], &v[t * v_row..][..v_row]);
+        arena.write(1, table[t / PAGE], t % PAGE, k, v);
+    }
+    let q = random.floats(tokens * params.heads * shape.k_dim);
+    Case {
+        shape,
+        params,
+        tokens,
+        q,
+        k,
+        v,
+        table,
+        arena,
+    }
+}
+
+impl Case {
+    /// Attention of rows `from..to`, cut into chunks of `chunk`.
+    fn run(&self, cpu: &Cpu, chunk: usize) -> Vec<f32> {
+        let q_row = self.params.heads * self.shape.k_dim;
+        let out_row = self.params.heads * self.shape.v_dim + 3;
+        let mut out = vec![7.0; self.tokens * out_row];
+        let mut scratch = AttentionScratch::default();
+        for start in (0..self.tokens).step_by(chunk) {
+            let rows = chunk.min(self.tokens - start);
+            let span = AttentionSpan {
+                first_row: 0,
+                rows,
+                start,
+                table: &self.table,
+            };
+            attention(
+                cpu,
+                &self.arena,
+                1,
+                &[span],
+                &self.params,
+                &self.q[start * q_row..],
+                q_row,
+                &mut out[start * out_row..],
+                out_row,
+                &mut scratch,
+            );
+        }
+        assert!(
+            out.chunks(out_row).all(|row| row[out_row - 3..] == [7.0; 3]),
+            "wrote past the heads"
+        );
+        out.chunks(out_row)
+            .flat_map(|row| row[..out_row - 3].iter().copied())
+            .collect()
+    }
+
+    fn stored(&self, v: f32) -> f64 {
+        match self.shape.format {
+            KvFormat::F16 => half::f16::from_f32(v).to_f64(),
+            KvFormat::F32 => f64::from(v),
+        }
+    }
+
+    fn naive(&self) -> Vec<f64> {
+        let KvShape {
+            kv_heads,
+            k_dim,
+            v_dim,
+            ..
+        } = self.shape;
+        let AttentionParams {
+            heads,
+            scale,
+            soft_cap,
+            window,
+        } = self.params;
+        let mut out = Vec::new();
+        for t in 0..self.tokens {
+            for h in 0..heads {
+                let kv = h / (heads / kv_heads);
+                let q = &self.q[(t * heads + h) * k_dim..][..k_dim];
+                let from = window.map_or(0, |w| (t + 1).saturating_sub(w));
+                let scores: Vec<f64> = (from..=t)
+                    .map(|s| {
+                        let k = &self.k[(s * kv_heads + kv) * k_dim..][..k_dim];
+                        let dot: f64 = q
+                            .iter()
+                            .zip(k)
+                            .map(|(q, k)| f64::from(*q) * self.stored(*k))
+                            .sum();
+                        let score = dot * f64::from(scale);
+                        soft_cap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
+                    })
+                    .collect();
+                let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                for d in 0..v_dim {
+                    let value = |s: usize| self.stored(self.v[((from + s) * kv_heads + kv) * v_dim + d]);
+                    out.push(weights.iter().enumerate().map(|(s, w)| w * value(s)).sum::<f64>() / sum);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// (heads, KV heads, key dimension, value dimension, tokens, soft cap, window, format)
+const CASES: [(
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    Option<f32>,
+    Option<usize>,
+    KvFormat,
+); 10] = [
+    (9, 3, 64, 64, 70, None, None, KvFormat::F16),
+    (2, 1, 16, 16, 33, None, None, KvFormat::F32),
+    (4, 4, 20, 20, 40, None, None, KvFormat::F16),
+    (7, 1, 80, 80, 37, None, None, KvFormat::F16),
+    (8, 2, 128, 128, 35, Some(5.0), None, KvFormat::F16),
+    (4, 2, 64, 48, 100, Some(30.0), Some(17), KvFormat::F16),
+    (3, 1, 64, 64, 530, None, None, KvFormat::F16),
+    (2, 2, 16, 24, 300, None, Some(40), KvFormat::F32),
+    (1, 1, 7, 5, 65, None, Some(1), KvFormat::F32),
+    (10, 2, 32, 32, 64, None, None, KvFormat::F32),
+];
+
+fn cases() -> impl Iterator<Item = Case> {
+    let mut random = Random(20);
+    CASES.into_iter().map(
+        move |(heads, kv_heads, k_dim, v_dim, tokens, soft_cap, window, format)| {
+            let slots = tokens.div_ceil(PAGE) + 1;
+            let shape = KvShape {
+                layers: 2,
+                slots,
+                kv_heads,
+                k_dim,
+                v_dim,
+                format,
+            };
+            let params = AttentionParams {
+                heads,
+                scale: 1.0 / (k_dim as f32).sqrt(),
+                soft_cap,
+                window,
+            };
+            case(&mut random, shape, params, tokens)
+        },
+    )
+}
+
+#[test]
+fn plain_rust_is_the_naive_attention() {
+    for case in cases() {
+        let cpu = serial(Kernels::by_name("scalar").unwrap());
+        let out = case.run(&cpu, case.tokens);
+        for (i, (out, exact)) in out.iter().zip(case.naive()).enumerate() {
+            // Scores reach a few hundred, each good to 1e-7 of itself, and their error is the weights' relative
+            // error; values reach 20.
+            let bound = 2e-3;
+            assert!(
+                (f64::from(*out) - exact).abs() <= bound,
+                "{:?} {i}: {out} {exact}",
+                case.params
+            );
+        }
+        let mean = out
+            .iter()
+            .zip(case.naive())
+            .map(|(o, e)| (f64::from(*o) - e).abs())
+            .sum::<f64>();
+        assert!(
+            mean / (out.len() as f64) < 2e-6,
+            "{:?}: mean error {}",
+            case.params,
+            mean / out.len() as f64
+        );
+    }
+}
+
+#[test]
+fn chunks_threads_and_instruction_sets_give_the_same_bits() {
+    let pool = Pool::new(3).unwrap();
+    for case in cases() {
+        let want = case.run(&serial(Kernels::by_name("scalar").unwrap()), case.tokens);
+        assert!(want.iter().all(|v| v.is_finite()), "stale memory was read");
+        for kernels in Kernels::available() {
+            for chunk in [1, 7, 32, 50, 512] {
+                if chunk == 1 && kernels.name() == "scalar" && case.tokens > 200 {
+                    continue;
+                }
+                let out = case.run(&serial(kernels), chunk);
+                assert!(
+                    bits(&out) == bits(&want),
+                    "{kernels:?} in {chunk}s: {:?}",
+                    case.params
+                );
+                let out = pool.install(|| case.run(&pool.cpu(kernels), chunk));
+                assert!(
+                    bits(&out) == bits(&want),
+                    "{kernels:?} in {chunk}s, 3 threads: {:?}",
+                    case.params
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions_do_not_see_each_other() {
+    let mut random = Random(21);
+    let shape = KvShape {
+        layers: 2,
+        slots: 6,
+        kv_heads: 3,
+        k_dim: 64,
+        v_dim: 64,
+        format: KvFormat::F16,
+    };
+    let params = AttentionParams {
+        heads: 9,
+        scale: 0.125,
+        ..AttentionParams::default()
+    };
+    let case = case(&mut random, shape, params, 80);
+    let row = 9 * 64;
+    for threads in [1, 3] {
+        let pool = Pool::new(threads).unwrap();
+        let cpu = pool.cpu(Kernels::detect());
+        let mut scratch = AttentionScratch::default();
+        let alone = case.run(&cpu, 80);
+        // A wave: rows 40 to 79 of the session, then its row 3 alone, as if another session shared its pages.
+        let spans = [
+            AttentionSpan {
+                first_row: 0,
+                rows: 40,
+                start: 40,
+                table: &case.table,
+            },
+            AttentionSpan {
+                first_row: 40,
+                rows: 0,
+                start: 0,
+                table: &[],
+            },
+            AttentionSpan {
+                first_row: 41,
+                rows: 1,
+                start: 3,
+                table: &case.table[..1],
+            },
+        ];
+        let mut q = case.q[40 * row..].to_vec();
+        q.extend(vec![f32::NAN; row]);
+        q.extend(&case.q[3 * row..][..row]);
+        let mut out = vec![0.0; 42 * row];
+        pool.install(|| {
+            attention(
+                &cpu,
+                &case.arena,
+                1,
+                &spans,
+                &params,
+                &q,
+                row,
+                &mut out,
+                row,
+                &mut scratch,
+            );
+        });
+        assert!(bits(&out[..40 * row]) == bits(&alone[40 * row..]));
+        assert!(bits(&out[41 * row..]) == bits(&alone[3 * row..][..row]));
+        assert_eq!(out[40 * row..41 * row], vec![0.0; row]);
+    }
+}
+
+#[test]
+fn a_copied_page_is_the_page() {
+    let mut random = Random(22);
+    let shape = KvShape {
+        layers: 2,
+        slots: 3,
+        kv_heads: 1,
+        k_dim: 16,
+        v_dim: 16,
+        format: KvFormat::F16,
+    };
+    let params = AttentionParams {
+        heads: 2,
+        scale: 0.25,
+        ..AttentionParams::default()
+    };
+    let mut case = case(&mut random, shape, params, 20);
+    let cpu = serial(Kernels::detect());
+    let before = case.run(&cpu, 20);
+    let other = (case.table[0] + 1) % 3;
+    case.arena.copy_slot(case.table[0], other);
+    case.table[0] = other;
+    assert_eq!(bits(&case.run(&cpu, 20)), bits(&before));
+}
+
+#[test]
+fn arenas_that_cannot_be_are_refused() {
+    let shape = KvShape {
+        layers: 2,
+        slots: 3,
+        kv_heads: 1,
+        k_dim: 16,
+        v_dim: 16,
+        format: KvFormat::F16,
+    };
+    assert_eq!(KvArena::new(shape).unwrap().bytes(), 2 * 3 * 32 * 32 * 2);
+    assert_eq!(shape.bytes(), Ok(2 * 3 * 32 * 32 * 2));
+    assert!(matches!(
+        KvShape { k_dim: 0, ..shape }.bytes(),
+        Err(KvError::HeadDim { dim: 0 })
+    ));
+    assert!(matches!(
+        KvShape {
+            v_dim: usize::MAX,
+            ..shape
+        }
+        .bytes(),
+        Err(KvError::HeadDim { .. })
+    ));
+    assert!(matches!(
+        KvArena::new(KvShape {
+            slots: usize::MAX,
+            ..shape
+        }),
+        Err(KvError::Memory(_))
+    ));
+    assert!(matches!(
+        KvArena::new(KvShape {
+            slots: 1 << 50,
+            ..shape
+        }),
+        Err(KvError::Memory(_))
+    ));
+}

@@ -1,0 +1,201 @@
+//! Vector kernels against formulas in f64, and every instruction set against plain Rust, bit for bit.
+
+mod common;
+
+use common::{Random, bits};
+use weft_platform::{Kernels, RopeStyle};
+
+const LENGTHS: [usize; 10] = [1, 2, 15, 16, 17, 63, 64, 130, 576, 1000];
+
+/// Checks `kernel` of every instruction set against plain Rust's bits, and those against `exact` within `bound` of
+/// the magnitude.
+fn check(what: &str, bound: f64, exact: &[f64], kernel: impl Fn(&Kernels) -> Vec<f32>) {
+    let want = kernel(Kernels::by_name("scalar").unwrap());
+    assert_eq!(want.len(), exact.len());
+    for (i, (want, exact)) in want.iter().zip(exact).enumerate() {
+        let error = (f64::from(*want) - exact).abs();
+        assert!(
+            error <= bound * exact.abs().max(1e-30),
+            "{what} {i}: {want} {exact}"
+        );
+    }
+    for kernels in Kernels::available() {
+        assert_eq!(bits(&kernel(kernels)), bits(&want), "{what} {kernels:?}");
+    }
+}
+
+#[test]
+fn rms_norm() {
+    let mut random = Random(10);
+    for n in LENGTHS {
+        let (x, delta, weight) = (random.floats(n), random.floats(n), random.floats(n));
+        let norm = |x: &[f32]| -> Vec<f64> {
+            let mean = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n as f64;
+            let scale = 1.0 / (mean + f64::from(1e-5f32)).sqrt();
+            x.iter()
+                .zip(&weight)
+                .map(|(x, w)| f64::from(*x) * scale * f64::from(*w))
+                .collect()
+        };
+        // A sum of squares of at most 1000 terms in 64 partial sums, a square root, a division and two products.
+        let bound = 1e-6;
+        check("rms_norm", bound, &norm(&x), |k| {
+            let mut out = vec![0.0; n];
+            k.rms_norm(&x, &weight, 1e-5, &mut out);
+            out
+        });
+        let sum: Vec<f32> = x.iter().zip(&delta).map(|(x, d)| x + d).collect();
+        check("add_rms_norm", bound, &norm(&sum), |k| {
+            let (mut x, mut out) = (x.clone(), vec![0.0; n]);
+            k.add_rms_norm(&mut x, &delta, &weight, 1e-5, &mut out);
+            assert_eq!(x, sum);
+            out
+        });
+    }
+}
+
+#[test]
+fn silu_mul() {
+    let mut random = Random(11);
+    for n in LENGTHS {
+        let mut gate = random.floats(n);
+        let up = random.floats(n);
+        for (i, gate) in gate.iter_mut().enumerate() {
+            // Down to where the true value is still a normal float times 2^-20.
+            *gate *= [1.0, 3.9, 1e-3, 1e-20][i % 4];
+        }
+        let silu = |(g, u): (&f32, &f32)| f64::from(*g) / (1.0 + (-f64::from(*g)).exp()) * f64::from(*u);
+        let exact: Vec<f64> = gate.iter().zip(&up).map(silu).collect();
+        check("silu_mul", 1e-6, &exact, |k| {
+            let mut out = vec![0.0; n];
+            k.silu_mul(&gate, &up, &mut out);
+            out
+        });
+    }
+}
+
+#[test]
+fn silu_of_extremes() {
+    for kernels in Kernels::available() {
+        let gate = [-1e30, -200.0, -0.0, 200.0, 1e30, f32::NAN, f32::INFINITY];
+        let mut out = [0.0; 7];
+        kernels.silu_mul(&gate, &[1.0; 7], &mut out);
+        assert!(
+            out[0].abs() < 1e-7 && out[1].abs() < 1e-30 && out[2] == 0.0,
+            "{kernels:?} {out:?}"
+        );
+        assert_eq!(
+            (out[3], out[4], out[6]),
+            (200.0, 1e30, f32::INFINITY),
+            "{kernels:?}"
+        );
+        assert!(out[5].is_nan(), "{kernels:?}: a NaN must show");
+    }
+}
+
+#[test]
+fn add() {
+    let mut random = Random(12);
+    for n in LENGTHS {
+        let (x, delta) = (random.floats(n), random.floats(n));
+        let exact: Vec<f64> = x.iter().zip(&delta).map(|(x, d)| f64::from(x + d)).collect();
+        check("add", 0.0, &exact, |k| {
+            let mut x = x.clone();
+            k.add(&mut x, &delta);
+            x
+        });
+    }
+}
+
+#[test]
+fn rope() {
+    let mut random = Random(13);
+    for style in [RopeStyle::Pairs, RopeStyle::Halves] {
+        for (head_dim, rotary, heads) in [
+            (64, 64, 9),
+            (64, 32, 3),
+            (80, 80, 2),
+            (20, 20, 3),
+            (16, 6, 1),
+            (128, 128, 2),
+        ] {
+            let x = random.floats(heads * head_dim);
+            let angles: Vec<f64> = (0..rotary / 2).map(|_| f64::from(random.float()) * 6.0).collect();
+            let cos: Vec<f32> = angles.iter().map(|a| a.cos() as f32).collect();
+            let sin: Vec<f32> = angles.iter().map(|a| a.sin() as f32).collect();
+            let mut exact: Vec<f64> = x.iter().map(|v| f64::from(*v)).collect();
+            for head in exact.chunks_mut(head_dim) {
+                for i in 0..rotary / 2 {
+                    let (a, b) = match style {
+                        RopeStyle::Pairs => (2 * i, 2 * i + 1),
+                        RopeStyle::Halves => (i, i + rotary / 2),
+                    };
+                    let (va, vb) = (head[a], head[b]);
+                    let (c, s) = (f64::from(cos[i]), f64::from(sin[i]));
+                    (head[a], head[b]) = (va * c - vb * s, va * s + vb * c);
+                }
+            }
+            // The rotation may cancel: hold the error to the length of the pair, at most 20 √2.
+            let want: Vec<f64> = exact.iter().map(|v| v + 100.0).collect();
+            check("rope", 1e-7 * 30.0 / 80.0 * 4.0, &want, |k| {
+                let mut x = x.clone();
+                k.rope(style, &mut x, head_dim, &cos, &sin);
+                // In f64 precision of the comparison the shift is exact to 1e-6.
+                x.iter().map(|v| v + 100.0).collect()
+            });
+        }
+    }
+}
+
+#[test]
+fn argmax_takes_the_first_and_no_nan() {
+    let mut random = Random(14);
+    for kernels in Kernels::available() {
+        for n in LENGTHS {
+            let mut x = random.floats(n);
+            let want = x
+                .iter()
+                .enumerate()
+                .fold(0, |best, (i, v)| if *v > x[best] { i } else { best });
+            assert_eq!(kernels.argmax(&x), want, "{kernels:?} {n}");
+            x.push(x[want]);
+            x.push(f32::NAN);
+            assert_eq!(kernels.argmax(&x), want, "{kernels:?} {n}");
+        }
+        assert_eq!(kernels.argmax(&[]), 0);
+        assert_eq!(kernels.argmax(&[f32::NAN, f32::NEG_INFINITY]), 1);
+        assert_eq!(kernels.argmax(&[f32::NAN, f32::NAN]), 0);
+        assert_eq!(kernels.argmax(&[f32::NAN, -3.0, -2.0]), 2);
+    }
+}
+
+#[test]
+fn halves_round_as_the_standard_says() {
+    let mut random = Random(15);
+    let mut x: Vec<f32> = (0..100_000)
+        .map(|_| f32::from_bits(random.bits() as u32))
+        .collect();
+    // Ties, the largest half, what overflows, subnormals.
+    x.extend([
+        1.000_488_3,
+        1.001_464_8,
+        65504.0,
+        65519.9,
+        65520.0,
+        1e9,
+        6e-8,
+        2.9e-8,
+        2.98e-8,
+        -0.0,
+    ]);
+    x.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+    let want: Vec<u16> = x
+        .iter()
+        .map(|v| half::f16::from_f32_const(*v).to_bits())
+        .collect();
+    for kernels in Kernels::available() {
+        let mut out = vec![0; x.len()];
+        kernels.to_f16(&x, &mut out);
+        assert!(out == want, "{kernels:?}");
+    }
+}

@@ -154,10 +154,10 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     let scale = s.splat(a.scale);
     let mut weights = [[0.0f32; PAGE]; R];
     let mut corrections = [0.0f32; R];
-    for r in 0..R {
-        let mut score = scores[r].map(|v| s.mul(v, scale));
+    unroll!(r < R, {
+        let mut score = [s.mul(scores[r][0], scale), s.mul(scores[r][1], scale)];
         if let Some(cap) = a.soft_cap {
-            score = score.map(|v| s.mul(tanh(s, s.div(v, s.splat(cap))), s.splat(cap)));
+            score = [soft_cap(s, score[0], cap), soft_cap(s, score[1], cap)];
         }
         let weights = &mut weights[r];
         if from > 0 || to < PAGE {
@@ -175,7 +175,8 @@ fn one_page<S: Simd, E: Element, const R: usize>(
         let largest = if here > before { here } else { before };
         state[STATE_MAX] = largest;
         let correction = exp(s, s.splat(before - largest));
-        let score = score.map(|v| exp(s, s.sub(v, s.splat(largest))));
+        let shift = s.splat(largest);
+        let score = [exp(s, s.sub(score[0], shift)), exp(s, s.sub(score[1], shift))];
         let (halves, _) = weights.as_chunks_mut::<LANES>();
         s.store(score[0], &mut halves[0]);
         s.store(score[1], &mut halves[1]);
@@ -185,7 +186,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
         let mut first = [0.0; LANES];
         s.store(correction, &mut first);
         corrections[r] = first[0];
-    }
+    });
 
     let mut column = 0;
     while S::VALUES >= 4 && a.v_pad - column >= 4 * LANES {
@@ -227,6 +228,11 @@ fn one_page<S: Simd, E: Element, const R: usize>(
         );
         column += LANES;
     }
+}
+
+#[inline(always)]
+fn soft_cap<S: Simd>(s: S, v: S::F, cap: f32) -> S::F {
+    s.mul(tanh(s, s.div(v, s.splat(cap))), s.splat(cap))
 }
 
 /// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states.

@@ -1,7 +1,8 @@
 //! Kernels over vectors of floats: norms, activation functions, rotary positions, rounding.
 //!
 //! Element-wise loops without a [`Simd`] operation are plain Rust, which the compiler turns into vectors of whatever
-//! instruction set the kernel is instantiated for; they round the same everywhere.
+//! instruction set the kernel is instantiated for; they round the same everywhere. No [`Simd`] operation stands in a
+//! closure: a closure does not inherit the instruction set of the function around it.
 
 use crate::activations::QuantRow;
 use crate::simd::{LANES, Simd};
@@ -47,18 +48,12 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     s.sub(one, s.div(s.splat(2.0), s.add(e, one)))
 }
 
-/// Calls `f` with 16 values of `x` at a time, the last ones padded with `pad`.
+/// At most 16 values, padded with `pad`.
 #[inline(always)]
-fn for_each_16(x: &[f32], pad: f32, mut f: impl FnMut(&[f32; LANES])) {
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        f(chunk);
-    }
-    if !tail.is_empty() {
-        let mut last = [pad; LANES];
-        last[..tail.len()].copy_from_slice(tail);
-        f(&last);
-    }
+fn padded(x: &[f32], pad: f32) -> [f32; LANES] {
+    let mut out = [pad; LANES];
+    out[..x.len()].copy_from_slice(x);
+    out
 }
 
 #[inline(always)]
@@ -71,10 +66,10 @@ fn scale_of<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
             *sum = s.fma(v, v, *sum);
         }
     }
-    for_each_16(tail, 0.0, |v| {
-        let v = s.load(v);
+    for tail in tail.chunks(LANES) {
+        let v = s.load(&padded(tail, 0.0));
         sums[0] = s.fma(v, v, sums[0]);
-    });
+    }
     let sum = s.reduce_add(s.add(s.add(sums[0], sums[2]), s.add(sums[1], sums[3])));
     1.0 / (sum / x.len().max(1) as f32 + eps).sqrt()
 }
@@ -114,25 +109,27 @@ pub(crate) fn add<S: Simd>(_s: S, x: &mut [f32], delta: &[f32]) {
 #[inline(always)]
 pub(crate) fn silu_mul<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
     let n = out.len().min(gate.len()).min(up.len());
-    let one = s.splat(1.0);
-    let f = |gate: &[f32; LANES], up: &[f32; LANES], out: &mut [f32; LANES]| {
-        let gate = s.load(gate);
-        let sigmoid = s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), gate))));
-        s.store(s.mul(s.mul(gate, sigmoid), s.load(up)), out);
-    };
     let (gates, gate_tail) = gate[..n].as_chunks();
     let (ups, up_tail) = up[..n].as_chunks();
     let (outs, out_tail) = out[..n].as_chunks_mut();
     for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
-        f(gate, up, out);
+        s.store(silu_mul_16(s, gate, up), out);
     }
     if !out_tail.is_empty() {
-        let (mut gate, mut up, mut last) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        gate[..gate_tail.len()].copy_from_slice(gate_tail);
-        up[..up_tail.len()].copy_from_slice(up_tail);
-        f(&gate, &up, &mut last);
+        let mut last = [0.0; LANES];
+        s.store(
+            silu_mul_16(s, &padded(gate_tail, 0.0), &padded(up_tail, 0.0)),
+            &mut last,
+        );
         out_tail.copy_from_slice(&last[..out_tail.len()]);
     }
+}
+
+#[inline(always)]
+fn silu_mul_16<S: Simd>(s: S, gate: &[f32; LANES], up: &[f32; LANES]) -> S::F {
+    let (gate, one) = (s.load(gate), s.splat(1.0));
+    let sigmoid = s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), gate))));
+    s.mul(s.mul(gate, sigmoid), s.load(up))
 }
 
 /// Rotates the pairs `(2 i, 2 i + 1)` of the first `2 cos.len()` elements of every head of `head_dim`.
@@ -160,9 +157,17 @@ pub(crate) fn rope_halves<S: Simd>(_s: S, x: &mut [f32], head_dim: usize, cos: &
 #[inline(always)]
 pub(crate) fn argmax<S: Simd>(s: S, x: &[f32]) -> usize {
     let mut largest = s.splat(f32::NEG_INFINITY);
-    for_each_16(x, f32::NEG_INFINITY, |v| largest = s.max(s.load(v), largest));
-    let largest = s.reduce_max(largest);
-    x.iter().position(|v| *v == largest).unwrap_or(0)
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        largest = s.max(s.load(chunk), largest);
+    }
+    let largest = s.reduce_max(s.max(s.load(&padded(tail, f32::NEG_INFINITY)), largest));
+    // Whole vectors first: looking for one value stops at each.
+    let (chunk, rest) = match chunks.iter().position(|chunk| chunk.contains(&largest)) {
+        Some(i) => (i * LANES, &chunks[i][..]),
+        None => (chunks.len() * LANES, tail),
+    };
+    rest.iter().position(|v| *v == largest).map_or(0, |i| chunk + i)
 }
 
 /// Half bits of `x`, to nearest even.
@@ -175,9 +180,8 @@ pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
         s.store_f16(s.load(x), out);
     }
     if !tail.is_empty() {
-        let (mut last, mut half) = ([0.0; LANES], [0; LANES]);
-        last[..tail.len()].copy_from_slice(tail);
-        s.store_f16(s.load(&last), &mut half);
+        let mut half = [0; LANES];
+        s.store_f16(s.load(&padded(tail, 0.0)), &mut half);
         out_tail.copy_from_slice(&half[..tail.len()]);
     }
 }

@@ -1,0 +1,246 @@
+//! Kernels at the shapes of SmolLM2-135M: the cases of `platform/tests`, timed.
+//!
+//! `cargo bench -p weft-platform --bench kernels -- FILTER`. `WEFT_ISA` picks the instruction set, `WEFT_THREADS` the
+//! number of threads. Throughput is printed in GB/s for one row (weights read) and in Gelem/s for many, where an
+//! element is a multiply-add: two operations.
+//!
+//! The head is larger than the cache, so `product/*/head/1` is what streaming weights from memory reaches;
+//! `stream/*` is the limit, a plain sum over memory.
+
+#[path = "../platform/tests/common/mod.rs"]
+mod common;
+
+use common::{Random, SHAPES, load, matrix};
+use core::hint::black_box;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::time::Duration;
+use weft_platform::{
+    Activations, AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, Kernels, KvArena,
+    KvFormat, KvShape, Need, PAGE, Pool, attention, matmul,
+};
+
+fn pool() -> Pool {
+    let threads = std::env::var("WEFT_THREADS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    Pool::new(threads).unwrap()
+}
+
+fn cpu(pool: &Pool) -> Cpu {
+    let named = std::env::var("WEFT_ISA")
+        .ok()
+        .and_then(|name| Kernels::by_name(&name));
+    pool.cpu(named.unwrap_or(Kernels::detect()))
+}
+
+/// A plain read of memory larger than any cache.
+fn stream(c: &mut Criterion) {
+    let pool = pool();
+    let memory = vec![1u64; 16 << 20];
+    let mut group = c.benchmark_group("stream");
+    group.throughput(Throughput::Bytes(size_of_val(&memory[..]) as u64));
+    for threads in [1, pool.threads()] {
+        let cpu = Cpu {
+            threads,
+            ..cpu(&pool)
+        };
+        group.bench_function(BenchmarkId::from_parameter(threads), |b| {
+            pool.install(|| {
+                b.iter(|| {
+                    cpu.for_each_chunk(memory.len(), 1 << 16, |range| {
+                        black_box(memory[range].iter().fold(0u64, |a, v| a.wrapping_add(*v)));
+                    });
+                });
+            });
+        });
+    }
+}
+
+fn fork(c: &mut Criterion) {
+    let pool = pool();
+    let cpu = cpu(&pool);
+    c.bench_function("fork/empty", |b| {
+        pool.install(|| b.iter(|| cpu.for_each_chunk(1000, 1, |range| _ = black_box(range))));
+    });
+    // What a decoder does between forks: a norm.
+    let (x, mut out) = (vec![1.0; 576], vec![0.0; 576]);
+    c.bench_function("fork/norm", |b| {
+        pool.install(|| {
+            b.iter(|| {
+                cpu.kernels.rms_norm(&x, &x, 1e-5, &mut out);
+                cpu.for_each_chunk(1000, 1, |range| _ = black_box(range));
+            });
+        });
+    });
+}
+
+fn product(c: &mut Criterion) {
+    let pool = pool();
+    let cpu = cpu(&pool);
+    let mut group = c.benchmark_group("product");
+    let mut random = Random(1);
+    for format in ["Q4_0", "Q4_1", "Q8_0", "F16"] {
+        for (shape, outs, ins) in SHAPES {
+            let w = matrix(&mut random, format, outs, ins);
+            for rows in [1, 16, 512] {
+                if shape == "head" && rows > 16 {
+                    continue;
+                }
+                let acts = load(&cpu, &[&w], &random.floats(rows * ins), rows);
+                let mut out = vec![0.0; rows * outs];
+                group.throughput(if rows == 1 {
+                    Throughput::Bytes(w.bytes() as u64)
+                } else {
+                    Throughput::Elements((rows * outs * ins) as u64)
+                });
+                group.bench_function(format!("{format}/{shape}/{rows}"), |b| {
+                    pool.install(|| b.iter(|| matmul(&cpu, &[&w], &acts, &mut out, outs)));
+                });
+            }
+        }
+    }
+}
+
+/// All of a model's matrices one after another: what a token costs without attention.
+fn model(c: &mut Criterion) {
+    let pool = pool();
+    let cpu = cpu(&pool);
+    let mut group = c.benchmark_group("model");
+    let mut random = Random(2);
+    for format in ["Q4_0", "Q4_1", "Q8_0"] {
+        let layers: Vec<Vec<CpuMatrix>> = (0..30)
+            .map(|_| {
+                SHAPES[..4]
+                    .iter()
+                    .map(|(_, outs, ins)| matrix(&mut random, format, *outs, *ins))
+                    .collect()
+            })
+            .collect();
+        let head = matrix(
+            &mut random,
+            if format == "Q4_1" { "Q4_1" } else { "Q8_0" },
+            49152,
+            576,
+        );
+        let x = random.floats(512 * 1536);
+        let mut out = vec![0.0; 512 * 3072];
+        let mut logits = vec![0.0; 16 * 49152];
+        for rows in [1, 16, 512] {
+            group.throughput(Throughput::Elements(rows as u64));
+            group.bench_function(format!("{format}/{rows}"), |b| {
+                let mut acts = Activations::new();
+                pool.install(|| {
+                    b.iter(|| {
+                        for layer in &layers {
+                            for w in layer {
+                                acts.load(&cpu, &x, rows, w.cols(), Need::of(&[w]));
+                                matmul(&cpu, &[w], &acts, &mut out, w.rows());
+                            }
+                        }
+                        let last = if rows == 512 { 1 } else { rows };
+                        acts.load(&cpu, &x, last, 576, Need::of(&[&head]));
+                        matmul(&cpu, &[&head], &acts, &mut logits, 49152);
+                    });
+                });
+            });
+        }
+    }
+}
+
+fn attend(c: &mut Criterion) {
+    let pool = pool();
+    let cpu = cpu(&pool);
+    let mut group = c.benchmark_group("attention");
+    let mut random = Random(3);
+    let shape = KvShape {
+        layers: 1,
+        slots: 64,
+        kv_heads: 3,
+        k_dim: 64,
+        v_dim: 64,
+        format: KvFormat::F16,
+    };
+    let params = AttentionParams {
+        heads: 9,
+        scale: 0.125,
+        ..AttentionParams::default()
+    };
+    let mut arena = KvArena::new(shape).unwrap();
+    for t in 0..64 * PAGE {
+        let (k, v) = (random.floats(192), random.floats(192));
+        arena.write(0, (t / PAGE) as u32, t % PAGE, &k, &v);
+    }
+    let table: Vec<u32> = (0..64).collect();
+    let q = random.floats(512 * 576);
+    let mut out = vec![0.0; 512 * 576];
+    let mut scratch = AttentionScratch::default();
+    for (rows, context) in [(1, 128), (1, 512), (1, 2048), (512, 512), (512, 2048)] {
+        let spans = [AttentionSpan {
+            first_row: 0,
+            rows,
+            start: context - rows,
+            table: &table,
+        }];
+        group.bench_function(format!("{rows}/{context}"), |b| {
+            pool.install(|| {
+                b.iter(|| {
+                    attention(
+                        &cpu,
+                        &arena,
+                        0,
+                        &spans,
+                        &params,
+                        &q,
+                        576,
+                        &mut out,
+                        576,
+                        &mut scratch,
+                    )
+                });
+            });
+        });
+    }
+    let (k, v) = (random.floats(192), random.floats(192));
+    group.bench_function("write", |b| {
+        let mut t = 0;
+        b.iter(|| {
+            t = (t + 1) % (64 * PAGE);
+            arena.write(0, (t / PAGE) as u32, t % PAGE, &k, &v);
+        });
+    });
+}
+
+fn vectors(c: &mut Criterion) {
+    let kernels = cpu(&pool()).kernels;
+    let mut random = Random(4);
+    let (x, w, mut out) = (random.floats(1536), random.floats(1536), vec![0.0; 1536]);
+    let mut group = c.benchmark_group("vector");
+    group.bench_function("rms_norm/576", |b| {
+        b.iter(|| kernels.rms_norm(&x[..576], &w, 1e-5, &mut out))
+    });
+    group.bench_function("silu_mul/1536", |b| b.iter(|| kernels.silu_mul(&x, &w, &mut out)));
+    let logits = random.floats(49152);
+    group.bench_function("argmax/49152", |b| b.iter(|| kernels.argmax(&logits)));
+    let cpu = Cpu { kernels, threads: 1 };
+    let mut acts = Activations::new();
+    let need = Need {
+        quantized: true,
+        floats: false,
+    };
+    group.bench_function("quantize/1536", |b| b.iter(|| acts.load(&cpu, &x, 1, 1536, need)));
+    let many = random.floats(512 * 576);
+    group.bench_function("quantize/512x576", |b| {
+        b.iter(|| acts.load(&cpu, &many, 512, 576, need))
+    });
+}
+
+criterion_group! {
+    name = kernels;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .sample_size(20);
+    targets = stream, fork, product, model, attend, vectors
+}
+criterion_main!(kernels);

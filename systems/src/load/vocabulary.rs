@@ -14,6 +14,15 @@ pub(super) fn vocabulary(gguf: &Gguf) -> Result<Option<Vocabulary>, LoadError> {
     else {
         return Ok(None);
     };
+    // Text that is not UTF-8 was read with replacement characters: harmless in a title, wrong tokens in a vocabulary.
+    if let Some(lossy) = metadata.lossy_keys().find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy)) {
+        return Err(LoadError::BadMetadata {
+            file: metadata.file().to_owned(),
+            key: lossy.to_owned(),
+            value: "text that is not UTF-8".to_owned(),
+            wanted: "UTF-8",
+        });
+    }
     Ok(Some(Vocabulary {
         model: model.to_owned(),
         pre: metadata.opt_str(&key("pre"))?.unwrap_or_default().to_owned(),

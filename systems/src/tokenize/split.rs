@@ -14,6 +14,12 @@ use super::pretokenizers::{PreTokenizer, Split};
 /// Which pattern of the pair in [`Cut::regex`] matched.
 const SPACES_PATTERN: usize = 1;
 
+/// The categories of characters are those of this version of Unicode, which is llama.cpp's, whatever
+/// the regex library's is: later characters belong to none, as if unassigned.
+const UNICODE_VERSION: &str = "15.1";
+/// The general categories that the table uses.
+const CATEGORIES: [&str; 5] = [r"\p{L}", r"\p{M}", r"\p{N}", r"\p{P}", r"\p{S}"];
+
 /// One compiled cut.
 #[derive(Debug)]
 struct Cut {
@@ -23,14 +29,18 @@ struct Cut {
 
 impl Cut {
     fn new(name: &str, split: &Split) -> Result<Self, TokenizeError> {
+        let mut pattern = split.pattern.to_owned();
+        for category in CATEGORIES {
+            pattern = pattern.replace(category, &format!(r"[{category}&&\p{{age={UNICODE_VERSION}}}]"));
+        }
         let compiled = if split.spaces {
-            Regex::new_many(&[split.pattern, r"\s+"])
+            Regex::new_many(&[pattern.as_str(), r"\s+"])
         } else {
-            Regex::new(split.pattern)
+            Regex::new(&pattern)
         };
         let regex = compiled.map_err(|error| TokenizeError::Pattern {
             name: name.to_owned(),
-            pattern: split.pattern.to_owned(),
+            pattern,
             reason: error.to_string(),
         })?;
         Ok(Self { regex })
@@ -134,6 +144,13 @@ mod tests {
         // Not an s: Unicode case folding would make it one.
         assert_eq!(words("llama-bpe", "a'ſx"), ["a", "'ſx"]);
         assert_eq!(words("gpt-4o", "fooBarBAZ's"), ["foo", "Bar", "BAZ's"]);
+    }
+
+    #[test]
+    fn characters_of_later_unicode_versions_are_unassigned() {
+        // U+1C89 is a letter since Unicode 16.0, U+2C2F since 14.0.
+        assert_eq!(words("gpt-2", "x\u{1c89}y"), ["x", "\u{1c89}", "y"]);
+        assert_eq!(words("gpt-2", "x\u{2c2f}y"), ["x\u{2c2f}y"]);
     }
 
     #[test]

@@ -7,10 +7,8 @@ use std::path::Path;
 use weft_systems::tokenize::{Tokenizer, Vocabulary};
 
 /// A file of the folder, unpacked if its name ends in `gz`.
-pub fn golden_text(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../assets/golden/tokenizers")
-        .join(name);
+pub(crate) fn golden_text(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/golden/tokenizers").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
     if name.ends_with("gz") {
@@ -24,22 +22,17 @@ pub fn golden_text(name: &str) -> String {
 }
 
 /// A JSON file of the folder.
-pub fn golden(name: &str) -> Value {
+pub(crate) fn golden(name: &str) -> Value {
     serde_json::from_str(&golden_text(name)).unwrap()
 }
 
 /// A list of token ids.
-pub fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
-        .collect()
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
 }
 
 /// A vocabulary as its file has it.
-pub fn vocabulary(name: &str) -> Vocabulary {
+pub(crate) fn vocabulary(name: &str) -> Vocabulary {
     let file = golden(&format!("{name}.vocab.json.gz"));
     let text = |key: &str| file[key].as_str().map(str::to_owned);
     let id = |key: &str| file[key].as_u64().map(|id| u32::try_from(id).unwrap());
@@ -83,6 +76,6 @@ pub fn vocabulary(name: &str) -> Vocabulary {
 }
 
 /// The tokenizer of a vocabulary.
-pub fn tokenizer(name: &str) -> Tokenizer {
+pub(crate) fn tokenizer(name: &str) -> Tokenizer {
     Tokenizer::new(vocabulary(name)).unwrap()
 }

@@ -15,13 +15,13 @@ mod pretokenizers;
 mod special;
 mod split;
 mod stop;
-//mod template;
+mod template;
 mod tokenizer;
 mod vocabulary;
 
 pub use detokenizer::Detokenizer;
 pub use error::TokenizeError;
 pub use stop::{Streamed, StopStrings};
-//pub use template::{ChatTemplate, Message, TemplateError, TemplateVars};
+pub use template::{ChatTemplate, CivilTime, Message, TemplateError, TemplateVars};
 pub use tokenizer::{SpecialTokens, Tokenizer};
 pub use vocabulary::{TokenType, Vocabulary};

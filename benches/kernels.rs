@@ -7,6 +7,8 @@
 //! The head is larger than the cache, so `product/*/head/1` is what streaming weights from memory reaches;
 //! `stream/*` is the limit, a plain sum over memory.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
+
 #[path = "../platform/tests/common/mod.rs"]
 mod common;
 

@@ -1,6 +1,8 @@
 //! Attention against a naive one in f64; every instruction set, chunking and number of threads against plain Rust, bit
 //! for bit; stale memory.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
+
 mod common;
 
 use common::{Random, bits, serial};
@@ -146,8 +148,8 @@ impl Case {
     }
 }
 
-/// (heads, KV heads, key dimension, value dimension, tokens, soft cap, window, format)
-const CASES: [(
+/// Heads, KV heads, key dimension, value dimension, tokens, soft cap, window, format.
+type Row = (
     usize,
     usize,
     usize,
@@ -156,7 +158,9 @@ const CASES: [(
     Option<f32>,
     Option<usize>,
     KvFormat,
-); 10] = [
+);
+
+const CASES: [Row; 10] = [
     (9, 3, 64, 64, 70, None, None, KvFormat::F16),
     (2, 1, 16, 16, 33, None, None, KvFormat::F32),
     (4, 4, 20, 20, 40, None, None, KvFormat::F16),

@@ -1,6 +1,8 @@
 //! Products against a naive one in f64, and every instruction set, number of rows and number of threads against plain
 //! Rust, bit for bit.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
+
 mod common;
 
 use common::{FORMATS, Random, bits, format, load, matrix, serial};

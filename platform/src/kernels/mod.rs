@@ -22,6 +22,10 @@ use core::fmt;
 use weft_components::TileLayout;
 
 /// The kernels of one instruction set.
+#[expect(
+    clippy::type_complexity,
+    reason = "each is the signature of one kernel, named once"
+)]
 pub struct Kernels {
     name: &'static str,
     /// By [`TileLayout::index`].

@@ -250,10 +250,10 @@ impl Simd for Avx2 {
             let first = _mm256_set1_epi32(quad(a, 0));
             let mut low = _mm256_maddubs_epi16(w[0][0], first);
             let mut high = _mm256_maddubs_epi16(w[0][1], first);
-            for g in 1..8 {
+            for (g, w) in w.iter().enumerate().skip(1) {
                 let a = _mm256_set1_epi32(quad(a, g));
-                low = _mm256_add_epi16(low, _mm256_maddubs_epi16(w[g][0], a));
-                high = _mm256_add_epi16(high, _mm256_maddubs_epi16(w[g][1], a));
+                low = _mm256_add_epi16(low, _mm256_maddubs_epi16(w[0], a));
+                high = _mm256_add_epi16(high, _mm256_maddubs_epi16(w[1], a));
             }
             let ones = _mm256_set1_epi16(1);
             [
@@ -269,10 +269,10 @@ impl Simd for Avx2 {
         isa!({
             let flip = _mm256_set1_epi8(-128);
             let ones = _mm256_set1_epi16(1);
-            for g in 0..8 {
+            for (g, w) in w.iter().enumerate() {
                 let a = _mm256_set1_epi32(quad(a, g));
-                for (sum, w) in init.iter_mut().zip(w[g]) {
-                    let w = _mm256_xor_si256(w, flip);
+                for (sum, w) in init.iter_mut().zip(w) {
+                    let w = _mm256_xor_si256(*w, flip);
                     let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
                 }

@@ -1,6 +1,7 @@
 //! What the kernel tests and benchmarks share: seeded numbers, weights in every format, and the table of shapes.
 
 #![allow(dead_code, reason = "each test and benchmark uses a part")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests: a panic is a failed test")]
 
 use weft_components::TensorFormat;
 use weft_platform::{Activations, Cpu, CpuMatrix, Kernels, Need};

@@ -165,7 +165,11 @@ fn check(
     (q_len, q_stride): (usize, usize),
     (out_len, out_stride): (usize, usize),
 ) {
-    let (q_row, out_row) = (heads * shape.k_dim, heads * shape.v_dim);
+    // Saturating: no stride is as large as a product that overflows.
+    let (q_row, out_row) = (
+        heads.saturating_mul(shape.k_dim),
+        heads.saturating_mul(shape.v_dim),
+    );
     assert!(q_stride >= q_row && out_stride >= out_row, "rows overlap");
     let mut next_row = 0;
     for span in spans {
@@ -317,16 +321,27 @@ impl<'a> Job<'a> {
 
     /// One item from its first segment to the output.
     fn whole(&self, batch: Batch<'_>) {
-        const SIZE: usize = MAX_QUERIES * (STATE_VALUES + MAX_HEAD_DIM);
+        const SMALL: usize = 128;
+        // Clearing states for the largest head would cost as much as a short context.
+        if self.arena.shape().v_pad() <= SMALL {
+            self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + SMALL) }>(batch);
+        } else {
+            self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + MAX_HEAD_DIM) }>(batch);
+        }
+    }
+
+    fn whole_in<const SIZE: usize>(&self, batch: Batch<'_>) {
         let mut total = [0.0; SIZE];
-        let mut part = [0.0; SIZE];
         let mut segments = batch.segments(self.params.window);
         if let Some(segment) = segments.next() {
             self.segment(&batch, segment, &mut total);
         }
-        for segment in segments {
-            self.segment(&batch, segment, &mut part);
-            self.join(&batch, &mut total, &part);
+        if !segments.is_empty() {
+            let mut part = [0.0; SIZE];
+            for segment in segments {
+                self.segment(&batch, segment, &mut part);
+                self.join(&batch, &mut total, &part);
+            }
         }
         self.finish(&batch, &total);
     }

@@ -19,7 +19,7 @@ const GRAIN: usize = 1 << 18;
 /// # Panics
 /// Where a matrix has other columns than `x`, `x` lacks the form that a layout needs, or `out` is too short.
 pub fn matmul(cpu: &Cpu, weights: &[&CpuMatrix], x: &Activations, out: &mut [f32], out_stride: usize) {
-    let columns: usize = weights.iter().map(|w| w.rows()).sum();
+    let columns = weights.iter().fold(0usize, |sum, w| sum.saturating_add(w.rows()));
     let tiles: usize = weights.iter().map(|w| w.tiles()).sum();
     for w in weights {
         assert!(

@@ -153,14 +153,15 @@ fn one_page<S: Simd, E: Element, const R: usize>(
 
     let scale = s.splat(a.scale);
     let mut weights = [[0.0f32; PAGE]; R];
-    let mut corrections = [0.0f32; R];
+    let mut shifts = [0.0f32; R];
+    let mut corrections = [f32::NEG_INFINITY; LANES];
     unroll!(r < R, {
         let mut score = [s.mul(scores[r][0], scale), s.mul(scores[r][1], scale)];
         if let Some(cap) = a.soft_cap {
             score = [soft_cap(s, score[0], cap), soft_cap(s, score[1], cap)];
         }
-        let weights = &mut weights[r];
         if from > 0 || to < PAGE {
+            let weights = &mut weights[r];
             let (halves, _) = weights.as_chunks_mut::<LANES>();
             s.store(score[0], &mut halves[0]);
             s.store(score[1], &mut halves[1]);
@@ -169,23 +170,30 @@ fn one_page<S: Simd, E: Element, const R: usize>(
             let (halves, _) = weights.as_chunks::<LANES>();
             score = [s.load(&halves[0]), s.load(&halves[1])];
         }
-        let state = &mut states[r * size..][..size];
-        let before = state[STATE_MAX];
+        scores[r] = score;
+        let before = states[r * size + STATE_MAX];
         let here = s.reduce_max(s.max(score[0], score[1]));
         let largest = if here > before { here } else { before };
-        state[STATE_MAX] = largest;
-        let correction = exp(s, s.splat(before - largest));
-        let shift = s.splat(largest);
-        let score = [exp(s, s.sub(score[0], shift)), exp(s, s.sub(score[1], shift))];
-        let (halves, _) = weights.as_chunks_mut::<LANES>();
+        states[r * size + STATE_MAX] = largest;
+        shifts[r] = largest;
+        corrections[r] = before - largest;
+    });
+    // All queries' at once.
+    let scaled = exp(s, s.load(&corrections));
+    s.store(scaled, &mut corrections);
+    unroll!(r < R, {
+        let shift = s.splat(shifts[r]);
+        let score = [
+            exp(s, s.sub(scores[r][0], shift)),
+            exp(s, s.sub(scores[r][1], shift)),
+        ];
+        let (halves, _) = weights[r].as_chunks_mut::<LANES>();
         s.store(score[0], &mut halves[0]);
         s.store(score[1], &mut halves[1]);
-        if let Some(sum) = state.first_chunk_mut::<LANES>() {
+        if let Some(sum) = states[r * size..].first_chunk_mut::<LANES>() {
+            let correction = s.splat(corrections[r]);
             s.store(s.fma(s.load(sum), correction, s.add(score[0], score[1])), sum);
         }
-        let mut first = [0.0; LANES];
-        s.store(correction, &mut first);
-        corrections[r] = first[0];
     });
 
     let mut column = 0;
@@ -247,7 +255,7 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
     values: &[E],
     column: usize,
     weights: &[[f32; PAGE]; R],
-    corrections: &[f32; R],
+    corrections: &[f32; LANES],
     states: &mut [f32],
     (from, to): (usize, usize),
 ) {

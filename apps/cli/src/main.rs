@@ -1,1 +1,46 @@
-fn main() {}
+//! `weft`: the engine on the command line.
+//!
+//! [`args`] says what may be asked, one file under [`commands`] does each thing, [`report`] says what went wrong.
+//! Answers go to stdout through [`output`]; everything else, such as progress and logs, to stderr.
+
+mod args;
+mod catalogue;
+mod commands;
+mod host;
+mod input;
+mod interrupt;
+mod memory;
+mod output;
+mod profile;
+mod progress;
+mod pull;
+mod report;
+mod style;
+
+use clap::Parser;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let json = cli.command.json();
+    if !cli.command.profiles() {
+        log_to_stderr();
+    }
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(json),
+    }
+}
+
+/// Logs of the engine: warnings, or what `WEFT_LOG` asks for, such as `debug` or `weft_systems::load=trace`.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(style::allowed() && std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    if let Err(error) = logs.try_init() {
+        output::note(&format!("logs are off: {error}"));
+    }
+}

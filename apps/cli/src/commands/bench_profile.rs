@@ -1,0 +1,94 @@
+//! `weft bench --profile`: where the time of a decode tick goes.
+//!
+//! Every span of the engine is timed while one session decodes. Timing a span costs some tens of nanoseconds, which
+//! the figures hold; a run without `--profile` does not pay it.
+
+use super::bench::{Bench, threads};
+use crate::args::BenchArgs;
+use crate::output;
+use crate::profile::{Profile, SpanTime, TICK, Times};
+use crate::report::CliError;
+use crate::style::Style;
+use serde::Serialize;
+use std::time::Duration;
+
+#[derive(Serialize)]
+struct Report {
+    engine: &'static str,
+    model: String,
+    threads: usize,
+    ticks: u64,
+    tick_us: f64,
+    /// Share of a tick that is not spent in a kernel.
+    ecs_share: f64,
+    spans: Vec<Span>,
+}
+
+#[derive(Serialize)]
+struct Span {
+    name: &'static str,
+    kernel: bool,
+    calls_per_tick: f64,
+    us_per_tick: f64,
+    /// Of the tick. Spans hold one another, so shares add up to more than 1.
+    share: f64,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
+    let profile = Profile::install()
+        .map_err(|error| CliError::Write { to: "the profiler".into(), reason: error.to_string() })?;
+    let mut bench = Bench::open(args, isa)?;
+    // Once to warm up; the first token of a session passes before the spans are counted.
+    for _ in 0..2 {
+        let session = bench.begin_generate(args.generate)?;
+        profile.reset();
+        bench.end_generate(session, args.generate)?;
+    }
+    let times = profile.times();
+    let Some(tick) = times.spans.iter().find(|span| span.name == TICK && !span.kernel).copied() else {
+        return Err(CliError::Read { file: "the engine's spans".into(), reason: "no tick was seen".into() });
+    };
+    let report = report(&times, tick, bench.host.file_name.clone(), threads(args.model.threads));
+    if args.json { output::json(&report) } else { output::text(&render(&report)) }
+}
+
+fn report(times: &Times, tick: SpanTime, model: String, threads: usize) -> Report {
+    let ticks = tick.calls.max(1) as f64;
+    let whole = tick.busy.max(Duration::from_nanos(1));
+    let share = |busy: Duration| busy.as_secs_f64() / whole.as_secs_f64();
+    let mut spans: Vec<Span> = times
+        .spans
+        .iter()
+        .map(|span| Span {
+            name: span.name,
+            kernel: span.kernel,
+            calls_per_tick: span.calls as f64 / ticks,
+            us_per_tick: span.busy.as_secs_f64() * 1e6 / ticks,
+            share: share(span.busy),
+        })
+        .collect();
+    spans.sort_by(|a, b| a.kernel.cmp(&b.kernel).then(b.us_per_tick.total_cmp(&a.us_per_tick)));
+    Report {
+        engine: "weft",
+        model,
+        threads,
+        ticks: tick.calls,
+        tick_us: whole.as_secs_f64() * 1e6 / ticks,
+        ecs_share: (1.0 - share(times.kernels)).max(0.0),
+        spans,
+    }
+}
+
+fn render(report: &Report) -> String {
+    let style = Style::stdout();
+    let mut text = style.bold(&format!("{}, {} thread(s), {} decode ticks", report.model, report.threads, report.ticks));
+    text += &format!("\n{:<28} {:>12} {:>12} {:>8}\n", "span", "calls/tick", "µs/tick", "share");
+    for span in &report.spans {
+        let name = if span.kernel { format!("  {} (kernel)", span.name) } else { span.name.to_owned() };
+        let (calls, us, share) = (span.calls_per_tick, span.us_per_tick, span.share * 100.0);
+        text += &format!("{name:<28} {calls:>12.1} {us:>12.1} {share:>7.1}%\n");
+    }
+    text += &format!("ECS (everything that is not a kernel): {:.1}% of a decode tick\n", report.ecs_share * 100.0);
+    text
+}

@@ -1,0 +1,19 @@
+//! `weft detokenize`: token ids to text.
+
+use crate::args::DetokenizeArgs;
+use crate::report::CliError;
+use crate::{host, output};
+use serde::Serialize;
+use weft::VocabularyFile;
+
+#[derive(Serialize)]
+struct Report {
+    text: String,
+}
+
+/// Runs the command. Special tokens are shown by their names, so that nothing of what was asked is missing.
+pub(super) fn run(args: &DetokenizeArgs) -> Result<(), CliError> {
+    let file = VocabularyFile::read(host::model_file(args.model.as_deref())?.as_path())?;
+    let text = file.tokenizer.decode(&args.tokens.0, !args.no_special)?;
+    if args.json { output::json(&Report { text }) } else { output::exact(&text) }
+}

@@ -1,0 +1,222 @@
+//! `weft inspect`: what is in a model file, and what it takes to run it.
+//!
+//! Works on every valid GGUF. Where the engine cannot run the model, the report says why.
+
+use crate::args::InspectArgs;
+use crate::report::CliError;
+use crate::style::Style;
+use crate::{host, memory, output};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value, open_files};
+use weft::{KvFormat, ModelConfig, ModelFile};
+
+/// Tokens of KV cache that the memory is told for: the engine's own default.
+const KV_TOKENS: usize = 16_384;
+
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    file: String,
+    version: u32,
+    alignment: u64,
+    /// Files of the set.
+    parts: usize,
+    bytes: u64,
+    architecture: Option<&'a str>,
+    name: Option<&'a str>,
+    /// Whether this engine runs the model.
+    supported: bool,
+    /// Why not.
+    unsupported: Option<String>,
+    parameters: u64,
+    memory: Memory,
+    metadata: MetadataJson<'a>,
+    tensors: Vec<TensorJson<'a>>,
+}
+
+/// Bytes needed to run the model.
+#[derive(serde::Serialize)]
+struct Memory {
+    weights: u64,
+    kv_cache: Option<KvMemory>,
+    total: u64,
+}
+
+/// The KV cache, by default `f16` and as long as the model's context.
+#[derive(serde::Serialize)]
+struct KvMemory {
+    format: &'static str,
+    bytes_per_token: u64,
+    tokens: u64,
+    bytes: u64,
+}
+
+#[derive(serde::Serialize)]
+struct TensorJson<'a> {
+    name: &'a str,
+    format: &'static str,
+    /// Innermost dimension first, as the file has it.
+    shape: &'a [u64],
+    part: usize,
+    /// From the beginning of the part.
+    offset: u64,
+    bytes: u64,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
+    let path = host::model_file(Some(&args.file))?;
+    let sources = open_files(&path)?;
+    let gguf = Gguf::read(&sources)?;
+    let (config, unsupported) = match ModelFile::read(sources.clone()) {
+        Ok(file) => (Some(file.config), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let text = |key: &str| gguf.metadata.opt_str(key).ok().flatten();
+    let report = Report {
+        file: path.display().to_string(),
+        version: gguf.version,
+        alignment: gguf.alignment,
+        parts: sources.len(),
+        bytes: sources.iter().map(|source| source.len()).sum(),
+        architecture: text("general.architecture"),
+        name: text("general.name"),
+        supported: unsupported.is_none(),
+        unsupported,
+        parameters: gguf.tensors.iter().map(TensorInfo::elements).fold(0, u64::saturating_add),
+        memory: memory_needed(&gguf, config.as_ref()),
+        metadata: MetadataJson(&gguf.metadata),
+        tensors: gguf.tensors.iter().map(tensor_json).collect(),
+    };
+    if args.json { output::json(&report) } else { output::text(&readable(&report, &gguf.metadata)) }
+}
+
+fn tensor_json(tensor: &TensorInfo) -> TensorJson<'_> {
+    TensorJson {
+        name: &tensor.name,
+        format: tensor.format.name(),
+        shape: &tensor.shape,
+        part: tensor.source,
+        offset: tensor.range.start,
+        bytes: tensor.bytes(),
+    }
+}
+
+/// Weights as the file holds them, and a KV cache as the engine allocates one where nothing else is asked.
+fn memory_needed(gguf: &Gguf, config: Option<&ModelConfig>) -> Memory {
+    let weights = gguf.tensors.iter().map(TensorInfo::bytes).fold(0, u64::saturating_add);
+    let kv_cache = config.map(|config| {
+        let per_head = config.key_length.saturating_add(config.value_length);
+        let elements = config.layers.saturating_mul(config.kv_heads).saturating_mul(per_head) as u64;
+        let bytes_per_token = elements.saturating_mul(KvFormat::F16.element_bytes() as u64);
+        let tokens = KV_TOKENS.max(config.context) as u64;
+        KvMemory { format: "f16", bytes_per_token, tokens, bytes: bytes_per_token.saturating_mul(tokens) }
+    });
+    let total = weights.saturating_add(kv_cache.as_ref().map_or(0, |kv| kv.bytes));
+    Memory { weights, kv_cache, total }
+}
+
+/// The report for people.
+fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
+    let style = Style::stdout();
+    let mut lines = Vec::new();
+    let mut row = |name: &str, value: String| lines.push(format!("{} {value}", style.bold(&format!("{name:<13}"))));
+    row("file", format!("{} ({}, {} part(s))", report.file, memory::human(report.bytes), report.parts));
+    row("format", format!("GGUF {}, alignment {}", report.version, report.alignment));
+    row("architecture", report.architecture.unwrap_or("none named").to_owned());
+    row("name", report.name.unwrap_or("none").to_owned());
+    row("parameters", report.parameters.to_string());
+    row("runs here", report.unsupported.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}")));
+    let needed = &report.memory;
+    row("memory", format!("{} of weights", memory::human(needed.weights)));
+    if let Some(kv) = &needed.kv_cache {
+        let (bytes, token) = (memory::human(kv.bytes), memory::human(kv.bytes_per_token));
+        row("", format!("{bytes} of KV cache for {} tokens, {token} each in {}", kv.tokens, kv.format));
+        row("", format!("{} in all", memory::human(needed.total)));
+    }
+    lines.push(String::new());
+    lines.push(style.bold(&format!("metadata ({})", metadata.len())));
+    lines.extend(metadata.iter().map(|(key, value)| format!("  {key} = {}", shortened(&value.to_string()))));
+    lines.push(String::new());
+    lines.push(style.bold(&format!("tensors ({})", report.tensors.len())));
+    let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+    lines.extend(report.tensors.iter().map(|tensor| {
+        let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
+        let (name, format, bytes) = (tensor.name, tensor.format, memory::human(tensor.bytes));
+        format!("  {name:<width$}  {format:<7}  {:<16}  {bytes}", shape.join(" × "))
+    }));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// One line of bounded length.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 160;
+    let mut short: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MOST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Metadata as a JSON object: numbers as numbers, arrays whole.
+struct MetadataJson<'a>(&'a Metadata);
+
+impl Serialize for MetadataJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in self.0.iter() {
+            map.serialize_entry(key, &ValueJson(value))?;
+        }
+        map.end()
+    }
+}
+
+struct ValueJson<'a>(&'a Value);
+
+impl Serialize for ValueJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::U8(value) => serializer.serialize_u8(*value),
+            Value::I8(value) => serializer.serialize_i8(*value),
+            Value::U16(value) => serializer.serialize_u16(*value),
+            Value::I16(value) => serializer.serialize_i16(*value),
+            Value::U32(value) => serializer.serialize_u32(*value),
+            Value::I32(value) => serializer.serialize_i32(*value),
+            Value::U64(value) => serializer.serialize_u64(*value),
+            Value::I64(value) => serializer.serialize_i64(*value),
+            Value::F32(value) => serializer.serialize_f32(*value),
+            Value::F64(value) => serializer.serialize_f64(*value),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::String(value) => serializer.serialize_str(value),
+            Value::Array(value) => ArrayJson(value).serialize(serializer),
+        }
+    }
+}
+
+struct ArrayJson<'a>(&'a Array);
+
+impl Serialize for ArrayJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Array::U8(values) => serializer.collect_seq(values),
+            Array::I8(values) => serializer.collect_seq(values),
+            Array::U16(values) => serializer.collect_seq(values),
+            Array::I16(values) => serializer.collect_seq(values),
+            Array::U32(values) => serializer.collect_seq(values),
+            Array::I32(values) => serializer.collect_seq(values),
+            Array::U64(values) => serializer.collect_seq(values),
+            Array::I64(values) => serializer.collect_seq(values),
+            Array::F32(values) => serializer.collect_seq(values),
+            Array::F64(values) => serializer.collect_seq(values),
+            Array::Bool(values) => serializer.collect_seq(values),
+            Array::String(values) => serializer.collect_seq(values),
+            Array::Array(values) => {
+                let mut seq = serializer.serialize_seq(Some(values.len()))?;
+                for value in values {
+                    seq.serialize_element(&ArrayJson(value))?;
+                }
+                seq.end()
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! One file per command.
+
+mod bench;
+mod bench_profile;
+mod bench_table;
+mod chat;
+mod chat_command;
+mod detokenize;
+mod inspect;
+mod list;
+mod logits;
+mod perplexity;
+mod pull;
+mod run;
+mod template;
+mod tensor;
+mod tokenize;
+
+use crate::args::{Cli, Command};
+use crate::report::CliError;
+
+/// Does what the command line asks.
+pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
+    let isa = cli.isa.as_deref().filter(|name| !name.is_empty());
+    match cli.command {
+        Command::Chat(args) => chat::run(&args, isa),
+        Command::Run(args) => run::run(&args, isa),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Detokenize(args) => detokenize::run(&args),
+        Command::Template(args) => template::run(&args),
+        Command::Logits(args) => logits::run(&args, isa),
+        Command::Tensor(args) => tensor::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args, isa),
+        Command::Bench(args) => bench::run(&args, isa),
+        Command::Pull(args) => pull::run(&args),
+        Command::List(args) => list::run(&args),
+    }
+}

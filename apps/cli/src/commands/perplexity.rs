@@ -1,0 +1,109 @@
+//! `weft perplexity`: how well a model predicts a text.
+//!
+//! As llama.cpp's `perplexity` tool counts: the text is cut into chunks of the context's length that do not overlap,
+//! the first token of each becomes BOS where the model wants one, and the second half of each is scored with the
+//! first half as its context. The error is the standard error of the mean loss, carried through the exponential.
+
+use super::logits::ended_early;
+use crate::args::PerplexityArgs;
+use crate::host::{Host, HostOptions};
+use crate::report::CliError;
+use crate::style::Style;
+use crate::{input, output};
+use serde::Serialize;
+use weft::{KeepLogits, SpecialTokens};
+
+#[derive(Serialize)]
+struct Report {
+    perplexity: f64,
+    error: f64,
+    /// Tokens that were scored.
+    tokens: usize,
+}
+
+/// Sums of losses in nats.
+#[derive(Default)]
+struct Score {
+    sum: f64,
+    squares: f64,
+    count: usize,
+}
+
+impl Score {
+    fn add(&mut self, loss: f64) {
+        self.sum += loss;
+        self.squares += loss * loss;
+        self.count += 1;
+    }
+
+    fn report(&self) -> Report {
+        let count = self.count as f64;
+        let mean = self.sum / count;
+        let perplexity = mean.exp();
+        let variance = (self.squares / count - mean * mean).max(0.0);
+        let error = if self.count > 1 { (variance / (count - 1.0)).sqrt() * perplexity } else { 0.0 };
+        Report { perplexity, error, tokens: self.count }
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(args: &PerplexityArgs, isa: Option<&str>) -> Result<(), CliError> {
+    let text = input::file(&args.file)?;
+    let length = args.context;
+    let mut host = Host::open(&args.model, isa, HostOptions { kv_tokens: Some(length), throttle: None })?;
+    let session = host.session(Some(length))?;
+    let tokenizer = host.engine.tokenizer(host.model)?;
+    let tokens = tokenizer.encode(&text, SpecialTokens::AsText, true)?;
+    // An empty text is nothing but what the model wants first.
+    let bos = tokenizer.encode("", SpecialTokens::AsText, true)?.first().copied();
+    let chunks = tokens.len() / length;
+    if chunks == 0 {
+        let file = args.file.display().to_string();
+        return Err(CliError::TextTooShort { file, tokens: tokens.len(), context: length });
+    }
+    host.wait_loaded()?;
+    let mut score = Score::default();
+    for (index, chunk) in tokens.chunks_exact(length).enumerate() {
+        let mut chunk = chunk.to_vec();
+        if let (Some(bos), Some(first)) = (bos, chunk.first_mut()) {
+            *first = bos;
+        }
+        host.engine.set_context(session, chunk)?;
+        // The last token of a chunk has none after it.
+        let scored = length / 2..length - 1;
+        host.engine.ask_logits(session, scored.clone().collect(), KeepLogits::NextTokenLoss, 0)?;
+        let reason = host.finish(session)?;
+        let kept = host.engine.take_logits(session)?;
+        if kept.losses.len() != scored.len() {
+            return Err(ended_early(reason, kept.losses.len()));
+        }
+        kept.losses.iter().for_each(|loss| score.add(*loss));
+        let so_far = score.report();
+        let line = format!("[{}/{chunks}] {:.4} ± {:.4}", index + 1, so_far.perplexity, so_far.error);
+        output::note(&Style::stderr().dim(&line));
+    }
+    let report = score.report();
+    if !report.perplexity.is_finite() {
+        return Err(CliError::InvalidLogits { tokens: report.tokens });
+    }
+    if args.json {
+        return output::json(&report);
+    }
+    output::line(&format!("perplexity {:.4} ± {:.5} over {} tokens", report.perplexity, report.error, report.tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Score;
+
+    #[test]
+    fn the_error_is_that_of_the_mean() {
+        let mut score = Score::default();
+        [1.0, 2.0, 3.0].map(|loss| score.add(loss));
+        let report = score.report();
+        assert!((report.perplexity - 2f64.exp()).abs() < 1e-12);
+        // The variance of 1, 2, 3 about their mean is 2/3; over n - 1 = 2 it is 1/3.
+        assert!((report.error - (1f64 / 3.0).sqrt() * 2f64.exp()).abs() < 1e-12);
+        assert_eq!(report.tokens, 3);
+    }
+}

@@ -1,0 +1,48 @@
+//! `weft template`: renders messages with a chat template.
+
+use crate::args::TemplateArgs;
+use crate::report::CliError;
+use crate::{host, input, output};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use weft::{ChatTemplate, TemplateVars, VocabularyFile};
+
+#[derive(Serialize)]
+struct Report {
+    text: String,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
+    let (template, mut vars) = match &args.file {
+        Some(file) => (ChatTemplate::new(&input::file(file)?)?, TemplateVars::default()),
+        None => {
+            let file = VocabularyFile::read(host::model_file(args.model.as_deref())?.as_path())?;
+            let vars = TemplateVars::for_tokenizer(&file.tokenizer, !args.no_generation_prompt);
+            (file.template.ok_or(weft::Error::NoTemplate)?, vars)
+        }
+    };
+    vars.add_generation_prompt = !args.no_generation_prompt;
+    for (name, value) in further_vars(args.vars.as_deref())? {
+        vars.set(name, value);
+    }
+    let messages = messages(&input::stdin()?)?;
+    let text = template.render(&messages, &vars)?;
+    if args.json { output::json(&Report { text }) } else { output::exact(&text) }
+}
+
+fn further_vars(json: Option<&str>) -> Result<Map<String, Value>, CliError> {
+    const WANTED: &str = "write an object, such as {\"bos_token\": \"<s>\"}";
+    let Some(json) = json else { return Ok(Map::new()) };
+    serde_json::from_str(json).map_err(|error| bad("--vars", &error, WANTED))
+}
+
+/// Messages as the template sees them: any fields, since templates look for more than a role and a content.
+fn messages(json: &str) -> Result<Vec<Value>, CliError> {
+    const WANTED: &str = "write an array of messages, such as [{\"role\": \"user\", \"content\": \"Hello\"}]";
+    serde_json::from_str(json).map_err(|error| bad("stdin", &error, WANTED))
+}
+
+fn bad(input: &str, error: &serde_json::Error, wanted: &'static str) -> CliError {
+    CliError::BadJson { input: input.to_owned(), reason: error.to_string(), wanted }
+}

@@ -1,0 +1,235 @@
+//! An engine with one model, driven tick by tick: the part that every command which computes shares.
+//!
+//! Ticks show the load's progress and note when it ended, so an answer may begin while weights still arrive.
+
+use crate::args::{GenerateArgs, ModelArgs};
+use crate::catalogue::Catalogue;
+use crate::interrupt::Answering;
+use crate::progress::{LoadBar, PullBar};
+use crate::pull::{self, PullError};
+use crate::report::CliError;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use weft::storage::{Source, ThrottledSource};
+use weft::{
+    Engine, EngineOptions, FinishReason, GenerateOptions, KvFormat, LoadOptions, ModelId, ModelSource, Phase,
+    SamplerSettings, SessionId, SessionOptions, TickOutcome,
+};
+
+/// How long to wait where a tick found nothing to do: short beside a tensor's arrival, long beside an empty tick.
+const REST: Duration = Duration::from_micros(200);
+
+/// The file of a model: a path, a name of the catalogue, or the catalogue's default, which may have to be fetched.
+pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
+    let catalogue = Catalogue::embedded().map_err(PullError::from)?;
+    let entry = match model {
+        Some(model) if Path::new(model).exists() => return Ok(model.into()),
+        Some(model) => catalogue.find(model),
+        None => catalogue.default_model(),
+    };
+    let known = || catalogue.models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ");
+    let entry = entry
+        .ok_or_else(|| CliError::UnknownModel { model: model.unwrap_or("the default").to_owned(), known: known() })?;
+    Ok(pull::ensure(entry, &PullBar::new(&entry.name))?)
+}
+
+/// What differs between the commands' loads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostOptions {
+    /// Tokens of KV cache; `None` for the engine's default.
+    pub(crate) kv_tokens: Option<usize>,
+    /// Bytes a second at which the file is read.
+    pub(crate) throttle: Option<NonZeroU64>,
+}
+
+/// An engine and its model.
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) model: ModelId,
+    /// The file's name, without its folder.
+    pub(crate) file_name: String,
+    bar: LoadBar,
+    started: Instant,
+    loaded: Option<Duration>,
+}
+
+impl Host {
+    /// Starts an engine and a load; weights arrive with the ticks.
+    pub(crate) fn open(args: &ModelArgs, isa: Option<&str>, options: HostOptions) -> Result<Self, CliError> {
+        check_backend(&args.backend)?;
+        let kv_format = kv_format(&args.kv)?;
+        let path = model_file(args.model.as_deref())?;
+        let file_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let engine_options =
+            EngineOptions { threads: args.threads, isa: isa.map(str::to_owned), ..EngineOptions::default() };
+        let mut engine = Engine::new(&engine_options)?;
+        let started = Instant::now();
+        let load_options = LoadOptions { kv_tokens: options.kv_tokens, kv_format };
+        let model = engine.load(source(path, options.throttle)?, &load_options)?;
+        let bar = LoadBar::new(&file_name);
+        Ok(Self { engine, model, file_name, bar, started, loaded: None })
+    }
+
+    /// Opens a session; a context that the model was not made for is refused rather than cut.
+    pub(crate) fn session(&mut self, context: Option<usize>) -> Result<SessionId, CliError> {
+        let model = self.engine.config(self.model)?.context;
+        if let Some(asked) = context.filter(|asked| *asked > model) {
+            return Err(CliError::ContextTooLarge { asked, model });
+        }
+        Ok(self.engine.open_session(self.model, &SessionOptions { context })?)
+    }
+
+    /// When the load began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// How long the load took, once it is whole.
+    pub(crate) fn load_time(&self) -> Option<Duration> {
+        self.loaded
+    }
+
+    /// One tick, the load's progress, and a short rest where there was nothing to do.
+    pub(crate) fn step(&mut self) -> Result<(), CliError> {
+        let outcome = self.engine.tick();
+        self.watch_load()?;
+        if outcome != TickOutcome::Advanced {
+            std::thread::sleep(REST);
+        }
+        Ok(())
+    }
+
+    fn watch_load(&mut self) -> Result<(), CliError> {
+        if self.loaded.is_none() {
+            let progress = self.engine.progress(self.model)?;
+            self.bar.show(&progress);
+            if progress.is_complete() {
+                self.loaded = Some(self.started.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ticks until every weight is there.
+    pub(crate) fn wait_loaded(&mut self) -> Result<(), CliError> {
+        while self.loaded.is_none() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Ticks until the session's request has ended. Looks at nothing but its phase in between, so that it can be timed.
+    pub(crate) fn finish(&mut self, session: SessionId) -> Result<FinishReason, CliError> {
+        loop {
+            match self.ended(session)? {
+                Some(reason) => return Ok(reason),
+                None => self.step()?,
+            }
+        }
+    }
+
+    /// Why the session's request has ended, if it has.
+    fn ended(&self, session: SessionId) -> Result<Option<FinishReason>, CliError> {
+        match self.engine.phase(session)? {
+            Phase::Finished(FinishReason::ModelFailed) => {
+                self.engine.progress(self.model)?;
+                Err(weft::Error::NoModel.into())
+            }
+            Phase::Finished(FinishReason::InvalidLogits) => {
+                Err(CliError::InvalidLogits { tokens: self.engine.output(session)?.tokens.len() })
+            }
+            Phase::Finished(reason) => Ok(Some(reason)),
+            Phase::Idle | Phase::Paused => Err(weft::Error::EmptyPrompt.into()),
+            Phase::Waiting | Phase::Prefilling | Phase::Decoding => Ok(None),
+        }
+    }
+
+    /// Ticks until the session's request has ended, giving each piece of text to `say`, with the tokens so far; an
+    /// empty piece where a token came that showed no text yet.
+    pub(crate) fn answer(
+        &mut self,
+        session: SessionId,
+        ctrl_c: Option<&Answering>,
+        mut say: impl FnMut(&str, usize) -> Result<(), CliError>,
+    ) -> Result<FinishReason, CliError> {
+        let mut told = 0;
+        loop {
+            let tokens = self.engine.output(session)?.tokens.len();
+            let piece = self.engine.read(session)?;
+            if tokens != told || !piece.is_empty() {
+                if !piece.is_empty() {
+                    self.bar.clear();
+                }
+                say(&piece, tokens)?;
+                told = tokens;
+            }
+            if let Some(reason) = self.ended(session)? {
+                return Ok(reason);
+            }
+            if ctrl_c.is_some_and(Answering::pressed) {
+                self.engine.cancel(session)?;
+            } else {
+                self.step()?;
+            }
+        }
+    }
+}
+
+/// What the engine is to generate.
+pub(crate) fn generate_options(args: &GenerateArgs) -> GenerateOptions {
+    GenerateOptions {
+        max_tokens: args.max_tokens.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        stop: args.stop.clone(),
+        sampler: SamplerSettings {
+            logit_bias: args.logit_bias.clone(),
+            penalty_last_n: args.repeat_last_n,
+            repetition_penalty: args.repeat_penalty,
+            presence_penalty: args.presence_penalty,
+            frequency_penalty: args.frequency_penalty,
+            top_k: args.top_k,
+            typical_p: args.typical,
+            top_p: args.top_p,
+            min_p: args.min_p,
+            temperature: args.temperature,
+            seed: args.seed,
+            logprobs: None,
+        },
+        ..GenerateOptions::default()
+    }
+}
+
+/// A finish reason as scripts read it.
+pub(crate) fn finish_name(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::EndOfGeneration | FinishReason::StopString => "stop",
+        FinishReason::MaxTokens => "length",
+        FinishReason::ContextFull => "context",
+        FinishReason::Cancelled => "cancelled",
+        FinishReason::ModelFailed | FinishReason::InvalidLogits => "error",
+    }
+}
+
+fn check_backend(backend: &str) -> Result<(), CliError> {
+    match backend {
+        "cpu" => Ok(()),
+        "gpu" => Err(CliError::BackendMissing { backend: backend.to_owned() }),
+        _ => Err(CliError::usage(format!("there is no backend `{backend}`; use `--backend cpu`"))),
+    }
+}
+
+fn kv_format(name: &str) -> Result<KvFormat, CliError> {
+    match name {
+        "f16" => Ok(KvFormat::F16),
+        "f32" => Ok(KvFormat::F32),
+        _ => Err(CliError::UnsupportedKvFormat { format: name.to_owned(), supported: "f16, f32" }),
+    }
+}
+
+fn source(path: PathBuf, throttle: Option<NonZeroU64>) -> Result<ModelSource, CliError> {
+    let Some(rate) = throttle else { return Ok(ModelSource::Path(path)) };
+    let parts = weft::gguf::open_files(&path)?;
+    let slowed = parts.into_iter().map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
+    Ok(ModelSource::Parts(slowed.collect()))
+}

@@ -1,0 +1,25 @@
+//! Text from stdin and from files.
+
+use crate::report::CliError;
+use std::io::Read;
+use std::path::Path;
+
+/// All of stdin, which must be UTF-8.
+pub(crate) fn stdin() -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| CliError::read("stdin", &error))?;
+    text("stdin", bytes)
+}
+
+/// All of a file, which must be UTF-8.
+pub(crate) fn file(path: &Path) -> Result<String, CliError> {
+    let bytes = std::fs::read(path).map_err(|error| CliError::read(path.display(), &error))?;
+    text(&path.display().to_string(), bytes)
+}
+
+fn text(input: &str, bytes: Vec<u8>) -> Result<String, CliError> {
+    String::from_utf8(bytes).map_err(|error| CliError::NotUtf8 {
+        input: input.to_owned(),
+        offset: error.utf8_error().valid_up_to(),
+    })
+}

@@ -1,0 +1,118 @@
+//! Bars that show a model arriving, from disk or from afar: on stderr, only where that is a terminal.
+
+use crate::output;
+use crate::pull::{Phase, Progress};
+use crate::style;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use weft::LoadProgress;
+
+/// A bar for one load; invisible where stderr is no terminal.
+pub(crate) struct LoadBar {
+    bar: Option<ProgressBar>,
+    shown: u64,
+}
+
+impl LoadBar {
+    /// A bar for the file called `name`.
+    pub(crate) fn new(name: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| byte_bar(name));
+        Self { bar, shown: u64::MAX }
+    }
+
+    /// Shows how far the load has come, and goes when it is whole.
+    pub(crate) fn show(&mut self, progress: &LoadProgress) {
+        let Some(bar) = &self.bar else { return };
+        if progress.is_complete() {
+            self.clear();
+        } else if self.shown != progress.bytes {
+            bar.set_length(progress.total_bytes);
+            bar.set_position(progress.bytes);
+            bar.set_message(format!("layers {}/{}", progress.layers, progress.total_layers));
+            self.shown = progress.bytes;
+        }
+    }
+
+    /// Takes the bar off the screen, for good.
+    pub(crate) fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for LoadBar {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// A bar that counts bytes.
+pub(crate) fn byte_bar(name: &str) -> ProgressBar {
+    let template = if style::allowed() {
+        "{prefix} {bar:30.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {msg}"
+    } else {
+        "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg}"
+    };
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.set_prefix(name.to_owned());
+    bar
+}
+
+/// Tells how a pull goes on: a bar on a terminal, a line for each phase elsewhere. Silent where nothing is pulled.
+pub(crate) struct PullBar {
+    name: String,
+    bar: RefCell<Option<ProgressBar>>,
+}
+
+impl PullBar {
+    /// For the model called `name`.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), bar: RefCell::new(None) }
+    }
+
+    fn say(&self, line: &str) {
+        match &*self.bar.borrow() {
+            Some(bar) => bar.suspend(|| output::note(line)),
+            None => output::note(line),
+        }
+    }
+}
+
+impl Progress for PullBar {
+    fn phase(&self, phase: Phase<'_>) {
+        match phase {
+            Phase::Waiting => self.say("another process is fetching this model; waiting for it"),
+            Phase::Asking(source) => self.say(&format!("fetching {} from {source}", self.name)),
+            Phase::Downloading { from: 0 } => {}
+            Phase::Downloading { from } => self.say(&format!("going on from byte {from}")),
+            Phase::Unpacking => self.say("unpacking"),
+            Phase::Verifying => self.say("checking"),
+            Phase::Failed(why) => self.say(why),
+        }
+    }
+
+    fn bytes(&self, done: u64, total: Option<u64>) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let mut bar = self.bar.borrow_mut();
+        let bar = bar.get_or_insert_with(|| byte_bar(&self.name));
+        if let Some(total) = total {
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+    }
+}
+
+impl Drop for PullBar {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get_mut().take() {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The kind and the facts of an error, from its derived `Debug`.
+//!
+//! Every error of the engine is an enum whose variants carry the facts in named fields. `#[derive(Debug)]` prints
+//! that as `Outer(Variant { file: "m.gguf", value: 3 })`; this reads it back. The kind is the innermost name that
+//! stands alone or before named fields, so wrappers disappear. What cannot be read is left out: an error is reported
+//! with fewer facts rather than not at all.
+
+use serde_json::{Map, Value};
+use std::fmt::Debug;
+
+/// The kind, in snake case, and the named fields of an error.
+pub(super) fn of(error: &impl Debug) -> (String, Map<String, Value>) {
+    let text = format!("{error:?}");
+    let mut found = Found::default();
+    let mut reader = Reader { rest: &text };
+    let _ = reader.variant(&mut found, 0);
+    (snake_case(&found.kind), found.facts)
+}
+
+#[derive(Default)]
+struct Found {
+    kind: String,
+    facts: Map<String, Value>,
+}
+
+/// Deepest nesting that is followed. Errors nest four deep at most.
+const DEPTH: usize = 16;
+
+struct Reader<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn skip(&mut self, token: char) -> Option<()> {
+        self.rest = self.rest.trim_start().strip_prefix(token)?;
+        Some(())
+    }
+
+    fn word(&mut self) -> Option<&'a str> {
+        let rest = self.rest.trim_start();
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let (word, rest) = rest.split_at_checked(end).filter(|(word, _)| !word.is_empty())?;
+        self.rest = rest;
+        Some(word)
+    }
+
+    /// `Name`, `Name(inner, …)` or `Name { field: value, … }`.
+    fn variant(&mut self, found: &mut Found, depth: usize) -> Option<()> {
+        let name = self.word()?;
+        name.starts_with(|c: char| c.is_ascii_uppercase()).then_some(())?;
+        name.clone_into(&mut found.kind);
+        if depth > DEPTH {
+            return None;
+        }
+        if self.skip('(').is_some() {
+            let inner = Self { rest: self.rest }.variant_of_error(found, depth);
+            return inner;
+        }
+        if self.skip('{').is_some() {
+            return self.fields(found, depth);
+        }
+        Some(())
+    }
+
+    /// What a wrapper holds: another error, or a value that is none and leaves the wrapper's name standing.
+    fn variant_of_error(&mut self, found: &mut Found, depth: usize) -> Option<()> {
+        let mut inner = Found::default();
+        let read = self.variant(&mut inner, depth + 1);
+        if !inner.kind.is_empty() && inner.kind != "Os" && inner.kind != "Custom" {
+            *found = inner;
+        }
+        read
+    }
+
+    fn fields(&mut self, found: &mut Found, depth: usize) -> Option<()> {
+        while self.skip('}').is_none() {
+            let name = self.word()?.to_owned();
+            self.skip(':')?;
+            if name == "source" {
+                // The cause is part of the message; its name is not the kind.
+                self.value(depth + 1)?;
+            } else {
+                let value = self.value(depth + 1)?;
+                found.facts.insert(name, value);
+            }
+            let _ = self.skip(',');
+        }
+        Some(())
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Value> {
+        if depth > DEPTH {
+            return None;
+        }
+        let rest = self.rest.trim_start();
+        match rest.chars().next()? {
+            '"' => self.string().map(Value::from),
+            open @ ('[' | '(') => {
+                self.skip(open)?;
+                let close = if open == '[' { ']' } else { ')' };
+                let mut items = Vec::new();
+                while self.skip(close).is_none() {
+                    items.push(self.value(depth + 1)?);
+                    let _ = self.skip(',');
+                }
+                Some(Value::from(items))
+            }
+            '-' | '0'..='9' => self.number(),
+            _ => self.named_value(depth),
+        }
+    }
+
+    fn string(&mut self) -> Option<String> {
+        self.skip('"')?;
+        let mut text = String::new();
+        let mut chars = self.rest.char_indices();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    self.rest = self.rest.get(at + 1..)?;
+                    return Some(text);
+                }
+                '\\' => match chars.next()?.1 {
+                    'n' => text.push('\n'),
+                    'r' => text.push('\r'),
+                    't' => text.push('\t'),
+                    '0' => text.push('\0'),
+                    'u' => {
+                        let code: String = chars.by_ref().map(|(_, c)| c).skip(1).take_while(|c| *c != '}').collect();
+                        text.push(char::from_u32(u32::from_str_radix(&code, 16).ok()?)?);
+                    }
+                    other => text.push(other),
+                },
+                other => text.push(other),
+            }
+        }
+        None
+    }
+
+    /// An integer, a float, or a range of them, which stays text.
+    fn number(&mut self) -> Option<Value> {
+        let rest = self.rest.trim_start();
+        let end = rest.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | '0'..='9')).unwrap_or(rest.len());
+        let (number, rest) = rest.split_at_checked(end)?;
+        self.rest = rest;
+        Some(serde_json::from_str(number).unwrap_or_else(|_| Value::from(number)))
+    }
+
+    /// `true`, `None`, `Some(value)`, a unit variant, or a structure, which is kept as text.
+    fn named_value(&mut self, depth: usize) -> Option<Value> {
+        let name = self.word()?;
+        match name {
+            "true" => return Some(Value::Bool(true)),
+            "false" => return Some(Value::Bool(false)),
+            "None" => return Some(Value::Null),
+            "Some" => {
+                self.skip('(')?;
+                let value = self.value(depth + 1)?;
+                self.skip(')')?;
+                return Some(value);
+            }
+            _ => {}
+        }
+        let mut inner = Found { kind: name.to_owned(), ..Found::default() };
+        if self.skip('{').is_some() {
+            self.fields(&mut inner, depth + 1)?;
+        } else if self.skip('(').is_some() {
+            while self.skip(')').is_none() {
+                let value = self.value(depth + 1)?;
+                inner.facts.insert(inner.facts.len().to_string(), value);
+                let _ = self.skip(',');
+            }
+        }
+        Some(if inner.facts.is_empty() { Value::from(inner.kind) } else { Value::Object(inner.facts) })
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "read through Debug")]
+    enum Inner {
+        BadShape { file: String, found: Vec<u64>, scale: f32, near: Option<&'static str>, range: core::ops::Range<u64> },
+        Alone,
+        Words(String),
+    }
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "read through Debug")]
+    enum Outer {
+        Load(std::sync::Arc<Inner>),
+    }
+
+    fn load(inner: Inner) -> Outer {
+        Outer::Load(std::sync::Arc::new(inner))
+    }
+
+    #[test]
+    fn wrappers_disappear_and_fields_stay() {
+        let (kind, facts) = of(&load(Inner::BadShape {
+            file: "a \"b\"\n\u{7f} é, {}".into(),
+            found: vec![1, 2],
+            scale: -0.5,
+            near: Some("x"),
+            range: 3..9,
+        }));
+        assert_eq!(kind, "bad_shape");
+        let wanted = json!({
+            "file": "a \"b\"\n\u{7f} é, {}", "found": [1, 2], "scale": -0.5, "near": "x", "range": "3..9",
+        });
+        assert_eq!(Value::Object(facts), wanted);
+    }
+
+    #[test]
+    fn variants_without_names_keep_their_own() {
+        assert_eq!(of(&load(Inner::Alone)), ("alone".into(), Map::new()));
+        assert_eq!(of(&load(Inner::Words("x".into()))).0, "words");
+        assert_eq!(of(&42).0, "");
+    }
+}

@@ -1,0 +1,158 @@
+//! Errors of the command: what is said on stderr, what a script reads, and the exit code.
+//!
+//! With `--json` an error is `{"error": {"kind", "message", …facts}}` on stdout. `kind` is the name of the innermost
+//! error's variant in snake case and the facts are its fields (see [`facts`]).
+
+mod facts;
+
+use crate::interrupt;
+use crate::output;
+use crate::pull::PullError;
+use crate::style::Style;
+use serde_json::{Map, Value, json};
+use std::fmt;
+use std::process::ExitCode;
+
+/// Exit code where the work failed.
+const FAILED: u8 = 1;
+/// Exit code of wrong usage, which is also clap's.
+const USAGE: u8 = 2;
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The engine refused.
+    #[error("{0}")]
+    Engine(#[from] weft::Error),
+    /// A GGUF file could not be read.
+    #[error("{0}")]
+    Gguf(#[from] weft::gguf::GgufError),
+    /// Bytes of a file could not be read.
+    #[error("{0}")]
+    Storage(#[from] weft::storage::StorageError),
+    /// A text could not be tokenized, or tokens not be turned into text.
+    #[error("{0}")]
+    Tokenize(#[from] weft::TokenizeError),
+    /// A chat template failed.
+    #[error("{0}")]
+    Template(#[from] weft::TemplateError),
+    /// A model could not be fetched.
+    #[error("{0}")]
+    Pull(#[from] PullError),
+    /// Neither a file nor a name of the catalogue.
+    #[error("model `{model}` is neither a file here nor in the catalogue ({known}); check the path, or see `weft list`")]
+    UnknownModel { model: String, known: String },
+    /// A backend that was not built in.
+    #[error("backend `{backend}` is not in this build, which has the CPU backend only; use `--backend cpu`")]
+    BackendMissing { backend: String },
+    /// A KV cache format that this build does not have.
+    #[error("KV cache format `{format}` is not supported; use one of: {supported}")]
+    UnsupportedKvFormat { format: String, supported: &'static str },
+    /// A context that the model was not made for.
+    #[error("a context of {asked} tokens is more than the {model} that the model takes; ask for less")]
+    ContextTooLarge { asked: usize, model: usize },
+    /// A file could not be read.
+    #[error("{file}: {reason}; check the path and its permissions")]
+    Read { file: String, reason: String },
+    /// Something could not be written.
+    #[error("{to}: {reason}; check that the folder exists and has room")]
+    Write { to: String, reason: String },
+    /// Input that is not text.
+    #[error("{input} is not UTF-8 text: byte {offset} is wrong; convert it first, with iconv for example")]
+    NotUtf8 { input: String, offset: usize },
+    /// Input that is not the JSON that was asked for.
+    #[error("{input}: {reason}; {wanted}")]
+    BadJson { input: String, reason: String, wanted: &'static str },
+    /// No tensor of this name.
+    #[error("{file}: there is no tensor `{tensor}`{}; `weft inspect` lists them", like(.similar))]
+    NoSuchTensor { file: String, tensor: String, similar: Vec<String> },
+    /// A tensor whose numbers cannot be read.
+    #[error("{file}: tensor `{tensor}` is {format}, whose numbers this build cannot read; it reads {readable}")]
+    UnreadableTensor { file: String, tensor: String, format: String, readable: String },
+    /// Text too short to be scored.
+    #[error("{file}: {tokens} tokens do not fill one chunk of {context}; give a longer text or a smaller --context")]
+    TextTooShort { file: String, tokens: usize, context: usize },
+    /// A damaged model's numbers.
+    #[error("the model's numbers are no numbers after {tokens} tokens; its file is damaged, fetch it again")]
+    InvalidLogits { tokens: usize },
+    /// A request that ended before its work was done.
+    #[error("the request ended early ({finish}) after {tokens} tokens; {remedy}")]
+    EndedEarly { finish: &'static str, tokens: usize, remedy: &'static str },
+    /// Wrong usage that the argument parser cannot see.
+    #[error("{message}")]
+    Usage { message: String },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// Whoever read stdout has gone.
+    #[error("nobody reads the output any more")]
+    ReaderGone,
+}
+
+fn like(similar: &[String]) -> String {
+    if similar.is_empty() { String::new() } else { format!(" (there is {})", similar.join(", ")) }
+}
+
+impl CliError {
+    /// Wrong usage.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into() }
+    }
+
+    /// A file that could not be read.
+    pub(crate) fn read(file: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self::Read { file: file.to_string(), reason: error.to_string() }
+    }
+
+    /// What scripts read.
+    fn to_json(&self) -> Value {
+        let mut error = Map::new();
+        let (kind, facts) = facts::of(self);
+        error.insert("kind".into(), json!(kind));
+        error.insert("message".into(), json!(self.to_string()));
+        for (name, value) in facts {
+            error.entry(name).or_insert(value);
+        }
+        json!({ "error": error })
+    }
+
+    /// Tells the user, and a script where it asked, and gives the exit code.
+    pub(crate) fn report(&self, as_json: bool) -> ExitCode {
+        let code = match self {
+            Self::ReaderGone => return ExitCode::SUCCESS,
+            Self::Interrupted => interrupt::EXIT,
+            Self::Usage { .. } => USAGE,
+            _ => FAILED,
+        };
+        if as_json {
+            // Where stdout is gone too, the exit code has to do.
+            let _ = output::json(&self.to_json());
+        }
+        output::note(&format!("{} {self}", Style::stderr().red("error:")));
+        ExitCode::from(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_its_kind_message_and_facts() {
+        let error = CliError::ContextTooLarge { asked: 9000, model: 2048 };
+        let json = error.to_json();
+        assert_eq!(json["error"]["kind"], "context_too_large");
+        assert_eq!(json["error"]["asked"], 9000);
+        assert_eq!(json["error"]["model"], 2048);
+        assert_eq!(json["error"]["message"], error.to_string());
+    }
+
+    #[test]
+    fn the_engines_errors_keep_their_facts() {
+        let error = CliError::from(weft::Error::UnknownToken { token: 7, vocabulary: 3 });
+        let json = error.to_json();
+        assert_eq!(json["error"]["kind"], "unknown_token");
+        assert_eq!(json["error"]["token"], 7);
+        assert_eq!(json["error"]["vocabulary"], 3);
+    }
+}

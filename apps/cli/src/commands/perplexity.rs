@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_error_is_that_of_the_mean() {
         let mut score = Score::default();
-        [1.0, 2.0, 3.0].map(|loss| score.add(loss));
+        [1.0, 2.0, 3.0].into_iter().for_each(|loss| score.add(loss));
         let report = score.report();
         assert!((report.perplexity - 2f64.exp()).abs() < 1e-12);
         // The variance of 1, 2, 3 about their mean is 2/3; over n - 1 = 2 it is 1/3.

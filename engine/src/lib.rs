@@ -10,7 +10,7 @@
 //!     let mut engine = Engine::new(&EngineOptions::default())?;
 //!     let model = engine.load("SmolLM2-135M-Instruct.Q4_1.gguf", &LoadOptions::default())?;
 //!     let session = engine.open_session(model, &SessionOptions::default())?;
-//!     engine.set_messages(session, &[Message::user("What is the capital of France?")])?;
+//!     engine.set_messages(session, &[Message::new("user", "What is the capital of France?")])?;
 //!     engine.generate(session, &GenerateOptions::default())?;
 //!     while let Some(piece) = engine.next_piece(session)? {
 //!         print!("{piece}");
@@ -42,7 +42,7 @@ pub use weft_components::{
 };
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
 pub use weft_systems::load::gguf;
-pub use weft_systems::load::{ARCHITECTURES, LoadError};
+pub use weft_systems::load::{ARCHITECTURES, LoadError, ModelFile};
 pub use weft_systems::tokenize::{
-    ChatTemplate, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,
+    ChatTemplate, CivilTime, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,
 };

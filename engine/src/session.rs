@@ -3,6 +3,7 @@
 use crate::engine::{Engine, ModelId};
 use crate::error::Error;
 use crate::options::{GenerateOptions, Prompt, SessionOptions};
+use crate::vocabulary::wall_clock;
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::SystemState;
 use weft_components::{
@@ -257,7 +258,10 @@ impl Engine {
             .get::<ModelTemplate>(model.0)
             .ok_or(Error::NoTemplate)?
             .0;
-        let vars = TemplateVars::for_tokenizer(tokenizer, generation_prompt);
+        let vars = TemplateVars {
+            now: wall_clock(),
+            ..TemplateVars::for_tokenizer(tokenizer, generation_prompt)
+        };
         Ok(template.render(messages, &vars)?)
     }
 

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::options::ModelSource;
 use weft_systems::load::gguf::{self, Gguf};
 use weft_systems::load::{LoadError, text_parts};
-use weft_systems::tokenize::{ChatTemplate, Tokenizer};
+use weft_systems::tokenize::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
 
 /// A tokenizer and a chat template, read from a file that need not hold a single tensor.
 pub struct VocabularyFile {
@@ -26,6 +26,27 @@ impl VocabularyFile {
             tokenizer: tokenizer.ok_or(Error::NoTokenizer)?,
             template,
         })
+    }
+
+    /// What the template is told besides messages: special tokens and the time.
+    pub fn template_vars(&self, generation_prompt: bool) -> TemplateVars {
+        TemplateVars {
+            now: wall_clock(),
+            ..TemplateVars::for_tokenizer(&self.tokenizer, generation_prompt)
+        }
+    }
+}
+
+/// The time of UTC for templates that write the date; a browser has to tell it another way.
+pub(crate) fn wall_clock() -> Option<CivilTime> {
+    #[cfg(target_family = "wasm")]
+    return None;
+    #[cfg(not(target_family = "wasm"))]
+    {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .ok()?;
+        Some(CivilTime::from_unix(i64::try_from(since.as_secs()).ok()?, 0))
     }
 }
 

@@ -33,7 +33,7 @@ fn prompts_have_the_reference_ids() {
             .and_then(|t| t.split("<|im_end|>").next())
             .unwrap();
         assert_eq!(
-            engine.render(model, &[Message::user(user)], true).unwrap(),
+            engine.render(model, &[Message::new("user", user)], true).unwrap(),
             text,
             "template of prompt {n}"
         );

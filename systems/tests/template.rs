@@ -35,7 +35,9 @@ fn split(vars: &Value) -> (Value, TemplateVars) {
 fn eight_real_templates() {
     let mut text = String::new();
     let packed = std::fs::read(folder().join("cases.json.gz")).unwrap();
-    GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
+    GzDecoder::new(packed.as_slice())
+        .read_to_string(&mut text)
+        .unwrap();
     let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
     assert_eq!(cases.len(), 48);
     let mut templates = HashMap::new();
@@ -49,7 +51,9 @@ fn eight_real_templates() {
         let got = template.render(&messages, &vars);
         let expected = match case["expected"].as_str() {
             Some(expected) => Ok(expected.to_owned()),
-            None => Err(TemplateError::Raised { message: case["error"].as_str().unwrap().to_owned() }),
+            None => Err(TemplateError::Raised {
+                message: case["error"].as_str().unwrap().to_owned(),
+            }),
         };
         if got != expected {
             wrong.push(format!("{name} {}:\n{got:?}\n{expected:?}", case["case"]));
@@ -63,7 +67,10 @@ fn render(source: &str, vars: &TemplateVars) -> Result<String, TemplateError> {
 }
 
 fn with(extra: Value) -> TemplateVars {
-    TemplateVars { extra: extra.as_object().unwrap().clone(), ..TemplateVars::default() }
+    TemplateVars {
+        extra: extra.as_object().unwrap().clone(),
+        ..TemplateVars::default()
+    }
 }
 
 /// Small templates whose results were taken from Jinja2 3.1 with Hugging Face's environment.
@@ -74,34 +81,78 @@ fn as_python_does_it() {
         "s": " a\u{1c} ", "n": null, "t": true,
     }));
     for (source, expected) in [
-        ("{{ x | tojson }}", "{\"b\": 1, \"a\": [1.0, 1e-07, true, null, \"é<&'\\\"\\n\u{7f}\"], \"e\": {}, \"l\": []}"),
-        ("{{ x.e | tojson(indent=2) }}{{ [1,{'a':2}] | tojson(indent=2) }}", "{}[\n  1,\n  {\n    \"a\": 2\n  }\n]"),
-        ("{{ {'b':1,'a':'é'} | tojson(sort_keys=true, ensure_ascii=true, separators=(',',':')) }}", "{\"a\":\"\\u00e9\",\"b\":1}"),
+        (
+            "{{ x | tojson }}",
+            "{\"b\": 1, \"a\": [1.0, 1e-07, true, null, \"é<&'\\\"\\n\u{7f}\"], \"e\": {}, \"l\": []}",
+        ),
+        (
+            "{{ x.e | tojson(indent=2) }}{{ [1,{'a':2}] | tojson(indent=2) }}",
+            "{}[\n  1,\n  {\n    \"a\": 2\n  }\n]",
+        ),
+        (
+            "{{ {'b':1,'a':'é'} | tojson(sort_keys=true, ensure_ascii=true, separators=(',',':')) }}",
+            "{\"a\":\"\\u00e9\",\"b\":1}",
+        ),
         ("{{ n }} {{ t }} {{ 1.0 }} {{ nothing }}|", "None True 1.0 |"),
         ("{{ x.a[:2] }} {{ {'k': 'v'} }}", "[1.0, 1e-07] {'k': 'v'}"),
         ("[{{ s.strip() }}] [{{ s | trim }}]", "[a] [a]"),
-        ("{{ 'a-b-c'.partition('-')[2] }} {{ 'abc'.removeprefix('a') }} {{ 'a b  c'.split() }}", "b-c bc ['a', 'b', 'c']"),
-        ("{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i > 3 %}{% break %}{% endif %}{{ i }}{% endfor %}", "013"),
+        (
+            "{{ 'a-b-c'.partition('-')[2] }} {{ 'abc'.removeprefix('a') }} {{ 'a b  c'.split() }}",
+            "b-c bc ['a', 'b', 'c']",
+        ),
+        (
+            "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i > 3 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "013",
+        ),
         ("  {% if true %}\n  a\n  {% endif %}\nb\n", "  a\nb"),
-        ("{%- generation %}a{{ messages[0].content }}{% endgeneration -%}\n", "aHi"),
-        ("{{ messages[-1]['role'].upper() ~ 1 }}{{ (1, 2) | list | length }}", "USER12"),
+        (
+            "{%- generation %}a{{ messages[0].content }}{% endgeneration -%}\n",
+            "aHi",
+        ),
+        (
+            "{{ messages[-1]['role'].upper() ~ 1 }}{{ (1, 2) | list | length }}",
+            "USER12",
+        ),
         ("{{ strftime_now is defined }}", "False"),
-        ("{{ '%s-%d' | format('a', 3) }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ -7 % 3 }}", "a-3 3 8 2"),
+        (
+            "{{ '%s-%d' | format('a', 3) }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ -7 % 3 }}",
+            "a-3 3 8 2",
+        ),
     ] {
         assert_eq!(render(source, &vars), Ok(expected.to_owned()), "{source}");
     }
-    let now = TemplateVars { now: Some(CivilTime::from_unix(NOW, 0)), ..TemplateVars::default() };
-    assert_eq!(render("{{ strftime_now('%d %b %Y') }}", &now), Ok("26 Jul 2024".to_owned()));
+    let now = TemplateVars {
+        now: Some(CivilTime::from_unix(NOW, 0)),
+        ..TemplateVars::default()
+    };
+    assert_eq!(
+        render("{{ strftime_now('%d %b %Y') }}", &now),
+        Ok("26 Jul 2024".to_owned())
+    );
 }
 
 #[test]
 fn failures_are_typed() {
     let none = TemplateVars::default();
-    assert!(matches!(ChatTemplate::new("{% if %}"), Err(TemplateError::Syntax { .. })));
-    assert!(matches!(ChatTemplate::new(&" ".repeat(2 << 20)), Err(TemplateError::TooLong { .. })));
-    assert!(matches!(render("{{ a.b.c }}", &none), Err(TemplateError::Render { .. })));
-    assert!(matches!(render("{{ raise_exception('no') }}", &none), Err(TemplateError::Raised { message }) if message == "no"));
-    assert!(matches!(render("{% include 'x' %}", &none), Err(TemplateError::Render { .. })));
+    assert!(matches!(
+        ChatTemplate::new("{% if %}"),
+        Err(TemplateError::Syntax { .. })
+    ));
+    assert!(matches!(
+        ChatTemplate::new(&" ".repeat(2 << 20)),
+        Err(TemplateError::TooLong { .. })
+    ));
+    assert!(matches!(
+        render("{{ a.b.c }}", &none),
+        Err(TemplateError::Render { .. })
+    ));
+    assert!(
+        matches!(render("{{ raise_exception('no') }}", &none), Err(TemplateError::Raised { message }) if message == "no")
+    );
+    assert!(matches!(
+        render("{% include 'x' %}", &none),
+        Err(TemplateError::Render { .. })
+    ));
 }
 
 #[test]

@@ -349,18 +349,31 @@ impl std::str::FromStr for IdList {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is not a number; write 1,2,3"));
-        text.split(',').filter(|part| !part.trim().is_empty()).map(number).collect::<Result<_, _>>().map(Self)
+        let number = |part: &str| {
+            part.trim()
+                .parse()
+                .map_err(|_| format!("`{part}` is not a number; write 1,2,3"))
+        };
+        text.split(',')
+            .filter(|part| !part.trim().is_empty())
+            .map(number)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
 fn logit_bias(text: &str) -> Result<(u32, f32), String> {
-    let parts = text.split_once('=').and_then(|(id, value)| Some((id.trim().parse().ok()?, value.trim().parse().ok()?)));
+    let parts = text
+        .split_once('=')
+        .and_then(|(id, value)| Some((id.trim().parse().ok()?, value.trim().parse().ok()?)));
     parts.ok_or_else(|| "write a token id, `=` and a number, such as 42=-1.5".to_owned())
 }
 
 fn at_least(text: &str, least: usize) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n >= least).ok_or_else(|| format!("a number of at least {least} is needed"))
+    text.parse()
+        .ok()
+        .filter(|n| *n >= least)
+        .ok_or_else(|| format!("a number of at least {least} is needed"))
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -380,7 +393,10 @@ fn chunk_length(text: &str) -> Result<usize, String> {
 const MOST_BESIDE: usize = 4096;
 
 fn beside(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n <= MOST_BESIDE).ok_or_else(|| format!("a number up to {MOST_BESIDE} is needed"))
+    text.parse()
+        .ok()
+        .filter(|n| *n <= MOST_BESIDE)
+        .ok_or_else(|| format!("a number up to {MOST_BESIDE} is needed"))
 }
 
 #[cfg(test)]

@@ -72,7 +72,10 @@ pub(crate) struct PullBar {
 impl PullBar {
     /// For the model called `name`.
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), bar: RefCell::new(None) }
+        Self {
+            name: name.to_owned(),
+            bar: RefCell::new(None),
+        }
     }
 
     fn say(&self, line: &str) {

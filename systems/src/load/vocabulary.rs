@@ -15,7 +15,10 @@ pub(super) fn vocabulary(gguf: &Gguf) -> Result<Option<Vocabulary>, LoadError> {
         return Ok(None);
     };
     // Text that is not UTF-8 was read with replacement characters: harmless in a title, wrong tokens in a vocabulary.
-    if let Some(lossy) = metadata.lossy_keys().find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy)) {
+    if let Some(lossy) = metadata
+        .lossy_keys()
+        .find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy))
+    {
         return Err(LoadError::BadMetadata {
             file: metadata.file().to_owned(),
             key: lossy.to_owned(),

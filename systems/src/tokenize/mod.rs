@@ -21,7 +21,7 @@ mod vocabulary;
 
 pub use detokenizer::Detokenizer;
 pub use error::TokenizeError;
-pub use stop::{Streamed, StopStrings};
+pub use stop::{StopStrings, Streamed};
 pub use template::{ChatTemplate, CivilTime, Message, TemplateError, TemplateVars};
 pub use tokenizer::{SpecialTokens, Tokenizer};
 pub use vocabulary::{TokenType, Vocabulary};

@@ -8,7 +8,9 @@ use weft_systems::tokenize::{Tokenizer, Vocabulary};
 
 /// A file of the folder, unpacked if its name ends in `gz`.
 pub(crate) fn golden_text(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/golden/tokenizers").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../assets/golden/tokenizers")
+        .join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
     if name.ends_with("gz") {
@@ -28,7 +30,12 @@ pub(crate) fn golden(name: &str) -> Value {
 
 /// A list of token ids.
 pub(crate) fn ids(value: &Value) -> Vec<u32> {
-    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
+        .collect()
 }
 
 /// A vocabulary as its file has it.

@@ -18,17 +18,19 @@ pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
         Some(file) => (ChatTemplate::new(&input::file(file)?)?, TemplateVars::default()),
         None => {
             let file = VocabularyFile::read(host::model_file(args.model.as_deref())?.as_path())?;
-            let vars = TemplateVars::for_tokenizer(&file.tokenizer, !args.no_generation_prompt);
+            let vars = file.template_vars(!args.no_generation_prompt);
             (file.template.ok_or(weft::Error::NoTemplate)?, vars)
         }
     };
     vars.add_generation_prompt = !args.no_generation_prompt;
-    for (name, value) in further_vars(args.vars.as_deref())? {
-        vars.set(name, value);
-    }
+    vars.extra = further_vars(args.vars.as_deref())?;
     let messages = messages(&input::stdin()?)?;
     let text = template.render(&messages, &vars)?;
-    if args.json { output::json(&Report { text }) } else { output::exact(&text) }
+    if args.json {
+        output::json(&Report { text })
+    } else {
+        output::exact(&text)
+    }
 }
 
 fn further_vars(json: Option<&str>) -> Result<Map<String, Value>, CliError> {
@@ -44,5 +46,9 @@ fn messages(json: &str) -> Result<Vec<Value>, CliError> {
 }
 
 fn bad(input: &str, error: &serde_json::Error, wanted: &'static str) -> CliError {
-    CliError::BadJson { input: input.to_owned(), reason: error.to_string(), wanted }
+    CliError::BadJson {
+        input: input.to_owned(),
+        reason: error.to_string(),
+        wanted,
+    }
 }

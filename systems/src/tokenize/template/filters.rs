@@ -30,8 +30,16 @@ fn strip<'t>(text: &'t str, characters: Option<&str>, left: bool, right: bool) -
         Some(characters) => characters.contains(character),
         None => is_space(character),
     };
-    let text = if left { text.trim_start_matches(matches) } else { text };
-    if right { text.trim_end_matches(matches) } else { text }
+    let text = if left {
+        text.trim_start_matches(matches)
+    } else {
+        text
+    };
+    if right {
+        text.trim_end_matches(matches)
+    } else {
+        text
+    }
 }
 
 /// Methods of Python's strings: those that are missing or differ, then minijinja's own.
@@ -47,21 +55,24 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
 
 fn string_method(state: &State, text: &str, name: &str, args: &[Value]) -> Option<Result<Value, Error>> {
     let result = match name {
-        "strip" | "lstrip" | "rstrip" => from_args::<(Option<&str>,)>(args).map(|(characters,)| {
-            Value::from(strip(text, characters, name != "rstrip", name != "lstrip"))
-        }),
-        "removeprefix" => from_args::<(&str,)>(args)
-            .map(|(prefix,)| Value::from(text.strip_prefix(prefix).unwrap_or(text))),
-        "removesuffix" => from_args::<(&str,)>(args)
-            .map(|(suffix,)| Value::from(text.strip_suffix(suffix).unwrap_or(text))),
+        "strip" | "lstrip" | "rstrip" => from_args::<(Option<&str>,)>(args)
+            .map(|(characters,)| Value::from(strip(text, characters, name != "rstrip", name != "lstrip"))),
+        "removeprefix" => {
+            from_args::<(&str,)>(args).map(|(prefix,)| Value::from(text.strip_prefix(prefix).unwrap_or(text)))
+        }
+        "removesuffix" => {
+            from_args::<(&str,)>(args).map(|(suffix,)| Value::from(text.strip_suffix(suffix).unwrap_or(text)))
+        }
         "partition" | "rpartition" => from_args::<(&str,)>(args).and_then(|(separator,)| {
             if separator.is_empty() {
                 return Err(Error::new(ErrorKind::InvalidOperation, "empty separator"));
             }
             let parts = if name == "partition" {
-                text.split_once(separator).map_or([text, "", ""], |(a, b)| [a, separator, b])
+                text.split_once(separator)
+                    .map_or([text, "", ""], |(a, b)| [a, separator, b])
             } else {
-                text.rsplit_once(separator).map_or(["", "", text], |(a, b)| [a, separator, b])
+                text.rsplit_once(separator)
+                    .map_or(["", "", text], |(a, b)| [a, separator, b])
             };
             Ok(Value::from(parts.map(Value::from).to_vec()))
         }),
@@ -74,7 +85,9 @@ fn string_method(state: &State, text: &str, name: &str, args: &[Value]) -> Optio
 /// `replace`, paid for before the memory is taken: each use can make a text many times longer.
 fn replace(state: &State, text: &str, args: &[Value]) -> Result<Value, Error> {
     let (old, new, count): (&str, &str, Option<i64>) = from_args(args)?;
-    let limit = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+    let limit = count
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(usize::MAX);
     let found = text.matches(old).take(limit).count();
     let longer = found.saturating_mul(new.len().saturating_sub(old.len()));
     state.consume_fuel(text.len().saturating_add(longer) as u64 / 64)?;

@@ -23,7 +23,12 @@ pub(super) fn tojson(state: &State, value: &Value, args: Kwargs) -> Result<Strin
     let separators: Option<Vec<String>> = args.get("separators")?;
     let (item, key) = match separators.as_deref() {
         Some([item, key]) => (item.clone(), key.clone()),
-        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "separators are two strings")),
+        Some(_) => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "separators are two strings",
+            ));
+        }
         None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
         None => (", ".to_owned(), ": ".to_owned()),
     };
@@ -61,7 +66,10 @@ impl Writer<'_, '_, '_> {
         self.paid = self.out.len();
         self.state.consume_fuel(fuel as u64)?;
         if depth > MAX_DEPTH {
-            return Err(Error::new(ErrorKind::BadSerialization, "value is nested too deep for JSON"));
+            return Err(Error::new(
+                ErrorKind::BadSerialization,
+                "value is nested too deep for JSON",
+            ));
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),

@@ -40,7 +40,10 @@ mod tests {
         let source = "{%- generation -%}a{{ '{%' }}{% endgeneration %}{% if x %}generation{% endif %}";
         let expected = "{%- if true -%}a{{ '{%' }}{% endif %}{% if x %}generation{% endif %}";
         // A `{%` inside a string hides the next tag, which is then reported as an unknown one.
-        assert_eq!(without_generation_tags("{%- generation -%}a{% endgeneration %}"), "{%- if true -%}a{% endif %}");
+        assert_eq!(
+            without_generation_tags("{%- generation -%}a{% endgeneration %}"),
+            "{%- if true -%}a{% endif %}"
+        );
         let _ = (source, expected);
         assert_eq!(without_generation_tags("{% x"), "{% x");
     }

@@ -203,13 +203,32 @@ impl Job<'_> {
     const GRAIN: usize = 32 * 1024;
 
     fn run(self, cpu: &Cpu) {
-        if cpu.threads > 1 && self.rows > PANEL && self.rows * self.cols > Self::GRAIN {
-            let rows = (self.rows / 2).next_multiple_of(PANEL);
-            let (a, b) = self.split(rows);
-            cpu.join(|| a.run(cpu), || b.run(cpu));
-        } else {
-            self.serial(cpu.kernels);
+        /// Most pieces of a load.
+        const PIECES: usize = 16;
+        let panels = self.rows.div_ceil(PANEL);
+        let grain = (Self::GRAIN / (PANEL * self.cols).max(1)).max(1);
+        let pieces = cpu.pieces(panels, grain).min(PIECES);
+        if pieces <= 1 {
+            return self.serial(cpu.kernels);
         }
+        let rows = panels.div_ceil(pieces) * PANEL;
+        let mut jobs: [Option<Job<'_>>; PIECES] = [const { None }; PIECES];
+        let mut rest = Some(self);
+        for job in &mut jobs {
+            *job = match rest.take() {
+                Some(whole) if whole.rows > rows => {
+                    let (first, second) = whole.split(rows);
+                    rest = Some(second);
+                    Some(first)
+                }
+                last => last,
+            };
+        }
+        cpu.for_each_part(&mut jobs, 1, 1, |_, job| {
+            if let Some(job) = job.first_mut().and_then(Option::take) {
+                job.serial(cpu.kernels);
+            }
+        });
     }
 
     fn split(self, rows: usize) -> (Self, Self) {

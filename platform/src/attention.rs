@@ -79,7 +79,7 @@ struct Job<'a> {
     params: AttentionParams,
     q: &'a [f32],
     q_stride: usize,
-    out: Shared,
+    out: Shared<f32>,
     out_stride: usize,
     /// Positions and heads of a batch, and how many such parts a group has.
     positions: usize,

@@ -176,7 +176,7 @@ impl CpuMatrix {
                 source: bytes,
                 lane: 0,
             };
-            part.pack(cpu, if cpu.threads > 1 { cpu.threads * 2 } else { 1 });
+            part.pack(cpu);
         }
         Ok(matrix)
     }
@@ -203,7 +203,7 @@ impl CpuMatrix {
             return Ok(());
         }
         let (tile, scale_tile) = tile_bytes(self.codec.layout, self.cols)?;
-        let part = Part {
+        let mut part = Part {
             codec: self.codec,
             block_bytes: self.format.block_bytes(),
             row_bytes: self.row_bytes,
@@ -349,32 +349,29 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Packs tiles in parallel, in `pieces` pieces. Starts at lane 0.
-    fn pack(self, cpu: &Cpu, pieces: usize) {
-        let tiles = self.source.len() / self.row_bytes / LANES;
-        if pieces <= 1 || tiles < 2 {
-            return self.run();
-        }
-        let middle = tiles / 2;
-        let (codes_a, codes_b) = self.codes.split_at_mut(middle * self.tile);
-        let (scales_a, scales_b) = self.scales.split_at_mut(middle * self.scale_tile);
-        let (source_a, source_b) = self.source.split_at(middle * LANES * self.row_bytes);
-        let a = Part {
-            codes: codes_a,
-            scales: scales_a,
-            source: source_a,
-            ..self
-        };
-        let b = Part {
-            codes: codes_b,
-            scales: scales_b,
-            source: source_b,
-            ..self
-        };
-        cpu.join(|| a.pack(cpu, pieces / 2), || b.pack(cpu, pieces - pieces / 2));
+    /// Packs in parallel. Starts at lane 0.
+    fn pack(self, cpu: &Cpu) {
+        /// Tiles that are worth a fork: tens of µs.
+        const GRAIN: usize = 4;
+        let tiles = self.codes.len().checked_div(self.tile).unwrap_or(0);
+        let step = tiles.div_ceil(cpu.pieces(tiles, GRAIN)).max(1);
+        let codes = self.codes.chunks_mut((step * self.tile).max(1));
+        // No scales, no chunks of them: then as many empty ones.
+        let mut scales = self.scales.chunks_mut((step * self.scale_tile).max(1));
+        let sources = self.source.chunks(step * LANES * self.row_bytes);
+        let mut parts: Vec<Part<'_>> = codes
+            .zip(sources)
+            .map(|(codes, source)| Part {
+                codes,
+                source,
+                scales: scales.next().unwrap_or_default(),
+                ..self
+            })
+            .collect();
+        cpu.for_each_part(&mut parts, 1, 1, |_, part| part.iter_mut().for_each(Part::run));
     }
 
-    fn run(mut self) {
+    fn run(&mut self) {
         for (row, bytes) in self.source.chunks_exact(self.row_bytes).enumerate() {
             let (tile, lane) = ((self.lane + row) / LANES, (self.lane + row) % LANES);
             match self.codec.layout {

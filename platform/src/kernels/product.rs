@@ -16,7 +16,7 @@ pub(crate) struct Product<'a> {
     pub(crate) tiles: Range<usize>,
     pub(crate) acts: &'a Activations,
     /// Where output 0 of the matrix goes in row 0.
-    pub(crate) out: Shared,
+    pub(crate) out: Shared<f32>,
     /// Floats from one row of the output to the next.
     pub(crate) stride: usize,
 }

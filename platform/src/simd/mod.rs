@@ -96,6 +96,7 @@ pub(crate) trait Simd: Copy {
 }
 
 /// Group `g` of four activations, as the integer whose bytes they are.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn quad(a: &[i8; 32], g: usize) -> i32 {
     i32::from_ne_bytes([

@@ -175,6 +175,13 @@ fn hostile_templates_end_in_an_error() {
         format!("{}{}", "{% if true %}".repeat(10_000), "{% endif %}".repeat(10_000)),
         format!("{{{{ {}1 }}}}", "not ".repeat(60_000)),
         format!("{{{{ x{} }}}}", ".a".repeat(60_000)),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000)),
+        "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}".to_owned(),
+        "{% set ns = namespace() %}{% set ns.x = [namespace(y=ns)] %}{{ ns == ns.x }}".to_owned(),
+        format!("{{% set ns = namespace(x=[]) %}}{{% for i in {range} %}}{{% set ns.x = {{'a': ns.x}}.items() %}}{{% endfor %}}"),
+        format!("{{% set ns = namespace(x=[]) %}}{{% for i in {range} %}}{{% set ns.x = [ns.x] | map('list') %}}{{% endfor %}}"),
+        "{% set x = [] %}".to_owned() + &"{% set x = [x] %}".repeat(10_000),
+        "{% macro f(x) %}{{ f([[[[[[[[x]]]]]]]]) }}{% endmacro %}{{ f(1) }}".to_owned(),
     ] {
         let result = render(&source, &none);
         assert!(result.is_err(), "{}: {:?}", &source[..60.min(source.len())], result.map(|text| text.len()));

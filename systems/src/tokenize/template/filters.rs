@@ -4,7 +4,7 @@ use minijinja::value::{ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::json;
+use super::{json, values};
 
 /// Adds them to an environment.
 pub(super) fn install(environment: &mut Environment<'static>) {
@@ -20,9 +20,8 @@ fn is_space(character: char) -> bool {
 
 /// `trim`: of anything that can be text.
 fn trim(state: &State, value: &Value, characters: Option<&str>) -> Result<String, Error> {
-    let text = minijinja::filters::string(state, value)?;
-    let text = text.as_str().unwrap_or_default();
-    Ok(strip(text, characters, true, true).to_owned())
+    let text = values::text(state, value)?;
+    Ok(strip(&text, characters, true, true).to_owned())
 }
 
 fn strip<'t>(text: &'t str, characters: Option<&str>, left: bool, right: bool) -> &'t str {

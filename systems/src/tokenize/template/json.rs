@@ -5,8 +5,8 @@ use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 use std::fmt::Write;
 
-/// How deep a value may be nested. Templates can nest deeper than their input.
-const MAX_DEPTH: usize = 256;
+use super::values::{MAX_DEPTH, python_float, too_deep};
+
 /// Widest indentation; Python has no limit, and no template needs one.
 const MAX_INDENT: usize = 64;
 /// Bytes written for each unit of fuel.
@@ -65,11 +65,8 @@ impl Writer<'_, '_, '_> {
         let fuel = 1 + (self.out.len() - self.paid) / BYTES_PER_FUEL;
         self.paid = self.out.len();
         self.state.consume_fuel(fuel as u64)?;
-        if depth > MAX_DEPTH {
-            return Err(Error::new(
-                ErrorKind::BadSerialization,
-                "value is nested too deep for JSON",
-            ));
+        if depth >= MAX_DEPTH {
+            return Err(too_deep());
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
@@ -153,7 +150,13 @@ impl Writer<'_, '_, '_> {
         if value.is_integer() {
             let _ = write!(self.out, "{value}");
         } else {
-            self.out.push_str(&python_float(f64::try_from(value.clone())?));
+            let number = f64::try_from(value.clone())?;
+            self.out.push_str(&match number {
+                f64::INFINITY => "Infinity".to_owned(),
+                f64::NEG_INFINITY => "-Infinity".to_owned(),
+                number if number.is_nan() => "NaN".to_owned(),
+                number => python_float(number),
+            });
         }
         Ok(())
     }
@@ -181,52 +184,5 @@ impl Writer<'_, '_, '_> {
             }
         }
         self.out.push('"');
-    }
-}
-
-/// A float as Python's `repr`: the shortest digits that give it back, with an exponent from 1e16
-/// on and below 1e-4.
-fn python_float(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
-    }
-    let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
-        // Rust writes `1.5e-7` and `1e20`; Python `1.5e-07` and `1e+20`.
-        let text = format!("{value:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(exponent) => ('-', exponent),
-            None => ('+', exponent),
-        };
-        return format!("{digits}e{sign}{exponent:0>2}");
-    }
-    format!("{value:?}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::python_float;
-
-    #[test]
-    fn floats_are_written_as_python_writes_them() {
-        for (value, expected) in [
-            (0.0, "0.0"),
-            (-0.0, "-0.0"),
-            (1.0, "1.0"),
-            (0.1, "0.1"),
-            (1e15, "1000000000000000.0"),
-            (1e16, "1e+16"),
-            (1.5e-7, "1.5e-07"),
-            (0.0001, "0.0001"),
-            (0.00001234, "1.234e-05"),
-            (1.7976931348623157e308, "1.7976931348623157e+308"),
-            (-2.5e300, "-2.5e+300"),
-        ] {
-            assert_eq!(python_float(value), expected);
-        }
     }
 }

@@ -4,12 +4,13 @@
 //! Python writes JSON, `raise_exception`, `strftime_now`, the methods of Python's strings, and the
 //! `generation` tag, which marks text for training and is otherwise without effect.
 //!
-//! A template comes with a file from anywhere, so it is held to a budget: see [`FUEL`].
+//! A template comes with a file from anywhere, so it is held to a budget: see [`FUEL`] and `source`.
 
 mod clock;
 mod filters;
 mod json;
 mod source;
+mod values;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
@@ -26,7 +27,7 @@ const FUEL: u64 = 10_000_000;
 /// Nested calls of macros and the like.
 const RECURSION_LIMIT: usize = 64;
 /// Longest template accepted. The longest in use are about 30 KB.
-const MAX_SOURCE_BYTES: usize = 1 << 20;
+const MAX_SOURCE_BYTES: usize = 1 << 18;
 /// How deep the input's lists and maps may be nested, as in `serde_json`'s parser.
 const MAX_INPUT_DEPTH: usize = 128;
 const NAME: &str = "chat_template";
@@ -168,9 +169,10 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_LIMIT);
         filters::install(&mut environment);
+        values::install(&mut environment);
         environment.add_function("raise_exception", raise_exception);
         environment
-            .add_template_owned(NAME, source::without_generation_tags(source))
+            .add_template_owned(NAME, source::prepare(source)?)
             .map_err(syntax)?;
         Ok(Self { environment })
     }

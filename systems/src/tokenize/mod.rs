@@ -5,8 +5,8 @@
 //! - [`Detokenizer`] and [`StopStrings`] turn tokens into text as they come, one after the other.
 //! - [`ChatTemplate`] renders messages with the Jinja template that the model ships.
 //!
-//! Nothing here reads files, clocks or random numbers, and no input, whether vocabulary, template or
-//! text, makes it panic or run in more than about linear time.
+//! Nothing here reads files, clocks or random numbers, and no vocabulary, template or text makes it
+//! panic. Time is about linear in a text; for templates see the bounds in `template`.
 
 mod bytes;
 mod detokenizer;

@@ -232,7 +232,7 @@ pub(super) fn classify(
     let is_end = |text: &&str| token_to_id(text).is_some_and(|id| ends.contains(&id));
     let no_end = END_IS_NO_END
         .iter()
-        .any(|pair| pair.iter().all(|texts| texts.iter().any(|text| is_end(&text))));
+        .any(|pair| pair.iter().all(|texts| texts.iter().any(is_end)));
     let no_close = is_end(&"<|tool_response>");
     if let Some(id) = token_to_id("<|end|>").filter(|_| no_end) {
         ends.remove(&id);

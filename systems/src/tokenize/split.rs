@@ -100,7 +100,7 @@ impl Splitter {
 
     /// The words of `text`, as byte ranges.
     pub(super) fn split(&self, text: &str) -> Vec<Range<usize>> {
-        let mut words = vec![0..text.len()];
+        let mut words: Vec<Range<usize>> = std::iter::once(0..text.len()).collect();
         for cut in &self.cuts {
             let mut finer = Vec::with_capacity(words.len());
             for word in words {

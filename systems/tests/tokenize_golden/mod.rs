@@ -28,16 +28,6 @@ pub(crate) fn golden(name: &str) -> Value {
     serde_json::from_str(&golden_text(name)).unwrap()
 }
 
-/// A list of token ids.
-pub(crate) fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
-        .collect()
-}
-
 /// A vocabulary as its file has it.
 pub(crate) fn vocabulary(name: &str) -> Vocabulary {
     let file = golden(&format!("{name}.vocab.json.gz"));

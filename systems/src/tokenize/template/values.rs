@@ -3,6 +3,9 @@
 //! minijinja walks nested values by recursion and without taking fuel. A template can make a small
 //! value with a huge text (a list that holds another one twice, that again, and so on), or one so
 //! deep that dropping it overflows the stack. Everything here takes fuel and stops at [`MAX_DEPTH`].
+//!
+//! What remains: a template that is made for it can nest such values in loops and macro calls and then
+//! compare them, and minijinja's comparison takes exponential time. It ends in no crash.
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
@@ -21,8 +24,12 @@ const BYTES_PER_FUEL: usize = 64;
 
 /// Adds what is here to an environment.
 pub(super) fn install(environment: &mut Environment<'static>) {
-    environment.add_function(CHECKED, |state: &State, value: Value| checked(state, value, false));
-    environment.add_function(CHECKED_ATTRIBUTE, |state: &State, value: Value| checked(state, value, true));
+    environment.add_function(CHECKED, |state: &State, value: Value| {
+        checked(state, value, false)
+    });
+    environment.add_function(CHECKED_ATTRIBUTE, |state: &State, value: Value| {
+        checked(state, value, true)
+    });
     environment.add_filter("string", text);
     environment.set_formatter(|out: &mut Output, state: &mut State, value: &Value| {
         match value.as_str() {
@@ -48,7 +55,11 @@ fn checked(state: &State, value: Value, is_attribute: bool) -> Result<Value, Err
         }
         _ => value,
     };
-    let mut walk = Walk { state, items: 0, is_attribute };
+    let mut walk = Walk {
+        state,
+        items: 0,
+        is_attribute,
+    };
     walk.value(&value, 0)?;
     Ok(value)
 }
@@ -65,9 +76,14 @@ impl Walk<'_, '_, '_> {
         if !matches!(kind, ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
             return Ok(());
         }
-        let is_namespace = value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"));
+        let is_namespace = value
+            .as_object()
+            .is_some_and(|object| object.type_name().ends_with("::Namespace"));
         if is_namespace && self.is_attribute {
-            return Err(Error::new(ErrorKind::InvalidOperation, "a namespace cannot hold a namespace"));
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "a namespace cannot hold a namespace",
+            ));
         }
         if depth >= MAX_DEPTH {
             return Err(too_deep());
@@ -90,7 +106,10 @@ impl Walk<'_, '_, '_> {
 
 /// The error of a value that is nested too deep.
 pub(super) fn too_deep() -> Error {
-    Error::new(ErrorKind::InvalidOperation, format!("a value is nested deeper than {MAX_DEPTH}"))
+    Error::new(
+        ErrorKind::InvalidOperation,
+        format!("a value is nested deeper than {MAX_DEPTH}"),
+    )
 }
 
 /// Python's `str` of a value; nothing if it is undefined.
@@ -98,7 +117,11 @@ pub(super) fn text(state: &State, value: &Value) -> Result<String, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.to_owned());
     }
-    let mut writer = Repr { state, out: String::new(), paid: 0 };
+    let mut writer = Repr {
+        state,
+        out: String::new(),
+        paid: 0,
+    };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
@@ -163,7 +186,11 @@ impl Repr<'_, '_, '_> {
 
     /// A string in a list or map.
     fn string(&mut self, text: &str) {
-        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+        let quote = if text.contains('\'') && !text.contains('"') {
+            '"'
+        } else {
+            '\''
+        };
         self.out.push(quote);
         for character in text.chars() {
             let code = u32::from(character);

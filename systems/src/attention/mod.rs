@@ -118,7 +118,7 @@ impl Stage<'_> {
         }
         cpu::load(cpu, activations, attended, attended_width, Need::of(&[output]));
         cpu::product(cpu, &[output], activations, normed, width);
-        cpu::add_rows(cpu, residual, normed);
+        cpu::add_rows(cpu, residual, normed, width);
         wave.hidden = hidden;
     }
 

@@ -5,60 +5,37 @@ use weft_components::RopeStyle;
 use weft_platform::{Activations, Cpu, CpuMatrix, Need, RopeStyle as KernelRope, matmul};
 
 /// Floats that are not worth a fork.
-const GRAIN: usize = 16 * 1024;
+const GRAIN: usize = 8 * 1024;
 
-/// Calls `f(first row, rows)` on pieces of `data`, whose rows are `stride` floats, in parallel.
-fn by_rows(
-    cpu: &Cpu,
-    data: &mut [f32],
-    stride: usize,
-    first: usize,
-    f: &(impl Fn(usize, &mut [f32]) + Sync),
-) {
-    let rows = data.len() / stride.max(1);
-    if cpu.threads <= 1 || rows < 2 || data.len() <= GRAIN {
-        return f(first, data);
-    }
-    let (left, right) = data.split_at_mut(rows / 2 * stride);
-    cpu.join(
-        || by_rows(cpu, left, stride, first, f),
-        || by_rows(cpu, right, stride, first + rows / 2, f),
-    );
+/// Calls `f(row, values)` for every row of `data`, `width` floats each, in parallel where it pays.
+fn by_rows(cpu: &Cpu, data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    cpu.for_each_part(data, width, GRAIN.div_ceil(width.max(1)), f);
+}
+
+/// Row `row` of rows of `width` floats.
+fn row_of(data: &[f32], width: usize, row: usize) -> &[f32] {
+    &data[row * width..][..width]
 }
 
 /// RMS norm of each row (arXiv 1910.07467): `out[r] = x[r] / rms(x[r]) * weight`.
 pub fn norm_rows(cpu: &Cpu, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     let _kernel = tracing::trace_span!(target: "weft::kernel", "rms_norm").entered();
     let width = weight.len();
-    by_rows(cpu, out, width, 0, &|first, out| {
-        for (row, out) in x[first * width..]
-            .chunks_exact(width)
-            .zip(out.chunks_exact_mut(width))
-        {
-            cpu.kernels.rms_norm(row, weight, epsilon, out);
-        }
-    });
+    by_rows(cpu, out, width, |row, out| cpu.kernels.rms_norm(row_of(x, width, row), weight, epsilon, out));
 }
 
-/// `x += delta`, rows of any width.
-pub fn add_rows(cpu: &Cpu, x: &mut [f32], delta: &[f32]) {
+/// `x[r] += delta[r]`, rows of `width` floats.
+pub fn add_rows(cpu: &Cpu, x: &mut [f32], delta: &[f32], width: usize) {
     let _kernel = tracing::trace_span!(target: "weft::kernel", "add").entered();
-    by_rows(cpu, x, 1, 0, &|first, x| {
-        cpu.kernels.add(x, &delta[first..][..x.len()])
-    });
+    by_rows(cpu, x, width, |row, x| cpu.kernels.add(x, row_of(delta, width, row)));
 }
 
 /// SwiGLU of each row: `gate_up` holds `[rows, 2 * inner]`, `gated` takes `[rows, inner]`.
 pub fn gate_rows(cpu: &Cpu, gate_up: &[f32], gated: &mut [f32], inner: usize) {
     let _kernel = tracing::trace_span!(target: "weft::kernel", "silu_mul").entered();
-    by_rows(cpu, gated, inner, 0, &|first, gated| {
-        for (row, out) in gate_up[2 * first * inner..]
-            .chunks_exact(2 * inner)
-            .zip(gated.chunks_exact_mut(inner))
-        {
-            let (gate, up) = row.split_at(inner);
-            cpu.kernels.silu_mul(gate, up, out);
-        }
+    by_rows(cpu, gated, inner, |row, out| {
+        let (gate, up) = row_of(gate_up, 2 * inner, row).split_at(inner);
+        cpu.kernels.silu_mul(gate, up, out);
     });
 }
 
@@ -92,13 +69,9 @@ impl Rotation<'_> {
             RopeStyle::Adjacent => KernelRope::Pairs,
             RopeStyle::Half => KernelRope::Halves,
         };
-        by_rows(cpu, rows, stride, 0, &|first, rows| {
-            for (row, values) in rows.chunks_exact_mut(stride).enumerate() {
-                let angles = (first + row) * pairs..(first + row + 1) * pairs;
-                let heads = &mut values[..self.heads * self.length];
-                cpu.kernels
-                    .rope(style, heads, self.length, &cos[angles.clone()], &sin[angles]);
-            }
+        by_rows(cpu, rows, stride, |row, values| {
+            let heads = &mut values[..self.heads * self.length];
+            cpu.kernels.rope(style, heads, self.length, row_of(cos, pairs, row), row_of(sin, pairs, row));
         });
     }
 }

@@ -56,5 +56,5 @@ fn run(cpu: &Cpu, config: &ModelConfig, weights: &Weights, wave: &mut Wave, scra
     cpu::gate_rows(cpu, gate_up, gated, inner);
     cpu::load(cpu, activations, gated, inner, Need::of(&[down]));
     cpu::product(cpu, &[down], activations, normed, width);
-    cpu::add_rows(cpu, hidden, normed);
+    cpu::add_rows(cpu, hidden, normed, width);
 }

@@ -5,25 +5,34 @@ use crate::report::CliError;
 use crate::{host, input, output};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use weft::{ChatTemplate, TemplateVars, VocabularyFile};
+use std::time::SystemTime;
+use weft::{ChatTemplate, CivilTime, TemplateVars, VocabularyFile};
 
 #[derive(Serialize)]
 struct Report {
     text: String,
 }
 
-/// Runs the command.
+/// Runs the command. `strftime_now` tells the time of UTC.
 pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
+    let generation_prompt = !args.no_generation_prompt;
+    let extra = further_vars(args.vars.as_deref())?;
     let (template, mut vars) = match &args.file {
-        Some(file) => (ChatTemplate::new(&input::file(file)?)?, TemplateVars::default()),
+        Some(file) => {
+            let vars = TemplateVars {
+                add_generation_prompt: generation_prompt,
+                now: now(),
+                ..TemplateVars::default()
+            };
+            (ChatTemplate::new(&input::file(file)?)?, vars)
+        }
         None => {
             let file = VocabularyFile::read(host::model_file(args.model.as_deref())?.as_path())?;
-            let vars = file.template_vars(!args.no_generation_prompt);
+            let vars = file.template_vars(generation_prompt);
             (file.template.ok_or(weft::Error::NoTemplate)?, vars)
         }
     };
-    vars.add_generation_prompt = !args.no_generation_prompt;
-    vars.extra = further_vars(args.vars.as_deref())?;
+    vars.extra = extra;
     let messages = messages(&input::stdin()?)?;
     let text = template.render(&messages, &vars)?;
     if args.json {
@@ -31,6 +40,12 @@ pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
     } else {
         output::exact(&text)
     }
+}
+
+/// The time, where the clock is set.
+fn now() -> Option<CivilTime> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(CivilTime::from_unix(i64::try_from(since.as_secs()).ok()?, 0))
 }
 
 fn further_vars(json: Option<&str>) -> Result<Map<String, Value>, CliError> {

@@ -22,7 +22,9 @@ use crate::catalogue::{CatalogueModel, Source};
 use cache::{Platform, Target, beside, hash_rest, hex, remove};
 pub(crate) use error::{DiskError, PullError, SourceError};
 pub(crate) use hub::HubReference;
-pub(crate) use progress::{Phase, Progress, Silent};
+#[cfg(test)]
+pub(crate) use progress::Silent;
+pub(crate) use progress::{Phase, Progress};
 
 /// Where models are kept and got from.
 #[derive(Clone, Debug)]

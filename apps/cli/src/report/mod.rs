@@ -160,7 +160,8 @@ impl CliError {
             Self::Usage { .. } => USAGE,
             _ => FAILED,
         };
-        if as_json {
+        // What was interrupted has printed how far it came.
+        if as_json && !matches!(self, Self::Interrupted) {
             // Where stdout is gone too, the exit code has to do.
             let _ = output::json(&self.to_json());
         }

@@ -1,30 +1,37 @@
 //! Runs the built command on a tiny model, and makes variants of that model's file.
 
+#![allow(dead_code, reason = "each test program uses a part of this")]
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A llama model of random weights: see `assets/golden`.
-pub const TINY: &str = concat!(
+pub(crate) const TINY: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../assets/golden/tiny/tiny-llama.gguf"
 );
 
+/// A chat template that shows everything it is given.
+pub(crate) const TEMPLATE: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
+    {% if add_generation_prompt %}<assistant>{% endif %}";
+
 /// What a run of the command gave.
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl Run {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("stdout is text")
     }
 
     /// Stdout as one JSON value on one line.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(
             self.text().lines().count(),
             1,
@@ -36,13 +43,13 @@ impl Run {
     }
 
     /// The value of a run that worked.
-    pub fn done(&self) -> Value {
+    pub(crate) fn done(&self) -> Value {
         assert_eq!(self.code, Some(0), "{} {}", self.text(), self.stderr);
         self.json()
     }
 
     /// The error of a run that failed.
-    pub fn failed(&self) -> Value {
+    pub(crate) fn failed(&self) -> Value {
         assert_eq!(self.code, Some(1), "{} {}", self.text(), self.stderr);
         let error = self.json()["error"].clone();
         let message = error["message"].as_str().expect("a message");
@@ -55,24 +62,36 @@ impl Run {
     }
 }
 
+/// The arguments of a command line: words, and between single quotes anything.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (part, text) in line.split('\'').enumerate() {
+        if part % 2 == 1 {
+            words.push(text.to_owned());
+        } else {
+            words.extend(text.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
 /// The command with a cache folder of its own that stays empty.
-pub fn command(args: &[&str]) -> Command {
+pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-    command
-        .args(args)
-        .env("WEFT_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    command.args(words(line)).env("WEFT_CACHE", cache);
     command.env_remove("WEFT_ISA").env_remove("WEFT_LOG");
     command
 }
 
 /// Runs the command with nothing on stdin.
-pub fn weft(args: &[&str]) -> Run {
-    weft_with(args, "")
+pub(crate) fn weft(line: impl AsRef<str>) -> Run {
+    weft_with(line, "")
 }
 
 /// Runs the command with text on stdin.
-pub fn weft_with(args: &[&str], stdin: impl AsRef<[u8]>) -> Run {
-    let mut child = command(args)
+pub(crate) fn weft_with(line: impl AsRef<str>, stdin: impl AsRef<[u8]>) -> Run {
+    let mut child = command(line.as_ref())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -94,7 +113,7 @@ pub fn weft_with(args: &[&str], stdin: impl AsRef<[u8]>) -> Run {
     }
 }
 
-/// Space for one metadata entry at the beginning of a GGUF: after magic word, version and two counts.
+/// Where the metadata begin in a GGUF: after magic word, version and two counts.
 const FIRST_ENTRY: usize = 24;
 const TENSOR_COUNT: usize = 8;
 const ENTRY_COUNT: usize = 16;
@@ -102,51 +121,73 @@ const ENTRY_COUNT: usize = 16;
 const ALIGNMENT: usize = 32;
 
 /// A folder with variants of the tiny model.
-pub struct Files(tempfile::TempDir);
+pub(crate) struct Files(tempfile::TempDir);
 
 impl Files {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         std::fs::write(&path, bytes).expect("a file");
         path.to_str().expect("a path in UTF-8").to_owned()
     }
 
     /// The tiny model without a tensor: its header says that there are none.
-    pub fn vocabulary_only(&self) -> String {
+    pub(crate) fn vocabulary_only(&self) -> String {
         let mut bytes = std::fs::read(TINY).expect("the tiny model");
         bytes[TENSOR_COUNT..TENSOR_COUNT + 8].fill(0);
         self.write("vocabulary.gguf", bytes)
     }
 
-    /// The tiny model with a chat template.
-    pub fn with_template(&self, template: &str) -> String {
+    /// The tiny model with [`TEMPLATE`] as its chat template.
+    pub(crate) fn with_template(&self) -> String {
         const KEY: &str = "tokenizer.chat_template";
+        const STRING: u32 = 8;
         let mut bytes = std::fs::read(TINY).expect("the tiny model");
         bytes[ENTRY_COUNT] += 1;
-        let fixed = 8 + KEY.len() + 4 + 8 + template.len() + "{##}".len();
-        let padded = format!(
-            "{{#{}#}}{template}",
-            " ".repeat(fixed.next_multiple_of(ALIGNMENT) - fixed)
-        );
+        let fixed = 8 + KEY.len() + 4 + 8 + "{##}".len() + TEMPLATE.len();
+        let padding = " ".repeat(fixed.next_multiple_of(ALIGNMENT) - fixed);
+        let template = format!("{{#{padding}#}}{TEMPLATE}");
         let mut entry = (KEY.len() as u64).to_le_bytes().to_vec();
         entry.extend(KEY.as_bytes());
-        entry.extend(8u32.to_le_bytes());
-        entry.extend((padded.len() as u64).to_le_bytes());
-        entry.extend(padded.as_bytes());
+        entry.extend(STRING.to_le_bytes());
+        entry.extend((template.len() as u64).to_le_bytes());
+        entry.extend(template.as_bytes());
         bytes.splice(FIRST_ENTRY..FIRST_ENTRY, entry);
         self.write("templated.gguf", bytes)
     }
 }
 
 /// Whether the text holds an escape sequence.
-pub fn coloured(text: &str) -> bool {
+pub(crate) fn coloured(text: &str) -> bool {
     text.contains('\x1b')
+}
+
+/// The names of an object, in order.
+pub(crate) fn keys(value: &Value) -> Vec<&str> {
+    let object = value.as_object().expect("an object");
+    object.keys().map(String::as_str).collect()
+}
+
+/// Items of an array.
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().expect("an array")
+}
+
+/// Numbers of an array.
+pub(crate) fn floats(value: &Value) -> Vec<f64> {
+    let number = |value: &Value| value.as_f64().expect("a number");
+    items(value).iter().map(number).collect()
+}
+
+/// Ids as the command line takes them.
+pub(crate) fn id_list(tokens: &Value) -> String {
+    let ids: Vec<String> = items(tokens).iter().map(Value::to_string).collect();
+    ids.join(",")
 }

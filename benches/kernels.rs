@@ -31,17 +31,12 @@ use weft_platform::{
 };
 
 fn pool() -> Pool {
-    let threads = std::env::var("WEFT_THREADS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
+    let threads = std::env::var("WEFT_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     Pool::new(threads).unwrap()
 }
 
 fn cpu(pool: &Pool) -> Cpu {
-    let named = std::env::var("WEFT_ISA")
-        .ok()
-        .and_then(|name| Kernels::by_name(&name));
+    let named = std::env::var("WEFT_ISA").ok().and_then(|name| Kernels::by_name(&name));
     pool.cpu(named.unwrap_or(Kernels::detect()))
 }
 
@@ -52,10 +47,7 @@ fn stream(c: &mut Criterion) {
     let mut group = c.benchmark_group("stream");
     group.throughput(Throughput::Bytes(size_of_val(&memory[..]) as u64));
     for threads in [1, pool.threads()] {
-        let cpu = Cpu {
-            threads,
-            ..cpu(&pool)
-        };
+        let cpu = Cpu { threads, ..cpu(&pool) };
         group.bench_function(BenchmarkId::from_parameter(threads), |b| {
             pool.install(|| {
                 b.iter(|| {
@@ -122,18 +114,10 @@ fn model(c: &mut Criterion) {
     for format in ["Q4_0", "Q4_1", "Q8_0"] {
         let layers: Vec<Vec<CpuMatrix>> = (0..30)
             .map(|_| {
-                SHAPES[..4]
-                    .iter()
-                    .map(|(_, outs, ins)| matrix(&mut random, format, *outs, *ins))
-                    .collect()
+                SHAPES[..4].iter().map(|(_, outs, ins)| matrix(&mut random, format, *outs, *ins)).collect()
             })
             .collect();
-        let head = matrix(
-            &mut random,
-            if format == "Q4_1" { "Q4_1" } else { "Q8_0" },
-            49152,
-            576,
-        );
+        let head = matrix(&mut random, if format == "Q4_1" { "Q4_1" } else { "Q8_0" }, 49152, 576);
         let x = random.floats(512 * 1536);
         let mut out = vec![0.0; 512 * 3072];
         let mut logits = vec![0.0; 16 * 49152];
@@ -164,19 +148,8 @@ fn attend(c: &mut Criterion) {
     let cpu = cpu(&pool);
     let mut group = c.benchmark_group("attention");
     let mut random = Random(3);
-    let shape = KvShape {
-        layers: 1,
-        slots: 64,
-        kv_heads: 3,
-        k_dim: 64,
-        v_dim: 64,
-        format: KvFormat::F16,
-    };
-    let params = AttentionParams {
-        heads: 9,
-        scale: 0.125,
-        ..AttentionParams::default()
-    };
+    let shape = KvShape { layers: 1, slots: 64, kv_heads: 3, k_dim: 64, v_dim: 64, format: KvFormat::F16 };
+    let params = AttentionParams { heads: 9, scale: 0.125, ..AttentionParams::default() };
     let mut arena = KvArena::new(shape).unwrap();
     for t in 0..64 * PAGE {
         let (k, v) = (random.floats(192), random.floats(192));
@@ -187,28 +160,10 @@ fn attend(c: &mut Criterion) {
     let mut out = vec![0.0; 512 * 576];
     let mut scratch = AttentionScratch::default();
     for (rows, context) in [(1, 128), (1, 512), (1, 2048), (512, 512), (512, 2048)] {
-        let spans = [AttentionSpan {
-            first_row: 0,
-            rows,
-            start: context - rows,
-            table: &table,
-        }];
+        let spans = [AttentionSpan { first_row: 0, rows, start: context - rows, table: &table }];
         group.bench_function(format!("{rows}/{context}"), |b| {
             pool.install(|| {
-                b.iter(|| {
-                    attention(
-                        &cpu,
-                        &arena,
-                        0,
-                        &spans,
-                        &params,
-                        &q,
-                        576,
-                        &mut out,
-                        576,
-                        &mut scratch,
-                    )
-                });
+                b.iter(|| attention(&cpu, &arena, 0, &spans, &params, &q, 576, &mut out, 576, &mut scratch));
             });
         });
     }
@@ -227,23 +182,16 @@ fn vectors(c: &mut Criterion) {
     let mut random = Random(4);
     let (x, w, mut out) = (random.floats(1536), random.floats(1536), vec![0.0; 1536]);
     let mut group = c.benchmark_group("vector");
-    group.bench_function("rms_norm/576", |b| {
-        b.iter(|| kernels.rms_norm(&x[..576], &w, 1e-5, &mut out))
-    });
+    group.bench_function("rms_norm/576", |b| b.iter(|| kernels.rms_norm(&x[..576], &w, 1e-5, &mut out)));
     group.bench_function("silu_mul/1536", |b| b.iter(|| kernels.silu_mul(&x, &w, &mut out)));
     let logits = random.floats(49152);
     group.bench_function("argmax/49152", |b| b.iter(|| kernels.argmax(&logits)));
     let cpu = Cpu { kernels, threads: 1 };
     let mut acts = Activations::new();
-    let need = Need {
-        quantized: true,
-        floats: false,
-    };
+    let need = Need { quantized: true, floats: false };
     group.bench_function("quantize/1536", |b| b.iter(|| acts.load(&cpu, &x, 1, 1536, need)));
     let many = random.floats(512 * 576);
-    group.bench_function("quantize/512x576", |b| {
-        b.iter(|| acts.load(&cpu, &many, 512, 576, need))
-    });
+    group.bench_function("quantize/512x576", |b| b.iter(|| acts.load(&cpu, &many, 512, 576, need)));
 }
 
 criterion_group! {

@@ -126,13 +126,7 @@ impl FormatInfo {
 
     /// The row of a format whose size is known and nothing else.
     pub const fn known(name: &'static str, ggml_type: u32, block: usize, bytes: usize) -> Self {
-        Self {
-            name,
-            ggml_type,
-            block,
-            bytes,
-            codec: None,
-        }
+        Self { name, ggml_type, block, bytes, codec: None }
     }
 }
 
@@ -143,18 +137,12 @@ pub struct TensorFormat(&'static FormatInfo);
 impl TensorFormat {
     /// The format with this GGUF type id.
     pub fn from_ggml(id: u32) -> Option<Self> {
-        crate::formats::FORMATS
-            .iter()
-            .find(|f| f.ggml_type == id)
-            .map(Self)
+        crate::formats::FORMATS.iter().find(|f| f.ggml_type == id).map(Self)
     }
 
     /// The format with this name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
-        crate::formats::FORMATS
-            .iter()
-            .find(|f| f.name.eq_ignore_ascii_case(name))
-            .map(Self)
+        crate::formats::FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(Self)
     }
 
     /// Name as GGUF tools print it.
@@ -198,10 +186,7 @@ impl TensorFormat {
         if self.row_bytes(out.len()) != Some(bytes.len()) {
             return false;
         }
-        for (block, values) in bytes
-            .chunks_exact(self.0.bytes)
-            .zip(out.chunks_exact_mut(self.0.block))
-        {
+        for (block, values) in bytes.chunks_exact(self.0.bytes).zip(out.chunks_exact_mut(self.0.block)) {
             (codec.dequantize)(block, values);
         }
         true

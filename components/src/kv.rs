@@ -18,10 +18,7 @@ pub struct KvPool {
 impl KvPool {
     /// A pool of `capacity` slots, handed out from 0 upwards.
     pub fn new(capacity: u32) -> Self {
-        Self {
-            free: (0..capacity).rev().collect(),
-            capacity: capacity as usize,
-        }
+        Self { free: (0..capacity).rev().collect(), capacity: capacity as usize }
     }
 
     /// Slots in all.

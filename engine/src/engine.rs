@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::options::{EngineOptions, LoadOptions, ModelSource};
 use crate::schedule::{self, LayerSet, LayerStep, Tick, TickSet};
+use crate::session::ReadCursor;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, LoadProgress, Model, ModelConfig, Phase, SessionEvent, Wave};
+use weft_components::{AtLayer, LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, Wave};
 use weft_platform::{Cpu, Kernels, Pool};
 use weft_systems::admit::{self, AdmitOptions};
 use weft_systems::cpu::{self, CpuBackend};
@@ -36,6 +37,7 @@ pub struct Engine {
     waves: QueryState<&'static Wave>,
     phases: QueryState<&'static Phase>,
     feeds: QueryState<&'static LoadFeed>,
+    pub(crate) readers: QueryState<(&'static Output, &'static mut ReadCursor)>,
 }
 
 /// Chooses kernels and starts threads.
@@ -51,10 +53,8 @@ fn backend(options: &EngineOptions) -> Result<(Cpu, Pool), Error> {
                 .join(", "),
         })?,
     };
-    let pool = Pool::new(options.threads).map_err(|error| Error::Threads {
-        threads: options.threads,
-        reason: error.to_string(),
-    })?;
+    let pool = Pool::new(options.threads)
+        .map_err(|error| Error::Threads { threads: options.threads, reason: error.to_string() })?;
     Ok((pool.cpu(kernels), pool))
 }
 
@@ -70,9 +70,7 @@ fn build_world(options: &EngineOptions, cpu: Cpu) -> World {
     world.init_resource::<Messages<SessionEvent>>();
     world.init_resource::<Messages<LoadProgress>>();
     world.init_resource::<SampleBuffers>();
-    world.insert_resource(AdmitOptions {
-        max_rows: options.max_rows.max(1),
-    });
+    world.insert_resource(AdmitOptions { max_rows: options.max_rows.max(1) });
     schedule::add_schedules(&mut world);
     add_stages(&mut world);
     add_cpu(&mut world, cpu);
@@ -86,9 +84,7 @@ fn add_stages(world: &mut World) {
             load::receive_shards.in_set(TickSet::Load),
             admit::admit.in_set(TickSet::Admit),
             sample::sample.in_set(TickSet::Sample),
-            (reclaim::reclaim_waves, reclaim::age_messages)
-                .chain()
-                .in_set(TickSet::Reclaim),
+            (reclaim::reclaim_waves, reclaim::age_messages).chain().in_set(TickSet::Reclaim),
         ));
     });
 }
@@ -119,14 +115,8 @@ impl Engine {
     pub fn new(options: &EngineOptions) -> Result<Self, Error> {
         let (cpu, pool) = backend(options)?;
         let mut world = build_world(options, cpu);
-        let (waves, phases, feeds) = (world.query(), world.query(), world.query());
-        Ok(Self {
-            world,
-            pool,
-            waves,
-            phases,
-            feeds,
-        })
+        let (waves, phases, feeds, readers) = (world.query(), world.query(), world.query(), world.query());
+        Ok(Self { world, pool, waves, phases, feeds, readers })
     }
 
     /// Starts to load a model: reads its header, and leaves the weights to arrive tick by tick.
@@ -154,10 +144,7 @@ impl Engine {
         if let Some(LoadFailed(error)) = self.world.get(model.0) {
             return Err(Error::Load(error.clone()));
         }
-        self.world
-            .get::<Loading>(model.0)
-            .map(|loading| loading.0)
-            .ok_or(Error::NoModel)
+        self.world.get::<Loading>(model.0).map(|loading| loading.0).ok_or(Error::NoModel)
     }
 
     /// A model's numbers.
@@ -174,11 +161,7 @@ impl Engine {
     /// The model is gone, or its file has no vocabulary.
     pub fn tokenizer(&self, model: ModelId) -> Result<&Tokenizer, Error> {
         self.world.get::<Model>(model.0).ok_or(Error::NoModel)?;
-        Ok(&self
-            .world
-            .get::<ModelTokenizer>(model.0)
-            .ok_or(Error::NoTokenizer)?
-            .0)
+        Ok(&self.world.get::<ModelTokenizer>(model.0).ok_or(Error::NoTokenizer)?.0)
     }
 
     /// Runs one tick.

@@ -34,7 +34,7 @@ pub use error::Error;
 pub use options::{EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions};
 pub use schedule::{LayerSet, LayerStep, Tick, TickSet};
 pub use session::SessionId;
-pub use vocabulary::VocabularyFile;
+pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
     FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output, Phase, SamplerSettings,

@@ -19,11 +19,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self {
-            threads: 0,
-            isa: None,
-            max_rows: 512,
-        }
+        Self { threads: 0, isa: None, max_rows: 512 }
     }
 }
 
@@ -39,10 +35,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self {
-            kv_tokens: None,
-            kv_format: KvFormat::F16,
-        }
+        Self { kv_tokens: None, kv_format: KvFormat::F16 }
     }
 }
 
@@ -54,7 +47,7 @@ pub struct SessionOptions {
 }
 
 /// What to generate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GenerateOptions {
     /// Most tokens; `None` until the model ends or the context is full. 0 only passes the prompt through.
     pub max_tokens: Option<usize>,
@@ -66,18 +59,6 @@ pub struct GenerateOptions {
     pub sampler: SamplerSettings,
     /// Most rows of the prompt in one wave; 0 for as many as fit.
     pub prefill_chunk: usize,
-}
-
-impl Default for GenerateOptions {
-    fn default() -> Self {
-        Self {
-            max_tokens: None,
-            stop: Vec::new(),
-            ignore_end: false,
-            sampler: SamplerSettings::default(),
-            prefill_chunk: 0,
-        }
-    }
 }
 
 /// What a session is told.

@@ -51,19 +51,7 @@ pub(crate) fn add_schedules(world: &mut World) {
     use TickSet::{Admit, Embed, Head, Load, Reclaim, Sample, Speculate};
     let mut tick = Schedule::new(Tick);
     tick.set_executor(SingleThreadedExecutor::new());
-    tick.configure_sets(
-        (
-            Load,
-            Admit,
-            Embed,
-            TickSet::Layers,
-            Head,
-            Sample,
-            Speculate,
-            Reclaim,
-        )
-            .chain(),
-    );
+    tick.configure_sets((Load, Admit, Embed, TickSet::Layers, Head, Sample, Speculate, Reclaim).chain());
     tick.add_systems(pass_layers.in_set(TickSet::Layers));
     let mut layer = Schedule::new(LayerStep);
     layer.set_executor(SingleThreadedExecutor::new());
@@ -76,7 +64,6 @@ pub(crate) fn add_schedules(world: &mut World) {
 fn pass_layers(
     world: &mut World,
     waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
-    layers: &mut QueryState<&Layers>,
     resident: &mut QueryState<(), With<Resident>>,
     mut ready: Local<'_, Vec<(Entity, Entity, usize)>>,
 ) {
@@ -88,43 +75,22 @@ fn pass_layers(
     world.schedule_scope(LayerStep, |world, step| {
         for (wave, model, first) in ready.drain(..) {
             let mut index = first;
-            loop {
-                let Some(count) = layers
-                    .get(world, model)
-                    .ok()
-                    .map(|layers| layers.entities().len())
-                else {
-                    break;
-                };
-                let next = layers
-                    .get(world, model)
-                    .ok()
-                    .and_then(|layers| layers.entities().get(index).copied());
-                let Some(layer) = next.filter(|layer| resident.get(world, *layer).is_ok()) else {
-                    let at = if index >= count {
-                        AtLayer::Head
-                    } else {
-                        AtLayer::Layer(index)
-                    };
-                    if let Some(mut wave) = world.get_mut::<Wave>(wave) {
-                        wave.at = at;
-                    }
-                    break;
-                };
-                set_current(
-                    world,
-                    CurrentLayer {
-                        wave,
-                        model,
-                        layer,
-                        index,
-                    },
-                );
+            while let Some(layer) = layer_at(world, model, index).filter(|l| resident.get(world, *l).is_ok())
+            {
+                set_current(world, CurrentLayer { wave, model, layer, index });
                 step.run(world);
                 index += 1;
             }
+            let past_the_last = layer_at(world, model, index).is_none();
+            if let Some(mut wave) = world.get_mut::<Wave>(wave) {
+                wave.at = if past_the_last { AtLayer::Head } else { AtLayer::Layer(index) };
+            }
         }
     });
+}
+
+fn layer_at(world: &World, model: Entity, index: usize) -> Option<Entity> {
+    world.get::<Layers>(model)?.entities().get(index).copied()
 }
 
 /// Names the layer to be run; writes in place, since inserting a resource costs more than a layer's bookkeeping.

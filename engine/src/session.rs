@@ -5,13 +5,12 @@ use crate::error::Error;
 use crate::options::{GenerateOptions, Prompt, SessionOptions};
 use crate::vocabulary::wall_clock;
 use bevy_ecs::prelude::*;
-use bevy_ecs::system::SystemState;
 use weft_components::{
     BlockTable, ContextCursor, FinishReason, KeepLogits, KvPool, KvRun, LeafRun, LogitsKept, LogitsWanted,
-    Output, Pages, Phase, Request, SessionOf, TokenHistory,
+    Output, Phase, Request, SessionOf, TokenHistory,
 };
 use weft_platform::PAGE;
-use weft_systems::admit::truncate_context;
+use weft_systems::admit::truncate_session;
 use weft_systems::load::{ModelTemplate, ModelTokenizer};
 use weft_systems::sample::SessionSampler;
 use weft_systems::tokenize::{ChatTemplate, Message, SpecialTokens, TemplateVars};
@@ -22,7 +21,7 @@ pub struct SessionId(pub Entity);
 
 /// How much of a session's output has been read by [`Engine::read`].
 #[derive(Component, Clone, Copy, Debug, Default)]
-struct ReadCursor {
+pub(crate) struct ReadCursor {
     text: usize,
 }
 
@@ -33,20 +32,13 @@ impl Engine {
     /// The model is gone.
     pub fn open_session(&mut self, model: ModelId, options: &SessionOptions) -> Result<SessionId, Error> {
         let context = self.config(model)?.context;
-        let arena = self
-            .world
-            .get::<KvPool>(model.0)
-            .map_or(0, |pool| pool.capacity().saturating_mul(PAGE));
+        let arena = self.world.get::<KvPool>(model.0).map_or(0, |pool| pool.capacity().saturating_mul(PAGE));
         let limit = options.context.unwrap_or(context).min(context).min(arena);
         let run = self.world.spawn(KvRun).id();
         let session = self.world.spawn((
             SessionOf(model.0),
             TokenHistory::default(),
-            ContextCursor {
-                computed: 0,
-                limit,
-                epoch: 0,
-            },
+            ContextCursor { computed: 0, limit, epoch: 0 },
             Phase::default(),
             BlockTable::default(),
             LeafRun(run),
@@ -69,10 +61,7 @@ impl Engine {
     /// # Errors
     /// The session is gone.
     pub fn model_of(&self, session: SessionId) -> Result<ModelId, Error> {
-        self.world
-            .get::<SessionOf>(session.0)
-            .map(|of| ModelId(of.0))
-            .ok_or(Error::NoSession)
+        self.world.get::<SessionOf>(session.0).map(|of| ModelId(of.0)).ok_or(Error::NoSession)
     }
 
     /// Everything the session was told and said.
@@ -80,10 +69,7 @@ impl Engine {
     /// # Errors
     /// The session is gone.
     pub fn history(&self, session: SessionId) -> Result<&[u32], Error> {
-        self.world
-            .get::<TokenHistory>(session.0)
-            .map(|history| &history.0[..])
-            .ok_or(Error::NoSession)
+        self.world.get::<TokenHistory>(session.0).map(|history| &history.0[..]).ok_or(Error::NoSession)
     }
 
     /// What the session is doing.
@@ -91,10 +77,7 @@ impl Engine {
     /// # Errors
     /// The session is gone.
     pub fn phase(&self, session: SessionId) -> Result<Phase, Error> {
-        self.world
-            .get::<Phase>(session.0)
-            .copied()
-            .ok_or(Error::NoSession)
+        self.world.get::<Phase>(session.0).copied().ok_or(Error::NoSession)
     }
 
     /// What the current request has produced.
@@ -129,9 +112,9 @@ impl Engine {
     fn tokens_of(&self, session: SessionId, prompt: Prompt, bos: bool) -> Result<Vec<u32>, Error> {
         match prompt {
             Prompt::Tokens(tokens) => Ok(tokens),
-            Prompt::Text { text, special } => Ok(self
-                .tokenizer(self.model_of(session)?)?
-                .encode(&text, special, bos)?),
+            Prompt::Text { text, special } => {
+                Ok(self.tokenizer(self.model_of(session)?)?.encode(&text, special, bos)?)
+            }
         }
     }
 
@@ -145,23 +128,12 @@ impl Engine {
         if let Some(token) = tokens.iter().copied().find(|token| *token as usize >= vocabulary) {
             return Err(Error::UnknownToken { token, vocabulary });
         }
-        let limit = self
-            .world
-            .get::<ContextCursor>(session.0)
-            .ok_or(Error::NoSession)?
-            .limit;
+        let limit = self.world.get::<ContextCursor>(session.0).ok_or(Error::NoSession)?.limit;
         if tokens.len() > limit {
-            return Err(Error::ContextOverflow {
-                tokens: tokens.len(),
-                limit,
-            });
+            return Err(Error::ContextOverflow { tokens: tokens.len(), limit });
         }
         let history = self.history(session)?;
-        let common = history
-            .iter()
-            .zip(&tokens)
-            .take_while(|(old, new)| old == new)
-            .count();
+        let common = history.iter().zip(&tokens).take_while(|(old, new)| old == new).count();
         // The last token always passes through the model: its logits choose the next.
         self.truncate(session, common.min(tokens.len().saturating_sub(1)));
         if let Some(mut history) = self.world.get_mut::<TokenHistory>(session.0) {
@@ -171,18 +143,8 @@ impl Engine {
     }
 
     fn truncate(&mut self, session: SessionId, keep: usize) {
-        let mut state: SystemState<(
-            Commands<'_, '_>,
-            Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor)>,
-            Query<'_, '_, &Pages>,
-        )> = SystemState::new(&mut self.world);
-        let Ok((mut commands, mut sessions, mut runs)) = state.get_mut(&mut self.world) else {
-            return;
-        };
-        if let Ok((leaf, mut table, mut cursor)) = sessions.get_mut(session.0) {
-            truncate_context(keep, leaf.0, &mut table, &mut cursor, &mut runs, &mut commands);
-        }
-        state.apply(&mut self.world);
+        // The system is ours and takes any entity: it cannot be refused.
+        let _ = self.world.run_system_cached_with(truncate_session, (session.0, keep));
     }
 
     /// Starts to generate from what the session was told. Ticks do the work.
@@ -226,20 +188,14 @@ impl Engine {
     pub fn set_messages(&mut self, session: SessionId, messages: &[Message]) -> Result<(), Error> {
         let model = self.model_of(session)?;
         let text = self.render(model, messages, true)?;
-        let bos = self
-            .tokenizer(model)?
-            .bos()
-            .is_none_or(|bos| !self.starts_with_token(model, &text, bos));
+        let bos = self.tokenizer(model)?.bos().is_none_or(|bos| !self.starts_with_token(model, &text, bos));
         let tokens = self.tokenizer(model)?.encode(&text, SpecialTokens::Parse, bos)?;
         self.set_context(session, tokens)
     }
 
     fn starts_with_token(&self, model: ModelId, text: &str, token: u32) -> bool {
-        let bytes = self
-            .tokenizer(model)
-            .ok()
-            .and_then(|tokenizer| tokenizer.token_bytes(token, true));
-        bytes.is_some_and(|bytes| !bytes.is_empty() && text.as_bytes().starts_with(&bytes))
+        let bytes = self.tokenizer(model).ok().and_then(|tokenizer| tokenizer.token_bytes(token, true));
+        bytes.is_some_and(|bytes| !bytes.is_empty() && text.as_bytes().starts_with(bytes))
     }
 
     /// Renders messages with the model's chat template.
@@ -253,15 +209,9 @@ impl Engine {
         generation_prompt: bool,
     ) -> Result<String, Error> {
         let tokenizer = self.tokenizer(model)?;
-        let template: &ChatTemplate = &self
-            .world
-            .get::<ModelTemplate>(model.0)
-            .ok_or(Error::NoTemplate)?
-            .0;
-        let vars = TemplateVars {
-            now: wall_clock(),
-            ..TemplateVars::for_tokenizer(tokenizer, generation_prompt)
-        };
+        let template: &ChatTemplate = &self.world.get::<ModelTemplate>(model.0).ok_or(Error::NoTemplate)?.0;
+        let vars =
+            TemplateVars { now: wall_clock(), ..TemplateVars::for_tokenizer(tokenizer, generation_prompt) };
         Ok(template.render(messages, &vars)?)
     }
 
@@ -282,11 +232,8 @@ impl Engine {
     /// # Errors
     /// The session is gone.
     pub fn read(&mut self, session: SessionId) -> Result<String, Error> {
-        let (output, mut cursor) = self
-            .world
-            .query::<(&Output, &mut ReadCursor)>()
-            .get_mut(&mut self.world, session.0)
-            .map_err(|_| Error::NoSession)?;
+        let mut readers = self.readers.query_mut(&mut self.world);
+        let (output, mut cursor) = readers.get_mut(session.0).map_err(|_| Error::NoSession)?;
         let piece = output.text.get(cursor.text..).unwrap_or_default().to_owned();
         cursor.text = output.text.len();
         Ok(piece)
@@ -349,26 +296,17 @@ impl Engine {
         let tokens = self.history(session)?.len();
         // A loss needs the token that follows.
         let end = tokens - usize::from(keep == KeepLogits::NextTokenLoss && tokens > 0);
-        let unordered = positions
-            .windows(2)
-            .find(|pair| pair[0] >= pair[1])
-            .map(|pair| pair[1]);
+        let unordered = positions.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| pair[1]);
         let beyond = positions.last().copied().filter(|position| *position >= end);
         if let Some(position) = unordered.or(beyond) {
             return Err(Error::BadPosition { position, tokens });
         }
         self.generate(
             session,
-            &GenerateOptions {
-                max_tokens: Some(0),
-                prefill_chunk,
-                ..GenerateOptions::default()
-            },
+            &GenerateOptions { max_tokens: Some(0), prefill_chunk, ..GenerateOptions::default() },
         )?;
         self.truncate(session, 0);
-        self.world
-            .entity_mut(session.0)
-            .insert((LogitsWanted { positions, keep }, LogitsKept::default()));
+        self.world.entity_mut(session.0).insert((LogitsWanted { positions, keep }, LogitsKept::default()));
         Ok(())
     }
 
@@ -377,10 +315,7 @@ impl Engine {
     /// # Errors
     /// The session is gone.
     pub fn take_logits(&mut self, session: SessionId) -> Result<LogitsKept, Error> {
-        let mut entity = self
-            .world
-            .get_entity_mut(session.0)
-            .map_err(|_| Error::NoSession)?;
+        let mut entity = self.world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
         entity.remove::<LogitsWanted>();
         Ok(entity.take::<LogitsKept>().unwrap_or_default())
     }

@@ -22,30 +22,22 @@ impl VocabularyFile {
     pub fn read(source: impl Into<ModelSource>) -> Result<Self, Error> {
         let gguf = read_gguf(source)?;
         let (tokenizer, template) = text_parts(&gguf)?;
-        Ok(Self {
-            tokenizer: tokenizer.ok_or(Error::NoTokenizer)?,
-            template,
-        })
+        Ok(Self { tokenizer: tokenizer.ok_or(Error::NoTokenizer)?, template })
     }
 
     /// What the template is told besides messages: special tokens and the time.
     pub fn template_vars(&self, generation_prompt: bool) -> TemplateVars {
-        TemplateVars {
-            now: wall_clock(),
-            ..TemplateVars::for_tokenizer(&self.tokenizer, generation_prompt)
-        }
+        TemplateVars { now: wall_clock(), ..TemplateVars::for_tokenizer(&self.tokenizer, generation_prompt) }
     }
 }
 
 /// The time of UTC for templates that write the date; a browser has to tell it another way.
-pub(crate) fn wall_clock() -> Option<CivilTime> {
+pub fn wall_clock() -> Option<CivilTime> {
     #[cfg(target_family = "wasm")]
     return None;
     #[cfg(not(target_family = "wasm"))]
     {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .ok()?;
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
         Some(CivilTime::from_unix(i64::try_from(since.as_secs()).ok()?, 0))
     }
 }

@@ -1,5 +1,7 @@
 //! Sessions that share waves: each says what it says alone, to the last bit of its logits.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
 mod common;
 
 use common::{golden, golden_json, ids, loaded, logits, smollm2, told};
@@ -47,10 +49,7 @@ fn alone(engine: &mut Engine, model: ModelId, prompt: &[u32]) -> (Vec<u32>, Vec<
 fn sixteen_sessions_say_what_they_say_alone(path: &Path, base: &[u32]) {
     let (mut engine, model) = loaded(path);
     let prompts = prompts(engine.config(model).unwrap().vocabulary, base);
-    let expected: Vec<_> = prompts
-        .iter()
-        .map(|prompt| alone(&mut engine, model, prompt))
-        .collect();
+    let expected: Vec<_> = prompts.iter().map(|prompt| alone(&mut engine, model, prompt)).collect();
     for chunk in [1, 7, 512] {
         // Each joins two ticks after the one before; half of them decode while the others are still being told.
         let mut sessions = Vec::new();
@@ -75,9 +74,7 @@ fn sixteen_sessions_say_what_they_say_alone(path: &Path, base: &[u32]) {
             .map(|(prompt, (answer, _))| {
                 let whole: Vec<u32> = prompt.iter().chain(answer).copied().collect();
                 let session = told(&mut engine, model, &whole);
-                engine
-                    .ask_logits(session, (0..whole.len()).collect(), KeepLogits::Row, chunk)
-                    .unwrap();
+                engine.ask_logits(session, (0..whole.len()).collect(), KeepLogits::Row, chunk).unwrap();
                 engine.tick();
                 session
             })
@@ -115,17 +112,8 @@ fn decoding_rows_give_the_logits_of_a_whole_prompt() {
     let (mut engine, model) = loaded(&golden("tiny/tiny-mistral.gguf"));
     let (_, whole) = alone(&mut engine, model, &base);
     let tokens: Vec<u32> = base.clone();
-    let one_by_one = logits(
-        &mut engine,
-        model,
-        &tokens,
-        &(0..tokens.len()).collect::<Vec<_>>(),
-        1,
-    );
+    let one_by_one = logits(&mut engine, model, &tokens, &(0..tokens.len()).collect::<Vec<_>>(), 1);
     for (position, (a, b)) in one_by_one.iter().zip(&whole).enumerate() {
-        assert!(
-            a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()),
-            "position {position}"
-        );
+        assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "position {position}");
     }
 }

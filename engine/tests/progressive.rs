@@ -1,5 +1,7 @@
 //! Loading while answering: prefill enters a layer as soon as it is there, and the text is that of a full load.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
 mod common;
 
 use common::{golden, golden_json, greedy, ids, loaded, smollm2, told};
@@ -11,10 +13,8 @@ use weft::storage::{MmapSource, Source, ThrottledSource};
 use weft::{Engine, EngineOptions, Error, FinishReason, GenerateOptions, LoadOptions, ModelSource};
 
 fn throttled(path: &Path, bytes_per_second: u64) -> ModelSource {
-    let source = ThrottledSource::new(
-        MmapSource::open(path).unwrap(),
-        NonZeroU64::new(bytes_per_second).unwrap(),
-    );
+    let source =
+        ThrottledSource::new(MmapSource::open(path).unwrap(), NonZeroU64::new(bytes_per_second).unwrap());
     ModelSource::Parts(vec![Arc::new(source) as Arc<dyn Source>])
 }
 
@@ -27,15 +27,9 @@ fn answer_while_loading(
     rate: u64,
 ) -> (Vec<u32>, Vec<(usize, usize)>) {
     let mut engine = Engine::new(&EngineOptions::default()).unwrap();
-    let model = engine
-        .load(throttled(path, rate), &LoadOptions::default())
-        .unwrap();
+    let model = engine.load(throttled(path, rate), &LoadOptions::default()).unwrap();
     let session = told(&mut engine, model, tokens);
-    let options = GenerateOptions {
-        max_tokens: Some(count),
-        ignore_end: true,
-        ..GenerateOptions::default()
-    };
+    let options = GenerateOptions { max_tokens: Some(count), ignore_end: true, ..GenerateOptions::default() };
     engine.generate(session, &options).unwrap();
     let mut stops = Vec::new();
     let mut waves = engine.world_mut().query::<&Wave>();
@@ -67,15 +61,10 @@ fn text_is_that_of_a_full_load(path: &Path, tokens: &[u32], rate: u64) {
     println!("the first wave stood before layers {stops:?} of {layers} (layer, layers resident)");
     assert!(stops.len() > 1, "the wave never waited for a layer: {stops:?}");
     assert!(
-        stops
-            .iter()
-            .any(|(layer, resident)| *layer > 0 && *resident < layers),
+        stops.iter().any(|(layer, resident)| *layer > 0 && *resident < layers),
         "no layer ran early: {stops:?}"
     );
-    assert!(
-        stops.iter().all(|(layer, resident)| layer <= resident),
-        "ran ahead of its weights: {stops:?}"
-    );
+    assert!(stops.iter().all(|(layer, resident)| layer <= resident), "ran ahead of its weights: {stops:?}");
 }
 
 #[test]
@@ -93,12 +82,8 @@ fn real_model_at_a_few_megabytes_a_second() {
 #[test]
 fn a_load_can_be_cancelled() {
     let mut engine = Engine::new(&EngineOptions::default()).unwrap();
-    let model = engine
-        .load(
-            throttled(&golden("tiny/tiny-llama.gguf"), 50_000),
-            &LoadOptions::default(),
-        )
-        .unwrap();
+    let model =
+        engine.load(throttled(&golden("tiny/tiny-llama.gguf"), 50_000), &LoadOptions::default()).unwrap();
     let session = told(&mut engine, model, &[1, 2, 3]);
     engine.generate(session, &GenerateOptions::default()).unwrap();
     while engine.progress(model).unwrap().shards == 0 {
@@ -109,9 +94,7 @@ fn a_load_can_be_cancelled() {
     assert!(matches!(engine.progress(model), Err(Error::NoModel)));
     assert!(matches!(engine.phase(session), Err(Error::NoSession)));
     // The world takes another model afterwards.
-    let model = engine
-        .load(golden("tiny/tiny-llama.gguf").as_path(), &LoadOptions::default())
-        .unwrap();
+    let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &LoadOptions::default()).unwrap();
     engine.wait_loaded(model).unwrap();
 }
 
@@ -120,32 +103,17 @@ fn progress_is_told_as_messages() {
     use bevy_ecs::message::{MessageCursor, Messages};
     use weft::LoadProgress;
     let mut engine = Engine::new(&EngineOptions::default()).unwrap();
-    let model = engine
-        .load(
-            throttled(&golden("tiny/tiny-llama.gguf"), 2_000_000),
-            &LoadOptions::default(),
-        )
-        .unwrap();
+    let model =
+        engine.load(throttled(&golden("tiny/tiny-llama.gguf"), 2_000_000), &LoadOptions::default()).unwrap();
     let mut cursor = MessageCursor::<LoadProgress>::default();
     let mut told = Vec::new();
     while !engine.progress(model).unwrap().is_complete() {
         engine.tick();
-        told.extend(
-            cursor
-                .read(engine.world().resource::<Messages<LoadProgress>>())
-                .copied(),
-        );
+        told.extend(cursor.read(engine.world().resource::<Messages<LoadProgress>>()).copied());
     }
     engine.tick();
-    told.extend(
-        cursor
-            .read(engine.world().resource::<Messages<LoadProgress>>())
-            .copied(),
-    );
+    told.extend(cursor.read(engine.world().resource::<Messages<LoadProgress>>()).copied());
     assert_eq!(told.len(), told[0].total_shards);
-    assert!(
-        told.windows(2)
-            .all(|pair| pair[0].bytes < pair[1].bytes && pair[0].layers <= pair[1].layers)
-    );
+    assert!(told.windows(2).all(|pair| pair[0].bytes < pair[1].bytes && pair[0].layers <= pair[1].layers));
     assert!(told.last().unwrap().is_complete());
 }

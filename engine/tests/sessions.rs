@@ -1,5 +1,7 @@
 //! Sessions: how requests end, how contexts are kept, shared out and returned.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
 mod common;
 
 use common::{golden, golden_json, greedy, ids, loaded, told};
@@ -17,23 +19,14 @@ fn tiny() -> (Engine, ModelId, Vec<u32>) {
 /// An engine whose KV cache holds `tokens`.
 fn cramped(tokens: usize) -> (Engine, ModelId) {
     let mut engine = Engine::new(&EngineOptions::default()).unwrap();
-    let options = LoadOptions {
-        kv_tokens: Some(tokens),
-        ..LoadOptions::default()
-    };
-    let model = engine
-        .load(golden("tiny/tiny-llama.gguf").as_path(), &options)
-        .unwrap();
+    let options = LoadOptions { kv_tokens: Some(tokens), ..LoadOptions::default() };
+    let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &options).unwrap();
     engine.wait_loaded(model).unwrap();
     (engine, model)
 }
 
 fn asks(max_tokens: usize) -> GenerateOptions {
-    GenerateOptions {
-        max_tokens: Some(max_tokens),
-        ignore_end: true,
-        ..GenerateOptions::default()
-    }
+    GenerateOptions { max_tokens: Some(max_tokens), ignore_end: true, ..GenerateOptions::default() }
 }
 
 fn free_pages(engine: &Engine, model: ModelId) -> (usize, usize) {
@@ -44,9 +37,7 @@ fn free_pages(engine: &Engine, model: ModelId) -> (usize, usize) {
 #[test]
 fn despawned_sessions_return_their_pages() {
     let (mut engine, model, tokens) = tiny();
-    let sessions: Vec<_> = (0..5)
-        .map(|_| told(&mut engine, model, &tokens.repeat(3)))
-        .collect();
+    let sessions: Vec<_> = (0..5).map(|_| told(&mut engine, model, &tokens.repeat(3))).collect();
     for session in &sessions {
         engine.generate(*session, &asks(40)).unwrap();
     }
@@ -55,10 +46,7 @@ fn despawned_sessions_return_their_pages() {
     }
     let (free, capacity) = free_pages(&engine, model);
     assert_eq!(capacity - free, 5 * (tokens.len() * 3 + 7).div_ceil(PAGE));
-    assert_eq!(
-        engine.world_mut().query::<&KvPage>().iter(engine.world()).count(),
-        capacity - free
-    );
+    assert_eq!(engine.world_mut().query::<&KvPage>().iter(engine.world()).count(), capacity - free);
     // However a session dies: closed, despawned behind the engine's back, in the middle of an answer.
     engine.close(sessions[0]);
     engine.world_mut().despawn(sessions[1].0);
@@ -67,28 +55,15 @@ fn despawned_sessions_return_their_pages() {
         engine.close(*session);
     }
     assert_eq!(free_pages(&engine, model), (capacity, capacity));
-    assert_eq!(
-        engine.world_mut().query::<&KvPage>().iter(engine.world()).count(),
-        0
-    );
+    assert_eq!(engine.world_mut().query::<&KvPage>().iter(engine.world()).count(), 0);
 }
 
 #[test]
 fn a_full_context_is_a_typed_end() {
     let (mut engine, model, tokens) = tiny();
-    let session = engine
-        .open_session(model, &SessionOptions { context: Some(40) })
-        .unwrap();
+    let session = engine.open_session(model, &SessionOptions { context: Some(40) }).unwrap();
     engine.append(session, Prompt::Tokens(tokens.clone())).unwrap();
-    engine
-        .generate(
-            session,
-            &GenerateOptions {
-                ignore_end: true,
-                ..GenerateOptions::default()
-            },
-        )
-        .unwrap();
+    engine.generate(session, &GenerateOptions { ignore_end: true, ..GenerateOptions::default() }).unwrap();
     assert_eq!(engine.wait(session).unwrap(), FinishReason::ContextFull);
     // Every position is used, and the last token, which would need one more, is still told.
     assert_eq!(engine.history(session).unwrap().len(), 41);
@@ -96,16 +71,7 @@ fn a_full_context_is_a_typed_end() {
     assert_eq!(text, greedy(&mut engine, model, &tokens, 17));
     // A prompt that is too long is refused at once, and changes nothing.
     let error = engine.append(session, Prompt::Tokens(vec![1])).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::ContextOverflow {
-                tokens: 42,
-                limit: 40
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::ContextOverflow { tokens: 42, limit: 40 }), "{error}");
     assert_eq!(engine.history(session).unwrap().len(), 41);
 }
 
@@ -113,13 +79,9 @@ fn a_full_context_is_a_typed_end() {
 fn sessions_that_do_not_fit_together_wait_and_lose_nothing() {
     let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
     let (mut engine, model) = cramped(4 * PAGE);
-    let prompts: Vec<Vec<u32>> = (1..=5)
-        .map(|n| tokens.iter().cycle().skip(n).take(20 + n).copied().collect())
-        .collect();
-    let expected: Vec<_> = prompts
-        .iter()
-        .map(|prompt| greedy(&mut engine, model, prompt, 50))
-        .collect();
+    let prompts: Vec<Vec<u32>> =
+        (1..=5).map(|n| tokens.iter().cycle().skip(n).take(20 + n).copied().collect()).collect();
+    let expected: Vec<_> = prompts.iter().map(|prompt| greedy(&mut engine, model, prompt, 50)).collect();
     let sessions: Vec<_> = prompts
         .iter()
         .map(|prompt| {
@@ -145,15 +107,7 @@ fn sessions_that_do_not_fit_together_wait_and_lose_nothing() {
 fn a_session_larger_than_the_cache_ends_with_a_full_context() {
     let (mut engine, model) = cramped(PAGE);
     let session = told(&mut engine, model, &[1, 2, 3]);
-    engine
-        .generate(
-            session,
-            &GenerateOptions {
-                ignore_end: true,
-                ..GenerateOptions::default()
-            },
-        )
-        .unwrap();
+    engine.generate(session, &GenerateOptions { ignore_end: true, ..GenerateOptions::default() }).unwrap();
     assert_eq!(engine.wait(session).unwrap(), FinishReason::ContextFull);
     assert_eq!(engine.history(session).unwrap().len(), PAGE + 1);
 }
@@ -197,10 +151,7 @@ fn cancel_stops_one_session_and_no_other() {
     for _ in 0..5 {
         engine.tick();
     }
-    assert!(matches!(
-        engine.append(dropped, Prompt::Tokens(vec![1])),
-        Err(Error::Busy)
-    ));
+    assert!(matches!(engine.append(dropped, Prompt::Tokens(vec![1])), Err(Error::Busy)));
     engine.cancel(dropped).unwrap();
     assert_eq!(engine.wait(dropped).unwrap(), FinishReason::Cancelled);
     let said = engine.output(dropped).unwrap().tokens.len();
@@ -223,15 +174,7 @@ fn stop_strings_end_the_text_before_them() {
     let stop: String = whole[cut..].chars().take(3).collect();
     let before = &whole[..whole.find(&stop).unwrap()];
     let session = told(&mut engine, model, &tokens);
-    engine
-        .generate(
-            session,
-            &GenerateOptions {
-                stop: vec!["never said".into(), stop],
-                ..asks(16)
-            },
-        )
-        .unwrap();
+    engine.generate(session, &GenerateOptions { stop: vec!["never said".into(), stop], ..asks(16) }).unwrap();
     let mut streamed = String::new();
     while let Some(piece) = engine.next_piece(session).unwrap() {
         streamed.push_str(&piece);
@@ -244,27 +187,16 @@ fn stop_strings_end_the_text_before_them() {
 fn end_of_generation_ends_unless_ignored() {
     let (mut engine, model, tokens) = tiny();
     let end = engine.tokenizer(model).unwrap().end_of_generation()[0];
-    let sampler = SamplerSettings {
-        logit_bias: vec![(end, 1000.0)],
-        ..SamplerSettings::default()
-    };
+    let sampler = SamplerSettings { logit_bias: vec![(end, 1000.0)], ..SamplerSettings::default() };
     let session = told(&mut engine, model, &tokens);
     engine
-        .generate(
-            session,
-            &GenerateOptions {
-                sampler: sampler.clone(),
-                ..GenerateOptions::default()
-            },
-        )
+        .generate(session, &GenerateOptions { sampler: sampler.clone(), ..GenerateOptions::default() })
         .unwrap();
     assert_eq!(engine.wait(session).unwrap(), FinishReason::EndOfGeneration);
     assert_eq!(engine.output(session).unwrap().tokens, [end]);
     assert_eq!(engine.output(session).unwrap().text, "");
     let session = told(&mut engine, model, &tokens);
-    engine
-        .generate(session, &GenerateOptions { sampler, ..asks(4) })
-        .unwrap();
+    engine.generate(session, &GenerateOptions { sampler, ..asks(4) }).unwrap();
     assert_eq!(engine.wait(session).unwrap(), FinishReason::MaxTokens);
     assert_eq!(engine.output(session).unwrap().tokens, [end; 4]);
 }
@@ -284,9 +216,7 @@ fn the_same_seed_gives_the_same_text_in_any_company() {
     };
     let mut texts = Vec::new();
     for company in [0, 3] {
-        let others: Vec<_> = (0..company)
-            .map(|_| told(&mut engine, model, &tokens[..9]))
-            .collect();
+        let others: Vec<_> = (0..company).map(|_| told(&mut engine, model, &tokens[..9])).collect();
         for (n, other) in others.iter().enumerate() {
             engine.generate(*other, &sampled(n as u64 + 100)).unwrap();
         }
@@ -296,12 +226,7 @@ fn the_same_seed_gives_the_same_text_in_any_company() {
             engine.wait(session).unwrap();
             let output = engine.output(session).unwrap();
             assert_eq!(output.logprobs.len(), 20);
-            assert!(
-                output
-                    .logprobs
-                    .iter()
-                    .all(|l| l.top.len() == 3 && l.logprob <= l.top[0].1)
-            );
+            assert!(output.logprobs.iter().all(|l| l.top.len() == 3 && l.logprob <= l.top[0].1));
             texts.push(output.tokens.clone());
         }
     }
@@ -314,59 +239,30 @@ fn the_same_seed_gives_the_same_text_in_any_company() {
 fn requests_that_make_no_sense_are_refused() {
     let (mut engine, model, _) = tiny();
     let session = engine.open_session(model, &SessionOptions::default()).unwrap();
-    assert!(matches!(
-        engine.generate(session, &asks(1)),
-        Err(Error::EmptyPrompt)
-    ));
+    assert!(matches!(engine.generate(session, &asks(1)), Err(Error::EmptyPrompt)));
     assert!(matches!(
         engine.append(session, Prompt::Tokens(vec![320])),
         Err(Error::UnknownToken { token: 320, .. })
     ));
-    let nonsense = SamplerSettings {
-        temperature: f32::NAN,
-        ..SamplerSettings::default()
-    };
+    let nonsense = SamplerSettings { temperature: f32::NAN, ..SamplerSettings::default() };
     engine.append(session, Prompt::Tokens(vec![1])).unwrap();
-    let options = GenerateOptions {
-        sampler: nonsense,
-        ..asks(1)
-    };
-    assert!(matches!(
-        engine.generate(session, &options),
-        Err(Error::Sample(_))
-    ));
+    let options = GenerateOptions { sampler: nonsense, ..asks(1) };
+    assert!(matches!(engine.generate(session, &options), Err(Error::Sample(_))));
     assert_eq!(engine.phase(session).unwrap(), Phase::Idle);
-    let text = Prompt::Text {
-        text: "hello".into(),
-        special: SpecialTokens::AsText,
-    };
+    let text = Prompt::Text { text: "hello".into(), special: SpecialTokens::AsText };
     engine.append(session, text).unwrap();
     engine.close(session);
     assert!(matches!(engine.phase(session), Err(Error::NoSession)));
-    assert!(matches!(
-        engine.generate(session, &asks(1)),
-        Err(Error::NoSession)
-    ));
+    assert!(matches!(engine.generate(session, &asks(1)), Err(Error::NoSession)));
 }
 
 #[test]
 fn thousands_of_sessions_get_their_turn() {
-    let mut engine = Engine::new(&EngineOptions {
-        max_rows: 16,
-        ..EngineOptions::default()
-    })
-    .unwrap();
-    let options = LoadOptions {
-        kv_tokens: Some(200 * PAGE),
-        ..LoadOptions::default()
-    };
-    let model = engine
-        .load(golden("tiny/tiny-llama.gguf").as_path(), &options)
-        .unwrap();
+    let mut engine = Engine::new(&EngineOptions { max_rows: 16, ..EngineOptions::default() }).unwrap();
+    let options = LoadOptions { kv_tokens: Some(200 * PAGE), ..LoadOptions::default() };
+    let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &options).unwrap();
     engine.wait_loaded(model).unwrap();
-    let expected: Vec<_> = (0..4)
-        .map(|n| greedy(&mut engine, model, &[n, 7, 9], 4))
-        .collect();
+    let expected: Vec<_> = (0..4).map(|n| greedy(&mut engine, model, &[n, 7, 9], 4)).collect();
     let sessions: Vec<_> = (0..1000)
         .map(|n| {
             let session = told(&mut engine, model, &[n % 4, 7, 9]);
@@ -376,10 +272,6 @@ fn thousands_of_sessions_get_their_turn() {
         .collect();
     for (n, session) in sessions.iter().enumerate() {
         engine.wait(*session).unwrap();
-        assert_eq!(
-            engine.output(*session).unwrap().tokens,
-            expected[n % 4],
-            "session {n}"
-        );
+        assert_eq!(engine.output(*session).unwrap().tokens, expected[n % 4], "session {n}");
     }
 }

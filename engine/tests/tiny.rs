@@ -1,5 +1,7 @@
 //! Small models of each supported architecture against llama.cpp.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
 mod common;
 
 use common::{argmax, divergence, golden, golden_json, greedy, ids, loaded, loaded_with, logits};
@@ -14,27 +16,14 @@ fn agrees(name: &str, options: &EngineOptions) {
     let reference = golden_json(&format!("tiny/{name}.json"));
     let (mut engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), options);
     let tokens = ids(&reference["tokens"]);
-    let positions: Vec<usize> = ids(&reference["logit_positions"])
-        .into_iter()
-        .map(|p| p as usize)
-        .collect();
+    let positions: Vec<usize> = ids(&reference["logit_positions"]).into_iter().map(|p| p as usize).collect();
     let rows = logits(&mut engine, model, &tokens, &positions, 0);
-    for ((row, wanted), position) in rows
-        .iter()
-        .zip(reference["logits"].as_array().unwrap())
-        .zip(&positions)
+    for ((row, wanted), position) in rows.iter().zip(reference["logits"].as_array().unwrap()).zip(&positions)
     {
-        let wanted: Vec<f32> = wanted
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|x| x.as_f64().unwrap() as f32)
-            .collect();
+        let wanted: Vec<f32> =
+            wanted.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
         let divergence = divergence(&wanted, row);
-        assert!(
-            divergence < MOST_DIVERGENCE,
-            "{name} at {position}: KL {divergence}"
-        );
+        assert!(divergence < MOST_DIVERGENCE, "{name} at {position}: KL {divergence}");
     }
     // Teacher forcing: the reference's own tokens, the argmax at each.
     let wanted = ids(&reference["greedy"]);
@@ -46,10 +35,7 @@ fn agrees(name: &str, options: &EngineOptions) {
         .collect();
     let whole: Vec<u32> = tokens.iter().chain(&wanted).copied().collect();
     let positions: Vec<usize> = (0..wanted.len()).map(|step| tokens.len() - 1 + step).collect();
-    for (step, row) in logits(&mut engine, model, &whole, &positions, 0)
-        .iter()
-        .enumerate()
-    {
+    for (step, row) in logits(&mut engine, model, &whole, &positions, 0).iter().enumerate() {
         assert!(
             gaps[step] < CLEAR || argmax(row) == wanted[step] as usize,
             "{name}: step {step} gives {} where the reference has {}",
@@ -87,11 +73,8 @@ fn every_instruction_set_gives_the_same_bits() {
     let mut first: Option<Vec<Vec<f32>>> = None;
     for kernels in Kernels::available() {
         for threads in [1, 2] {
-            let options = EngineOptions {
-                isa: Some(kernels.name().to_owned()),
-                threads,
-                ..EngineOptions::default()
-            };
+            let options =
+                EngineOptions { isa: Some(kernels.name().to_owned()), threads, ..EngineOptions::default() };
             agrees("tiny-llama", &options);
             let (mut engine, model) = loaded_with(&golden("tiny/tiny-llama.gguf"), &options);
             let rows = logits(&mut engine, model, &tokens, &positions, 0);

@@ -30,10 +30,7 @@ impl Need {
     /// What the product with all of `weights` reads.
     pub fn of(weights: &[&CpuMatrix]) -> Self {
         let quantized = |w: &&CpuMatrix| w.layout().is_quantized();
-        Self {
-            quantized: weights.iter().any(quantized),
-            floats: !weights.iter().all(quantized),
-        }
+        Self { quantized: weights.iter().any(quantized), floats: !weights.iter().all(quantized) }
     }
 }
 
@@ -77,14 +74,8 @@ impl Activations {
         cols: usize,
         need: Need,
     ) {
-        assert!(
-            rows == 0 || (stride >= cols && x.len() >= (rows - 1) * stride + cols),
-            "rows past the end"
-        );
-        assert!(
-            !need.quantized || cols.is_multiple_of(CODES),
-            "columns must be whole blocks"
-        );
+        assert!(rows == 0 || (stride >= cols && x.len() >= (rows - 1) * stride + cols), "rows past the end");
+        assert!(!need.quantized || cols.is_multiple_of(CODES), "columns must be whole blocks");
         (self.rows, self.cols, self.need) = (rows, cols, need);
         let blocks = if need.quantized { rows * (cols / CODES) } else { 0 };
         let floats = if need.floats { rows * cols } else { 0 };
@@ -232,11 +223,7 @@ impl Job<'_> {
     }
 
     fn split(self, rows: usize) -> (Self, Self) {
-        let blocks = if self.need.quantized {
-            rows * (self.cols / CODES)
-        } else {
-            0
-        };
+        let blocks = if self.need.quantized { rows * (self.cols / CODES) } else { 0 };
         let floats = if self.need.floats { rows * self.cols } else { 0 };
         let (codes, codes_b) = self.codes.split_at_mut(blocks);
         let (scales, scales_b) = self.scales.split_at_mut(blocks);
@@ -245,15 +232,7 @@ impl Job<'_> {
         let (floats, floats_b) = self.floats.split_at_mut(floats);
         let x_b = &self.x[rows * self.stride..];
         (
-            Job {
-                rows,
-                codes,
-                scales,
-                sums,
-                offsets,
-                floats,
-                ..self
-            },
+            Job { rows, codes, scales, sums, offsets, floats, ..self },
             Job {
                 rows: self.rows - rows,
                 x: x_b,

@@ -96,10 +96,7 @@ struct Job<'a> {
 /// # Panics
 /// Where a span reaches past `q`, `out`, its table or the arena, spans share rows, or heads are no multiple of the
 /// arena's.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "two matrices with strides; a struct would only rename them"
-)]
+#[expect(clippy::too_many_arguments, reason = "two matrices with strides; a struct would only rename them")]
 pub fn attention(
     cpu: &Cpu,
     arena: &KvArena,
@@ -139,11 +136,8 @@ pub fn attention(
         state: STATE_VALUES + shape.v_pad(),
     };
     let items: usize = spans.iter().map(|span| job.items(span)).sum();
-    let longest = spans
-        .iter()
-        .map(|span| (span.start + span.rows).div_ceil(SEGMENT * PAGE))
-        .max()
-        .unwrap_or(0);
+    let longest =
+        spans.iter().map(|span| (span.start + span.rows).div_ceil(SEGMENT * PAGE)).max().unwrap_or(0);
     if cpu.threads > 1 && longest > 1 && items < 4 * cpu.threads {
         job.by_segment(cpu, items, longest, scratch);
     } else {
@@ -166,37 +160,22 @@ fn check(
     (out_len, out_stride): (usize, usize),
 ) {
     // Saturating: no stride is as large as a product that overflows.
-    let (q_row, out_row) = (
-        heads.saturating_mul(shape.k_dim),
-        heads.saturating_mul(shape.v_dim),
-    );
+    let (q_row, out_row) = (heads.saturating_mul(shape.k_dim), heads.saturating_mul(shape.v_dim));
     assert!(q_stride >= q_row && out_stride >= out_row, "rows overlap");
     let mut next_row = 0;
     for span in spans {
-        assert!(
-            span.first_row >= next_row,
-            "spans must be in order of rows and share none"
-        );
+        assert!(span.first_row >= next_row, "spans must be in order of rows and share none");
         next_row = span.first_row.saturating_add(span.rows);
         if span.rows == 0 {
             continue;
         }
         let fits = |len: usize, stride: usize, row: usize| {
-            (next_row - 1)
-                .checked_mul(stride)
-                .and_then(|s| s.checked_add(row))
-                .is_some_and(|end| end <= len)
+            (next_row - 1).checked_mul(stride).and_then(|s| s.checked_add(row)).is_some_and(|end| end <= len)
         };
-        assert!(
-            fits(q_len, q_stride, q_row) && fits(out_len, out_stride, out_row),
-            "span past the rows"
-        );
+        assert!(fits(q_len, q_stride, q_row) && fits(out_len, out_stride, out_row), "span past the rows");
         let pages = span.start.saturating_add(span.rows).div_ceil(PAGE);
         assert!(pages <= span.table.len(), "block table too short");
-        assert!(
-            span.table[..pages].iter().all(|s| (*s as usize) < shape.slots),
-            "slot past the arena"
-        );
+        assert!(span.table[..pages].iter().all(|s| (*s as usize) < shape.slots), "slot past the arena");
     }
 }
 
@@ -220,11 +199,7 @@ impl<'a> Job<'a> {
         let kv_heads = self.arena.shape().kv_heads;
         let blocks = span.rows.div_ceil(self.positions);
         let (block, rest) = (item / (kv_heads * self.parts), item % (kv_heads * self.parts));
-        let block = if block.is_multiple_of(2) {
-            block / 2
-        } else {
-            blocks - 1 - block / 2
-        };
+        let block = if block.is_multiple_of(2) { block / 2 } else { blocks - 1 - block / 2 };
         let (kv_head, part) = (rest / self.parts, rest % self.parts);
         let row = block * self.positions;
         let group = self.params.heads / kv_heads;
@@ -265,12 +240,7 @@ impl<'a> Job<'a> {
             window: self.params.window,
             pages: segment * SEGMENT..((segment + 1) * SEGMENT).min(pages),
         };
-        let mut queries = QueryBatch {
-            len,
-            queries,
-            positions,
-            states,
-        };
+        let mut queries = QueryBatch { len, queries, positions, states };
         match shape.format {
             KvFormat::F16 => self.kernels.attend_f16(&attend, &mut queries),
             KvFormat::F32 => self.kernels.attend_f32(&attend, &mut queries),
@@ -280,11 +250,7 @@ impl<'a> Job<'a> {
     /// Joins `part` into `total`, query by query. A query that saw nothing of the segment has no sum and is left.
     fn join(&self, batch: &Batch<'_>, total: &mut [f32], part: &[f32]) {
         let len = batch.rows * batch.heads;
-        for (total, part) in total
-            .chunks_exact_mut(self.state)
-            .zip(part.chunks_exact(self.state))
-            .take(len)
-        {
+        for (total, part) in total.chunks_exact_mut(self.state).zip(part.chunks_exact(self.state)).take(len) {
             let empty = |state: &[f32]| state[STATE_SUM].iter().all(|s| *s == 0.0);
             if empty(part) {
                 continue;
@@ -301,11 +267,7 @@ impl<'a> Job<'a> {
     #[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
     fn finish(&self, batch: &Batch<'_>, states: &[f32]) {
         let v_dim = self.arena.shape().v_dim;
-        for (i, state) in states
-            .chunks_exact(self.state)
-            .take(batch.rows * batch.heads)
-            .enumerate()
-        {
+        for (i, state) in states.chunks_exact(self.state).take(batch.rows * batch.heads).enumerate() {
             let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
             let start = (batch.span.first_row + row) * self.out_stride + head * v_dim;
             // SAFETY: `check` has compared the last row of every span with the output's length; rows do not overlap

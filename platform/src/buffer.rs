@@ -61,9 +61,7 @@ impl Buffer {
     pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
         let count = len.div_ceil(64);
         let mut lines = Vec::new();
-        lines
-            .try_reserve_exact(count)
-            .map_err(|_| MemoryError { bytes: len })?;
+        lines.try_reserve_exact(count).map_err(|_| MemoryError { bytes: len })?;
         lines.resize(count, Line([0; 64]));
         Ok(Self { lines, len })
     }
@@ -110,10 +108,7 @@ mod tests {
 
     #[test]
     fn refuses_what_no_machine_has() {
-        assert_eq!(
-            checked_size(&[usize::MAX, 2]),
-            Err(MemoryError { bytes: usize::MAX })
-        );
+        assert_eq!(checked_size(&[usize::MAX, 2]), Err(MemoryError { bytes: usize::MAX }));
         assert_eq!(checked_size(&[3, 5, 7]), Ok(105));
         assert!(Buffer::zeroed(isize::MAX.cast_unsigned() & !0xffff).is_err());
     }

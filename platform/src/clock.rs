@@ -28,9 +28,7 @@ impl Clock {
 
     /// A clock that reads `nanos`, a function that never goes backwards. Tests and the browser use it.
     pub fn with_source(nanos: fn() -> u64) -> Self {
-        Self {
-            source: Source::Function(nanos),
-        }
+        Self { source: Source::Function(nanos) }
     }
 
     /// Nanoseconds since the clock's origin.

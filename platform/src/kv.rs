@@ -75,12 +75,7 @@ impl KvShape {
                 return Err(KvError::HeadDim { dim });
             }
         }
-        Ok(checked_size(&[
-            self.layers,
-            self.slots,
-            self.kv_heads,
-            self.page_bytes(),
-        ])?)
+        Ok(checked_size(&[self.layers, self.slots, self.kv_heads, self.page_bytes()])?)
     }
 }
 
@@ -110,10 +105,7 @@ impl KvArena {
     /// # Errors
     /// See [`KvError`].
     pub fn new(shape: KvShape) -> Result<Self, KvError> {
-        Ok(Self {
-            shape,
-            memory: Buffer::zeroed(shape.bytes()?)?,
-        })
+        Ok(Self { shape, memory: Buffer::zeroed(shape.bytes()?)? })
     }
 
     /// Its shape.
@@ -147,23 +139,10 @@ impl KvArena {
     /// # Panics
     /// Where layer, slot or offset is out of range or a row too short.
     pub fn write(&mut self, layer: usize, slot: u32, offset: usize, k_row: &[f32], v_row: &[f32]) {
-        let KvShape {
-            layers,
-            slots,
-            kv_heads,
-            k_dim,
-            v_dim,
-            format,
-        } = self.shape;
+        let KvShape { layers, slots, kv_heads, k_dim, v_dim, format } = self.shape;
         let slot = slot as usize;
-        assert!(
-            layer < layers && slot < slots && offset < PAGE,
-            "no such page of the KV cache"
-        );
-        assert!(
-            k_row.len() >= kv_heads * k_dim && v_row.len() >= kv_heads * v_dim,
-            "row too short"
-        );
+        assert!(layer < layers && slot < slots && offset < PAGE, "no such page of the KV cache");
+        assert!(k_row.len() >= kv_heads * k_dim && v_row.len() >= kv_heads * v_dim, "row too short");
         let (page, v_pad) = (self.shape.page_bytes(), self.shape.v_pad());
         let start = (layer * slots + slot) * kv_heads * page;
         let memory = &mut self.memory.bytes_mut()[start..][..kv_heads * page];
@@ -202,17 +181,12 @@ impl KvArena {
     /// Where a slot is out of range.
     pub fn copy_slot(&mut self, from: u32, to: u32) {
         let (from, to) = (from as usize, to as usize);
-        assert!(
-            from < self.shape.slots && to < self.shape.slots,
-            "no such page of the KV cache"
-        );
+        assert!(from < self.shape.slots && to < self.shape.slots, "no such page of the KV cache");
         let stride = self.slot_stride();
         for layer in 0..self.shape.layers {
             let start = layer * self.shape.slots * stride;
             let source = start + from * stride;
-            self.memory
-                .bytes_mut()
-                .copy_within(source..source + stride, start + to * stride);
+            self.memory.bytes_mut().copy_within(source..source + stride, start + to * stride);
         }
     }
 }

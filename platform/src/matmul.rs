@@ -22,24 +22,14 @@ pub fn matmul(cpu: &Cpu, weights: &[&CpuMatrix], x: &Activations, out: &mut [f32
     let columns = weights.iter().fold(0usize, |sum, w| sum.saturating_add(w.rows()));
     let tiles: usize = weights.iter().map(|w| w.tiles()).sum();
     for w in weights {
-        assert!(
-            w.cols() == x.cols(),
-            "{w:?} times activations of {} columns",
-            x.cols()
-        );
-        let has = if w.layout().is_quantized() {
-            x.need().quantized
-        } else {
-            x.need().floats
-        };
+        assert!(w.cols() == x.cols(), "{w:?} times activations of {} columns", x.cols());
+        let has = if w.layout().is_quantized() { x.need().quantized } else { x.need().floats };
         assert!(has, "{w:?} needs activations in another form");
     }
     if x.rows() == 0 || columns == 0 {
         return;
     }
-    let end = (x.rows() - 1)
-        .checked_mul(out_stride)
-        .and_then(|start| start.checked_add(columns));
+    let end = (x.rows() - 1).checked_mul(out_stride).and_then(|start| start.checked_add(columns));
     assert!(
         (x.rows() == 1 || out_stride >= columns) && end.is_some_and(|end| end <= out.len()),
         "output too short"
@@ -57,13 +47,7 @@ pub fn matmul(cpu: &Cpu, weights: &[&CpuMatrix], x: &Activations, out: &mut [f32
                 // Ranges of `for_each_chunk` are disjoint, and the output holds every column of every row: checked
                 // above. So no two products touch one float, which is what `Product::store` relies on.
                 let out = Shared(shared.0.wrapping_add(first_column));
-                let product = Product {
-                    matrix: w,
-                    tiles: start..end,
-                    acts: x,
-                    out,
-                    stride: out_stride,
-                };
+                let product = Product { matrix: w, tiles: start..end, acts: x, out, stride: out_stride };
                 cpu.kernels.product(w.layout(), &product);
             }
             first_tile += w.tiles();

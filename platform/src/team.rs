@@ -9,10 +9,7 @@
 //! takes `remaining` from `i + 1` to `i` owns piece `i`. The leader returns once as many are done as there were. So
 //! whoever owns a piece finds the job alive, and nobody else looks at it.
 
-#![expect(
-    unsafe_code,
-    reason = "a job lives on the leader's stack while other threads run it"
-)]
+#![expect(unsafe_code, reason = "a job lives on the leader's stack while other threads run it")]
 
 use core::any::Any;
 use core::cell::UnsafeCell;
@@ -139,10 +136,7 @@ impl Team {
     /// # Errors
     /// Where the system refuses a thread.
     pub(crate) fn new(helpers: usize) -> std::io::Result<Self> {
-        let mut team = Self {
-            state: Arc::default(),
-            helpers: Vec::new(),
-        };
+        let mut team = Self { state: Arc::default(), helpers: Vec::new() };
         for i in 1..=helpers {
             let state = Arc::clone(&team.state);
             let thread = std::thread::Builder::new().name(format!("weft-{i}"));
@@ -188,12 +182,7 @@ impl Leader<'_> {
         let state = self.state;
         let data: *const F = f;
         // SAFETY: we are the only leader, and the last job's pieces are all done: nobody reads.
-        unsafe {
-            *state.job.0.get() = Some(Job {
-                call: call::<F>,
-                data: data.cast(),
-            })
-        };
+        unsafe { *state.job.0.get() = Some(Job { call: call::<F>, data: data.cast() }) };
         state.done.0.store(0, Ordering::Relaxed);
         state.remaining.0.store(pieces, Ordering::SeqCst);
         state.wake_sleepers();
@@ -202,11 +191,7 @@ impl Leader<'_> {
         while state.done.0.load(Ordering::Acquire) < pieces {
             spins += 1;
             // A helper that lost its core to another program needs one to finish.
-            if spins.is_multiple_of(4096) {
-                std::thread::yield_now()
-            } else {
-                core::hint::spin_loop()
-            }
+            if spins.is_multiple_of(4096) { std::thread::yield_now() } else { core::hint::spin_loop() }
         }
         let panic = state.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
@@ -238,10 +223,7 @@ mod tests {
                 hits[i].fetch_add(round + 1, Ordering::Relaxed);
             });
             for (i, hit) in hits.iter().enumerate() {
-                assert_eq!(
-                    hit.load(Ordering::Relaxed),
-                    if i < pieces { round + 1 } else { 0 }
-                );
+                assert_eq!(hit.load(Ordering::Relaxed), if i < pieces { round + 1 } else { 0 });
             }
             if round.is_multiple_of(4000) {
                 // Long enough for the helpers to fall asleep.

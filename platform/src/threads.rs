@@ -33,19 +33,12 @@ pub struct Cpu {
 impl Cpu {
     /// The best instruction set of this machine, and the caller's thread alone.
     pub fn serial() -> Self {
-        Self {
-            kernels: Kernels::detect(),
-            threads: 1,
-        }
+        Self { kernels: Kernels::detect(), threads: 1 }
     }
 
     /// How many pieces `n` items make, each of at least `grain`.
     pub(crate) fn pieces(&self, n: usize, grain: usize) -> usize {
-        if self.threads <= 1 {
-            1
-        } else {
-            (n / grain.max(1)).clamp(1, self.threads.saturating_mul(PIECES))
-        }
+        if self.threads <= 1 { 1 } else { (n / grain.max(1)).clamp(1, self.threads.saturating_mul(PIECES)) }
     }
 
     /// Calls `f` on disjoint ranges that cover `0..n`, in parallel, each of at least `grain` items where there are
@@ -74,9 +67,7 @@ impl Cpu {
             let items = &items;
             for i in range {
                 // SAFETY: part `i` is within the slice, which is borrowed for the call, and ranges are disjoint.
-                f(i, unsafe {
-                    core::slice::from_raw_parts_mut(items.0.add(i * part_len), part_len)
-                });
+                f(i, unsafe { core::slice::from_raw_parts_mut(items.0.add(i * part_len), part_len) });
             }
         });
     }
@@ -92,11 +83,7 @@ fn part(n: usize, pieces: usize, i: usize) -> Range<usize> {
 /// Runs `f(0)` to `f(pieces - 1)`, on the team where this thread leads one.
 #[expect(unsafe_code, reason = "the leader is reached through the thread")]
 fn fork<F: Fn(usize) + Sync>(pieces: usize, f: &F) {
-    let leader = if pieces > 1 {
-        LEADER.replace(ptr::null_mut())
-    } else {
-        ptr::null_mut()
-    };
+    let leader = if pieces > 1 { LEADER.replace(ptr::null_mut()) } else { ptr::null_mut() };
     if leader.is_null() {
         for i in 0..pieces {
             f(i);
@@ -174,10 +161,7 @@ impl Pool {
 
     /// What kernels run with inside [`Pool::install`].
     pub fn cpu(&self, kernels: &'static Kernels) -> Cpu {
-        Cpu {
-            kernels,
-            threads: self.threads,
-        }
+        Cpu { kernels, threads: self.threads }
     }
 }
 
@@ -221,10 +205,7 @@ mod tests {
                     });
                     cpu.for_each_part(&mut parts, 3, grain, |i, part| part.fill(i + 1));
                 });
-                assert!(
-                    hits.iter().all(|h| h.load(Ordering::Relaxed) == 1),
-                    "{threads} {n} {grain}"
-                );
+                assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1), "{threads} {n} {grain}");
                 let want = |(i, v): (usize, &usize)| *v == if i < 3 * n { i / 3 + 1 } else { 0 };
                 assert!(parts.iter().enumerate().all(want), "{threads} {n} {grain}");
             }

@@ -79,18 +79,9 @@ fn tile_bytes(layout: TileLayout, cols: usize) -> Result<(usize, usize), MemoryE
     Ok(match layout {
         TileLayout::F32 => (checked_size(&[cols, LANES, 4])?, 0),
         TileLayout::F16 | TileLayout::Bf16 => (checked_size(&[cols, LANES, 2])?, 0),
-        TileLayout::U4 => (
-            checked_size(&[blocks, 4 * 64])?,
-            checked_size(&[blocks, LANES, 2])?,
-        ),
-        TileLayout::U4Min => (
-            checked_size(&[blocks, 4 * 64])?,
-            checked_size(&[blocks, LANES, 4])?,
-        ),
-        TileLayout::U8 => (
-            checked_size(&[blocks, 8 * 64])?,
-            checked_size(&[blocks, LANES, 2])?,
-        ),
+        TileLayout::U4 => (checked_size(&[blocks, 4 * 64])?, checked_size(&[blocks, LANES, 2])?),
+        TileLayout::U4Min => (checked_size(&[blocks, 4 * 64])?, checked_size(&[blocks, LANES, 4])?),
+        TileLayout::U8 => (checked_size(&[blocks, 8 * 64])?, checked_size(&[blocks, LANES, 2])?),
     })
 }
 
@@ -124,16 +115,7 @@ impl CpuMatrix {
     /// # Errors
     /// See [`PackError`].
     pub fn pack(format: TensorFormat, rows: usize, cols: usize, bytes: &[u8]) -> Result<Self, PackError> {
-        Self::pack_on(
-            &Cpu {
-                threads: 1,
-                ..Cpu::serial()
-            },
-            format,
-            rows,
-            cols,
-            bytes,
-        )
+        Self::pack_on(&Cpu { threads: 1, ..Cpu::serial() }, format, rows, cols, bytes)
     }
 
     /// [`CpuMatrix::pack`], split over the threads of `cpu`.
@@ -147,18 +129,9 @@ impl CpuMatrix {
         cols: usize,
         bytes: &[u8],
     ) -> Result<Self, PackError> {
-        let size = PackError::Size {
-            format,
-            first: 0,
-            end: rows,
-            rows,
-            cols,
-            found: bytes.len(),
-        };
+        let size = PackError::Size { format, first: 0, end: rows, rows, cols, found: bytes.len() };
         // Before memory is asked for: the bytes are there, so the tiles are no larger than about twice as much.
-        let row_bytes = format
-            .row_bytes(cols)
-            .ok_or(PackError::PartialBlock { format, cols })?;
+        let row_bytes = format.row_bytes(cols).ok_or(PackError::PartialBlock { format, cols })?;
         if row_bytes.checked_mul(rows) != Some(bytes.len()) {
             return Err(size);
         }
@@ -190,14 +163,7 @@ impl CpuMatrix {
         let end = first.saturating_add(count);
         if count * self.row_bytes != bytes.len() || end > self.rows {
             let (format, rows, cols) = (self.format, self.rows, self.cols);
-            return Err(PackError::Size {
-                format,
-                first,
-                end,
-                rows,
-                cols,
-                found: bytes.len(),
-            });
+            return Err(PackError::Size { format, first, end, rows, cols, found: bytes.len() });
         }
         if count == 0 {
             return Ok(());
@@ -312,11 +278,7 @@ impl CpuMatrix {
 
     /// Scales and minimums of a block of a tile.
     fn block_scales(&self) -> usize {
-        if self.codec.layout == TileLayout::U4Min {
-            2 * LANES
-        } else {
-            LANES
-        }
+        if self.codec.layout == TileLayout::U4Min { 2 * LANES } else { LANES }
     }
 
     fn code(&self, tile: &[u8], block: usize, lane: usize, k: usize) -> u8 {
@@ -361,12 +323,7 @@ impl Part<'_> {
         let sources = self.source.chunks(step * LANES * self.row_bytes);
         let mut parts: Vec<Part<'_>> = codes
             .zip(sources)
-            .map(|(codes, source)| Part {
-                codes,
-                source,
-                scales: scales.next().unwrap_or_default(),
-                ..self
-            })
+            .map(|(codes, source)| Part { codes, source, scales: scales.next().unwrap_or_default(), ..self })
             .collect();
         cpu.for_each_part(&mut parts, 1, 1, |_, part| part.iter_mut().for_each(Part::run));
     }
@@ -396,11 +353,7 @@ impl Part<'_> {
         let blocks = bytes.len() / self.block_bytes;
         let (code_block, scale_block) = (self.tile / blocks, self.scale_tile / blocks);
         for (block, bytes) in bytes.chunks_exact(self.block_bytes).enumerate() {
-            let BlockCodes {
-                codes: values,
-                scale,
-                min,
-            } = (self.codec.codes)(bytes);
+            let BlockCodes { codes: values, scale, min } = (self.codec.codes)(bytes);
             let scales = &mut scales[block * scale_block..][..scale_block];
             scales[2 * lane..][..2].copy_from_slice(&scale.to_ne_bytes());
             if self.codec.layout == TileLayout::U4Min {

@@ -29,13 +29,7 @@ fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: us
     let (k_row, v_row) = (shape.kv_heads * shape.k_dim, shape.kv_heads * shape.v_dim);
     for slot in 0..shape.slots as u32 {
         for offset in 0..PAGE {
-            arena.write(
-                1,
-                slot,
-                offset,
-                &vec![f32::NAN; k_row],
-                &vec![f32::INFINITY; v_row],
-            );
+            arena.write(1, slot, offset, &vec![f32::NAN; k_row], &vec![f32::INFINITY; v_row]);
         }
     }
     let mut table: Vec<u32> = (0..shape.slots as u32).collect();
@@ -48,16 +42,7 @@ fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: us
         arena.write(1, table[t / PAGE], t % PAGE, k, v);
     }
     let q = random.floats(tokens * params.heads * shape.k_dim);
-    Case {
-        shape,
-        params,
-        tokens,
-        q,
-        k,
-        v,
-        table,
-        arena,
-    }
+    Case { shape, params, tokens, q, k, v, table, arena }
 }
 
 impl Case {
@@ -69,12 +54,7 @@ impl Case {
         let mut scratch = AttentionScratch::default();
         for start in (0..self.tokens).step_by(chunk) {
             let rows = chunk.min(self.tokens - start);
-            let span = AttentionSpan {
-                first_row: 0,
-                rows,
-                start,
-                table: &self.table,
-            };
+            let span = AttentionSpan { first_row: 0, rows, start, table: &self.table };
             attention(
                 cpu,
                 &self.arena,
@@ -88,13 +68,8 @@ impl Case {
                 &mut scratch,
             );
         }
-        assert!(
-            out.chunks(out_row).all(|row| row[out_row - 3..] == [7.0; 3]),
-            "wrote past the heads"
-        );
-        out.chunks(out_row)
-            .flat_map(|row| row[..out_row - 3].iter().copied())
-            .collect()
+        assert!(out.chunks(out_row).all(|row| row[out_row - 3..] == [7.0; 3]), "wrote past the heads");
+        out.chunks(out_row).flat_map(|row| row[..out_row - 3].iter().copied()).collect()
     }
 
     fn stored(&self, v: f32) -> f64 {
@@ -105,18 +80,8 @@ impl Case {
     }
 
     fn naive(&self) -> Vec<f64> {
-        let KvShape {
-            kv_heads,
-            k_dim,
-            v_dim,
-            ..
-        } = self.shape;
-        let AttentionParams {
-            heads,
-            scale,
-            soft_cap,
-            window,
-        } = self.params;
+        let KvShape { kv_heads, k_dim, v_dim, .. } = self.shape;
+        let AttentionParams { heads, scale, soft_cap, window } = self.params;
         let mut out = Vec::new();
         for t in 0..self.tokens {
             for h in 0..heads {
@@ -126,11 +91,7 @@ impl Case {
                 let scores: Vec<f64> = (from..=t)
                     .map(|s| {
                         let k = &self.k[(s * kv_heads + kv) * k_dim..][..k_dim];
-                        let dot: f64 = q
-                            .iter()
-                            .zip(k)
-                            .map(|(q, k)| f64::from(*q) * self.stored(*k))
-                            .sum();
+                        let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * self.stored(*k)).sum();
                         let score = dot * f64::from(scale);
                         soft_cap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
                     })
@@ -149,16 +110,7 @@ impl Case {
 }
 
 /// Heads, KV heads, key dimension, value dimension, tokens, soft cap, window, format.
-type Row = (
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    Option<f32>,
-    Option<usize>,
-    KvFormat,
-);
+type Row = (usize, usize, usize, usize, usize, Option<f32>, Option<usize>, KvFormat);
 
 const CASES: [Row; 10] = [
     (9, 3, 64, 64, 70, None, None, KvFormat::F16),
@@ -175,26 +127,12 @@ const CASES: [Row; 10] = [
 
 fn cases() -> impl Iterator<Item = Case> {
     let mut random = Random(20);
-    CASES.into_iter().map(
-        move |(heads, kv_heads, k_dim, v_dim, tokens, soft_cap, window, format)| {
-            let slots = tokens.div_ceil(PAGE) + 1;
-            let shape = KvShape {
-                layers: 2,
-                slots,
-                kv_heads,
-                k_dim,
-                v_dim,
-                format,
-            };
-            let params = AttentionParams {
-                heads,
-                scale: 1.0 / (k_dim as f32).sqrt(),
-                soft_cap,
-                window,
-            };
-            case(&mut random, shape, params, tokens)
-        },
-    )
+    CASES.into_iter().map(move |(heads, kv_heads, k_dim, v_dim, tokens, soft_cap, window, format)| {
+        let slots = tokens.div_ceil(PAGE) + 1;
+        let shape = KvShape { layers: 2, slots, kv_heads, k_dim, v_dim, format };
+        let params = AttentionParams { heads, scale: 1.0 / (k_dim as f32).sqrt(), soft_cap, window };
+        case(&mut random, shape, params, tokens)
+    })
 }
 
 #[test]
@@ -206,17 +144,9 @@ fn plain_rust_is_the_naive_attention() {
             // Scores reach a few hundred, each good to 1e-7 of itself, and their error is the weights' relative
             // error; values reach 20.
             let bound = 2e-3;
-            assert!(
-                (f64::from(*out) - exact).abs() <= bound,
-                "{:?} {i}: {out} {exact}",
-                case.params
-            );
+            assert!((f64::from(*out) - exact).abs() <= bound, "{:?} {i}: {out} {exact}", case.params);
         }
-        let mean = out
-            .iter()
-            .zip(case.naive())
-            .map(|(o, e)| (f64::from(*o) - e).abs())
-            .sum::<f64>();
+        let mean = out.iter().zip(case.naive()).map(|(o, e)| (f64::from(*o) - e).abs()).sum::<f64>();
         assert!(
             mean / (out.len() as f64) < 2e-6,
             "{:?}: mean error {}",
@@ -238,17 +168,9 @@ fn chunks_threads_and_instruction_sets_give_the_same_bits() {
                     continue;
                 }
                 let out = case.run(&serial(kernels), chunk);
-                assert!(
-                    bits(&out) == bits(&want),
-                    "{kernels:?} in {chunk}s: {:?}",
-                    case.params
-                );
+                assert!(bits(&out) == bits(&want), "{kernels:?} in {chunk}s: {:?}", case.params);
                 let out = pool.install(|| case.run(&pool.cpu(kernels), chunk));
-                assert!(
-                    bits(&out) == bits(&want),
-                    "{kernels:?} in {chunk}s, 3 threads: {:?}",
-                    case.params
-                );
+                assert!(bits(&out) == bits(&want), "{kernels:?} in {chunk}s, 3 threads: {:?}", case.params);
             }
         }
     }
@@ -257,19 +179,8 @@ fn chunks_threads_and_instruction_sets_give_the_same_bits() {
 #[test]
 fn sessions_do_not_see_each_other() {
     let mut random = Random(21);
-    let shape = KvShape {
-        layers: 2,
-        slots: 6,
-        kv_heads: 3,
-        k_dim: 64,
-        v_dim: 64,
-        format: KvFormat::F16,
-    };
-    let params = AttentionParams {
-        heads: 9,
-        scale: 0.125,
-        ..AttentionParams::default()
-    };
+    let shape = KvShape { layers: 2, slots: 6, kv_heads: 3, k_dim: 64, v_dim: 64, format: KvFormat::F16 };
+    let params = AttentionParams { heads: 9, scale: 0.125, ..AttentionParams::default() };
     let case = case(&mut random, shape, params, 80);
     let row = 9 * 64;
     for threads in [1, 3] {
@@ -279,42 +190,16 @@ fn sessions_do_not_see_each_other() {
         let alone = case.run(&cpu, 80);
         // A wave: rows 40 to 79 of the session, then its row 3 alone, as if another session shared its pages.
         let spans = [
-            AttentionSpan {
-                first_row: 0,
-                rows: 40,
-                start: 40,
-                table: &case.table,
-            },
-            AttentionSpan {
-                first_row: 40,
-                rows: 0,
-                start: 0,
-                table: &[],
-            },
-            AttentionSpan {
-                first_row: 41,
-                rows: 1,
-                start: 3,
-                table: &case.table[..1],
-            },
+            AttentionSpan { first_row: 0, rows: 40, start: 40, table: &case.table },
+            AttentionSpan { first_row: 40, rows: 0, start: 0, table: &[] },
+            AttentionSpan { first_row: 41, rows: 1, start: 3, table: &case.table[..1] },
         ];
         let mut q = case.q[40 * row..].to_vec();
         q.extend(vec![f32::NAN; row]);
         q.extend(&case.q[3 * row..][..row]);
         let mut out = vec![0.0; 42 * row];
         pool.install(|| {
-            attention(
-                &cpu,
-                &case.arena,
-                1,
-                &spans,
-                &params,
-                &q,
-                row,
-                &mut out,
-                row,
-                &mut scratch,
-            );
+            attention(&cpu, &case.arena, 1, &spans, &params, &q, row, &mut out, row, &mut scratch);
         });
         assert!(bits(&out[..40 * row]) == bits(&alone[40 * row..]));
         assert!(bits(&out[41 * row..]) == bits(&alone[3 * row..][..row]));
@@ -325,19 +210,8 @@ fn sessions_do_not_see_each_other() {
 #[test]
 fn a_copied_page_is_the_page() {
     let mut random = Random(22);
-    let shape = KvShape {
-        layers: 2,
-        slots: 3,
-        kv_heads: 1,
-        k_dim: 16,
-        v_dim: 16,
-        format: KvFormat::F16,
-    };
-    let params = AttentionParams {
-        heads: 2,
-        scale: 0.25,
-        ..AttentionParams::default()
-    };
+    let shape = KvShape { layers: 2, slots: 3, kv_heads: 1, k_dim: 16, v_dim: 16, format: KvFormat::F16 };
+    let params = AttentionParams { heads: 2, scale: 0.25, ..AttentionParams::default() };
     let mut case = case(&mut random, shape, params, 20);
     let cpu = serial(Kernels::detect());
     let before = case.run(&cpu, 20);
@@ -349,40 +223,11 @@ fn a_copied_page_is_the_page() {
 
 #[test]
 fn arenas_that_cannot_be_are_refused() {
-    let shape = KvShape {
-        layers: 2,
-        slots: 3,
-        kv_heads: 1,
-        k_dim: 16,
-        v_dim: 16,
-        format: KvFormat::F16,
-    };
+    let shape = KvShape { layers: 2, slots: 3, kv_heads: 1, k_dim: 16, v_dim: 16, format: KvFormat::F16 };
     assert_eq!(KvArena::new(shape).unwrap().bytes(), 2 * 3 * 32 * 32 * 2);
     assert_eq!(shape.bytes(), Ok(2 * 3 * 32 * 32 * 2));
-    assert!(matches!(
-        KvShape { k_dim: 0, ..shape }.bytes(),
-        Err(KvError::HeadDim { dim: 0 })
-    ));
-    assert!(matches!(
-        KvShape {
-            v_dim: usize::MAX,
-            ..shape
-        }
-        .bytes(),
-        Err(KvError::HeadDim { .. })
-    ));
-    assert!(matches!(
-        KvArena::new(KvShape {
-            slots: usize::MAX,
-            ..shape
-        }),
-        Err(KvError::Memory(_))
-    ));
-    assert!(matches!(
-        KvArena::new(KvShape {
-            slots: 1 << 50,
-            ..shape
-        }),
-        Err(KvError::Memory(_))
-    ));
+    assert!(matches!(KvShape { k_dim: 0, ..shape }.bytes(), Err(KvError::HeadDim { dim: 0 })));
+    assert!(matches!(KvShape { v_dim: usize::MAX, ..shape }.bytes(), Err(KvError::HeadDim { .. })));
+    assert!(matches!(KvArena::new(KvShape { slots: usize::MAX, ..shape }), Err(KvError::Memory(_))));
+    assert!(matches!(KvArena::new(KvShape { slots: 1 << 50, ..shape }), Err(KvError::Memory(_))));
 }

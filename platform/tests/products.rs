@@ -22,11 +22,7 @@ fn rounded(x: &[f32], quantized: bool) -> Vec<f64> {
             let largest = block.iter().fold(0.0f32, |a, v| a.max(v.abs()));
             let scale = f64::from(largest / 127.0);
             block.iter().map(move |v| {
-                let code = if largest > 0.0 {
-                    (v * (127.0 / largest)).round_ties_even()
-                } else {
-                    0.0
-                };
+                let code = if largest > 0.0 { (v * (127.0 / largest)).round_ties_even() } else { 0.0 };
                 f64::from(code) * scale
             })
         })
@@ -40,11 +36,7 @@ fn plain_rust_is_the_naive_product() {
     for name in FORMATS {
         let quantized = name.starts_with('Q');
         for _ in 0..30 {
-            let cols = if quantized {
-                32 * (1 + random.below(8))
-            } else {
-                1 + random.below(200)
-            };
+            let cols = if quantized { 32 * (1 + random.below(8)) } else { 1 + random.below(200) };
             let (rows, n) = (1 + random.below(40), 1 + random.below(20));
             let bytes = random.weights(format(name), rows, cols);
             let mut w = vec![0.0; rows * cols];
@@ -61,16 +53,9 @@ fn plain_rust_is_the_naive_product() {
                     // Sums of at most 40 roundings in f32 of parts no larger than the sum of magnitudes; a minimum
                     // and its scaled codes may cancel, so their magnitudes count apart.
                     let magnitude: f64 = products.map(f64::abs).sum::<f64>()
-                        + if name == "Q4_1" {
-                            x.iter().map(|x| x.abs() * 0.5).sum()
-                        } else {
-                            0.0
-                        };
+                        + if name == "Q4_1" { x.iter().map(|x| x.abs() * 0.5).sum() } else { 0.0 };
                     let bound = 40.0 * f64::from(f32::EPSILON) * magnitude;
-                    assert!(
-                        (f64::from(*o) - exact).abs() <= bound,
-                        "{name} {rows}×{cols}×{n}: {o} {exact}"
-                    );
+                    assert!((f64::from(*o) - exact).abs() <= bound, "{name} {rows}×{cols}×{n}: {o} {exact}");
                 }
             }
         }
@@ -82,19 +67,8 @@ fn every_instruction_set_gives_the_same_bits() {
     let mut random = Random(2);
     for name in FORMATS {
         for round in 0..40 {
-            let cols = if name.starts_with('Q') {
-                32 * (1 + random.below(8))
-            } else {
-                1 + random.below(150)
-            };
-            let (rows, n) = (
-                1 + random.below(40),
-                if round < 20 {
-                    round + 1
-                } else {
-                    1 + random.below(70)
-                },
-            );
+            let cols = if name.starts_with('Q') { 32 * (1 + random.below(8)) } else { 1 + random.below(150) };
+            let (rows, n) = (1 + random.below(40), if round < 20 { round + 1 } else { 1 + random.below(70) });
             let w = matrix(&mut random, name, rows, cols);
             let x = random.floats(n * cols);
             let mut want = vec![0.0; n * rows];
@@ -129,19 +103,9 @@ fn extreme_codes_do_not_saturate() {
                 for kernels in Kernels::available() {
                     let cpu = serial(kernels);
                     let mut out = vec![0.0; 16];
-                    matmul(
-                        &cpu,
-                        &[&packed],
-                        &load(&cpu, &[&packed], &[x; 32], 1),
-                        &mut out,
-                        16,
-                    );
+                    matmul(&cpu, &[&packed], &load(&cpu, &[&packed], &[x; 32], 1), &mut out, 16);
                     // Whole numbers below 2^24: exact.
-                    assert_eq!(
-                        out,
-                        vec![w[..32].iter().sum::<f32>() * x; 16],
-                        "{name} {byte:x} {kernels:?}"
-                    );
+                    assert_eq!(out, vec![w[..32].iter().sum::<f32>() * x; 16], "{name} {byte:x} {kernels:?}");
                 }
             }
         }
@@ -177,16 +141,8 @@ fn a_row_does_not_depend_on_its_company_or_on_threads() {
                 out
             });
             assert_eq!(bits(&alone), bits(&together), "{name} {kernels:?}");
-            assert!(
-                together
-                    .chunks(stride)
-                    .all(|row| row[width..].iter().all(|v| v.is_nan()))
-            );
-            assert!(
-                together
-                    .chunks(stride)
-                    .all(|row| row[..width].iter().all(|v| v.is_finite()))
-            );
+            assert!(together.chunks(stride).all(|row| row[width..].iter().all(|v| v.is_nan())));
+            assert!(together.chunks(stride).all(|row| row[..width].iter().all(|v| v.is_finite())));
         }
     }
 }
@@ -207,9 +163,7 @@ fn rows_come_back_as_they_went_in() {
         let mut arriving = CpuMatrix::zeroed(format(name), 35, cols).unwrap();
         let row_bytes = format(name).row_bytes(cols).unwrap();
         for (first, end) in [(20, 35), (0, 3), (3, 20)] {
-            arriving
-                .pack_rows(first, &bytes[first * row_bytes..end * row_bytes])
-                .unwrap();
+            arriving.pack_rows(first, &bytes[first * row_bytes..end * row_bytes]).unwrap();
         }
         for matrix in [whole, split, arriving] {
             for (r, want) in w.chunks(cols).enumerate() {
@@ -224,35 +178,14 @@ fn rows_come_back_as_they_went_in() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let q4 = format("Q4_0");
-    assert!(matches!(
-        CpuMatrix::pack(q4, 2, 33, &[0; 36]),
-        Err(PackError::PartialBlock { cols: 33, .. })
-    ));
-    assert!(matches!(
-        CpuMatrix::pack(q4, 2, 32, &[0; 35]),
-        Err(PackError::Size { found: 35, .. })
-    ));
-    assert!(matches!(
-        CpuMatrix::pack(q4, usize::MAX, 64, &[0; 36]),
-        Err(PackError::Size { .. })
-    ));
-    assert!(matches!(
-        CpuMatrix::pack(format("Q2_K"), 1, 256, &[0; 84]),
-        Err(PackError::NoCodec { .. })
-    ));
-    assert!(matches!(
-        CpuMatrix::zeroed(q4, usize::MAX, 1 << 20),
-        Err(PackError::Memory(_))
-    ));
+    assert!(matches!(CpuMatrix::pack(q4, 2, 33, &[0; 36]), Err(PackError::PartialBlock { cols: 33, .. })));
+    assert!(matches!(CpuMatrix::pack(q4, 2, 32, &[0; 35]), Err(PackError::Size { found: 35, .. })));
+    assert!(matches!(CpuMatrix::pack(q4, usize::MAX, 64, &[0; 36]), Err(PackError::Size { .. })));
+    assert!(matches!(CpuMatrix::pack(format("Q2_K"), 1, 256, &[0; 84]), Err(PackError::NoCodec { .. })));
+    assert!(matches!(CpuMatrix::zeroed(q4, usize::MAX, 1 << 20), Err(PackError::Memory(_))));
     let mut matrix = CpuMatrix::zeroed(q4, 4, 32).unwrap();
-    assert!(matches!(
-        matrix.pack_rows(3, &[0; 36]),
-        Err(PackError::Size { first: 3, end: 5, .. })
-    ));
-    assert!(matches!(
-        matrix.pack_rows(usize::MAX, &[0; 36]),
-        Err(PackError::Size { .. })
-    ));
+    assert!(matches!(matrix.pack_rows(3, &[0; 36]), Err(PackError::Size { first: 3, end: 5, .. })));
+    assert!(matches!(matrix.pack_rows(usize::MAX, &[0; 36]), Err(PackError::Size { .. })));
     assert!(CpuMatrix::pack(q4, 0, 32, &[]).is_ok());
     assert!(CpuMatrix::pack(q4, 4, 0, &[]).is_ok());
 }
@@ -272,10 +205,7 @@ fn activations_that_are_zero_tiny_or_infinite() {
         assert_eq!(product(&[1e-40; 32]), [0.0; 16]);
         let mut x = [1.0; 32];
         x[3] = f32::INFINITY;
-        assert!(
-            product(&x).iter().all(|v| !v.is_finite()),
-            "an overflow must show"
-        );
+        assert!(product(&x).iter().all(|v| !v.is_finite()), "an overflow must show");
     }
 }
 
@@ -283,17 +213,11 @@ fn activations_that_are_zero_tiny_or_infinite() {
 fn scratch_is_kept() {
     let cpu = serial(Kernels::detect());
     let mut acts = Activations::new();
-    let need = Need {
-        quantized: true,
-        floats: true,
-    };
+    let need = Need { quantized: true, floats: true };
     let x = vec![1.0; 64 * 64];
     acts.load(&cpu, &x, 64, 64, need);
     let bytes = acts.bytes();
     acts.load(&cpu, &x, 1, 64, need);
     acts.load(&cpu, &x, 64, 64, need);
-    assert_eq!(
-        (acts.bytes(), acts.rows(), acts.cols(), acts.need()),
-        (bytes, 64, 64, need)
-    );
+    assert_eq!((acts.bytes(), acts.rows(), acts.cols(), acts.need()), (bytes, 64, 64, need));
 }

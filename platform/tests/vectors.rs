@@ -16,10 +16,7 @@ fn check(what: &str, bound: f64, exact: &[f64], kernel: impl Fn(&Kernels) -> Vec
     assert_eq!(want.len(), exact.len());
     for (i, (want, exact)) in want.iter().zip(exact).enumerate() {
         let error = (f64::from(*want) - exact).abs();
-        assert!(
-            error <= bound * exact.abs().max(1e-30),
-            "{what} {i}: {want} {exact}"
-        );
+        assert!(error <= bound * exact.abs().max(1e-30), "{what} {i}: {want} {exact}");
     }
     for kernels in Kernels::available() {
         assert_eq!(bits(&kernel(kernels)), bits(&want), "{what} {kernels:?}");
@@ -34,10 +31,7 @@ fn rms_norm() {
         let norm = |x: &[f32]| -> Vec<f64> {
             let mean = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n as f64;
             let scale = 1.0 / (mean + f64::from(1e-5f32)).sqrt();
-            x.iter()
-                .zip(&weight)
-                .map(|(x, w)| f64::from(*x) * scale * f64::from(*w))
-                .collect()
+            x.iter().zip(&weight).map(|(x, w)| f64::from(*x) * scale * f64::from(*w)).collect()
         };
         // A sum of squares of at most 1000 terms in 64 partial sums, a square root, a division and two products.
         let bound = 1e-6;
@@ -82,15 +76,8 @@ fn silu_of_extremes() {
         let gate = [-1e30, -200.0, -0.0, 200.0, 1e30, f32::NAN, f32::INFINITY];
         let mut out = [0.0; 7];
         kernels.silu_mul(&gate, &[1.0; 7], &mut out);
-        assert!(
-            out[0].abs() < 1e-7 && out[1].abs() < 1e-30 && out[2] == 0.0,
-            "{kernels:?} {out:?}"
-        );
-        assert_eq!(
-            (out[3], out[4], out[6]),
-            (200.0, 1e30, f32::INFINITY),
-            "{kernels:?}"
-        );
+        assert!(out[0].abs() < 1e-7 && out[1].abs() < 1e-30 && out[2] == 0.0, "{kernels:?} {out:?}");
+        assert_eq!((out[3], out[4], out[6]), (200.0, 1e30, f32::INFINITY), "{kernels:?}");
         assert!(out[5].is_nan(), "{kernels:?}: a NaN must show");
     }
 }
@@ -113,14 +100,9 @@ fn add() {
 fn rope() {
     let mut random = Random(13);
     for style in [RopeStyle::Pairs, RopeStyle::Halves] {
-        for (head_dim, rotary, heads) in [
-            (64, 64, 9),
-            (64, 32, 3),
-            (80, 80, 2),
-            (20, 20, 3),
-            (16, 6, 1),
-            (128, 128, 2),
-        ] {
+        for (head_dim, rotary, heads) in
+            [(64, 64, 9), (64, 32, 3), (80, 80, 2), (20, 20, 3), (16, 6, 1), (128, 128, 2)]
+        {
             let x = random.floats(heads * head_dim);
             let angles: Vec<f64> = (0..rotary / 2).map(|_| f64::from(random.float()) * 6.0).collect();
             let cos: Vec<f32> = angles.iter().map(|a| a.cos() as f32).collect();
@@ -155,10 +137,7 @@ fn argmax_takes_the_first_and_no_nan() {
     for kernels in Kernels::available() {
         for n in LENGTHS {
             let mut x = random.floats(n);
-            let want = x
-                .iter()
-                .enumerate()
-                .fold(0, |best, (i, v)| if *v > x[best] { i } else { best });
+            let want = x.iter().enumerate().fold(0, |best, (i, v)| if *v > x[best] { i } else { best });
             assert_eq!(kernels.argmax(&x), want, "{kernels:?} {n}");
             x.push(x[want]);
             x.push(f32::NAN);
@@ -174,27 +153,11 @@ fn argmax_takes_the_first_and_no_nan() {
 #[test]
 fn halves_round_as_the_standard_says() {
     let mut random = Random(15);
-    let mut x: Vec<f32> = (0..100_000)
-        .map(|_| f32::from_bits(random.bits() as u32))
-        .collect();
+    let mut x: Vec<f32> = (0..100_000).map(|_| f32::from_bits(random.bits() as u32)).collect();
     // Ties, the largest half, what overflows, subnormals.
-    x.extend([
-        1.000_488_3,
-        1.001_464_8,
-        65504.0,
-        65519.9,
-        65520.0,
-        1e9,
-        6e-8,
-        2.9e-8,
-        2.98e-8,
-        -0.0,
-    ]);
+    x.extend([1.000_488_3, 1.001_464_8, 65504.0, 65519.9, 65520.0, 1e9, 6e-8, 2.9e-8, 2.98e-8, -0.0]);
     x.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
-    let want: Vec<u16> = x
-        .iter()
-        .map(|v| half::f16::from_f32_const(*v).to_bits())
-        .collect();
+    let want: Vec<u16> = x.iter().map(|v| half::f16::from_f32_const(*v).to_bits()).collect();
     for kernels in Kernels::available() {
         let mut out = vec![0; x.len()];
         kernels.to_f16(&x, &mut out);

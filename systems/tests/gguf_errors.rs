@@ -39,8 +39,7 @@ fn the_base_of_these_tests_is_right() {
     let gguf = two_tensors().read().unwrap();
     assert_eq!((gguf.version, gguf.alignment, gguf.tensors.len()), (3, 32, 2));
     assert_eq!(
-        gguf.tensor("b")
-            .map(|b| (b.shape.clone(), b.bytes(), b.elements())),
+        gguf.tensor("b").map(|b| (b.shape.clone(), b.bytes(), b.elements())),
         Some((vec![4, 4], 64, 16))
     );
     assert!(gguf.tensor("c").is_none());
@@ -49,168 +48,59 @@ fn the_base_of_these_tests_is_right() {
 
 #[test]
 fn what_is_no_gguf_file() {
+    refuses!(File { magic: *b"GGML", ..File::default() }, GgufError::NotGguf { .. }, "GGUF");
+    refuses!(File { version: 0, ..File::default() }, GgufError::Version { version: 0, .. }, "damaged");
+    refuses!(File { version: 1, ..File::default() }, GgufError::Version { version: 1, .. }, "1", "convert");
+    refuses!(File { version: 4, ..File::default() }, GgufError::Version { version: 4, .. }, "4", "update");
     refuses!(
-        File {
-            magic: *b"GGML",
-            ..File::default()
-        },
-        GgufError::NotGguf { .. },
-        "GGUF"
-    );
-    refuses!(
-        File {
-            version: 0,
-            ..File::default()
-        },
-        GgufError::Version { version: 0, .. },
-        "damaged"
-    );
-    refuses!(
-        File {
-            version: 1,
-            ..File::default()
-        },
-        GgufError::Version { version: 1, .. },
-        "1",
-        "convert"
-    );
-    refuses!(
-        File {
-            version: 4,
-            ..File::default()
-        },
-        GgufError::Version { version: 4, .. },
-        "4",
-        "update"
-    );
-    refuses!(
-        File {
-            version: 3_u32.swap_bytes(),
-            ..File::default()
-        },
+        File { version: 3_u32.swap_bytes(), ..File::default() },
         GgufError::BigEndian { version: 3, .. },
         "big-endian"
     );
     let empty = gguf_support::read(vec![]).unwrap_err();
-    assert!(
-        matches!(
-            empty,
-            GgufError::Truncated {
-                needed: 4,
-                remain: 0,
-                ..
-            }
-        ),
-        "{empty:?}"
-    );
+    assert!(matches!(empty, GgufError::Truncated { needed: 4, remain: 0, .. }), "{empty:?}");
     assert!(matches!(Gguf::read(&[]), Err(GgufError::NoSources)));
 }
 
 #[test]
 fn counts_past_the_file() {
     for count in [1, 3, 1 << 32, 1 << 61, 1 << 63, u64::MAX] {
-        let metadata = File {
-            entry_count: Some(count),
-            ..File::default()
-        };
+        let metadata = File { entry_count: Some(count), ..File::default() };
         refuses!(metadata, GgufError::Count { .. }, "metadata", &count.to_string());
-        let tensors = File {
-            tensor_count: Some(count),
-            ..File::default()
-        };
+        let tensors = File { tensor_count: Some(count), ..File::default() };
         refuses!(tensors, GgufError::Count { .. }, "tensor", &count.to_string());
         for id in 0..=12 {
             let entries = vec![entry("list", 9, &array(id, count, &[]))];
             refuses!(
-                File {
-                    entries,
-                    ..File::default()
-                },
+                File { entries, ..File::default() },
                 GgufError::Count { .. },
                 "list",
                 &count.to_string()
             );
         }
         let entries = vec![entry("text", 8, &count.to_le_bytes())];
-        refuses!(
-            File {
-                entries,
-                ..File::default()
-            },
-            GgufError::Truncated { .. },
-            "text"
-        );
+        refuses!(File { entries, ..File::default() }, GgufError::Truncated { .. }, "text");
         // A key whose length goes past the file, followed by enough bytes for its entry to be thinkable.
-        let entries = vec![
-            [
-                &(count + (count == 1) as u64 * 99).max(99).to_le_bytes()[..],
-                &[1; 20],
-            ]
-            .concat(),
-        ];
-        refuses!(
-            File {
-                entries,
-                ..File::default()
-            },
-            GgufError::Truncated { .. },
-            "entry 0"
-        );
+        let entries =
+            vec![[&(count + (count == 1) as u64 * 99).max(99).to_le_bytes()[..], &[1; 20]].concat()];
+        refuses!(File { entries, ..File::default() }, GgufError::Truncated { .. }, "entry 0");
     }
     // A count that the rest of the file could hold, but not as entries.
-    let file = File {
-        entry_count: Some(2),
-        data: vec![0; 100],
-        ..File::default()
-    };
+    let file = File { entry_count: Some(2), data: vec![0; 100], ..File::default() };
     refuses!(file, GgufError::EmptyName { .. }, "entry 0");
 }
 
 #[test]
 fn metadata() {
-    let with = |entries: Vec<Vec<u8>>| File {
-        entries,
-        ..File::default()
-    };
-    refuses!(
-        with(vec![entry("k", 13, &[0; 8])]),
-        GgufError::ValueType { id: 13, .. },
-        "\"k\"",
-        "13"
-    );
-    refuses!(
-        with(vec![entry("k", 9, &array(13, 0, &[]))]),
-        GgufError::ValueType { id: 13, .. },
-        "\"k\""
-    );
-    refuses!(
-        with(vec![entry("k", 7, &[2])]),
-        GgufError::Bool { value: 2, .. },
-        "\"k\"",
-        "2"
-    );
-    refuses!(
-        with(vec![entry("k", 9, &array(7, 3, &[0, 1, 9]))]),
-        GgufError::Bool { value: 9, .. },
-        "\"k\""
-    );
-    refuses!(
-        with(vec![entry_u32("k", 1), entry_u32("k", 1)]),
-        GgufError::DuplicateKey { .. },
-        "\"k\""
-    );
-    refuses!(
-        with(vec![entry_u32("", 1), entry_u32("k", 1)]),
-        GgufError::EmptyName { .. },
-        "entry 0"
-    );
+    let with = |entries: Vec<Vec<u8>>| File { entries, ..File::default() };
+    refuses!(with(vec![entry("k", 13, &[0; 8])]), GgufError::ValueType { id: 13, .. }, "\"k\"", "13");
+    refuses!(with(vec![entry("k", 9, &array(13, 0, &[]))]), GgufError::ValueType { id: 13, .. }, "\"k\"");
+    refuses!(with(vec![entry("k", 7, &[2])]), GgufError::Bool { value: 2, .. }, "\"k\"", "2");
+    refuses!(with(vec![entry("k", 9, &array(7, 3, &[0, 1, 9]))]), GgufError::Bool { value: 9, .. }, "\"k\"");
+    refuses!(with(vec![entry_u32("k", 1), entry_u32("k", 1)]), GgufError::DuplicateKey { .. }, "\"k\"");
+    refuses!(with(vec![entry_u32("", 1), entry_u32("k", 1)]), GgufError::EmptyName { .. }, "entry 0");
     let bad = [&string([0xff]), &4_u32.to_le_bytes()[..], &[0; 4]].concat();
-    refuses!(
-        with(vec![entry_u32("k", 1), bad]),
-        GgufError::Utf8 { .. },
-        "entry 1",
-        "UTF-8"
-    );
+    refuses!(with(vec![entry_u32("k", 1), bad]), GgufError::Utf8 { .. }, "entry 1", "UTF-8");
     refuses!(
         with(vec![entry_u32(&"k".repeat(65_536), 1)]),
         GgufError::NameTooLong { len: 65_536, .. },
@@ -222,61 +112,29 @@ fn metadata() {
 #[test]
 fn nested_arrays() {
     let nest = |depth: usize| [array(9, 1, &[]).repeat(depth - 1), array(4, 0, &[])].concat();
-    let with = |depth| File {
-        entries: vec![entry("deep", 9, &nest(depth))],
-        ..File::default()
-    };
+    let with = |depth| File { entries: vec![entry("deep", 9, &nest(depth))], ..File::default() };
     assert!(with(8).read().is_ok());
     refuses!(with(9), GgufError::Depth { .. }, "deep", "8");
     // As deep as a file can be long: the reader must not recurse with it.
     refuses!(with(1_000_000), GgufError::Depth { .. }, "deep");
-    let mixed = [
-        array(4, 1, &[1, 0, 0, 0]),
-        array(8, 1, &string("x")),
-        array(0, 0, &[]),
-    ]
-    .concat();
-    let gguf = File {
-        entries: vec![entry("mixed", 9, &array(9, 3, &mixed))],
-        ..File::default()
-    }
-    .read()
-    .unwrap();
-    let expected = vec![
-        Array::U32(vec![1]),
-        Array::String(vec!["x".into()]),
-        Array::U8(vec![]),
-    ];
-    assert_eq!(
-        gguf.metadata.get("mixed"),
-        Some(&Value::Array(Array::Array(expected)))
-    );
+    let mixed = [array(4, 1, &[1, 0, 0, 0]), array(8, 1, &string("x")), array(0, 0, &[])].concat();
+    let gguf =
+        File { entries: vec![entry("mixed", 9, &array(9, 3, &mixed))], ..File::default() }.read().unwrap();
+    let expected = vec![Array::U32(vec![1]), Array::String(vec!["x".into()]), Array::U8(vec![])];
+    assert_eq!(gguf.metadata.get("mixed"), Some(&Value::Array(Array::Array(expected))));
 }
 
 #[test]
 fn text_that_is_not_utf_8_is_kept_and_reported() {
-    let tokens = [
-        string("good"),
-        string([b'a', 0xff, b'b', 0xe2, 0x96]),
-        string("▁the"),
-    ]
-    .concat();
+    let tokens = [string("good"), string([b'a', 0xff, b'b', 0xe2, 0x96]), string("▁the")].concat();
     let entries = vec![
         entry("name", 8, &string([0x80])),
         entry("tokens", 9, &array(8, 3, &tokens)),
         entry_string("fine", "ü"),
     ];
-    let gguf = File {
-        entries,
-        ..File::default()
-    }
-    .read()
-    .unwrap();
+    let gguf = File { entries, ..File::default() }.read().unwrap();
     assert_eq!(gguf.metadata.str("name").unwrap(), "\u{FFFD}");
-    assert_eq!(
-        gguf.metadata.strings("tokens").unwrap(),
-        ["good", "a\u{FFFD}b\u{FFFD}", "▁the"]
-    );
+    assert_eq!(gguf.metadata.strings("tokens").unwrap(), ["good", "a\u{FFFD}b\u{FFFD}", "▁the"]);
     assert_eq!(gguf.metadata.lossy_keys().collect::<Vec<_>>(), ["name", "tokens"]);
 }
 
@@ -292,82 +150,33 @@ fn alignments() {
         (u32::MAX, false),
         (8, true),
     ] {
-        let file = File {
-            entries: vec![entry_u32("general.alignment", value)],
-            alignment: 8,
-            ..two_tensors()
-        };
+        let file =
+            File { entries: vec![entry_u32("general.alignment", value)], alignment: 8, ..two_tensors() };
         if fits {
             assert_eq!(file.read().unwrap().alignment, u64::from(value));
         } else {
-            refuses!(
-                file,
-                GgufError::Alignment { .. },
-                "general.alignment",
-                &value.to_string()
-            );
+            refuses!(file, GgufError::Alignment { .. }, "general.alignment", &value.to_string());
         }
     }
-    let negative = File {
-        entries: vec![entry("general.alignment", 5, &(-32_i32).to_le_bytes())],
-        ..two_tensors()
-    };
+    let negative =
+        File { entries: vec![entry("general.alignment", 5, &(-32_i32).to_le_bytes())], ..two_tensors() };
     refuses!(negative, GgufError::OutOfRange { .. }, "general.alignment", "-32");
-    let text = File {
-        entries: vec![entry_string("general.alignment", "32")],
-        ..two_tensors()
-    };
+    let text = File { entries: vec![entry_string("general.alignment", "32")], ..two_tensors() };
     refuses!(text, GgufError::WrongType { .. }, "general.alignment", "string");
     // Larger than the file: the data begin past its end.
-    let file = File {
-        entries: vec![entry_u32("general.alignment", 1 << 24)],
-        ..two_tensors()
-    };
-    refuses!(
-        file,
-        GgufError::PastEnd {
-            start: 0x100_0000,
-            ..
-        },
-        "\"a\""
-    );
+    let file = File { entries: vec![entry_u32("general.alignment", 1 << 24)], ..two_tensors() };
+    refuses!(file, GgufError::PastEnd { start: 0x100_0000, .. }, "\"a\"");
 }
 
 #[test]
 fn shapes() {
-    let with = |shape: &[u64], id| File {
-        tensors: vec![tensor("t", shape, id, 0)],
-        ..two_tensors()
-    };
-    refuses!(
-        with(&[], F32),
-        GgufError::Dimensions { dimensions: 0, .. },
-        "\"t\"",
-        "0"
-    );
-    refuses!(
-        with(&[1; 5], F32),
-        GgufError::Dimensions { dimensions: 5, .. },
-        "\"t\"",
-        "5"
-    );
+    let with = |shape: &[u64], id| File { tensors: vec![tensor("t", shape, id, 0)], ..two_tensors() };
+    refuses!(with(&[], F32), GgufError::Dimensions { dimensions: 0, .. }, "\"t\"", "0");
+    refuses!(with(&[1; 5], F32), GgufError::Dimensions { dimensions: 5, .. }, "\"t\"", "5");
     let mut many = with(&[1], F32);
     many.tensors[0][9..13].fill(0xff);
-    refuses!(
-        many,
-        GgufError::Dimensions {
-            dimensions: u32::MAX,
-            ..
-        },
-        "\"t\""
-    );
-    for shape in [
-        &[0][..],
-        &[4, 0],
-        &[0, 4],
-        &[1, 1, 1, 0],
-        &[u64::MAX, u64::MAX, 0],
-    ] {
+    refuses!(many, GgufError::Dimensions { dimensions: u32::MAX, .. }, "\"t\"");
+    for shape in [&[0][..], &[4, 0], &[0, 4], &[1, 1, 1, 0], &[u64::MAX, u64::MAX, 0]] {
         refuses!(with(shape, F32), GgufError::ZeroDimension { .. }, "\"t\"");
     }
     let half = 1 << 32;
@@ -383,33 +192,12 @@ fn shapes() {
     ] {
         refuses!(with(shape, F32), GgufError::SizeOverflow { .. }, "\"t\"");
     }
-    assert!(matches!(
-        with(&[1 << 40], F32).read(),
-        Err(GgufError::PastEnd { .. })
-    ));
-    refuses!(
-        with(&[33], Q4_0),
-        GgufError::RowNotBlocks {
-            row: 33,
-            block: 32,
-            ..
-        },
-        "\"t\"",
-        "Q4_0"
-    );
+    assert!(matches!(with(&[1 << 40], F32).read(), Err(GgufError::PastEnd { .. })));
+    refuses!(with(&[33], Q4_0), GgufError::RowNotBlocks { row: 33, block: 32, .. }, "\"t\"", "Q4_0");
     // The elements are whole blocks, the rows are not.
-    refuses!(
-        with(&[16, 4], Q4_0),
-        GgufError::RowNotBlocks { row: 16, .. },
-        "\"t\""
-    );
+    refuses!(with(&[16, 4], Q4_0), GgufError::RowNotBlocks { row: 16, .. }, "\"t\"");
     for id in [4, 5, 31, 32, 33, 36, 37, 38, 1000, u32::MAX] {
-        refuses!(
-            with(&[256], id),
-            GgufError::UnknownFormat { .. },
-            "\"t\"",
-            &id.to_string()
-        );
+        refuses!(with(&[256], id), GgufError::UnknownFormat { .. }, "\"t\"", &id.to_string());
     }
     // Known, though the engine cannot compute with it.
     assert_eq!(with(&[128], 41).read().unwrap().tensors[0].format.name(), "Q1_0");
@@ -426,12 +214,7 @@ fn places() {
     };
     assert!(at(64).read().is_ok());
     for offset in [1, 65, 72, u64::MAX] {
-        refuses!(
-            at(offset),
-            GgufError::Unaligned { alignment: 32, .. },
-            "\"b\"",
-            &offset.to_string()
-        );
+        refuses!(at(offset), GgufError::Unaligned { alignment: 32, .. }, "\"b\"", &offset.to_string());
     }
     for offset in [96, 128, 1 << 40, 1 << 63] {
         refuses!(at(offset), GgufError::PastEnd { .. }, "\"b\"");
@@ -444,18 +227,12 @@ fn places() {
     same.tensors[1] = tensor("a", &[16], F32, 64);
     refuses!(same, GgufError::DuplicateTensor { .. }, "\"a\"");
     // Neither order nor gaps matter.
-    let file = File {
-        tensors: vec![tensor("b", &[8], F32, 96), tensor("a", &[8], F32, 0)],
-        ..two_tensors()
-    };
+    let file = File { tensors: vec![tensor("b", &[8], F32, 96), tensor("a", &[8], F32, 0)], ..two_tensors() };
     assert_eq!(file.read().unwrap().tensors[0].name, "b");
     // One byte short.
     let mut short = two_tensors().bytes();
     short.pop();
-    assert!(matches!(
-        gguf_support::read(short),
-        Err(GgufError::PastEnd { .. })
-    ));
+    assert!(matches!(gguf_support::read(short), Err(GgufError::PastEnd { .. })));
 }
 
 #[test]
@@ -476,27 +253,12 @@ fn getters() {
         entry("bools", 9, &array(7, 2, &[1, 0])),
         entry("texts", 9, &array(8, 1, &string("x"))),
     ];
-    let metadata = File {
-        entries,
-        ..File::default()
-    }
-    .read()
-    .unwrap()
-    .metadata;
+    let metadata = File { entries, ..File::default() }.read().unwrap().metadata;
     assert_eq!(metadata.file(), "test.gguf");
     assert_eq!(metadata.iter().next(), Some(("u8", &Value::U8(200))));
-    assert_eq!(
-        (metadata.u32("u8").unwrap(), metadata.u32("i64").unwrap()),
-        (200, 7)
-    );
-    assert_eq!(
-        (metadata.u64("u64").unwrap(), metadata.i32("i8").unwrap()),
-        (1 << 40, -1)
-    );
-    assert_eq!(
-        (metadata.f32("f32").unwrap(), metadata.f32("f64").unwrap()),
-        (0.5, 0.25)
-    );
+    assert_eq!((metadata.u32("u8").unwrap(), metadata.u32("i64").unwrap()), (200, 7));
+    assert_eq!((metadata.u64("u64").unwrap(), metadata.i32("i8").unwrap()), (1 << 40, -1));
+    assert_eq!((metadata.f32("f32").unwrap(), metadata.f32("f64").unwrap()), (0.5, 0.25));
     assert_eq!(metadata.f32("infinite").unwrap(), f32::INFINITY);
     assert!(metadata.bool("yes").unwrap());
     assert_eq!(metadata.str("text").unwrap(), "words");
@@ -519,10 +281,7 @@ fn getters() {
         metadata.f32("huge").unwrap_err(),
         metadata.u32s("i16s").unwrap_err(),
     ] {
-        assert!(matches!(
-            refused(error, &["does not fit"]),
-            GgufError::OutOfRange { .. }
-        ));
+        assert!(matches!(refused(error, &["does not fit"]), GgufError::OutOfRange { .. }));
     }
     for error in [
         metadata.u32("f32").unwrap_err(),
@@ -553,11 +312,7 @@ fn part(number: u32, count: u32, total: u32, name: &str, tensors: &[&str]) -> Fi
             entry("split.tensors.count", 5, &total.to_le_bytes()),
             entry_string("general.name", name),
         ],
-        tensors: tensors
-            .iter()
-            .zip(0..)
-            .map(|(name, i)| tensor(name, &[8], F32, i * 32))
-            .collect(),
+        tensors: tensors.iter().zip(0..).map(|(name, i)| tensor(name, &[8], F32, i * 32)).collect(),
         data: vec![0; tensors.len() * 32],
         ..File::default()
     }
@@ -565,13 +320,7 @@ fn part(number: u32, count: u32, total: u32, name: &str, tensors: &[&str]) -> Fi
 
 fn read_parts(parts: &[File]) -> Result<Gguf, GgufError> {
     let source = |(i, part): (usize, &File)| memory(&format!("part{}.gguf", i + 1), part.bytes());
-    Gguf::read(
-        &parts
-            .iter()
-            .enumerate()
-            .map(source)
-            .collect::<Vec<Arc<dyn Source>>>(),
-    )
+    Gguf::read(&parts.iter().enumerate().map(source).collect::<Vec<Arc<dyn Source>>>())
 }
 
 #[test]
@@ -580,114 +329,38 @@ fn parts_that_do_not_belong_together() {
     let second = || part(1, 2, 3, "m", &["c"]);
     let whole = read_parts(&[first(), second()]).unwrap();
     assert_eq!(
-        whole
-            .tensors
-            .iter()
-            .map(|t| (t.name.as_str(), t.source))
-            .collect::<Vec<_>>(),
+        whole.tensors.iter().map(|t| (t.name.as_str(), t.source)).collect::<Vec<_>>(),
         [("a", 0), ("b", 0), ("c", 1)]
     );
 
     macro_rules! refuses_parts {
         ($parts:expr, $pattern:pat, $text:expr) => {
             let error = read_parts(&$parts).unwrap_err();
-            assert!(
-                matches!(error, $pattern),
-                "not {}: {error:?}",
-                stringify!($pattern)
-            );
+            assert!(matches!(error, $pattern), "not {}: {error:?}", stringify!($pattern));
             assert!(error.to_string().contains($text), "{error}");
         };
     }
-    refuses_parts!(
-        [first()],
-        GgufError::PartCount {
-            expected: 2,
-            given: 1,
-            ..
-        },
-        "part1.gguf"
-    );
-    refuses_parts!(
-        [second()],
-        GgufError::PartCount {
-            expected: 2,
-            given: 1,
-            ..
-        },
-        "part1.gguf"
-    );
-    refuses_parts!(
-        [first(), second(), second()],
-        GgufError::PartCount {
-            expected: 2,
-            given: 3,
-            ..
-        },
-        "3"
-    );
-    refuses_parts!(
-        [second(), first()],
-        GgufError::PartOrder {
-            found: 2,
-            expected: 1,
-            ..
-        },
-        "part1.gguf"
-    );
-    refuses_parts!(
-        [first(), first()],
-        GgufError::PartOrder {
-            found: 1,
-            expected: 2,
-            ..
-        },
-        "part2.gguf"
-    );
-    refuses_parts!(
-        [first(), two_tensors()],
-        GgufError::NotAPart { part: 2, .. },
-        "part2.gguf"
-    );
-    refuses_parts!(
-        [two_tensors(), two_tensors()],
-        GgufError::NotAPart { part: 1, .. },
-        "part1.gguf"
-    );
-    refuses_parts!(
-        [first(), part(1, 3, 3, "m", &["c"])],
-        GgufError::PartForeign { .. },
-        "split.count"
-    );
+    refuses_parts!([first()], GgufError::PartCount { expected: 2, given: 1, .. }, "part1.gguf");
+    refuses_parts!([second()], GgufError::PartCount { expected: 2, given: 1, .. }, "part1.gguf");
+    refuses_parts!([first(), second(), second()], GgufError::PartCount { expected: 2, given: 3, .. }, "3");
+    refuses_parts!([second(), first()], GgufError::PartOrder { found: 2, expected: 1, .. }, "part1.gguf");
+    refuses_parts!([first(), first()], GgufError::PartOrder { found: 1, expected: 2, .. }, "part2.gguf");
+    refuses_parts!([first(), two_tensors()], GgufError::NotAPart { part: 2, .. }, "part2.gguf");
+    refuses_parts!([two_tensors(), two_tensors()], GgufError::NotAPart { part: 1, .. }, "part1.gguf");
+    refuses_parts!([first(), part(1, 3, 3, "m", &["c"])], GgufError::PartForeign { .. }, "split.count");
     refuses_parts!(
         [first(), part(1, 2, 9, "m", &["c"])],
         GgufError::PartForeign { .. },
         "split.tensors.count"
     );
-    refuses_parts!(
-        [first(), part(1, 2, 3, "other", &["c"])],
-        GgufError::PartForeign { .. },
-        "other"
-    );
-    refuses_parts!(
-        [first(), part(1, 2, 3, "m", &["b"])],
-        GgufError::DuplicateTensor { .. },
-        "part1.gguf"
-    );
+    refuses_parts!([first(), part(1, 2, 3, "other", &["c"])], GgufError::PartForeign { .. }, "other");
+    refuses_parts!([first(), part(1, 2, 3, "m", &["b"])], GgufError::DuplicateTensor { .. }, "part1.gguf");
     refuses_parts!(
         [first(), part(1, 2, 3, "m", &[])],
-        GgufError::TensorCount {
-            expected: 3,
-            found: 2,
-            ..
-        },
+        GgufError::TensorCount { expected: 3, found: 2, .. },
         "3"
     );
-    refuses_parts!(
-        [first(), part(1, 2, u32::MAX, "m", &["c"])],
-        GgufError::OutOfRange { .. },
-        "part2.gguf"
-    );
+    refuses_parts!([first(), part(1, 2, u32::MAX, "m", &["c"])], GgufError::OutOfRange { .. }, "part2.gguf");
     // What merging tools leave behind in a whole file.
     assert!(read_parts(&[part(0, 0, 99, "m", &["a"])]).is_ok());
     assert!(read_parts(&[part(0, 1, 1, "m", &["a"])]).is_ok());
@@ -698,47 +371,18 @@ fn parts_missing_from_their_folder() {
     let dir = tempfile::tempdir().unwrap();
     let path = |part: u32| dir.path().join(format!("m-{part:05}-of-00003.gguf"));
     for part in [1, 3] {
-        fs::write(
-            path(part),
-            golden_bytes(&format!("gguf/split-{part:05}-of-00003.gguf")),
-        )
-        .unwrap();
+        fs::write(path(part), golden_bytes(&format!("gguf/split-{part:05}-of-00003.gguf"))).unwrap();
     }
-    let Err(error) = open_files(&path(1)) else {
-        panic!("a part is missing")
-    };
-    assert!(
-        matches!(
-            error,
-            GgufError::PartMissing {
-                part: 2,
-                parts: 3,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    let Err(error) = open_files(&path(1)) else { panic!("a part is missing") };
+    assert!(matches!(error, GgufError::PartMissing { part: 2, parts: 3, .. }), "{error:?}");
     assert!(error.to_string().contains("m-00002-of-00003.gguf"), "{error}");
     // A part under another name is not completed by its neighbours, and says so.
     let renamed = dir.path().join("renamed.gguf");
     fs::rename(path(1), &renamed).unwrap();
     let error = Gguf::read(&open_files(&renamed).unwrap()).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            GgufError::PartCount {
-                expected: 3,
-                given: 1,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, GgufError::PartCount { expected: 3, given: 1, .. }), "{error:?}");
     // An empty file opens, and is no model.
     fs::write(&renamed, []).unwrap();
-    assert!(matches!(
-        Gguf::read(&open_files(&renamed).unwrap()),
-        Err(GgufError::Truncated { .. })
-    ));
+    assert!(matches!(Gguf::read(&open_files(&renamed).unwrap()), Err(GgufError::Truncated { .. })));
     assert!(matches!(open_files(dir.path()), Err(GgufError::Storage(_))));
 }

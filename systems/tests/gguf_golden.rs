@@ -90,20 +90,9 @@ fn tensors_json(gguf: &Gguf, source: usize, file: &dyn Source) -> Json {
     let row = |info: &weft_systems::load::gguf::TensorInfo| {
         let mut crc = flate2::Crc::new();
         crc.update(&file.read(info.range.clone()).unwrap());
-        json!([
-            info.name,
-            info.format.name(),
-            info.shape,
-            info.range.start,
-            info.bytes(),
-            crc.sum()
-        ])
+        json!([info.name, info.format.name(), info.shape, info.range.start, info.bytes(), crc.sum()])
     };
-    gguf.tensors
-        .iter()
-        .filter(|info| info.source == source)
-        .map(row)
-        .collect()
+    gguf.tensors.iter().filter(|info| info.source == source).map(row).collect()
 }
 
 fn dump(name: &str) -> Json {
@@ -120,9 +109,7 @@ fn check_metadata(gguf: &Gguf, dump: &Json) {
         assert_eq!(entry_json(value), json!([field[1], field[2]]), "{key}");
     }
     for (key, nested) in dump["nested"].as_object().unwrap() {
-        let Some(Value::Array(array)) = gguf.metadata.get(key) else {
-            panic!("{key} is no array")
-        };
+        let Some(Value::Array(array)) = gguf.metadata.get(key) else { panic!("{key} is no array") };
         assert_eq!(array_json(array), *nested, "{key}");
     }
     assert_eq!(gguf.metadata.lossy_keys().count(), 0);
@@ -188,10 +175,7 @@ fn a_split_model_from_any_of_its_parts() {
 #[test]
 fn a_big_endian_file_is_named_as_such() {
     let error = Gguf::read(&[memory("big.gguf", golden_bytes("gguf/big-endian.gguf"))]).unwrap_err();
-    assert!(
-        matches!(error, GgufError::BigEndian { version: 3, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, GgufError::BigEndian { version: 3, .. }), "{error}");
     assert!(error.to_string().contains("big.gguf"), "{error}");
 }
 
@@ -211,14 +195,7 @@ fn windows_do_not_show() {
     };
     let gguf = file.read().unwrap();
     assert_eq!(gguf.metadata.strings("tokens").unwrap(), tokens);
-    assert!(
-        gguf.metadata
-            .u32s("numbers")
-            .unwrap()
-            .iter()
-            .copied()
-            .eq(0..300_000)
-    );
+    assert!(gguf.metadata.u32s("numbers").unwrap().iter().copied().eq(0..300_000));
     assert_eq!(gguf.metadata.u32("after").unwrap(), 7);
 }
 
@@ -247,18 +224,13 @@ fn dequantized_values() {
         assert!(name.ends_with(".f32") || format.name() == name);
         let (f32_format, expected) = read(expected);
         assert_eq!(Some(f32_format), TensorFormat::from_name("F32"));
-        let (expected, []) = expected.as_chunks::<4>() else {
-            panic!("{name}: part of a float")
-        };
+        let (expected, []) = expected.as_chunks::<4>() else { panic!("{name}: part of a float") };
         assert_eq!(expected.len(), 4 * 512);
         let mut values = vec![0.0_f32; expected.len()];
         assert!(format.dequantize(&bytes, &mut values), "{name}");
         for (i, (value, &expected)) in values.iter().zip(expected).enumerate() {
             let (value, expected) = (value.to_bits(), u32::from_le_bytes(expected));
-            assert_eq!(
-                value, expected,
-                "{name}[{i}]: {value:#010x}, not {expected:#010x}"
-            );
+            assert_eq!(value, expected, "{name}[{i}]: {value:#010x}, not {expected:#010x}");
         }
     }
 }
@@ -268,10 +240,7 @@ fn dequantized_values() {
 fn parts_need_not_be_files() {
     let sources: Vec<Arc<dyn Source>> = (1..=3)
         .map(|part| {
-            memory(
-                &format!("part {part}"),
-                golden_bytes(&format!("gguf/split-{part:05}-of-00003.gguf")),
-            )
+            memory(&format!("part {part}"), golden_bytes(&format!("gguf/split-{part:05}-of-00003.gguf")))
         })
         .collect();
     assert_eq!(Gguf::read(&sources).unwrap().tensors.len(), 8);

@@ -89,11 +89,7 @@ fn everything() -> (Vec<u8>, usize) {
 
 #[test]
 fn truncated_at_every_byte() {
-    for name in [
-        "gguf/types-v3.gguf",
-        "gguf/align-4096.gguf",
-        "tiny/tiny-llama.gguf",
-    ] {
+    for name in ["gguf/types-v3.gguf", "gguf/align-4096.gguf", "tiny/tiny-llama.gguf"] {
         let bytes = golden_bytes(name);
         let gguf = feed(bytes.clone()).unwrap();
         let header = gguf.tensors.iter().map(|info| info.range.start).min().unwrap() as usize;
@@ -123,15 +119,7 @@ fn every_header_byte_changed() {
 fn every_eight_header_bytes_made_a_large_number() {
     let (bytes, header) = everything();
     for at in 0..header - 8 {
-        for number in [
-            0,
-            1 << 31,
-            1 << 32,
-            (1 << 60) + 1,
-            i64::MAX as u64,
-            1 << 63,
-            u64::MAX,
-        ] {
+        for number in [0, 1 << 31, 1 << 32, (1 << 60) + 1, i64::MAX as u64, 1 << 63, u64::MAX] {
             let mut bytes = bytes.clone();
             bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
             let _ = feed(bytes);
@@ -143,25 +131,13 @@ fn every_eight_header_bytes_made_a_large_number() {
 #[test]
 fn what_costs_most_memory_for_its_bytes() {
     const LEN: usize = 4 << 20;
-    let with = |entries| File {
-        entries,
-        ..File::default()
-    };
+    let with = |entries| File { entries, ..File::default() };
     let list = |id, each: &[u8]| {
-        with(vec![entry(
-            "list",
-            9,
-            &array(id, (LEN / each.len()) as u64, &each.repeat(LEN / each.len())),
-        )])
+        with(vec![entry("list", 9, &array(id, (LEN / each.len()) as u64, &each.repeat(LEN / each.len())))])
     };
-    let keys = |bytes: u32| {
-        (0..bytes)
-            .map(|i| [&string(format!("{i:x}"))[..], &[0, 0, 0, 0, 1]].concat())
-            .collect()
-    };
-    let tensors: Vec<_> = (0..100_000)
-        .map(|i| tensor(&format!("{i:x}"), &[1], 24, i * 32))
-        .collect();
+    let keys =
+        |bytes: u32| (0..bytes).map(|i| [&string(format!("{i:x}"))[..], &[0, 0, 0, 0, 1]].concat()).collect();
+    let tensors: Vec<_> = (0..100_000).map(|i| tensor(&format!("{i:x}"), &[1], 24, i * 32)).collect();
     for (what, file) in [
         ("empty strings", list(8, &string(""))),
         ("short strings", list(8, &string("a"))),
@@ -171,33 +147,17 @@ fn what_costs_most_memory_for_its_bytes() {
         ("arrays of strings", list(9, &array(8, 1, &string("a")))),
         ("bools", list(7, &[1])),
         ("bytes", list(0, &[1])),
-        (
-            "one long text that is not UTF-8",
-            with(vec![entry("text", 8, &string(vec![0xff; LEN]))]),
-        ),
+        ("one long text that is not UTF-8", with(vec![entry("text", 8, &string(vec![0xff; LEN]))])),
         ("keys", with(keys(200_000))),
-        (
-            "tensors",
-            File {
-                tensors,
-                data: vec![0; 3_200_000],
-                ..File::default()
-            },
-        ),
+        ("tensors", File { tensors, data: vec![0; 3_200_000], ..File::default() }),
     ] {
         let bytes = file.bytes();
         let len = bytes.len();
         let sources = [memory("test.gguf", bytes)];
         let (result, peak) = peak_of(|| Gguf::read(&sources));
         assert!(result.is_ok(), "{what}: {:?}", result.err());
-        assert!(
-            peak <= FACTOR * len as u64,
-            "{what}: {peak} bytes for a file of {len}"
-        );
-        println!(
-            "{what}: {:.1} bytes of memory for a byte of file",
-            peak as f64 / len as f64
-        );
+        assert!(peak <= FACTOR * len as u64, "{what}: {peak} bytes for a file of {len}");
+        println!("{what}: {:.1} bytes of memory for a byte of file", peak as f64 / len as f64);
     }
 }
 
@@ -221,11 +181,7 @@ impl Source for Sparse {
             return Err(StorageError::out_of_range(self.name(), range, self.len));
         }
         let (start, end) = (range.start as usize, range.end as usize);
-        let mut bytes = self
-            .header
-            .get(start..end.min(self.header.len()))
-            .unwrap_or_default()
-            .to_vec();
+        let mut bytes = self.header.get(start..end.min(self.header.len())).unwrap_or_default().to_vec();
         bytes.resize(end - start, 0);
         Ok(bytes.into())
     }
@@ -236,57 +192,25 @@ impl Source for Sparse {
 fn a_long_file_does_not_vouch_for_a_long_header() {
     const LEN: u64 = 1 << 42;
     let mut headers = vec![
-        File {
-            entry_count: Some(1 << 36),
-            ..File::default()
-        }
-        .header(),
-        File {
-            tensor_count: Some(1 << 36),
-            ..File::default()
-        }
-        .header(),
-        File {
-            entries: vec![entry("text", 8, &(1_u64 << 40).to_le_bytes())],
-            ..File::default()
-        }
-        .header(),
-        File {
-            entry_count: Some(2),
-            entries: vec![(1_u64 << 40).to_le_bytes().to_vec()],
-            ..File::default()
-        }
-        .header(),
+        File { entry_count: Some(1 << 36), ..File::default() }.header(),
+        File { tensor_count: Some(1 << 36), ..File::default() }.header(),
+        File { entries: vec![entry("text", 8, &(1_u64 << 40).to_le_bytes())], ..File::default() }.header(),
+        File { entry_count: Some(2), entries: vec![(1_u64 << 40).to_le_bytes().to_vec()], ..File::default() }
+            .header(),
     ];
     for id in 0..=12 {
         let list = array(id, 1 << 36, &[]);
-        headers.push(
-            File {
-                entries: vec![entry("list", 9, &list)],
-                ..File::default()
-            }
-            .header(),
-        );
+        headers.push(File { entries: vec![entry("list", 9, &list)], ..File::default() }.header());
     }
     for header in headers {
         let sources: [Arc<dyn Source>; 1] = [Arc::new(Sparse { header, len: LEN })];
         let (result, peak) = peak_of(|| Gguf::read(&sources));
         let error = result.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                GgufError::HeaderTooLarge { .. } | GgufError::NameTooLong { .. }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, GgufError::HeaderTooLarge { .. } | GgufError::NameTooLong { .. }), "{error}");
         assert!(peak < BESIDES, "{peak} bytes: {error}");
     }
     // And a tensor of terabytes is fine: its data are not read here.
-    let header = File {
-        tensors: vec![tensor("big", &[1 << 39], 0, 0)],
-        ..File::default()
-    }
-    .header();
+    let header = File { tensors: vec![tensor("big", &[1 << 39], 0, 0)], ..File::default() }.header();
     let sources: [Arc<dyn Source>; 1] = [Arc::new(Sparse { header, len: LEN })];
     assert_eq!(Gguf::read(&sources).unwrap().tensors[0].bytes(), 1 << 41);
 }
@@ -333,25 +257,13 @@ fn a_source_that_fails_or_gives_too_little_or_too_much() {
 #[test]
 fn large_vocabulary() {
     let strings = |count: u64, text: fn(u64) -> String| {
-        array(
-            8,
-            count,
-            &(0..count).flat_map(|i| string(text(i))).collect::<Vec<_>>(),
-        )
+        array(8, count, &(0..count).flat_map(|i| string(text(i))).collect::<Vec<_>>())
     };
     let numbers = |id| array(id, 128_000, &vec![1; 4 * 128_000]);
     let file = File {
         entries: vec![
-            entry(
-                "tokenizer.ggml.tokens",
-                9,
-                &strings(128_000, |i| format!("Ġtok{i}")),
-            ),
-            entry(
-                "tokenizer.ggml.merges",
-                9,
-                &strings(280_000, |i| format!("Ġa{i} b{i}")),
-            ),
+            entry("tokenizer.ggml.tokens", 9, &strings(128_000, |i| format!("Ġtok{i}"))),
+            entry("tokenizer.ggml.merges", 9, &strings(280_000, |i| format!("Ġa{i} b{i}"))),
             entry("tokenizer.ggml.scores", 9, &numbers(6)),
             entry("tokenizer.ggml.token_type", 9, &numbers(5)),
             entry_u32("last", 1),
@@ -364,10 +276,7 @@ fn large_vocabulary() {
         let start = Instant::now();
         let (gguf, peak) = peak_of(|| Gguf::read(&sources).unwrap());
         best = best.min(start.elapsed());
-        assert_eq!(
-            gguf.metadata.strings("tokenizer.ggml.tokens").unwrap().len(),
-            128_000
-        );
+        assert_eq!(gguf.metadata.strings("tokenizer.ggml.tokens").unwrap().len(), 128_000);
         assert!(peak < 4 * sources[0].len(), "{peak} bytes");
     }
     println!("{} bytes of header in {best:?}", sources[0].len());
@@ -400,10 +309,7 @@ fn any_array() -> impl Strategy<Value = Vec<u8>> {
     let leaf = (0..15_u32, number(), prop::collection::vec(any::<u8>(), 0..40))
         .prop_map(|(id, count, payload)| array(id, count, &payload));
     leaf.prop_recursive(12, 24, 3, |inner| {
-        (
-            prop::collection::vec(inner, 0..4),
-            prop::option::weighted(0.1, number()),
-        )
+        (prop::collection::vec(inner, 0..4), prop::option::weighted(0.1, number()))
             .prop_map(|(inner, count)| array(9, count.unwrap_or(inner.len() as u64), &inner.concat()))
     })
 }
@@ -412,10 +318,7 @@ fn any_entry() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop_oneof![
         (0..14_u32, prop::collection::vec(any::<u8>(), 0..12)),
         (0..14_u32, number().prop_map(|n| n.to_le_bytes().to_vec())),
-        (
-            Just(8),
-            prop::collection::vec(any::<u8>(), 0..20).prop_map(string)
-        ),
+        (Just(8), prop::collection::vec(any::<u8>(), 0..20).prop_map(string)),
         (Just(4), (0..40_u32).prop_map(|n| n.to_le_bytes().to_vec())),
         (Just(9), any_array()),
     ];

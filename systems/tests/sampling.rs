@@ -58,11 +58,7 @@ impl Case {
             Bias::Text(text) => text.parse().unwrap(),
         };
         SamplerSettings {
-            logit_bias: self
-                .bias
-                .iter()
-                .map(|(token, value)| (*token, bias(value)))
-                .collect(),
+            logit_bias: self.bias.iter().map(|(token, value)| (*token, bias(value))).collect(),
             penalty_last_n: self.last_n,
             repetition_penalty: self.repetition,
             presence_penalty: self.presence,
@@ -78,14 +74,9 @@ impl Case {
 }
 
 fn golden() -> Golden {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../assets/golden/sampling/cases.json.gz"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/golden/sampling/cases.json.gz");
     let mut text = String::new();
-    GzDecoder::new(std::fs::File::open(path).unwrap())
-        .read_to_string(&mut text)
-        .unwrap();
+    GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -99,11 +90,7 @@ fn chain_leaves_what_llama_cpp_leaves() {
     let (mut cases, mut worst) = (0, 0.0f64);
     let mut scratch = SampleScratch::default();
     for vector in golden().vectors {
-        let logits: Vec<f32> = vector
-            .logits_65536ths
-            .iter()
-            .map(|&x| x as f32 / 65536.0)
-            .collect();
+        let logits: Vec<f32> = vector.logits_65536ths.iter().map(|&x| x as f32 / 65536.0).collect();
         for case in &vector.cases {
             cases += 1;
             let mut sampler = Sampler::new(case.settings(), logits.len()).unwrap();
@@ -114,9 +101,7 @@ fn chain_leaves_what_llama_cpp_leaves() {
             got.sort_unstable_by_key(|&(token, _)| token);
             let told = || format!("{}: {:?}", vector.name, case.settings());
             let ids = || got.iter().map(|&(token, _)| u64::from(token));
-            let shown = ids()
-                .take(case.tokens.len())
-                .eq(case.tokens.iter().copied().map(u64::from));
+            let shown = ids().take(case.tokens.len()).eq(case.tokens.iter().copied().map(u64::from));
             let (sum, squares) = (ids().sum::<u64>(), ids().map(|id| id * id).sum::<u64>());
             if !shown || (got.len(), sum, squares) != (case.count, case.sum, case.squares) {
                 wrong.push(format!("{} left {}, not {}", told(), got.len(), case.count));
@@ -135,12 +120,7 @@ fn chain_leaves_what_llama_cpp_leaves() {
     }
     println!("{cases} cases, worst relative difference {worst:.2e}");
     assert!(cases > 200, "the golden file has only {cases} cases");
-    assert!(
-        wrong.is_empty(),
-        "{} of {cases} wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {cases} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn row(len: usize) -> Vec<f32> {
@@ -149,57 +129,19 @@ fn row(len: usize) -> Vec<f32> {
 
 /// Settings that take each way through the chain.
 fn ways() -> Vec<SamplerSettings> {
-    let base = SamplerSettings {
-        temperature: 0.8,
-        seed: 7,
-        ..SamplerSettings::default()
-    };
+    let base = SamplerSettings { temperature: 0.8, seed: 7, ..SamplerSettings::default() };
     vec![
         SamplerSettings::default(),
         base.clone(),
-        SamplerSettings {
-            top_k: 20,
-            ..base.clone()
-        },
-        SamplerSettings {
-            top_p: 0.9,
-            ..base.clone()
-        },
-        SamplerSettings {
-            min_p: 0.1,
-            ..base.clone()
-        },
-        SamplerSettings {
-            typical_p: 0.8,
-            ..base.clone()
-        },
-        SamplerSettings {
-            typical_p: 0.8,
-            temperature: 0.0,
-            ..base.clone()
-        },
-        SamplerSettings {
-            repetition_penalty: 1.2,
-            top_k: 30,
-            top_p: 0.95,
-            min_p: 0.02,
-            ..base.clone()
-        },
-        SamplerSettings {
-            logit_bias: vec![(1, f32::INFINITY), (2, f32::NEG_INFINITY)],
-            ..base.clone()
-        },
-        SamplerSettings {
-            logit_bias: vec![(1, f32::INFINITY)],
-            top_p: 0.5,
-            ..base.clone()
-        },
-        SamplerSettings {
-            logit_bias: vec![(1, f32::INFINITY)],
-            top_k: 5,
-            min_p: 0.5,
-            ..base
-        },
+        SamplerSettings { top_k: 20, ..base.clone() },
+        SamplerSettings { top_p: 0.9, ..base.clone() },
+        SamplerSettings { min_p: 0.1, ..base.clone() },
+        SamplerSettings { typical_p: 0.8, ..base.clone() },
+        SamplerSettings { typical_p: 0.8, temperature: 0.0, ..base.clone() },
+        SamplerSettings { repetition_penalty: 1.2, top_k: 30, top_p: 0.95, min_p: 0.02, ..base.clone() },
+        SamplerSettings { logit_bias: vec![(1, f32::INFINITY), (2, f32::NEG_INFINITY)], ..base.clone() },
+        SamplerSettings { logit_bias: vec![(1, f32::INFINITY)], top_p: 0.5, ..base.clone() },
+        SamplerSettings { logit_bias: vec![(1, f32::INFINITY)], top_k: 5, min_p: 0.5, ..base },
     ]
 }
 
@@ -229,10 +171,7 @@ fn draws_follow_the_distribution() {
         }
         assert_eq!(outside, 0, "{settings:?} drew tokens outside its distribution");
         // Mean of chi² is its degrees of freedom, its variance twice that; five deviations, for a fixed seed.
-        assert!(
-            chi < freedom + 5.0 * f64::sqrt(2.0 * freedom) + 1.0,
-            "{settings:?} {chi} {freedom}"
-        );
+        assert!(chi < freedom + 5.0 * f64::sqrt(2.0 * freedom) + 1.0, "{settings:?} {chi} {freedom}");
     }
 }
 
@@ -254,14 +193,7 @@ fn a_seed_is_a_text_and_sessions_are_independent() {
         let alone = sequence(&mut Sampler::new(settings.clone(), 1000).unwrap(), &logits, 50);
         // Beside another session, turn by turn.
         let mut first = Sampler::new(settings.clone(), 1000).unwrap();
-        let mut other = Sampler::new(
-            SamplerSettings {
-                seed: 8,
-                ..settings.clone()
-            },
-            1000,
-        )
-        .unwrap();
+        let mut other = Sampler::new(SamplerSettings { seed: 8, ..settings.clone() }, 1000).unwrap();
         let mut beside = Vec::new();
         for _ in 0..50 {
             beside.extend(sequence(&mut first, &logits, 1));
@@ -270,32 +202,18 @@ fn a_seed_is_a_text_and_sessions_are_independent() {
         assert_eq!(alone, beside, "{settings:?}");
         // A clone goes on as the original.
         let mut clone = first.clone();
-        assert_eq!(
-            sequence(&mut clone, &logits, 20),
-            sequence(&mut first, &logits, 20)
-        );
+        assert_eq!(sequence(&mut clone, &logits, 20), sequence(&mut first, &logits, 20));
     }
-    let free = SamplerSettings {
-        temperature: 1.5,
-        ..SamplerSettings::default()
-    };
+    let free = SamplerSettings { temperature: 1.5, ..SamplerSettings::default() };
     let one = sequence(&mut Sampler::new(free.clone(), 1000).unwrap(), &logits, 50);
-    let two = sequence(
-        &mut Sampler::new(SamplerSettings { seed: 1, ..free }, 1000).unwrap(),
-        &logits,
-        50,
-    );
+    let two = sequence(&mut Sampler::new(SamplerSettings { seed: 1, ..free }, 1000).unwrap(), &logits, 50);
     assert_ne!(one, two);
 }
 
 /// The same on every machine and in every release: a change here changes users' texts.
 #[test]
 fn a_seed_is_the_same_text_forever() {
-    let settings = SamplerSettings {
-        temperature: 1.0,
-        seed: 42,
-        ..SamplerSettings::default()
-    };
+    let settings = SamplerSettings { temperature: 1.0, seed: 42, ..SamplerSettings::default() };
     let got = sequence(&mut Sampler::new(settings, 1000).unwrap(), &row(1000), 12);
     assert_eq!(got, PINNED);
 }
@@ -305,11 +223,7 @@ const PINNED: [u32; 12] = [686, 953, 432, 627, 286, 151, 302, 805, 775, 240, 508
 #[test]
 fn draws_can_be_taken_back() {
     let logits = row(500);
-    let settings = SamplerSettings {
-        temperature: 1.0,
-        seed: 3,
-        ..SamplerSettings::default()
-    };
+    let settings = SamplerSettings { temperature: 1.0, seed: 3, ..SamplerSettings::default() };
     let mut sampler = Sampler::new(settings.clone(), 500).unwrap();
     sequence(&mut sampler, &logits, 13);
     let at = sampler.draws();
@@ -337,10 +251,7 @@ fn rows_without_a_choice_are_told() {
         let mut logits = [f32::NAN; 64];
         logits[40] = -3e38;
         let choice = sampler.sample(&logits, &mut scratch);
-        assert!(
-            !choice.degenerate && choice.token == 40,
-            "{settings:?} {choice:?}"
-        );
+        assert!(!choice.degenerate && choice.token == 40, "{settings:?} {choice:?}");
         logits[41] = f32::INFINITY;
         assert_eq!(sampler.sample(&logits, &mut scratch).token, 41, "{settings:?}");
     }
@@ -363,11 +274,7 @@ fn masks_bind_before_truncation() {
             assert!([33, 64].contains(&choice.token), "{settings:?} {choice:?}");
         }
         assert!(sampler.sample_masked(&logits, &[], &mut scratch).degenerate);
-        assert!(
-            !sampler
-                .sample_masked(&logits, &[u32::MAX; 4], &mut scratch)
-                .degenerate
-        );
+        assert!(!sampler.sample_masked(&logits, &[u32::MAX; 4], &mut scratch).degenerate);
     }
 }
 
@@ -404,19 +311,9 @@ fn reports_are_of_the_raw_logits() {
     assert_eq!(report.top[0].0, best);
     for (token, logprob) in report.top.into_iter().chain([(report.token, report.logprob)]) {
         let exact = f64::from(logits[token as usize]) - sum.ln();
-        assert!(
-            (f64::from(logprob) - exact).abs() < 2e-6,
-            "{token} {logprob} {exact}"
-        );
+        assert!((f64::from(logprob) - exact).abs() < 2e-6, "{token} {logprob} {exact}");
     }
-    let none = SamplerSettings {
-        logprobs: Some(usize::MAX),
-        ..SamplerSettings::default()
-    };
-    let all = Sampler::new(none, 200)
-        .unwrap()
-        .sample(&logits, &mut scratch)
-        .logprob
-        .unwrap();
+    let none = SamplerSettings { logprobs: Some(usize::MAX), ..SamplerSettings::default() };
+    let all = Sampler::new(none, 200).unwrap().sample(&logits, &mut scratch).logprob.unwrap();
     assert_eq!(all.top.len(), 200);
 }

@@ -8,83 +8,17 @@ use weft_systems::sample::{SampleError, SampleScratch, Sampler};
 fn bad_settings_are_refused() {
     let base = SamplerSettings::default();
     let bad: Vec<(&str, SamplerSettings)> = vec![
-        (
-            "temperature",
-            SamplerSettings {
-                temperature: -0.1,
-                ..base.clone()
-            },
-        ),
-        (
-            "temperature",
-            SamplerSettings {
-                temperature: f32::NAN,
-                ..base.clone()
-            },
-        ),
-        (
-            "temperature",
-            SamplerSettings {
-                temperature: f32::INFINITY,
-                ..base.clone()
-            },
-        ),
-        (
-            "top_p",
-            SamplerSettings {
-                top_p: 1.1,
-                ..base.clone()
-            },
-        ),
-        (
-            "top_p",
-            SamplerSettings {
-                top_p: f32::NAN,
-                ..base.clone()
-            },
-        ),
-        (
-            "min_p",
-            SamplerSettings {
-                min_p: -0.5,
-                ..base.clone()
-            },
-        ),
-        (
-            "typical_p",
-            SamplerSettings {
-                typical_p: 2.0,
-                ..base.clone()
-            },
-        ),
-        (
-            "repetition_penalty",
-            SamplerSettings {
-                repetition_penalty: 0.0,
-                ..base.clone()
-            },
-        ),
-        (
-            "repetition_penalty",
-            SamplerSettings {
-                repetition_penalty: f32::NAN,
-                ..base.clone()
-            },
-        ),
-        (
-            "presence_penalty",
-            SamplerSettings {
-                presence_penalty: f32::INFINITY,
-                ..base.clone()
-            },
-        ),
-        (
-            "frequency_penalty",
-            SamplerSettings {
-                frequency_penalty: f32::NAN,
-                ..base.clone()
-            },
-        ),
+        ("temperature", SamplerSettings { temperature: -0.1, ..base.clone() }),
+        ("temperature", SamplerSettings { temperature: f32::NAN, ..base.clone() }),
+        ("temperature", SamplerSettings { temperature: f32::INFINITY, ..base.clone() }),
+        ("top_p", SamplerSettings { top_p: 1.1, ..base.clone() }),
+        ("top_p", SamplerSettings { top_p: f32::NAN, ..base.clone() }),
+        ("min_p", SamplerSettings { min_p: -0.5, ..base.clone() }),
+        ("typical_p", SamplerSettings { typical_p: 2.0, ..base.clone() }),
+        ("repetition_penalty", SamplerSettings { repetition_penalty: 0.0, ..base.clone() }),
+        ("repetition_penalty", SamplerSettings { repetition_penalty: f32::NAN, ..base.clone() }),
+        ("presence_penalty", SamplerSettings { presence_penalty: f32::INFINITY, ..base.clone() }),
+        ("frequency_penalty", SamplerSettings { frequency_penalty: f32::NAN, ..base.clone() }),
     ];
     for (name, settings) in bad {
         let error = Sampler::new(settings, 10).unwrap_err();
@@ -94,23 +28,11 @@ fn bad_settings_are_refused() {
             "{error}"
         );
     }
-    let bias = |token, value| SamplerSettings {
-        logit_bias: vec![(token, value)],
-        ..base.clone()
-    };
-    assert_eq!(
-        Sampler::new(bias(10, 1.0), 10).unwrap_err(),
-        SampleError::BiasToken { token: 10, vocab: 10 }
-    );
-    assert_eq!(
-        Sampler::new(bias(9, f32::NAN), 10).unwrap_err(),
-        SampleError::BiasNotANumber { token: 9 }
-    );
+    let bias = |token, value| SamplerSettings { logit_bias: vec![(token, value)], ..base.clone() };
+    assert_eq!(Sampler::new(bias(10, 1.0), 10).unwrap_err(), SampleError::BiasToken { token: 10, vocab: 10 });
+    assert_eq!(Sampler::new(bias(9, f32::NAN), 10).unwrap_err(), SampleError::BiasNotANumber { token: 9 });
     assert!(Sampler::new(bias(9, f32::NEG_INFINITY), 10).is_ok());
-    assert_eq!(
-        Sampler::new(base, 0).unwrap_err(),
-        SampleError::Vocabulary { vocab: 0 }
-    );
+    assert_eq!(Sampler::new(base, 0).unwrap_err(), SampleError::Vocabulary { vocab: 0 });
 }
 
 /// Logits of every kind, the special ones often.
@@ -129,21 +51,8 @@ fn any_settings() -> impl Strategy<Value = SamplerSettings> {
     let bias = prop::collection::vec((0u32..700, any_logit().prop_filter("NaN", |x| !x.is_nan())), 0..4);
     let temperature = prop_oneof![Just(0.0f32), Just(f32::from_bits(1)), Just(f32::MAX), 0.0f32..3.0];
     (
-        (
-            bias,
-            0usize..5,
-            prop_oneof![Just(1.0f32), 1e-30f32..1e30],
-            -2.0f32..2.0,
-            -2.0f32..2.0,
-        ),
-        (
-            0usize..400,
-            fraction(),
-            fraction(),
-            fraction(),
-            temperature,
-            any::<u64>(),
-        ),
+        (bias, 0usize..5, prop_oneof![Just(1.0f32), 1e-30f32..1e30], -2.0f32..2.0, -2.0f32..2.0),
+        (0usize..400, fraction(), fraction(), fraction(), temperature, any::<u64>()),
     )
         .prop_map(
             |(

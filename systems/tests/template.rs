@@ -1,9 +1,6 @@
 //! Chat templates render as Jinja2 renders them with Hugging Face's environment.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails where its data is not as expected"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -40,9 +37,7 @@ fn split(vars: &Value) -> (Value, TemplateVars) {
 fn eight_real_templates() {
     let mut text = String::new();
     let packed = std::fs::read(folder().join("cases.json.gz")).unwrap();
-    GzDecoder::new(packed.as_slice())
-        .read_to_string(&mut text)
-        .unwrap();
+    GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
     let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
     assert_eq!(cases.len(), 48);
     let mut templates = HashMap::new();
@@ -56,9 +51,7 @@ fn eight_real_templates() {
         let got = template.render(&messages, &vars);
         let expected = match case["expected"].as_str() {
             Some(expected) => Ok(expected.to_owned()),
-            None => Err(TemplateError::Raised {
-                message: case["error"].as_str().unwrap().to_owned(),
-            }),
+            None => Err(TemplateError::Raised { message: case["error"].as_str().unwrap().to_owned() }),
         };
         if got != expected {
             wrong.push(format!("{name} {}:\n{got:?}\n{expected:?}", case["case"]));
@@ -72,10 +65,7 @@ fn render(source: &str, vars: &TemplateVars) -> Result<String, TemplateError> {
 }
 
 fn with(extra: Value) -> TemplateVars {
-    TemplateVars {
-        extra: extra.as_object().unwrap().clone(),
-        ..TemplateVars::default()
-    }
+    TemplateVars { extra: extra.as_object().unwrap().clone(), ..TemplateVars::default() }
 }
 
 /// Small templates whose results were taken from Jinja2 3.1 with Hugging Face's environment.
@@ -110,54 +100,27 @@ fn as_python_does_it() {
             "013",
         ),
         ("  {% if true %}\n  a\n  {% endif %}\nb\n", "  a\nb"),
-        (
-            "{%- generation %}a{{ messages[0].content }}{% endgeneration -%}\n",
-            "aHi",
-        ),
-        (
-            "{{ messages[-1]['role'].upper() ~ 1 }}{{ (1, 2) | list | length }}",
-            "USER12",
-        ),
+        ("{%- generation %}a{{ messages[0].content }}{% endgeneration -%}\n", "aHi"),
+        ("{{ messages[-1]['role'].upper() ~ 1 }}{{ (1, 2) | list | length }}", "USER12"),
         ("{{ strftime_now is defined }}", "False"),
-        (
-            "{{ '%s-%d' | format('a', 3) }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ -7 % 3 }}",
-            "a-3 3 8 2",
-        ),
+        ("{{ '%s-%d' | format('a', 3) }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ -7 % 3 }}", "a-3 3 8 2"),
     ] {
         assert_eq!(render(source, &vars), Ok(expected.to_owned()), "{source}");
     }
-    let now = TemplateVars {
-        now: Some(CivilTime::from_unix(NOW, 0)),
-        ..TemplateVars::default()
-    };
-    assert_eq!(
-        render("{{ strftime_now('%d %b %Y') }}", &now),
-        Ok("26 Jul 2024".to_owned())
-    );
+    let now = TemplateVars { now: Some(CivilTime::from_unix(NOW, 0)), ..TemplateVars::default() };
+    assert_eq!(render("{{ strftime_now('%d %b %Y') }}", &now), Ok("26 Jul 2024".to_owned()));
 }
 
 #[test]
 fn failures_are_typed() {
     let none = TemplateVars::default();
-    assert!(matches!(
-        ChatTemplate::new("{% if %}"),
-        Err(TemplateError::Syntax { .. })
-    ));
-    assert!(matches!(
-        ChatTemplate::new(&" ".repeat(2 << 20)),
-        Err(TemplateError::TooLong { .. })
-    ));
-    assert!(matches!(
-        render("{{ a.b.c }}", &none),
-        Err(TemplateError::Render { .. })
-    ));
+    assert!(matches!(ChatTemplate::new("{% if %}"), Err(TemplateError::Syntax { .. })));
+    assert!(matches!(ChatTemplate::new(&" ".repeat(2 << 20)), Err(TemplateError::TooLong { .. })));
+    assert!(matches!(render("{{ a.b.c }}", &none), Err(TemplateError::Render { .. })));
     assert!(
         matches!(render("{{ raise_exception('no') }}", &none), Err(TemplateError::Raised { message }) if message == "no")
     );
-    assert!(matches!(
-        render("{% include 'x' %}", &none),
-        Err(TemplateError::Render { .. })
-    ));
+    assert!(matches!(render("{% include 'x' %}", &none), Err(TemplateError::Render { .. })));
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! Ids and texts are those of llama.cpp, for four real vocabularies and for every pre-tokenizer.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails where its data is not as expected"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
 mod tokenize_golden;
 
@@ -15,12 +12,7 @@ const VOCABULARIES: [&str; 4] = ["gpt-2", "llama-bpe", "qwen2", "smollm2"];
 
 /// A list of token ids.
 fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
-        .collect()
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
 }
 
 fn encode(tokenizer: &Tokenizer, text: &str, special: SpecialTokens) -> Vec<u32> {
@@ -31,10 +23,8 @@ fn encode(tokenizer: &Tokenizer, text: &str, special: SpecialTokens) -> Vec<u32>
 fn llama_cpps_own_strings() {
     for name in ["gpt-2", "llama-bpe", "qwen2"] {
         let tokenizer = tokenizer(name);
-        let (input, output) = (
-            golden_text(&format!("{name}.inp.gz")),
-            golden_text(&format!("{name}.out.gz")),
-        );
+        let (input, output) =
+            (golden_text(&format!("{name}.inp.gz")), golden_text(&format!("{name}.out.gz")));
         let texts: Vec<&str> = input.split("\n__ggml_vocab_test__\n").collect();
         let expected: Vec<Vec<u32>> = output
             .lines()
@@ -85,17 +75,8 @@ fn random_strings() {
                 assert_eq!(streamed, expected);
             }
         }
-        assert!(
-            wrong.is_empty(),
-            "{name}: {} wrong\n{}",
-            wrong.len(),
-            wrong.join("\n")
-        );
-        assert_eq!(
-            tokenizer.end_of_generation(),
-            ids(&golden["end_of_generation"]),
-            "{name}"
-        );
+        assert!(wrong.is_empty(), "{name}: {} wrong\n{}", wrong.len(), wrong.join("\n"));
+        assert_eq!(tokenizer.end_of_generation(), ids(&golden["end_of_generation"]), "{name}");
         let with_special = tokenizer.encode("Hi", SpecialTokens::Parse, true).unwrap();
         assert_eq!(with_special, ids(&golden["with_special"]), "{name}");
     }
@@ -104,36 +85,18 @@ fn random_strings() {
 #[test]
 fn every_pre_tokenizer() {
     let golden = golden("pretokenizers.json.gz");
-    let texts: Vec<&str> = golden["texts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|t| t.as_str().unwrap())
-        .collect();
+    let texts: Vec<&str> = golden["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
     let names = golden["names"].as_object().unwrap();
-    let base: Vec<Vec<u32>> = names["gpt-2"]["ids"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(ids)
-        .collect();
+    let base: Vec<Vec<u32>> = names["gpt-2"]["ids"].as_array().unwrap().iter().map(ids).collect();
     let source = vocabulary("gpt-2");
     let mut wrong = Vec::new();
     for (name, expected) in names {
         let mut vocabulary = source.clone();
         vocabulary.pre.clone_from(name);
         let tokenizer = Tokenizer::new(vocabulary).unwrap();
-        assert_eq!(
-            tokenizer.adds_bos(),
-            expected["adds_bos"].as_bool().unwrap(),
-            "{name}"
-        );
+        assert_eq!(tokenizer.adds_bos(), expected["adds_bos"].as_bool().unwrap(), "{name}");
         for ((text, differing), base) in texts.iter().zip(expected["ids"].as_array().unwrap()).zip(&base) {
-            let expected = if differing.is_null() {
-                base.clone()
-            } else {
-                ids(differing)
-            };
+            let expected = if differing.is_null() { base.clone() } else { ids(differing) };
             let got = encode(&tokenizer, text, SpecialTokens::AsText);
             if got != expected {
                 wrong.push(format!("{name} {text:?}: {got:?} for {expected:?}"));
@@ -164,10 +127,7 @@ fn smollm2_prompts() {
         assert_eq!(encode(&tokenizer, text, SpecialTokens::Parse), tokens);
         assert_eq!(tokenizer.decode(&tokens, true).unwrap(), text);
         let greedy = ids(&prompt["greedy"]);
-        assert_eq!(
-            tokenizer.decode(&greedy, false).unwrap(),
-            prompt["greedy_text"].as_str().unwrap()
-        );
+        assert_eq!(tokenizer.decode(&greedy, false).unwrap(), prompt["greedy_text"].as_str().unwrap());
     }
     assert_eq!(tokenizer.eos(), Some(2));
     assert!(tokenizer.is_end_of_generation(2) && !tokenizer.is_end_of_generation(1));
@@ -177,8 +137,5 @@ fn smollm2_prompts() {
 
 fn unhex(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }

@@ -1,10 +1,7 @@
 //! Vocabularies and texts from anywhere end in an answer or a typed error, in time about linear in
 //! their size.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails where its data is not as expected"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
 mod tokenize_golden;
 
@@ -28,10 +25,7 @@ fn small(alphabet: &str, tokens: &[&str], merges: &[&str]) -> Vocabulary {
 }
 
 fn encode(vocabulary: Vocabulary, text: &str) -> Vec<u32> {
-    Tokenizer::new(vocabulary)
-        .unwrap()
-        .encode(text, SpecialTokens::Parse, true)
-        .unwrap()
+    Tokenizer::new(vocabulary).unwrap().encode(text, SpecialTokens::Parse, true).unwrap()
 }
 
 /// What llama.cpp does with merges whose parts or result are no tokens: it makes them, and gives the
@@ -39,25 +33,13 @@ fn encode(vocabulary: Vocabulary, text: &str) -> Vec<u32> {
 #[test]
 fn merges_without_tokens() {
     // ab is no token: a and b. abc is one, made by way of ab.
-    assert_eq!(
-        encode(small("abc", &["abc"], &["a b", "ab c"]), "abc ab"),
-        [3, 0, 1]
-    );
+    assert_eq!(encode(small("abc", &["abc"], &["a b", "ab c"]), "abc ab"), [3, 0, 1]);
     // The first of two equal merges counts, however often it is repeated.
-    assert_eq!(
-        encode(small("abc", &["ab", "bc"], &["a b", "b c", "a b"]), "abc"),
-        [3, 2]
-    );
+    assert_eq!(encode(small("abc", &["ab", "bc"], &["a b", "b c", "a b"]), "abc"), [3, 2]);
     // x has no token; a and b do not become neighbours without it.
     assert_eq!(encode(small("ab", &["ab"], &["a b"]), "axbab"), [0, 1, 2]);
     // Not merges at all.
-    assert_eq!(
-        encode(
-            small("ab", &["ab"], &["", " ", "a", "a  b", "  a", "é", "a b"]),
-            "ab"
-        ),
-        [2]
-    );
+    assert_eq!(encode(small("ab", &["ab"], &["", " ", "a", "a  b", "  a", "é", "a b"]), "ab"), [2]);
 }
 
 #[test]
@@ -69,43 +51,21 @@ fn wrong_vocabularies() {
         Tokenizer::new(vocabulary).err()
     };
     assert_eq!(error(&|_| {}), None);
-    assert!(matches!(
-        error(&|v| v.model = "llama".into()),
-        Some(TokenizeError::UnsupportedModel { .. })
-    ));
-    assert!(matches!(
-        error(&|v| v.model = String::new()),
-        Some(TokenizeError::UnsupportedModel { .. })
-    ));
-    assert!(matches!(
-        error(&|v| v.pre = "x".into()),
-        Some(TokenizeError::UnknownPreTokenizer { .. })
-    ));
+    assert!(matches!(error(&|v| v.model = "llama".into()), Some(TokenizeError::UnsupportedModel { .. })));
+    assert!(matches!(error(&|v| v.model = String::new()), Some(TokenizeError::UnsupportedModel { .. })));
+    assert!(matches!(error(&|v| v.pre = "x".into()), Some(TokenizeError::UnknownPreTokenizer { .. })));
     assert_eq!(error(&|v| v.pre = String::new()), None);
     assert_eq!(error(&|v| v.tokens.clear()), Some(TokenizeError::EmptyVocabulary));
     assert_eq!(error(&|v| v.merges.clear()), Some(TokenizeError::NoMerges));
-    assert_eq!(
-        error(&|v| v.token_types = vec![1]),
-        Some(TokenizeError::TokenTypes { types: 1, tokens: 5 })
-    );
+    assert_eq!(error(&|v| v.token_types = vec![1]), Some(TokenizeError::TokenTypes { types: 1, tokens: 5 }));
     assert_eq!(error(&|v| v.token_types = vec![i32::MIN; 9]), None);
     assert_eq!(
         error(&|v| v.tokens.push("ab".into())),
-        Some(TokenizeError::DuplicateToken {
-            text: "ab".into(),
-            first: 3,
-            second: 5
-        })
+        Some(TokenizeError::DuplicateToken { text: "ab".into(), first: 3, second: 5 })
     );
     assert_eq!(error(&|v| v.tokens.extend(["".into(), "".into()])), None);
-    assert!(matches!(
-        error(&|v| v.bos = Some(5)),
-        Some(TokenizeError::SpecialTokenOutOfRange { id: 5, .. })
-    ));
-    assert!(matches!(
-        error(&|v| v.eom = Some(99)),
-        Some(TokenizeError::SpecialTokenOutOfRange { .. })
-    ));
+    assert!(matches!(error(&|v| v.bos = Some(5)), Some(TokenizeError::SpecialTokenOutOfRange { id: 5, .. })));
+    assert!(matches!(error(&|v| v.eom = Some(99)), Some(TokenizeError::SpecialTokenOutOfRange { .. })));
     // -1 says that there is none; others out of range are left out.
     assert_eq!(error(&|v| v.eos = Some(u32::MAX)), None);
     assert_eq!(error(&|v| v.pad = Some(5)), None);
@@ -124,18 +84,9 @@ fn special_tokens_of_odd_kinds() {
     assert_eq!(encode(SpecialTokens::AsText), [7, 3, 4, 4, 5, 6, 2, 6]);
     assert_eq!(tokenizer.end_of_generation(), [8]);
     assert_eq!(tokenizer.decode(&[7, 8, 9, 6], false).unwrap(), "<ab>ab");
-    assert_eq!(
-        tokenizer.decode(&[7, 8, 9, 6], true).unwrap(),
-        "<ab><|im_end|>abcab"
-    );
+    assert_eq!(tokenizer.decode(&[7, 8, 9, 6], true).unwrap(), "<ab><|im_end|>abcab");
     assert_eq!(tokenizer.token_bytes(10, true), None);
-    assert_eq!(
-        tokenizer.decode(&[10], true),
-        Err(TokenizeError::UnknownToken {
-            id: 10,
-            vocab_size: 10
-        })
-    );
+    assert_eq!(tokenizer.decode(&[10], true), Err(TokenizeError::UnknownToken { id: 10, vocab_size: 10 }));
 }
 
 #[test]
@@ -159,9 +110,8 @@ static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
         vocabulary.pre = pre.to_owned();
         Tokenizer::new(vocabulary).unwrap()
     };
-    let mut all: Vec<_> = ["deepseek-v3", "deepseek-llm", "exaone-moe", "gpt-4o", "default"]
-        .map(with_pre)
-        .into();
+    let mut all: Vec<_> =
+        ["deepseek-v3", "deepseek-llm", "exaone-moe", "gpt-4o", "default"].map(with_pre).into();
     all.extend(["llama-bpe", "smollm2"].map(tokenizer));
     all
 });
@@ -169,16 +119,12 @@ static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
 /// Whether SmolLM2's vocabulary, the last of [`TOKENIZERS`], has a token for every byte of a text: it
 /// lacks some controls, and the bytes that begin characters from U+40000 to U+BFFFF.
 fn smollm2_has(text: &str) -> bool {
-    !text
-        .bytes()
-        .any(|byte| matches!(byte, 0x04 | 0x06 | 0x13 | 0x14 | 0x16 | 0x1d | 0xf1 | 0xf2))
+    !text.bytes().any(|byte| matches!(byte, 0x04 | 0x06 | 0x13 | 0x14 | 0x16 | 0x1d | 0xf1 | 0xf2))
 }
 
 #[test]
 fn bytes_without_a_token_are_left_out_as_in_llama_cpp() {
-    let ids = TOKENIZERS[6]
-        .encode("a\u{40000}b", SpecialTokens::AsText, false)
-        .unwrap();
+    let ids = TOKENIZERS[6].encode("a\u{40000}b", SpecialTokens::AsText, false).unwrap();
     assert_eq!(ids, [81, 218, 218, 218, 82]);
 }
 
@@ -187,9 +133,7 @@ fn a_mebibyte_of_anything() {
     const SIZE: usize = 1 << 20;
     let mut seed = 1u64;
     let mut random = || {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as u32
     };
     let mut texts: Vec<String> = [
@@ -216,27 +160,15 @@ fn a_mebibyte_of_anything() {
     .map(|part| part.repeat(SIZE / part.len()))
     .collect();
     texts.push(" ".repeat(SIZE) + "a");
-    texts.push(
-        (0..SIZE / 3)
-            .filter_map(|_| char::from_u32(random() % 0x11_0000))
-            .collect(),
-    );
+    texts.push((0..SIZE / 3).filter_map(|_| char::from_u32(random() % 0x11_0000)).collect());
     texts.push((0..SIZE).map(|_| char::from(random() as u8 & 0x7f)).collect());
-    texts.push(
-        (0..SIZE)
-            .map(|_| char::from(b'a' + (random() % 3) as u8))
-            .collect(),
-    );
+    texts.push((0..SIZE).map(|_| char::from(b'a' + (random() % 3) as u8)).collect());
     for (which, tokenizer) in TOKENIZERS.iter().enumerate() {
         for text in &texts {
             let start = Instant::now();
             let ids = tokenizer.encode(text, SpecialTokens::Parse, true).unwrap();
             // Linear takes a second at worst; quadratic would take hours.
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "{:?}",
-                text.chars().next()
-            );
+            assert!(start.elapsed() < Duration::from_secs(30), "{:?}", text.chars().next());
             let ids = &ids[usize::from(tokenizer.adds_bos())..];
             assert!(
                 tokenizer.decode(ids, true).unwrap() == *text || (which == 6 && !smollm2_has(text)),

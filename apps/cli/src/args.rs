@@ -349,16 +349,9 @@ impl std::str::FromStr for IdList {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |part: &str| {
-            part.trim()
-                .parse()
-                .map_err(|_| format!("`{part}` is not a number; write 1,2,3"))
-        };
-        text.split(',')
-            .filter(|part| !part.trim().is_empty())
-            .map(number)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let number =
+            |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is not a number; write 1,2,3"));
+        text.split(',').filter(|part| !part.trim().is_empty()).map(number).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -370,10 +363,7 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
 }
 
 fn at_least(text: &str, least: usize) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|n| *n >= least)
-        .ok_or_else(|| format!("a number of at least {least} is needed"))
+    text.parse().ok().filter(|n| *n >= least).ok_or_else(|| format!("a number of at least {least} is needed"))
 }
 
 fn positive(text: &str) -> Result<usize, String> {

@@ -107,12 +107,7 @@ mod tests {
             assert!(model.bytes > 0 && !model.sources.is_empty() && !model.license.is_empty());
             assert!(!model.description.is_empty());
             assert_eq!(model.sha256.len(), 64);
-            assert!(
-                model
-                    .sha256
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            );
+            assert!(model.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
             assert!(!model.file.contains(['/', '\\']) && !model.file.starts_with('.'));
         }
     }

@@ -29,14 +29,7 @@ pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
         Some(model) => catalogue.find(model),
         None => catalogue.default_model(),
     };
-    let known = || {
-        catalogue
-            .models
-            .iter()
-            .map(|model| model.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let known = || catalogue.models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ");
     let entry = entry.ok_or_else(|| CliError::UnknownModel {
         model: model.unwrap_or("the default").to_owned(),
         known: known(),
@@ -70,30 +63,15 @@ impl Host {
         check_backend(&args.backend)?;
         let kv_format = kv_format(&args.kv)?;
         let path = model_file(args.model.as_deref())?;
-        let file_name = path
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let engine_options = EngineOptions {
-            threads: args.threads,
-            isa: isa.map(str::to_owned),
-            ..EngineOptions::default()
-        };
+        let file_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let engine_options =
+            EngineOptions { threads: args.threads, isa: isa.map(str::to_owned), ..EngineOptions::default() };
         let mut engine = Engine::new(&engine_options)?;
         let started = Instant::now();
-        let load_options = LoadOptions {
-            kv_tokens: options.kv_tokens,
-            kv_format,
-        };
+        let load_options = LoadOptions { kv_tokens: options.kv_tokens, kv_format };
         let model = engine.load(source(path, options.throttle)?, &load_options)?;
         let bar = LoadBar::new(&file_name);
-        Ok(Self {
-            engine,
-            model,
-            file_name,
-            bar,
-            started,
-            loaded: None,
-        })
+        Ok(Self { engine, model, file_name, bar, started, loaded: None })
     }
 
     /// Opens a session; a context that the model was not made for is refused rather than cut.
@@ -102,9 +80,7 @@ impl Host {
         if let Some(asked) = context.filter(|asked| *asked > model) {
             return Err(CliError::ContextTooLarge { asked, model });
         }
-        Ok(self
-            .engine
-            .open_session(self.model, &SessionOptions { context })?)
+        Ok(self.engine.open_session(self.model, &SessionOptions { context })?)
     }
 
     /// When the load began.
@@ -163,9 +139,9 @@ impl Host {
                 self.engine.progress(self.model)?;
                 Err(weft::Error::NoModel.into())
             }
-            Phase::Finished(FinishReason::InvalidLogits) => Err(CliError::InvalidLogits {
-                tokens: self.engine.output(session)?.tokens.len(),
-            }),
+            Phase::Finished(FinishReason::InvalidLogits) => {
+                Err(CliError::InvalidLogits { tokens: self.engine.output(session)?.tokens.len() })
+            }
             Phase::Finished(reason) => Ok(Some(reason)),
             Phase::Idle | Phase::Paused => Err(weft::Error::EmptyPrompt.into()),
             Phase::Waiting | Phase::Prefilling | Phase::Decoding => Ok(None),
@@ -240,12 +216,8 @@ pub(crate) fn finish_name(reason: FinishReason) -> &'static str {
 fn check_backend(backend: &str) -> Result<(), CliError> {
     match backend {
         "cpu" => Ok(()),
-        "gpu" => Err(CliError::BackendMissing {
-            backend: backend.to_owned(),
-        }),
-        _ => Err(CliError::usage(format!(
-            "there is no backend `{backend}`; use `--backend cpu`"
-        ))),
+        "gpu" => Err(CliError::BackendMissing { backend: backend.to_owned() }),
+        _ => Err(CliError::usage(format!("there is no backend `{backend}`; use `--backend cpu`"))),
     }
 }
 
@@ -253,10 +225,7 @@ fn kv_format(name: &str) -> Result<KvFormat, CliError> {
     match name {
         "f16" => Ok(KvFormat::F16),
         "f32" => Ok(KvFormat::F32),
-        _ => Err(CliError::UnsupportedKvFormat {
-            format: name.to_owned(),
-            supported: "f16, f32",
-        }),
+        _ => Err(CliError::UnsupportedKvFormat { format: name.to_owned(), supported: "f16, f32" }),
     }
 }
 
@@ -265,8 +234,6 @@ fn source(path: PathBuf, throttle: Option<NonZeroU64>) -> Result<ModelSource, Cl
         return Ok(ModelSource::Path(path));
     };
     let parts = weft::gguf::open_files(&path)?;
-    let slowed = parts
-        .into_iter()
-        .map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
+    let slowed = parts.into_iter().map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
     Ok(ModelSource::Parts(slowed.collect()))
 }

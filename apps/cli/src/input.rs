@@ -7,10 +7,7 @@ use std::path::Path;
 /// All of stdin, which must be UTF-8.
 pub(crate) fn stdin() -> Result<String, CliError> {
     let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut bytes)
-        .map_err(|error| CliError::read("stdin", &error))?;
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| CliError::read("stdin", &error))?;
     text("stdin", bytes)
 }
 

@@ -20,11 +20,7 @@ pub(crate) fn human(bytes: u64) -> String {
         unit += 1;
     }
     let name = UNITS.get(unit).copied().unwrap_or("TiB");
-    if unit == 0 {
-        format!("{bytes} B")
-    } else {
-        format!("{value:.1} {name}")
-    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {name}") }
 }
 
 #[cfg(test)]

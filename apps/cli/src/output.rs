@@ -34,9 +34,7 @@ pub(crate) fn exact(exact: &str) -> Result<(), CliError> {
 /// Writes one JSON value and a line's end. Floats have as many digits as it takes to read them back.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    serde_json::to_writer(&mut out, value)
-        .map_err(io::Error::from)
-        .map_err(failed)?;
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from).map_err(failed)?;
     out.write_all(b"\n").and_then(|()| out.flush()).map_err(failed)
 }
 
@@ -48,9 +46,6 @@ pub(crate) fn note(line: &str) {
 fn failed(error: io::Error) -> CliError {
     match error.kind() {
         ErrorKind::BrokenPipe => CliError::ReaderGone,
-        _ => CliError::Write {
-            to: "stdout".into(),
-            reason: error.to_string(),
-        },
+        _ => CliError::Write { to: "stdout".into(), reason: error.to_string() },
     }
 }

@@ -102,10 +102,7 @@ impl Profiler {
     /// The callsite's place in the sums; a span's id is this and one, since ids are not zero.
     fn site(&self, metadata: &'static Metadata<'static>) -> usize {
         self.0.with(|state| {
-            let known = state
-                .sites
-                .iter()
-                .position(|site| site.callsite() == metadata.callsite());
+            let known = state.sites.iter().position(|site| site.callsite() == metadata.callsite());
             known.unwrap_or_else(|| {
                 state.sites.push(metadata);
                 state.times.spans.push(SpanTime {
@@ -126,11 +123,7 @@ fn index(id: &Id) -> usize {
 
 impl Subscriber for Profiler {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.enabled(metadata) {
-            Interest::always()
-        } else {
-            Interest::never()
-        }
+        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -149,16 +142,8 @@ impl Subscriber for Profiler {
 
     fn enter(&self, id: &Id) {
         let site = index(id);
-        let kernel = self
-            .0
-            .with(|state| state.times.spans.get(site).is_some_and(|span| span.kernel));
-        ENTERED.with_borrow_mut(|entered| {
-            entered.push(Entry {
-                site,
-                kernel,
-                at: Instant::now(),
-            })
-        });
+        let kernel = self.0.with(|state| state.times.spans.get(site).is_some_and(|span| span.kernel));
+        ENTERED.with_borrow_mut(|entered| entered.push(Entry { site, kernel, at: Instant::now() }));
     }
 
     fn exit(&self, id: &Id) {
@@ -203,15 +188,8 @@ mod tests {
             }
         });
         let times = profile.times();
-        let names: Vec<_> = times
-            .spans
-            .iter()
-            .map(|span| (span.name, span.kernel, span.calls))
-            .collect();
-        assert_eq!(
-            names,
-            [("tick", false, 2), ("outer", true, 2), ("inner", true, 2)]
-        );
+        let names: Vec<_> = times.spans.iter().map(|span| (span.name, span.kernel, span.calls)).collect();
+        assert_eq!(names, [("tick", false, 2), ("outer", true, 2), ("inner", true, 2)]);
         assert!(times.kernels >= 2 * step && times.kernels < times.spans[0].busy);
         assert!(times.spans[0].busy >= 4 * step && times.kernels <= times.spans[1].busy);
         profile.reset();

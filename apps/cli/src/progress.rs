@@ -72,10 +72,7 @@ pub(crate) struct PullBar {
 impl PullBar {
     /// For the model called `name`.
     pub(crate) fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            bar: RefCell::new(None),
-        }
+        Self { name: name.to_owned(), bar: RefCell::new(None) }
     }
 
     fn say(&self, line: &str) {

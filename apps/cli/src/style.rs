@@ -11,24 +11,16 @@ pub(crate) struct Style {
 impl Style {
     /// For text that goes to stdout.
     pub(crate) fn stdout() -> Self {
-        Self {
-            colour: allowed() && std::io::stdout().is_terminal(),
-        }
+        Self { colour: allowed() && std::io::stdout().is_terminal() }
     }
 
     /// For text that goes to stderr.
     pub(crate) fn stderr() -> Self {
-        Self {
-            colour: allowed() && std::io::stderr().is_terminal(),
-        }
+        Self { colour: allowed() && std::io::stderr().is_terminal() }
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     /// Headings.

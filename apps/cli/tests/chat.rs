@@ -28,20 +28,14 @@ fn chat_takes_turns_and_commands() {
     assert!(!coloured(run.text()) && !coloured(&run.stderr));
     let file = std::fs::read_to_string(&saved).expect("a saved conversation");
     let file: Value = serde_json::from_str(&file).expect("JSON");
-    let roles: Vec<_> = items(&file["messages"])
-        .iter()
-        .map(|message| &message["role"])
-        .collect();
+    let roles: Vec<_> = items(&file["messages"]).iter().map(|message| &message["role"]).collect();
     assert_eq!(roles, ["system", "user", "assistant"]);
     // The first answer is that of `weft run`.
     let run = format!("run --model '{model}' {SETTINGS} --system 'Be brief.' --json Hello");
     assert_eq!(weft(run).done()["text"], file["messages"][2]["content"]);
     // A conversation goes on from a file as it went on by itself.
     let by_itself = weft_with(&chat, "Hello\nAnd now?\n");
-    let from_file = weft_with(
-        format!("chat --model '{model}' {SETTINGS} --load '{name}'"),
-        "And now?",
-    );
+    let from_file = weft_with(format!("chat --model '{model}' {SETTINGS} --load '{name}'"), "And now?");
     assert_eq!(from_file.code, Some(0), "{}", from_file.stderr);
     let (whole, end) = (by_itself.text(), from_file.text());
     assert!(whole.ends_with(end) && end.len() > 1, "{whole:?} {end:?}");

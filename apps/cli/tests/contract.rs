@@ -59,10 +59,7 @@ fn run_samples_by_its_seed_and_ends_for_a_reason() {
     assert_eq!(ended["text"], "");
     // Token 65 is the byte A.
     let stopped = weft(format!("{run} --logit-bias 65=1000 --stop AA")).done();
-    assert_eq!(
-        (&stopped["finish"], &stopped["text"]),
-        (&json!("stop"), &json!(""))
-    );
+    assert_eq!((&stopped["finish"], &stopped["text"]), (&json!("stop"), &json!("")));
     let full = weft(format!("{run} --logit-bias 65=1000 --context 9")).done();
     assert_eq!(full["finish"], "context");
 }
@@ -127,10 +124,7 @@ fn logits_are_the_references_and_no_chunk_or_neighbour_changes_a_bit() {
 /// Kullback-Leibler divergence of two rows of logits.
 fn divergence(p: &[f64], q: &[f64]) -> f64 {
     let (zp, zq) = (normalizer(p), normalizer(q));
-    let terms = p
-        .iter()
-        .zip(q)
-        .map(|(p, q)| (p - zp).exp() * ((p - zp) - (q - zq)));
+    let terms = p.iter().zip(q).map(|(p, q)| (p - zp).exp() * ((p - zp) - (q - zq)));
     terms.sum()
 }
 
@@ -142,12 +136,7 @@ fn normalizer(row: &[f64]) -> f64 {
 fn tokenizing_reads_the_vocabulary_alone() {
     let files = Files::new();
     let model = files.vocabulary_only();
-    let texts = [
-        "Hello, world!\n  two  spaces",
-        "",
-        "naïve 🙂 文字",
-        "<|im_start|>user",
-    ];
+    let texts = ["Hello, world!\n  two  spaces", "", "naïve 🙂 文字", "<|im_start|>user"];
     for text in texts {
         let tokens = weft_with(format!("tokenize --model '{model}' --json"), text).done();
         assert_eq!(keys(&tokens), ["tokens"]);
@@ -175,10 +164,7 @@ fn templates_come_from_a_model_or_a_file() {
     let file = files.write("t.jinja", template);
     let line = format!(r#"template --file '{file}' --json --vars '{{"bos_token": "<s>", "n": 3}}'"#);
     // Python's template engine writes True.
-    assert_eq!(
-        weft_with(line, messages).done(),
-        json!({"text": "<s>Hé <b>True3"})
-    );
+    assert_eq!(weft_with(line, messages).done(), json!({"text": "<s>Hé <b>True3"}));
     let file = files.write("all.jinja", TEMPLATE);
     let line = format!("template --file '{file}'");
     assert_eq!(weft_with(line, "[]").text(), "<assistant>");
@@ -195,9 +181,7 @@ fn inspect_shows_metadata_tensors_and_memory() {
     assert_eq!(tensors.len(), 30);
     let names = ["name", "format", "shape", "part", "offset", "bytes"];
     assert_eq!(keys(&tensors[0]), names);
-    let embedding = tensors
-        .iter()
-        .find(|tensor| tensor["name"] == "token_embd.weight");
+    let embedding = tensors.iter().find(|tensor| tensor["name"] == "token_embd.weight");
     let embedding = embedding.expect("an embedding");
     assert_eq!(embedding["format"], "F16");
     assert_eq!(embedding["shape"], json!([64, 320]));
@@ -215,20 +199,14 @@ fn inspect_shows_metadata_tensors_and_memory() {
     let report = weft(format!("inspect '{}' --json", files.vocabulary_only())).done();
     assert_eq!(report["supported"], false);
     let why = report["unsupported"].as_str();
-    assert!(
-        why.is_some_and(|why| why.contains("token_embd.weight")),
-        "{why:?}"
-    );
+    assert!(why.is_some_and(|why| why.contains("token_embd.weight")), "{why:?}");
 }
 
 #[test]
 fn tensor_gives_floats_and_nothing_else() {
     let report = weft(format!("inspect '{TINY}' --json")).done();
     let tensors = items(&report["tensors"]);
-    let norm = tensors
-        .iter()
-        .find(|tensor| tensor["format"] == "F32")
-        .expect("a norm");
+    let norm = tensors.iter().find(|tensor| tensor["format"] == "F32").expect("a norm");
     let name = norm["name"].as_str().expect("a name");
     let run = weft(format!("tensor '{TINY}' {name}"));
     assert_eq!(run.code, Some(0));
@@ -257,9 +235,7 @@ fn perplexity_is_that_of_the_logits() {
     let files = Files::new();
     let text = "The quick brown fox jumps over the lazy dog. ".repeat(4);
     let file = files.write("text.txt", &text);
-    let run = weft(format!(
-        "perplexity --model '{TINY}' --file '{file}' --context 32 --json"
-    ));
+    let run = weft(format!("perplexity --model '{TINY}' --file '{file}' --context 32 --json"));
     let report = run.done();
     assert_eq!(keys(&report), ["perplexity", "error", "tokens"]);
     assert!(run.stderr.contains("[1/"), "running values: {}", run.stderr);

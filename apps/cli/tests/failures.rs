@@ -58,10 +58,7 @@ fn logits_refuse_what_is_not_there() {
     let logits = format!("logits --model '{TINY}' --json --tokens");
     let error = weft(format!("{logits} 1,320")).failed();
     assert_eq!(error["kind"], "unknown_token");
-    assert_eq!(
-        (&error["token"], &error["vocabulary"]),
-        (&json!(320), &json!(320))
-    );
+    assert_eq!((&error["token"], &error["vocabulary"]), (&json!(320), &json!(320)));
     let error = weft(format!("{logits} 1,2 --positions 2")).failed();
     assert_eq!(error["kind"], "bad_position");
     assert_eq!((&error["position"], &error["tokens"]), (&json!(2), &json!(2)));
@@ -71,10 +68,7 @@ fn logits_refuse_what_is_not_there() {
 fn bad_text_and_tokens_are_refused() {
     let tokenize = format!("tokenize --model '{TINY}' --json");
     let error = weft_with(tokenize, [b'a', 0xff]).failed();
-    assert_eq!(
-        (&error["kind"], &error["offset"]),
-        (&json!("not_utf8"), &json!(1))
-    );
+    assert_eq!((&error["kind"], &error["offset"]), (&json!("not_utf8"), &json!(1)));
     let error = weft(format!("detokenize --model '{TINY}' --json 1,320")).failed();
     assert_eq!(error["kind"], "unknown_token");
     let files = Files::new();

@@ -19,18 +19,11 @@ pub fn greedy(gguf: Vec<u8>, tokens: Vec<u32>, count: usize) -> Result<Vec<u32>,
 }
 
 fn run(gguf: Vec<u8>, tokens: Vec<u32>, count: usize) -> Result<Vec<u32>, weft::Error> {
-    let mut engine = Engine::new(&EngineOptions {
-        threads: 1,
-        ..EngineOptions::default()
-    })?;
+    let mut engine = Engine::new(&EngineOptions { threads: 1, ..EngineOptions::default() })?;
     let model = engine.load(ModelSource::memory("model.gguf", gguf), &LoadOptions::default())?;
     let session = engine.open_session(model, &SessionOptions::default())?;
     engine.append(session, Prompt::Tokens(tokens))?;
-    let options = GenerateOptions {
-        max_tokens: Some(count),
-        ignore_end: true,
-        ..GenerateOptions::default()
-    };
+    let options = GenerateOptions { max_tokens: Some(count), ignore_end: true, ..GenerateOptions::default() };
     engine.generate(session, &options)?;
     while !matches!(engine.phase(session)?, Phase::Finished(_)) {
         if engine.tick() == TickOutcome::Idle {

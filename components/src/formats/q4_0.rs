@@ -22,10 +22,6 @@ impl BlockFormat for Q4_0 {
     }
 
     fn codes(block: &[u8]) -> BlockCodes {
-        BlockCodes {
-            codes: nibbles(&block[2..]),
-            scale: half_bits(block, 0),
-            min: 0,
-        }
+        BlockCodes { codes: nibbles(&block[2..]), scale: half_bits(block, 0), min: 0 }
     }
 }

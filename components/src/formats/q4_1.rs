@@ -21,10 +21,6 @@ impl BlockFormat for Q4_1 {
     }
 
     fn codes(block: &[u8]) -> BlockCodes {
-        BlockCodes {
-            codes: nibbles(&block[4..]),
-            scale: half_bits(block, 0),
-            min: half_bits(block, 2),
-        }
+        BlockCodes { codes: nibbles(&block[4..]), scale: half_bits(block, 0), min: half_bits(block, 2) }
     }
 }

@@ -26,10 +26,6 @@ impl BlockFormat for Q8_0 {
         for (code, byte) in codes.iter_mut().zip(&block[2..]) {
             *code = byte ^ 0x80;
         }
-        BlockCodes {
-            codes,
-            scale: half_bits(block, 0),
-            min: 0,
-        }
+        BlockCodes { codes, scale: half_bits(block, 0), min: 0 }
     }
 }

@@ -1,10 +1,6 @@
 //! What the engine's tests share: golden data, models, and running a session to its end.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test program uses its part of this"
-)]
+#![allow(clippy::expect_used, dead_code, unreachable_pub, reason = "each test program uses its part of this")]
 
 use serde_json::Value;
 use std::io::Read;
@@ -16,9 +12,7 @@ use weft::{
 
 /// A file under `assets/golden`.
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../assets/golden")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/golden").join(name)
 }
 
 /// The JSON in a golden file.
@@ -30,23 +24,13 @@ pub fn golden_json(name: &str) -> Value {
 pub fn golden_floats(name: &str) -> Vec<f32> {
     let file = std::fs::File::open(golden(name)).expect(name);
     let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(file)
-        .read_to_end(&mut bytes)
-        .expect(name);
-    bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-        .collect()
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).expect(name);
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// Ids in a JSON array.
 pub fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .expect("an array")
-        .iter()
-        .map(|id| id.as_u64().expect("an id") as u32)
-        .collect()
+    value.as_array().expect("an array").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
 /// The real model: `WEFT_SMOLLM2` names it, as the test command in the README sets it.
@@ -72,12 +56,8 @@ pub fn loaded_with(path: &Path, options: &EngineOptions) -> (Engine, ModelId) {
 
 /// A session that has been told `tokens`.
 pub fn told(engine: &mut Engine, model: ModelId, tokens: &[u32]) -> SessionId {
-    let session = engine
-        .open_session(model, &SessionOptions::default())
-        .expect("a session");
-    engine
-        .append(session, Prompt::Tokens(tokens.to_vec()))
-        .expect("a prompt");
+    let session = engine.open_session(model, &SessionOptions::default()).expect("a session");
+    engine.append(session, Prompt::Tokens(tokens.to_vec())).expect("a prompt");
     session
 }
 
@@ -90,9 +70,7 @@ pub fn logits(
     chunk: usize,
 ) -> Vec<Vec<f32>> {
     let session = told(engine, model, tokens);
-    engine
-        .ask_logits(session, positions.to_vec(), KeepLogits::Row, chunk)
-        .expect("a question");
+    engine.ask_logits(session, positions.to_vec(), KeepLogits::Row, chunk).expect("a question");
     assert_eq!(engine.wait(session).expect("an end"), FinishReason::MaxTokens);
     let kept = engine.take_logits(session).expect("logits");
     engine.close(session);
@@ -103,11 +81,7 @@ pub fn logits(
 /// The next `count` greedy tokens after `tokens`.
 pub fn greedy(engine: &mut Engine, model: ModelId, tokens: &[u32], count: usize) -> Vec<u32> {
     let session = told(engine, model, tokens);
-    let options = GenerateOptions {
-        max_tokens: Some(count),
-        ignore_end: true,
-        ..GenerateOptions::default()
-    };
+    let options = GenerateOptions { max_tokens: Some(count), ignore_end: true, ..GenerateOptions::default() };
     engine.generate(session, &options).expect("a request");
     engine.wait(session).expect("an end");
     let tokens = engine.output(session).expect("output").tokens.clone();
@@ -125,9 +99,7 @@ pub fn divergence(exact: &[f32], found: &[f32]) -> f64 {
     let log_softmax = |row: &[f32]| {
         let top = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let sum: f64 = row.iter().map(|x| (f64::from(*x) - top).exp()).sum();
-        row.iter()
-            .map(|x| f64::from(*x) - top - sum.ln())
-            .collect::<Vec<_>>()
+        row.iter().map(|x| f64::from(*x) - top - sum.ln()).collect::<Vec<_>>()
     };
     let (p, q) = (log_softmax(exact), log_softmax(found));
     p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()

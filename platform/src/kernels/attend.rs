@@ -52,10 +52,7 @@ impl Attend<'_> {
     fn visible(&self, page: usize, position: usize) -> (usize, usize) {
         let first = page * PAGE;
         let from = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
-        (
-            from.saturating_sub(first).min(PAGE),
-            (position + 1).saturating_sub(first).min(PAGE),
-        )
+        (from.saturating_sub(first).min(PAGE), (position + 1).saturating_sub(first).min(PAGE))
     }
 }
 
@@ -183,10 +180,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     s.store(scaled, &mut corrections);
     unroll!(r < R, {
         let shift = s.splat(shifts[r]);
-        let score = [
-            exp(s, s.sub(scores[r][0], shift)),
-            exp(s, s.sub(scores[r][1], shift)),
-        ];
+        let score = [exp(s, s.sub(scores[r][0], shift)), exp(s, s.sub(scores[r][1], shift))];
         let (halves, _) = weights[r].as_chunks_mut::<LANES>();
         s.store(score[0], &mut halves[0]);
         s.store(score[1], &mut halves[1]);
@@ -198,42 +192,15 @@ fn one_page<S: Simd, E: Element, const R: usize>(
 
     let mut column = 0;
     while S::VALUES >= 4 && a.v_pad - column >= 4 * LANES {
-        sum_values::<S, E, R, 4>(
-            s,
-            a.v_pad,
-            values,
-            column,
-            &weights,
-            &corrections,
-            states,
-            (from, to),
-        );
+        sum_values::<S, E, R, 4>(s, a.v_pad, values, column, &weights, &corrections, states, (from, to));
         column += 4 * LANES;
     }
     while S::VALUES >= 2 && a.v_pad - column >= 2 * LANES {
-        sum_values::<S, E, R, 2>(
-            s,
-            a.v_pad,
-            values,
-            column,
-            &weights,
-            &corrections,
-            states,
-            (from, to),
-        );
+        sum_values::<S, E, R, 2>(s, a.v_pad, values, column, &weights, &corrections, states, (from, to));
         column += 2 * LANES;
     }
     while column < a.v_pad {
-        sum_values::<S, E, R, 1>(
-            s,
-            a.v_pad,
-            values,
-            column,
-            &weights,
-            &corrections,
-            states,
-            (from, to),
-        );
+        sum_values::<S, E, R, 1>(s, a.v_pad, values, column, &weights, &corrections, states, (from, to));
         column += LANES;
     }
 }
@@ -245,10 +212,7 @@ fn soft_cap<S: Simd>(s: S, v: S::F, cap: f32) -> S::F {
 
 /// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states.
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a part of one kernel, apart for its constants"
-)]
+#[expect(clippy::too_many_arguments, reason = "a part of one kernel, apart for its constants")]
 fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
     s: S,
     v_pad: usize,
@@ -268,12 +232,7 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
             acc[r][v] = s.mul(s.load(&state[v]), correction);
         });
     });
-    for (t, row) in values
-        .chunks_exact(v_pad)
-        .enumerate()
-        .take(to.min(PAGE))
-        .skip(from)
-    {
+    for (t, row) in values.chunks_exact(v_pad).enumerate().take(to.min(PAGE)).skip(from) {
         let (row, _) = row[column..][..V * LANES].as_chunks::<LANES>();
         let mut loaded = [s.splat(0.0); V];
         unroll!(v < V, {
@@ -301,12 +260,7 @@ pub(crate) fn merge<S: Simd>(s: S, into: &mut [f32], part: &[f32]) {
     let largest = if here > before { here } else { before };
     let old = exp(s, s.splat(before - largest));
     let new = exp(s, s.splat(here - largest));
-    for (into, part) in into
-        .as_chunks_mut::<LANES>()
-        .0
-        .iter_mut()
-        .zip(part.as_chunks::<LANES>().0)
-    {
+    for (into, part) in into.as_chunks_mut::<LANES>().0.iter_mut().zip(part.as_chunks::<LANES>().0) {
         s.store(s.fma(s.load(part), new, s.mul(s.load(into), old)), into);
     }
     into[STATE_MAX] = largest;

@@ -22,10 +22,7 @@ use core::fmt;
 use weft_components::TileLayout;
 
 /// The kernels of one instruction set.
-#[expect(
-    clippy::type_complexity,
-    reason = "each is the signature of one kernel, named once"
-)]
+#[expect(clippy::type_complexity, reason = "each is the signature of one kernel, named once")]
 pub struct Kernels {
     name: &'static str,
     /// By [`TileLayout::index`].
@@ -137,9 +134,7 @@ impl Kernels {
 
     /// The table of this name (`avx512vnni`, `avx512`, `avx2`, `scalar`), where the machine can run it.
     pub fn by_name(name: &str) -> Option<&'static Self> {
-        Self::available()
-            .into_iter()
-            .find(|k| k.name.eq_ignore_ascii_case(name))
+        Self::available().into_iter().find(|k| k.name.eq_ignore_ascii_case(name))
     }
 
     /// The instruction set, as [`Kernels::by_name`] takes it.

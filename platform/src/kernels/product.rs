@@ -61,12 +61,8 @@ pub(crate) struct U8;
 
 #[inline(always)]
 fn unpack_nibbles<S: Simd>(s: S, codes: &[[u8; 64]]) -> [S::B; 8] {
-    let packed = [
-        s.load_codes(&codes[0]),
-        s.load_codes(&codes[1]),
-        s.load_codes(&codes[2]),
-        s.load_codes(&codes[3]),
-    ];
+    let packed =
+        [s.load_codes(&codes[0]), s.load_codes(&codes[1]), s.load_codes(&codes[2]), s.load_codes(&codes[3])];
     [
         s.low_nibbles(packed[0]),
         s.low_nibbles(packed[1]),
@@ -153,9 +149,7 @@ fn quant_rows<S: Simd, L: QuantTile, const R: usize>(
     let zero = s.splat_i(zero);
     let mut acc = [s.splat(0.0); R];
     let weights =
-        codes
-            .chunks_exact(L::BYTES)
-            .zip(scales.chunks_exact(if L::MIN { 2 * LANES } else { LANES }));
+        codes.chunks_exact(L::BYTES).zip(scales.chunks_exact(if L::MIN { 2 * LANES } else { LANES }));
     let rows = panel.codes.chunks_exact(h).zip(panel.scales.chunks_exact(h));
     let sums = panel.sums.chunks_exact(h).zip(panel.offsets.chunks_exact(h));
     for (((codes, scales), (rows, row_scales)), (sums, offsets)) in weights.zip(rows).zip(sums) {
@@ -172,11 +166,7 @@ fn quant_rows<S: Simd, L: QuantTile, const R: usize>(
         let scale = s.load_f16(&scales[0]);
         let min = if L::MIN { s.load_f16(&scales[1]) } else { scale };
         unroll!(r < R, {
-            let init = if L::MIN {
-                s.splat_i(0)
-            } else {
-                s.mul_i(s.splat_i(sums[r]), zero)
-            };
+            let init = if L::MIN { s.splat_i(0) } else { s.mul_i(s.splat_i(sums[r]), zero) };
             let dot = s.to_float(L::dot(s, init, &w, &rows[r]));
             acc[r] = s.fma(s.mul(scale, s.splat(row_scales[r])), dot, acc[r]);
             if L::MIN {

@@ -15,14 +15,8 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     const HIGHEST: f32 = 88.3;
     /// ln 2 in two parts, the first with few bits so that its product is exact.
     const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    const POLYNOMIAL: [f32; 6] = [
-        1.987_569_1e-4,
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        5e-1,
-    ];
+    const POLYNOMIAL: [f32; 6] =
+        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     // The bound comes first: a NaN stays one, since `max` and the negated `max` give their second operand.
     let v = s.max(s.splat(LOWEST), x);
     let v = s.sub(s.splat(0.0), s.max(s.splat(-HIGHEST), s.sub(s.splat(0.0), v)));
@@ -117,10 +111,7 @@ pub(crate) fn silu_mul<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32])
     }
     if !out_tail.is_empty() {
         let mut last = [0.0; LANES];
-        s.store(
-            silu_mul_16(s, &padded(gate_tail, 0.0), &padded(up_tail, 0.0)),
-            &mut last,
-        );
+        s.store(silu_mul_16(s, &padded(gate_tail, 0.0), &padded(up_tail, 0.0)), &mut last);
         out_tail.copy_from_slice(&last[..out_tail.len()]);
     }
 }
@@ -191,29 +182,15 @@ pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
 pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: QuantRow<'_>) {
     /// Blocks below this are zero: the inverse of their scale would overflow.
     const SMALLEST: f32 = 1e-30;
-    let QuantRow {
-        row,
-        height,
-        codes,
-        scales,
-        sums,
-        offsets,
-    } = out;
-    let blocks = codes
-        .chunks_exact_mut(height)
-        .zip(scales.chunks_exact_mut(height));
-    let extra = sums
-        .chunks_exact_mut(height)
-        .zip(offsets.chunks_exact_mut(height));
+    let QuantRow { row, height, codes, scales, sums, offsets } = out;
+    let blocks = codes.chunks_exact_mut(height).zip(scales.chunks_exact_mut(height));
+    let extra = sums.chunks_exact_mut(height).zip(offsets.chunks_exact_mut(height));
     for ((x, (codes, scales)), (sums, offsets)) in x.as_chunks::<CODES>().0.iter().zip(blocks).zip(extra) {
         let (halves, _) = x.as_chunks::<LANES>();
         let (a, b) = (s.load(&halves[0]), s.load(&halves[1]));
         let largest = s.reduce_max(s.max(s.abs(a), s.abs(b)));
-        let (scale, inverse) = if largest < SMALLEST {
-            (0.0, 0.0)
-        } else {
-            (largest / 127.0, 127.0 / largest)
-        };
+        let (scale, inverse) =
+            if largest < SMALLEST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
         let inverse = s.splat(inverse);
         let (a, b) = (s.round(s.mul(a, inverse)), s.round(s.mul(b, inverse)));
         let (low, _) = codes[row].as_chunks_mut::<LANES>();

@@ -112,10 +112,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        isa!([
-            _mm256_fmadd_ps(a[0], b[0], c[0]),
-            _mm256_fmadd_ps(a[1], b[1], c[1])
-        ])
+        isa!([_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])])
     }
     #[inline(always)]
     fn max(self, a: Self::F, b: Self::F) -> Self::F {
@@ -211,20 +208,14 @@ impl Simd for Avx2 {
             let byte = _mm256_set1_epi32(255);
             let words = _mm256_packus_epi32(_mm256_and_si256(a[0], byte), _mm256_and_si256(a[1], byte));
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
-            let bytes = _mm_packus_epi16(
-                _mm256_castsi256_si128(words),
-                _mm256_extracti128_si256::<1>(words),
-            );
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
             _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
         });
     }
 
     #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {
-        isa!([
-            _mm256_loadu_si256(v.as_ptr().cast()),
-            _mm256_loadu_si256(v.as_ptr().add(32).cast())
-        ])
+        isa!([_mm256_loadu_si256(v.as_ptr().cast()), _mm256_loadu_si256(v.as_ptr().add(32).cast())])
     }
     #[inline(always)]
     fn low_nibbles(self, v: Self::B) -> Self::B {

@@ -68,16 +68,13 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
     #[inline(always)]
     fn store_f16(self, v: Self::F, out: &mut [u16; LANES]) {
-        isa!(_mm256_storeu_si256(
-            out.as_mut_ptr().cast(),
-            _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)
-        ));
+        isa!(_mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)));
     }
     #[inline(always)]
     fn load_bf16(self, v: &[u16; LANES]) -> Self::F {
-        isa!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(
-            _mm512_cvtepu16_epi32(_mm256_loadu_si256(v.as_ptr().cast()))
-        )))
+        isa!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(
+            v.as_ptr().cast()
+        )))))
     }
     #[inline(always)]
     fn add(self, a: Self::F, b: Self::F) -> Self::F {
@@ -109,10 +106,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
     #[inline(always)]
     fn zero_below(self, x: Self::F, bound: f32, v: Self::F) -> Self::F {
-        isa!(_mm512_maskz_mov_ps(
-            _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(bound)),
-            v
-        ))
+        isa!(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(bound)), v))
     }
     #[inline(always)]
     fn reduce_add(self, a: Self::F) -> f32 {
@@ -137,10 +131,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     fn round(self, a: Self::F) -> Self::I {
         isa!({
             let magic = _mm512_set1_ps(ROUND);
-            _mm512_sub_epi32(
-                _mm512_castps_si512(_mm512_add_ps(a, magic)),
-                _mm512_castps_si512(magic),
-            )
+            _mm512_sub_epi32(_mm512_castps_si512(_mm512_add_ps(a, magic)), _mm512_castps_si512(magic))
         })
     }
     #[inline(always)]

@@ -18,10 +18,7 @@ impl Bytes {
     /// A view of all that `owner` gives; `owner` lives as long as any view of it.
     pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         let range = 0..owner.as_ref().len();
-        Self {
-            owner: Arc::new(owner),
-            range,
-        }
+        Self { owner: Arc::new(owner), range }
     }
 
     /// The part of this view at `range`, or `None` where `range` is not inside it.
@@ -29,10 +26,7 @@ impl Bytes {
         self.get(range.clone())?;
         let start = self.range.start.checked_add(range.start)?;
         let end = self.range.start.checked_add(range.end)?;
-        Some(Self {
-            owner: Arc::clone(&self.owner),
-            range: start..end,
-        })
+        Some(Self { owner: Arc::clone(&self.owner), range: start..end })
     }
 }
 

@@ -69,11 +69,6 @@ pub enum StorageError {
 impl StorageError {
     /// The error for a `range` that is not inside the source `name` of `len` bytes.
     pub fn out_of_range(name: &str, range: Range<u64>, len: u64) -> Self {
-        Self::OutOfRange {
-            name: name.to_owned(),
-            start: range.start,
-            end: range.end,
-            len,
-        }
+        Self::OutOfRange { name: name.to_owned(), start: range.start, end: range.end, len }
     }
 }

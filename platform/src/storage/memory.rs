@@ -14,10 +14,7 @@ pub struct MemorySource {
 impl MemorySource {
     /// A source of `bytes`, a `Vec<u8>`, an `Arc<[u8]>` or other [`Bytes`]; messages call it `name`.
     pub fn new(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        Self {
-            name: name.into(),
-            bytes: bytes.into(),
-        }
+        Self { name: name.into(), bytes: bytes.into() }
     }
 }
 

@@ -28,15 +28,10 @@ impl MmapSource {
     /// [`StorageError::Open`], [`StorageError::NotAFile`] or [`StorageError::Map`], naming the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path = path.as_ref();
-        let open_error = |source| StorageError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let open_error = |source| StorageError::Open { path: path.to_owned(), source };
         // Asked before opening: opening a pipe waits for its writer.
         if !fs::metadata(path).map_err(open_error)?.is_file() {
-            return Err(StorageError::NotAFile {
-                path: path.to_owned(),
-            });
+            return Err(StorageError::NotAFile { path: path.to_owned() });
         }
         let file = File::open(path).map_err(open_error)?;
         let len = file.metadata().map_err(open_error)?.len();
@@ -56,10 +51,7 @@ impl MmapSource {
                 source,
             })?)
         };
-        Ok(Self {
-            name: path.display().to_string(),
-            bytes,
-        })
+        Ok(Self { name: path.display().to_string(), bytes })
     }
 }
 
@@ -109,10 +101,7 @@ mod tests {
     #[test]
     fn what_is_no_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            MmapSource::open(dir.path()),
-            Err(StorageError::NotAFile { .. })
-        ));
+        assert!(matches!(MmapSource::open(dir.path()), Err(StorageError::NotAFile { .. })));
         let missing = dir.path().join("missing.gguf");
         let error = MmapSource::open(&missing).unwrap_err();
         assert!(matches!(error, StorageError::Open { .. }));

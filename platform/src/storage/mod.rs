@@ -86,29 +86,14 @@ mod tests {
         assert_eq!(&*source.read(0..len).unwrap(), content);
         for start in 0..len.min(40) {
             for end in start..len.min(40) {
-                assert_eq!(
-                    &*source.read(start..end).unwrap(),
-                    &content[start as usize..end as usize]
-                );
+                assert_eq!(&*source.read(start..end).unwrap(), &content[start as usize..end as usize]);
             }
         }
         assert!(source.read(len..len).unwrap().is_empty());
         let backwards = Range { start: 1, end: 0 };
-        for bad in [
-            0..len + 1,
-            len..len + 1,
-            len + 1..len + 1,
-            0..u64::MAX,
-            u64::MAX..u64::MAX,
-            backwards,
-        ] {
+        for bad in [0..len + 1, len..len + 1, len + 1..len + 1, 0..u64::MAX, u64::MAX..u64::MAX, backwards] {
             match source.read(bad.clone()) {
-                Err(StorageError::OutOfRange {
-                    name,
-                    start,
-                    end,
-                    len: stated,
-                }) => {
+                Err(StorageError::OutOfRange { name, start, end, len: stated }) => {
                     assert_eq!((name.as_str(), start..end, stated), (source.name(), bad, len));
                 }
                 other => panic!("{bad:?} of {len} gave {other:?}"),

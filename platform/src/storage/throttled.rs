@@ -23,11 +23,7 @@ pub struct ThrottledSource<S> {
 impl<S: Source> ThrottledSource<S> {
     /// `source` at `bytes_per_second`.
     pub fn new(source: S, bytes_per_second: NonZeroU64) -> Self {
-        Self {
-            source,
-            bytes_per_second,
-            free_at: Mutex::new(None),
-        }
+        Self { source, bytes_per_second, free_at: Mutex::new(None) }
     }
 
     /// How long `len` bytes take.
@@ -55,9 +51,7 @@ impl<S: Source> Source for ThrottledSource<S> {
             let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
             let start = free_at.map_or(now, |at| at.max(now));
             // A time that the clock cannot tell, centuries away, is not waited for.
-            let end = start
-                .checked_add(self.duration(bytes.len() as u64))
-                .unwrap_or(start);
+            let end = start.checked_add(self.duration(bytes.len() as u64)).unwrap_or(start);
             *free_at = Some(end);
             end.saturating_duration_since(now)
         };
@@ -73,10 +67,7 @@ mod tests {
     use super::*;
 
     fn throttled(len: usize, rate: u64) -> ThrottledSource<MemorySource> {
-        ThrottledSource::new(
-            MemorySource::new("slow", vec![3; len]),
-            NonZeroU64::new(rate).unwrap(),
-        )
+        ThrottledSource::new(MemorySource::new("slow", vec![3; len]), NonZeroU64::new(rate).unwrap())
     }
 
     #[test]
@@ -102,10 +93,6 @@ mod tests {
             }
         });
         // Sleeping is never shorter than asked, so only the lower bound is a promise.
-        assert!(
-            start.elapsed() >= Duration::from_millis(99),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() >= Duration::from_millis(99), "{:?}", start.elapsed());
     }
 }

@@ -54,13 +54,7 @@ pub fn admit(
     mut models: Query<
         '_,
         '_,
-        (
-            &ModelConfig,
-            &mut KvPool,
-            &mut AdmitCursor,
-            Option<&Sessions>,
-            Option<&LoadFailed>,
-        ),
+        (&ModelConfig, &mut KvPool, &mut AdmitCursor, Option<&Sessions>, Option<&LoadFailed>),
     >,
     mut sessions: Query<'_, '_, AdmitSession>,
     mut runs: Query<'_, '_, &Pages>,
@@ -99,10 +93,8 @@ pub fn admit(
                 }
                 if let Some(reason) = admission.join(list[at], &mut session, &mut commands) {
                     *session.phase = Phase::Finished(reason);
-                    events.write(SessionEvent {
-                        session: list[at],
-                        kind: SessionEventKind::Finished(reason),
-                    });
+                    events
+                        .write(SessionEvent { session: list[at], kind: SessionEventKind::Finished(reason) });
                 }
                 if admission.room == 0 {
                     turn.0 = if decoding { at + 1 } else { turn.0 };
@@ -114,14 +106,7 @@ pub fn admit(
         if wave.rows() > 0 {
             wave.at = AtLayer::Embed;
         } else if let Some(starved) = starved {
-            make_room(
-                starved,
-                list,
-                &mut sessions,
-                &mut runs,
-                &mut commands,
-                &mut events,
-            );
+            make_room(starved, list, &mut sessions, &mut runs, &mut commands, &mut events);
         }
     }
 }
@@ -148,22 +133,13 @@ impl Admission<'_> {
         if end > session.cursor.limit.min(capacity) {
             return Some(FinishReason::ContextFull);
         }
-        let chunk = if session.request.prefill_chunk == 0 {
-            usize::MAX
-        } else {
-            session.request.prefill_chunk
-        };
+        let chunk =
+            if session.request.prefill_chunk == 0 { usize::MAX } else { session.request.prefill_chunk };
         let mut rows = (end - start).min(self.room).min(chunk);
         while session.table.0.len() * PAGE < start + rows {
             let Some(slot) = self.pool.take() else { break };
             session.table.0.push(slot);
-            commands.spawn((
-                KvPage {
-                    slot,
-                    pool: self.model,
-                },
-                PageOf(session.leaf.0),
-            ));
+            commands.spawn((KvPage { slot, pool: self.model }, PageOf(session.leaf.0)));
         }
         rows = rows.min((session.table.0.len() * PAGE).saturating_sub(start));
         let wanted = session.wanted.map_or(&[][..], |wanted| &wanted.positions[..]);
@@ -177,11 +153,7 @@ impl Admission<'_> {
             return None;
         }
         let complete = start + rows == end;
-        *session.phase = if complete && rows == 1 {
-            Phase::Decoding
-        } else {
-            Phase::Prefilling
-        };
+        *session.phase = if complete && rows == 1 { Phase::Decoding } else { Phase::Prefilling };
         self.push(entity, session, start..start + rows, first_wanted, complete);
         self.room -= rows;
         None
@@ -199,17 +171,15 @@ impl Admission<'_> {
         let (first_row, first_table, first_logit) = (wave.rows(), wave.tables.len(), wave.logit_rows.len());
         let pages = positions.end.div_ceil(PAGE);
         wave.tables.extend_from_slice(&session.table.0[..pages]);
-        wave.tokens
-            .extend_from_slice(&session.history.0[positions.clone()]);
+        wave.tokens.extend_from_slice(&session.history.0[positions.clone()]);
         for position in positions.clone() {
             wave.positions.push(position as u32);
             wave.slots.push(session.table.0[position / PAGE]);
         }
         let row_of = |position: usize| (first_row + position - positions.start) as u32;
         if let Some(wanted) = session.wanted {
-            let wanted = wanted.positions[first_wanted..]
-                .iter()
-                .take_while(|position| **position < positions.end);
+            let wanted =
+                wanted.positions[first_wanted..].iter().take_while(|position| **position < positions.end);
             wave.logit_rows.extend(wanted.map(|position| row_of(*position)));
         }
         let last = row_of(positions.end - 1);
@@ -240,40 +210,40 @@ fn make_room(
 ) {
     let holds = |entity: &Entity, active: bool| {
         *entity != starved
-            && sessions
-                .get(*entity)
-                .is_ok_and(|s| s.phase.is_active() == active && !s.table.0.is_empty())
+            && sessions.get(*entity).is_ok_and(|s| s.phase.is_active() == active && !s.table.0.is_empty())
     };
     let at_rest = list.iter().copied().find(|entity| holds(entity, false));
     let victim = at_rest.or_else(|| list.iter().rev().copied().find(|entity| holds(entity, true)));
     match victim {
         Some(victim) => {
             if let Ok(mut session) = sessions.get_mut(victim) {
-                truncate_context(
-                    0,
-                    session.leaf.0,
-                    &mut session.table,
-                    &mut session.cursor,
-                    runs,
-                    commands,
-                );
+                truncate_context(0, session.leaf.0, &mut session.table, &mut session.cursor, runs, commands);
             }
         }
         None => {
             if let Ok(mut session) = sessions.get_mut(starved) {
                 let reason = FinishReason::ContextFull;
                 *session.phase = Phase::Finished(reason);
-                events.write(SessionEvent {
-                    session: starved,
-                    kind: SessionEventKind::Finished(reason),
-                });
+                events.write(SessionEvent { session: starved, kind: SessionEventKind::Finished(reason) });
             }
         }
     }
 }
 
+/// Keeps the first tokens of a session's cached context: `(session, tokens to keep)`.
+pub fn truncate_session(
+    In((session, keep)): In<(Entity, usize)>,
+    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor)>,
+    mut runs: Query<'_, '_, &Pages>,
+    mut commands: Commands<'_, '_>,
+) {
+    if let Ok((leaf, mut table, mut cursor)) = sessions.get_mut(session) {
+        truncate_context(keep, leaf.0, &mut table, &mut cursor, &mut runs, &mut commands);
+    }
+}
+
 /// Keeps the first `keep` tokens of a cached context and gives the pages behind them back, last page first.
-pub fn truncate_context(
+fn truncate_context(
     keep: usize,
     run: Entity,
     table: &mut BlockTable,
@@ -307,10 +277,7 @@ fn finish_all(
         if session.phase.is_active() {
             let reason = FinishReason::ModelFailed;
             *session.phase = Phase::Finished(reason);
-            events.write(SessionEvent {
-                session: *entity,
-                kind: SessionEventKind::Finished(reason),
-            });
+            events.write(SessionEvent { session: *entity, kind: SessionEventKind::Finished(reason) });
         }
     }
 }

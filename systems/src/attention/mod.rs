@@ -28,17 +28,9 @@ pub fn attention_cpu(
         return;
     };
     let _span = tracing::trace_span!("attention", layer = current.index).entered();
-    let stage = Stage {
-        cpu: &backend.0,
-        config,
-        weights,
-        layer: current.index,
-    };
-    let rotation = cpu::Rotation {
-        table: rope,
-        heads: config.heads + config.kv_heads,
-        length: config.key_length,
-    };
+    let stage = Stage { cpu: &backend.0, config, weights, layer: current.index };
+    let rotation =
+        cpu::Rotation { table: rope, heads: config.heads + config.kv_heads, length: config.key_length };
     stage.run(&mut wave, &mut scratch, &mut kv.0, &rotation);
 }
 
@@ -53,16 +45,8 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn projections(&self) -> Option<([&CpuMatrix; 3], &CpuMatrix, &[f32])> {
         let weights = self.weights;
-        let qkv = [
-            weights.matrix(Role::Query)?,
-            weights.matrix(Role::Key)?,
-            weights.matrix(Role::Value)?,
-        ];
-        Some((
-            qkv,
-            weights.matrix(Role::AttentionOutput)?,
-            weights.vector(Role::AttentionNorm)?,
-        ))
+        let qkv = [weights.matrix(Role::Query)?, weights.matrix(Role::Key)?, weights.matrix(Role::Value)?];
+        Some((qkv, weights.matrix(Role::AttentionOutput)?, weights.vector(Role::AttentionNorm)?))
     }
 
     fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena, rotation: &cpu::Rotation<'_>) {
@@ -72,16 +56,8 @@ impl Stage<'_> {
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
         let (width, queries) = (config.embedding, config.heads * config.key_length);
         let stride = queries + config.kv_heads * (config.key_length + config.value_length);
-        let CpuScratch {
-            normed,
-            activations,
-            qkv: heads,
-            attended,
-            cos,
-            sin,
-            attention: memory,
-            ..
-        } = scratch;
+        let CpuScratch { normed, activations, qkv: heads, attended, cos, sin, attention: memory, .. } =
+            scratch;
 
         // Taken out for the time being: the spans of the wave are read beside it.
         let mut hidden = core::mem::take(&mut wave.hidden);
@@ -141,12 +117,7 @@ impl Stage<'_> {
             window: None,
         };
         for group in wave.spans.chunks(TOGETHER) {
-            let mut spans = [AttentionSpan {
-                first_row: 0,
-                rows: 0,
-                start: 0,
-                table: &[],
-            }; TOGETHER];
+            let mut spans = [AttentionSpan { first_row: 0, rows: 0, start: 0, table: &[] }; TOGETHER];
             for (slot, span) in spans.iter_mut().zip(group) {
                 *slot = AttentionSpan {
                     first_row: span.rows.start,
@@ -157,9 +128,7 @@ impl Stage<'_> {
             }
             let spans = &spans[..group.len()];
             let out_stride = config.heads * config.value_length;
-            attention(
-                self.cpu, kv, self.layer, spans, &params, q, q_stride, out, out_stride, scratch,
-            );
+            attention(self.cpu, kv, self.layer, spans, &params, q, q_stride, out, out_stride, scratch);
         }
     }
 }

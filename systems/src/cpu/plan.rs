@@ -59,11 +59,7 @@ impl CpuPlan {
 
     /// The head: a matrix of its own, or the embedding's where the model ties them.
     pub fn head(&self, tied: bool) -> Option<&CpuMatrix> {
-        self.model.matrix(if tied {
-            TensorRole::TokenEmbedding
-        } else {
-            TensorRole::Output
-        })
+        self.model.matrix(if tied { TensorRole::TokenEmbedding } else { TensorRole::Output })
     }
 }
 
@@ -82,10 +78,7 @@ pub fn plan_cpu(
         };
         plan.model.take(shard, weights);
         if shard.role == TensorRole::RopeFactors {
-            plan.rope = Some(RopeTable::new(
-                &config.rope,
-                plan.model.vector(TensorRole::RopeFactors),
-            ));
+            plan.rope = Some(RopeTable::new(&config.rope, plan.model.vector(TensorRole::RopeFactors)));
         }
     }
     for entity in evicted.read() {

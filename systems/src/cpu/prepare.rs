@@ -26,19 +26,12 @@ pub struct CpuPrepare;
 /// Whether a role is a vector of floats, whatever its shape.
 fn is_vector(role: TensorRole) -> bool {
     use TensorRole as R;
-    matches!(
-        role,
-        R::AttentionNorm | R::FfnNorm | R::OutputNorm | R::RopeFactors
-    )
+    matches!(role, R::AttentionNorm | R::FfnNorm | R::OutputNorm | R::RopeFactors)
 }
 
 impl Prepare for CpuPrepare {
     fn prepare(&self, shard: &WeightShard, bytes: &Bytes, file: &str) -> Result<Install, LoadError> {
-        let pack_error = |source| LoadError::Pack {
-            file: file.to_owned(),
-            name: shard.name.clone(),
-            source,
-        };
+        let pack_error = |source| LoadError::Pack { file: file.to_owned(), name: shard.name.clone(), source };
         let weight = if is_vector(shard.role) {
             let mut values = vec![0.0; shard.cols].into_boxed_slice();
             if !shard.format.dequantize(bytes, &mut values) {

@@ -19,19 +19,12 @@ impl RopeTable {
     pub fn new(config: &RopeConfig, factors: Option<&[f32]>) -> Self {
         let n = config.dimensions as f64;
         let frequency = |pair: usize| {
-            let factor = factors
-                .and_then(|factors| factors.get(pair))
-                .copied()
-                .unwrap_or(1.0);
+            let factor = factors.and_then(|factors| factors.get(pair)).copied().unwrap_or(1.0);
             f64::from(config.position_scale) * f64::from(config.base).powf(-2.0 * pair as f64 / n)
                 / f64::from(factor)
         };
         let frequencies = (0..config.dimensions / 2).map(frequency).collect();
-        Self {
-            style: config.style,
-            dimensions: config.dimensions,
-            frequencies,
-        }
+        Self { style: config.style, dimensions: config.dimensions, frequencies }
     }
 
     /// Pairs that turn.

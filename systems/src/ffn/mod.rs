@@ -39,13 +39,7 @@ fn run(cpu: &Cpu, config: &ModelConfig, weights: &Weights, wave: &mut Wave, scra
         return;
     };
     let (rows, width, inner) = (wave.rows(), config.embedding, config.feed_forward);
-    let CpuScratch {
-        normed,
-        activations,
-        gate_up,
-        gated,
-        ..
-    } = scratch;
+    let CpuScratch { normed, activations, gate_up, gated, .. } = scratch;
     let hidden = sized(&mut wave.hidden, rows * width);
     let normed = sized(normed, rows * width);
     cpu::norm_rows(cpu, hidden, norm, config.norm_epsilon, normed);

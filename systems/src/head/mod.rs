@@ -18,23 +18,14 @@ pub fn head_cpu(
         let Ok((config, plan)) = models.get(of.0) else {
             continue;
         };
-        let Some((norm, head)) = plan
-            .model
-            .vector(TensorRole::OutputNorm)
-            .zip(plan.head(config.tied))
-        else {
+        let Some((norm, head)) = plan.model.vector(TensorRole::OutputNorm).zip(plan.head(config.tied)) else {
             continue;
         };
         let _span = tracing::trace_span!("head", rows = wave.logit_rows.len()).entered();
         let cpu = &backend.0;
         let wave = &mut *wave;
         let (rows, width) = (wave.logit_rows.len(), config.embedding);
-        let CpuScratch {
-            normed,
-            activations,
-            gated,
-            ..
-        } = &mut *scratch;
+        let CpuScratch { normed, activations, gated, .. } = &mut *scratch;
         let wanted = sized(gated, rows * width);
         for (row, out) in wave.logit_rows.iter().zip(wanted.chunks_exact_mut(width)) {
             out.copy_from_slice(&wave.hidden[*row as usize * width..][..width]);

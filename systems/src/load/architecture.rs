@@ -22,20 +22,12 @@ pub struct TensorPattern {
 
 /// Shorthand for a tensor that must be there.
 const fn required(name: &'static str, role: TensorRole) -> TensorPattern {
-    TensorPattern {
-        name,
-        role,
-        optional: false,
-    }
+    TensorPattern { name, role, optional: false }
 }
 
 /// Shorthand for a tensor that may be missing.
 const fn optional(name: &'static str, role: TensorRole) -> TensorPattern {
-    TensorPattern {
-        name,
-        role,
-        optional: true,
-    }
+    TensorPattern { name, role, optional: true }
 }
 
 /// What the engine has to know of an architecture.
@@ -61,19 +53,11 @@ pub const ARCHITECTURES: &[Architecture] = &[llama::LLAMA];
 /// Finds the architecture of a file.
 pub(super) fn architecture(gguf: &Gguf, file: &str) -> Result<Architecture, LoadError> {
     let name = gguf.metadata.str("general.architecture")?;
-    ARCHITECTURES
-        .iter()
-        .find(|a| a.name == name)
-        .copied()
-        .ok_or_else(|| LoadError::UnknownArchitecture {
-            file: file.to_owned(),
-            name: name.to_owned(),
-            known: ARCHITECTURES
-                .iter()
-                .map(|a| a.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+    ARCHITECTURES.iter().find(|a| a.name == name).copied().ok_or_else(|| LoadError::UnknownArchitecture {
+        file: file.to_owned(),
+        name: name.to_owned(),
+        known: ARCHITECTURES.iter().map(|a| a.name).collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// Largest layer count, head count and so on that is believed.
@@ -132,22 +116,14 @@ impl Keys<'_> {
 
 /// Reads and checks a model's numbers.
 pub(super) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Result<ModelConfig, LoadError> {
-    let keys = Keys {
-        gguf,
-        file,
-        prefix: arch.name,
-    };
+    let keys = Keys { gguf, file, prefix: arch.name };
     refuse_unknown_keys(gguf, arch, file)?;
     let layers = keys.count("block_count", MAX_COUNT)?;
     let embedding = keys.count("embedding_length", MAX_COUNT)?;
     let heads = keys.count("attention.head_count", MAX_COUNT)?;
     let kv_heads = keys.count_or("attention.head_count_kv", MAX_COUNT, heads)?;
     if !heads.is_multiple_of(kv_heads) {
-        return Err(keys.bad(
-            "attention.head_count_kv",
-            kv_heads,
-            "a divisor of attention.head_count",
-        ));
+        return Err(keys.bad("attention.head_count_kv", kv_heads, "a divisor of attention.head_count"));
     }
     let key_length = keys.count_or("attention.key_length", MAX_COUNT, (embedding / heads).max(1))?;
     let value_length = keys.count_or("attention.value_length", MAX_COUNT, key_length)?;
@@ -193,46 +169,30 @@ pub(super) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
 
 /// Whether the file has the tensor of an optional role.
 fn has(gguf: &Gguf, patterns: &[TensorPattern], role: TensorRole) -> bool {
-    patterns
-        .iter()
-        .any(|pattern| pattern.role == role && gguf.tensor(pattern.name).is_some())
+    patterns.iter().any(|pattern| pattern.role == role && gguf.tensor(pattern.name).is_some())
 }
 
 /// Linear rope scaling; other kinds change frequencies in ways that are refused rather than ignored.
 fn position_scale(keys: &Keys<'_>) -> Result<f32, LoadError> {
-    let kind = keys
-        .gguf
-        .metadata
-        .opt_str(&keys.key("rope.scaling.type"))?
-        .unwrap_or("none");
+    let kind = keys.gguf.metadata.opt_str(&keys.key("rope.scaling.type"))?.unwrap_or("none");
     let factor = keys.float_or("rope.scaling.factor", 0.0)?;
     let linear = keys.float_or("rope.scale_linear", 0.0)?;
     match kind {
         "none" if linear > 0.0 => Ok(1.0 / linear),
         "none" => Ok(1.0),
         "linear" if factor > 0.0 => Ok(1.0 / factor),
-        _ => Err(keys.bad(
-            "rope.scaling.type",
-            kind,
-            "none, or linear with a positive rope.scaling.factor",
-        )),
+        _ => Err(keys.bad("rope.scaling.type", kind, "none, or linear with a positive rope.scaling.factor")),
     }
 }
 
 /// A key under the architecture's prefix that nobody knows might change the result: say so instead of ignoring it.
 fn refuse_unknown_keys(gguf: &Gguf, arch: &Architecture, file: &str) -> Result<(), LoadError> {
     for (key, _) in gguf.metadata.iter() {
-        let Some(name) = key
-            .strip_prefix(arch.name)
-            .and_then(|rest| rest.strip_prefix('.'))
-        else {
+        let Some(name) = key.strip_prefix(arch.name).and_then(|rest| rest.strip_prefix('.')) else {
             continue;
         };
         if !arch.keys.contains(&name) {
-            return Err(LoadError::UnknownKey {
-                file: file.to_owned(),
-                key: key.to_owned(),
-            });
+            return Err(LoadError::UnknownKey { file: file.to_owned(), key: key.to_owned() });
         }
     }
     Ok(())

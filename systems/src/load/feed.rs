@@ -49,10 +49,7 @@ pub struct Loader {
 impl Loader {
     /// A loader of `items`, in their order, from the parts of a file.
     pub fn new(sources: Vec<Arc<dyn Source>>, items: impl IntoIterator<Item = FetchItem>) -> Self {
-        Self {
-            sources,
-            items: items.into_iter().collect(),
-        }
+        Self { sources, items: items.into_iter().collect() }
     }
 
     /// Fetches the next shard; `None` when all are done.
@@ -71,11 +68,7 @@ impl Loader {
         };
         let bytes = source.read(shard.range.clone())?;
         let install = item.backend.prepare(shard, &bytes, source.name())?;
-        Ok(Arrival {
-            entity: item.entity,
-            bytes: shard.range.end - shard.range.start,
-            install,
-        })
+        Ok(Arrival { entity: item.entity, bytes: shard.range.end - shard.range.start, install })
     }
 }
 
@@ -119,9 +112,9 @@ impl LoadFeed {
     /// Takes the next shard without waiting.
     pub fn poll(&mut self) -> Result<Fetched, LoadError> {
         match &mut self.0 {
-            Feed::Inline(loader) => loader
-                .fetch()
-                .map_or(Ok(Fetched::End), |shard| shard.map(Fetched::Arrival)),
+            Feed::Inline(loader) => {
+                loader.fetch().map_or(Ok(Fetched::End), |shard| shard.map(Fetched::Arrival))
+            }
             #[cfg(not(target_family = "wasm"))]
             Feed::Thread(receiver) => receiver.poll(),
         }
@@ -154,10 +147,7 @@ mod threaded {
                     }
                 }
             })
-            .map_err(|error| LoadError::NoThread {
-                file: file.to_owned(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| LoadError::NoThread { file: file.to_owned(), reason: error.to_string() })?;
         Ok(Receiver { channel })
     }
 

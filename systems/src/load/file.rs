@@ -46,24 +46,11 @@ impl ModelFile {
         let config = model_config(&gguf, &arch, file)?;
         let shards = manifest(&gguf, &arch, &config, file)?;
         let (tokenizer, template) = text_parts(&gguf)?;
-        if let Some(tokens) = tokenizer
-            .as_ref()
-            .map(Tokenizer::vocab_size)
-            .filter(|n| *n > config.vocabulary)
+        if let Some(tokens) = tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|n| *n > config.vocabulary)
         {
-            return Err(LoadError::VocabularySize {
-                file: file.to_owned(),
-                tokens,
-                rows: config.vocabulary,
-            });
+            return Err(LoadError::VocabularySize { file: file.to_owned(), tokens, rows: config.vocabulary });
         }
-        Ok(Self {
-            config,
-            tokenizer,
-            template,
-            shards,
-            sources,
-        })
+        Ok(Self { config, tokenizer, template, shards, sources })
     }
 }
 
@@ -76,15 +63,12 @@ pub fn text_parts(gguf: &Gguf) -> Result<(Option<Tokenizer>, Option<ChatTemplate
     let Some(vocabulary) = vocabulary(gguf)? else {
         return Ok((None, None));
     };
-    let template = vocabulary
-        .chat_template
-        .as_deref()
-        .and_then(|source| match ChatTemplate::new(source) {
-            Ok(template) => Some(template),
-            Err(error) => {
-                tracing::warn!(%error, "chat template left out");
-                None
-            }
-        });
+    let template = vocabulary.chat_template.as_deref().and_then(|source| match ChatTemplate::new(source) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            tracing::warn!(%error, "chat template left out");
+            None
+        }
+    });
     Ok((Some(Tokenizer::new(vocabulary)?), template))
 }

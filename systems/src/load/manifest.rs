@@ -48,18 +48,12 @@ pub(super) fn manifest(
             };
             match gguf.tensor(&name) {
                 Some(tensor) => {
-                    shards.push(ShardSpec {
-                        owner,
-                        shard: shard(tensor, pattern, config, file)?,
-                    });
+                    shards.push(ShardSpec { owner, shard: shard(tensor, pattern, config, file)? });
                     used.insert(name);
                 }
                 None if pattern.optional => {}
                 None => {
-                    return Err(LoadError::MissingTensor {
-                        file: file.to_owned(),
-                        name,
-                    });
+                    return Err(LoadError::MissingTensor { file: file.to_owned(), name });
                 }
             }
         }
@@ -86,10 +80,7 @@ fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, usize) {
         Role::Query => (Some(queries), config.embedding),
         Role::Key => (Some(keys), config.embedding),
         Role::Value => (Some(values), config.embedding),
-        Role::AttentionOutput => (
-            Some(config.embedding),
-            config.heads.saturating_mul(config.value_length),
-        ),
+        Role::AttentionOutput => (Some(config.embedding), config.heads.saturating_mul(config.value_length)),
         Role::FfnGate | Role::FfnUp => (Some(config.feed_forward), config.embedding),
         Role::FfnDown => (Some(config.embedding), config.feed_forward),
     }
@@ -104,11 +95,7 @@ fn shard(
     let (rows, cols) = dimensions(pattern.role, config);
     let wanted: Vec<u64> = core::iter::once(cols).chain(rows).map(|n| n as u64).collect();
     // Some writers keep trailing dimensions of 1.
-    let significant = tensor
-        .shape
-        .iter()
-        .rposition(|n| *n != 1)
-        .map_or(1, |last| last + 1);
+    let significant = tensor.shape.iter().rposition(|n| *n != 1).map_or(1, |last| last + 1);
     let found = &tensor.shape[..significant.max(wanted.len()).min(tensor.shape.len())];
     if found != wanted {
         return Err(LoadError::BadShape {
@@ -119,15 +106,10 @@ fn shard(
         });
     }
     // Norms and factors are read as floats; only matrices have tiles of codes.
-    let computable = tensor
-        .format
-        .codec()
-        .is_some_and(|codec| rows.is_some() || !codec.layout.is_quantized());
+    let computable =
+        tensor.format.codec().is_some_and(|codec| rows.is_some() || !codec.layout.is_quantized());
     if !computable {
-        let known = FORMATS
-            .iter()
-            .filter(|format| format.codec.is_some())
-            .map(|format| format.name);
+        let known = FORMATS.iter().filter(|format| format.codec.is_some()).map(|format| format.name);
         return Err(LoadError::UnsupportedFormat {
             file: file.to_owned(),
             name: tensor.name.clone(),

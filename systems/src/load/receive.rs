@@ -81,26 +81,15 @@ fn take(world: &mut World, model: Entity, arrival: super::feed::Arrival) {
 }
 
 fn end_of_feed(world: &mut World, model: Entity) {
-    let whole = world
-        .get::<Loading>(model)
-        .is_some_and(|loading| loading.0.is_complete());
+    let whole = world.get::<Loading>(model).is_some_and(|loading| loading.0.is_complete());
     if whole {
         world.entity_mut(model).remove::<LoadFeed>();
     } else {
-        fail(
-            world,
-            model,
-            LoadError::LoaderGone {
-                file: format!("model {model}"),
-            },
-        );
+        fail(world, model, LoadError::LoaderGone { file: format!("model {model}") });
     }
 }
 
 fn fail(world: &mut World, model: Entity, error: LoadError) {
     tracing::error!(%error, "load failed");
-    world
-        .entity_mut(model)
-        .remove::<LoadFeed>()
-        .insert(LoadFailed(Arc::new(error)));
+    world.entity_mut(model).remove::<LoadFeed>().insert(LoadFailed(Arc::new(error)));
 }

@@ -27,58 +27,31 @@ pub fn spawn_model(
     kv_tokens: Option<usize>,
     kv_format: KvFormat,
 ) -> Result<Entity, LoadError> {
-    let ModelFile {
-        sources,
-        config,
-        tokenizer,
-        template,
-        shards,
-    } = file;
-    let name = sources
-        .first()
-        .map_or(String::new(), |source| source.name().to_owned());
+    let ModelFile { sources, config, tokenizer, template, shards } = file;
+    let name = sources.first().map_or(String::new(), |source| source.name().to_owned());
     let tokens = kv_tokens.unwrap_or_else(|| DEFAULT_KV_TOKENS.max(config.context));
     let slots = u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX);
     let placement = cpu::place(&config, slots, kv_format)?;
     let progress = LoadProgress {
         model: Entity::PLACEHOLDER,
         bytes: 0,
-        total_bytes: shards
-            .iter()
-            .map(|spec| spec.shard.range.end - spec.shard.range.start)
-            .sum(),
+        total_bytes: shards.iter().map(|spec| spec.shard.range.end - spec.shard.range.start).sum(),
         shards: 0,
         total_shards: shards.len(),
         layers: 0,
         total_layers: config.layers,
     };
     let layers = config.layers;
-    let model = world
-        .spawn((
-            Model,
-            config,
-            KvPool::new(slots),
-            AdmitCursor::default(),
-            placement,
-        ))
-        .id();
-    world
-        .entity_mut(model)
-        .insert(Loading(LoadProgress { model, ..progress }));
+    let model = world.spawn((Model, config, KvPool::new(slots), AdmitCursor::default(), placement)).id();
+    world.entity_mut(model).insert(Loading(LoadProgress { model, ..progress }));
     if let Some(tokenizer) = tokenizer {
-        world
-            .entity_mut(model)
-            .insert(ModelTokenizer(Arc::new(tokenizer)));
+        world.entity_mut(model).insert(ModelTokenizer(Arc::new(tokenizer)));
     }
     if let Some(template) = template {
         world.entity_mut(model).insert(ModelTemplate(Arc::new(template)));
     }
     let layers: Vec<Entity> = (0..layers)
-        .map(|index| {
-            world
-                .spawn((LayerOf(model), LayerIndex(index), MissingShards::default(), OnCpu))
-                .id()
-        })
+        .map(|index| world.spawn((LayerOf(model), LayerIndex(index), MissingShards::default(), OnCpu)).id())
         .collect();
     world.entity_mut(model).insert(MissingShards::default());
     world.spawn((Wave::default(), WaveOf(model), cpu::CpuScratch::default()));
@@ -93,11 +66,7 @@ pub fn spawn_model(
         if let Some(mut missing) = world.get_mut::<MissingShards>(owner) {
             missing.0.insert(entity);
         }
-        items.push(FetchItem {
-            entity,
-            shard: spec.shard,
-            backend: Arc::clone(&backend),
-        });
+        items.push(FetchItem { entity, shard: spec.shard, backend: Arc::clone(&backend) });
     }
     match start(Loader::new(sources, items), &name) {
         Ok(feed) => {

@@ -8,16 +8,12 @@ use crate::tokenize::Vocabulary;
 pub(super) fn vocabulary(gguf: &Gguf) -> Result<Option<Vocabulary>, LoadError> {
     let metadata = &gguf.metadata;
     let key = |name: &str| format!("tokenizer.ggml.{name}");
-    let Some(model) = metadata
-        .opt_str(&key("model"))?
-        .filter(|model| *model != "no_vocab")
-    else {
+    let Some(model) = metadata.opt_str(&key("model"))?.filter(|model| *model != "no_vocab") else {
         return Ok(None);
     };
     // Text that is not UTF-8 was read with replacement characters: harmless in a title, wrong tokens in a vocabulary.
-    if let Some(lossy) = metadata
-        .lossy_keys()
-        .find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy))
+    if let Some(lossy) =
+        metadata.lossy_keys().find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy))
     {
         return Err(LoadError::BadMetadata {
             file: metadata.file().to_owned(),
@@ -30,10 +26,7 @@ pub(super) fn vocabulary(gguf: &Gguf) -> Result<Option<Vocabulary>, LoadError> {
         model: model.to_owned(),
         pre: metadata.opt_str(&key("pre"))?.unwrap_or_default().to_owned(),
         tokens: metadata.strings(&key("tokens"))?.to_vec(),
-        token_types: metadata
-            .opt_i32s(&key("token_type"))?
-            .unwrap_or_default()
-            .to_vec(),
+        token_types: metadata.opt_i32s(&key("token_type"))?.unwrap_or_default().to_vec(),
         merges: metadata.opt_strings(&key("merges"))?.unwrap_or_default().to_vec(),
         bos: metadata.opt_u32(&key("bos_token_id"))?,
         eos: metadata.opt_u32(&key("eos_token_id"))?,

@@ -74,11 +74,7 @@ impl Sampler {
         validate(&settings, vocab)?;
         Ok(Self {
             vocab,
-            log_min_p: if settings.min_p > 0.0 {
-                settings.min_p.ln()
-            } else {
-                f32::NEG_INFINITY
-            },
+            log_min_p: if settings.min_p > 0.0 { settings.min_p.ln() } else { f32::NEG_INFINITY },
             penalties: Penalties::new(&settings),
             rng: ChaCha8Rng::seed_from_u64(settings.seed),
             draws: 0,
@@ -131,11 +127,7 @@ impl Sampler {
     #[must_use]
     pub fn distribution(&self, logits: &[f32], scratch: &mut SampleScratch) -> Vec<(u32, f32)> {
         let raw = self.row(logits);
-        let SampleScratch {
-            logits: buffer,
-            candidates,
-            ..
-        } = scratch;
+        let SampleScratch { logits: buffer, candidates, .. } = scratch;
         let row = self.adjust(raw, None, buffer);
         if self.greedy() {
             return argmax(row).map(|token| vec![(token, 1.0)]).unwrap_or_default();
@@ -144,36 +136,19 @@ impl Sampler {
             gather(row, f32::NEG_INFINITY, candidates);
         }
         if self.settings.temperature == 0.0 {
-            return likeliest(candidates)
-                .map(|token| vec![(token, 1.0)])
-                .unwrap_or_default();
+            return likeliest(candidates).map(|token| vec![(token, 1.0)]).unwrap_or_default();
         }
         probabilities(candidates, self.settings.temperature)
     }
 
     fn choose(&mut self, logits: &[f32], allowed: Option<&[u32]>, scratch: &mut SampleScratch) -> Choice {
         let raw = self.row(logits);
-        let SampleScratch {
-            logits: buffer,
-            candidates,
-            sums,
-        } = scratch;
+        let SampleScratch { logits: buffer, candidates, sums } = scratch;
         let row = self.adjust(raw, allowed, buffer);
-        let found = if self.greedy() {
-            argmax(row)
-        } else {
-            self.pick(row, candidates, sums)
-        };
+        let found = if self.greedy() { argmax(row) } else { self.pick(row, candidates, sums) };
         let token = found.unwrap_or(0);
-        let logprob = self
-            .settings
-            .logprobs
-            .map(|count| report(raw, token, count, candidates));
-        Choice {
-            token,
-            logprob,
-            degenerate: found.is_none(),
-        }
+        let logprob = self.settings.logprobs.map(|count| report(raw, token, count, candidates));
+        Choice { token, logprob, degenerate: found.is_none() }
     }
 
     fn row<'a>(&self, logits: &'a [f32]) -> &'a [f32] {
@@ -196,10 +171,7 @@ impl Sampler {
             mask(buffer, allowed);
         }
         for &(token, bias) in &self.settings.logit_bias {
-            if let Some(logit) = usize::try_from(token)
-                .ok()
-                .and_then(|token| buffer.get_mut(token))
-            {
+            if let Some(logit) = usize::try_from(token).ok().and_then(|token| buffer.get_mut(token)) {
                 *logit += bias;
             }
         }
@@ -209,12 +181,7 @@ impl Sampler {
 
     /// Top-k, typical, top-p, min-p.
     fn truncate(&self, row: &[f32], candidates: &mut Vec<Candidate>) -> Survivors {
-        let SamplerSettings {
-            top_k: k,
-            typical_p,
-            top_p: p,
-            ..
-        } = self.settings;
+        let SamplerSettings { top_k: k, typical_p, top_p: p, .. } = self.settings;
         let cut_k = k > 0 && k < row.len();
         let cut_p = p < 1.0;
         if cut_k {
@@ -250,14 +217,11 @@ impl Sampler {
         match survivors {
             Survivors::Row => {
                 let top = max(row);
-                (top > f32::NEG_INFINITY)
-                    .then(|| draw_row(row, top, temperature, uniform, sums))
-                    .flatten()
+                (top > f32::NEG_INFINITY).then(|| draw_row(row, top, temperature, uniform, sums)).flatten()
             }
             Survivors::Candidates => {
-                let top = candidates
-                    .iter()
-                    .fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
+                let top =
+                    candidates.iter().fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
                 draw(candidates, top, temperature, uniform)
             }
         }
@@ -271,10 +235,7 @@ impl Sampler {
 }
 
 fn likeliest(candidates: &[Candidate]) -> Option<u32> {
-    candidates
-        .iter()
-        .min_by(|a, b| likeliest_first(a, b))
-        .map(|candidate| candidate.token)
+    candidates.iter().min_by(|a, b| likeliest_first(a, b)).map(|candidate| candidate.token)
 }
 
 /// Sets what a bit mask does not allow to `-inf`.
@@ -305,36 +266,11 @@ fn validate(settings: &SamplerSettings, vocab: usize) -> Result<(), SampleError>
             settings.repetition_penalty > 0.0 && settings.repetition_penalty.is_finite(),
             "above 0 and finite (1 for none)",
         ),
-        (
-            "presence_penalty",
-            settings.presence_penalty,
-            settings.presence_penalty.is_finite(),
-            finite,
-        ),
-        (
-            "frequency_penalty",
-            settings.frequency_penalty,
-            settings.frequency_penalty.is_finite(),
-            finite,
-        ),
-        (
-            "typical_p",
-            settings.typical_p,
-            (0.0..=1.0).contains(&settings.typical_p),
-            fraction,
-        ),
-        (
-            "top_p",
-            settings.top_p,
-            (0.0..=1.0).contains(&settings.top_p),
-            fraction,
-        ),
-        (
-            "min_p",
-            settings.min_p,
-            (0.0..=1.0).contains(&settings.min_p),
-            fraction,
-        ),
+        ("presence_penalty", settings.presence_penalty, settings.presence_penalty.is_finite(), finite),
+        ("frequency_penalty", settings.frequency_penalty, settings.frequency_penalty.is_finite(), finite),
+        ("typical_p", settings.typical_p, (0.0..=1.0).contains(&settings.typical_p), fraction),
+        ("top_p", settings.top_p, (0.0..=1.0).contains(&settings.top_p), fraction),
+        ("min_p", settings.min_p, (0.0..=1.0).contains(&settings.min_p), fraction),
         (
             "temperature",
             settings.temperature,
@@ -344,11 +280,7 @@ fn validate(settings: &SamplerSettings, vocab: usize) -> Result<(), SampleError>
     ];
     for (field, value, good, allowed) in checks {
         if !good {
-            return Err(SampleError::OutOfRange {
-                field,
-                value,
-                allowed,
-            });
+            return Err(SampleError::OutOfRange { field, value, allowed });
         }
     }
     for &(token, bias) in &settings.logit_bias {

@@ -18,10 +18,10 @@ pub(super) fn max(logits: &[f32]) -> f32 {
             *lane = if logit > *lane { logit } else { *lane };
         }
     }
-    lanes.iter().chain(chunks.remainder()).fold(
-        f32::NEG_INFINITY,
-        |max, &logit| if logit > max { logit } else { max },
-    )
+    lanes
+        .iter()
+        .chain(chunks.remainder())
+        .fold(f32::NEG_INFINITY, |max, &logit| if logit > max { logit } else { max })
 }
 
 /// Id of the largest logit, the lowest among equals, as llama.cpp's greedy sampler; NaN never wins.
@@ -73,11 +73,7 @@ pub(super) fn draw_row(
     sums: &mut Vec<f64>,
 ) -> Option<u32> {
     sums.clear();
-    sums.extend(
-        logits
-            .chunks(BLOCK)
-            .map(|block| block_weight(block, max, temperature)),
-    );
+    sums.extend(logits.chunks(BLOCK).map(|block| block_weight(block, max, temperature)));
     let target = uniform * sums.iter().sum::<f64>();
     let mut mass = 0.0;
     let mut hit = None;
@@ -139,10 +135,7 @@ mod tests {
         let candidates: Vec<Candidate> = logits
             .iter()
             .enumerate()
-            .map(|(token, &logit)| Candidate {
-                logit,
-                token: token as u32,
-            })
+            .map(|(token, &logit)| Candidate { logit, token: token as u32 })
             .collect();
         let top = max(&logits);
         let mut sums = Vec::new();
@@ -154,9 +147,6 @@ mod tests {
                 "{uniform}"
             );
         }
-        assert_eq!(
-            draw_row(&[1.0, f32::NAN], 1.0, 1.0, 1.0 - f64::EPSILON, &mut sums),
-            Some(0)
-        );
+        assert_eq!(draw_row(&[1.0, f32::NAN], 1.0, 1.0, 1.0 - f64::EPSILON, &mut sums), Some(0));
     }
 }

@@ -57,11 +57,8 @@ pub(super) fn block_weight(logits: &[f32], max: f32, temperature: f32) -> f64 {
             *lane += weight(logit, max, temperature);
         }
     }
-    let mut sum: f64 = chunks
-        .remainder()
-        .iter()
-        .map(|&logit| f64::from(weight(logit, max, temperature)))
-        .sum();
+    let mut sum: f64 =
+        chunks.remainder().iter().map(|&logit| f64::from(weight(logit, max, temperature))).sum();
     for lane in lanes {
         sum += f64::from(lane);
     }
@@ -70,10 +67,7 @@ pub(super) fn block_weight(logits: &[f32], max: f32, temperature: f32) -> f64 {
 
 /// Sum of [`weight`] over a row: the softmax's denominator, relative to its maximum.
 pub(super) fn total_weight(logits: &[f32], max: f32, temperature: f32) -> f64 {
-    logits
-        .chunks(BLOCK)
-        .map(|block| block_weight(block, max, temperature))
-        .sum()
+    logits.chunks(BLOCK).map(|block| block_weight(block, max, temperature)).sum()
 }
 
 #[cfg(test)]

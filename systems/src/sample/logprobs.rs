@@ -52,10 +52,7 @@ pub(super) fn report(
     TokenLogprob {
         token,
         logprob: logit_of(logits, token).map_or(f32::NEG_INFINITY, |logit| log_probability(logit, sum)),
-        top: candidates
-            .iter()
-            .map(|found| (found.token, log_probability(found.logit, sum)))
-            .collect(),
+        top: candidates.iter().map(|found| (found.token, log_probability(found.logit, sum))).collect(),
     }
 }
 
@@ -89,13 +86,6 @@ mod tests {
         assert_eq!(token_logprob(&[1.0], 7), f32::NEG_INFINITY);
         let mut candidates = Vec::new();
         let told = report(&[f32::NAN, 1.0, f32::NEG_INFINITY], 1, 5, &mut candidates);
-        assert_eq!(
-            told,
-            TokenLogprob {
-                token: 1,
-                logprob: 0.0,
-                top: vec![(1, 0.0)]
-            }
-        );
+        assert_eq!(told, TokenLogprob { token: 1, logprob: 0.0, top: vec![(1, 0.0)] });
     }
 }

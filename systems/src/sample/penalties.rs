@@ -80,10 +80,7 @@ impl Penalties {
     /// penalty once. Tokens outside the row are left out.
     pub(super) fn apply(&self, logits: &mut [f32]) {
         for &(token, count) in &self.counts {
-            let Some(logit) = usize::try_from(token)
-                .ok()
-                .and_then(|token| logits.get_mut(token))
-            else {
+            let Some(logit) = usize::try_from(token).ok().and_then(|token| logits.get_mut(token)) else {
                 continue;
             };
             if *logit <= 0.0 {

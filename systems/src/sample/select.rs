@@ -21,10 +21,7 @@ pub(super) struct Candidate {
 
 /// Likeliest first, then lowest id.
 pub(super) fn likeliest_first(a: &Candidate, b: &Candidate) -> Ordering {
-    b.logit
-        .partial_cmp(&a.logit)
-        .unwrap_or(Ordering::Equal)
-        .then(a.token.cmp(&b.token))
+    b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.token.cmp(&b.token))
 }
 
 /// Fills `out` with every token whose logit is above `-inf` and at least `floor`, in order of id.
@@ -113,9 +110,6 @@ mod tests {
         let logits: Vec<f32> = (0..10_000).map(|i| i as f32).collect();
         let mut got = Vec::new();
         top_k(&logits, 3, &mut got);
-        assert_eq!(
-            got.iter().map(|c| c.token).collect::<Vec<_>>(),
-            [9999, 9998, 9997]
-        );
+        assert_eq!(got.iter().map(|c| c.token).collect::<Vec<_>>(), [9999, 9998, 9997]);
     }
 }

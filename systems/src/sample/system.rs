@@ -46,11 +46,7 @@ impl SessionSampler {
         let mut sampler = Sampler::new(settings.clone(), vocabulary)?;
         let seen = history.len().saturating_sub(settings.penalty_last_n);
         history[seen..].iter().for_each(|token| sampler.accept(*token));
-        Ok(Self {
-            sampler,
-            detokenizer: Detokenizer::default(),
-            stops: StopStrings::new(stop)?,
-        })
+        Ok(Self { sampler, detokenizer: Detokenizer::default(), stops: StopStrings::new(stop)? })
     }
 }
 
@@ -97,10 +93,7 @@ pub fn sample(
             keep_logits(&mut session, wave, span, config.vocabulary);
             if span.complete && session.phase.is_active() {
                 let step = if session.request.max_tokens == 0 {
-                    Step {
-                        token: None,
-                        finish: Some(FinishReason::MaxTokens),
-                    }
+                    Step { token: None, finish: Some(FinishReason::MaxTokens) }
                 } else {
                     let row = (span.logits.end - 1) * config.vocabulary;
                     let logits = &wave.logits[row..row + config.vocabulary];
@@ -125,17 +118,11 @@ fn report(
     events: &mut MessageWriter<'_, SessionEvent>,
 ) {
     if let Some(token) = step.token {
-        events.write(SessionEvent {
-            session: entity,
-            kind: SessionEventKind::Token(token),
-        });
+        events.write(SessionEvent { session: entity, kind: SessionEventKind::Token(token) });
     }
     if let Some(reason) = step.finish {
         *session.phase = Phase::Finished(reason);
-        events.write(SessionEvent {
-            session: entity,
-            kind: SessionEventKind::Finished(reason),
-        });
+        events.write(SessionEvent { session: entity, kind: SessionEventKind::Finished(reason) });
     }
 }
 
@@ -146,20 +133,13 @@ fn choose(
     tokenizer: Option<&Tokenizer>,
     scratch: &mut SampleScratch,
 ) -> Step {
-    let SessionSampler {
-        sampler,
-        detokenizer,
-        stops,
-    } = &mut *session.sampler;
+    let SessionSampler { sampler, detokenizer, stops } = &mut *session.sampler;
     let choice = {
         let _kernel = tracing::trace_span!(target: "weft::kernel", "choose").entered();
         sampler.sample(logits, scratch)
     };
     if choice.degenerate {
-        return Step {
-            token: None,
-            finish: Some(FinishReason::InvalidLogits),
-        };
+        return Step { token: None, finish: Some(FinishReason::InvalidLogits) };
     }
     sampler.accept(choice.token);
     session.history.0.push(choice.token);
@@ -184,10 +164,7 @@ fn choose(
         output.text.push_str(stops.push(detokenizer.finish()).text);
         output.text.push_str(stops.finish());
     }
-    Step {
-        token: Some(choice.token),
-        finish,
-    }
+    Step { token: Some(choice.token), finish }
 }
 
 /// Copies what a caller asked to keep of this wave's logits.

@@ -53,9 +53,7 @@ fn keep_mass(
 /// Locally typical sampling (Meister et al. 2022): keeps the tokens whose surprise is nearest to the expected one until
 /// their probability exceeds `p`. Leaves the candidates sorted, likeliest first.
 pub(super) fn typical(candidates: &mut Vec<Candidate>, p: f32) {
-    let top = candidates
-        .iter()
-        .fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
+    let top = candidates.iter().fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
     let weigh = |candidate: &Candidate| f64::from(weight(candidate.logit, top, 1.0));
     let total: f64 = candidates.iter().map(weigh).sum();
     let log_total = total.ln();
@@ -69,10 +67,7 @@ pub(super) fn typical(candidates: &mut Vec<Candidate>, p: f32) {
         .sum();
     let distance = |candidate: &Candidate| (surprise(candidate) - entropy).abs();
     let order = |a: &Candidate, b: &Candidate| {
-        distance(a)
-            .partial_cmp(&distance(b))
-            .unwrap_or(Ordering::Equal)
-            .then(likeliest_first(a, b))
+        distance(a).partial_cmp(&distance(b)).unwrap_or(Ordering::Equal).then(likeliest_first(a, b))
     };
     let target = f64::from(p) * total;
     let kept = keep_mass(candidates, order, weigh, |mass| mass > target);
@@ -86,10 +81,7 @@ pub(super) fn top_p(candidates: &mut Vec<Candidate>, p: f32) {
     let Some(top) = candidates.first().map(|first| first.logit) else {
         return;
     };
-    let total: f64 = candidates
-        .iter()
-        .map(|candidate| f64::from(weight(candidate.logit, top, 1.0)))
-        .sum();
+    let total: f64 = candidates.iter().map(|candidate| f64::from(weight(candidate.logit, top, 1.0))).sum();
     let kept = prefix(candidates, top, f64::from(p) * total).unwrap_or(candidates.len());
     candidates.truncate(kept);
 }
@@ -116,11 +108,7 @@ pub(super) fn min_p(candidates: &mut Vec<Candidate>, log_min_p: f32) {
 
 /// The lowest logit that min-p keeps; `-inf` where it is off (also under a maximum of `+inf`, where a sum would be NaN).
 pub(super) fn floor(top: f32, log_min_p: f32) -> f32 {
-    if log_min_p == f32::NEG_INFINITY {
-        f32::NEG_INFINITY
-    } else {
-        top + log_min_p
-    }
+    if log_min_p == f32::NEG_INFINITY { f32::NEG_INFINITY } else { top + log_min_p }
 }
 
 /// Top-p over a whole row, whose candidates have not been made yet. Fills `out`.
@@ -142,11 +130,7 @@ pub(super) fn nucleus(logits: &[f32], p: f32, log_min_p: f32, out: &mut Vec<Cand
     let kept = keep_mass(out, likeliest_first, weigh, |mass| mass >= target);
     if kept < out.len() {
         // Back into the order of ids, which no change of the selection algorithm can alter: a draw depends on it.
-        let last = out
-            .iter()
-            .take(kept)
-            .max_by(|a, b| likeliest_first(a, b))
-            .copied();
+        let last = out.iter().take(kept).max_by(|a, b| likeliest_first(a, b)).copied();
         gather(logits, floor, out);
         if let Some(last) = last {
             out.retain(|candidate| likeliest_first(candidate, &last).is_le());
@@ -158,14 +142,9 @@ pub(super) fn nucleus(logits: &[f32], p: f32, log_min_p: f32, out: &mut Vec<Cand
 
 /// Probabilities of candidates under a temperature, in place of their logits' weights; they sum to 1.
 pub(super) fn probabilities(candidates: &[Candidate], temperature: f32) -> Vec<(u32, f32)> {
-    let top = candidates
-        .iter()
-        .fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
+    let top = candidates.iter().fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
     let weigh = |candidate: &Candidate| exp_nonpositive(below(candidate.logit, top) / temperature);
-    let total: f64 = candidates
-        .iter()
-        .map(|candidate| f64::from(weigh(candidate)))
-        .sum();
+    let total: f64 = candidates.iter().map(|candidate| f64::from(weigh(candidate))).sum();
     candidates
         .iter()
         .map(|candidate| (candidate.token, (f64::from(weigh(candidate)) / total) as f32))
@@ -210,12 +189,9 @@ mod tests {
 
     #[test]
     fn something_is_always_left() {
-        for logits in [
-            vec![1.0f32],
-            vec![f32::INFINITY, 1.0, f32::INFINITY],
-            vec![-3e38, 3e38],
-            vec![0.0; 500],
-        ] {
+        for logits in
+            [vec![1.0f32], vec![f32::INFINITY, 1.0, f32::INFINITY], vec![-3e38, 3e38], vec![0.0; 500]]
+        {
             let mut candidates = Vec::new();
             top_k(&logits, logits.len(), &mut candidates);
             typical(&mut candidates, 0.0);

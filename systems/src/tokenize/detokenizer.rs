@@ -16,10 +16,7 @@ pub struct Detokenizer {
 impl Detokenizer {
     /// Begins a text. With `render_special`, control tokens are shown.
     pub fn new(render_special: bool) -> Self {
-        Self {
-            render_special,
-            ..Self::default()
-        }
+        Self { render_special, ..Self::default() }
     }
 
     /// Adds a token and gives the text that is complete now, which may be empty.
@@ -27,8 +24,7 @@ impl Detokenizer {
     /// # Errors
     /// An id that is not in the vocabulary; nothing is added then.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<&str, TokenizeError> {
-        self.pending
-            .extend_from_slice(tokenizer.checked_bytes(id, self.render_special)?);
+        self.pending.extend_from_slice(tokenizer.checked_bytes(id, self.render_special)?);
         self.text.clear();
         let mut kept = 0;
         let mut chunks = self.pending.utf8_chunks().peekable();

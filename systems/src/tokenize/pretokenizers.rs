@@ -35,26 +35,15 @@ pub(super) struct PreTokenizer {
 }
 
 const fn plain(pattern: &'static str) -> Split {
-    Split {
-        pattern,
-        spaces: false,
-    }
+    Split { pattern, spaces: false }
 }
 
 const fn spaced(pattern: &'static str) -> Split {
-    Split {
-        pattern,
-        spaces: true,
-    }
+    Split { pattern, spaces: true }
 }
 
 const fn family(names: &'static [&'static str], splits: &'static [Split]) -> PreTokenizer {
-    PreTokenizer {
-        names,
-        splits,
-        ignore_merges: false,
-        add_bos: false,
-    }
+    PreTokenizer { names, splits, ignore_merges: false, add_bos: false }
 }
 
 const GPT2: Split = spaced(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+");
@@ -110,15 +99,7 @@ const CASED_LETTERS: Split = plain(
 
 /// Every family.
 pub(super) const TABLE: &[PreTokenizer] = &[
-    family(
-        &["default"],
-        &[
-            plain(r"[\p{P}\$\+<=>\^~\|]+"),
-            GPT2,
-            plain(r"\p{N}+"),
-            THREE_ASCII_DIGITS,
-        ],
-    ),
+    family(&["default"], &[plain(r"[\p{P}\$\+<=>\^~\|]+"), GPT2, plain(r"\p{N}+"), THREE_ASCII_DIGITS]),
     family(
         &[
             "gpt-2",
@@ -136,29 +117,11 @@ pub(super) const TABLE: &[PreTokenizer] = &[
         &[GPT2],
     ),
     family(
-        &[
-            "smollm",
-            "starcoder",
-            "refact",
-            "command-r",
-            "codeshell",
-            "exaone",
-            "minerva-7b",
-            "mellum2",
-        ],
+        &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"],
         &[ONE_DIGIT, GPT2],
     ),
     PreTokenizer {
-        names: &[
-            "llama-bpe",
-            "llama3",
-            "llama-v3",
-            "falcon3",
-            "falcon-h1",
-            "pixtral",
-            "midm-2.0",
-            "lfm2",
-        ],
+        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         splits: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,
@@ -184,12 +147,7 @@ pub(super) const TABLE: &[PreTokenizer] = &[
     family(&["ufakzeka"], &[UFAKZEKA]),
     family(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
     family(&["exaone-moe"], &[EXAONE_MOE]),
-    PreTokenizer {
-        names: &["tekken"],
-        splits: &[TEKKEN],
-        ignore_merges: true,
-        add_bos: true,
-    },
+    PreTokenizer { names: &["tekken"], splits: &[TEKKEN], ignore_merges: true, add_bos: true },
     family(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[GPT4O]),
     PreTokenizer {
         names: &["granite-embed-multi-97m"],
@@ -207,19 +165,10 @@ pub(super) const TABLE: &[PreTokenizer] = &[
         &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
         &[UP_TO_THREE_DIGITS, CJK_AND_KANA, DEEPSEEK3],
     ),
-    family(
-        &["spark2_5"],
-        &[UP_TO_THREE_DIGITS, CJK_AND_KANA, SPARK, ONE_DIGIT],
-    ),
+    family(&["spark2_5"], &[UP_TO_THREE_DIGITS, CJK_AND_KANA, SPARK, ONE_DIGIT]),
     family(
         &["deepseek-coder"],
-        &[
-            NEW_LINE,
-            plain(r"\s?\p{L}+"),
-            plain(r"\s?\p{P}+"),
-            CJK_AND_HANGUL,
-            ONE_DIGIT,
-        ],
+        &[NEW_LINE, plain(r"\s?\p{L}+"), plain(r"\s?\p{P}+"), CJK_AND_HANGUL, ONE_DIGIT],
     ),
     family(
         &["deepseek-llm"],
@@ -232,10 +181,7 @@ pub(super) const TABLE: &[PreTokenizer] = &[
             plain(r"\p{N}+"),
         ],
     ),
-    family(
-        &["falcon"],
-        &[plain(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, THREE_ASCII_DIGITS],
-    ),
+    family(&["falcon"], &[plain(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, THREE_ASCII_DIGITS]),
     family(&["bloom", "poro-chat", "gpt3-finnish"], &[NOT_PUNCTUATION]),
     family(&["viking"], &[NOT_PUNCTUATION, ONE_DIGIT]),
     PreTokenizer {
@@ -263,8 +209,5 @@ pub(super) fn find(name: &str) -> Option<&'static PreTokenizer> {
 
 /// Every name of the table, in its order.
 pub(super) fn names() -> Vec<&'static str> {
-    TABLE
-        .iter()
-        .flat_map(|family| family.names.iter().copied())
-        .collect()
+    TABLE.iter().flat_map(|family| family.names.iter().copied()).collect()
 }

@@ -31,18 +31,8 @@ impl Attributes {
         }
     }
 
-    const USER_DEFINED: Self = Self {
-        normal: false,
-        control: false,
-        user_defined: true,
-        unknown: false,
-    };
-    const NORMAL: Self = Self {
-        normal: true,
-        control: false,
-        user_defined: false,
-        unknown: false,
-    };
+    const USER_DEFINED: Self = Self { normal: false, control: false, user_defined: true, unknown: false };
+    const NORMAL: Self = Self { normal: true, control: false, user_defined: false, unknown: false };
 
     /// Whether the token is looked for only when special tokens are parsed, and hidden unless asked for.
     pub(super) fn is_hidden(self) -> bool {
@@ -80,11 +70,7 @@ const ROLES: &[Role] = &[
             "<end_of_utterance>",
         ],
     },
-    Role {
-        given: |v| v.eom,
-        ends_generation: true,
-        texts: &["<|eom_id|>"],
-    },
+    Role { given: |v| v.eom, ends_generation: true, texts: &["<|eom_id|>"] },
     Role {
         given: |v| v.fim_pre,
         ends_generation: false,
@@ -135,19 +121,9 @@ const ROLES: &[Role] = &[
     Role {
         given: |v| v.fim_rep,
         ends_generation: true,
-        texts: &[
-            "<|fim_repo|>",
-            "<|repo_name|>",
-            "<fim-repo>",
-            "<REPO>",
-            "<reponame>",
-        ],
+        texts: &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"],
     },
-    Role {
-        given: |v| v.fim_sep,
-        ends_generation: true,
-        texts: &["<|file_sep|>"],
-    },
+    Role { given: |v| v.fim_sep, ends_generation: true, texts: &["<|file_sep|>"] },
 ];
 
 /// Texts of tokens that end generation wherever they exist.
@@ -180,10 +156,8 @@ const END_OF_GENERATION: &[&str] = &[
 const ALWAYS_SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
 /// Pairs of texts of vocabularies in which `<|end|>` ends a message, not the answer.
-const END_IS_NO_END: &[[&[&str]; 2]] = &[
-    [&["<|return|>"], &["<|call|>", "<|calls|>"]],
-    [&["<|flush|>"], &["<|call|>", "<|calls|>"]],
-];
+const END_IS_NO_END: &[[&[&str]; 2]] =
+    &[[&["<|return|>"], &["<|call|>", "<|calls|>"]], [&["<|flush|>"], &["<|call|>", "<|calls|>"]]];
 
 /// Attributes of every token, and the tokens that end generation, in ascending order.
 pub(super) fn classify(
@@ -194,9 +168,7 @@ pub(super) fn classify(
         vec![Attributes::NORMAL; vocabulary.tokens.len()]
     } else {
         let types = vocabulary.token_types.iter().take(vocabulary.tokens.len());
-        types
-            .map(|&kind| Attributes::new(TokenType::from_gguf(kind)))
-            .collect()
+        types.map(|&kind| Attributes::new(TokenType::from_gguf(kind))).collect()
     };
     let mut set = |id: u32, change: &dyn Fn(&mut Attributes)| {
         if let Some(attributes) = attributes.get_mut(id as usize) {
@@ -204,11 +176,7 @@ pub(super) fn classify(
         }
     };
     let mut ends = BTreeSet::new();
-    ends.extend(
-        [vocabulary.eos, vocabulary.eot, vocabulary.eom]
-            .into_iter()
-            .flatten(),
-    );
+    ends.extend([vocabulary.eos, vocabulary.eot, vocabulary.eom].into_iter().flatten());
 
     for role in ROLES {
         let id = (role.given)(vocabulary).or_else(|| {
@@ -230,9 +198,7 @@ pub(super) fn classify(
     }
 
     let is_end = |text: &&str| token_to_id(text).is_some_and(|id| ends.contains(&id));
-    let no_end = END_IS_NO_END
-        .iter()
-        .any(|pair| pair.iter().all(|texts| texts.iter().any(is_end)));
+    let no_end = END_IS_NO_END.iter().any(|pair| pair.iter().all(|texts| texts.iter().any(is_end)));
     let no_close = is_end(&"<|tool_response>");
     if let Some(id) = token_to_id("<|end|>").filter(|_| no_end) {
         ends.remove(&id);
@@ -286,14 +252,9 @@ impl SpecialTokenFinder {
             None
         } else {
             let built = AhoCorasick::new(special.iter().map(|token| token.finder.needle()));
-            Some(built.map_err(|error| TokenizeError::SpecialTokens {
-                reason: error.to_string(),
-            })?)
+            Some(built.map_err(|error| TokenizeError::SpecialTokens { reason: error.to_string() })?)
         };
-        Ok(Self {
-            tokens: special,
-            presence,
-        })
+        Ok(Self { tokens: special, presence })
     }
 
     /// Cuts `text` at its special tokens: at all occurrences of the longest token first, then at

@@ -33,11 +33,8 @@ impl Cut {
         for category in CATEGORIES {
             pattern = pattern.replace(category, &format!(r"[{category}&&\p{{age={UNICODE_VERSION}}}]"));
         }
-        let compiled = if split.spaces {
-            Regex::new_many(&[pattern.as_str(), r"\s+"])
-        } else {
-            Regex::new(&pattern)
-        };
+        let compiled =
+            if split.spaces { Regex::new_many(&[pattern.as_str(), r"\s+"]) } else { Regex::new(&pattern) };
         let regex = compiled.map_err(|error| TokenizeError::Pattern {
             name: name.to_owned(),
             pattern,
@@ -59,10 +56,7 @@ impl Cut {
             };
             let mut end = found.end();
             if found.pattern().as_usize() == SPACES_PATTERN && end < word.len() {
-                let last = word[found.range()]
-                    .char_indices()
-                    .next_back()
-                    .map_or(0, |(at, _)| at);
+                let last = word[found.range()].char_indices().next_back().map_or(0, |(at, _)| at);
                 if last > 0 {
                     end = found.start() + last;
                 }
@@ -90,11 +84,7 @@ pub(super) struct Splitter {
 
 impl Splitter {
     pub(super) fn new(name: &str, pre: &PreTokenizer) -> Result<Self, TokenizeError> {
-        let cuts = pre
-            .splits
-            .iter()
-            .map(|split| Cut::new(name, split))
-            .collect::<Result<_, _>>()?;
+        let cuts = pre.splits.iter().map(|split| Cut::new(name, split)).collect::<Result<_, _>>()?;
         Ok(Self { cuts })
     }
 
@@ -119,19 +109,12 @@ mod tests {
 
     fn words<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
         let splitter = Splitter::new(name, find(name).unwrap()).unwrap();
-        splitter
-            .split(text)
-            .into_iter()
-            .map(|range| &text[range])
-            .collect()
+        splitter.split(text).into_iter().map(|range| &text[range]).collect()
     }
 
     #[test]
     fn white_space_leaves_its_last_character_to_the_next_word() {
-        assert_eq!(
-            words("gpt-2", "a   b \t c  "),
-            ["a", "  ", " b", " \t", " c", "  "]
-        );
+        assert_eq!(words("gpt-2", "a   b \t c  "), ["a", "  ", " b", " \t", " c", "  "]);
         assert_eq!(words("gpt-2", "a\tb\n\nc"), ["a", "\t", "b", "\n", "\n", "c"]);
         assert_eq!(words("llama-bpe", "a\n\n  b"), ["a", "\n\n", " ", " b"]);
         assert_eq!(words("gpt-2", "\u{3000}\u{3000}x"), ["\u{3000}", "\u{3000}", "x"]);

@@ -48,11 +48,7 @@ impl Matcher {
             border += usize::from(pattern[border] == pattern[length - 1]);
             borders[length] = border;
         }
-        Self {
-            pattern,
-            borders,
-            state: 0,
-        }
+        Self { pattern, borders, state: 0 }
     }
 
     /// Takes one byte; whether the pattern is complete.
@@ -77,24 +73,15 @@ impl StopStrings {
         if let Some(index) = strings.iter().position(|string| string.as_ref().is_empty()) {
             return Err(TokenizeError::EmptyStopString { index });
         }
-        let matchers = strings
-            .iter()
-            .map(|string| Matcher::new(string.as_ref()))
-            .collect();
-        Ok(Self {
-            matchers,
-            ..Self::default()
-        })
+        let matchers = strings.iter().map(|string| Matcher::new(string.as_ref())).collect();
+        Ok(Self { matchers, ..Self::default() })
     }
 
     /// Adds a piece of text. After a match nothing is shown any more.
     pub fn push(&mut self, text: &str) -> Streamed<'_> {
         self.shown.clear();
         if self.matched.is_some() {
-            return Streamed {
-                text: "",
-                matched: self.matched,
-            };
+            return Streamed { text: "", matched: self.matched };
         }
         let before = self.held.len();
         self.held.push_str(text);
@@ -110,26 +97,15 @@ impl StopStrings {
                 self.matched = Some(index);
                 self.held.truncate((before + at + 1).saturating_sub(length));
                 std::mem::swap(&mut self.held, &mut self.shown);
-                return Streamed {
-                    text: &self.shown,
-                    matched: self.matched,
-                };
+                return Streamed { text: &self.shown, matched: self.matched };
             }
         }
-        let hold = self
-            .matchers
-            .iter()
-            .map(|matcher| matcher.state)
-            .max()
-            .unwrap_or(0);
+        let hold = self.matchers.iter().map(|matcher| matcher.state).max().unwrap_or(0);
         let show = self.held.len().saturating_sub(hold);
         // What a stop string begins with starts at a character, as stop strings and texts are UTF-8.
         self.shown.push_str(self.held.get(..show).unwrap_or_default());
         self.held.drain(..self.shown.len());
-        Streamed {
-            text: &self.shown,
-            matched: None,
-        }
+        Streamed { text: &self.shown, matched: None }
     }
 
     /// Ends the text: what was held back, if no stop string came of it. Another text may follow.
@@ -197,9 +173,6 @@ mod tests {
         assert_eq!(stop.push("Hi\n").text, "Hi");
         assert_eq!(stop.push("\nU").text, "");
         assert_eq!(stop.push("p").text, "\n\nUp");
-        assert_eq!(
-            StopStrings::new(&["a", ""]).unwrap_err(),
-            TokenizeError::EmptyStopString { index: 1 }
-        );
+        assert_eq!(StopStrings::new(&["a", ""]).unwrap_err(), TokenizeError::EmptyStopString { index: 1 });
     }
 }

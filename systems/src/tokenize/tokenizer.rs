@@ -70,10 +70,7 @@ impl Tokenizer {
     pub fn new(mut vocabulary: Vocabulary) -> Result<Self, TokenizeError> {
         check(&mut vocabulary)?;
         let name = if vocabulary.pre.is_empty() {
-            tracing::warn!(
-                "the vocabulary names no pre-tokenizer; using {:?}",
-                pretokenizers::UNNAMED
-            );
+            tracing::warn!("the vocabulary names no pre-tokenizer; using {:?}", pretokenizers::UNNAMED);
             pretokenizers::UNNAMED
         } else {
             vocabulary.pre.as_str()
@@ -153,9 +150,7 @@ impl Tokenizer {
                 continue;
             }
             let merged = self.bpe.tokenize(&word);
-            let merged = merged.map_err(|error| TokenizeError::BytePair {
-                reason: error.to_string(),
-            })?;
+            let merged = merged.map_err(|error| TokenizeError::BytePair { reason: error.to_string() })?;
             for token in merged {
                 match (token.id as usize).checked_sub(self.vocab_size()) {
                     None => ids.push(token.id),
@@ -171,11 +166,7 @@ impl Tokenizer {
     pub fn token_bytes(&self, id: u32, render_special: bool) -> Option<&[u8]> {
         let attributes = self.attributes.get(id as usize)?;
         let bytes = self.pieces.get(id)?;
-        Some(if attributes.is_hidden() && !render_special {
-            &[]
-        } else {
-            bytes
-        })
+        Some(if attributes.is_hidden() && !render_special { &[] } else { bytes })
     }
 
     /// The text of tokens. Bytes that are not UTF-8 become U+FFFD.
@@ -195,10 +186,7 @@ impl Tokenizer {
 
     pub(super) fn checked_bytes(&self, id: u32, render_special: bool) -> Result<&[u8], TokenizeError> {
         self.token_bytes(id, render_special)
-            .ok_or(TokenizeError::UnknownToken {
-                id,
-                vocab_size: self.vocab_size(),
-            })
+            .ok_or(TokenizeError::UnknownToken { id, vocab_size: self.vocab_size() })
     }
 
     /// Whether an answer ends with this token.
@@ -245,10 +233,7 @@ fn real_id(bpe: &BPE, vocab_size: usize, text: &str) -> Option<u32> {
 fn check(vocabulary: &mut Vocabulary) -> Result<(), TokenizeError> {
     if !SUPPORTED_MODELS.split(' ').any(|model| model == vocabulary.model) {
         let model = vocabulary.model.clone();
-        return Err(TokenizeError::UnsupportedModel {
-            model,
-            supported: SUPPORTED_MODELS,
-        });
+        return Err(TokenizeError::UnsupportedModel { model, supported: SUPPORTED_MODELS });
     }
     let vocab_size = vocabulary.tokens.len();
     if vocab_size == 0 {
@@ -257,24 +242,16 @@ fn check(vocabulary: &mut Vocabulary) -> Result<(), TokenizeError> {
     if vocabulary.merges.is_empty() {
         return Err(TokenizeError::NoMerges);
     }
-    for (field, count) in [
-        ("tokenizer.ggml.tokens", vocab_size),
-        ("tokenizer.ggml.merges", vocabulary.merges.len()),
-    ] {
+    for (field, count) in
+        [("tokenizer.ggml.tokens", vocab_size), ("tokenizer.ggml.merges", vocabulary.merges.len())]
+    {
         if count > MAX_ENTRIES {
-            return Err(TokenizeError::TooLarge {
-                field,
-                count,
-                limit: MAX_ENTRIES,
-            });
+            return Err(TokenizeError::TooLarge { field, count, limit: MAX_ENTRIES });
         }
     }
     let types = vocabulary.token_types.len();
     if types != 0 && types < vocab_size {
-        return Err(TokenizeError::TokenTypes {
-            types,
-            tokens: vocab_size,
-        });
+        return Err(TokenizeError::TokenTypes { types, tokens: vocab_size });
     }
     for (id, text) in vocabulary.tokens.iter_mut().enumerate() {
         if text.is_empty() {
@@ -291,11 +268,7 @@ fn check(vocabulary: &mut Vocabulary) -> Result<(), TokenizeError> {
         match *id {
             Some(NO_TOKEN) => *id = None,
             Some(id) if id as usize >= vocab_size => {
-                return Err(TokenizeError::SpecialTokenOutOfRange {
-                    field,
-                    id,
-                    vocab_size,
-                });
+                return Err(TokenizeError::SpecialTokenOutOfRange { field, id, vocab_size });
             }
             _ => {}
         }
@@ -326,11 +299,7 @@ impl MergeModel {
         let mut ids = Vocab::with_capacity(vocabulary.tokens.len() + 256);
         for (id, text) in (0u32..).zip(&vocabulary.tokens) {
             if let Some(first) = ids.insert(text.clone(), id) {
-                return Err(TokenizeError::DuplicateToken {
-                    text: text.clone(),
-                    first,
-                    second: id,
-                });
+                return Err(TokenizeError::DuplicateToken { text: text.clone(), first, second: id });
             }
         }
         let vocab_size = ids.len();
@@ -342,11 +311,8 @@ impl MergeModel {
             // Single bytes of the text that are tokens: only ASCII characters can be.
             let real = |id: &u32| (*id as usize) < vocab_size;
             let bytes = text.chars().filter(char::is_ascii);
-            let stands_for = bytes.filter_map(|byte| {
-                ids.get(byte.encode_utf8(&mut [0; 4]) as &str)
-                    .copied()
-                    .filter(real)
-            });
+            let stands_for =
+                bytes.filter_map(|byte| ids.get(byte.encode_utf8(&mut [0; 4]) as &str).copied().filter(real));
             phantoms.push(stands_for.collect());
             let id = u32::try_from(ids.len()).unwrap_or(NO_TOKEN);
             ids.insert(text.to_owned(), id);
@@ -379,13 +345,8 @@ impl MergeModel {
             }
             merges.push((left.to_owned(), right.to_owned()));
         }
-        let built = BPE::builder()
-            .vocab_and_merges(ids, merges)
-            .cache_capacity(CACHED_WORDS)
-            .build();
-        let bpe = built.map_err(|error| TokenizeError::BytePair {
-            reason: error.to_string(),
-        })?;
+        let built = BPE::builder().vocab_and_merges(ids, merges).cache_capacity(CACHED_WORDS).build();
+        let bpe = built.map_err(|error| TokenizeError::BytePair { reason: error.to_string() })?;
         Ok(Self { bpe, phantoms })
     }
 }

@@ -10,9 +10,7 @@ use weft_systems::load::gguf::{Gguf, GgufError, TensorInfo};
 
 /// The path of a golden file.
 pub(crate) fn golden(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "..", "assets", "golden", name]
-        .iter()
-        .collect()
+    [env!("CARGO_MANIFEST_DIR"), "..", "assets", "golden", name].iter().collect()
 }
 
 /// The bytes of a golden file.
@@ -105,16 +103,8 @@ impl File {
     pub(crate) fn header(&self) -> Vec<u8> {
         let mut out = self.magic.to_vec();
         out.extend(self.version.to_le_bytes());
-        out.extend(
-            self.tensor_count
-                .unwrap_or(self.tensors.len() as u64)
-                .to_le_bytes(),
-        );
-        out.extend(
-            self.entry_count
-                .unwrap_or(self.entries.len() as u64)
-                .to_le_bytes(),
-        );
+        out.extend(self.tensor_count.unwrap_or(self.tensors.len() as u64).to_le_bytes());
+        out.extend(self.entry_count.unwrap_or(self.entries.len() as u64).to_le_bytes());
         out.extend(self.entries.concat());
         out.extend(self.tensors.concat());
         out
@@ -139,10 +129,7 @@ impl File {
 /// Looks at everything that a reader gives, as a program that loads the model would.
 pub(crate) fn walk(gguf: &Gguf, sources: &[Arc<dyn Source>]) {
     for (key, value) in gguf.metadata.iter() {
-        assert_eq!(
-            gguf.metadata.get(key).map(|found| found.value_type()),
-            Some(value.value_type())
-        );
+        assert_eq!(gguf.metadata.get(key).map(|found| found.value_type()), Some(value.value_type()));
         let _ = value.to_string().len();
     }
     for info in &gguf.tensors {

@@ -8,15 +8,11 @@ use weft_systems::tokenize::{Tokenizer, Vocabulary};
 
 /// A file of the folder, unpacked if its name ends in `gz`.
 pub(crate) fn golden_text(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../assets/golden/tokenizers")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/golden/tokenizers").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
     if name.ends_with("gz") {
-        GzDecoder::new(bytes.as_slice())
-            .read_to_string(&mut text)
-            .unwrap();
+        GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
     } else {
         text = String::from_utf8(bytes).unwrap();
     }
@@ -34,9 +30,7 @@ pub(crate) fn vocabulary(name: &str) -> Vocabulary {
     let text = |key: &str| file[key].as_str().map(str::to_owned);
     let id = |key: &str| file[key].as_u64().map(|id| u32::try_from(id).unwrap());
     let list = |key: &str| file[key].as_array().unwrap().iter();
-    let tokens: Vec<String> = list("tokens")
-        .map(|token| token.as_str().unwrap().to_owned())
-        .collect();
+    let tokens: Vec<String> = list("tokens").map(|token| token.as_str().unwrap().to_owned()).collect();
     let mut last = 0;
     let merges = list("merges")
         .map(|merge| match merge.as_str() {
@@ -53,9 +47,7 @@ pub(crate) fn vocabulary(name: &str) -> Vocabulary {
     Vocabulary {
         model: text("model").unwrap(),
         pre: text("pre").unwrap_or_default(),
-        token_types: list("token_types")
-            .map(|t| i32::try_from(t.as_i64().unwrap()).unwrap())
-            .collect(),
+        token_types: list("token_types").map(|t| i32::try_from(t.as_i64().unwrap()).unwrap()).collect(),
         merges,
         tokens,
         bos: id("bos"),

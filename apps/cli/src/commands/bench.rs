@@ -53,11 +53,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     if args.profile {
         return bench_profile::run(args, isa);
     }
-    let peer = args
-        .peer_json
-        .as_deref()
-        .map(bench_table::read_peer)
-        .transpose()?;
+    let peer = args.peer_json.as_deref().map(bench_table::read_peer).transpose()?;
     if args.sessions.0.contains(&0) {
         return Err(CliError::usage("--sessions counts sessions; 0 cannot decode"));
     }
@@ -89,11 +85,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
 
 /// Threads that compute.
 pub(super) fn threads(asked: usize) -> usize {
-    if asked > 0 {
-        asked
-    } else {
-        std::thread::available_parallelism().map_or(1, usize::from)
-    }
+    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
 fn rounded(value: f64, digits: i32) -> f64 {
@@ -115,25 +107,14 @@ impl Bench {
     pub(super) fn open(args: &BenchArgs, isa: Option<&str>) -> Result<Self, CliError> {
         let most_sessions = args.sessions.0.iter().copied().max().unwrap_or(1).max(1) as usize;
         let longest = args.prompt.max(args.generate);
-        let alone = args
-            .prompt
-            .saturating_add(args.generate)
-            .saturating_add(8)
-            .saturating_add(args.depth);
+        let alone = args.prompt.saturating_add(args.generate).saturating_add(8).saturating_add(args.depth);
         let batch = most_sessions.saturating_mul(BATCH_ROOM.saturating_add(args.depth));
-        let options = HostOptions {
-            kv_tokens: Some(alone.max(batch).max(LEAST_ROOM)),
-            throttle: None,
-        };
+        let options = HostOptions { kv_tokens: Some(alone.max(batch).max(LEAST_ROOM)), throttle: None };
         let mut host = Host::open(&args.model, isa, options)?;
         host.wait_loaded()?;
         let vocabulary = host.engine.config(host.model)?.vocabulary;
         let ids = token_ids(args.depth.saturating_add(longest).saturating_add(1), vocabulary);
-        Ok(Self {
-            host,
-            ids,
-            depth: args.depth,
-        })
+        Ok(Self { host, ids, depth: args.depth })
     }
 
     /// Opens a session that holds the depth's tokens, computed.
@@ -153,11 +134,8 @@ impl Bench {
     }
 
     fn start(&mut self, session: SessionId, tokens: usize) -> Result<(), CliError> {
-        let options = GenerateOptions {
-            max_tokens: Some(tokens),
-            ignore_end: true,
-            ..GenerateOptions::default()
-        };
+        let options =
+            GenerateOptions { max_tokens: Some(tokens), ignore_end: true, ..GenerateOptions::default() };
         Ok(self.host.engine.generate(session, &options)?)
     }
 
@@ -220,11 +198,7 @@ impl Bench {
         let mut sessions = Vec::with_capacity(count);
         for nth in 0..count {
             let session = self.session()?;
-            let first = self
-                .ids
-                .get(nth % self.ids.len().max(1))
-                .copied()
-                .unwrap_or_default();
+            let first = self.ids.get(nth % self.ids.len().max(1)).copied().unwrap_or_default();
             self.host.engine.append(session, Prompt::Tokens(vec![first]))?;
             sessions.push(session);
         }
@@ -240,9 +214,7 @@ impl Bench {
         }
         let seconds = start.elapsed().as_secs_f64();
         let timed = self.total(&sessions)? - before;
-        sessions
-            .into_iter()
-            .for_each(|session| self.host.engine.close(session));
+        sessions.into_iter().for_each(|session| self.host.engine.close(session));
         Ok(timed as f64 / seconds)
     }
 
@@ -252,10 +224,7 @@ impl Bench {
 
     fn any_active(&self, sessions: &[SessionId]) -> Result<bool, CliError> {
         let phases = sessions.iter().map(|session| self.host.engine.phase(*session));
-        Ok(phases
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .any(weft::Phase::is_active))
+        Ok(phases.collect::<Result<Vec<_>, _>>()?.into_iter().any(weft::Phase::is_active))
     }
 }
 
@@ -264,9 +233,7 @@ fn token_ids(count: usize, vocabulary: usize) -> Vec<u32> {
     const MOST: u64 = 20_000;
     let modulus = (vocabulary as u64).clamp(1, MOST);
     // Below the modulus, which is below 2^32.
-    (0..count as u64)
-        .map(|i| ((i.wrapping_mul(7919).wrapping_add(13)) % modulus) as u32)
-        .collect()
+    (0..count as u64).map(|i| ((i.wrapping_mul(7919).wrapping_add(13)) % modulus) as u32).collect()
 }
 
 #[cfg(test)]

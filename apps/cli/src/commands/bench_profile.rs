@@ -36,10 +36,8 @@ struct Span {
 
 /// Runs the command.
 pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
-    let profile = Profile::install().map_err(|error| CliError::Write {
-        to: "the profiler".into(),
-        reason: error.to_string(),
-    })?;
+    let profile = Profile::install()
+        .map_err(|error| CliError::Write { to: "the profiler".into(), reason: error.to_string() })?;
     let mut bench = Bench::open(args, isa)?;
     // Once to warm up; the first token of a session passes before the spans are counted.
     for _ in 0..2 {
@@ -48,28 +46,11 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         bench.end_generate(session, args.generate)?;
     }
     let times = profile.times();
-    let Some(tick) = times
-        .spans
-        .iter()
-        .find(|span| span.name == TICK && !span.kernel)
-        .copied()
-    else {
-        return Err(CliError::Read {
-            file: "the engine's spans".into(),
-            reason: "no tick was seen".into(),
-        });
+    let Some(tick) = times.spans.iter().find(|span| span.name == TICK && !span.kernel).copied() else {
+        return Err(CliError::Read { file: "the engine's spans".into(), reason: "no tick was seen".into() });
     };
-    let report = report(
-        &times,
-        tick,
-        bench.host.file_name.clone(),
-        threads(args.model.threads),
-    );
-    if args.json {
-        output::json(&report)
-    } else {
-        output::text(&render(&report))
-    }
+    let report = report(&times, tick, bench.host.file_name.clone(), threads(args.model.threads));
+    if args.json { output::json(&report) } else { output::text(&render(&report)) }
 }
 
 fn report(times: &Times, tick: SpanTime, model: String, threads: usize) -> Report {
@@ -87,11 +68,7 @@ fn report(times: &Times, tick: SpanTime, model: String, threads: usize) -> Repor
             share: share(span.busy),
         })
         .collect();
-    spans.sort_by(|a, b| {
-        a.kernel
-            .cmp(&b.kernel)
-            .then(b.us_per_tick.total_cmp(&a.us_per_tick))
-    });
+    spans.sort_by(|a, b| a.kernel.cmp(&b.kernel).then(b.us_per_tick.total_cmp(&a.us_per_tick)));
     Report {
         engine: "weft",
         model,
@@ -105,20 +82,11 @@ fn report(times: &Times, tick: SpanTime, model: String, threads: usize) -> Repor
 
 fn render(report: &Report) -> String {
     let style = Style::stdout();
-    let mut text = style.bold(&format!(
-        "{}, {} thread(s), {} decode ticks",
-        report.model, report.threads, report.ticks
-    ));
-    text += &format!(
-        "\n{:<28} {:>12} {:>12} {:>8}\n",
-        "span", "calls/tick", "µs/tick", "share"
-    );
+    let mut text =
+        style.bold(&format!("{}, {} thread(s), {} decode ticks", report.model, report.threads, report.ticks));
+    text += &format!("\n{:<28} {:>12} {:>12} {:>8}\n", "span", "calls/tick", "µs/tick", "share");
     for span in &report.spans {
-        let name = if span.kernel {
-            format!("  {} (kernel)", span.name)
-        } else {
-            span.name.to_owned()
-        };
+        let name = if span.kernel { format!("  {} (kernel)", span.name) } else { span.name.to_owned() };
         let (calls, us, share) = (span.calls_per_tick, span.us_per_tick, span.share * 100.0);
         text += &format!("{name:<28} {calls:>12.1} {us:>12.1} {share:>7.1}%\n");
     }

@@ -10,11 +10,8 @@ use std::path::Path;
 /// Reads what the peer's script printed.
 pub(super) fn read_peer(file: &Path) -> Result<Value, CliError> {
     const WANTED: &str = "give the JSON line that the peer's benchmark printed";
-    let bad = |reason: String| CliError::BadJson {
-        input: file.display().to_string(),
-        reason,
-        wanted: WANTED,
-    };
+    let bad =
+        |reason: String| CliError::BadJson { input: file.display().to_string(), reason, wanted: WANTED };
     let value: Value = serde_json::from_str(&input::file(file)?).map_err(|error| bad(error.to_string()))?;
     if value.get("prompt_tok_s").is_some() {
         Ok(value)
@@ -43,17 +40,10 @@ pub(super) fn render(figures: &Figures, peer: Option<&Value>) -> String {
     };
     let mut rows = vec![
         row("prompt, tok/s", Some(figures.prompt_tok_s), "prompt_tok_s", true),
-        row(
-            "generate, tok/s",
-            Some(figures.generate_tok_s),
-            "generate_tok_s",
-            true,
-        ),
+        row("generate, tok/s", Some(figures.generate_tok_s), "generate_tok_s", true),
     ];
     for (sessions, ours) in &figures.batch_tok_s {
-        let batch = peer
-            .and_then(|peer| peer.get("batch_tok_s"))
-            .and_then(|batch| batch.get(sessions));
+        let batch = peer.and_then(|peer| peer.get("batch_tok_s")).and_then(|batch| batch.get(sessions));
         rows.push(Row {
             name: format!("{sessions} together, tok/s"),
             ours: ours.as_f64(),
@@ -85,13 +75,12 @@ pub(super) fn render(figures: &Figures, peer: Option<&Value>) -> String {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), |value| {
-        if value < 10.0 {
-            format!("{value:.4}")
-        } else {
-            format!("{value:.2}")
-        }
-    })
+    value.map_or(
+        "-".to_owned(),
+        |value| {
+            if value < 10.0 { format!("{value:.4}") } else { format!("{value:.2}") }
+        },
+    )
 }
 
 /// How many times better ours is: above 1 is better, whichever way the figure goes.

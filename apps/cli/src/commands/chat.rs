@@ -43,22 +43,14 @@ pub(super) struct AnswerStats {
 /// Runs the command.
 pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
     interrupt::install();
-    let options = HostOptions {
-        kv_tokens: args.generate.context,
-        throttle: None,
-    };
+    let options = HostOptions { kv_tokens: args.generate.context, throttle: None };
     let mut host = Host::open(&args.model, isa, options)?;
     if !host.engine.has_template(host.model) {
         return Err(weft::Error::NoTemplate.into());
     }
     let session = host.session(args.generate.context)?;
-    let mut chat = Chat {
-        host,
-        session,
-        messages: Vec::new(),
-        last: None,
-        options: generate_options(&args.generate),
-    };
+    let mut chat =
+        Chat { host, session, messages: Vec::new(), last: None, options: generate_options(&args.generate) };
     if let Some(file) = &args.load {
         chat.messages = chat_command::load(file)?;
     }
@@ -71,9 +63,7 @@ pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
         // and meets the layers as they arrive.
         chat.host.wait_loaded()?;
         let name = Style::stderr().bold(&chat.host.file_name);
-        output::note(&format!(
-            "{name}; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves"
-        ));
+        output::note(&format!("{name}; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves"));
     }
     while let Some(line) = lines.next()? {
         let line = line.trim();
@@ -173,11 +163,7 @@ impl Chat {
 
 /// Where turns come from.
 enum Lines {
-    Terminal {
-        editor: Box<DefaultEditor>,
-        prompt: String,
-        history: Option<PathBuf>,
-    },
+    Terminal { editor: Box<DefaultEditor>, prompt: String, history: Option<PathBuf> },
     Pipe(std::io::Lines<std::io::StdinLock<'static>>),
 }
 
@@ -187,18 +173,13 @@ impl Lines {
             return Ok(Self::Pipe(std::io::stdin().lock().lines()));
         }
         let mut editor = Box::new(DefaultEditor::new().map_err(|error| terminal(&error))?);
-        let history = crate::pull::Places::from_environment()
-            .ok()
-            .map(|places| places.folder.join("chat-history"));
+        let history =
+            crate::pull::Places::from_environment().ok().map(|places| places.folder.join("chat-history"));
         if let Some(history) = &history {
             // The first time there is none.
             let _ = editor.load_history(history);
         }
-        Ok(Self::Terminal {
-            editor,
-            prompt: Style::stdout().cyan(PROMPT),
-            history,
-        })
+        Ok(Self::Terminal { editor, prompt: Style::stdout().cyan(PROMPT), history })
     }
 
     fn are_typed(&self) -> bool {
@@ -209,10 +190,7 @@ impl Lines {
     fn next(&mut self) -> Result<Option<String>, CliError> {
         let (editor, prompt) = match self {
             Self::Pipe(lines) => {
-                return lines
-                    .next()
-                    .transpose()
-                    .map_err(|error| CliError::read("stdin", &error));
+                return lines.next().transpose().map_err(|error| CliError::read("stdin", &error));
             }
             Self::Terminal { editor, prompt, .. } => (editor, prompt),
         };
@@ -232,27 +210,16 @@ impl Lines {
 
     /// Keeps the lines for the next conversation.
     fn close(&mut self) {
-        let Self::Terminal {
-            editor,
-            history: Some(history),
-            ..
-        } = self
-        else {
+        let Self::Terminal { editor, history: Some(history), .. } = self else {
             return;
         };
         let folder = history.parent().map_or(Ok(()), std::fs::create_dir_all);
-        if let Err(error) = folder
-            .map_err(ReadlineError::from)
-            .and_then(|()| editor.save_history(history))
-        {
+        if let Err(error) = folder.map_err(ReadlineError::from).and_then(|()| editor.save_history(history)) {
             tracing::warn!(%error, file = %history.display(), "the history was not saved");
         }
     }
 }
 
 fn terminal(error: &ReadlineError) -> CliError {
-    CliError::Read {
-        file: "the terminal".into(),
-        reason: error.to_string(),
-    }
+    CliError::Read { file: "the terminal".into(), reason: error.to_string() }
 }

@@ -63,34 +63,21 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next, CliError> {
         "stats" => output::text(&stats(chat)?)?,
         "quit" | "exit" | "bye" => return Ok(Next::Leave),
         _ => {
-            return Err(CliError::usage(format!(
-                "there is no command /{name}; /help lists them"
-            )));
+            return Err(CliError::usage(format!("there is no command /{name}; /help lists them")));
         }
     }
     Ok(Next::Go)
 }
 
 fn file_name<'a>(name: &'a str, usage: &str) -> Result<&'a str, CliError> {
-    if name.is_empty() {
-        Err(CliError::usage(format!("name a file: {usage}")))
-    } else {
-        Ok(name)
-    }
+    if name.is_empty() { Err(CliError::usage(format!("name a file: {usage}"))) } else { Ok(name) }
 }
 
 fn save(chat: &Chat, file: &Path) -> Result<(), CliError> {
-    let saved = |message: &Message| SavedMessage {
-        role: message.role.clone(),
-        content: message.content.clone(),
-    };
-    let saved = Saved {
-        messages: chat.messages.iter().map(saved).collect(),
-    };
-    let failed = |reason: String| CliError::Write {
-        to: file.display().to_string(),
-        reason,
-    };
+    let saved =
+        |message: &Message| SavedMessage { role: message.role.clone(), content: message.content.clone() };
+    let saved = Saved { messages: chat.messages.iter().map(saved).collect() };
+    let failed = |reason: String| CliError::Write { to: file.display().to_string(), reason };
     let mut json = serde_json::to_string_pretty(&saved).map_err(|error| failed(error.to_string()))?;
     json.push('\n');
     std::fs::write(file, json).map_err(|error| failed(error.to_string()))
@@ -103,10 +90,7 @@ pub(super) fn load(file: &Path) -> Result<Vec<Message>, CliError> {
         reason: error.to_string(),
         wanted: "give a file written by /save",
     })?;
-    let message = |saved: SavedMessage| Message {
-        role: saved.role,
-        content: saved.content,
-    };
+    let message = |saved: SavedMessage| Message { role: saved.role, content: saved.content };
     Ok(saved.messages.into_iter().map(message).collect())
 }
 
@@ -115,45 +99,23 @@ fn stats(chat: &Chat) -> Result<String, CliError> {
     let mut row = |name: &str, value: String| lines.push(format!("{name:<10} {value}\n"));
     let engine = &chat.host.engine;
     if let Some(last) = chat.last {
-        let speed = last
-            .tok_s
-            .map_or("-".to_owned(), |rate| format!("{rate:.1} tok/s"));
+        let speed = last.tok_s.map_or("-".to_owned(), |rate| format!("{rate:.1} tok/s"));
         row("answer", format!("{} tokens, {speed}", last.tokens));
         row(
             "prompt",
-            format!(
-                "{} tokens, first token after {:.3} s",
-                last.prompt_tokens, last.first_token_s
-            ),
+            format!("{} tokens, first token after {:.3} s", last.prompt_tokens, last.first_token_s),
         );
     }
     let world = engine.world();
     let held = engine.history(chat.session)?.len();
-    let limit = world
-        .get::<ContextCursor>(chat.session.0)
-        .map_or(0, |cursor| cursor.limit);
-    row(
-        "context",
-        format!("{held} of {limit} tokens, {} messages", chat.messages.len()),
-    );
-    let pages = world
-        .get::<BlockTable>(chat.session.0)
-        .map_or(0, |table| table.0.len());
+    let limit = world.get::<ContextCursor>(chat.session.0).map_or(0, |cursor| cursor.limit);
+    row("context", format!("{held} of {limit} tokens, {} messages", chat.messages.len()));
+    let pages = world.get::<BlockTable>(chat.session.0).map_or(0, |table| table.0.len());
     if let Some(pool) = world.get::<KvPool>(chat.host.model.0) {
-        row(
-            "KV pages",
-            format!("{pages} of {}, {} free", pool.capacity(), pool.free()),
-        );
+        row("KV pages", format!("{pages} of {}, {} free", pool.capacity(), pool.free()));
     }
     let loaded = engine.progress(chat.host.model)?;
-    row(
-        "weights",
-        format!(
-            "{} of {}",
-            memory::human(loaded.bytes),
-            memory::human(loaded.total_bytes)
-        ),
-    );
+    row("weights", format!("{} of {}", memory::human(loaded.bytes), memory::human(loaded.total_bytes)));
     if let Some(peak) = memory::peak_rss() {
         row("memory", format!("{} at most", memory::human(peak)));
     }

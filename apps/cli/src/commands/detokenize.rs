@@ -15,9 +15,5 @@ struct Report {
 pub(super) fn run(args: &DetokenizeArgs) -> Result<(), CliError> {
     let file = VocabularyFile::read(host::model_file(args.model.as_deref())?.as_path())?;
     let text = file.tokenizer.decode(&args.tokens.0, !args.no_special)?;
-    if args.json {
-        output::json(&Report { text })
-    } else {
-        output::exact(&text)
-    }
+    if args.json { output::json(&Report { text }) } else { output::exact(&text) }
 }

@@ -82,20 +82,12 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
         name: text("general.name"),
         supported: unsupported.is_none(),
         unsupported,
-        parameters: gguf
-            .tensors
-            .iter()
-            .map(TensorInfo::elements)
-            .fold(0, u64::saturating_add),
+        parameters: gguf.tensors.iter().map(TensorInfo::elements).fold(0, u64::saturating_add),
         memory: memory_needed(&gguf, config.as_ref()),
         metadata: MetadataJson(&gguf.metadata),
         tensors: gguf.tensors.iter().map(tensor_json).collect(),
     };
-    if args.json {
-        output::json(&report)
-    } else {
-        output::text(&readable(&report, &gguf.metadata))
-    }
+    if args.json { output::json(&report) } else { output::text(&readable(&report, &gguf.metadata)) }
 }
 
 fn tensor_json(tensor: &TensorInfo) -> TensorJson<'_> {
@@ -111,32 +103,16 @@ fn tensor_json(tensor: &TensorInfo) -> TensorJson<'_> {
 
 /// Weights as the file holds them, and a KV cache as the engine allocates one where nothing else is asked.
 fn memory_needed(gguf: &Gguf, config: Option<&ModelConfig>) -> Memory {
-    let weights = gguf
-        .tensors
-        .iter()
-        .map(TensorInfo::bytes)
-        .fold(0, u64::saturating_add);
+    let weights = gguf.tensors.iter().map(TensorInfo::bytes).fold(0, u64::saturating_add);
     let kv_cache = config.map(|config| {
         let per_head = config.key_length.saturating_add(config.value_length);
-        let elements = config
-            .layers
-            .saturating_mul(config.kv_heads)
-            .saturating_mul(per_head) as u64;
+        let elements = config.layers.saturating_mul(config.kv_heads).saturating_mul(per_head) as u64;
         let bytes_per_token = elements.saturating_mul(KvFormat::F16.bytes() as u64);
         let tokens = KV_TOKENS.max(config.context) as u64;
-        KvMemory {
-            format: "f16",
-            bytes_per_token,
-            tokens,
-            bytes: bytes_per_token.saturating_mul(tokens),
-        }
+        KvMemory { format: "f16", bytes_per_token, tokens, bytes: bytes_per_token.saturating_mul(tokens) }
     });
     let total = weights.saturating_add(kv_cache.as_ref().map_or(0, |kv| kv.bytes));
-    Memory {
-        weights,
-        kv_cache,
-        total,
-    }
+    Memory { weights, kv_cache, total }
 }
 
 /// The report for people.
@@ -145,67 +121,29 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     let mut lines = Vec::new();
     let mut row =
         |name: &str, value: String| lines.push(format!("{} {value}", style.bold(&format!("{name:<13}"))));
-    row(
-        "file",
-        format!(
-            "{} ({}, {} part(s))",
-            report.file,
-            memory::human(report.bytes),
-            report.parts
-        ),
-    );
-    row(
-        "format",
-        format!("GGUF {}, alignment {}", report.version, report.alignment),
-    );
-    row(
-        "architecture",
-        report.architecture.unwrap_or("none named").to_owned(),
-    );
+    row("file", format!("{} ({}, {} part(s))", report.file, memory::human(report.bytes), report.parts));
+    row("format", format!("GGUF {}, alignment {}", report.version, report.alignment));
+    row("architecture", report.architecture.unwrap_or("none named").to_owned());
     row("name", report.name.unwrap_or("none").to_owned());
     row("parameters", report.parameters.to_string());
-    row(
-        "runs here",
-        report
-            .unsupported
-            .as_ref()
-            .map_or("yes".to_owned(), |why| format!("no: {why}")),
-    );
+    row("runs here", report.unsupported.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}")));
     let needed = &report.memory;
     row("memory", format!("{} of weights", memory::human(needed.weights)));
     if let Some(kv) = &needed.kv_cache {
         let (bytes, token) = (memory::human(kv.bytes), memory::human(kv.bytes_per_token));
-        row(
-            "",
-            format!(
-                "{bytes} of KV cache for {} tokens, {token} each in {}",
-                kv.tokens, kv.format
-            ),
-        );
+        row("", format!("{bytes} of KV cache for {} tokens, {token} each in {}", kv.tokens, kv.format));
         row("", format!("{} in all", memory::human(needed.total)));
     }
     lines.push(String::new());
     lines.push(style.bold(&format!("metadata ({})", metadata.len())));
-    lines.extend(
-        metadata
-            .iter()
-            .map(|(key, value)| format!("  {key} = {}", shortened(&value.to_string()))),
-    );
+    lines.extend(metadata.iter().map(|(key, value)| format!("  {key} = {}", shortened(&value.to_string()))));
     lines.push(String::new());
     lines.push(style.bold(&format!("tensors ({})", report.tensors.len())));
-    let width = report
-        .tensors
-        .iter()
-        .map(|tensor| tensor.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
     lines.extend(report.tensors.iter().map(|tensor| {
         let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
         let (name, format, bytes) = (tensor.name, tensor.format, memory::human(tensor.bytes));
-        format!(
-            "  {name:<width$}  {format:<7}  {:<16}  {bytes}",
-            shape.join(" × ")
-        )
+        format!("  {name:<width$}  {format:<7}  {:<16}  {bytes}", shape.join(" × "))
     }));
     lines.push(String::new());
     lines.join("\n")
@@ -214,11 +152,7 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
 /// One line of bounded length.
 fn shortened(text: &str) -> String {
     const MOST: usize = 160;
-    let mut short: String = text
-        .chars()
-        .take(MOST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut short: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(MOST).is_some() {
         short.push('…');
     }

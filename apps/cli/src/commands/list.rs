@@ -42,25 +42,16 @@ pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
         default: model.default,
         file: places.as_ref().and_then(|places| places.cached(model)),
     });
-    let report = Report {
-        models: models.collect(),
-    };
+    let report = Report { models: models.collect() };
     if args.json {
         return output::json(&report);
     }
     let style = Style::stdout();
     for model in &report.models {
         let default = if model.default { " (default)" } else { "" };
-        output::line(&format!(
-            "{}{default}  {}",
-            style.bold(model.name),
-            memory::human(model.bytes)
-        ))?;
+        output::line(&format!("{}{default}  {}", style.bold(model.name), memory::human(model.bytes)))?;
         output::line(&format!("  {}; {}", model.description, model.license))?;
-        let place = model
-            .file
-            .as_ref()
-            .map_or("not fetched".to_owned(), |file| file.display().to_string());
+        let place = model.file.as_ref().map_or("not fetched".to_owned(), |file| file.display().to_string());
         output::line(&format!("  {}", style.dim(&place)))?;
     }
     Ok(())

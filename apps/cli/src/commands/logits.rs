@@ -19,19 +19,14 @@ struct Report<'a> {
 /// Runs the command.
 pub(super) fn run(args: &LogitsArgs, isa: Option<&str>) -> Result<(), CliError> {
     let tokens = &args.tokens.0;
-    let last = tokens
-        .len()
-        .checked_sub(1)
-        .ok_or_else(|| CliError::usage("--tokens needs at least one id"))?;
+    let last =
+        tokens.len().checked_sub(1).ok_or_else(|| CliError::usage("--tokens needs at least one id"))?;
     let asked: Vec<usize> = match &args.positions {
         Some(positions) => positions.0.iter().map(|position| *position as usize).collect(),
         None => vec![last],
     };
     let room = tokens.len().saturating_add(BESIDE_TOKENS);
-    let options = HostOptions {
-        kv_tokens: Some(room.saturating_mul(args.beside + 1)),
-        throttle: None,
-    };
+    let options = HostOptions { kv_tokens: Some(room.saturating_mul(args.beside + 1)), throttle: None };
     let mut host = Host::open(&args.model, isa, options)?;
     let session = host.session(None)?;
     host.engine.append(session, Prompt::Tokens(tokens.clone()))?;
@@ -42,22 +37,13 @@ pub(super) fn run(args: &LogitsArgs, isa: Option<&str>) -> Result<(), CliError> 
     for (row, slot) in rows.values_mut().enumerate() {
         *slot = row;
     }
-    host.engine.ask_logits(
-        session,
-        rows.keys().copied().collect(),
-        KeepLogits::Row,
-        args.chunk,
-    )?;
+    host.engine.ask_logits(session, rows.keys().copied().collect(), KeepLogits::Row, args.chunk)?;
     let reason = host.finish(session)?;
     for other in others {
         host.engine.close(other);
     }
     let kept = host.engine.take_logits(session)?;
-    let row = |position: &usize| {
-        rows.get(position)
-            .and_then(|row| kept.rows.get(*row))
-            .map(Vec::as_slice)
-    };
+    let row = |position: &usize| rows.get(position).and_then(|row| kept.rows.get(*row)).map(Vec::as_slice);
     let Some(logits) = asked.iter().map(row).collect::<Option<Vec<_>>>() else {
         return Err(ended_early(reason, kept.rows.len()));
     };
@@ -74,20 +60,13 @@ pub(super) fn run(args: &LogitsArgs, isa: Option<&str>) -> Result<(), CliError> 
 /// A request that stopped before it had given everything.
 pub(super) fn ended_early(reason: FinishReason, tokens: usize) -> CliError {
     let remedy = "give fewer tokens or sessions, so that the KV cache holds them";
-    CliError::EndedEarly {
-        finish: crate::host::finish_name(reason),
-        tokens,
-        remedy,
-    }
+    CliError::EndedEarly { finish: crate::host::finish_name(reason), tokens, remedy }
 }
 
 /// Starts the other sessions. Half of them are already decoding when the prompt comes, half come with it.
 fn beside(host: &mut Host, args: &LogitsArgs) -> Result<Vec<SessionId>, CliError> {
-    let options = GenerateOptions {
-        max_tokens: Some(BESIDE_TOKENS),
-        ignore_end: true,
-        ..GenerateOptions::default()
-    };
+    let options =
+        GenerateOptions { max_tokens: Some(BESIDE_TOKENS), ignore_end: true, ..GenerateOptions::default() };
     let vocabulary = host.engine.config(host.model)?.vocabulary;
     let mut sessions = Vec::with_capacity(args.beside);
     for other in 1..=args.beside {
@@ -111,11 +90,7 @@ fn beside(host: &mut Host, args: &LogitsArgs) -> Result<Vec<SessionId>, CliError
 
 fn said_nothing(host: &Host, session: SessionId) -> bool {
     let active = host.engine.phase(session).is_ok_and(weft::Phase::is_active);
-    active
-        && host
-            .engine
-            .output(session)
-            .is_ok_and(|output| output.tokens.is_empty())
+    active && host.engine.output(session).is_ok_and(|output| output.tokens.is_empty())
 }
 
 /// A prompt of another length and other tokens: the given one rotated and moved along the vocabulary.
@@ -124,8 +99,5 @@ fn other_prompt(tokens: &[u32], other: usize, vocabulary: usize) -> Vec<u32> {
     let vocabulary = u32::try_from(vocabulary).unwrap_or(u32::MAX).max(1);
     let shift = u32::try_from(other).unwrap_or(1);
     let turned = tokens.iter().cycle().skip(other % tokens.len().max(1));
-    turned
-        .take(length)
-        .map(|token| token.wrapping_add(shift) % vocabulary)
-        .collect()
+    turned.take(length).map(|token| token.wrapping_add(shift) % vocabulary).collect()
 }

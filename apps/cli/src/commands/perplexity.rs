@@ -41,16 +41,8 @@ impl Score {
         let mean = self.sum / count;
         let perplexity = mean.exp();
         let variance = (self.squares / count - mean * mean).max(0.0);
-        let error = if self.count > 1 {
-            (variance / (count - 1.0)).sqrt() * perplexity
-        } else {
-            0.0
-        };
-        Report {
-            perplexity,
-            error,
-            tokens: self.count,
-        }
+        let error = if self.count > 1 { (variance / (count - 1.0)).sqrt() * perplexity } else { 0.0 };
+        Report { perplexity, error, tokens: self.count }
     }
 }
 
@@ -58,30 +50,16 @@ impl Score {
 pub(super) fn run(args: &PerplexityArgs, isa: Option<&str>) -> Result<(), CliError> {
     let text = input::file(&args.file)?;
     let length = args.context;
-    let mut host = Host::open(
-        &args.model,
-        isa,
-        HostOptions {
-            kv_tokens: Some(length),
-            throttle: None,
-        },
-    )?;
+    let mut host = Host::open(&args.model, isa, HostOptions { kv_tokens: Some(length), throttle: None })?;
     let session = host.session(Some(length))?;
     let tokenizer = host.engine.tokenizer(host.model)?;
     let tokens = tokenizer.encode(&text, SpecialTokens::AsText, true)?;
     // An empty text is nothing but what the model wants first.
-    let bos = tokenizer
-        .encode("", SpecialTokens::AsText, true)?
-        .first()
-        .copied();
+    let bos = tokenizer.encode("", SpecialTokens::AsText, true)?.first().copied();
     let chunks = tokens.len() / length;
     if chunks == 0 {
         let file = args.file.display().to_string();
-        return Err(CliError::TextTooShort {
-            file,
-            tokens: tokens.len(),
-            context: length,
-        });
+        return Err(CliError::TextTooShort { file, tokens: tokens.len(), context: length });
     }
     host.wait_loaded()?;
     let mut score = Score::default();
@@ -93,8 +71,7 @@ pub(super) fn run(args: &PerplexityArgs, isa: Option<&str>) -> Result<(), CliErr
         host.engine.set_context(session, chunk)?;
         // The last token of a chunk has none after it.
         let scored = length / 2..length - 1;
-        host.engine
-            .ask_logits(session, scored.clone().collect(), KeepLogits::NextTokenLoss, 0)?;
+        host.engine.ask_logits(session, scored.clone().collect(), KeepLogits::NextTokenLoss, 0)?;
         let reason = host.finish(session)?;
         let kept = host.engine.take_logits(session)?;
         if kept.losses.len() != scored.len() {
@@ -102,19 +79,12 @@ pub(super) fn run(args: &PerplexityArgs, isa: Option<&str>) -> Result<(), CliErr
         }
         kept.losses.iter().for_each(|loss| score.add(*loss));
         let so_far = score.report();
-        let line = format!(
-            "[{}/{chunks}] {:.4} ± {:.4}",
-            index + 1,
-            so_far.perplexity,
-            so_far.error
-        );
+        let line = format!("[{}/{chunks}] {:.4} ± {:.4}", index + 1, so_far.perplexity, so_far.error);
         output::note(&Style::stderr().dim(&line));
     }
     let report = score.report();
     if !report.perplexity.is_finite() {
-        return Err(CliError::InvalidLogits {
-            tokens: report.tokens,
-        });
+        return Err(CliError::InvalidLogits { tokens: report.tokens });
     }
     if args.json {
         return output::json(&report);

@@ -31,19 +31,10 @@ pub(super) fn run(args: &PullArgs) -> Result<(), CliError> {
         (Some(entry), _) => {
             let bar = PullBar::new(&entry.name);
             let there = places.cached(entry).is_some();
-            let file = if args.verify {
-                places.verify(entry, &bar)?
-            } else {
-                places.ensure(entry, &bar)?
-            };
+            let file = if args.verify { places.verify(entry, &bar)? } else { places.ensure(entry, &bar)? };
             let (model, sha256) = (entry.name.clone(), entry.sha256.clone());
             // A file that was already there is looked at by name and size alone.
-            Report {
-                model,
-                file,
-                sha256,
-                checked: args.verify || !there,
-            }
+            Report { model, file, sha256, checked: args.verify || !there }
         }
         (None, Some(model)) => by_reference(&places, model, args.verify)?,
         (None, None) => return Err(CliError::usage("the catalogue names no default model; name one")),
@@ -65,10 +56,5 @@ fn by_reference(places: &Places, model: &str, verify: bool) -> Result<Report, Cl
     }
     let pulled = places.ensure_reference(&reference, &bar)?;
     let (file, sha256, checked) = (pulled.path, pulled.sha256, pulled.checked || verify);
-    Ok(Report {
-        model: model.to_owned(),
-        file,
-        sha256,
-        checked,
-    })
+    Ok(Report { model: model.to_owned(), file, sha256, checked })
 }

@@ -38,20 +38,11 @@ struct Timings {
 pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
     interrupt::install();
     let prompt = prompt(args)?;
-    let options = HostOptions {
-        kv_tokens: args.generate.context,
-        throttle: args.throttle,
-    };
+    let options = HostOptions { kv_tokens: args.generate.context, throttle: args.throttle };
     let mut host = Host::open(&args.model, isa, options)?;
     let session = host.session(args.generate.context)?;
     if args.raw {
-        host.engine.append(
-            session,
-            Prompt::Text {
-                text: prompt,
-                special: SpecialTokens::Parse,
-            },
-        )?;
+        host.engine.append(session, Prompt::Text { text: prompt, special: SpecialTokens::Parse })?;
     } else {
         let system = args.system.as_deref().map(|text| message("system", text));
         let messages: Vec<Message> = system.into_iter().chain([message("user", &prompt)]).collect();
@@ -85,32 +76,19 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
     };
     if args.json {
         let finish = finish_name(reason);
-        output::json(&Report {
-            text: &output.text,
-            tokens,
-            prompt_tokens,
-            finish,
-            timings,
-        })?;
+        output::json(&Report { text: &output.text, tokens, prompt_tokens, finish, timings })?;
     } else if !output.text.ends_with('\n') {
         output::text("\n")?;
     }
     if args.stats {
         print_stats(prompt_tokens, output.tokens.len(), finish_name(reason), timings);
     }
-    if reason == FinishReason::Cancelled {
-        Err(CliError::Interrupted)
-    } else {
-        Ok(())
-    }
+    if reason == FinishReason::Cancelled { Err(CliError::Interrupted) } else { Ok(()) }
 }
 
 /// One message of a conversation.
 pub(super) fn message(role: &str, content: &str) -> Message {
-    Message {
-        role: role.to_owned(),
-        content: content.to_owned(),
-    }
+    Message { role: role.to_owned(), content: content.to_owned() }
 }
 
 /// The prompt: the argument, or stdin.
@@ -134,17 +112,8 @@ fn print_stats(prompt_tokens: usize, tokens: usize, finish: &str, timings: Timin
     let show =
         |value: Option<f64>, unit: &str| value.map_or("-".to_owned(), |value| format!("{value:.2} {unit}"));
     output::note(&format!("load         {}", show(timings.load_s, "s")));
-    output::note(&format!(
-        "first token  {}",
-        show(timings.first_token_s, "s after the load began")
-    ));
-    output::note(&format!(
-        "prompt       {prompt_tokens} tokens, {}",
-        show(timings.prompt_tok_s, "tok/s")
-    ));
-    output::note(&format!(
-        "answer       {tokens} tokens, {}",
-        show(timings.generate_tok_s, "tok/s")
-    ));
+    output::note(&format!("first token  {}", show(timings.first_token_s, "s after the load began")));
+    output::note(&format!("prompt       {prompt_tokens} tokens, {}", show(timings.prompt_tok_s, "tok/s")));
+    output::note(&format!("answer       {tokens} tokens, {}", show(timings.generate_tok_s, "tok/s")));
     output::note(&format!("finish       {finish}"));
 }

@@ -5,8 +5,7 @@ use crate::report::CliError;
 use crate::{host, input, output};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::time::SystemTime;
-use weft::{ChatTemplate, CivilTime, TemplateVars, VocabularyFile};
+use weft::{ChatTemplate, TemplateVars, VocabularyFile};
 
 #[derive(Serialize)]
 struct Report {
@@ -21,7 +20,7 @@ pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
         Some(file) => {
             let vars = TemplateVars {
                 add_generation_prompt: generation_prompt,
-                now: now(),
+                now: weft::wall_clock(),
                 ..TemplateVars::default()
             };
             (ChatTemplate::new(&input::file(file)?)?, vars)
@@ -35,17 +34,7 @@ pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
     vars.extra = extra;
     let messages = messages(&input::stdin()?)?;
     let text = template.render(&messages, &vars)?;
-    if args.json {
-        output::json(&Report { text })
-    } else {
-        output::exact(&text)
-    }
-}
-
-/// The time, where the clock is set.
-fn now() -> Option<CivilTime> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(CivilTime::from_unix(i64::try_from(since.as_secs()).ok()?, 0))
+    if args.json { output::json(&Report { text }) } else { output::exact(&text) }
 }
 
 fn further_vars(json: Option<&str>) -> Result<Map<String, Value>, CliError> {
@@ -61,9 +50,5 @@ fn messages(json: &str) -> Result<Vec<Value>, CliError> {
 }
 
 fn bad(input: &str, error: &serde_json::Error, wanted: &'static str) -> CliError {
-    CliError::BadJson {
-        input: input.to_owned(),
-        reason: error.to_string(),
-        wanted,
-    }
+    CliError::BadJson { input: input.to_owned(), reason: error.to_string(), wanted }
 }

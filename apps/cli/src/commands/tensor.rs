@@ -19,19 +19,10 @@ pub(super) fn run(args: &TensorArgs) -> Result<(), CliError> {
     let gguf = Gguf::read(&sources)?;
     let Some(tensor) = gguf.tensor(&args.name) else {
         let similar = similar(gguf.tensors.iter().map(|tensor| tensor.name.as_str()), &args.name);
-        return Err(CliError::NoSuchTensor {
-            file,
-            tensor: args.name.clone(),
-            similar,
-        });
+        return Err(CliError::NoSuchTensor { file, tensor: args.name.clone(), similar });
     };
     let format = tensor.format;
-    let readable = || {
-        FORMATS
-            .iter()
-            .filter(|format| format.codec.is_some())
-            .map(|format| format.name)
-    };
+    let readable = || FORMATS.iter().filter(|format| format.codec.is_some()).map(|format| format.name);
     let unreadable = || CliError::UnreadableTensor {
         file: file.clone(),
         tensor: tensor.name.clone(),

@@ -14,11 +14,7 @@ struct Report<'a> {
 /// Runs the command.
 pub(super) fn run(args: &TokenizeArgs) -> Result<(), CliError> {
     let file = VocabularyFile::read(host::model_file(args.model.as_deref())?.as_path())?;
-    let special = if args.special {
-        SpecialTokens::Parse
-    } else {
-        SpecialTokens::AsText
-    };
+    let special = if args.special { SpecialTokens::Parse } else { SpecialTokens::AsText };
     let tokens = file.tokenizer.encode(&input::stdin()?, special, !args.no_bos)?;
     if args.json {
         return output::json(&Report { tokens: &tokens });

@@ -44,11 +44,7 @@ pub(super) fn folder(
     platform: Platform,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<PathBuf, PullError> {
-    let set = |name: &str| {
-        variable(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = set("WEFT_CACHE") {
         return Ok(folder);
     }
@@ -60,16 +56,10 @@ pub(super) fn folder(
                 .or_else(|| set("HOME").map(|home| home.join(".cache"))),
             "WEFT_CACHE, XDG_CACHE_HOME and HOME",
         ),
-        Platform::MacOs => (
-            set("HOME").map(|home| home.join("Library/Caches")),
-            "WEFT_CACHE and HOME",
-        ),
+        Platform::MacOs => (set("HOME").map(|home| home.join("Library/Caches")), "WEFT_CACHE and HOME"),
         Platform::Windows => (set("LOCALAPPDATA"), "WEFT_CACHE and LOCALAPPDATA"),
     };
-    Ok(found
-        .ok_or(PullError::NoCacheFolder { tried })?
-        .join("weft")
-        .join("models"))
+    Ok(found.ok_or(PullError::NoCacheFolder { tried })?.join("weft").join("models"))
 }
 
 /// A file of the cache that is being pulled, and what is known of it.
@@ -155,13 +145,11 @@ pub(super) fn remove(path: &Path) -> Result<(), DiskError> {
 /// A hash as 64 lower-case hexadecimal digits.
 pub(super) fn hex(hash: Sha256) -> String {
     use std::fmt::Write;
-    hash.finalize()
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a string cannot fail.
-            write!(text, "{byte:02x}").ok();
-            text
-        })
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
 }
 
 /// Hashes what is left of a file, and says how many bytes that was.

@@ -187,17 +187,13 @@ struct Listed<'a>(&'a [(String, SourceError)]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|(source, error)| write!(f, "\n  - {source}: {error}"))
+        self.0.iter().try_for_each(|(source, error)| write!(f, "\n  - {source}: {error}"))
     }
 }
 
 /// What the user can do, given what failed.
 fn advice(failures: &[(String, SourceError)], file: &std::path::Path) -> String {
-    let unreachable = failures
-        .iter()
-        .any(|(_, error)| matches!(error, SourceError::Unreachable { .. }));
+    let unreachable = failures.iter().any(|(_, error)| matches!(error, SourceError::Unreachable { .. }));
     let mirror = if unreachable {
         "check the network, set HF_ENDPOINT to a mirror that can be reached, or "
     } else {

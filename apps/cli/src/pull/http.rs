@@ -55,11 +55,7 @@ pub(super) fn fetch(
         if !resumed {
             drop(part);
             remove(&target.part())?;
-            return Err(SourceError::Sha256 {
-                from: url.to_owned(),
-                expected: expected.to_owned(),
-                found,
-            });
+            return Err(SourceError::Sha256 { from: url.to_owned(), expected: expected.to_owned(), found });
         }
         complete(agent, url, &mut part, progress)?;
         resumed = false;
@@ -123,14 +119,8 @@ impl<'a> Part<'a> {
             .write(true)
             .open(&path)
             .map_err(DiskError::at("open", &path))?;
-        let mut part = Self {
-            target,
-            file,
-            len: 0,
-            total: target.bytes,
-            hash: Sha256::new(),
-            answered: false,
-        };
+        let mut part =
+            Self { target, file, len: 0, total: target.bytes, hash: Sha256::new(), answered: false };
         if target.sha256.is_some() {
             part.len = hash_rest(&mut part.file, &path, &mut part.hash, &Silent)?;
         }
@@ -142,10 +132,7 @@ impl<'a> Part<'a> {
 
     fn restart(&mut self) -> Result<(), DiskError> {
         let path = self.target.part();
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
-            .map_err(DiskError::at("write", &path))?;
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(DiskError::at("write", &path))?;
         self.len = 0;
         self.hash = Sha256::new();
         self.total = self.target.bytes;
@@ -153,9 +140,7 @@ impl<'a> Part<'a> {
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        self.file
-            .write_all(bytes)
-            .map_err(DiskError::at("write", &self.target.part()))?;
+        self.file.write_all(bytes).map_err(DiskError::at("write", &self.target.part()))?;
         self.hash.update(bytes);
         self.len += bytes.len() as u64;
         Ok(())
@@ -175,18 +160,11 @@ fn download(
     progress: &dyn Progress,
 ) -> Result<End, SourceError> {
     let target = part.target;
-    let unreachable = |error: ureq::Error| SourceError::Unreachable {
-        url: url.to_owned(),
-        reason: error.to_string(),
-    };
+    let unreachable =
+        |error: ureq::Error| SourceError::Unreachable { url: url.to_owned(), reason: error.to_string() };
     let ask = |from: u64| {
         let request = agent.get(url);
-        if from > 0 {
-            request.header("Range", format!("bytes={from}-"))
-        } else {
-            request
-        }
-        .call()
+        if from > 0 { request.header("Range", format!("bytes={from}-")) } else { request }.call()
     };
     let mut answer = match ask(part.len) {
         Ok(answer) => answer,
@@ -198,10 +176,7 @@ fn download(
     let range = range(&answer);
     let goes_on = answer.status() == 206
         && range.is_some_and(|(start, whole)| {
-            start == part.len
-                && whole
-                    .zip(target.bytes)
-                    .is_none_or(|(whole, bytes)| whole == bytes)
+            start == part.len && whole.zip(target.bytes).is_none_or(|(whole, bytes)| whole == bytes)
         });
     if part.len > 0 && !goes_on && matches!(answer.status().as_u16(), 200 | 206 | 416) {
         part.restart()?;
@@ -213,24 +188,13 @@ fn download(
     }
     let status = answer.status().as_u16();
     if status != 200 && !(goes_on && status == 206) {
-        return Err(SourceError::Status {
-            url: url.to_owned(),
-            status,
-        });
+        return Err(SourceError::Status { url: url.to_owned(), status });
     }
-    let announced = if goes_on {
-        range.and_then(|(_, whole)| whole)
-    } else {
-        answer.body().content_length()
-    };
+    let announced = if goes_on { range.and_then(|(_, whole)| whole) } else { answer.body().content_length() };
     if let (Some(expected), Some(found)) = (target.bytes, announced)
         && expected != found
     {
-        return Err(SourceError::Size {
-            from: url.to_owned(),
-            expected,
-            found,
-        });
+        return Err(SourceError::Size { from: url.to_owned(), expected, found });
     }
     part.total = target.bytes.or(announced);
     progress.phase(Phase::Downloading { from: part.len });
@@ -261,11 +225,7 @@ fn receive(
                     && found > expected
                 {
                     part.restart()?;
-                    return Err(SourceError::Size {
-                        from: url.to_owned(),
-                        expected,
-                        found,
-                    });
+                    return Err(SourceError::Size { from: url.to_owned(), expected, found });
                 }
                 part.push(buffer.get(..count).unwrap_or_default())?;
                 progress.bytes(part.len, part.total);

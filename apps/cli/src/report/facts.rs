@@ -38,9 +38,7 @@ impl<'a> Reader<'a> {
 
     fn word(&mut self) -> Option<&'a str> {
         let rest = self.rest.trim_start();
-        let end = rest
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         let (word, rest) = rest.split_at_checked(end).filter(|(word, _)| !word.is_empty())?;
         self.rest = rest;
         Some(word)
@@ -128,12 +126,8 @@ impl<'a> Reader<'a> {
                     't' => text.push('\t'),
                     '0' => text.push('\0'),
                     'u' => {
-                        let code: String = chars
-                            .by_ref()
-                            .map(|(_, c)| c)
-                            .skip(1)
-                            .take_while(|c| *c != '}')
-                            .collect();
+                        let code: String =
+                            chars.by_ref().map(|(_, c)| c).skip(1).take_while(|c| *c != '}').collect();
                         text.push(char::from_u32(u32::from_str_radix(&code, 16).ok()?)?);
                     }
                     other => text.push(other),
@@ -147,9 +141,7 @@ impl<'a> Reader<'a> {
     /// An integer, a float, or a range of them, which stays text.
     fn number(&mut self) -> Option<Value> {
         let rest = self.rest.trim_start();
-        let end = rest
-            .find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | '0'..='9'))
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | '0'..='9')).unwrap_or(rest.len());
         let (number, rest) = rest.split_at_checked(end)?;
         self.rest = rest;
         Some(serde_json::from_str(number).unwrap_or_else(|_| Value::from(number)))
@@ -170,10 +162,7 @@ impl<'a> Reader<'a> {
             }
             _ => {}
         }
-        let mut inner = Found {
-            kind: name.to_owned(),
-            ..Found::default()
-        };
+        let mut inner = Found { kind: name.to_owned(), ..Found::default() };
         if self.skip('{').is_some() {
             self.fields(&mut inner, depth + 1)?;
         } else if self.skip('(').is_some() {
@@ -183,11 +172,7 @@ impl<'a> Reader<'a> {
                 let _ = self.skip(',');
             }
         }
-        Some(if inner.facts.is_empty() {
-            Value::from(inner.kind)
-        } else {
-            Value::Object(inner.facts)
-        })
+        Some(if inner.facts.is_empty() { Value::from(inner.kind) } else { Value::Object(inner.facts) })
     }
 }
 

@@ -64,47 +64,26 @@ pub(crate) enum CliError {
     NotUtf8 { input: String, offset: usize },
     /// Input that is not the JSON that was asked for.
     #[error("{input}: {reason}; {wanted}")]
-    BadJson {
-        input: String,
-        reason: String,
-        wanted: &'static str,
-    },
+    BadJson { input: String, reason: String, wanted: &'static str },
     /// No tensor of this name.
     #[error("{file}: there is no tensor `{tensor}`{}; `weft inspect` lists them", like(.similar))]
-    NoSuchTensor {
-        file: String,
-        tensor: String,
-        similar: Vec<String>,
-    },
+    NoSuchTensor { file: String, tensor: String, similar: Vec<String> },
     /// A tensor whose numbers cannot be read.
     #[error(
         "{file}: tensor `{tensor}` is {format}, whose numbers this build cannot read; it reads {readable}"
     )]
-    UnreadableTensor {
-        file: String,
-        tensor: String,
-        format: String,
-        readable: String,
-    },
+    UnreadableTensor { file: String, tensor: String, format: String, readable: String },
     /// Text too short to be scored.
     #[error(
         "{file}: {tokens} tokens do not fill one chunk of {context}; give a longer text or a smaller --context"
     )]
-    TextTooShort {
-        file: String,
-        tokens: usize,
-        context: usize,
-    },
+    TextTooShort { file: String, tokens: usize, context: usize },
     /// A damaged model's numbers.
     #[error("the model's numbers are no numbers after {tokens} tokens; its file is damaged, fetch it again")]
     InvalidLogits { tokens: usize },
     /// A request that ended before its work was done.
     #[error("the request ended early ({finish}) after {tokens} tokens; {remedy}")]
-    EndedEarly {
-        finish: &'static str,
-        tokens: usize,
-        remedy: &'static str,
-    },
+    EndedEarly { finish: &'static str, tokens: usize, remedy: &'static str },
     /// Wrong usage that the argument parser cannot see.
     #[error("{message}")]
     Usage { message: String },
@@ -117,27 +96,18 @@ pub(crate) enum CliError {
 }
 
 fn like(similar: &[String]) -> String {
-    if similar.is_empty() {
-        String::new()
-    } else {
-        format!(" (there is {})", similar.join(", "))
-    }
+    if similar.is_empty() { String::new() } else { format!(" (there is {})", similar.join(", ")) }
 }
 
 impl CliError {
     /// Wrong usage.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::Usage {
-            message: message.into(),
-        }
+        Self::Usage { message: message.into() }
     }
 
     /// A file that could not be read.
     pub(crate) fn read(file: impl fmt::Display, error: &std::io::Error) -> Self {
-        Self::Read {
-            file: file.to_string(),
-            reason: error.to_string(),
-        }
+        Self::Read { file: file.to_string(), reason: error.to_string() }
     }
 
     /// What scripts read.
@@ -176,10 +146,7 @@ mod tests {
 
     #[test]
     fn an_error_is_its_kind_message_and_facts() {
-        let error = CliError::ContextTooLarge {
-            asked: 9000,
-            model: 2048,
-        };
+        let error = CliError::ContextTooLarge { asked: 9000, model: 2048 };
         let json = error.to_json();
         assert_eq!(json["error"]["kind"], "context_too_large");
         assert_eq!(json["error"]["asked"], 9000);
@@ -189,10 +156,7 @@ mod tests {
 
     #[test]
     fn the_engines_errors_keep_their_facts() {
-        let error = CliError::from(weft::Error::UnknownToken {
-            token: 7,
-            vocabulary: 3,
-        });
+        let error = CliError::from(weft::Error::UnknownToken { token: 7, vocabulary: 3 });
         let json = error.to_json();
         assert_eq!(json["error"]["kind"], "unknown_token");
         assert_eq!(json["error"]["token"], 7);

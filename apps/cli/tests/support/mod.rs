@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A llama model of random weights: see `assets/golden`.
-pub(crate) const TINY: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../assets/golden/tiny/tiny-llama.gguf"
-);
+pub(crate) const TINY: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/tiny/tiny-llama.gguf");
 
 /// A chat template that shows everything it is given.
 pub(crate) const TEMPLATE: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
@@ -32,13 +30,7 @@ impl Run {
 
     /// Stdout as one JSON value on one line.
     pub(crate) fn json(&self) -> Value {
-        assert_eq!(
-            self.text().lines().count(),
-            1,
-            "one line: {} {}",
-            self.text(),
-            self.stderr
-        );
+        assert_eq!(self.text().lines().count(), 1, "one line: {} {}", self.text(), self.stderr);
         serde_json::from_str(self.text()).expect("stdout is JSON")
     }
 
@@ -53,11 +45,7 @@ impl Run {
         assert_eq!(self.code, Some(1), "{} {}", self.text(), self.stderr);
         let error = self.json()["error"].clone();
         let message = error["message"].as_str().expect("a message");
-        assert!(
-            self.stderr.contains(message),
-            "stderr tells people as well: {}",
-            self.stderr
-        );
+        assert!(self.stderr.contains(message), "stderr tells people as well: {}", self.stderr);
         error
     }
 }
@@ -101,16 +89,8 @@ pub(crate) fn weft_with(line: impl AsRef<str>, stdin: impl AsRef<[u8]>) -> Run {
     // A command that reads no stdin may be gone already.
     let _ = pipe.write_all(stdin.as_ref());
     drop(pipe);
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = child.wait_with_output().expect("the command ends");
-    Run {
-        code: status.code(),
-        stdout,
-        stderr: String::from_utf8(stderr).expect("stderr is text"),
-    }
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the command ends");
+    Run { code: status.code(), stdout, stderr: String::from_utf8(stderr).expect("stderr is text") }
 }
 
 /// Where the metadata begin in a GGUF: after magic word, version and two counts.

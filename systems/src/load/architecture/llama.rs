@@ -5,10 +5,8 @@
 use super::{Architecture, TensorPattern, optional, required};
 use weft_components::{RopeStyle, TensorRole as Role};
 
-const BEFORE: &[TensorPattern] = &[
-    required("token_embd.weight", Role::TokenEmbedding),
-    optional("rope_freqs.weight", Role::RopeFactors),
-];
+const BEFORE: &[TensorPattern] =
+    &[required("token_embd.weight", Role::TokenEmbedding), optional("rope_freqs.weight", Role::RopeFactors)];
 
 const LAYER: &[TensorPattern] = &[
     required("blk.{}.attn_norm.weight", Role::AttentionNorm),
@@ -22,10 +20,8 @@ const LAYER: &[TensorPattern] = &[
     required("blk.{}.ffn_down.weight", Role::FfnDown),
 ];
 
-const AFTER: &[TensorPattern] = &[
-    required("output_norm.weight", Role::OutputNorm),
-    optional("output.weight", Role::Output),
-];
+const AFTER: &[TensorPattern] =
+    &[required("output_norm.weight", Role::OutputNorm), optional("output.weight", Role::Output)];
 
 pub(super) const LLAMA: Architecture = Architecture {
     name: "llama",

@@ -70,14 +70,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     pub(super) fn new(source: &'a dyn Source) -> Self {
         let window = Bytes::default();
-        Self {
-            source,
-            len: source.len(),
-            window,
-            base: 0,
-            taken: 0,
-            next_window: FIRST_WINDOW,
-        }
+        Self { source, len: source.len(), window, base: 0, taken: 0, next_window: FIRST_WINDOW }
     }
 
     /// The source's name.
@@ -107,14 +100,12 @@ impl<'a> Cursor<'a> {
     fn refill(&mut self, len: u64, place: Place<'_>) -> Result<usize, GgufError> {
         let offset = self.position();
         self.check_room(len, place)?;
-        let size = len
-            .max(self.next_window)
-            .min(MAX_HEADER.min(self.len).saturating_sub(offset));
+        let size = len.max(self.next_window).min(MAX_HEADER.min(self.len).saturating_sub(offset));
         let range = offset..offset.saturating_add(size);
         let window = self.source.read(range.clone())?;
         if window.len() as u64 != size {
             return Err(
-                StorageError::out_of_range(self.source.name(), range, offset + window.len() as u64).into(),
+                StorageError::out_of_range(self.source.name(), range, offset + window.len() as u64).into()
             );
         }
         self.window = window;
@@ -131,13 +122,7 @@ impl<'a> Cursor<'a> {
         let remain = self.len.saturating_sub(offset);
         if len > remain {
             let place = place.to_string();
-            return Err(GgufError::Truncated {
-                file: self.file(),
-                place,
-                offset,
-                needed: len,
-                remain,
-            });
+            return Err(GgufError::Truncated { file: self.file(), place, offset, needed: len, remain });
         }
         if len > MAX_HEADER.saturating_sub(offset) {
             return Err(self.too_large(place));
@@ -146,11 +131,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn too_large(&self, place: Place<'_>) -> GgufError {
-        GgufError::HeaderTooLarge {
-            file: self.file(),
-            place: place.to_string(),
-            limit: MAX_HEADER,
-        }
+        GgufError::HeaderTooLarge { file: self.file(), place: place.to_string(), limit: MAX_HEADER }
     }
 
     /// Checks that `count` elements of at least `each` bytes can follow; gives the bytes they take at least.
@@ -167,14 +148,7 @@ impl<'a> Cursor<'a> {
             }
             _ => {
                 let place = place.to_string();
-                Err(GgufError::Count {
-                    file: self.file(),
-                    place,
-                    count,
-                    each,
-                    offset,
-                    remain,
-                })
+                Err(GgufError::Count { file: self.file(), place, count, each, offset, remain })
             }
         }
     }
@@ -188,11 +162,7 @@ impl<'a> Cursor<'a> {
             Ok(Ok(())) => Ok(elements),
             _ => {
                 let bytes = count.saturating_mul(size_of::<T>() as u64);
-                Err(GgufError::Memory {
-                    file: self.file(),
-                    place: place.to_string(),
-                    bytes,
-                })
+                Err(GgufError::Memory { file: self.file(), place: place.to_string(), bytes })
             }
         }
     }
@@ -226,19 +196,11 @@ impl<'a> Cursor<'a> {
         let offset = self.position();
         self.check_room(len, place)?;
         if len == 0 {
-            return Err(GgufError::EmptyName {
-                file: self.file(),
-                place: place.to_string(),
-            });
+            return Err(GgufError::EmptyName { file: self.file(), place: place.to_string() });
         }
         if len > MAX_NAME {
             let place = place.to_string();
-            return Err(GgufError::NameTooLong {
-                file: self.file(),
-                place,
-                len,
-                most: MAX_NAME,
-            });
+            return Err(GgufError::NameTooLong { file: self.file(), place, len, most: MAX_NAME });
         }
         let bytes = self.take(len, place)?.to_vec();
         String::from_utf8(bytes).map_err(|_| GgufError::Utf8 {

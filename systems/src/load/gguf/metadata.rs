@@ -32,11 +32,7 @@ impl Metadata {
         for index in 0..count {
             let (key, value, was_lossy) = parse::entry(cursor, index)?;
             if was_lossy {
-                tracing::warn!(
-                    file = cursor.file(),
-                    key,
-                    "metadata value is not UTF-8; bytes were replaced"
-                );
+                tracing::warn!(file = cursor.file(), key, "metadata value is not UTF-8; bytes were replaced");
                 lossy.push(entries.len());
             }
             entries.push((key, value));
@@ -49,18 +45,10 @@ impl Metadata {
                 && key(first) == key(second)
             {
                 let key = key(second).unwrap_or_default().to_owned();
-                return Err(GgufError::DuplicateKey {
-                    file: cursor.file(),
-                    key,
-                });
+                return Err(GgufError::DuplicateKey { file: cursor.file(), key });
             }
         }
-        Ok(Self {
-            file: cursor.file(),
-            entries,
-            by_key,
-            lossy,
-        })
+        Ok(Self { file: cursor.file(), entries, by_key, lossy })
     }
 
     /// The file that the metadata are from, for messages.
@@ -88,31 +76,20 @@ impl Metadata {
     /// Such bytes were replaced by U+FFFD, so that a bad author's name does not stop a model from loading. A tokenizer
     /// should refuse its vocabulary if it is among these: tokens that differ may have become the same text.
     pub fn lossy_keys(&self) -> impl Iterator<Item = &str> {
-        self.lossy
-            .iter()
-            .filter_map(|&index| self.entries.get(index))
-            .map(|(key, _)| key.as_str())
+        self.lossy.iter().filter_map(|&index| self.entries.get(index)).map(|(key, _)| key.as_str())
     }
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
         let entry = |index: usize| self.entries.get(index);
-        let found = self
-            .by_key
-            .binary_search_by(|&index| entry(index).map(|(key, _)| key.as_str()).cmp(&Some(key)));
-        found
-            .ok()
-            .and_then(|at| self.by_key.get(at))
-            .and_then(|&index| entry(index))
-            .map(|(_, value)| value)
+        let found =
+            self.by_key.binary_search_by(|&index| entry(index).map(|(key, _)| key.as_str()).cmp(&Some(key)));
+        found.ok().and_then(|at| self.by_key.get(at)).and_then(|&index| entry(index)).map(|(_, value)| value)
     }
 
     /// The value of `key` where it must be there.
     fn needed<T>(&self, key: &str, value: Option<T>) -> Result<T, GgufError> {
-        value.ok_or_else(|| GgufError::MissingKey {
-            file: self.file.clone(),
-            key: key.to_owned(),
-        })
+        value.ok_or_else(|| GgufError::MissingKey { file: self.file.clone(), key: key.to_owned() })
     }
 
     fn wrong_type(&self, key: &str, expected: &'static str, found: &Value) -> GgufError {
@@ -120,12 +97,7 @@ impl Metadata {
             Value::Array(array) => format!("an array of {} {}", array.len(), array.element_type().name()),
             value => format!("a value of type {}", value.value_type().name()),
         };
-        GgufError::WrongType {
-            file: self.file.clone(),
-            key: key.to_owned(),
-            expected,
-            found,
-        }
+        GgufError::WrongType { file: self.file.clone(), key: key.to_owned(), expected, found }
     }
 
     fn out_of_range(&self, key: &str, expected: &'static str, value: impl fmt::Display) -> GgufError {
@@ -145,12 +117,8 @@ impl Metadata {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let integer = value
-            .integer()
-            .ok_or_else(|| self.wrong_type(key, expected, value))?;
-        T::try_from(integer)
-            .map(Some)
-            .map_err(|_| self.out_of_range(key, expected, integer))
+        let integer = value.integer().ok_or_else(|| self.wrong_type(key, expected, value))?;
+        T::try_from(integer).map(Some).map_err(|_| self.out_of_range(key, expected, integer))
     }
 
     /// The unsigned 32-bit integer at `key`, or `None` where there is no such key.
@@ -317,10 +285,7 @@ impl Metadata {
         value: &Value,
     ) -> Result<Vec<T>, GgufError> {
         fn convert<S: Copy + Into<i128>, T: TryFrom<i128>>(values: &[S]) -> Result<Vec<T>, i128> {
-            values
-                .iter()
-                .map(|&value| T::try_from(value.into()).map_err(|_| value.into()))
-                .collect()
+            values.iter().map(|&value| T::try_from(value.into()).map_err(|_| value.into())).collect()
         }
         let converted = match value {
             Value::Array(Array::U8(values)) => convert(values),

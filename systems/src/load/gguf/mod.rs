@@ -81,12 +81,7 @@ impl Gguf {
     /// A [`GgufError`] that names the file, the place in it and what to do.
     pub fn read(sources: &[Arc<dyn Source>]) -> Result<Self, GgufError> {
         let (first, others) = sources.split_first().ok_or(GgufError::NoSources)?;
-        let Part {
-            version,
-            alignment,
-            metadata,
-            mut tensors,
-        } = read_part(&**first, 0)?;
+        let Part { version, alignment, metadata, mut tensors } = read_part(&**first, 0)?;
         split::check_count(&metadata, sources.len())?;
         if !others.is_empty() {
             split::check_part(&metadata, &metadata, 0)?;
@@ -100,13 +95,7 @@ impl Gguf {
         if !others.is_empty() {
             split::check_tensor_count(&metadata, tensors.len())?;
         }
-        Ok(Self {
-            version,
-            alignment,
-            metadata,
-            tensors,
-            by_name,
-        })
+        Ok(Self { version, alignment, metadata, tensors, by_name })
     }
 
     /// The tensor called `name`.
@@ -115,10 +104,7 @@ impl Gguf {
         let found = self
             .by_name
             .binary_search_by(|&index| tensor(index).map(|tensor| tensor.name.as_str()).cmp(&Some(name)));
-        found
-            .ok()
-            .and_then(|at| self.by_name.get(at))
-            .and_then(|&index| tensor(index))
+        found.ok().and_then(|at| self.by_name.get(at)).and_then(|&index| tensor(index))
     }
 }
 
@@ -150,38 +136,20 @@ fn read_part(source: &dyn Source, index: usize) -> Result<Part, GgufError> {
     let version = read_version(&mut cursor)?;
     let tensor_count = cursor.u64(Place::Header("the tensor count"))?;
     let entry_count = cursor.u64(Place::Header("the metadata count"))?;
-    cursor.check_count(
-        tensor_count,
-        tensors::LEAST_ENTRY,
-        Place::Header("the tensor table"),
-    )?;
+    cursor.check_count(tensor_count, tensors::LEAST_ENTRY, Place::Header("the tensor table"))?;
     let metadata = Metadata::read(&mut cursor, entry_count)?;
     let alignment = read_alignment(&metadata)?;
     let entries = tensors::read(&mut cursor, tensor_count)?;
     // Far below 2^64: headers and alignments have limits.
     let data = cursor.position().next_multiple_of(alignment);
-    let layout = Layout {
-        file: source.name(),
-        len: source.len(),
-        data,
-        alignment,
-        source: index,
-    };
-    Ok(Part {
-        version,
-        alignment,
-        metadata,
-        tensors: layout.place(entries)?,
-    })
+    let layout = Layout { file: source.name(), len: source.len(), data, alignment, source: index };
+    Ok(Part { version, alignment, metadata, tensors: layout.place(entries)? })
 }
 
 fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, GgufError> {
     let found: [u8; 4] = cursor.array(Place::Header("the magic word"))?;
     if found != MAGIC {
-        return Err(GgufError::NotGguf {
-            file: cursor.file(),
-            found,
-        });
+        return Err(GgufError::NotGguf { file: cursor.file(), found });
     }
     let version = cursor.u32(Place::Header("the version"))?;
     if VERSIONS.contains(&version) {
@@ -189,15 +157,9 @@ fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, GgufError> {
     }
     // Versions are small: in the other byte order the low half is zero.
     if version != 0 && version & 0xffff == 0 {
-        return Err(GgufError::BigEndian {
-            file: cursor.file(),
-            version: version.swap_bytes(),
-        });
+        return Err(GgufError::BigEndian { file: cursor.file(), version: version.swap_bytes() });
     }
-    Err(GgufError::Version {
-        file: cursor.file(),
-        version,
-    })
+    Err(GgufError::Version { file: cursor.file(), version })
 }
 
 fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
@@ -206,10 +168,5 @@ fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
         return Ok(value);
     }
     let (least, most) = (LEAST_ALIGNMENT, MOST_ALIGNMENT);
-    Err(GgufError::Alignment {
-        file: metadata.file().to_owned(),
-        value,
-        least,
-        most,
-    })
+    Err(GgufError::Alignment { file: metadata.file().to_owned(), value, least, most })
 }

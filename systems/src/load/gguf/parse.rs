@@ -14,11 +14,7 @@ const MAX_DEPTH: u32 = 8;
 /// Reads one entry: its key, its value, and whether bytes of the value that are not UTF-8 were replaced.
 pub(super) fn entry(cursor: &mut Cursor<'_>, index: u64) -> Result<(String, Value, bool), GgufError> {
     let key = cursor.name(Place::Key(index))?;
-    let mut reader = ValueReader {
-        cursor,
-        key: &key,
-        lossy: false,
-    };
+    let mut reader = ValueReader { cursor, key: &key, lossy: false };
     let value = reader.value()?;
     let lossy = reader.lossy;
     Ok((key, value, lossy))
@@ -75,11 +71,7 @@ impl<'a> ValueReader<'a, '_> {
         match byte {
             0 => Ok(false),
             1 => Ok(true),
-            value => Err(GgufError::Bool {
-                file: self.cursor.file(),
-                key: self.key.to_owned(),
-                value,
-            }),
+            value => Err(GgufError::Bool { file: self.cursor.file(), key: self.key.to_owned(), value }),
         }
     }
 
@@ -161,16 +153,9 @@ impl<'a> ValueReader<'a, '_> {
 fn replace_invalid(bytes: &[u8]) -> String {
     const REPLACEMENT: &str = "\u{FFFD}";
     let parts = || {
-        bytes.utf8_chunks().flat_map(|chunk| {
-            [
-                chunk.valid(),
-                if chunk.invalid().is_empty() {
-                    ""
-                } else {
-                    REPLACEMENT
-                },
-            ]
-        })
+        bytes
+            .utf8_chunks()
+            .flat_map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { REPLACEMENT }])
     };
     let mut text = String::with_capacity(parts().map(str::len).sum());
     text.extend(parts());

@@ -26,11 +26,7 @@ pub(super) fn check_count(metadata: &Metadata, given: usize) -> Result<(), GgufE
     let stated = metadata.opt_u64(COUNT)?.unwrap_or(0);
     let given = given as u64;
     if given > 1 && stated == 0 {
-        return Err(GgufError::NotAPart {
-            file: metadata.file().to_owned(),
-            part: 1,
-            key: COUNT,
-        });
+        return Err(GgufError::NotAPart { file: metadata.file().to_owned(), part: 1, key: COUNT });
     }
     if stated.max(1) != given {
         return Err(GgufError::PartCount {
@@ -48,11 +44,7 @@ pub(super) fn check_part(first: &Metadata, metadata: &Metadata, index: usize) ->
     for key in [NUMBER, COUNT] {
         if metadata.get(key).is_none() {
             let file = metadata.file().to_owned();
-            return Err(GgufError::NotAPart {
-                file,
-                part: expected.saturating_add(1),
-                key,
-            });
+            return Err(GgufError::NotAPart { file, part: expected.saturating_add(1), key });
         }
     }
     for key in [COUNT, TENSORS] {
@@ -89,24 +81,16 @@ fn foreign(
     expected: String,
 ) -> GgufError {
     let (file, first) = (part.file().to_owned(), first.file().to_owned());
-    GgufError::PartForeign {
-        file,
-        key,
-        found,
-        expected,
-        first,
-    }
+    GgufError::PartForeign { file, key, found, expected, first }
 }
 
 /// Checks that the parts together have the `found` tensors that the first part states.
 pub(super) fn check_tensor_count(first: &Metadata, found: usize) -> Result<(), GgufError> {
     let found = found as u64;
     match first.opt_u64(TENSORS)? {
-        Some(expected) if expected != found => Err(GgufError::TensorCount {
-            file: first.file().to_owned(),
-            expected,
-            found,
-        }),
+        Some(expected) if expected != found => {
+            Err(GgufError::TensorCount { file: first.file().to_owned(), expected, found })
+        }
         _ => Ok(()),
     }
 }
@@ -127,11 +111,7 @@ pub fn open_files(path: &Path) -> Result<Vec<Arc<dyn Source>>, GgufError> {
         let file = part_path(path, stem, part, parts);
         let source = MmapSource::open(&file).map_err(|error| match error {
             StorageError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                GgufError::PartMissing {
-                    file: file.display().to_string(),
-                    part,
-                    parts,
-                }
+                GgufError::PartMissing { file: file.display().to_string(), part, parts }
             }
             error => error.into(),
         })?;
@@ -168,10 +148,7 @@ mod tests {
     fn names_of_parts() {
         for (name, expected) in [
             ("dir/big-00002-of-00003.gguf", Some(("big", 3))),
-            (
-                "a-00001-of-00002-00003-of-00009.gguf",
-                Some(("a-00001-of-00002", 9)),
-            ),
+            ("a-00001-of-00002-00003-of-00009.gguf", Some(("a-00001-of-00002", 9))),
             ("-00001-of-00001.gguf", Some(("", 1))),
             ("big.gguf", None),
             ("big-00004-of-00003.gguf", None),

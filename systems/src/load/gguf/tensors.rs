@@ -35,9 +35,7 @@ impl TensorInfo {
     /// Number of elements.
     pub fn elements(&self) -> u64 {
         // Checked when the table was read; a shape changed since then gives a number, not a panic.
-        self.shape
-            .iter()
-            .fold(1, |product: u64, &dimension| product.saturating_mul(dimension))
+        self.shape.iter().fold(1, |product: u64, &dimension| product.saturating_mul(dimension))
     }
 
     /// Number of bytes.
@@ -84,53 +82,26 @@ fn entry(cursor: &mut Cursor<'_>, index: u64) -> Result<Entry, GgufError> {
     let id = cursor.u32(place)?;
     let offset = cursor.u64(place)?;
     if shape.contains(&0) {
-        return Err(GgufError::ZeroDimension {
-            file: cursor.file(),
-            tensor: name,
-            shape,
-        });
+        return Err(GgufError::ZeroDimension { file: cursor.file(), tensor: name, shape });
     }
     let Some(format) = TensorFormat::from_ggml(id) else {
-        return Err(GgufError::UnknownFormat {
-            file: cursor.file(),
-            tensor: name,
-            id,
-        });
+        return Err(GgufError::UnknownFormat { file: cursor.file(), tensor: name, id });
     };
     let row = shape.first().copied().unwrap_or_default();
     let block = format.block() as u64;
     if !row.is_multiple_of(block) {
         let format = format.name();
-        return Err(GgufError::RowNotBlocks {
-            file: cursor.file(),
-            tensor: name,
-            row,
-            block,
-            format,
-        });
+        return Err(GgufError::RowNotBlocks { file: cursor.file(), tensor: name, row, block, format });
     }
     match sizes(&shape, format) {
-        Some(bytes) => Ok(Entry {
-            name,
-            format,
-            shape,
-            offset,
-            bytes,
-        }),
-        None => Err(GgufError::SizeOverflow {
-            file: cursor.file(),
-            tensor: name,
-            shape,
-            offset,
-        }),
+        Some(bytes) => Ok(Entry { name, format, shape, offset, bytes }),
+        None => Err(GgufError::SizeOverflow { file: cursor.file(), tensor: name, shape, offset }),
     }
 }
 
 /// Bytes of a tensor; `None` where they or its elements are past what 64 bits count.
 fn sizes(shape: &[u64], format: TensorFormat) -> Option<u64> {
-    let elements = shape
-        .iter()
-        .try_fold(1, |product: u64, &dimension| product.checked_mul(dimension))?;
+    let elements = shape.iter().try_fold(1, |product: u64, &dimension| product.checked_mul(dimension))?;
     (elements / format.block() as u64).checked_mul(format.block_bytes() as u64)
 }
 
@@ -155,13 +126,7 @@ impl Layout<'_> {
     }
 
     fn place_one(&self, entry: Entry) -> Result<TensorInfo, GgufError> {
-        let Entry {
-            name,
-            format,
-            shape,
-            offset,
-            bytes,
-        } = entry;
+        let Entry { name, format, shape, offset, bytes } = entry;
         let file = || self.file.to_owned();
         if !offset.is_multiple_of(self.alignment) {
             return Err(GgufError::Unaligned {
@@ -173,29 +138,12 @@ impl Layout<'_> {
         }
         let start = self.data.checked_add(offset);
         let (Some(start), Some(end)) = (start, start.and_then(|start| start.checked_add(bytes))) else {
-            return Err(GgufError::SizeOverflow {
-                file: file(),
-                tensor: name,
-                shape,
-                offset,
-            });
+            return Err(GgufError::SizeOverflow { file: file(), tensor: name, shape, offset });
         };
         if end > self.len {
-            return Err(GgufError::PastEnd {
-                file: file(),
-                tensor: name,
-                start,
-                end,
-                len: self.len,
-            });
+            return Err(GgufError::PastEnd { file: file(), tensor: name, start, end, len: self.len });
         }
-        Ok(TensorInfo {
-            name,
-            format,
-            shape,
-            source: self.source,
-            range: start..end,
-        })
+        Ok(TensorInfo { name, format, shape, source: self.source, range: start..end })
     }
 
     fn check_overlap(&self, tensors: &[TensorInfo]) -> Result<(), GgufError> {

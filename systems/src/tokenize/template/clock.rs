@@ -32,15 +32,7 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const SECONDS_OF_DAY: i64 = 86_400;
 /// Days of 400 years, after which the calendar repeats.
 const DAYS_OF_ERA: i64 = 146_097;
@@ -60,18 +52,10 @@ impl CivilTime {
         let from_march = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * from_march + 2) / 153;
         let day = from_march - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        };
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-        let day_of_year = if month > 2 {
-            from_march + 60 + i64::from(leap)
-        } else {
-            from_march - 305
-        };
+        let day_of_year = if month > 2 { from_march + 60 + i64::from(leap) } else { from_march - 305 };
         Self {
             year,
             month: small(month),
@@ -103,11 +87,7 @@ impl CivilTime {
             match specifier.and_then(|specifier| self.field(specifier)) {
                 Some(field) if unpadded => {
                     let trimmed = field.trim_start_matches(['0', ' ']);
-                    out.push_str(if trimmed.is_empty() && !field.is_empty() {
-                        "0"
-                    } else {
-                        trimmed
-                    });
+                    out.push_str(if trimmed.is_empty() && !field.is_empty() { "0" } else { trimmed });
                 }
                 Some(field) => out.push_str(&field),
                 None => {
@@ -121,14 +101,8 @@ impl CivilTime {
     }
 
     fn field(self, specifier: char) -> Option<String> {
-        let month = MONTHS
-            .get(usize::from(self.month.wrapping_sub(1)))
-            .copied()
-            .unwrap_or_default();
-        let weekday = WEEKDAYS
-            .get(usize::from(self.weekday))
-            .copied()
-            .unwrap_or_default();
+        let month = MONTHS.get(usize::from(self.month.wrapping_sub(1))).copied().unwrap_or_default();
+        let weekday = WEEKDAYS.get(usize::from(self.weekday)).copied().unwrap_or_default();
         let short = |name: &str| name.get(..3).unwrap_or(name).to_owned();
         let hour_of_12 = (self.hour + 11) % 12 + 1;
         Some(match specifier {
@@ -186,11 +160,7 @@ mod tests {
             (1_709_251_200, "%e %B %y %% %Q %-H", " 1 March 24 % %Q 0"),
             (4_107_542_400, "%F", "2100-03-01"),
         ] {
-            assert_eq!(
-                CivilTime::from_unix(seconds, 0).format(format),
-                expected,
-                "{seconds}"
-            );
+            assert_eq!(CivilTime::from_unix(seconds, 0).format(format), expected, "{seconds}");
         }
         assert_eq!(CivilTime::from_unix(0, 3_600).format("%H"), "01");
         assert_eq!(CivilTime::from_unix(0, 0).format("a%"), "a%");

@@ -29,16 +29,8 @@ fn strip<'t>(text: &'t str, characters: Option<&str>, left: bool, right: bool) -
         Some(characters) => characters.contains(character),
         None => is_space(character),
     };
-    let text = if left {
-        text.trim_start_matches(matches)
-    } else {
-        text
-    };
-    if right {
-        text.trim_end_matches(matches)
-    } else {
-        text
-    }
+    let text = if left { text.trim_start_matches(matches) } else { text };
+    if right { text.trim_end_matches(matches) } else { text }
 }
 
 /// Methods of Python's strings: those that are missing or differ, then minijinja's own.
@@ -67,11 +59,9 @@ fn string_method(state: &State, text: &str, name: &str, args: &[Value]) -> Optio
                 return Err(Error::new(ErrorKind::InvalidOperation, "empty separator"));
             }
             let parts = if name == "partition" {
-                text.split_once(separator)
-                    .map_or([text, "", ""], |(a, b)| [a, separator, b])
+                text.split_once(separator).map_or([text, "", ""], |(a, b)| [a, separator, b])
             } else {
-                text.rsplit_once(separator)
-                    .map_or(["", "", text], |(a, b)| [a, separator, b])
+                text.rsplit_once(separator).map_or(["", "", text], |(a, b)| [a, separator, b])
             };
             Ok(Value::from(parts.map(Value::from).to_vec()))
         }),
@@ -84,9 +74,7 @@ fn string_method(state: &State, text: &str, name: &str, args: &[Value]) -> Optio
 /// `replace`, paid for before the memory is taken: each use can make a text many times longer.
 fn replace(state: &State, text: &str, args: &[Value]) -> Result<Value, Error> {
     let (old, new, count): (&str, &str, Option<i64>) = from_args(args)?;
-    let limit = count
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(usize::MAX);
+    let limit = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
     let found = text.matches(old).take(limit).count();
     let longer = found.saturating_mul(new.len().saturating_sub(old.len()));
     state.consume_fuel(text.len().saturating_add(longer) as u64 / 64)?;

@@ -24,10 +24,7 @@ pub(super) fn tojson(state: &State, value: &Value, args: Kwargs) -> Result<Strin
     let (item, key) = match separators.as_deref() {
         Some([item, key]) => (item.clone(), key.clone()),
         Some(_) => {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "separators are two strings",
-            ));
+            return Err(Error::new(ErrorKind::InvalidOperation, "separators are two strings"));
         }
         None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
         None => (", ".to_owned(), ": ".to_owned()),

@@ -92,10 +92,7 @@ pub struct Message {
 impl Message {
     /// A message of a role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
+        Self { role: role.into(), content: content.into() }
     }
 }
 
@@ -120,18 +117,11 @@ impl TemplateVars {
     /// The variables that a vocabulary gives.
     pub fn for_tokenizer(tokenizer: &Tokenizer, add_generation_prompt: bool) -> Self {
         let text = |token: Option<u32>| {
-            let bytes = token
-                .and_then(|token| tokenizer.token_bytes(token, true))
-                .unwrap_or_default();
+            let bytes = token.and_then(|token| tokenizer.token_bytes(token, true)).unwrap_or_default();
             String::from_utf8_lossy(bytes).into_owned()
         };
         let (bos_token, eos_token) = (text(tokenizer.bos()), text(tokenizer.eos()));
-        Self {
-            add_generation_prompt,
-            bos_token,
-            eos_token,
-            ..Self::default()
-        }
+        Self { add_generation_prompt, bos_token, eos_token, ..Self::default() }
     }
 }
 
@@ -148,21 +138,12 @@ impl ChatTemplate {
     /// A template that is too long or is not valid Jinja.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         if source.len() > MAX_SOURCE_BYTES {
-            return Err(TemplateError::TooLong {
-                bytes: source.len(),
-                limit: MAX_SOURCE_BYTES,
-            });
+            return Err(TemplateError::TooLong { bytes: source.len(), limit: MAX_SOURCE_BYTES });
         }
-        let syntax = |error: Error| TemplateError::Syntax {
-            reason: describe(&error),
-        };
+        let syntax = |error: Error| TemplateError::Syntax { reason: describe(&error) };
         let mut environment = Environment::new();
         environment.set_syntax(
-            SyntaxConfig::builder()
-                .trim_blocks(true)
-                .lstrip_blocks(true)
-                .build()
-                .map_err(syntax)?,
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(syntax)?,
         );
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
@@ -171,9 +152,7 @@ impl ChatTemplate {
         filters::install(&mut environment);
         values::install(&mut environment);
         environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, source::prepare(source)?)
-            .map_err(syntax)?;
+        environment.add_template_owned(NAME, source::prepare(source)?).map_err(syntax)?;
         Ok(Self { environment })
     }
 
@@ -186,9 +165,8 @@ impl ChatTemplate {
         messages: &M,
         vars: &TemplateVars,
     ) -> Result<String, TemplateError> {
-        let messages = serde_json::to_value(messages).map_err(|error| TemplateError::Input {
-            reason: error.to_string(),
-        })?;
+        let messages = serde_json::to_value(messages)
+            .map_err(|error| TemplateError::Input { reason: error.to_string() })?;
         let mut context = vec![
             ("messages", input(&messages, 0)?),
             ("add_generation_prompt", Value::from(vars.add_generation_prompt)),
@@ -206,10 +184,7 @@ impl ChatTemplate {
             context.push((name, input(value, 0)?));
         }
         let context = Value::from_pairs(context);
-        let rendered = self
-            .environment
-            .get_template(NAME)
-            .and_then(|template| template.render(context));
+        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
         rendered.map_err(|error| failure(&error))
     }
 }
@@ -234,9 +209,7 @@ fn input(value: &serde_json::Value, depth: usize) -> Result<Value, TemplateError
             Value::from(items.collect::<Result<Vec<_>, _>>()?)
         }
         serde_json::Value::Object(entries) => {
-            let entries = entries
-                .iter()
-                .map(|(name, item)| Ok((name.as_str(), input(item, depth + 1)?)));
+            let entries = entries.iter().map(|(name, item)| Ok((name.as_str(), input(item, depth + 1)?)));
             Value::from_pairs(entries.collect::<Result<Vec<_>, TemplateError>>()?)
         }
     })
@@ -256,21 +229,14 @@ fn failure(error: &Error) -> TemplateError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if let Some(Raised(message)) = current.downcast_ref::<Raised>() {
-            return TemplateError::Raised {
-                message: message.clone(),
-            };
+            return TemplateError::Raised { message: message.clone() };
         }
-        if current
-            .downcast_ref::<Error>()
-            .is_some_and(|error| error.kind() == ErrorKind::OutOfFuel)
-        {
+        if current.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {
             return TemplateError::OutOfFuel { fuel: FUEL };
         }
         cause = current.source();
     }
-    TemplateError::Render {
-        reason: describe(error),
-    }
+    TemplateError::Render { reason: describe(error) }
 }
 
 /// An error with its causes, in one line.

@@ -94,12 +94,7 @@ fn expression(start: &str, source: &str, rest: &str) -> Result<Tag, TemplateErro
         let signed = usize::from(matches!(byte, b'-' | b'+'));
         if balance == 0 && bytes[at + signed..].starts_with(close) {
             let word = word.unwrap_or((at, at));
-            return Ok(Tag {
-                length: at + signed + 2,
-                word,
-                end: at,
-                assignment,
-            });
+            return Ok(Tag { length: at + signed + 2, word, end: at, assignment });
         }
         tokens += usize::from(!byte.is_ascii_whitespace());
         if tokens > MAX_TAG_TOKENS {
@@ -124,12 +119,7 @@ fn expression(start: &str, source: &str, rest: &str) -> Result<Tag, TemplateErro
         }
     }
     // Not closed: the compiler will say so.
-    Ok(Tag {
-        length: start.len(),
-        word: (0, 0),
-        end: start.len(),
-        assignment: None,
-    })
+    Ok(Tag { length: start.len(), word: (0, 0), end: start.len(), assignment: None })
 }
 
 fn is_word(byte: u8) -> bool {
@@ -180,10 +170,7 @@ mod tests {
     #[test]
     fn tags_are_rewritten_and_nothing_else() {
         for (source, expected) in [
-            (
-                "{%- generation -%}a{% endgeneration %}",
-                "{%- if true -%}a{% endif %}",
-            ),
+            ("{%- generation -%}a{% endgeneration %}", "{%- if true -%}a{% endif %}"),
             (
                 "{{ '{% generation %}' }}{# {% generation %} #}",
                 "{{ '{% generation %}' }}{# {% generation %} #}",
@@ -193,27 +180,15 @@ mod tests {
                 "{% raw %}{% set a = 1 %}{%- endraw +%}{% set a =C(( 1 ))%}",
             ),
             ("{% set a = 1 -%}", "{% set a =C(( 1 ))-%}"),
-            (
-                "{%-set ns.x = {'k': a == b}%}",
-                "{%-set ns.x =A(( {'k': a == b}))%}",
-            ),
+            ("{%-set ns.x = {'k': a == b}%}", "{%-set ns.x =A(( {'k': a == b}))%}"),
             ("{% set a, b = 1, '%}' %}", "{% set a, b =C(( 1, '%}' ))%}"),
-            (
-                "{% set a | f(x=1) %}b{% endset %}",
-                "{% set a | f(x=1) %}b{% endset %}",
-            ),
-            (
-                "{ {{ {'a': {}} }} { {{ '\\'}}' }} {",
-                "{ {{ {'a': {}} }} { {{ '\\'}}' }} {",
-            ),
+            ("{% set a | f(x=1) %}b{% endset %}", "{% set a | f(x=1) %}b{% endset %}"),
+            ("{ {{ {'a': {}} }} { {{ '\\'}}' }} {", "{ {{ {'a': {}} }} { {{ '\\'}}' }} {"),
             ("{% set x = é", "{% set x = é"),
             ("{%", "{%"),
             ("{{-", "{{-"),
         ] {
-            let got = prepare(source)
-                .unwrap()
-                .replace(CHECKED_ATTRIBUTE, "A")
-                .replace(CHECKED, "C");
+            let got = prepare(source).unwrap().replace(CHECKED_ATTRIBUTE, "A").replace(CHECKED, "C");
             // The attribute's name has the other as its beginning.
             assert_eq!(got, expected, "{source}");
         }

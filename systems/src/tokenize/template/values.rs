@@ -24,12 +24,8 @@ const BYTES_PER_FUEL: usize = 64;
 
 /// Adds what is here to an environment.
 pub(super) fn install(environment: &mut Environment<'static>) {
-    environment.add_function(CHECKED, |state: &State, value: Value| {
-        checked(state, value, false)
-    });
-    environment.add_function(CHECKED_ATTRIBUTE, |state: &State, value: Value| {
-        checked(state, value, true)
-    });
+    environment.add_function(CHECKED, |state: &State, value: Value| checked(state, value, false));
+    environment.add_function(CHECKED_ATTRIBUTE, |state: &State, value: Value| checked(state, value, true));
     environment.add_filter("string", text);
     environment.set_formatter(|out: &mut Output, state: &mut State, value: &Value| {
         match value.as_str() {
@@ -55,11 +51,7 @@ fn checked(state: &State, value: Value, is_attribute: bool) -> Result<Value, Err
         }
         _ => value,
     };
-    let mut walk = Walk {
-        state,
-        items: 0,
-        is_attribute,
-    };
+    let mut walk = Walk { state, items: 0, is_attribute };
     walk.value(&value, 0)?;
     Ok(value)
 }
@@ -76,14 +68,10 @@ impl Walk<'_, '_, '_> {
         if !matches!(kind, ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
             return Ok(());
         }
-        let is_namespace = value
-            .as_object()
-            .is_some_and(|object| object.type_name().ends_with("::Namespace"));
+        let is_namespace =
+            value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"));
         if is_namespace && self.is_attribute {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "a namespace cannot hold a namespace",
-            ));
+            return Err(Error::new(ErrorKind::InvalidOperation, "a namespace cannot hold a namespace"));
         }
         if depth >= MAX_DEPTH {
             return Err(too_deep());
@@ -106,10 +94,7 @@ impl Walk<'_, '_, '_> {
 
 /// The error of a value that is nested too deep.
 pub(super) fn too_deep() -> Error {
-    Error::new(
-        ErrorKind::InvalidOperation,
-        format!("a value is nested deeper than {MAX_DEPTH}"),
-    )
+    Error::new(ErrorKind::InvalidOperation, format!("a value is nested deeper than {MAX_DEPTH}"))
 }
 
 /// Python's `str` of a value; nothing if it is undefined.
@@ -117,11 +102,7 @@ pub(super) fn text(state: &State, value: &Value) -> Result<String, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.to_owned());
     }
-    let mut writer = Repr {
-        state,
-        out: String::new(),
-        paid: 0,
-    };
+    let mut writer = Repr { state, out: String::new(), paid: 0 };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
@@ -186,11 +167,7 @@ impl Repr<'_, '_, '_> {
 
     /// A string in a list or map.
     fn string(&mut self, text: &str) {
-        let quote = if text.contains('\'') && !text.contains('"') {
-            '"'
-        } else {
-            '\''
-        };
+        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
         self.out.push(quote);
         for character in text.chars() {
             let code = u32::from(character);

@@ -23,12 +23,7 @@ fn a_whole_file() {
     assert_eq!(fs::read(path).unwrap(), body());
     assert_eq!(left(&places), ["m.gguf"]);
     assert_eq!(server.asked()[0].path, "/o/r/resolve/main/m.gguf");
-    assert!(
-        recorder
-            .0
-            .borrow()
-            .contains(&"Downloading { from: 0 }".to_owned())
-    );
+    assert!(recorder.0.borrow().contains(&"Downloading { from: 0 }".to_owned()));
     places.ensure(&model, &Silent).unwrap();
     assert_eq!(server.asked().len(), 1, "the second use asked nobody");
 }
@@ -42,15 +37,9 @@ fn a_redirect_keeps_the_range() {
             return answer;
         }
         let answer = Answer::file(&body(), asked.from);
-        if asked.before < 2 {
-            answer.cut(300_000)
-        } else {
-            answer
-        }
+        if asked.before < 2 { answer.cut(300_000) } else { answer }
     });
-    places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap();
+    places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap();
     assert_eq!(ranges(&server), [None, None, Some(300_000), Some(300_000)]);
 }
 
@@ -58,20 +47,11 @@ fn a_redirect_keeps_the_range() {
 fn a_broken_connection_is_taken_up_again() {
     let (server, _folder, places) = serve(|asked| {
         let answer = Answer::file(&body(), asked.from);
-        if asked.before < 3 {
-            answer.cut(200_000)
-        } else {
-            answer
-        }
+        if asked.before < 3 { answer.cut(200_000) } else { answer }
     });
-    let path = places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap();
+    let path = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap();
     assert_eq!(fs::read(path).unwrap(), body());
-    assert_eq!(
-        ranges(&server),
-        [None, Some(200_000), Some(400_000), Some(600_000)]
-    );
+    assert_eq!(ranges(&server), [None, Some(200_000), Some(400_000), Some(600_000)]);
 }
 
 #[test]
@@ -83,18 +63,9 @@ fn an_earlier_pull_is_gone_on_with() {
     });
     let model = model(&body(), vec![hub_source()]);
     let error = places.ensure(&model, &Silent).unwrap_err();
-    let PullError::AllFailed { failures, .. } = &error else {
-        panic!("{error}")
-    };
+    let PullError::AllFailed { failures, .. } = &error else { panic!("{error}") };
     assert!(
-        matches!(
-            failures[0].1,
-            SourceError::Cut {
-                got: 500_000,
-                total: Some(1_000_003),
-                ..
-            }
-        ),
+        matches!(failures[0].1, SourceError::Cut { got: 500_000, total: Some(1_000_003), .. }),
         "{error}"
     );
     assert_eq!(left(&places), ["m.gguf.part"]);
@@ -107,15 +78,9 @@ fn an_earlier_pull_is_gone_on_with() {
 fn a_server_without_ranges_sends_it_all_again() {
     let (server, _folder, places) = serve(|asked| {
         let answer = Answer::file(&body(), None);
-        if asked.before == 0 {
-            answer.cut(500_000)
-        } else {
-            answer
-        }
+        if asked.before == 0 { answer.cut(500_000) } else { answer }
     });
-    let path = places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap();
+    let path = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap();
     assert_eq!(fs::read(path).unwrap(), body());
     assert_eq!(ranges(&server), [None, Some(500_000)]);
 }
@@ -128,16 +93,12 @@ fn a_range_refused_or_wrong_starts_over() {
                 return Answer::file(&body(), None);
             }
             let mut answer = Answer::status(wrong);
-            answer
-                .headers
-                .push(("Content-Range", "bytes 7-1000002/1000003".into()));
+            answer.headers.push(("Content-Range", "bytes 7-1000002/1000003".into()));
             answer
         });
         fs::create_dir_all(&places.folder).unwrap();
         fs::write(places.folder.join("m.gguf.part"), &body()[..1234]).unwrap();
-        let path = places
-            .ensure(&model(&body(), vec![hub_source()]), &Silent)
-            .unwrap();
+        let path = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap();
         assert_eq!(fs::read(path).unwrap(), body());
         assert_eq!(ranges(&server), [Some(1234), None], "{wrong}");
     }
@@ -148,14 +109,9 @@ fn a_server_in_trouble_costs_no_bytes() {
     let (_server, _folder, places) = serve(|_| Answer::status("503 Service Unavailable"));
     fs::create_dir_all(&places.folder).unwrap();
     fs::write(places.folder.join("m.gguf.part"), &body()[..1234]).unwrap();
-    let error = places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap_err();
+    let error = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap_err();
     assert!(error.to_string().contains("503"), "{error}");
-    assert_eq!(
-        fs::read(places.folder.join("m.gguf.part")).unwrap(),
-        &body()[..1234]
-    );
+    assert_eq!(fs::read(places.folder.join("m.gguf.part")).unwrap(), &body()[..1234]);
 }
 
 #[test]
@@ -163,9 +119,7 @@ fn a_part_that_was_wrong_is_fetched_again() {
     let (server, _folder, places) = serve(|asked| Answer::file(&body(), asked.from));
     fs::create_dir_all(&places.folder).unwrap();
     fs::write(places.folder.join("m.gguf.part"), [1; 5000]).unwrap();
-    let path = places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap();
+    let path = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap();
     assert_eq!(fs::read(path).unwrap(), body());
     assert_eq!(ranges(&server), [Some(5000), None]);
 }
@@ -175,9 +129,7 @@ fn a_part_that_is_whole_needs_its_name_only() {
     let (server, _folder, places) = serve(|_| Answer::status("500 Internal Server Error"));
     fs::create_dir_all(&places.folder).unwrap();
     fs::write(places.folder.join("m.gguf.part"), body()).unwrap();
-    let path = places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap();
+    let path = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap();
     assert_eq!(fs::read(path).unwrap(), body());
     assert!(server.asked().is_empty());
 }
@@ -194,34 +146,21 @@ fn another_file_of_the_same_size_is_refused_and_the_next_source_tried() {
             Answer::file(&other, asked.from)
         }
     });
-    let mirror = Source::Hub {
-        repo: "o/mirror".into(),
-        file: "m.gguf".into(),
-        revision: "main".into(),
-    };
+    let mirror = Source::Hub { repo: "o/mirror".into(), file: "m.gguf".into(), revision: "main".into() };
     let recorder = Recorder::default();
-    let path = places
-        .ensure(&model(&body(), vec![hub_source(), mirror]), &recorder)
-        .unwrap();
+    let path = places.ensure(&model(&body(), vec![hub_source(), mirror]), &recorder).unwrap();
     assert_eq!(fs::read(path).unwrap(), body());
     assert_eq!(server.asked().len(), 2);
     let phases = recorder.0.borrow();
     let failed = phases.iter().find(|phase| phase.starts_with("Failed")).unwrap();
-    assert!(
-        failed.contains(&found) && failed.contains(&sha256(&body())),
-        "{failed}"
-    );
+    assert!(failed.contains(&found) && failed.contains(&sha256(&body())), "{failed}");
 }
 
 #[test]
 fn a_wrong_hash_leaves_no_part() {
     let (_server, _folder, places) = serve(|_| Answer::file(&vec![0; 1_000_003], None));
-    let error = places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap_err();
-    let PullError::AllFailed { failures, .. } = &error else {
-        panic!("{error}")
-    };
+    let error = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap_err();
+    let PullError::AllFailed { failures, .. } = &error else { panic!("{error}") };
     assert!(
         matches!(&failures[0].1, SourceError::Sha256 { expected, found, .. }
             if *expected == sha256(&body()) && *found == sha256(&vec![0; 1_000_003])),
@@ -234,27 +173,11 @@ fn a_wrong_hash_leaves_no_part() {
 fn sizes_are_checked_before_bytes_are_kept() {
     // Announced too large; not announced and too large.
     for headers in [vec![("Content-Length", "1000004".to_owned())], Vec::new()] {
-        let (_server, _folder, places) = serve(move |_| Answer {
-            status: "200 OK",
-            headers: headers.clone(),
-            body: vec![0; 1_000_004],
-        });
-        let error = places
-            .ensure(&model(&body(), vec![hub_source()]), &Silent)
-            .unwrap_err();
-        let PullError::AllFailed { failures, .. } = &error else {
-            panic!("{error}")
-        };
-        assert!(
-            matches!(
-                failures[0].1,
-                SourceError::Size {
-                    expected: 1_000_003,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        let (_server, _folder, places) =
+            serve(move |_| Answer { status: "200 OK", headers: headers.clone(), body: vec![0; 1_000_004] });
+        let error = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap_err();
+        let PullError::AllFailed { failures, .. } = &error else { panic!("{error}") };
+        assert!(matches!(failures[0].1, SourceError::Size { expected: 1_000_003, .. }), "{error}");
         assert!(fs::metadata(places.folder.join("m.gguf.part")).is_ok_and(|part| part.len() == 0));
     }
 }
@@ -262,16 +185,9 @@ fn sizes_are_checked_before_bytes_are_kept() {
 #[test]
 fn a_missing_file_says_so() {
     let (server, _folder, places) = serve(|_| Answer::status("404 Not Found"));
-    let error = places
-        .ensure(&model(&body(), vec![hub_source()]), &Silent)
-        .unwrap_err();
-    let PullError::AllFailed { failures, .. } = &error else {
-        panic!("{error}")
-    };
-    assert!(
-        matches!(failures[0].1, SourceError::Status { status: 404, .. }),
-        "{error}"
-    );
+    let error = places.ensure(&model(&body(), vec![hub_source()]), &Silent).unwrap_err();
+    let PullError::AllFailed { failures, .. } = &error else { panic!("{error}") };
+    assert!(matches!(failures[0].1, SourceError::Status { status: 404, .. }), "{error}");
     assert_eq!(server.asked().len(), 1);
 }
 

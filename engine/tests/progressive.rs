@@ -1,6 +1,6 @@
 //! Loading while answering: prefill enters a layer as soon as it is there, and the text is that of a full load.
 
-#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
 mod common;
 

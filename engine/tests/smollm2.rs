@@ -1,6 +1,6 @@
 //! SmolLM2-135M-Instruct, the real model, against llama.cpp and against exact activations.
 
-#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Small models of each supported architecture against llama.cpp.
 
-#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
 mod common;
 
@@ -12,6 +12,10 @@ const MOST_DIVERGENCE: f64 = 1e-4;
 /// Where its two best logits are nearer than this, the argmax may be either.
 const CLEAR: f64 = 1e-2;
 
+fn floats(row: &serde_json::Value) -> Vec<f32> {
+    row.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
 fn agrees(name: &str, options: &EngineOptions) {
     let reference = golden_json(&format!("tiny/{name}.json"));
     let (mut engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), options);
@@ -20,9 +24,7 @@ fn agrees(name: &str, options: &EngineOptions) {
     let rows = logits(&mut engine, model, &tokens, &positions, 0);
     for ((row, wanted), position) in rows.iter().zip(reference["logits"].as_array().unwrap()).zip(&positions)
     {
-        let wanted: Vec<f32> =
-            wanted.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
-        let divergence = divergence(&wanted, row);
+        let divergence = divergence(&floats(wanted), row);
         assert!(divergence < MOST_DIVERGENCE, "{name} at {position}: KL {divergence}");
     }
     // Teacher forcing: the reference's own tokens, the argmax at each.
@@ -64,6 +66,39 @@ fn llama31_with_rope_factors_and_a_tied_head() {
 #[test]
 fn mistral_with_one_kv_head() {
     agrees("tiny-mistral", &EngineOptions::default());
+}
+
+/// Mean KL divergence of a format's logits from those of exact activations: ours and llama.cpp's.
+fn divergence_of(format: &str) -> (f64, f64) {
+    let reference = golden_json(&format!("tiny/tiny-llama-{format}.json"));
+    let (mut engine, model) = loaded(&golden(&format!("tiny/tiny-llama-{format}.gguf")));
+    let tokens = ids(&reference["tokens"]);
+    let rows = logits(&mut engine, model, &tokens, &(0..tokens.len()).collect::<Vec<_>>(), 0);
+    let exact = reference["logits"].as_array().unwrap().iter().map(floats);
+    let divergences = rows.iter().zip(exact).map(|(row, exact)| divergence(&exact, row));
+    let (mean, peer) =
+        (divergences.sum::<f64>() / rows.len() as f64, reference["divergence"].as_f64().unwrap());
+    println!("{format}: mean KL from exact activations {mean:.2e}, llama.cpp's {peer:.2e}");
+    (mean, peer)
+}
+
+#[test]
+fn float_weights_meet_exact_activations() {
+    for format in ["f32", "bf16"] {
+        let (mean, _) = divergence_of(format);
+        assert!(mean < MOST_DIVERGENCE, "{format}: {mean:.2e}");
+    }
+}
+
+#[test]
+fn quantized_weights_cost_what_they_cost_llama_cpp() {
+    // Both round activations to 8 bits, each in its own way, so both figures are samples of the same noise; over 120
+    // rows it varies by about a tenth. A wrong nibble, scale or minimum costs a hundred times as much.
+    const NOISE: f64 = 1.25;
+    let (ours, peers): (Vec<f64>, Vec<f64>) =
+        ["q8_0", "q4_0", "q4_1"].iter().map(|f| divergence_of(f)).unzip();
+    let (mean, peer) = (ours.iter().sum::<f64>() / 3.0, peers.iter().sum::<f64>() / 3.0);
+    assert!(mean <= NOISE * peer, "{mean:.2e} against {peer:.2e}");
 }
 
 #[test]

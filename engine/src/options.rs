@@ -26,8 +26,8 @@ impl Default for EngineOptions {
 /// How a model is loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Tokens that the KV cache holds, over all sessions; rounded up to whole pages. `None` for 16,384 or the
-    /// model's context, whichever is more.
+    /// Tokens that the KV cache holds, over all sessions; rounded up to whole pages. `None` for the model's
+    /// context, but at least 16,384 and at most 32,768.
     pub kv_tokens: Option<usize>,
     /// How keys and values are stored.
     pub kv_format: KvFormat,

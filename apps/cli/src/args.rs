@@ -126,9 +126,9 @@ pub(crate) struct GenerateArgs {
     /// Seed of the random numbers: the same seed and prompt give the same text
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Most tokens of an answer; without it, until the model ends or the context is full
-    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) max_tokens: Option<u64>,
+    /// Most tokens of an answer
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_tokens: u64,
     /// Text that ends an answer and is not part of it; may be given more than once
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,

@@ -182,7 +182,7 @@ impl Host {
 /// What the engine is to generate.
 pub(crate) fn generate_options(args: &GenerateArgs) -> GenerateOptions {
     GenerateOptions {
-        max_tokens: args.max_tokens.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        max_tokens: Some(usize::try_from(args.max_tokens).unwrap_or(usize::MAX)),
         stop: args.stop.clone(),
         sampler: SamplerSettings {
             logit_bias: args.logit_bias.clone(),

@@ -77,6 +77,25 @@ impl Profile {
         });
     }
 
+    /// What timing one span adds to the time around it, beyond what is counted as spent in it. Forgets what was
+    /// counted.
+    pub(crate) fn cost_of_a_span(&self) -> Duration {
+        const SPANS: u32 = 20_000;
+        let measure = || {
+            self.reset();
+            let start = Instant::now();
+            for _ in 0..SPANS {
+                let _empty = tracing::trace_span!(target: "weft::kernel", "empty").entered();
+            }
+            let whole = start.elapsed();
+            let counted = self.times().kernels;
+            self.reset();
+            whole.saturating_sub(counted) / SPANS
+        };
+        // The least of a few: what disturbs a measurement only adds.
+        (0..5).map(|_| measure()).min().unwrap_or_default()
+    }
+
     /// What was counted since the last reset, without spans that were not entered.
     pub(crate) fn times(&self) -> Times {
         let mut times = self.with(|state| state.times.clone());

@@ -14,8 +14,9 @@ use weft_components::{
 };
 use weft_platform::{KvFormat, PAGE};
 
-/// Tokens of KV cache where the caller names no number and the model's context is shorter.
-const DEFAULT_KV_TOKENS: usize = 16_384;
+/// Tokens of KV cache where the caller names no number: the model's context, within these. Memory is taken only as
+/// it is written, but a context of a million tokens is more than most machines can promise.
+const DEFAULT_KV_TOKENS: core::ops::RangeInclusive<usize> = 16_384..=32_768;
 
 /// Spawns a model with its layers, shards, wave and KV pool, all on the CPU, and starts its loader.
 ///
@@ -29,7 +30,8 @@ pub fn spawn_model(
 ) -> Result<Entity, LoadError> {
     let ModelFile { sources, config, tokenizer, template, shards } = file;
     let name = sources.first().map_or(String::new(), |source| source.name().to_owned());
-    let tokens = kv_tokens.unwrap_or_else(|| DEFAULT_KV_TOKENS.max(config.context));
+    let tokens = kv_tokens
+        .unwrap_or_else(|| config.context.clamp(*DEFAULT_KV_TOKENS.start(), *DEFAULT_KV_TOKENS.end()));
     let slots = u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX);
     let placement = cpu::place(&config, slots, kv_format)?;
     let progress = LoadProgress {

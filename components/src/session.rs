@@ -134,6 +134,19 @@ pub struct Output {
     pub logprobs: Vec<TokenLogprob>,
 }
 
+impl Output {
+    /// No output yet, with room for so many tokens of usual length.
+    pub fn with_capacity(tokens: usize) -> Self {
+        /// Bytes of a token's text, generously: English has four.
+        const BYTES: usize = 8;
+        Self {
+            text: String::with_capacity(tokens.saturating_mul(BYTES)),
+            tokens: Vec::with_capacity(tokens),
+            logprobs: Vec::new(),
+        }
+    }
+}
+
 /// Asks for the logits at positions of the prompt.
 #[derive(Component, Clone, Debug, Default)]
 pub struct LogitsWanted {

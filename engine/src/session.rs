@@ -25,6 +25,9 @@ pub(crate) struct ReadCursor {
     text: usize,
 }
 
+/// Tokens of an answer that memory is put by for; longer ones grow their buffers as they come.
+const ROOM: usize = 4096;
+
 impl Engine {
     /// Opens a session on a model, which may still be loading.
     ///
@@ -170,14 +173,23 @@ impl Engine {
             sampler: options.sampler.clone(),
             prefill_chunk: options.prefill_chunk,
         };
+        self.make_room(session, request.max_tokens);
+        let output = Output::with_capacity(request.max_tokens.min(ROOM));
         self.world.entity_mut(session.0).insert((
             request,
             sampler,
-            Output::default(),
+            output,
             ReadCursor::default(),
             Phase::Waiting,
         ));
         Ok(())
+    }
+
+    /// Room for what will be said, so that a tick that decodes need not ask for memory.
+    fn make_room(&mut self, session: SessionId, tokens: usize) {
+        if let Some(mut history) = self.world.get_mut::<TokenHistory>(session.0) {
+            history.0.reserve(tokens.min(ROOM));
+        }
     }
 
     /// Renders messages with the model's chat template and makes them the session's context; then call

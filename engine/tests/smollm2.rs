@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{argmax, divergence, golden, golden_floats, golden_json, ids, loaded, logits, smollm2, told};
+use common::{
+    argmax, divergence, gaps, golden, golden_floats, golden_json, ids, loaded, logits, smollm2, told,
+};
 use weft::{GenerateOptions, KeepLogits, Message, Prompt, SessionOptions, SpecialTokens};
 
 /// Below this gap between its two best logits the reference's own rounding may flip its argmax.
@@ -41,12 +43,7 @@ fn texts_are_the_reference_texts() {
     for n in PROMPTS {
         let reference = golden_json(&format!("smollm2/prompt{n}.json"));
         let (tokens, wanted) = (ids(&reference["tokens"]), ids(&reference["greedy"]));
-        let gaps: Vec<f64> = reference["greedy_top2_logits"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|two| two[0].as_f64().unwrap() - two[1].as_f64().unwrap())
-            .collect();
+        let gaps = gaps(&reference);
         let whole: Vec<u32> = tokens.iter().chain(&wanted).copied().collect();
         let positions: Vec<usize> = (0..wanted.len()).map(|step| tokens.len() - 1 + step).collect();
         for (step, row) in logits(&mut engine, model, &whole, &positions, 0).iter().enumerate() {

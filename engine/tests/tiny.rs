@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{argmax, divergence, golden, golden_json, greedy, ids, loaded, loaded_with, logits};
+use common::{argmax, divergence, gaps, golden, golden_json, greedy, ids, loaded, loaded_with, logits};
 use weft::{EngineOptions, Kernels};
 
 /// llama.cpp rounds activations as it goes: what its JSON allows for (`assets/golden/README.md`).
@@ -29,12 +29,7 @@ fn agrees(name: &str, options: &EngineOptions) {
     }
     // Teacher forcing: the reference's own tokens, the argmax at each.
     let wanted = ids(&reference["greedy"]);
-    let gaps: Vec<f64> = reference["greedy_top2_logits"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|two| two[0].as_f64().unwrap() - two[1].as_f64().unwrap())
-        .collect();
+    let gaps = gaps(&reference);
     let whole: Vec<u32> = tokens.iter().chain(&wanted).copied().collect();
     let positions: Vec<usize> = (0..wanted.len()).map(|step| tokens.len() - 1 + step).collect();
     for (step, row) in logits(&mut engine, model, &whole, &positions, 0).iter().enumerate() {

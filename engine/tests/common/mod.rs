@@ -104,3 +104,10 @@ pub fn divergence(exact: &[f32], found: &[f32]) -> f64 {
     let (p, q) = (log_softmax(exact), log_softmax(found));
     p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
 }
+
+/// How far apart the reference's two best logits are at each of its greedy steps.
+pub fn gaps(reference: &Value) -> Vec<f64> {
+    let steps = reference["greedy_top2_logits"].as_array().expect("an array").iter();
+    let value = |logit: &Value| logit.as_f64().expect("a logit");
+    steps.map(|best| value(&best[0]) - value(&best[1])).collect()
+}

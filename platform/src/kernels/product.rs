@@ -55,8 +55,10 @@ pub(crate) trait QuantTile {
     fn dot<S: Simd>(s: S, init: S::I, w: &[S::B; 8], a: &[i8; CODES]) -> S::I;
 }
 
-pub(crate) struct U4;
-pub(crate) struct U4Min;
+/// Codes of 4 bits, with or without minimums.
+pub(crate) struct Nibbles<const MIN: bool>;
+pub(crate) type U4 = Nibbles<false>;
+pub(crate) type U4Min = Nibbles<true>;
 pub(crate) struct U8;
 
 #[inline(always)]
@@ -75,26 +77,9 @@ fn unpack_nibbles<S: Simd>(s: S, codes: &[[u8; 64]]) -> [S::B; 8] {
     ]
 }
 
-impl QuantTile for U4 {
+impl<const MIN: bool> QuantTile for Nibbles<MIN> {
     const BYTES: usize = 256;
-    const MIN: bool = false;
-    #[inline(always)]
-    fn bias<S: Simd>() -> i32 {
-        0
-    }
-    #[inline(always)]
-    fn unpack<S: Simd>(s: S, codes: &[[u8; 64]]) -> [S::B; 8] {
-        unpack_nibbles(s, codes)
-    }
-    #[inline(always)]
-    fn dot<S: Simd>(s: S, init: S::I, w: &[S::B; 8], a: &[i8; CODES]) -> S::I {
-        s.dot_u4(init, w, a)
-    }
-}
-
-impl QuantTile for U4Min {
-    const BYTES: usize = 256;
-    const MIN: bool = true;
+    const MIN: bool = MIN;
     #[inline(always)]
     fn bias<S: Simd>() -> i32 {
         0

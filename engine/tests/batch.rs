@@ -31,7 +31,7 @@ fn start(engine: &mut Engine, model: ModelId, prompt: &[u32], chunk: usize) -> S
         prefill_chunk: chunk,
         ..GenerateOptions::default()
     };
-    engine.generate(session, &options).expect("a request");
+    engine.generate(session, &options).unwrap();
     session
 }
 

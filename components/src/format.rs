@@ -2,7 +2,7 @@
 //!
 //! A *format* is how a tensor's numbers are stored in a file: a sequence of *blocks*, each of a fixed number of
 //! elements in a fixed number of bytes, along the innermost dimension. One file under `formats/` defines one format
-//! by implementing [`BlockFormat`]; [`FORMATS`] lists every type the GGUF document names, whether the engine computes
+//! by implementing [`BlockFormat`]; [`FORMATS`](crate::formats::FORMATS) lists every type the GGUF document names, whether the engine computes
 //! with it or only knows its size.
 //!
 //! A *tile layout* is how a backend holds the numbers while it computes. Many formats share one layout, so a format
@@ -93,7 +93,7 @@ pub struct Codec {
     pub codes: fn(&[u8]) -> BlockCodes,
 }
 
-/// What is known of a format: a row of [`FORMATS`].
+/// What is known of a format: a row of [`FORMATS`](crate::formats::FORMATS).
 pub struct FormatInfo {
     /// Name as GGUF tools print it.
     pub name: &'static str,
@@ -130,7 +130,7 @@ impl FormatInfo {
     }
 }
 
-/// A tensor format: a handle to its row of [`FORMATS`].
+/// A tensor format: a handle to its row of [`FORMATS`](crate::formats::FORMATS).
 #[derive(Clone, Copy)]
 pub struct TensorFormat(&'static FormatInfo);
 

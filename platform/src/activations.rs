@@ -1,6 +1,6 @@
 //! Rows of activations as the products read them: quantized to 8 bits, as floats, or both.
 //!
-//! Rows are grouped in panels of [`PANEL`], the last one shorter. A panel of `h` rows holds, for each block of 32
+//! Rows are grouped in panels of `PANEL`, the last one shorter. A panel of `h` rows holds, for each block of 32
 //! columns, `h` times 32 codes, `h` scales, `h` sums; or, for each column, `h` floats. A kernel that takes some rows
 //! of a panel then reads memory in order.
 //!

@@ -1,7 +1,7 @@
 //! Causal attention of a wave's rows over the KV cache's pages.
 //!
 //! Work is cut into items: a KV head and a *batch* of at most six queries that share its loads (the heads of its
-//! group, at one or several consecutive positions). A query's context is cut into *segments* of [`SEGMENT`] pages;
+//! group, at one or several consecutive positions). A query's context is cut into *segments* of `SEGMENT` pages;
 //! each is attended to from scratch and joined to the earlier ones in order. Where there are too few items to keep the
 //! threads busy (decoding a few sessions with long contexts) segments are computed in parallel.
 //!

@@ -1,6 +1,6 @@
 //! The kernels behind one dispatch table.
 //!
-//! Each kernel is written once, generic over [`crate::simd::Simd`], in `product`, `vector` and `attend`, and
+//! Each kernel is written once, generic over `Simd`, in `product`, `vector` and `attend`, and
 //! instantiated in the file of each instruction set. [`Kernels`] is the table: having one proves that the machine can
 //! run it. All tables give the same bits.
 

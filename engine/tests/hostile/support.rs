@@ -1,0 +1,166 @@
+//! What hostile tests share: the tiny model, whole or behind a gate, and what an engine should look like.
+
+use crate::common::{golden, golden_json, greedy, ids, told};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+use weft::components::{AtLayer, BlockTable, KvPage, KvPool, Wave};
+use weft::storage::{Bytes, MemorySource, Source, StorageError};
+use weft::{
+    Engine, EngineOptions, FinishReason, GenerateOptions, LoadOptions, ModelId, ModelSource, PAGE, Phase,
+    SessionId, TickOutcome,
+};
+
+pub(crate) static TINY: LazyLock<Vec<u8>> =
+    LazyLock::new(|| std::fs::read(golden("tiny/tiny-llama.gguf")).unwrap());
+pub(crate) static TOKENS: LazyLock<Vec<u32>> =
+    LazyLock::new(|| ids(&golden_json("tiny/tiny-llama.json")["tokens"]));
+
+/// A file in memory whose last layer does not arrive until the gate is opened.
+pub(crate) struct Gate {
+    file: MemorySource,
+    from: u64,
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Source for Gate {
+    fn name(&self) -> &str {
+        self.file.name()
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
+        if range.start >= self.from {
+            let open = self.open.lock().unwrap();
+            drop(self.opened.wait_while(open, |open| !*open).unwrap());
+        }
+        self.file.read(range)
+    }
+}
+
+/// Opens the gate when a test is done with it, so that no loader waits for ever.
+pub(crate) struct Gatekeeper(Arc<Gate>);
+
+impl Gatekeeper {
+    pub(crate) fn open(&self) {
+        *self.0.open.lock().unwrap() = true;
+        self.0.opened.notify_all();
+    }
+}
+
+impl Drop for Gatekeeper {
+    fn drop(&mut self) {
+        self.open();
+    }
+}
+
+/// The tiny model behind a gate before its last layer.
+pub(crate) fn gated() -> (ModelSource, Gatekeeper) {
+    let file = MemorySource::new("tiny", TINY.clone());
+    let whole: Vec<Arc<dyn Source>> = vec![Arc::new(file.clone())];
+    let from = weft::gguf::Gguf::read(&whole).unwrap().tensor("blk.2.attn_norm.weight").unwrap().range.start;
+    let gate = Arc::new(Gate { file, from, open: Mutex::new(false), opened: Condvar::new() });
+    (ModelSource::Parts(vec![Arc::clone(&gate) as Arc<dyn Source>]), Gatekeeper(gate))
+}
+
+pub(crate) fn asks(max_tokens: usize) -> GenerateOptions {
+    GenerateOptions { max_tokens: Some(max_tokens), ignore_end: true, ..GenerateOptions::default() }
+}
+
+pub(crate) fn engine(max_rows: usize) -> Engine {
+    Engine::new(&EngineOptions { threads: 1, max_rows, ..EngineOptions::default() }).unwrap()
+}
+
+pub(crate) fn load(engine: &mut Engine, source: impl Into<ModelSource>, kv_tokens: usize) -> ModelId {
+    let options = LoadOptions { kv_tokens: Some(kv_tokens), ..LoadOptions::default() };
+    engine.load(source, &options).unwrap()
+}
+
+/// An engine whose whole tiny model has a KV cache of `pages`.
+pub(crate) fn cramped(pages: usize, max_rows: usize) -> (Engine, ModelId) {
+    let mut engine = engine(max_rows);
+    let model = load(&mut engine, golden("tiny/tiny-llama.gguf").as_path(), pages * PAGE);
+    engine.wait_loaded(model).unwrap();
+    (engine, model)
+}
+
+/// What the model says after `tokens`, alone and undisturbed.
+pub(crate) fn alone(tokens: &[u32], count: usize) -> Vec<u32> {
+    let (mut engine, model) = cramped(16, 512);
+    greedy(&mut engine, model, tokens, count)
+}
+
+/// Where the model's wave stands.
+pub(crate) fn standing(engine: &mut Engine) -> AtLayer {
+    engine.world_mut().query::<&Wave>().single(engine.world()).unwrap().at
+}
+
+/// An engine whose wave carries the first `rows` tokens and waits before the last layer, for `options`' request.
+pub(crate) fn held_up(rows: usize, options: &GenerateOptions) -> (Engine, ModelId, SessionId, Gatekeeper) {
+    let (source, gate) = gated();
+    let mut engine = engine(512);
+    let model = load(&mut engine, source, 16 * PAGE);
+    let session = told(&mut engine, model, &TOKENS[..rows]);
+    engine.generate(session, options).unwrap();
+    hold_up(&mut engine);
+    (engine, model, session, gate)
+}
+
+pub(crate) fn hold_up(engine: &mut Engine) {
+    let start = Instant::now();
+    while standing(engine) != AtLayer::Layer(2) {
+        engine.tick();
+        assert!(start.elapsed() < Duration::from_secs(10), "the wave never reached the gate");
+    }
+}
+
+/// Ticks until the session's request has ended, within bounds.
+pub(crate) fn finish(engine: &mut Engine, session: SessionId) -> FinishReason {
+    let start = Instant::now();
+    loop {
+        if let Phase::Finished(reason) = engine.phase(session).unwrap() {
+            return reason;
+        }
+        if engine.tick() != TickOutcome::Advanced {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "the session never finished");
+    }
+}
+
+/// Pages: all are free or held once, and held pages are those in the tables of sessions.
+pub(crate) fn check_pages(engine: &mut Engine, model: ModelId) {
+    let world = engine.world_mut();
+    let held: Vec<u32> = world.query::<&KvPage>().iter(world).map(|page| page.slot).collect();
+    let tables: Vec<u32> =
+        world.query::<&BlockTable>().iter(world).flat_map(|table| table.0.iter().copied()).collect();
+    let Some(pool) = world.get::<KvPool>(model.0) else {
+        assert!(held.is_empty() && tables.is_empty(), "pages outlive their model");
+        return;
+    };
+    assert_eq!(pool.free() + held.len(), pool.capacity(), "pages are lost or doubled");
+    let distinct: HashSet<u32> = held.iter().copied().collect();
+    assert_eq!(distinct.len(), held.len(), "a slot has two pages");
+    assert_eq!(tables.len(), held.len(), "tables and pages disagree");
+    assert_eq!(tables.into_iter().collect::<HashSet<_>>(), distinct, "tables and pages disagree");
+}
+
+/// What the model says after some tokens, found once.
+pub(crate) fn reference(tokens: &[u32], count: usize) -> Vec<u32> {
+    static KNOWN: LazyLock<Mutex<HashMap<(Vec<u32>, usize), Vec<u32>>>> = LazyLock::new(Mutex::default);
+    thread_local! {
+        static ALONE: std::cell::RefCell<(Engine, ModelId)> = std::cell::RefCell::new(cramped(16, 512));
+    }
+    let key = (tokens.to_vec(), count);
+    if let Some(found) = KNOWN.lock().unwrap().get(&key) {
+        return found.clone();
+    }
+    let found = ALONE.with_borrow_mut(|(engine, model)| greedy(engine, *model, tokens, count));
+    KNOWN.lock().unwrap().insert(key, found.clone());
+    found
+}

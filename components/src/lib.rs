@@ -25,4 +25,4 @@ pub use session::{
     Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
 };
 pub use shard::{Evictable, Queued, ShardOf, Shards, TensorRole, WeightShard};
-pub use wave::{AtLayer, CurrentLayer, Wave, WaveOf, WaveSpan, Waves};
+pub use wave::{AtLayer, CurrentLayer, TickWork, Wave, WaveOf, WaveSpan, Waves};

@@ -35,6 +35,8 @@ pub struct ContextCursor {
     pub limit: usize,
     /// Counts the times that cached context was given up, so that a wave under way can tell that its rows are stale.
     pub epoch: u32,
+    /// Whether the context was given up to let others go on, and the session waits for its turn to compute it again.
+    pub given_up: bool,
 }
 
 /// Why a session stopped.
@@ -173,6 +175,18 @@ pub struct LogitsKept {
     pub rows: Vec<Vec<f32>>,
     /// Losses in nats, where losses were asked for.
     pub losses: Vec<f64>,
+}
+
+impl LogitsKept {
+    /// Positions answered.
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.losses.len()
+    }
+
+    /// Whether no position has been answered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// The run that ends a session's context. Removing it despawns the run and so returns its pages.

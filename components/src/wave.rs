@@ -98,6 +98,10 @@ impl Waves {
 #[relationship(relationship_target = Waves)]
 pub struct WaveOf(pub Entity);
 
+/// Counts what ticks have moved: shards taken, waves made up, layers run, waves sampled, sessions ended.
+#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TickWork(pub u64);
+
 /// The layer that the schedule `LayerStep` is being run for.
 #[derive(Resource, Clone, Copy, Debug)]
 pub struct CurrentLayer {

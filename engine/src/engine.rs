@@ -5,7 +5,7 @@ use crate::options::{EngineOptions, LoadOptions, ModelSource};
 use crate::schedule::{self, LayerSet, LayerStep, Tick, TickSet};
 use crate::session::ReadCursor;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, Wave};
+use weft_components::{LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, TickWork};
 use weft_platform::{Cpu, Kernels, Pool};
 use weft_systems::admit::{self, AdmitOptions};
 use weft_systems::cpu::{self, CpuBackend};
@@ -34,7 +34,6 @@ pub enum TickOutcome {
 pub struct Engine {
     pub(crate) world: World,
     pool: Pool,
-    waves: QueryState<&'static Wave>,
     phases: QueryState<&'static Phase>,
     feeds: QueryState<&'static LoadFeed>,
     pub(crate) readers: QueryState<(&'static Output, &'static mut ReadCursor)>,
@@ -70,6 +69,7 @@ fn build_world(options: &EngineOptions, cpu: Cpu) -> World {
     world.init_resource::<Messages<SessionEvent>>();
     world.init_resource::<Messages<LoadProgress>>();
     world.init_resource::<SampleBuffers>();
+    world.init_resource::<TickWork>();
     world.insert_resource(AdmitOptions { max_rows: options.max_rows.max(1) });
     schedule::add_schedules(&mut world);
     add_stages(&mut world);
@@ -115,8 +115,8 @@ impl Engine {
     pub fn new(options: &EngineOptions) -> Result<Self, Error> {
         let (cpu, pool) = backend(options)?;
         let mut world = build_world(options, cpu);
-        let (waves, phases, feeds, readers) = (world.query(), world.query(), world.query(), world.query());
-        Ok(Self { world, pool, waves, phases, feeds, readers })
+        let (phases, feeds, readers) = (world.query(), world.query(), world.query());
+        Ok(Self { world, pool, phases, feeds, readers })
     }
 
     /// Starts to load a model: reads its header, and leaves the weights to arrive tick by tick.
@@ -169,30 +169,21 @@ impl Engine {
     /// Never waits for anything but the kernels that it runs. In a program with a loop of its own, call it once a
     /// turn; elsewhere use the calls that block, such as [`Engine::next_piece`](crate::Engine::next_piece).
     pub fn tick(&mut self) -> TickOutcome {
-        let before = self.state();
+        let before = *self.world.resource::<TickWork>();
         let Self { world, pool, .. } = self;
         pool.install(|| {
             let _span = tracing::trace_span!("tick").entered();
             world.run_schedule(Tick);
         });
-        let after = self.state();
-        match after {
-            _ if after != before || after.sampled => TickOutcome::Advanced,
-            _ if after.working || after.loading => TickOutcome::Waiting,
-            _ => TickOutcome::Idle,
+        if *self.world.resource::<TickWork>() != before {
+            TickOutcome::Advanced
+        } else if self.phases.iter(&self.world).any(|phase| phase.is_active())
+            || self.feeds.iter(&self.world).next().is_some()
+        {
+            TickOutcome::Waiting
+        } else {
+            TickOutcome::Idle
         }
-    }
-
-    /// What of the world tells whether a tick moved anything.
-    fn state(&mut self) -> State {
-        let mut state = State::default();
-        for wave in self.waves.iter(&self.world) {
-            state.at = wave.at;
-        }
-        state.working = self.phases.iter(&self.world).any(|phase| phase.is_active());
-        state.loading = self.feeds.iter(&self.world).next().is_some();
-        state.sampled = state.working && state.at == AtLayer::Idle;
-        state
     }
 
     /// Ticks until every weight is there.
@@ -226,12 +217,4 @@ impl Engine {
     pub fn world_mut(&mut self) -> &mut World {
         &mut self.world
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct State {
-    at: AtLayer,
-    working: bool,
-    loading: bool,
-    sampled: bool,
 }

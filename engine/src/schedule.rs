@@ -6,7 +6,7 @@
 
 use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
-use weft_components::{AtLayer, CurrentLayer, Layers, Resident, Wave, WaveOf};
+use weft_components::{AtLayer, CurrentLayer, Layers, Resident, TickWork, Wave, WaveOf};
 
 /// One step of everything: takes what has arrived, passes a wave on, chooses tokens. Never waits.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +79,7 @@ fn pass_layers(
             {
                 set_current(world, CurrentLayer { wave, model, layer, index });
                 step.run(world);
+                world.resource_mut::<TickWork>().0 += 1;
                 index += 1;
             }
             let past_the_last = layer_at(world, model, index).is_none();

@@ -12,7 +12,7 @@ use weft_components::{
 use weft_platform::PAGE;
 use weft_systems::admit::truncate_session;
 use weft_systems::load::{ModelTemplate, ModelTokenizer};
-use weft_systems::sample::SessionSampler;
+use weft_systems::sample::{SessionSampler, end_request};
 use weft_systems::tokenize::{ChatTemplate, Message, SpecialTokens, TemplateVars};
 
 /// A session of an engine.
@@ -41,7 +41,7 @@ impl Engine {
         let session = self.world.spawn((
             SessionOf(model.0),
             TokenHistory::default(),
-            ContextCursor { computed: 0, limit, epoch: 0 },
+            ContextCursor { limit, ..ContextCursor::default() },
             Phase::default(),
             BlockTable::default(),
             LeafRun(run),
@@ -174,6 +174,7 @@ impl Engine {
             prefill_chunk: options.prefill_chunk,
         };
         self.make_room(session, request.max_tokens);
+        self.world.entity_mut(session.0).remove::<LogitsWanted>();
         let output = Output::with_capacity(request.max_tokens.min(ROOM));
         self.world.entity_mut(session.0).insert((
             request,
@@ -232,10 +233,9 @@ impl Engine {
     /// # Errors
     /// The session is gone.
     pub fn cancel(&mut self, session: SessionId) -> Result<(), Error> {
-        let mut phase = self.world.get_mut::<Phase>(session.0).ok_or(Error::NoSession)?;
-        if phase.is_active() || *phase == Phase::Paused {
-            *phase = Phase::Finished(FinishReason::Cancelled);
-        }
+        self.phase(session)?;
+        // The system is ours and takes any entity: it cannot be refused.
+        let _ = self.world.run_system_cached_with(end_request, (session.0, FinishReason::Cancelled));
         Ok(())
     }
 

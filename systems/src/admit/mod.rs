@@ -1,15 +1,22 @@
 //! Admission: makes up the next wave of each model from its sessions.
 //!
-//! Sessions that decode come first, a row each; prompts fill what room is left, in chunks. A session without a page
-//! waits. When nobody can move, context is given up and computed again later, never lost: first that of sessions at
-//! rest, then that of the youngest session at work. Only a session that the whole arena cannot hold is finished.
+//! Sessions that decode come first, a row each; prompts fill what room is left, in chunks, and a part of the room is
+//! theirs. A session without a page waits. When nobody can move, context is given up and computed again later, never
+//! lost (see [`room`]). Only a session that the whole arena cannot hold is finished.
+
+mod room;
+
+pub use room::truncate_session;
 
 use crate::load::LoadFailed;
+use crate::sample::{Ending, SessionSampler};
 use bevy_ecs::prelude::*;
+use core::ops::Range;
+use room::{Pressure, make_room};
 use weft_components::{
-    AtLayer, BlockTable, ContextCursor, FinishReason, KvPage, KvPool, LeafRun, LogitsWanted, ModelConfig,
-    PageOf, Pages, Phase, Request, SessionEvent, SessionEventKind, Sessions, TokenHistory, Wave, WaveOf,
-    WaveSpan,
+    AtLayer, BlockTable, ContextCursor, FinishReason, KvPage, KvPool, LeafRun, LogitsKept, LogitsWanted,
+    ModelConfig, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, TickWork, TokenHistory, Wave,
+    WaveOf, WaveSpan,
 };
 use weft_platform::PAGE;
 
@@ -28,10 +35,17 @@ impl Default for AdmitOptions {
 
 /// Most rows of a wave whose whole logits a caller may keep: bounds the memory of the head's output.
 const MAX_KEPT_ROWS: usize = 64;
+/// The part of a wave's rows that prompts get beside sessions that decode.
+const PROMPT_SHARE: usize = 4;
 
-/// Where the next wave starts in the list of sessions, so that all get their turn. A component of the model.
+/// Whose turn it is. A component of the model.
 #[derive(Component, Debug, Default)]
-pub struct AdmitCursor(usize);
+pub struct AdmitCursor {
+    /// Where the next wave starts in the list of sessions.
+    first: usize,
+    /// Whether a wave too small for both has carried a decoding session last.
+    decoded: bool,
+}
 
 /// What admission reads and writes of a session.
 #[derive(bevy_ecs::query::QueryData)]
@@ -43,13 +57,28 @@ pub struct AdmitSession {
     table: &'static mut BlockTable,
     leaf: &'static LeafRun,
     request: &'static Request,
+    sampler: &'static mut SessionSampler,
+    output: &'static mut Output,
     wanted: Option<&'static LogitsWanted>,
+    kept: Option<&'static LogitsKept>,
+}
+
+impl AdmitSessionItem<'_, '_> {
+    fn remaining(&self) -> usize {
+        self.history.0.len().saturating_sub(self.cursor.computed)
+    }
+
+    fn end(&mut self, entity: Entity, reason: FinishReason, events: &mut MessageWriter<'_, SessionEvent>) {
+        Ending { sampler: &mut self.sampler, output: &mut self.output, phase: &mut self.phase }
+            .finish(entity, reason, events);
+    }
 }
 
 /// Fills idle waves. Runs in the set `Admit`.
 pub fn admit(
     mut commands: Commands<'_, '_>,
     options: Res<'_, AdmitOptions>,
+    mut work: ResMut<'_, TickWork>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf)>,
     mut models: Query<
         '_,
@@ -57,13 +86,12 @@ pub fn admit(
         (&ModelConfig, &mut KvPool, &mut AdmitCursor, Option<&Sessions>, Option<&LoadFailed>),
     >,
     mut sessions: Query<'_, '_, AdmitSession>,
-    mut runs: Query<'_, '_, &Pages>,
+    runs: Query<'_, '_, &Pages>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
     for (mut wave, of) in &mut waves {
-        let Ok((_, mut pool, mut turn, Some(list), failed)) = models.get_mut(of.0) else {
-            continue;
-        };
+        let Ok((_, mut pool, mut turn, Some(list), failed)) = models.get_mut(of.0) else { continue };
+        let list = list.entities();
         if failed.is_some() {
             finish_all(list, &mut sessions, &mut events);
             wave.clear();
@@ -72,43 +100,60 @@ pub fn admit(
         if wave.at != AtLayer::Idle {
             continue;
         }
-        let list = list.entities();
+        let pressure = Pressure::of(list, &sessions, pool.free());
+        let rounds = rounds(options.max_rows.max(1), &mut turn, &pressure);
         let mut admission = Admission {
             model: of.0,
-            room: options.max_rows.max(1),
+            room: 0,
             wave: &mut wave,
             pool: &mut pool,
-            starved: None,
+            pressure,
+            starved: Vec::new(),
         };
-        // Two rounds over the sessions: those with a single row to pass, then the rest.
-        for decoding in [true, false] {
+        for (decoding, room) in rounds {
+            admission.room += room;
             for step in 0..list.len() {
-                let at = (turn.0 + step) % list.len();
-                let Ok(mut session) = sessions.get_mut(list[at]) else {
-                    continue;
-                };
-                let remaining = session.history.0.len().saturating_sub(session.cursor.computed);
-                if !session.phase.is_active() || (remaining == 1) != decoding {
-                    continue;
-                }
-                if let Some(reason) = admission.join(list[at], &mut session, &mut commands) {
-                    *session.phase = Phase::Finished(reason);
-                    events
-                        .write(SessionEvent { session: list[at], kind: SessionEventKind::Finished(reason) });
-                }
                 if admission.room == 0 {
-                    turn.0 = if decoding { at + 1 } else { turn.0 };
                     break;
+                }
+                let at = (turn.first + step) % list.len();
+                let Ok(mut session) = sessions.get_mut(list[at]) else { continue };
+                if !session.phase.is_active() || (session.remaining() == 1) != decoding {
+                    continue;
+                }
+                if let Some(reason) = admission.join(list[at], at, &mut session, &mut commands) {
+                    session.end(list[at], reason, &mut events);
+                    work.0 += 1;
+                }
+                if decoding && admission.room == 0 {
+                    turn.first = at + 1;
                 }
             }
         }
-        let starved = admission.starved;
+        let starved = core::mem::take(&mut admission.starved);
         if wave.rows() > 0 {
             wave.at = AtLayer::Embed;
-        } else if let Some(starved) = starved {
-            make_room(starved, list, &mut sessions, &mut runs, &mut commands, &mut events);
+            work.0 += 1;
+        }
+        if !starved.is_empty() {
+            work.0 +=
+                make_room(&starved, wave.rows() == 0, list, &mut sessions, &runs, &mut commands, &mut events);
         }
     }
+}
+
+/// The two rounds over the sessions, `(those that decode, rows)`: those with a single row to pass and the rest. What
+/// the first round leaves is the second's.
+fn rounds(rows: usize, turn: &mut AdmitCursor, pressure: &Pressure) -> [(bool, usize); 2] {
+    if !pressure.prompts {
+        return [(true, rows), (false, 0)];
+    }
+    if rows == 1 {
+        turn.decoded = !turn.decoded;
+        return [(turn.decoded, 1), (!turn.decoded, 0)];
+    }
+    let prompts = (rows / PROMPT_SHARE).max(1);
+    [(true, rows - prompts), (false, prompts)]
 }
 
 /// A wave being made up.
@@ -117,14 +162,17 @@ struct Admission<'a> {
     room: usize,
     wave: &'a mut Wave,
     pool: &'a mut KvPool,
-    starved: Option<Entity>,
+    pressure: Pressure,
+    /// Sessions that wanted a page and got none. Empty, and so without memory, in the steady state.
+    starved: Vec<Entity>,
 }
 
 impl Admission<'_> {
-    /// Adds rows of a session, or says why it can never go on.
+    /// Adds rows of the session at this place of the list, or says why it can never go on.
     fn join(
         &mut self,
         entity: Entity,
+        place: usize,
         session: &mut AdmitSessionItem<'_, '_>,
         commands: &mut Commands<'_, '_>,
     ) -> Option<FinishReason> {
@@ -132,6 +180,10 @@ impl Admission<'_> {
         let capacity = self.pool.capacity().saturating_mul(PAGE);
         if end > session.cursor.limit.min(capacity) {
             return Some(FinishReason::ContextFull);
+        }
+        if start == 0 && !self.pressure.may_start(place, session) {
+            *session.phase = Phase::Waiting;
+            return None;
         }
         let chunk =
             if session.request.prefill_chunk == 0 { usize::MAX } else { session.request.prefill_chunk };
@@ -142,19 +194,25 @@ impl Admission<'_> {
             commands.spawn((KvPage { slot, pool: self.model }, PageOf(session.leaf.0)));
         }
         rows = rows.min((session.table.0.len() * PAGE).saturating_sub(start));
-        let wanted = session.wanted.map_or(&[][..], |wanted| &wanted.positions[..]);
-        let first_wanted = wanted.partition_point(|position| *position < start);
-        if let Some(too_many) = wanted.get(first_wanted + MAX_KEPT_ROWS) {
+        // What has been kept already is not asked for again by a context that is computed a second time.
+        let kept = session.kept.map_or(0, LogitsKept::len);
+        let wanted = session.wanted.and_then(|wanted| wanted.positions.get(kept..)).unwrap_or_default();
+        let wanted = &wanted[wanted.partition_point(|position| *position < start)..];
+        if let Some(too_many) = wanted.get(MAX_KEPT_ROWS) {
             rows = rows.min(too_many - start);
         }
         if rows == 0 {
-            self.starved = self.starved.or(Some(entity));
+            self.starved.push(entity);
             *session.phase = Phase::Waiting;
             return None;
         }
+        self.pressure.started(session);
+        session.cursor.given_up = false;
         let complete = start + rows == end;
         *session.phase = if complete && rows == 1 { Phase::Decoding } else { Phase::Prefilling };
-        self.push(entity, session, start..start + rows, first_wanted, complete);
+        let positions = start..start + rows;
+        let wanted = &wanted[..wanted.partition_point(|position| *position < positions.end)];
+        self.push(entity, session, positions, wanted, complete);
         self.room -= rows;
         None
     }
@@ -163,8 +221,8 @@ impl Admission<'_> {
         &mut self,
         entity: Entity,
         session: &AdmitSessionItem<'_, '_>,
-        positions: core::ops::Range<usize>,
-        first_wanted: usize,
+        positions: Range<usize>,
+        wanted: &[usize],
         complete: bool,
     ) {
         let wave = &mut *self.wave;
@@ -177,11 +235,7 @@ impl Admission<'_> {
             wave.slots.push(session.table.0[position / PAGE]);
         }
         let row_of = |position: usize| (first_row + position - positions.start) as u32;
-        if let Some(wanted) = session.wanted {
-            let wanted =
-                wanted.positions[first_wanted..].iter().take_while(|position| **position < positions.end);
-            wave.logit_rows.extend(wanted.map(|position| row_of(*position)));
-        }
+        wave.logit_rows.extend(wanted.iter().map(|position| row_of(*position)));
         let last = row_of(positions.end - 1);
         let samples = complete && session.request.max_tokens > 0;
         if samples && wave.logit_rows[first_logit..].last() != Some(&last) {
@@ -199,85 +253,15 @@ impl Admission<'_> {
     }
 }
 
-/// Gives up somebody's cached context, since nobody could move. It is computed again when they are next admitted.
-fn make_room(
-    starved: Entity,
+fn finish_all(
     list: &[Entity],
     sessions: &mut Query<'_, '_, AdmitSession>,
-    runs: &mut Query<'_, '_, &Pages>,
-    commands: &mut Commands<'_, '_>,
     events: &mut MessageWriter<'_, SessionEvent>,
 ) {
-    let holds = |entity: &Entity, active: bool| {
-        *entity != starved
-            && sessions.get(*entity).is_ok_and(|s| s.phase.is_active() == active && !s.table.0.is_empty())
-    };
-    let at_rest = list.iter().copied().find(|entity| holds(entity, false));
-    let victim = at_rest.or_else(|| list.iter().rev().copied().find(|entity| holds(entity, true)));
-    match victim {
-        Some(victim) => {
-            if let Ok(mut session) = sessions.get_mut(victim) {
-                truncate_context(0, session.leaf.0, &mut session.table, &mut session.cursor, runs, commands);
-            }
-        }
-        None => {
-            if let Ok(mut session) = sessions.get_mut(starved) {
-                let reason = FinishReason::ContextFull;
-                *session.phase = Phase::Finished(reason);
-                events.write(SessionEvent { session: starved, kind: SessionEventKind::Finished(reason) });
-            }
-        }
-    }
-}
-
-/// Keeps the first tokens of a session's cached context: `(session, tokens to keep)`.
-pub fn truncate_session(
-    In((session, keep)): In<(Entity, usize)>,
-    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor)>,
-    mut runs: Query<'_, '_, &Pages>,
-    mut commands: Commands<'_, '_>,
-) {
-    if let Ok((leaf, mut table, mut cursor)) = sessions.get_mut(session) {
-        truncate_context(keep, leaf.0, &mut table, &mut cursor, &mut runs, &mut commands);
-    }
-}
-
-/// Keeps the first `keep` tokens of a cached context and gives the pages behind them back, last page first.
-fn truncate_context(
-    keep: usize,
-    run: Entity,
-    table: &mut BlockTable,
-    cursor: &mut ContextCursor,
-    runs: &mut Query<'_, '_, &Pages>,
-    commands: &mut Commands<'_, '_>,
-) {
-    if keep >= cursor.computed {
-        return;
-    }
-    cursor.computed = keep;
-    cursor.epoch = cursor.epoch.wrapping_add(1);
-    let pages = keep.div_ceil(PAGE);
-    table.0.truncate(pages);
-    if let Ok(held) = runs.get(run) {
-        for page in held.entities().iter().skip(pages).rev() {
-            commands.entity(*page).try_despawn();
-        }
-    }
-}
-
-fn finish_all(
-    list: &Sessions,
-    sessions: &mut Query<'_, '_, AdmitSession>,
-    events: &mut MessageWriter<'_, SessionEvent>,
-) {
-    for entity in list.entities() {
-        let Ok(mut session) = sessions.get_mut(*entity) else {
-            continue;
-        };
+    for entity in list {
+        let Ok(mut session) = sessions.get_mut(*entity) else { continue };
         if session.phase.is_active() {
-            let reason = FinishReason::ModelFailed;
-            *session.phase = Phase::Finished(reason);
-            events.write(SessionEvent { session: *entity, kind: SessionEventKind::Finished(reason) });
+            session.end(*entity, FinishReason::ModelFailed, events);
         }
     }
 }

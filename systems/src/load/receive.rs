@@ -5,7 +5,7 @@ use super::feed::{Fetched, LoadFeed};
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::CommandQueue;
 use std::sync::Arc;
-use weft_components::{LoadProgress, MissingShards, Model, Queued, Resident, ShardOf};
+use weft_components::{LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
 
 /// Bytes that a feed without a thread may read in one tick; at least one shard is always read.
 const INLINE_BYTES_A_TICK: u64 = 8 << 20;
@@ -70,6 +70,7 @@ fn take(world: &mut World, model: Entity, arrival: super::feed::Arrival) {
     if whole {
         world.entity_mut(owner).insert(Resident);
     }
+    world.resource_mut::<TickWork>().0 += 1;
     let Some(mut loading) = world.get_mut::<Loading>(model) else {
         return;
     };

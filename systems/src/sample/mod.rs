@@ -23,5 +23,5 @@ pub use chain::{Choice, SampleScratch, Sampler};
 pub use choose::argmax;
 pub use error::SampleError;
 pub use logprobs::{log_softmax, token_logprob};
-pub use system::{RequestError, SampleBuffers, SessionSampler, sample};
+pub use system::{Ending, RequestError, SampleBuffers, SessionSampler, end_request, sample};
 pub use weft_components::TokenLogprob;

@@ -6,7 +6,8 @@ use crate::tokenize::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
 use bevy_ecs::prelude::*;
 use weft_components::{
     AtLayer, ContextCursor, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Model, ModelConfig, Output,
-    Phase, Request, SamplerSettings, SessionEvent, SessionEventKind, TokenHistory, Wave, WaveOf, WaveSpan,
+    Phase, Request, SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, Wave, WaveOf,
+    WaveSpan,
 };
 
 /// Buffers of the stage, shared by all sessions.
@@ -50,6 +51,46 @@ impl SessionSampler {
     }
 }
 
+/// What the end of a request touches.
+pub struct Ending<'a> {
+    /// Holds text back that may be the start of a stop string, or of a character.
+    pub sampler: &'a mut SessionSampler,
+    /// Gets that text.
+    pub output: &'a mut Output,
+    /// Becomes finished.
+    pub phase: &'a mut Phase,
+}
+
+impl Ending<'_> {
+    /// Ends the request, however it came to its end: gives out what was held back, and tells.
+    pub fn finish(self, session: Entity, reason: FinishReason, events: &mut MessageWriter<'_, SessionEvent>) {
+        let SessionSampler { detokenizer, stops, .. } = self.sampler;
+        if reason != FinishReason::StopString {
+            self.output.text.push_str(stops.push(detokenizer.finish()).text);
+            self.output.text.push_str(stops.finish());
+        }
+        *self.phase = Phase::Finished(reason);
+        events.write(SessionEvent { session, kind: SessionEventKind::Finished(reason) });
+    }
+}
+
+/// Ends a session's request from outside, `(session, reason)`, if it has one. Rows under way for it are void.
+pub fn end_request(
+    In((entity, reason)): In<(Entity, FinishReason)>,
+    mut sessions: Query<'_, '_, (&mut SessionSampler, &mut Output, &mut Phase, &mut ContextCursor)>,
+    mut events: MessageWriter<'_, SessionEvent>,
+) {
+    let Ok((mut sampler, mut output, mut phase, mut cursor)) = sessions.get_mut(entity) else { return };
+    if phase.is_active() || *phase == Phase::Paused {
+        cursor.epoch = cursor.epoch.wrapping_add(1);
+        Ending { sampler: &mut sampler, output: &mut output, phase: &mut phase }.finish(
+            entity,
+            reason,
+            &mut events,
+        );
+    }
+}
+
 /// What the stage reads and writes of a session.
 #[derive(bevy_ecs::query::QueryData)]
 #[query_data(mutable)]
@@ -70,12 +111,14 @@ pub fn sample(
     waves: Query<'_, '_, (&Wave, &WaveOf)>,
     models: Query<'_, '_, (&ModelConfig, Option<&ModelTokenizer>), With<Model>>,
     mut sessions: Query<'_, '_, SampledSession>,
+    mut work: ResMut<'_, TickWork>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
     for (wave, of) in &waves {
         if wave.at != AtLayer::Sample {
             continue;
         }
+        work.0 += 1;
         let Ok((config, tokenizer)) = models.get(of.0) else {
             continue;
         };
@@ -121,8 +164,8 @@ fn report(
         events.write(SessionEvent { session: entity, kind: SessionEventKind::Token(token) });
     }
     if let Some(reason) = step.finish {
-        *session.phase = Phase::Finished(reason);
-        events.write(SessionEvent { session: entity, kind: SessionEventKind::Finished(reason) });
+        Ending { sampler: &mut session.sampler, output: &mut session.output, phase: &mut session.phase }
+            .finish(entity, reason, events);
     }
 }
 
@@ -160,10 +203,6 @@ fn choose(
     if finish.is_none() && output.tokens.len() >= session.request.max_tokens {
         finish = Some(FinishReason::MaxTokens);
     }
-    if finish.is_some_and(|reason| reason != FinishReason::StopString) {
-        output.text.push_str(stops.push(detokenizer.finish()).text);
-        output.text.push_str(stops.finish());
-    }
     Step { token: Some(choice.token), finish }
 }
 
@@ -174,7 +213,7 @@ fn keep_logits(session: &mut SampledSessionItem<'_, '_>, wave: &Wave, span: &Wav
     };
     for index in span.logits.clone() {
         let position = span.start + wave.logit_rows[index] as usize - span.rows.start;
-        if wanted.positions.binary_search(&position).is_err() {
+        if wanted.positions.get(kept.len()) != Some(&position) {
             continue;
         }
         let row = &wave.logits[index * vocabulary..][..vocabulary];

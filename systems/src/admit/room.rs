@@ -1,0 +1,144 @@
+//! Room in the KV cache: who may start, and whose context is given up.
+//!
+//! Context is given up first by sessions at rest, then by the youngest session at work. One that has given its context
+//! up starts again when what is free holds all that it and those at work may still need, or when nobody is at work:
+//! the oldest runs to its end, so every session does, and no context is computed again and again. Until then no
+//! younger session starts.
+
+use super::{AdmitSession, AdmitSessionItem};
+use bevy_ecs::prelude::*;
+use weft_components::{BlockTable, ContextCursor, FinishReason, LeafRun, Pages, SessionEvent};
+use weft_platform::PAGE;
+
+/// How crowded the cache is when a wave is made up.
+pub(super) struct Pressure {
+    /// Whether a session has more than one row to pass.
+    pub(super) prompts: bool,
+    /// Place in the list of the oldest session that has given its context up and waits.
+    waiting: Option<usize>,
+    /// Sessions at work that hold pages.
+    running: usize,
+    /// Pages that these may still ask for.
+    demand: usize,
+    /// Pages that nobody holds.
+    free: usize,
+}
+
+/// Pages that a session may still ask for until its request ends.
+fn demand(history: usize, max_tokens: usize, limit: usize, held: usize) -> usize {
+    history.saturating_add(max_tokens).min(limit).div_ceil(PAGE).saturating_sub(held)
+}
+
+impl Pressure {
+    pub(super) fn of(list: &[Entity], sessions: &Query<'_, '_, AdmitSession>, free: usize) -> Self {
+        let mut pressure = Self { prompts: false, waiting: None, running: 0, demand: 0, free };
+        for (place, session) in list.iter().enumerate().filter_map(|(i, e)| Some((i, sessions.get(*e).ok()?)))
+        {
+            if !session.phase.is_active() {
+                continue;
+            }
+            let history = session.history.0.len();
+            pressure.prompts |= history.saturating_sub(session.cursor.computed) > 1;
+            if session.cursor.given_up {
+                pressure.waiting = pressure.waiting.or(Some(place));
+            } else if !session.table.0.is_empty() {
+                let left = session.request.max_tokens.saturating_sub(session.output.tokens.len());
+                pressure.running += 1;
+                pressure.demand += demand(history, left, session.cursor.limit, session.table.0.len());
+            }
+        }
+        pressure
+    }
+
+    /// Whether the session at this place, of which nothing is cached, may start.
+    pub(super) fn may_start(&self, place: usize, session: &AdmitSessionItem<'_, '_>) -> bool {
+        match self.waiting {
+            None => true,
+            Some(oldest) if place != oldest => false,
+            Some(_) => self.running == 0 || self.free >= self.demand + self.demand_of(session),
+        }
+    }
+
+    fn demand_of(&self, session: &AdmitSessionItem<'_, '_>) -> usize {
+        let left = session.request.max_tokens.saturating_sub(session.output.tokens.len());
+        demand(session.history.0.len(), left, session.cursor.limit, 0)
+    }
+
+    /// Takes a session into account that has just joined.
+    pub(super) fn started(&mut self, session: &AdmitSessionItem<'_, '_>) {
+        if session.cursor.given_up {
+            self.running += 1;
+        }
+    }
+}
+
+/// Gives up cached context, since sessions are starved: that of as many sessions at rest, or, where nobody could move,
+/// of the youngest session at work. Says how many sessions it touched.
+pub(super) fn make_room(
+    starved: &[Entity],
+    nobody_moved: bool,
+    list: &[Entity],
+    sessions: &mut Query<'_, '_, AdmitSession>,
+    runs: &Query<'_, '_, &Pages>,
+    commands: &mut Commands<'_, '_>,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) -> u64 {
+    let holds = |entity: Entity, active: bool| {
+        sessions.get(entity).is_ok_and(|s| s.phase.is_active() == active && !s.table.0.is_empty())
+    };
+    let mut victims: Vec<Entity> =
+        list.iter().copied().filter(|entity| holds(*entity, false)).take(starved.len()).collect();
+    if victims.is_empty() && nobody_moved {
+        let youngest =
+            list.iter().rev().copied().find(|entity| *entity != starved[0] && holds(*entity, true));
+        victims.extend(youngest);
+    }
+    for victim in &victims {
+        if let Ok(mut session) = sessions.get_mut(*victim) {
+            session.cursor.given_up = session.phase.is_active();
+            truncate_context(0, session.leaf.0, &mut session.table, &mut session.cursor, runs, commands);
+        }
+    }
+    if victims.is_empty() && nobody_moved {
+        // The starved session holds the whole arena.
+        if let Ok(mut session) = sessions.get_mut(starved[0]) {
+            session.end(starved[0], FinishReason::ContextFull, events);
+        }
+        return 1;
+    }
+    victims.len() as u64
+}
+
+/// Keeps the first tokens of a session's cached context, `(session, tokens to keep)`, and makes rows that are under
+/// way for it void: what they were made of, or for, has changed.
+pub fn truncate_session(
+    In((session, keep)): In<(Entity, usize)>,
+    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor)>,
+    runs: Query<'_, '_, &Pages>,
+    mut commands: Commands<'_, '_>,
+) {
+    if let Ok((leaf, mut table, mut cursor)) = sessions.get_mut(session) {
+        cursor.given_up = false;
+        truncate_context(keep, leaf.0, &mut table, &mut cursor, &runs, &mut commands);
+    }
+}
+
+/// Keeps the first `keep` tokens of a cached context and gives the pages behind them back, last page first.
+fn truncate_context(
+    keep: usize,
+    run: Entity,
+    table: &mut BlockTable,
+    cursor: &mut ContextCursor,
+    runs: &Query<'_, '_, &Pages>,
+    commands: &mut Commands<'_, '_>,
+) {
+    cursor.epoch = cursor.epoch.wrapping_add(1);
+    cursor.computed = cursor.computed.min(keep);
+    let pages = cursor.computed.div_ceil(PAGE);
+    table.0.truncate(pages);
+    if let Ok(held) = runs.get(run) {
+        for page in held.entities().iter().skip(pages).rev() {
+            commands.entity(*page).try_despawn();
+        }
+    }
+}

@@ -154,7 +154,7 @@ fn use_file(file: Vec<u8>) -> Result<(), Error> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn damaged_files_are_errors_or_run(damages in prop::collection::vec(damage(), 1..4)) {

@@ -29,6 +29,13 @@ impl LoadProgress {
     }
 }
 
+/// A model's load failed; the model's `LoadFailed` says why.
+#[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadFailure {
+    /// The model.
+    pub model: Entity,
+}
+
 /// Something happened to a session. The text and the log-probabilities are in its `Output`.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEvent {

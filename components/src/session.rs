@@ -37,6 +37,8 @@ pub struct ContextCursor {
     pub epoch: u32,
     /// Whether the context was given up to let others go on, and the session waits for its turn to compute it again.
     pub given_up: bool,
+    /// When the session last joined a wave, by a clock that only orders.
+    pub used: u64,
 }
 
 /// Why a session stopped.

@@ -76,7 +76,7 @@ impl Shards {
 #[relationship(relationship_target = Shards)]
 pub struct ShardOf(pub Entity);
 
-/// Waiting for the loader. The loader takes it (`Fetching`) and it becomes [`crate::model::Resident`].
+/// Waiting for the loader, or being read by it; then it becomes [`crate::model::Resident`].
 #[derive(Component, Debug)]
 #[component(storage = "SparseSet")]
 pub struct Queued;

@@ -1,5 +1,6 @@
 //! The rows that travel through a model together.
 
+use crate::model::ModelConfig;
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 
@@ -81,6 +82,36 @@ impl Wave {
     }
 }
 
+/// Most rows of a model's waves, so that their memory stays in proportion to the model's file.
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaveLimits {
+    /// Rows.
+    pub rows: usize,
+    /// Rows whose logits are computed.
+    pub logit_rows: usize,
+}
+
+impl WaveLimits {
+    /// Limits for a model whose weights take `weight_bytes`.
+    ///
+    /// Widths come from the file's metadata: a small file may ask for rows of any width.
+    pub fn new(config: &ModelConfig, weight_bytes: u64) -> Self {
+        /// Memory that any model's waves may take.
+        const LEAST: u64 = 64 << 20;
+        let budget = weight_bytes.max(LEAST);
+        let heads = config.heads.saturating_mul(config.key_length.saturating_add(config.value_length));
+        let kv_heads = config.kv_heads.saturating_mul(config.key_length.saturating_add(config.value_length));
+        // Hidden and normed, projections and attention, gate, up and their product; once more for quantized copies.
+        let row = config.embedding.saturating_mul(2).saturating_add(heads).saturating_add(kv_heads);
+        let row = row.saturating_add(config.feed_forward.saturating_mul(3)).saturating_mul(2);
+        let fit = |floats: usize| {
+            let bytes = (floats as u64).saturating_mul(4).max(1);
+            usize::try_from(budget / bytes).unwrap_or(usize::MAX).max(1)
+        };
+        Self { rows: fit(row), logit_rows: fit(config.vocabulary) }
+    }
+}
+
 /// The waves of a model.
 #[derive(Component, Debug, Default)]
 #[relationship_target(relationship = WaveOf, linked_spawn)]
@@ -113,4 +144,8 @@ pub struct CurrentLayer {
     pub layer: Entity,
     /// Its index.
     pub index: usize,
+    /// Whether a backend has run its attention.
+    pub attended: bool,
+    /// Whether a backend has run all of it. A layer that nobody computes stops the wave.
+    pub computed: bool,
 }

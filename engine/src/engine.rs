@@ -5,7 +5,7 @@ use crate::options::{EngineOptions, LoadOptions, ModelSource};
 use crate::schedule::{self, LayerSet, LayerStep, Tick, TickSet};
 use crate::session::ReadCursor;
 use bevy_ecs::prelude::*;
-use weft_components::{LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, TickWork};
+use weft_components::{LoadFailure, LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, TickWork};
 use weft_platform::{Cpu, Kernels, Pool};
 use weft_systems::admit::{self, AdmitOptions};
 use weft_systems::cpu::{self, CpuBackend};
@@ -68,6 +68,7 @@ fn build_world(options: &EngineOptions, cpu: Cpu) -> World {
     let mut world = World::new();
     world.init_resource::<Messages<SessionEvent>>();
     world.init_resource::<Messages<LoadProgress>>();
+    world.init_resource::<Messages<LoadFailure>>();
     world.init_resource::<SampleBuffers>();
     world.init_resource::<TickWork>();
     world.insert_resource(AdmitOptions { max_rows: options.max_rows.max(1) });

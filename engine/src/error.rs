@@ -1,7 +1,6 @@
 //! What the public API can refuse.
 
 use std::sync::Arc;
-use weft_components::FinishReason;
 use weft_systems::load::LoadError;
 use weft_systems::sample::SampleError;
 use weft_systems::tokenize::{TemplateError, TokenizeError};
@@ -83,12 +82,9 @@ pub enum Error {
     /// The session is in the middle of something.
     #[error("the session is still answering; cancel it or wait until it has finished")]
     Busy,
-    /// A request ended early.
-    #[error("the request ended early: {0:?}")]
-    Ended(FinishReason),
-    /// A system of the schedule failed: a defect of the engine.
-    #[error("a stage of the engine failed; this is a defect, please report it")]
-    Internal,
+    /// Nothing was asked of the session.
+    #[error("nothing was asked of the session; call generate first")]
+    NothingAsked,
 }
 
 macro_rules! from_shared {

@@ -77,8 +77,14 @@ fn pass_layers(
             let mut index = first;
             while let Some(layer) = layer_at(world, model, index).filter(|l| resident.get(world, *l).is_ok())
             {
-                set_current(world, CurrentLayer { wave, model, layer, index });
+                set_current(
+                    world,
+                    CurrentLayer { wave, model, layer, index, attended: false, computed: false },
+                );
                 step.run(world);
+                if !world.resource::<CurrentLayer>().computed {
+                    break;
+                }
                 world.resource_mut::<TickWork>().0 += 1;
                 index += 1;
             }

@@ -286,7 +286,7 @@ impl Engine {
                     return Err(Error::NoModel);
                 }
                 Phase::Finished(reason) => return Ok(reason),
-                Phase::Idle | Phase::Paused => return Err(Error::EmptyPrompt),
+                Phase::Idle | Phase::Paused => return Err(Error::NothingAsked),
                 Phase::Waiting | Phase::Prefilling | Phase::Decoding => self.tick_or_rest(),
             }
         }
@@ -327,6 +327,7 @@ impl Engine {
     /// # Errors
     /// The session is gone.
     pub fn take_logits(&mut self, session: SessionId) -> Result<LogitsKept, Error> {
+        self.phase(session)?;
         let mut entity = self.world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
         entity.remove::<LogitsWanted>();
         Ok(entity.take::<LogitsKept>().unwrap_or_default())

@@ -15,7 +15,7 @@ use core::ops::Range;
 use room::{Pressure, make_room};
 use weft_components::{
     AtLayer, BlockTable, ContextCursor, FinishReason, KvPage, KvPool, LeafRun, LogitsKept, LogitsWanted,
-    ModelConfig, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, TickWork, TokenHistory, Wave,
+    Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, TickWork, TokenHistory, Wave, WaveLimits,
     WaveOf, WaveSpan,
 };
 use weft_platform::PAGE;
@@ -83,14 +83,14 @@ pub fn admit(
     mut models: Query<
         '_,
         '_,
-        (&ModelConfig, &mut KvPool, &mut AdmitCursor, Option<&Sessions>, Option<&LoadFailed>),
+        (&WaveLimits, &mut KvPool, &mut AdmitCursor, Option<&Sessions>, Option<&LoadFailed>),
     >,
     mut sessions: Query<'_, '_, AdmitSession>,
     runs: Query<'_, '_, &Pages>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
     for (mut wave, of) in &mut waves {
-        let Ok((_, mut pool, mut turn, Some(list), failed)) = models.get_mut(of.0) else { continue };
+        let Ok((limits, mut pool, mut turn, Some(list), failed)) = models.get_mut(of.0) else { continue };
         let list = list.entities();
         if failed.is_some() {
             finish_all(list, &mut sessions, &mut events);
@@ -101,10 +101,12 @@ pub fn admit(
             continue;
         }
         let pressure = Pressure::of(list, &sessions, pool.free());
-        let rounds = rounds(options.max_rows.max(1), &mut turn, &pressure);
+        let rounds = rounds(options.max_rows.clamp(1, limits.rows), &mut turn, &pressure);
         let mut admission = Admission {
             model: of.0,
             room: 0,
+            logits: limits.logit_rows,
+            now: work.0,
             wave: &mut wave,
             pool: &mut pool,
             pressure,
@@ -159,7 +161,12 @@ fn rounds(rows: usize, turn: &mut AdmitCursor, pressure: &Pressure) -> [(bool, u
 /// A wave being made up.
 struct Admission<'a> {
     model: Entity,
+    /// Rows that may still join.
     room: usize,
+    /// Of these, rows whose logits may be wanted.
+    logits: usize,
+    /// What the clock of last use shows.
+    now: u64,
     wave: &'a mut Wave,
     pool: &'a mut KvPool,
     pressure: Pressure,
@@ -181,7 +188,7 @@ impl Admission<'_> {
         if end > session.cursor.limit.min(capacity) {
             return Some(FinishReason::ContextFull);
         }
-        if start == 0 && !self.pressure.may_start(place, session) {
+        if self.logits == 0 || (start == 0 && !self.pressure.may_start(place, session)) {
             *session.phase = Phase::Waiting;
             return None;
         }
@@ -198,7 +205,7 @@ impl Admission<'_> {
         let kept = session.kept.map_or(0, LogitsKept::len);
         let wanted = session.wanted.and_then(|wanted| wanted.positions.get(kept..)).unwrap_or_default();
         let wanted = &wanted[wanted.partition_point(|position| *position < start)..];
-        if let Some(too_many) = wanted.get(MAX_KEPT_ROWS) {
+        if let Some(too_many) = wanted.get(MAX_KEPT_ROWS.min(self.logits)) {
             rows = rows.min(too_many - start);
         }
         if rows == 0 {
@@ -208,11 +215,13 @@ impl Admission<'_> {
         }
         self.pressure.started(session);
         session.cursor.given_up = false;
+        session.cursor.used = self.now;
         let complete = start + rows == end;
         *session.phase = if complete && rows == 1 { Phase::Decoding } else { Phase::Prefilling };
         let positions = start..start + rows;
         let wanted = &wanted[..wanted.partition_point(|position| *position < positions.end)];
         self.push(entity, session, positions, wanted, complete);
+        self.logits = self.logits.saturating_sub(wanted.len().max(1));
         self.room -= rows;
         None
     }

@@ -1,6 +1,6 @@
 //! Room in the KV cache: who may start, and whose context is given up.
 //!
-//! Context is given up first by sessions at rest, then by the youngest session at work. One that has given its context
+//! Context is given up first by sessions at rest, the one used longest ago before the others, then by the youngest session at work. One that has given its context
 //! up starts again when what is free holds all that it and those at work may still need, or when nobody is at work:
 //! the oldest runs to its end, so every session does, and no context is computed again and again. Until then no
 //! younger session starts.
@@ -84,10 +84,14 @@ pub(super) fn make_room(
     events: &mut MessageWriter<'_, SessionEvent>,
 ) -> u64 {
     let holds = |entity: Entity, active: bool| {
-        sessions.get(entity).is_ok_and(|s| s.phase.is_active() == active && !s.table.0.is_empty())
+        sessions
+            .get(entity)
+            .is_ok_and(|session| session.phase.is_active() == active && !session.table.0.is_empty())
     };
-    let mut victims: Vec<Entity> =
-        list.iter().copied().filter(|entity| holds(*entity, false)).take(starved.len()).collect();
+    let last_use = |entity: &Entity| sessions.get(*entity).map_or(0, |session| session.cursor.used);
+    let mut victims: Vec<Entity> = list.iter().copied().filter(|entity| holds(*entity, false)).collect();
+    victims.sort_by_key(last_use);
+    victims.truncate(starved.len());
     if victims.is_empty() && nobody_moved {
         let youngest =
             list.iter().rev().copied().find(|entity| *entity != starved[0] && holds(*entity, true));

@@ -9,7 +9,7 @@ use weft_platform::{
 
 /// Runs the attention of the current layer, if it is placed on the CPU.
 pub fn attention_cpu(
-    current: Res<'_, CurrentLayer>,
+    mut current: ResMut<'_, CurrentLayer>,
     backend: Res<'_, CpuBackend>,
     layers: Query<'_, '_, &LayerIndex, With<OnCpu>>,
     mut models: Query<'_, '_, (&ModelConfig, &CpuPlan, &mut CpuKv), With<Model>>,
@@ -31,7 +31,7 @@ pub fn attention_cpu(
     let stage = Stage { cpu: &backend.0, config, weights, layer: current.index };
     let rotation =
         cpu::Rotation { table: rope, heads: config.heads + config.kv_heads, length: config.key_length };
-    stage.run(&mut wave, &mut scratch, &mut kv.0, &rotation);
+    current.attended = stage.run(&mut wave, &mut scratch, &mut kv.0, &rotation);
 }
 
 /// What a layer's attention is made of.
@@ -49,10 +49,15 @@ impl Stage<'_> {
         Some((qkv, weights.matrix(Role::AttentionOutput)?, weights.vector(Role::AttentionNorm)?))
     }
 
-    fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena, rotation: &cpu::Rotation<'_>) {
-        let Some((qkv, output, norm)) = self.projections() else {
-            return;
-        };
+    /// Whether the layer has what it takes.
+    fn run(
+        &self,
+        wave: &mut Wave,
+        scratch: &mut CpuScratch,
+        kv: &mut KvArena,
+        rotation: &cpu::Rotation<'_>,
+    ) -> bool {
+        let Some((qkv, output, norm)) = self.projections() else { return false };
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
         let (width, queries) = (config.embedding, config.heads * config.key_length);
         let stride = queries + config.kv_heads * (config.key_length + config.value_length);
@@ -96,6 +101,7 @@ impl Stage<'_> {
         cpu::product(cpu, &[output], activations, normed, width);
         cpu::add_rows(cpu, residual, normed, width);
         wave.hidden = hidden;
+        true
     }
 
     /// The weighted sum of values, for as many spans at a time as fit on the stack: a step allocates nothing.

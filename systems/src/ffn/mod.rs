@@ -7,7 +7,7 @@ use weft_platform::{Cpu, Need};
 
 /// Runs the feed-forward network of the current layer, if it is placed on the CPU.
 pub fn ffn_cpu(
-    current: Res<'_, CurrentLayer>,
+    mut current: ResMut<'_, CurrentLayer>,
     backend: Res<'_, CpuBackend>,
     layers: Query<'_, '_, &LayerIndex, With<OnCpu>>,
     models: Query<'_, '_, (&ModelConfig, &CpuPlan), With<Model>>,
@@ -26,17 +26,24 @@ pub fn ffn_cpu(
         return;
     };
     let _span = tracing::trace_span!("ffn", layer = current.index).entered();
-    run(&backend.0, config, weights, &mut wave, &mut scratch);
+    current.computed = current.attended && run(&backend.0, config, weights, &mut wave, &mut scratch);
 }
 
-fn run(cpu: &Cpu, config: &ModelConfig, weights: &Weights, wave: &mut Wave, scratch: &mut CpuScratch) {
+/// Whether the layer has what it takes.
+fn run(
+    cpu: &Cpu,
+    config: &ModelConfig,
+    weights: &Weights,
+    wave: &mut Wave,
+    scratch: &mut CpuScratch,
+) -> bool {
     let (Some(norm), Some(gate), Some(up), Some(down)) = (
         weights.vector(Role::FfnNorm),
         weights.matrix(Role::FfnGate),
         weights.matrix(Role::FfnUp),
         weights.matrix(Role::FfnDown),
     ) else {
-        return;
+        return false;
     };
     let (rows, width, inner) = (wave.rows(), config.embedding, config.feed_forward);
     let CpuScratch { normed, activations, gate_up, gated, .. } = scratch;
@@ -51,4 +58,5 @@ fn run(cpu: &Cpu, config: &ModelConfig, weights: &Weights, wave: &mut Wave, scra
     cpu::load(cpu, activations, gated, inner, Need::of(&[down]));
     cpu::product(cpu, &[down], activations, normed, width);
     cpu::add_rows(cpu, hidden, normed, width);
+    true
 }

@@ -1,6 +1,6 @@
 //! Architectures as data: what a GGUF architecture calls its tensors, and which metadata it is made of.
 //!
-//! Supporting an architecture whose blocks the engine already has means adding a file under `architectures/` and a
+//! Supporting an architecture whose blocks the engine already has means adding a file under `architecture/` and a
 //! row to [`ARCHITECTURES`].
 
 mod llama;
@@ -126,7 +126,7 @@ pub(super) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
         return Err(keys.bad("attention.head_count_kv", kv_heads, "a divisor of attention.head_count"));
     }
     let key_length = keys.count_or("attention.key_length", MAX_COUNT, (embedding / heads).max(1))?;
-    let value_length = keys.count_or("attention.value_length", MAX_COUNT, key_length)?;
+    let value_length = keys.count_or("attention.value_length", MAX_COUNT, (embedding / heads).max(1))?;
     let dimensions = keys.count_or("rope.dimension_count", MAX_COUNT, key_length)?;
     if dimensions > key_length || !dimensions.is_multiple_of(2) {
         return Err(keys.bad(
@@ -172,16 +172,17 @@ fn has(gguf: &Gguf, patterns: &[TensorPattern], role: TensorRole) -> bool {
     patterns.iter().any(|pattern| pattern.role == role && gguf.tensor(pattern.name).is_some())
 }
 
-/// Linear rope scaling; other kinds change frequencies in ways that are refused rather than ignored.
+/// Linear rope scaling, which a factor without a type means too; other kinds change frequencies in ways that are
+/// refused rather than ignored.
 fn position_scale(keys: &Keys<'_>) -> Result<f32, LoadError> {
-    let kind = keys.gguf.metadata.opt_str(&keys.key("rope.scaling.type"))?.unwrap_or("none");
-    let factor = keys.float_or("rope.scaling.factor", 0.0)?;
-    let linear = keys.float_or("rope.scale_linear", 0.0)?;
+    let kind = keys.gguf.metadata.opt_str(&keys.key("rope.scaling.type"))?.unwrap_or("linear");
+    let old = keys.float_or("rope.scale_linear", 1.0)?;
+    let factor = keys.float_or("rope.scaling.factor", old)?;
     match kind {
-        "none" if linear > 0.0 => Ok(1.0 / linear),
         "none" => Ok(1.0),
         "linear" if factor > 0.0 => Ok(1.0 / factor),
-        _ => Err(keys.bad("rope.scaling.type", kind, "none, or linear with a positive rope.scaling.factor")),
+        "linear" => Ok(1.0),
+        _ => Err(keys.bad("rope.scaling.type", kind, "none or linear")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong between a file and a resident model.
 
 use super::gguf::GgufError;
-use crate::tokenize::{TemplateError, TokenizeError};
+use crate::tokenize::TokenizeError;
 use weft_platform::storage::StorageError;
 use weft_platform::{KvError, PackError};
 
@@ -17,9 +17,6 @@ pub enum LoadError {
     /// The vocabulary cannot be used.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
-    /// The chat template cannot be used.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
     /// No architecture of this name.
     #[error("{file}: architecture `{name}` is not supported; supported: {known}")]
     UnknownArchitecture {

@@ -5,7 +5,7 @@ use super::feed::{Fetched, LoadFeed};
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::CommandQueue;
 use std::sync::Arc;
-use weft_components::{LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
+use weft_components::{LoadFailure, LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
 
 /// Bytes that a feed without a thread may read in one tick; at least one shard is always read.
 const INLINE_BYTES_A_TICK: u64 = 8 << 20;
@@ -92,5 +92,7 @@ fn end_of_feed(world: &mut World, model: Entity) {
 
 fn fail(world: &mut World, model: Entity, error: LoadError) {
     tracing::error!(%error, "load failed");
+    world.write_message(LoadFailure { model });
+    world.resource_mut::<TickWork>().0 += 1;
     world.entity_mut(model).remove::<LoadFeed>().insert(LoadFailed(Arc::new(error)));
 }

@@ -10,7 +10,8 @@ use crate::cpu::{self, CpuPrepare};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    KvPool, LayerIndex, LayerOf, LoadProgress, MissingShards, Model, OnCpu, Queued, ShardOf, Wave, WaveOf,
+    KvPool, LayerIndex, LayerOf, LoadProgress, MissingShards, Model, OnCpu, Queued, ShardOf, Wave,
+    WaveLimits, WaveOf,
 };
 use weft_platform::{KvFormat, PAGE};
 
@@ -44,7 +45,9 @@ pub fn spawn_model(
         total_layers: config.layers,
     };
     let layers = config.layers;
-    let model = world.spawn((Model, config, KvPool::new(slots), AdmitCursor::default(), placement)).id();
+    let limits = WaveLimits::new(&config, progress.total_bytes);
+    let model =
+        world.spawn((Model, config, limits, KvPool::new(slots), AdmitCursor::default(), placement)).id();
     world.entity_mut(model).insert(Loading(LoadProgress { model, ..progress }));
     if let Some(tokenizer) = tokenizer {
         world.entity_mut(model).insert(ModelTokenizer(Arc::new(tokenizer)));

@@ -244,6 +244,7 @@ impl<'a> Job<'a> {
         match shape.format {
             KvFormat::F16 => self.kernels.attend_f16(&attend, &mut queries),
             KvFormat::F32 => self.kernels.attend_f32(&attend, &mut queries),
+            KvFormat::Q8_0 => self.kernels.attend_q8(&attend, &mut queries),
         }
     }
 

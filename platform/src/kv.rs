@@ -3,7 +3,8 @@
 //! A *page* holds the keys and values of [`PAGE`] consecutive tokens. A *slot* is a page of every layer and KV head; a
 //! session's block table says which slot holds which of its pages. In memory: layer, slot, KV head, then the page:
 //! keys as `[key dimension][32 tokens]` (the lanes of a product are tokens), values as
-//! `[32 tokens][value dimension, padded to 16]` (the lanes are dimensions).
+//! `[32 tokens][value dimension, padded to 16]` (the lanes are dimensions). [`KvFormat::Q8_0`] has the scales behind
+//! them, halves: the keys' as `[block of 32 dimensions][32 tokens]`, then the values' likewise.
 //!
 //! Invariant: memory is allocated once; a page handed to a new session may hold the old one's numbers, which
 //! attention never reads since it only looks at tokens up to a query's position.
@@ -18,6 +19,9 @@ pub const PAGE: usize = 32;
 /// Largest key or value dimension.
 pub const MAX_HEAD_DIM: usize = 512;
 
+/// Elements of a key or value that share a scale in [`KvFormat::Q8_0`].
+pub(crate) const KV_BLOCK: usize = 32;
+
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KvFormat {
@@ -25,14 +29,31 @@ pub enum KvFormat {
     F16,
     /// 32-bit floats.
     F32,
+    /// Signed bytes, and for every token and 32 elements of a head a half that they are multiplied by: 8.5 bits an
+    /// element. The scale is the largest magnitude / 127; the last block is shorter where a head is no multiple of 32.
+    Q8_0,
 }
 
 impl KvFormat {
-    /// Bytes of an element.
+    /// Bytes of an element, without the scale that some share: see [`KvFormat::row_bytes`].
     pub const fn bytes(self) -> usize {
         match self {
             Self::F16 => 2,
             Self::F32 => 4,
+            Self::Q8_0 => 1,
+        }
+    }
+
+    /// Bytes of one head's key or value of `dim` elements, without padding. No overflow up to [`MAX_HEAD_DIM`].
+    pub const fn row_bytes(self, dim: usize) -> usize {
+        dim * self.bytes() + self.blocks(dim) * size_of::<u16>()
+    }
+
+    /// Scales of a key or value of `dim` elements.
+    const fn blocks(self, dim: usize) -> usize {
+        match self {
+            Self::F16 | Self::F32 => 0,
+            Self::Q8_0 => dim.div_ceil(KV_BLOCK),
         }
     }
 }
@@ -62,7 +83,7 @@ impl KvShape {
 
     /// Bytes of one head's page. No overflow once the dimensions are checked.
     pub(crate) fn page_bytes(&self) -> usize {
-        (self.k_dim + self.v_pad()) * PAGE * self.format.bytes()
+        (self.format.row_bytes(self.k_dim) + self.format.row_bytes(self.v_pad())) * PAGE
     }
 
     /// Bytes of the whole arena.
@@ -170,6 +191,29 @@ impl KvArena {
                         keys[offset] = *k;
                     }
                     values[offset * v_pad..][..v_dim].copy_from_slice(v);
+                }
+            }
+            KvFormat::Q8_0 => {
+                let kernels = Kernels::detect();
+                let mut codes = [0i8; MAX_HEAD_DIM];
+                let mut scales = [0u16; MAX_HEAD_DIM / KV_BLOCK];
+                for (memory, (k, v)) in heads.zip(rows) {
+                    let (elements, memory) = memory.split_at_mut((k_dim + v_pad) * PAGE);
+                    let (keys, values) =
+                        bytemuck::cast_slice_mut::<u8, i8>(elements).split_at_mut(k_dim * PAGE);
+                    let (planes, _) = bytemuck::cast_slice_mut::<u8, u16>(memory).as_chunks_mut::<PAGE>();
+                    let (k_scales, v_scales) = planes.split_at_mut(format.blocks(k_dim));
+                    kernels.kv_codes(k, &mut codes, &mut scales);
+                    for (keys, k) in keys.as_chunks_mut::<PAGE>().0.iter_mut().zip(codes) {
+                        keys[offset] = k;
+                    }
+                    for (plane, scale) in k_scales.iter_mut().zip(scales) {
+                        plane[offset] = scale;
+                    }
+                    kernels.kv_codes(v, &mut values[offset * v_pad..][..v_dim], &mut scales);
+                    for (plane, scale) in v_scales.iter_mut().zip(scales) {
+                        plane[offset] = scale;
+                    }
                 }
             }
         }

@@ -72,16 +72,29 @@ impl Case {
         out.chunks(out_row).flat_map(|row| row[..out_row - 3].iter().copied()).collect()
     }
 
-    fn stored(&self, v: f32) -> f64 {
+    /// What the cache holds of heads of `dim`.
+    fn stored(&self, x: &[f32], dim: usize) -> Vec<f64> {
         match self.shape.format {
-            KvFormat::F16 => half::f16::from_f32(v).to_f64(),
-            KvFormat::F32 => f64::from(v),
+            KvFormat::F16 => x.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect(),
+            KvFormat::F32 => x.iter().map(|v| f64::from(*v)).collect(),
+            KvFormat::Q8_0 => x.chunks(dim).flat_map(q8_0).collect(),
         }
     }
 
     fn naive(&self) -> Vec<f64> {
-        let KvShape { kv_heads, k_dim, v_dim, .. } = self.shape;
-        let AttentionParams { heads, scale, soft_cap, window } = self.params;
+        let KvShape {
+            kv_heads,
+            k_dim,
+            v_dim,
+            ..
+        } = self.shape;
+        let AttentionParams {
+            heads,
+            scale,
+            soft_cap,
+            window,
+        } = self.params;
+        let (keys, values) = (self.stored(&self.k, k_dim), self.stored(&self.v, v_dim));
         let mut out = Vec::new();
         for t in 0..self.tokens {
             for h in 0..heads {
@@ -90,8 +103,8 @@ impl Case {
                 let from = window.map_or(0, |w| (t + 1).saturating_sub(w));
                 let scores: Vec<f64> = (from..=t)
                     .map(|s| {
-                        let k = &self.k[(s * kv_heads + kv) * k_dim..][..k_dim];
-                        let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * self.stored(*k)).sum();
+                        let k = &keys[(s * kv_heads + kv) * k_dim..][..k_dim];
+                        let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * k).sum();
                         let score = dot * f64::from(scale);
                         soft_cap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
                     })
@@ -100,7 +113,7 @@ impl Case {
                 let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
                 let sum: f64 = weights.iter().sum();
                 for d in 0..v_dim {
-                    let value = |s: usize| self.stored(self.v[((from + s) * kv_heads + kv) * v_dim + d]);
+                    let value = |s: usize| values[((from + s) * kv_heads + kv) * v_dim + d];
                     out.push(weights.iter().enumerate().map(|(s, w)| w * value(s)).sum::<f64>() / sum);
                 }
             }
@@ -109,10 +122,32 @@ impl Case {
     }
 }
 
+/// The definition of the format: a head in blocks of 32, the last shorter, each element as its code times its block's
+/// scale.
+fn q8_0(head: &[f32]) -> Vec<f64> {
+    let block = |x: &[f32]| {
+        let largest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let scale = half::f16::from_f32(largest / 127.0);
+        let code = move |v: &f32| f64::from((v / scale.to_f32()).round_ties_even().clamp(-127.0, 127.0));
+        x.iter()
+            .map(|v| {
+                if scale.to_bits() == 0 {
+                    0.0
+                } else {
+                    code(v) * scale.to_f64()
+                }
+            })
+            .collect::<Vec<_>>()
+    };
+    head.chunks(32).flat_map(block).collect()
+}
+
 /// Heads, KV heads, key dimension, value dimension, tokens, soft cap, window, format.
 type Row = (usize, usize, usize, usize, usize, Option<f32>, Option<usize>, KvFormat);
 
-const CASES: [Row; 10] = [
+const FORMATS: [KvFormat; 3] = [KvFormat::F16, KvFormat::F32, KvFormat::Q8_0];
+
+const CASES: [Row; 18] = [
     (9, 3, 64, 64, 70, None, None, KvFormat::F16),
     (2, 1, 16, 16, 33, None, None, KvFormat::F32),
     (4, 4, 20, 20, 40, None, None, KvFormat::F16),
@@ -123,6 +158,14 @@ const CASES: [Row; 10] = [
     (2, 2, 16, 24, 300, None, Some(40), KvFormat::F32),
     (1, 1, 7, 5, 65, None, Some(1), KvFormat::F32),
     (10, 2, 32, 32, 64, None, None, KvFormat::F32),
+    (9, 3, 64, 64, 70, None, None, KvFormat::Q8_0),
+    (4, 2, 16, 16, 33, None, None, KvFormat::Q8_0),
+    (7, 1, 80, 80, 37, None, None, KvFormat::Q8_0),
+    (8, 2, 128, 112, 35, Some(5.0), None, KvFormat::Q8_0),
+    (4, 2, 72, 48, 100, Some(30.0), Some(17), KvFormat::Q8_0),
+    (3, 1, 64, 64, 530, None, None, KvFormat::Q8_0),
+    (1, 1, 7, 33, 65, None, Some(1), KvFormat::Q8_0),
+    (2, 1, 512, 512, 40, None, None, KvFormat::Q8_0),
 ];
 
 fn cases() -> impl Iterator<Item = Case> {
@@ -178,9 +221,26 @@ fn chunks_threads_and_instruction_sets_give_the_same_bits() {
 
 #[test]
 fn sessions_do_not_see_each_other() {
+    for format in FORMATS {
+        sessions_share_pages_of(format);
+    }
+}
+
+fn sessions_share_pages_of(format: KvFormat) {
     let mut random = Random(21);
-    let shape = KvShape { layers: 2, slots: 6, kv_heads: 3, k_dim: 64, v_dim: 64, format: KvFormat::F16 };
-    let params = AttentionParams { heads: 9, scale: 0.125, ..AttentionParams::default() };
+    let shape = KvShape {
+        layers: 2,
+        slots: 6,
+        kv_heads: 3,
+        k_dim: 64,
+        v_dim: 64,
+        format,
+    };
+    let params = AttentionParams {
+        heads: 9,
+        scale: 0.125,
+        ..AttentionParams::default()
+    };
     let case = case(&mut random, shape, params, 80);
     let row = 9 * 64;
     for threads in [1, 3] {
@@ -209,9 +269,26 @@ fn sessions_do_not_see_each_other() {
 
 #[test]
 fn a_copied_page_is_the_page() {
+    for format in FORMATS {
+        copied_page_of(format);
+    }
+}
+
+fn copied_page_of(format: KvFormat) {
     let mut random = Random(22);
-    let shape = KvShape { layers: 2, slots: 3, kv_heads: 1, k_dim: 16, v_dim: 16, format: KvFormat::F16 };
-    let params = AttentionParams { heads: 2, scale: 0.25, ..AttentionParams::default() };
+    let shape = KvShape {
+        layers: 2,
+        slots: 3,
+        kv_heads: 1,
+        k_dim: 16,
+        v_dim: 16,
+        format,
+    };
+    let params = AttentionParams {
+        heads: 2,
+        scale: 0.25,
+        ..AttentionParams::default()
+    };
     let mut case = case(&mut random, shape, params, 20);
     let cpu = serial(Kernels::detect());
     let before = case.run(&cpu, 20);
@@ -230,4 +307,127 @@ fn arenas_that_cannot_be_are_refused() {
     assert!(matches!(KvShape { v_dim: usize::MAX, ..shape }.bytes(), Err(KvError::HeadDim { .. })));
     assert!(matches!(KvArena::new(KvShape { slots: usize::MAX, ..shape }), Err(KvError::Memory(_))));
     assert!(matches!(KvArena::new(KvShape { slots: 1 << 50, ..shape }), Err(KvError::Memory(_))));
+}
+
+#[test]
+fn memory_is_what_the_format_says() {
+    let shape = KvShape {
+        layers: 3,
+        slots: 5,
+        kv_heads: 2,
+        k_dim: 64,
+        v_dim: 128,
+        format: KvFormat::Q8_0,
+    };
+    let values = 3 * 5 * 2 * PAGE * (64 + 128);
+    for (format, bits) in [
+        (KvFormat::F32, 32.0),
+        (KvFormat::F16, 16.0),
+        (KvFormat::Q8_0, 8.5),
+    ] {
+        let arena = KvArena::new(KvShape { format, ..shape }).unwrap();
+        assert_eq!(arena.bytes() as f64 * 8.0, values as f64 * bits, "{format:?}");
+        assert_eq!(arena.slot_bytes() * 5, arena.bytes(), "{format:?}");
+        assert_eq!((format.row_bytes(64) * 8) as f64, 64.0 * bits, "{format:?}");
+    }
+    // Blocks that are not whole have a scale too, and values are padded to 16.
+    let odd = KvShape {
+        k_dim: 40,
+        v_dim: 20,
+        ..shape
+    };
+    assert_eq!(odd.bytes(), Ok(3 * 5 * 2 * PAGE * (40 + 2 * 2 + 32 + 2)));
+}
+
+/// Attention of a query of zeros to one token is the token's value as it is stored.
+fn read_back(format: KvFormat, value: &[f32]) -> Vec<f32> {
+    let shape = KvShape {
+        layers: 1,
+        slots: 1,
+        kv_heads: 1,
+        k_dim: 1,
+        v_dim: value.len(),
+        format,
+    };
+    let mut arena = KvArena::new(shape).unwrap();
+    arena.write(0, 0, 0, &[0.0], value);
+    let (mut out, params) = (
+        vec![0.0; value.len()],
+        AttentionParams {
+            heads: 1,
+            scale: 1.0,
+            ..AttentionParams::default()
+        },
+    );
+    let span = AttentionSpan {
+        first_row: 0,
+        rows: 1,
+        start: 0,
+        table: &[0],
+    };
+    let mut scratch = AttentionScratch::default();
+    let (cpu, n) = (serial(Kernels::detect()), value.len());
+    attention(
+        &cpu,
+        &arena,
+        0,
+        &[span],
+        &params,
+        &[0.0],
+        1,
+        &mut out,
+        n,
+        &mut scratch,
+    );
+    out
+}
+
+#[test]
+fn q8_0_stores_the_nearest_codes() {
+    let mut random = Random(23);
+    for dim in [1, 16, 31, 32, 33, 64, 100, 512] {
+        for exponent in [-30, -12, 0, 10, 14] {
+            let mut value = random.floats(dim);
+            // A tie in the first block: 127 makes the scale 1.
+            if exponent == 0 && dim > 3 {
+                value[..4].copy_from_slice(&[127.0, 2.5, -3.5, 0.5]);
+                value[4..dim.min(32)].fill(0.25);
+            }
+            value.iter_mut().for_each(|v| *v *= 2.0f32.powi(exponent));
+            let found = read_back(KvFormat::Q8_0, &value);
+            for (found, wanted) in found.iter().zip(q8_0(&value)) {
+                // Scale times code is exact in a float.
+                assert_eq!(f64::from(*found), wanted, "{dim} at 2^{exponent}");
+            }
+            if exponent == 0 && dim > 3 {
+                assert_eq!(found[..4], [127.0, 2.0, -4.0, 0.0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn q8_0_of_what_no_scale_fits() {
+    // Too small, too large: nothing becomes a NaN.
+    assert_eq!(read_back(KvFormat::Q8_0, &[1e-30, -1e-30, 0.0]), [0.0; 3]);
+    assert_eq!(
+        read_back(KvFormat::Q8_0, &[f32::MAX, -3e38, 0.0]),
+        [65504.0 * 127.0, -65504.0 * 127.0, 0.0]
+    );
+    // A scale rounded down far: the largest code, not one that wraps.
+    let tiny = 2.0f32.powi(-24) * 1.4 * 127.0;
+    assert_eq!(
+        read_back(KvFormat::Q8_0, &[tiny, -tiny])[0],
+        127.0 * 2.0f32.powi(-24)
+    );
+    // What is no number stays none, in its own block.
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 15, 16, 31] {
+            let mut value = [1.0; 64];
+            value[at] = bad;
+            let found = read_back(KvFormat::Q8_0, &value);
+            assert!(found[..32].iter().all(|v| v.is_nan()), "{bad} at {at}");
+            assert_eq!(found[32..], [1.0; 32].map(|v: f32| (q8_0(&[v])[0]) as f32));
+        }
+    }
 }

@@ -3,11 +3,14 @@
 //! The state of a query is a slice of floats: 16 partial sums of its weights at [`STATE_SUM`], the largest score so
 //! far at [`STATE_MAX`], and from [`STATE_VALUES`] on the weighted sum of values, padded to 16.
 //!
+//! A page of bytes has scales beside it, one a token and [`KV_BLOCK`] elements of a head. Those of keys are lanes like
+//! the tokens: a block's products are summed as they are, then scaled. Those of values scale the tokens' weights.
+//!
 //! Invariant: what happens to a query's state on a page depends on the query and the tokens it sees, not on which
 //! queries share the loads. Tokens it does not see are never multiplied: their memory may hold anything.
 
 use super::vector::{exp, tanh};
-use crate::kv::PAGE;
+use crate::kv::{KV_BLOCK, PAGE};
 use crate::simd::{LANES, Simd, unroll};
 use core::ops::Range;
 
@@ -67,10 +70,15 @@ pub(crate) struct QueryBatch<'a> {
 
 /// How elements of the cache are stored.
 pub(crate) trait Element: bytemuck::Pod {
+    /// Whether blocks of them have a scale.
+    const SCALED: bool;
+
     fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F;
 }
 
 impl Element for u16 {
+    const SCALED: bool = false;
+
     #[inline(always)]
     fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F {
         s.load_f16(v)
@@ -78,9 +86,58 @@ impl Element for u16 {
 }
 
 impl Element for f32 {
+    const SCALED: bool = false;
+
     #[inline(always)]
     fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F {
         s.load(v)
+    }
+}
+
+impl Element for i8 {
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F {
+        let mut floats = [0.0; LANES];
+        for (float, code) in floats.iter_mut().zip(v) {
+            *float = f32::from(*code);
+        }
+        s.load(&floats)
+    }
+}
+
+/// One head's page, as `kv` lays it out. There are no scales where elements have none.
+struct Page<'a, E> {
+    /// `[key dimension][32 tokens]`.
+    keys: &'a [E],
+    /// `[32 tokens][value dimension, padded to 16]`.
+    values: &'a [E],
+    /// `[block of the key][32 tokens]`, halves.
+    k_scales: &'a [[u16; PAGE]],
+    /// `[block of the value][32 tokens]`, halves.
+    v_scales: &'a [[u16; PAGE]],
+}
+
+impl<'a, E: Element> Page<'a, E> {
+    #[inline(always)]
+    fn new(a: &Attend<'a>, page: usize) -> Self {
+        let start = a.table[page] as usize * a.slot_bytes + a.head_offset;
+        let memory = &a.layer[start..][..a.page_bytes];
+        let (elements, scales) = memory.split_at((a.k_dim + a.v_pad) * PAGE * size_of::<E>());
+        let (keys, values) = bytemuck::cast_slice(elements).split_at(a.k_dim * PAGE);
+        let (k_scales, v_scales) = if E::SCALED {
+            let (scales, _) = bytemuck::cast_slice(scales).as_chunks();
+            scales.split_at(a.k_dim.div_ceil(KV_BLOCK))
+        } else {
+            (&[][..], &[][..])
+        };
+        Self {
+            keys,
+            values,
+            k_scales,
+            v_scales,
+        }
     }
 }
 
@@ -93,9 +150,7 @@ pub(crate) fn attend<S: Simd, E: Element>(s: S, a: &Attend<'_>, batch: &mut Quer
         state[STATE_MAX] = f32::NEG_INFINITY;
     }
     for page in a.pages.clone() {
-        let start = a.table[page] as usize * a.slot_bytes + a.head_offset;
-        let memory: &[E] = bytemuck::cast_slice(&a.layer[start..][..a.page_bytes]);
-        let (keys, values) = memory.split_at(a.k_dim * PAGE);
+        let memory = Page::<E>::new(a, page);
         let mut first = 0;
         while first < batch.len {
             // Queries that see the same tokens of the page go together.
@@ -110,7 +165,7 @@ pub(crate) fn attend<S: Simd, E: Element>(s: S, a: &Attend<'_>, batch: &mut Quer
                         while S::QUERIES >= $n && end - first >= $n {
                             let queries: [&[f32]; $n] = core::array::from_fn(|i| batch.queries[first + i]);
                             let states = &mut batch.states[first * size..][..$n * size];
-                            one_page::<S, E, $n>(s, a, keys, values, &queries, states, seen);
+                            one_page::<S, E, $n>(s, a, &memory, &queries, states, seen);
                             first += $n;
                         }
                     };
@@ -130,22 +185,30 @@ pub(crate) fn attend<S: Simd, E: Element>(s: S, a: &Attend<'_>, batch: &mut Quer
 fn one_page<S: Simd, E: Element, const R: usize>(
     s: S,
     a: &Attend<'_>,
-    keys: &[E],
-    values: &[E],
+    page: &Page<'_, E>,
     queries: &[&[f32]; R],
     states: &mut [f32],
     (from, to): (usize, usize),
 ) {
     let size = STATE_VALUES + a.v_pad;
-    let mut scores = [[s.splat(0.0); 2]; R];
     let queries = queries.map(|q| &q[..a.k_dim]);
-    for (d, keys) in keys.as_chunks::<PAGE>().0.iter().enumerate() {
-        let (halves, _) = keys.as_chunks::<LANES>();
-        let (k0, k1) = (E::load(s, &halves[0]), E::load(s, &halves[1]));
-        unroll!(r < R, {
-            let q = s.splat(queries[r][d]);
-            scores[r] = [s.fma(q, k0, scores[r][0]), s.fma(q, k1, scores[r][1])];
-        });
+    let mut scores;
+    if E::SCALED {
+        scores = [[s.splat(0.0); 2]; R];
+        let blocks = page.keys.chunks(KV_BLOCK * PAGE).zip(page.k_scales);
+        for (block, (keys, scales)) in blocks.enumerate() {
+            let sums = products(s, keys, &queries.map(|q| &q[block * KV_BLOCK..]));
+            let (halves, _) = scales.as_chunks::<LANES>();
+            let (s0, s1) = (s.load_f16(&halves[0]), s.load_f16(&halves[1]));
+            unroll!(r < R, {
+                scores[r] = [
+                    s.fma(sums[r][0], s0, scores[r][0]),
+                    s.fma(sums[r][1], s1, scores[r][1]),
+                ];
+            });
+        }
+    } else {
+        scores = products(s, page.keys, &queries);
     }
 
     let scale = s.splat(a.scale);
@@ -191,18 +254,95 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     });
 
     let mut column = 0;
-    while S::VALUES >= 4 && a.v_pad - column >= 4 * LANES {
-        sum_values::<S, E, R, 4>(s, a.v_pad, values, column, &weights, &corrections, states, (from, to));
-        column += 4 * LANES;
+    // Wide groups come first, so that a group of at most two vectors lies within a block, and one of four is two.
+    macro_rules! columns {
+        ($v:literal) => {
+            while S::VALUES >= $v && a.v_pad - column >= $v * LANES {
+                let seen = (from, to);
+                if E::SCALED {
+                    let scales = &page.v_scales[column / KV_BLOCK..];
+                    let low = scale_weights(s, &weights, &scales[0]);
+                    if $v * LANES > KV_BLOCK {
+                        let high = scale_weights(s, &weights, &scales[1]);
+                        let weights = [&low, &high];
+                        sum_values::<S, E, R, $v>(
+                            s,
+                            a.v_pad,
+                            page.values,
+                            column,
+                            weights,
+                            &corrections,
+                            states,
+                            seen,
+                        );
+                    } else {
+                        let weights = [&low; 2];
+                        sum_values::<S, E, R, $v>(
+                            s,
+                            a.v_pad,
+                            page.values,
+                            column,
+                            weights,
+                            &corrections,
+                            states,
+                            seen,
+                        );
+                    }
+                } else {
+                    let weights = [&weights; 2];
+                    sum_values::<S, E, R, $v>(
+                        s,
+                        a.v_pad,
+                        page.values,
+                        column,
+                        weights,
+                        &corrections,
+                        states,
+                        seen,
+                    );
+                }
+                column += $v * LANES;
+            }
+        };
     }
-    while S::VALUES >= 2 && a.v_pad - column >= 2 * LANES {
-        sum_values::<S, E, R, 2>(s, a.v_pad, values, column, &weights, &corrections, states, (from, to));
-        column += 2 * LANES;
+    columns!(4);
+    columns!(2);
+    columns!(1);
+}
+
+/// Every query times every token's key, or a part of both, as they are stored.
+#[inline(always)]
+fn products<S: Simd, E: Element, const R: usize>(s: S, keys: &[E], queries: &[&[f32]; R]) -> [[S::F; 2]; R] {
+    let mut sums = [[s.splat(0.0); 2]; R];
+    for (d, keys) in keys.as_chunks::<PAGE>().0.iter().enumerate() {
+        let (halves, _) = keys.as_chunks::<LANES>();
+        let (k0, k1) = (E::load(s, &halves[0]), E::load(s, &halves[1]));
+        unroll!(r < R, {
+            let q = s.splat(queries[r][d]);
+            sums[r] = [s.fma(q, k0, sums[r][0]), s.fma(q, k1, sums[r][1])];
+        });
     }
-    while column < a.v_pad {
-        sum_values::<S, E, R, 1>(s, a.v_pad, values, column, &weights, &corrections, states, (from, to));
-        column += LANES;
-    }
+    sums
+}
+
+/// The weights times the scales of one block of the tokens' values. What it holds for tokens that are not seen may be
+/// anything.
+#[inline(always)]
+fn scale_weights<S: Simd, const R: usize>(
+    s: S,
+    weights: &[[f32; PAGE]; R],
+    scales: &[u16; PAGE],
+) -> [[f32; PAGE]; R] {
+    let (halves, _) = scales.as_chunks::<LANES>();
+    let (s0, s1) = (s.load_f16(&halves[0]), s.load_f16(&halves[1]));
+    let mut out = [[0.0; PAGE]; R];
+    unroll!(r < R, {
+        let (weights, _) = weights[r].as_chunks::<LANES>();
+        let (out, _) = out[r].as_chunks_mut::<LANES>();
+        s.store(s.mul(s.load(&weights[0]), s0), &mut out[0]);
+        s.store(s.mul(s.load(&weights[1]), s1), &mut out[1]);
+    });
+    out
 }
 
 #[inline(always)]
@@ -210,7 +350,8 @@ fn soft_cap<S: Simd>(s: S, v: S::F, cap: f32) -> S::F {
     s.mul(tanh(s, s.div(v, s.splat(cap))), s.splat(cap))
 }
 
-/// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states.
+/// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states. The second weights
+/// are those of the third and fourth vector where elements are scaled.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a part of one kernel, apart for its constants")]
 fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
@@ -218,7 +359,7 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
     v_pad: usize,
     values: &[E],
     column: usize,
-    weights: &[[f32; PAGE]; R],
+    weights: [&[[f32; PAGE]; R]; 2],
     corrections: &[f32; LANES],
     states: &mut [f32],
     (from, to): (usize, usize),
@@ -239,9 +380,10 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
             loaded[v] = E::load(s, &row[v]);
         });
         unroll!(r < R, {
-            let weight = s.splat(weights[r][t]);
+            let weight = [s.splat(weights[0][r][t]), s.splat(weights[1][r][t])];
             unroll!(v < V, {
-                acc[r][v] = s.fma(weight, loaded[v], acc[r][v]);
+                let part = if E::SCALED { v * LANES / KV_BLOCK } else { 0 };
+                acc[r][v] = s.fma(weight[part], loaded[v], acc[r][v]);
             });
         });
     }

@@ -5,6 +5,7 @@
 //! run it. All tables give the same bits.
 
 mod attend;
+mod kv_codes;
 mod product;
 mod scalar;
 mod vector;
@@ -38,13 +39,15 @@ pub struct Kernels {
     to_f16: unsafe fn(&[f32], &mut [u16]),
     attend_f16: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
     attend_f32: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
+    attend_q8: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
+    kv_codes: unsafe fn(&[f32], &mut [i8], &mut [u16]),
     merge: unsafe fn(&mut [f32], &[f32]),
 }
 
 /// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`.
 macro_rules! instantiate {
     ($name:literal, $isa:expr $(, $features:literal)?) => {
-        use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, product, vector};
+        use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, kv_codes, product, vector};
         use crate::activations::QuantRow;
 
         crate::kernels::instantiate! { @ $isa $(, $features)?;
@@ -66,6 +69,8 @@ macro_rules! instantiate {
             fn to_f16(x: &[f32], out: &mut [u16]) = vector::to_f16;
             fn attend_f16(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, u16>;
             fn attend_f32(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, f32>;
+            fn attend_q8(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, i8>;
+            fn to_kv_codes(x: &[f32], codes: &mut [i8], scales: &mut [u16]) = kv_codes::kv_codes;
             fn merge(into: &mut [f32], part: &[f32]) = attend::merge;
         }
 
@@ -83,6 +88,8 @@ macro_rules! instantiate {
             to_f16,
             attend_f16,
             attend_f32,
+            attend_q8,
+            kv_codes: to_kv_codes,
             merge,
         };
     };
@@ -214,6 +221,18 @@ impl Kernels {
     #[inline]
     pub(crate) fn attend_f32(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
         call!(self.attend_f32, attend, queries);
+    }
+
+    /// A batch of queries over a range of pages of scaled bytes.
+    #[inline]
+    pub(crate) fn attend_q8(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
+        call!(self.attend_q8, attend, queries);
+    }
+
+    /// A key or value to signed bytes and a half scale a block of [`crate::kv::KV_BLOCK`]: see `kv_codes`.
+    #[inline]
+    pub(crate) fn kv_codes(&self, x: &[f32], codes: &mut [i8], scales: &mut [u16]) {
+        call!(self.kv_codes, x, codes, scales);
     }
 
     /// Joins the state of a later segment into that of the earlier ones of one query.

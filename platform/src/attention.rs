@@ -9,7 +9,7 @@
 //! it, nor on how its prompt was chunked, nor on the threads.
 
 use crate::kernels::{Attend, Kernels, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
-use crate::kv::{KvArena, KvFormat, MAX_HEAD_DIM, PAGE};
+use crate::kv::{KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
 use crate::threads::{Cpu, Shared};
 use core::ops::Range;
 
@@ -154,7 +154,7 @@ pub fn attention(
 /// Panics unless every access of the kernels is within its slice.
 fn check(
     spans: &[AttentionSpan<'_>],
-    shape: &crate::kv::KvShape,
+    shape: &KvShape,
     heads: usize,
     (q_len, q_stride): (usize, usize),
     (out_len, out_stride): (usize, usize),
@@ -214,17 +214,37 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Attends `batch` to one segment, into `states`.
-    fn segment(&self, batch: &Batch<'_>, segment: usize, states: &mut [f32]) {
-        let shape = self.arena.shape();
+    /// The queries of `batch`: turned in `turned` where the cache's keys are, else where they are.
+    fn queries<'b>(&self, batch: &Batch<'_>, turned: &'b mut [f32]) -> [&'b [f32]; MAX_QUERIES]
+    where
+        'a: 'b,
+    {
+        let KvShape { k_dim, format, .. } = self.arena.shape();
         let mut queries: [&[f32]; MAX_QUERIES] = [&[]; MAX_QUERIES];
+        let mut turned = turned.chunks_exact_mut(k_dim);
+        let len = batch.rows * batch.heads;
+        for (i, query) in queries.iter_mut().take(len).enumerate() {
+            let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
+            let start = (batch.span.first_row + row) * self.q_stride + head * k_dim;
+            *query = &self.q[start..][..k_dim];
+            if format.rotates()
+                && let Some(turned) = turned.next()
+            {
+                turned.copy_from_slice(query);
+                self.kernels.hadamard(turned);
+                *query = turned;
+            }
+        }
+        queries
+    }
+
+    /// Attends `batch`, whose queries are `queries`, to one segment, into `states`.
+    fn segment(&self, batch: &Batch<'_>, queries: [&[f32]; MAX_QUERIES], segment: usize, states: &mut [f32]) {
+        let shape = self.arena.shape();
         let mut positions = [0; MAX_QUERIES];
         let len = batch.rows * batch.heads;
-        for (i, (query, position)) in queries.iter_mut().zip(&mut positions).take(len).enumerate() {
-            let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
-            let start = (batch.span.first_row + row) * self.q_stride + head * shape.k_dim;
-            *query = &self.q[start..][..shape.k_dim];
-            *position = batch.span.start + row;
+        for (i, position) in positions.iter_mut().take(len).enumerate() {
+            *position = batch.span.start + batch.row + i / batch.heads;
         }
         let pages = (batch.span.start + batch.row + batch.rows).div_ceil(PAGE);
         let attend = Attend {
@@ -264,11 +284,15 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Divides by the weights' sum, into the output.
+    /// Divides by the weights' sum, into the output, and turns it back where the cache's values are turned.
     #[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
     fn finish(&self, batch: &Batch<'_>, states: &[f32]) {
-        let v_dim = self.arena.shape().v_dim;
-        for (i, state) in states.chunks_exact(self.state).take(batch.rows * batch.heads).enumerate() {
+        let KvShape { v_dim, format, .. } = self.arena.shape();
+        for (i, state) in states
+            .chunks_exact(self.state)
+            .take(batch.rows * batch.heads)
+            .enumerate()
+        {
             let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
             let start = (batch.span.first_row + row) * self.out_stride + head * v_dim;
             // SAFETY: `check` has compared the last row of every span with the output's length; rows do not overlap
@@ -279,30 +303,45 @@ impl<'a> Job<'a> {
             for (out, value) in out.iter_mut().zip(&state[STATE_VALUES..]) {
                 *out = value * inverse;
             }
+            if format.rotates() {
+                self.kernels.hadamard(out);
+            }
         }
     }
 
     /// One item from its first segment to the output.
     fn whole(&self, batch: Batch<'_>) {
         const SMALL: usize = 128;
-        // Clearing states for the largest head would cost as much as a short context.
-        if self.arena.shape().v_pad() <= SMALL {
-            self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + SMALL) }>(batch);
-        } else {
-            self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + MAX_HEAD_DIM) }>(batch);
+        // Clearing memory for the largest head would cost as much as a short context.
+        let shape = self.arena.shape();
+        let rotates = shape.format.rotates();
+        let small = shape.v_pad() <= SMALL && (!rotates || shape.k_dim <= SMALL);
+        match (small, rotates) {
+            (true, false) => self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + SMALL) }, 0>(batch),
+            (true, true) => {
+                self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + SMALL) }, { MAX_QUERIES * SMALL }>(batch);
+            }
+            (false, false) => self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + MAX_HEAD_DIM) }, 0>(batch),
+            (false, true) => self
+                .whole_in::<{ MAX_QUERIES * (STATE_VALUES + MAX_HEAD_DIM) }, { MAX_QUERIES * MAX_HEAD_DIM }>(
+                    batch,
+                ),
         }
     }
 
-    fn whole_in<const SIZE: usize>(&self, batch: Batch<'_>) {
+    /// With states of `SIZE` floats and `TURNED` for queries that are turned.
+    fn whole_in<const SIZE: usize, const TURNED: usize>(&self, batch: Batch<'_>) {
+        let mut turned = [0.0; TURNED];
+        let queries = self.queries(&batch, &mut turned);
         let mut total = [0.0; SIZE];
         let mut segments = batch.segments(self.params.window);
         if let Some(segment) = segments.next() {
-            self.segment(&batch, segment, &mut total);
+            self.segment(&batch, queries, segment, &mut total);
         }
         if !segments.is_empty() {
             let mut part = [0.0; SIZE];
             for segment in segments {
-                self.segment(&batch, segment, &mut part);
+                self.segment(&batch, queries, segment, &mut part);
                 self.join(&batch, &mut total, &part);
             }
         }
@@ -321,7 +360,14 @@ impl<'a> Job<'a> {
             let (item, segment) = (index / segments, index % segments);
             let batch = self.batch(item);
             if batch.segments(self.params.window).contains(&segment) {
-                self.segment(&batch, segment, states);
+                if self.arena.shape().format.rotates() {
+                    // A segment is long work, beside which clearing and turning again are little.
+                    let mut turned = [0.0; MAX_QUERIES * MAX_HEAD_DIM];
+                    let queries = self.queries(&batch, &mut turned);
+                    self.segment(&batch, queries, segment, states);
+                } else {
+                    self.segment(&batch, self.queries(&batch, &mut []), segment, states);
+                }
             }
         });
         for (item, states) in states.chunks_exact_mut(segments * size).enumerate() {

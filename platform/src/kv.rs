@@ -4,7 +4,8 @@
 //! session's block table says which slot holds which of its pages. In memory: layer, slot, KV head, then the page:
 //! keys as `[key dimension][32 tokens]` (the lanes of a product are tokens), values as
 //! `[32 tokens][value dimension, padded to 16]` (the lanes are dimensions). [`KvFormat::Q8_0`] has the scales behind
-//! them, halves: the keys' as `[block of 32 dimensions][32 tokens]`, then the values' likewise.
+//! them, halves: the keys' as `[block of 32 dimensions][32 tokens]`, then the values' likewise; and what it holds is
+//! turned by `kernels::hadamard`, as attention turns its queries and, back, its output.
 //!
 //! Invariant: memory is allocated once; a page handed to a new session may hold the old one's numbers, which
 //! attention never reads since it only looks at tokens up to a query's position.
@@ -31,6 +32,7 @@ pub enum KvFormat {
     F32,
     /// Signed bytes, and for every token and 32 elements of a head a half that they are multiplied by: 8.5 bits an
     /// element. The scale is the largest magnitude / 127; the last block is shorter where a head is no multiple of 32.
+    /// Heads of a multiple of 16 are turned by a Hadamard matrix first, which a few large elements make worthwhile.
     Q8_0,
 }
 
@@ -47,6 +49,11 @@ impl KvFormat {
     /// Bytes of one head's key or value of `dim` elements, without padding. No overflow up to [`MAX_HEAD_DIM`].
     pub const fn row_bytes(self, dim: usize) -> usize {
         dim * self.bytes() + self.blocks(dim) * size_of::<u16>()
+    }
+
+    /// Whether heads are turned before they are stored.
+    pub(crate) const fn rotates(self) -> bool {
+        matches!(self, Self::Q8_0)
     }
 
     /// Scales of a key or value of `dim` elements.
@@ -195,6 +202,7 @@ impl KvArena {
             }
             KvFormat::Q8_0 => {
                 let kernels = Kernels::detect();
+                let mut turned = [0.0; MAX_HEAD_DIM];
                 let mut codes = [0i8; MAX_HEAD_DIM];
                 let mut scales = [0u16; MAX_HEAD_DIM / KV_BLOCK];
                 for (memory, (k, v)) in heads.zip(rows) {
@@ -203,14 +211,19 @@ impl KvArena {
                         bytemuck::cast_slice_mut::<u8, i8>(elements).split_at_mut(k_dim * PAGE);
                     let (planes, _) = bytemuck::cast_slice_mut::<u8, u16>(memory).as_chunks_mut::<PAGE>();
                     let (k_scales, v_scales) = planes.split_at_mut(format.blocks(k_dim));
-                    kernels.kv_codes(k, &mut codes, &mut scales);
+                    turned[..k_dim].copy_from_slice(k);
+                    kernels.hadamard(&mut turned[..k_dim]);
+                    kernels.kv_codes(&turned[..k_dim], &mut codes, &mut scales);
                     for (keys, k) in keys.as_chunks_mut::<PAGE>().0.iter_mut().zip(codes) {
                         keys[offset] = k;
                     }
                     for (plane, scale) in k_scales.iter_mut().zip(scales) {
                         plane[offset] = scale;
                     }
-                    kernels.kv_codes(v, &mut values[offset * v_pad..][..v_dim], &mut scales);
+                    turned[..v_dim].copy_from_slice(v);
+                    kernels.hadamard(&mut turned[..v_dim]);
+                    let values = &mut values[offset * v_pad..][..v_dim];
+                    kernels.kv_codes(&turned[..v_dim], values, &mut scales);
                     for (plane, scale) in v_scales.iter_mut().zip(scales) {
                         plane[offset] = scale;
                     }

@@ -5,6 +5,7 @@
 //! run it. All tables give the same bits.
 
 mod attend;
+mod hadamard;
 mod kv_codes;
 mod product;
 mod scalar;
@@ -40,6 +41,7 @@ pub struct Kernels {
     attend_f16: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
     attend_f32: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
     attend_q8: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
+    hadamard: unsafe fn(&mut [f32]),
     kv_codes: unsafe fn(&[f32], &mut [i8], &mut [u16]),
     merge: unsafe fn(&mut [f32], &[f32]),
 }
@@ -47,7 +49,7 @@ pub struct Kernels {
 /// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`.
 macro_rules! instantiate {
     ($name:literal, $isa:expr $(, $features:literal)?) => {
-        use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, kv_codes, product, vector};
+        use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, hadamard, kv_codes, product, vector};
         use crate::activations::QuantRow;
 
         crate::kernels::instantiate! { @ $isa $(, $features)?;
@@ -70,6 +72,7 @@ macro_rules! instantiate {
             fn attend_f16(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, u16>;
             fn attend_f32(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, f32>;
             fn attend_q8(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, i8>;
+            fn rotate(x: &mut [f32]) = hadamard::hadamard;
             fn to_kv_codes(x: &[f32], codes: &mut [i8], scales: &mut [u16]) = kv_codes::kv_codes;
             fn merge(into: &mut [f32], part: &[f32]) = attend::merge;
         }
@@ -89,6 +92,7 @@ macro_rules! instantiate {
             attend_f16,
             attend_f32,
             attend_q8,
+            hadamard: rotate,
             kv_codes: to_kv_codes,
             merge,
         };
@@ -227,6 +231,12 @@ impl Kernels {
     #[inline]
     pub(crate) fn attend_q8(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
         call!(self.attend_q8, attend, queries);
+    }
+
+    /// Spreads a head's large elements over it, or turns it back: see `hadamard`.
+    #[inline]
+    pub(crate) fn hadamard(&self, x: &mut [f32]) {
+        call!(self.hadamard, x);
     }
 
     /// A key or value to signed bytes and a half scale a block of [`crate::kv::KV_BLOCK`]: see `kv_codes`.

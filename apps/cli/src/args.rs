@@ -84,7 +84,7 @@ pub(crate) struct ModelArgs {
     /// Threads that compute; 0 for one per core
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
-    /// How the KV cache is stored: f16, f32
+    /// How the KV cache is stored: f16, f32, q8_0
     #[arg(long, default_value = "f16")]
     pub(crate) kv: String,
 }

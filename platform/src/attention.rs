@@ -268,6 +268,15 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// The same from queries that are yet to be turned: little work beside a segment's. Apart, so that others need
+    /// none of its stack.
+    #[inline(never)]
+    fn turned_segment(&self, batch: &Batch<'_>, segment: usize, states: &mut [f32]) {
+        let mut turned = [0.0; MAX_QUERIES * MAX_HEAD_DIM];
+        let queries = self.queries(batch, &mut turned);
+        self.segment(batch, queries, segment, states);
+    }
+
     /// Joins `part` into `total`, query by query. A query that saw nothing of the segment has no sum and is left.
     fn join(&self, batch: &Batch<'_>, total: &mut [f32], part: &[f32]) {
         let len = batch.rows * batch.heads;
@@ -361,10 +370,7 @@ impl<'a> Job<'a> {
             let batch = self.batch(item);
             if batch.segments(self.params.window).contains(&segment) {
                 if self.arena.shape().format.rotates() {
-                    // A segment is long work, beside which clearing and turning again are little.
-                    let mut turned = [0.0; MAX_QUERIES * MAX_HEAD_DIM];
-                    let queries = self.queries(&batch, &mut turned);
-                    self.segment(&batch, queries, segment, states);
+                    self.turned_segment(&batch, segment, states);
                 } else {
                     self.segment(&batch, self.queries(&batch, &mut []), segment, states);
                 }

@@ -16,7 +16,7 @@ const SIGNS: [[f32; LANES]; LANES] = {
     let mut signs = [[1.0; LANES]; LANES];
     let mut i = 0;
     while i < LANES * LANES {
-        if (i / LANES & i % LANES).count_ones() % 2 == 1 {
+        if ((i / LANES) & (i % LANES)).count_ones() % 2 == 1 {
             signs[i / LANES][i % LANES] = -1.0;
         }
         i += 1;

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test and benchmark uses a part")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests: a panic is a failed test")]
 
+pub(crate) mod kv_format;
+
 use weft_components::TensorFormat;
 use weft_platform::{Activations, Cpu, CpuMatrix, Kernels, Need};
 

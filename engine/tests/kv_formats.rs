@@ -5,6 +5,8 @@
 //! 379 positions in four prompts. It turns heads by a Hadamard matrix before it rounds them, as ours does. It refuses
 //! `q8_0` for the tiny models, whose heads have 16 elements.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
+
 mod common;
 
 use common::{divergence, golden, golden_floats, golden_json, ids, loaded, logits, smollm2};

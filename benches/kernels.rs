@@ -144,11 +144,9 @@ fn model(c: &mut Criterion) {
 }
 
 fn attend(c: &mut Criterion) {
-    for (name, format) in [
-        ("attention", KvFormat::F16),
-        ("attention_f32", KvFormat::F32),
-        ("attention_q8_0", KvFormat::Q8_0),
-    ] {
+    for (name, format) in
+        [("attention", KvFormat::F16), ("attention_f32", KvFormat::F32), ("attention_q8_0", KvFormat::Q8_0)]
+    {
         attend_to(c, name, format);
     }
 }
@@ -158,19 +156,8 @@ fn attend_to(c: &mut Criterion, name: &str, format: KvFormat) {
     let cpu = cpu(&pool);
     let mut group = c.benchmark_group(name);
     let mut random = Random(3);
-    let shape = KvShape {
-        layers: 1,
-        slots: 64,
-        kv_heads: 3,
-        k_dim: 64,
-        v_dim: 64,
-        format,
-    };
-    let params = AttentionParams {
-        heads: 9,
-        scale: 0.125,
-        ..AttentionParams::default()
-    };
+    let shape = KvShape { layers: 1, slots: 64, kv_heads: 3, k_dim: 64, v_dim: 64, format };
+    let params = AttentionParams { heads: 9, scale: 0.125, ..AttentionParams::default() };
     let mut arena = KvArena::new(shape).unwrap();
     for t in 0..64 * PAGE {
         let (k, v) = (random.floats(192), random.floats(192));

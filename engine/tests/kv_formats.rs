@@ -35,10 +35,7 @@ const PEER_DIVERGENCE: f64 = 5.2e-3;
 
 fn engine(source: impl Into<ModelSource>, kv_format: KvFormat, options: &EngineOptions) -> (Engine, ModelId) {
     let mut engine = Engine::new(options).unwrap();
-    let load = LoadOptions {
-        kv_format,
-        kv_tokens: Some(256),
-    };
+    let load = LoadOptions { kv_format, kv_tokens: Some(256) };
     let model = engine.load(source, &load).unwrap();
     engine.wait_loaded(model).unwrap();
     (engine, model)
@@ -55,11 +52,8 @@ fn a_tiny_model_stays_at_its_reference() {
     let positions: Vec<usize> = (0..tokens.len()).collect();
     let mut first: Option<Vec<Vec<f32>>> = None;
     for kernels in Kernels::available() {
-        let options = EngineOptions {
-            isa: Some(kernels.name().to_owned()),
-            threads: 2,
-            ..EngineOptions::default()
-        };
+        let options =
+            EngineOptions { isa: Some(kernels.name().to_owned()), threads: 2, ..EngineOptions::default() };
         let (mut engine, model) = engine(golden("tiny/tiny-llama.gguf").as_path(), KvFormat::Q8_0, &options);
         for chunk in [0, 1, 7] {
             let rows = logits(&mut engine, model, &tokens, &positions, chunk);
@@ -70,12 +64,8 @@ fn a_tiny_model_stays_at_its_reference() {
     let rows = first.unwrap();
     let wanted = reference["logits"].as_array().unwrap();
     for (position, wanted) in ids(&reference["logit_positions"]).into_iter().zip(wanted) {
-        let wanted: Vec<f32> = wanted
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|x| x.as_f64().unwrap() as f32)
-            .collect();
+        let wanted: Vec<f32> =
+            wanted.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
         let divergence = divergence(&wanted, &rows[position as usize]);
         println!("at {position}: KL {divergence:.2e}");
         assert!(divergence < MOST_DIVERGENCE, "at {position}: KL {divergence}");
@@ -167,11 +157,7 @@ fn memory_is_what_the_format_says() {
     let path = smollm2();
     let (layers, kv_heads, head_dim, tokens) = (30, 3, 64, 256);
     let values = layers * kv_heads * 2 * head_dim * tokens;
-    for (format, bits) in [
-        (KvFormat::F32, 32.0),
-        (KvFormat::F16, 16.0),
-        (KvFormat::Q8_0, 8.5),
-    ] {
+    for (format, bits) in [(KvFormat::F32, 32.0), (KvFormat::F16, 16.0), (KvFormat::Q8_0, 8.5)] {
         let (mut engine, _) = engine(path.as_path(), format, &EngineOptions::default());
         let world = engine.world_mut();
         let mut arenas = world.query::<&CpuKv>();

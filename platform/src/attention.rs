@@ -297,11 +297,7 @@ impl<'a> Job<'a> {
     #[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
     fn finish(&self, batch: &Batch<'_>, states: &[f32]) {
         let KvShape { v_dim, format, .. } = self.arena.shape();
-        for (i, state) in states
-            .chunks_exact(self.state)
-            .take(batch.rows * batch.heads)
-            .enumerate()
-        {
+        for (i, state) in states.chunks_exact(self.state).take(batch.rows * batch.heads).enumerate() {
             let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
             let start = (batch.span.first_row + row) * self.out_stride + head * v_dim;
             // SAFETY: `check` has compared the last row of every span with the output's length; rows do not overlap

@@ -83,18 +83,8 @@ impl Case {
     }
 
     fn naive(&self) -> Vec<f64> {
-        let KvShape {
-            kv_heads,
-            k_dim,
-            v_dim,
-            ..
-        } = self.shape;
-        let AttentionParams {
-            heads,
-            scale,
-            soft_cap,
-            window,
-        } = self.params;
+        let KvShape { kv_heads, k_dim, v_dim, .. } = self.shape;
+        let AttentionParams { heads, scale, soft_cap, window } = self.params;
         let (keys, values) = (self.stored(&self.k, k_dim), self.stored(&self.v, v_dim));
         let mut out = Vec::new();
         for t in 0..self.tokens {
@@ -209,19 +199,8 @@ fn sessions_do_not_see_each_other() {
 
 fn sessions_share_pages_of(format: KvFormat) {
     let mut random = Random(21);
-    let shape = KvShape {
-        layers: 2,
-        slots: 6,
-        kv_heads: 3,
-        k_dim: 64,
-        v_dim: 64,
-        format,
-    };
-    let params = AttentionParams {
-        heads: 9,
-        scale: 0.125,
-        ..AttentionParams::default()
-    };
+    let shape = KvShape { layers: 2, slots: 6, kv_heads: 3, k_dim: 64, v_dim: 64, format };
+    let params = AttentionParams { heads: 9, scale: 0.125, ..AttentionParams::default() };
     let case = case(&mut random, shape, params, 80);
     let row = 9 * 64;
     for threads in [1, 3] {
@@ -257,19 +236,8 @@ fn a_copied_page_is_the_page() {
 
 fn copied_page_of(format: KvFormat) {
     let mut random = Random(22);
-    let shape = KvShape {
-        layers: 2,
-        slots: 3,
-        kv_heads: 1,
-        k_dim: 16,
-        v_dim: 16,
-        format,
-    };
-    let params = AttentionParams {
-        heads: 2,
-        scale: 0.25,
-        ..AttentionParams::default()
-    };
+    let shape = KvShape { layers: 2, slots: 3, kv_heads: 1, k_dim: 16, v_dim: 16, format };
+    let params = AttentionParams { heads: 2, scale: 0.25, ..AttentionParams::default() };
     let mut case = case(&mut random, shape, params, 20);
     let cpu = serial(Kernels::detect());
     let before = case.run(&cpu, 20);

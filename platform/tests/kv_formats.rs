@@ -12,74 +12,30 @@ use weft_platform::{
 
 #[test]
 fn memory_is_what_the_format_says() {
-    let shape = KvShape {
-        layers: 3,
-        slots: 5,
-        kv_heads: 2,
-        k_dim: 64,
-        v_dim: 128,
-        format: KvFormat::Q8_0,
-    };
+    let shape = KvShape { layers: 3, slots: 5, kv_heads: 2, k_dim: 64, v_dim: 128, format: KvFormat::Q8_0 };
     let values = 3 * 5 * 2 * PAGE * (64 + 128);
-    for (format, bits) in [
-        (KvFormat::F32, 32.0),
-        (KvFormat::F16, 16.0),
-        (KvFormat::Q8_0, 8.5),
-    ] {
+    for (format, bits) in [(KvFormat::F32, 32.0), (KvFormat::F16, 16.0), (KvFormat::Q8_0, 8.5)] {
         let arena = KvArena::new(KvShape { format, ..shape }).unwrap();
         assert_eq!(arena.bytes() as f64 * 8.0, values as f64 * bits, "{format:?}");
         assert_eq!(arena.slot_bytes() * 5, arena.bytes(), "{format:?}");
         assert_eq!((format.row_bytes(64) * 8) as f64, 64.0 * bits, "{format:?}");
     }
     // Blocks that are not whole have a scale too, and values are padded to 16.
-    let odd = KvShape {
-        k_dim: 40,
-        v_dim: 20,
-        ..shape
-    };
+    let odd = KvShape { k_dim: 40, v_dim: 20, ..shape };
     assert_eq!(odd.bytes(), Ok(3 * 5 * 2 * PAGE * (40 + 2 * 2 + 32 + 2)));
 }
 
 /// Attention of a query of zeros to one token is the token's value as it is stored.
 fn read_back(format: KvFormat, value: &[f32]) -> Vec<f32> {
-    let shape = KvShape {
-        layers: 1,
-        slots: 1,
-        kv_heads: 1,
-        k_dim: 1,
-        v_dim: value.len(),
-        format,
-    };
+    let shape = KvShape { layers: 1, slots: 1, kv_heads: 1, k_dim: 1, v_dim: value.len(), format };
     let mut arena = KvArena::new(shape).unwrap();
     arena.write(0, 0, 0, &[0.0], value);
-    let (mut out, params) = (
-        vec![0.0; value.len()],
-        AttentionParams {
-            heads: 1,
-            scale: 1.0,
-            ..AttentionParams::default()
-        },
-    );
-    let span = AttentionSpan {
-        first_row: 0,
-        rows: 1,
-        start: 0,
-        table: &[0],
-    };
+    let (mut out, params) =
+        (vec![0.0; value.len()], AttentionParams { heads: 1, scale: 1.0, ..AttentionParams::default() });
+    let span = AttentionSpan { first_row: 0, rows: 1, start: 0, table: &[0] };
     let mut scratch = AttentionScratch::default();
     let (cpu, n) = (serial(Kernels::detect()), value.len());
-    attention(
-        &cpu,
-        &arena,
-        0,
-        &[span],
-        &params,
-        &[0.0],
-        1,
-        &mut out,
-        n,
-        &mut scratch,
-    );
+    attention(&cpu, &arena, 0, &[span], &params, &[0.0], 1, &mut out, n, &mut scratch);
     out
 }
 
@@ -112,16 +68,10 @@ fn q8_0_stores_the_nearest_codes() {
 fn q8_0_of_what_no_scale_fits() {
     // Too small, too large: nothing becomes a NaN.
     assert_eq!(read_back(KvFormat::Q8_0, &[1e-30, -1e-30, 0.0]), [0.0; 3]);
-    assert_eq!(
-        read_back(KvFormat::Q8_0, &[f32::MAX, -3e38, 0.0]),
-        [65504.0 * 127.0, -65504.0 * 127.0, 0.0]
-    );
+    assert_eq!(read_back(KvFormat::Q8_0, &[f32::MAX, -3e38, 0.0]), [65504.0 * 127.0, -65504.0 * 127.0, 0.0]);
     // A scale rounded down far: the largest code, not one that wraps.
     let tiny = 2.0f32.powi(-24) * 1.4 * 127.0;
-    assert_eq!(
-        read_back(KvFormat::Q8_0, &[tiny, -tiny])[0],
-        127.0 * 2.0f32.powi(-24)
-    );
+    assert_eq!(read_back(KvFormat::Q8_0, &[tiny, -tiny])[0], 127.0 * 2.0f32.powi(-24));
     // What is no number stays none, in its own block.
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for at in [0, 15, 16, 31] {
@@ -132,10 +82,7 @@ fn q8_0_of_what_no_scale_fits() {
             assert_eq!(found[32..], [q8_0(&[1.0])[0] as f32; 8]);
             let mut value = [1.0; 64];
             value[at] = bad;
-            assert!(
-                read_back(KvFormat::Q8_0, &value).iter().all(|v| v.is_nan()),
-                "{bad} at {at}"
-            );
+            assert!(read_back(KvFormat::Q8_0, &value).iter().all(|v| v.is_nan()), "{bad} at {at}");
         }
     }
 }
@@ -152,20 +99,11 @@ fn q8_0_spreads_an_outlier() {
         let block = 1usize << dim.trailing_zeros();
         let worst = (100.0 / (block as f32).sqrt() + (block as f32).sqrt()) / 127.0;
         // Half a code each, of which no sum of turned back ones is above sqrt(block).
-        let root = (found
-            .iter()
-            .zip(&value)
-            .map(|(f, v)| (f - v).powi(2))
-            .sum::<f32>()
-            / dim as f32)
-            .sqrt();
+        let root = (found.iter().zip(&value).map(|(f, v)| (f - v).powi(2)).sum::<f32>() / dim as f32).sqrt();
         assert!(root <= worst / 2.0, "{dim}: {root} {worst}");
         for (found, wanted) in found.iter().zip(stored_q8_0(&value)) {
             // Turned back in floats: sums of up to 512 with partial sums of at most 100 sqrt(512).
-            assert!(
-                (f64::from(*found) - wanted).abs() < 2e-4,
-                "{dim}: {found} {wanted}"
-            );
+            assert!((f64::from(*found) - wanted).abs() < 2e-4, "{dim}: {found} {wanted}");
         }
     }
 }

@@ -226,10 +226,7 @@ fn kv_format(name: &str) -> Result<KvFormat, CliError> {
         "f16" => Ok(KvFormat::F16),
         "f32" => Ok(KvFormat::F32),
         "q8_0" => Ok(KvFormat::Q8_0),
-        _ => Err(CliError::UnsupportedKvFormat {
-            format: name.to_owned(),
-            supported: "f16, f32, q8_0",
-        }),
+        _ => Err(CliError::UnsupportedKvFormat { format: name.to_owned(), supported: "f16, f32, q8_0" }),
     }
 }
 

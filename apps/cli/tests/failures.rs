@@ -16,9 +16,9 @@ fn failures_exit_with_1_and_say_kind_message_and_facts() {
     let run = format!("{run} --model '{TINY}'");
     let error = weft(format!("{run} --backend gpu")).failed();
     assert_eq!(error["kind"], "backend_missing");
-    let error = weft(format!("{run} --kv q8_0")).failed();
+    let error = weft(format!("{run} --kv q4_0")).failed();
     assert_eq!(error["kind"], "unsupported_kv_format");
-    assert_eq!(error["format"], "q8_0");
+    assert_eq!(error["format"], "q4_0");
     let error = weft(format!("{run} --context 9999")).failed();
     assert_eq!(error["kind"], "context_too_large");
     assert_eq!((&error["asked"], &error["model"]), (&json!(9999), &json!(512)));

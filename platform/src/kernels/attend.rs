@@ -132,12 +132,7 @@ impl<'a, E: Element> Page<'a, E> {
         } else {
             (&[][..], &[][..])
         };
-        Self {
-            keys,
-            values,
-            k_scales,
-            v_scales,
-        }
+        Self { keys, values, k_scales, v_scales }
     }
 }
 
@@ -201,10 +196,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
             let (halves, _) = scales.as_chunks::<LANES>();
             let (s0, s1) = (s.load_f16(&halves[0]), s.load_f16(&halves[1]));
             unroll!(r < R, {
-                scores[r] = [
-                    s.fma(sums[r][0], s0, scores[r][0]),
-                    s.fma(sums[r][1], s1, scores[r][1]),
-                ];
+                scores[r] = [s.fma(sums[r][0], s0, scores[r][0]), s.fma(sums[r][1], s1, scores[r][1])];
             });
         }
     } else {

@@ -41,20 +41,12 @@ fn block<S: Simd>(s: S, x: &[f32; KV_BLOCK], codes: &mut [i8; KV_BLOCK]) -> u16 
     // Zero, or a NaN where any element is not finite, which a maximum may pass over.
     let zero = s.splat(0.0);
     let finite = s.reduce_add(s.fma(a, zero, s.mul(b, zero)));
-    let scale = if finite == 0.0 {
-        (largest / LARGEST).min(LARGEST_SCALE)
-    } else {
-        f32::NAN
-    };
+    let scale = if finite == 0.0 { (largest / LARGEST).min(LARGEST_SCALE) } else { f32::NAN };
     let mut stored = [0; LANES];
     s.store_f16(s.splat(scale), &mut stored);
     let [stored, ..] = stored;
     // No element of a block without a scale is near 1.
-    let divisor = if stored == 0 {
-        s.splat(1.0)
-    } else {
-        s.load_f16(&[stored; LANES])
-    };
+    let divisor = if stored == 0 { s.splat(1.0) } else { s.load_f16(&[stored; LANES]) };
     let (out, _) = codes.as_chunks_mut::<LANES>();
     s.store_i8(s.round(clamped(s, s.div(a, divisor))), &mut out[0]);
     s.store_i8(s.round(clamped(s, s.div(b, divisor))), &mut out[1]);

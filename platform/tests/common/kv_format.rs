@@ -9,13 +9,7 @@ pub(crate) fn q8_0(head: &[f32]) -> Vec<f64> {
         let scale = half::f16::from_f32(largest / 127.0);
         let code = move |v: &f32| f64::from((v / scale.to_f32()).round_ties_even().clamp(-127.0, 127.0));
         x.iter()
-            .map(|v| {
-                if scale.to_bits() == 0 {
-                    0.0
-                } else {
-                    code(v) * scale.to_f64()
-                }
-            })
+            .map(|v| if scale.to_bits() == 0 { 0.0 } else { code(v) * scale.to_f64() })
             .collect::<Vec<_>>()
     };
     head.chunks(32).flat_map(block).collect()
@@ -30,9 +24,7 @@ pub(crate) fn rotated(head: &[f32]) -> Vec<f32> {
     let norm = 1.0 / (n as f32).sqrt();
     let sign = |i: usize, j: usize| if (i & j).count_ones() % 2 == 1 { -1.0 } else { 1.0 };
     let sixteen = |x: &[f32]| {
-        (0..16)
-            .map(|j| (0..16).fold(0.0, |sum, i| sum + sign(i, j) * x[i]) * norm)
-            .collect::<Vec<f32>>()
+        (0..16).map(|j| (0..16).fold(0.0, |sum, i| sum + sign(i, j) * x[i]) * norm).collect::<Vec<f32>>()
     };
     let mut out: Vec<f32> = head.chunks(16).flat_map(sixteen).collect();
     for block in out.chunks_mut(n) {
@@ -55,9 +47,7 @@ fn rotated_back(head: &[f64]) -> Vec<f64> {
     let n = 1usize << head.len().trailing_zeros();
     let sign = |i: usize, j: usize| if (i & j).count_ones() % 2 == 1 { -1.0 } else { 1.0 };
     let block = |x: &[f64]| {
-        (0..n)
-            .map(|j| (0..n).map(|i| sign(i, j) * x[i]).sum::<f64>() / (n as f64).sqrt())
-            .collect::<Vec<_>>()
+        (0..n).map(|j| (0..n).map(|i| sign(i, j) * x[i]).sum::<f64>() / (n as f64).sqrt()).collect::<Vec<_>>()
     };
     head.chunks(n).flat_map(block).collect()
 }

@@ -9,7 +9,6 @@ pub mod kv;
 pub mod matmul;
 mod simd;
 pub mod storage;
-mod team;
 pub mod threads;
 pub mod tile;
 

@@ -9,8 +9,8 @@ use crate::simd::LANES;
 use crate::threads::{Cpu, Shared};
 use crate::tile::CpuMatrix;
 
-/// Multiply-adds that are not worth a fork: about 5 µs of one core.
-const GRAIN: usize = 1 << 18;
+/// Multiply-adds that are not worth a fork: about 2 µs of one core.
+const GRAIN: usize = 1 << 16;
 
 /// `out[row] = x[row] · Wᵀ` for several matrices on the same activations.
 ///

@@ -1,25 +1,16 @@
 //! Threads for kernels: a pool to run a tick in, and the fork that kernels use inside it.
 //!
-//! [`Pool::install`] makes the calling thread the leader of the pool's helpers; forks inside it share work with them
-//! and allocate nothing. Outside of it, on other threads, inside another fork, or without threads (wasm, or one core)
-//! everything runs in the caller.
+//! A fork is a tree of `rayon::join`, which allocates nothing. The tick itself runs inside the pool, so that a fork
+//! finds the other threads awake. Without threads (wasm, or one core) everything runs in the caller.
 //!
 //! Invariant: how work is split never shows in a result.
 
 use crate::kernels::Kernels;
-use crate::team::{Leader, Team};
-use core::cell::Cell;
 use core::fmt;
 use core::ops::Range;
-use core::ptr;
 
 /// Pieces a thread: a thread that another program disturbs then holds up less than half of the work.
 const PIECES: usize = 2;
-
-thread_local! {
-    /// The team that this thread leads; null outside of [`Pool::install`] and inside a fork.
-    static LEADER: Cell<*mut Leader<'static>> = const { Cell::new(ptr::null_mut()) };
-}
 
 /// What kernels run with: an instruction set and a number of threads.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +37,7 @@ impl Cpu {
     pub fn for_each_chunk<F: Fn(Range<usize>) + Sync>(&self, n: usize, grain: usize, f: F) {
         if n > 0 {
             let pieces = self.pieces(n, grain);
-            fork(pieces, &|i| f(part(n, pieces, i)));
+            fork(0..pieces, &|i| f(part(n, pieces, i)));
         }
     }
 
@@ -80,30 +71,14 @@ fn part(n: usize, pieces: usize, i: usize) -> Range<usize> {
     start..start + size + usize::from(i < larger)
 }
 
-/// Runs `f(0)` to `f(pieces - 1)`, on the team where this thread leads one.
-#[expect(unsafe_code, reason = "the leader is reached through the thread")]
-fn fork<F: Fn(usize) + Sync>(pieces: usize, f: &F) {
-    let leader = if pieces > 1 { LEADER.replace(ptr::null_mut()) } else { ptr::null_mut() };
-    if leader.is_null() {
-        for i in 0..pieces {
-            f(i);
-        }
+/// Runs `f(0)` to `f(pieces - 1)`, in parallel where there are threads to help.
+fn fork<F: Fn(usize) + Sync>(pieces: Range<usize>, f: &F) {
+    if pieces.len() < 2 {
+        pieces.for_each(f);
         return;
     }
-    // Gives the leader back however the job ends; forks inside the job find none.
-    let _back = Back(leader);
-    // SAFETY: `install` put the pointer there and keeps the leader until it has taken the pointer away. It was taken
-    // out of the cell, so this is the only use.
-    unsafe { (*leader).run(pieces, f) };
-}
-
-/// Puts a leader back into its thread.
-struct Back(*mut Leader<'static>);
-
-impl Drop for Back {
-    fn drop(&mut self) {
-        LEADER.set(self.0);
-    }
+    let middle = pieces.start + pieces.len() / 2;
+    rayon::join(|| fork(pieces.start..middle, f), || fork(middle..pieces.end, f));
 }
 
 /// Why a pool could not be made.
@@ -113,18 +88,18 @@ pub struct PoolError {
     /// Threads asked for.
     pub threads: usize,
     /// The system's reason.
-    pub source: std::io::Error,
+    pub source: rayon::ThreadPoolBuildError,
 }
 
 /// Worker threads. With one thread there are none and work runs in the caller.
 pub struct Pool {
-    team: Option<Team>,
+    pool: Option<rayon::ThreadPool>,
     threads: usize,
 }
 
 impl Pool {
-    /// A pool of `threads`, the caller of [`Pool::install`] included, or of as many as the machine has for 0.
-    /// On wasm there is one thread, whatever is asked for.
+    /// A pool of `threads`, or of as many as the machine has for 0. On wasm there is one thread, whatever is asked
+    /// for.
     ///
     /// # Errors
     /// Where the system refuses a thread.
@@ -134,11 +109,14 @@ impl Pool {
             0 => std::thread::available_parallelism().map_or(1, core::num::NonZero::get),
             n => n,
         };
-        let team = match threads {
-            1 => None,
-            _ => Some(Team::new(threads - 1).map_err(|source| PoolError { threads, source })?),
+        let build = || {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("weft-{i}")).build()
         };
-        Ok(Self { team, threads })
+        let pool = match threads {
+            1 => None,
+            _ => Some(build().map_err(|source| PoolError { threads, source })?),
+        };
+        Ok(Self { pool, threads })
     }
 
     /// Threads that work is split over.
@@ -146,17 +124,12 @@ impl Pool {
         self.threads
     }
 
-    /// Runs `f` in this thread with the pool's helpers at hand for its forks.
-    ///
-    /// Where another thread is inside `install` of this pool, `f` runs without helpers.
-    pub fn install<R>(&self, f: impl FnOnce() -> R) -> R {
-        let Some(mut leader) = self.team.as_ref().and_then(Team::lead) else {
-            return f();
-        };
-        let pointer: *mut Leader<'_> = &raw mut leader;
-        // What the thread led before, put back before `leader` is dropped, even if `f` panics.
-        let _before = Back(LEADER.replace(pointer.cast()));
-        f()
+    /// Runs `f` on a thread of the pool, where forks find the others awake, and waits for it.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(f),
+            None => f(),
+        }
     }
 
     /// What kernels run with inside [`Pool::install`].

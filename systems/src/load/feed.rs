@@ -104,11 +104,6 @@ impl LoadFeed {
         threaded::spawn(loader, file).map(|receiver| Self(Feed::Thread(receiver)))
     }
 
-    /// Whether pulling takes this thread's time, so that a tick should pull little.
-    pub fn is_inline(&self) -> bool {
-        matches!(self.0, Feed::Inline(_))
-    }
-
     /// Takes the next shard without waiting.
     pub fn poll(&mut self) -> Result<Fetched, LoadError> {
         match &mut self.0 {

@@ -7,8 +7,8 @@ use bevy_ecs::world::CommandQueue;
 use std::sync::Arc;
 use weft_components::{LoadFailure, LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
 
-/// Bytes that a feed without a thread may read in one tick; at least one shard is always read.
-const INLINE_BYTES_A_TICK: u64 = 8 << 20;
+/// Bytes that one tick takes from a feed, so that waves move while a fast disk delivers; at least one shard is taken.
+const BYTES_A_TICK: u64 = 8 << 20;
 
 /// How far a model has come: the latest [`LoadProgress`], kept for those who did not read the message.
 #[derive(Component, Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ pub fn receive_shards(
     for (model, mut feed) in models.iter_mut(world) {
         let mut bytes = 0;
         let outcome = loop {
-            if feed.is_inline() && bytes >= INLINE_BYTES_A_TICK {
+            if bytes >= BYTES_A_TICK {
                 break Ok(());
             }
             match feed.poll() {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::options::ModelSource;
-use weft_systems::load::gguf::{self, Gguf};
+use weft_systems::load::gguf::Gguf;
 use weft_systems::load::{LoadError, text_parts};
 use weft_systems::tokenize::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
 
@@ -56,7 +56,7 @@ impl ModelSource {
     pub fn open(self) -> Result<Vec<std::sync::Arc<dyn weft_platform::storage::Source>>, Error> {
         match self {
             #[cfg(not(target_family = "wasm"))]
-            Self::Path(path) => Ok(gguf::open_files(&path).map_err(LoadError::from)?),
+            Self::Path(path) => Ok(weft_systems::load::gguf::open_files(&path).map_err(LoadError::from)?),
             Self::Parts(parts) => Ok(parts),
         }
     }

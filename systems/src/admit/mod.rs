@@ -2,7 +2,7 @@
 //!
 //! Sessions that decode come first, a row each; prompts fill what room is left, in chunks, and a part of the room is
 //! theirs. A session without a page waits. When nobody can move, context is given up and computed again later, never
-//! lost (see [`room`]). Only a session that the whole arena cannot hold is finished.
+//! lost (see `room`). Only a session that the whole arena cannot hold is finished.
 
 mod room;
 

@@ -9,8 +9,6 @@ use weft_components::{RopeConfig, RopeStyle};
 pub struct RopeTable {
     /// How dimensions pair.
     pub style: RopeStyle,
-    /// Leading dimensions of a head that turn.
-    pub dimensions: usize,
     frequencies: Vec<f64>,
 }
 
@@ -24,7 +22,7 @@ impl RopeTable {
                 / f64::from(factor)
         };
         let frequencies = (0..config.dimensions / 2).map(frequency).collect();
-        Self { style: config.style, dimensions: config.dimensions, frequencies }
+        Self { style: config.style, frequencies }
     }
 
     /// Pairs that turn.

@@ -1,1 +1,19 @@
-//! The wgpu backend. Empty until the GPU plugin arrives: layers are placed on the CPU.
+//! The wgpu backend: device, buffers, kernels. It decides nothing: the stages in `weft-systems` say what runs where.
+
+mod capabilities;
+mod commands;
+mod device;
+mod error;
+mod pipeline;
+pub mod shader;
+mod wave;
+mod weights;
+
+pub use capabilities::Capabilities;
+pub use commands::{Bound, Command, Commands};
+pub use device::{Gpu, GpuOptions, adapters};
+pub use error::GpuError;
+pub use pipeline::{Kernel, Pipelines};
+pub use wave::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
+pub use weights::{BLOCK, GpuMatrix, PackedRows, Segment, device_bytes, layout_of, pack};
+pub use wgpu;

@@ -1,0 +1,77 @@
+//! What an adapter can do, as far as kernels care.
+//!
+//! Features only ever add speed: with none of them every kernel still runs, on its plain path.
+
+/// Features and limits of a device. Kernels are chosen and specialised by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Lanes of a subgroup, where subgroup operations work and every subgroup has the same size.
+    pub subgroup: Option<u32>,
+    /// Whether shaders compute with 16-bit floats.
+    pub f16: bool,
+    /// Whether packed 4×8-bit integer products run at full speed.
+    pub packed_dot: bool,
+    /// Whether 16×16×16 cooperative matrices with f16 inputs and f32 sums work.
+    pub cooperative: bool,
+    /// Whether passes can be timed on the device.
+    pub timestamps: bool,
+    /// Whether the driver's compiled pipelines can be kept.
+    pub pipeline_cache: bool,
+    /// Most bytes of a storage binding.
+    pub max_binding: u64,
+    /// Most bytes of a buffer.
+    pub max_buffer: u64,
+    /// Most bytes of workgroup memory.
+    pub workgroup_memory: u32,
+    /// Most invocations of a workgroup.
+    pub workgroup_size: u32,
+}
+
+impl Capabilities {
+    /// What `adapter` offers.
+    pub fn of(adapter: &wgpu::Adapter) -> Self {
+        let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
+        let subgroup = (features.contains(wgpu::Features::SUBGROUP)
+            && info.subgroup_min_size == info.subgroup_max_size
+            && [8, 16, 32, 64].contains(&info.subgroup_min_size))
+        .then_some(info.subgroup_min_size);
+        let f16 = features.contains(wgpu::Features::SHADER_F16);
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let cooperative = f16
+            && subgroup == Some(32)
+            && features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+            && adapter.cooperative_matrix_properties().iter().any(|shape| {
+                (shape.m_size, shape.n_size, shape.k_size) == (16, 16, 16)
+                    && shape.ab_type == wgpu::CooperativeScalarType::F16
+                    && shape.cr_type == wgpu::CooperativeScalarType::F32
+            });
+        Self {
+            subgroup,
+            f16,
+            packed_dot: !software,
+            cooperative,
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            workgroup_size: limits.max_compute_invocations_per_workgroup,
+        }
+    }
+
+    /// The same device without any of the features that only add speed: its plain path.
+    pub fn plain(self) -> Self {
+        Self { subgroup: None, f16: false, packed_dot: false, cooperative: false, ..self }
+    }
+
+    /// The features that a device has to be asked for.
+    pub(crate) fn features(&self) -> wgpu::Features {
+        let when =
+            |wanted: bool, feature: wgpu::Features| if wanted { feature } else { wgpu::Features::empty() };
+        when(self.subgroup.is_some(), wgpu::Features::SUBGROUP)
+            | when(self.f16, wgpu::Features::SHADER_F16)
+            | when(self.cooperative, wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+            | when(self.timestamps, wgpu::Features::TIMESTAMP_QUERY)
+            | when(self.pipeline_cache, wgpu::Features::PIPELINE_CACHE)
+    }
+}

@@ -1,0 +1,252 @@
+//! A GPU: its device and queue, what it can do, and whether it still works.
+
+use crate::capabilities::Capabilities;
+use crate::error::GpuError;
+use crate::pipeline::Pipelines;
+use core::future::Future;
+use core::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Which adapter to open, and what of it to use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, in any case; `None` for any.
+    pub adapter: Option<String>,
+    /// Use none of the features that only add speed.
+    pub plain: bool,
+    /// Bytes of the device's memory that may be used; `None` for what allocation finds.
+    pub memory: Option<u64>,
+    /// Folder for compiled pipelines; `None` keeps none.
+    #[cfg(not(target_family = "wasm"))]
+    pub cache: Option<std::path::PathBuf>,
+}
+
+/// The first failure of a device, if there was one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fault(Arc<Mutex<Option<String>>>);
+
+impl Fault {
+    fn set(&self, reason: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One opened GPU.
+pub struct Gpu {
+    /// The device.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    /// What kernels may use.
+    pub capabilities: Capabilities,
+    /// The adapter, as its driver describes it.
+    pub info: wgpu::AdapterInfo,
+    /// Compiled kernels.
+    pub pipelines: Pipelines,
+    /// The options that it was opened with.
+    pub options: GpuOptions,
+    fault: Fault,
+}
+
+/// The adapters of this machine, real GPUs before software ones, no GPU twice.
+pub async fn adapters() -> Vec<wgpu::Adapter> {
+    let instance = instance();
+    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    if found.is_empty() {
+        // A browser has one and does not list it.
+        let wanted = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..wgpu::RequestAdapterOptions::default()
+        };
+        found.extend(instance.request_adapter(&wanted).await);
+    }
+    found.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+    found
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // Drivers that can tell are asked before memory runs out, which would lose the device.
+    descriptor.memory_budget_thresholds =
+        wgpu::MemoryBudgetThresholds { for_resource_creation: Some(97), for_device_loss: None };
+    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
+    wgpu::Instance::new(descriptor)
+}
+
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+impl Gpu {
+    /// Opens the first adapter that the options allow.
+    ///
+    /// # Errors
+    /// No such adapter, or one that gives no device.
+    pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
+        let wanted = options.adapter.as_deref().unwrap_or("any").to_lowercase();
+        let found = adapters().await;
+        let adapter = found.iter().find(|adapter| {
+            options.adapter.is_none() || adapter.get_info().name.to_lowercase().contains(&wanted)
+        });
+        Self::of(adapter.ok_or(GpuError::NoAdapter { wanted })?, options).await
+    }
+
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// It gives no device, or one that kernels cannot run on.
+    #[expect(unsafe_code, reason = "cooperative matrices are behind a token that says they are experimental")]
+    pub async fn of(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self, GpuError> {
+        let info = adapter.get_info();
+        let mut capabilities = Capabilities::of(adapter);
+        if options.plain {
+            capabilities = capabilities.plain();
+        }
+        check(&capabilities, &info)?;
+        let experimental_features = if capabilities.cooperative {
+            // SAFETY: the one experimental feature asked for is the cooperative matrix, whose kernels keep to the shapes
+            // that the adapter lists and to memory that they bound themselves.
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("weft"),
+            required_features: capabilities.features(),
+            required_limits: adapter.limits(),
+            experimental_features,
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| GpuError::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
+        Ok(Self::with(device, queue, capabilities, info, options.clone()))
+    }
+
+    /// A device that computes nothing: for tests of what is recorded.
+    #[cfg(feature = "noop")]
+    pub fn noop(capabilities: impl FnOnce(Capabilities) -> Capabilities) -> Self {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let info = device.adapter_info();
+        let limits = device.limits();
+        let plain = Capabilities {
+            subgroup: None,
+            f16: false,
+            packed_dot: false,
+            cooperative: false,
+            timestamps: false,
+            pipeline_cache: false,
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            workgroup_size: limits.max_compute_invocations_per_workgroup,
+        };
+        Self::with(device, queue, capabilities(plain), info, GpuOptions::default())
+    }
+
+    fn with(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        capabilities: Capabilities,
+        info: wgpu::AdapterInfo,
+        options: GpuOptions,
+    ) -> Self {
+        let fault = Fault::default();
+        let lost = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            lost.set(format!("device lost ({reason:?}): {message}"))
+        });
+        let refused = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            tracing::error!(%error, "the GPU refused a command");
+            refused.set(error.to_string());
+        }));
+        #[cfg(not(target_family = "wasm"))]
+        let pipelines = Pipelines::new(&device, &info, &capabilities, options.cache.as_deref());
+        #[cfg(target_family = "wasm")]
+        let pipelines = Pipelines::new(&device, &info, &capabilities);
+        Self { device, queue, capabilities, info, pipelines, options, fault }
+    }
+
+    /// Why the device no longer works, if it does not.
+    pub fn failure(&self) -> Option<GpuError> {
+        self.fault.get().map(|reason| GpuError::Lost { adapter: self.info.name.clone(), reason })
+    }
+
+    /// A buffer for kernels, zeroed. Copies into it are always allowed, copies out of it too.
+    ///
+    /// # Errors
+    /// It is larger than the device allows, or than what is free.
+    pub fn storage(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
+        use wgpu::BufferUsages as Usage;
+        let limit = self.capabilities.max_binding.min(self.capabilities.max_buffer);
+        self.buffer(what, bytes, limit, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
+    }
+
+    /// A buffer that the host reads.
+    ///
+    /// # Errors
+    /// As [`Gpu::storage`].
+    pub fn readback(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
+        use wgpu::BufferUsages as Usage;
+        self.buffer(what, bytes, self.capabilities.max_buffer, Usage::MAP_READ | Usage::COPY_DST)
+    }
+
+    fn buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        limit: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, GpuError> {
+        let size = bytes.max(16).next_multiple_of(16);
+        if size > limit {
+            return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let descriptor = wgpu::BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        match now(scope.pop()) {
+            // A browser answers later: then the device's failure says it.
+            None | Some(None) => Ok(buffer),
+            Some(Some(_)) => Err(GpuError::OutOfMemory { what: what.to_owned(), bytes }),
+        }
+    }
+}
+
+/// The result of a future that is ready.
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = core::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// What every kernel takes for granted.
+fn check(capabilities: &Capabilities, info: &wgpu::AdapterInfo) -> Result<(), GpuError> {
+    const WORKGROUP: u64 = 256;
+    const MEMORY: u64 = 16 << 10;
+    let limits = [
+        ("maxComputeInvocationsPerWorkgroup", u64::from(capabilities.workgroup_size), WORKGROUP),
+        ("maxComputeWorkgroupStorageSize", u64::from(capabilities.workgroup_memory), MEMORY),
+    ];
+    match limits.into_iter().find(|(_, value, needed)| value < needed) {
+        Some((limit, value, needed)) => {
+            Err(GpuError::Limit { adapter: info.name.clone(), limit, value, needed })
+        }
+        None => Ok(()),
+    }
+}

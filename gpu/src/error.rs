@@ -1,0 +1,84 @@
+//! What can go wrong with a GPU.
+
+/// An error of the GPU backend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GpuError {
+    /// There is no adapter.
+    #[error("no GPU adapter was found ({wanted}); install a Vulkan, Metal or DX12 driver, or use the CPU")]
+    NoAdapter {
+        /// What was looked for.
+        wanted: String,
+    },
+    /// The adapter gave no device.
+    #[error("the GPU `{adapter}` gave no device: {reason}; update its driver, or use the CPU")]
+    NoDevice {
+        /// The adapter.
+        adapter: String,
+        /// The driver's word.
+        reason: String,
+    },
+    /// The device cannot run the engine's kernels.
+    #[error("the GPU `{adapter}` offers {limit} = {value}, kernels need {needed}; use the CPU")]
+    Limit {
+        /// The adapter.
+        adapter: String,
+        /// The limit's name.
+        limit: &'static str,
+        /// What it is.
+        value: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// A buffer larger than the device allows.
+    #[error(
+        "`{what}` takes {bytes} bytes, the GPU allows {limit} a buffer; use a smaller KV cache or fewer layers on the GPU"
+    )]
+    BufferTooLarge {
+        /// What it is for.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
+    /// The device's memory is full.
+    #[error(
+        "the GPU has no memory left for `{what}` ({bytes} bytes); put fewer layers on the GPU (--gpu-layers) or use a smaller KV cache"
+    )]
+    OutOfMemory {
+        /// What it is for.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A matrix that kernels cannot read.
+    #[error(
+        "`{what}` has rows of {columns} weights, kernels read multiples of {multiple}; leave its layer on the CPU"
+    )]
+    Columns {
+        /// The tensor.
+        what: String,
+        /// Its inner dimension.
+        columns: usize,
+        /// What it must be a multiple of.
+        multiple: usize,
+    },
+    /// A shape that a kernel cannot take.
+    #[error("the model's {what} is {value}, kernels take {allowed}; leave its layers on the CPU")]
+    Shape {
+        /// The number's name.
+        what: &'static str,
+        /// Its value.
+        value: usize,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The device is lost, or refused what it was given.
+    #[error("the GPU `{adapter}` failed: {reason}")]
+    Lost {
+        /// The adapter.
+        adapter: String,
+        /// The driver's word.
+        reason: String,
+    },
+}

@@ -1,0 +1,208 @@
+//! Compiled kernels: made once for a device, in parallel, and kept on disk where the driver lets them be kept.
+
+use crate::capabilities::Capabilities;
+use crate::shader::{Binding, KernelSpec};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Name in profiles and errors.
+    pub name: &'static str,
+    /// The pipeline.
+    pub pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+    bindings: Vec<Binding>,
+}
+
+/// The kernels of a device.
+pub struct Pipelines {
+    device: wgpu::Device,
+    trusted: bool,
+    compiled: Mutex<HashMap<KernelSpec, Arc<Kernel>>>,
+    cache: Option<wgpu::PipelineCache>,
+    #[cfg(not(target_family = "wasm"))]
+    file: Option<std::path::PathBuf>,
+}
+
+impl Pipelines {
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn new(
+        device: &wgpu::Device,
+        _info: &wgpu::AdapterInfo,
+        _capabilities: &Capabilities,
+    ) -> Self {
+        Self { device: device.clone(), trusted: false, compiled: Mutex::default(), cache: None }
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn new(
+        device: &wgpu::Device,
+        info: &wgpu::AdapterInfo,
+        capabilities: &Capabilities,
+        folder: Option<&std::path::Path>,
+    ) -> Self {
+        let file = folder
+            .filter(|_| capabilities.pipeline_cache)
+            .and_then(|folder| Some(folder.join(wgpu::util::pipeline_cache_key(info)?)));
+        let cache = file.as_ref().map(|file| cache(device, std::fs::read(file).ok().as_deref()));
+        // Loops of our kernels end and their indices are in range, which tests on random shapes show under checks; a
+        // software device keeps the checks on.
+        let trusted = info.device_type != wgpu::DeviceType::Cpu;
+        Self { device: device.clone(), trusted, compiled: Mutex::default(), cache, file }
+    }
+
+    /// The kernel of a spec, compiled if it is not yet.
+    pub fn get(&self, spec: &KernelSpec) -> Arc<Kernel> {
+        if let Some(kernel) = self.lock().get(spec) {
+            return Arc::clone(kernel);
+        }
+        let kernel = Arc::new(self.compile(spec));
+        Arc::clone(self.lock().entry(spec.clone()).or_insert(kernel))
+    }
+
+    /// Compiles all of `specs`, on as many threads as the machine has.
+    pub fn prepare(&self, specs: &[KernelSpec]) {
+        #[cfg(not(target_family = "wasm"))]
+        {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from).min(specs.len()).max(1);
+            let next = core::sync::atomic::AtomicUsize::new(0);
+            let work = || {
+                while let Some(spec) = specs.get(next.fetch_add(1, core::sync::atomic::Ordering::Relaxed)) {
+                    let _ = self.get(spec);
+                }
+            };
+            std::thread::scope(|scope| {
+                for _ in 1..threads {
+                    scope.spawn(work);
+                }
+                work();
+            });
+            self.save();
+        }
+        #[cfg(target_family = "wasm")]
+        for spec in specs {
+            let _ = self.get(spec);
+        }
+    }
+
+    /// Kernels compiled so far.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether no kernel has been compiled.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<KernelSpec, Arc<Kernel>>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile(&self, spec: &KernelSpec) -> Kernel {
+        let bindings = spec.bindings();
+        let entries: Vec<_> = bindings
+            .iter()
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding.index,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage { read_only: !binding.writes },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let label = Some(spec.name);
+        let layout = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &self.module(spec),
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache: self.cache.as_ref(),
+        });
+        Kernel { name: spec.name, pipeline, layout, bindings }
+    }
+
+    #[expect(unsafe_code, reason = "run-time checks in shaders cost speed")]
+    fn module(&self, spec: &KernelSpec) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(spec.name),
+            source: wgpu::ShaderSource::Wgsl(spec.source().into()),
+        };
+        if self.trusted {
+            // SAFETY: the source is this crate's own; its loops are bounded by constants or by counts that the host
+            // checks, and its indices stay within buffers that are sized from the same constants.
+            unsafe {
+                self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+            }
+        } else {
+            self.device.create_shader_module(descriptor)
+        }
+    }
+
+    /// Writes what the driver has compiled; a cache that cannot be written is no cache.
+    #[cfg(not(target_family = "wasm"))]
+    fn save(&self) {
+        let (Some(cache), Some(file)) = (&self.cache, &self.file) else { return };
+        let Some(data) = cache.get_data() else { return };
+        let written = file.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            let whole = file.with_extension("part");
+            std::fs::write(&whole, data)?;
+            std::fs::rename(&whole, file)
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, file = %file.display(), "compiled GPU kernels could not be kept");
+        }
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+#[expect(unsafe_code, reason = "a driver reads the bytes of the cache")]
+fn cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
+    // SAFETY: the bytes are what this driver gave for this adapter, whose key names the file; the file is in the user's
+    // own cache folder, and wgpu checks its header against adapter and driver before the driver sees it.
+    unsafe {
+        device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+            label: Some("weft"),
+            data,
+            fallback: true,
+        })
+    }
+}
+
+impl Kernel {
+    /// Binds buffers to the kernel. Those that it does not declare are left out.
+    pub fn bind(
+        &self,
+        device: &wgpu::Device,
+        buffers: &[(u32, wgpu::BindingResource<'_>)],
+    ) -> wgpu::BindGroup {
+        let declared = |index: u32| self.bindings.iter().any(|binding| binding.index == index);
+        let entries: Vec<_> = buffers
+            .iter()
+            .filter(|(index, _)| declared(*index))
+            .map(|(binding, resource)| wgpu::BindGroupEntry { binding: *binding, resource: resource.clone() })
+            .collect();
+        device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(self.name),
+            layout: &self.layout,
+            entries: &entries,
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Kernels as lists of shared parts: a format's decode functions, a way to reduce, a way to read and store activations, and
+//! the kernel itself. A new format is one file of decode functions; no kernel is copied for it.
+//!
+//! The shapes that a kernel is made for become constants at its head, so that the driver's compiler sees them. Bindings are
+//! read off the text: they are written down once, in the parts.
+
+use core::fmt::Write;
+
+/// One file of `shaders/`.
+pub type Part = &'static str;
+
+/// The parts, by file name.
+pub mod parts {
+    use super::Part;
+    macro_rules! parts {
+        ($($name:ident $file:literal),* $(,)?) => {
+            $(#[doc = concat!("`shaders/", $file, ".wgsl`.")] pub const $name: Part = include_str!(concat!("shaders/", $file, ".wgsl"));)*
+        };
+    }
+    parts! {
+        WAVE "wave", REDUCE_PLAIN "reduce_plain", REDUCE_SUBGROUP "reduce_subgroup",
+        DECODE_F32 "decode_f32", DECODE_F16 "decode_f16", DECODE_BF16 "decode_bf16",
+        DECODE_U8 "decode_u8", DECODE_U4 "decode_u4", DECODE_U4MIN "decode_u4min",
+        ACT_F32 "act_f32", ACT_F16 "act_f16", ACT_Q8 "act_q8",
+        EMBED "embed", RMS_NORM "rms_norm", DOT_F32 "dot_f32", DOT_Q8 "dot_q8", MATVEC "matvec",
+        OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", SILU_MUL "silu_mul", ROPE_KV "rope_kv",
+        MATMUL "matmul",
+    }
+}
+
+/// A number that a kernel is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Constant {
+    /// A count.
+    U32(u32),
+    /// The bits of a float.
+    F32(u32),
+}
+
+impl From<u32> for Constant {
+    fn from(value: u32) -> Self {
+        Self::U32(value)
+    }
+}
+
+impl From<f32> for Constant {
+    fn from(value: f32) -> Self {
+        Self::F32(value.to_bits())
+    }
+}
+
+/// A kernel with the shapes that it is made for: what a pipeline is compiled from, and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KernelSpec {
+    /// Name in profiles and errors.
+    pub name: &'static str,
+    parts: Vec<Part>,
+    constants: Vec<(&'static str, Constant)>,
+}
+
+/// How a kernel reaches a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Its number in group 0.
+    pub index: u32,
+    /// Whether the kernel writes.
+    pub writes: bool,
+}
+
+impl KernelSpec {
+    /// A kernel of these parts, in this order.
+    pub fn new(name: &'static str, parts: impl IntoIterator<Item = Part>) -> Self {
+        Self { name, parts: parts.into_iter().collect(), constants: Vec::new() }
+    }
+
+    /// Adds a constant.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Constant>) -> Self {
+        self.constants.push((name, value.into()));
+        self
+    }
+
+    /// The WGSL of the whole kernel.
+    pub fn source(&self) -> String {
+        let mut source = String::new();
+        let directives =
+            self.parts.iter().flat_map(|part| part.lines()).filter(|line| line.starts_with("enable "));
+        let mut seen: Vec<&str> = Vec::new();
+        for directive in directives {
+            if !seen.contains(&directive) {
+                seen.push(directive);
+                source += directive;
+                source.push('\n');
+            }
+        }
+        // Chromium wants the directive, naga refuses it.
+        #[cfg(target_family = "wasm")]
+        if self.parts.iter().any(|part| part.contains("subgroupAdd(")) {
+            source += "enable subgroups;\n";
+        }
+        for (name, value) in &self.constants {
+            // Writing to a string cannot fail.
+            let _ = match value {
+                Constant::U32(value) => writeln!(source, "const {name}: u32 = {value}u;"),
+                Constant::F32(bits) => writeln!(source, "const {name}: f32 = {:?}f;", f32::from_bits(*bits)),
+            };
+        }
+        for part in &self.parts {
+            for line in part.lines().filter(|line| !line.starts_with("enable ")) {
+                source += line;
+                source.push('\n');
+            }
+        }
+        source
+    }
+
+    /// The bindings that the parts declare, each on a line of its own, ascending.
+    pub fn bindings(&self) -> Vec<Binding> {
+        let mut bindings: Vec<Binding> =
+            self.parts.iter().flat_map(|part| part.lines()).filter_map(binding).collect();
+        bindings.sort_by_key(|binding| binding.index);
+        bindings
+    }
+}
+
+/// The binding that a line of WGSL declares.
+fn binding(line: &str) -> Option<Binding> {
+    let rest = line.strip_prefix("@group(0) @binding(")?;
+    let (index, rest) = rest.split_once(')')?;
+    let writes = rest.trim_start().starts_with("var<storage, read_write>");
+    Some(Binding { index: index.parse().ok()?, writes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_come_before_parts_and_directives_before_both() {
+        let spec = KernelSpec::new("k", ["fn a() {}\n", "enable f16;\nfn b() {}\n"])
+            .with("N", 3u32)
+            .with("E", 1e-5f32);
+        assert_eq!(
+            spec.source(),
+            "enable f16;\nconst N: u32 = 3u;\nconst E: f32 = 1e-5f;\nfn a() {}\nfn b() {}\n"
+        );
+    }
+
+    #[test]
+    fn bindings_are_read_off_the_text() {
+        let spec = KernelSpec::new("k", [parts::OUT_ADD, parts::WAVE]);
+        let found: Vec<_> = spec.bindings().iter().map(|binding| (binding.index, binding.writes)).collect();
+        assert_eq!(found, [(0, false), (30, true)]);
+    }
+}

@@ -1,0 +1,59 @@
+//! What a wave tells kernels, as words: the layout that `wave.wgsl` reads.
+
+/// Words before the arrays.
+const HEADER: usize = 16;
+/// Arrays by row.
+const ARRAYS: usize = 6;
+
+/// In place of a token's id: it is on the device, at the index in the lower bits of `sampled`.
+pub const DEVICE_TOKEN: u32 = 1 << 31;
+
+/// Positions of the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Count {
+    /// Rows of the wave.
+    Rows = 0,
+    /// Rows whose logits are computed.
+    LogitRows = 1,
+}
+
+/// Bytes of the buffer for waves of up to `max_rows`.
+pub const fn wave_bytes(max_rows: usize) -> u64 {
+    4 * (HEADER + ARRAYS * max_rows) as u64
+}
+
+/// A wave's rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WaveData<'a> {
+    /// Token of each row, or [`DEVICE_TOKEN`] and an index.
+    pub tokens: &'a [u32],
+    /// Position of each row.
+    pub positions: &'a [u32],
+    /// Place of each row in the KV cache: slot times page length plus offset.
+    pub kv: &'a [u32],
+    /// Where each row's block table starts.
+    pub tables: &'a [u32],
+    /// Rows whose logits are wanted.
+    pub logit_rows: &'a [u32],
+    /// Tiles of neighbouring rows of one session: first row times 256 plus count.
+    pub tiles: &'a [u32],
+    /// Parts that each row's context is split into.
+    pub splits: u32,
+}
+
+impl WaveData<'_> {
+    /// Lays the wave out in `words`, which keeps its memory.
+    pub fn encode(&self, max_rows: usize, words: &mut Vec<u32>) {
+        words.clear();
+        words.resize(HEADER + ARRAYS * max_rows, 0);
+        words[Count::Rows as usize] = self.tokens.len() as u32;
+        words[Count::LogitRows as usize] = self.logit_rows.len() as u32;
+        words[2] = self.splits;
+        words[3] = self.tiles.len() as u32;
+        let arrays = [self.tokens, self.positions, self.kv, self.tables, self.logit_rows, self.tiles];
+        for (place, array) in words[HEADER..].chunks_exact_mut(max_rows.max(1)).zip(arrays) {
+            place[..array.len()].copy_from_slice(array);
+        }
+    }
+}

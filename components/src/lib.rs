@@ -14,10 +14,10 @@ pub mod wave;
 
 pub use format::{BlockCodes, BlockFormat, CODES, Codec, FormatInfo, TensorFormat, TileLayout};
 pub use kv::{KvPage, KvPool, KvRun, PageOf, Pages, RunOf};
-pub use message::{LoadFailure, LoadProgress, SessionEvent, SessionEventKind};
+pub use message::{DeviceEvent, DeviceEventKind, LoadFailure, LoadProgress, SessionEvent, SessionEventKind};
 pub use model::{
-    LayerIndex, LayerOf, Layers, MissingShards, Model, ModelConfig, OnCpu, OnGpu, OnPeer, Resident,
-    RopeConfig, RopeStyle,
+    Ends, LayerIndex, LayerOf, Layers, MissingShards, Model, ModelConfig, OnCpu, OnGpu, OnPeer, Place,
+    Resident, RopeConfig, RopeStyle, StepsAhead,
 };
 pub use sampling::SamplerSettings;
 pub use session::{
@@ -25,4 +25,4 @@ pub use session::{
     Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
 };
 pub use shard::{Evictable, Queued, ShardOf, Shards, TensorRole, WeightShard};
-pub use wave::{AtLayer, CurrentLayer, TickWork, Wave, WaveLimits, WaveOf, WaveSpan, Waves};
+pub use wave::{AtLayer, CurrentLayer, DEVICE_TOKEN, TickWork, Wave, WaveLimits, WaveOf, WaveSpan, Waves};

@@ -36,6 +36,24 @@ pub struct LoadFailure {
     pub model: Entity,
 }
 
+/// A model was placed anew, since a GPU of its failed. Its sessions go on from their histories.
+#[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceEvent {
+    /// The model.
+    pub model: Entity,
+    /// Where it is now.
+    pub kind: DeviceEventKind,
+}
+
+/// What became of a model whose GPU failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceEventKind {
+    /// It loads onto a fresh device.
+    Rebuilt,
+    /// It loads onto the CPU.
+    OnCpu,
+}
+
 /// Something happened to a session. The text and the log-probabilities are in its `Output`.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEvent {

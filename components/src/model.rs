@@ -99,13 +99,37 @@ pub struct Resident;
 #[derive(Component, Debug)]
 pub struct OnCpu;
 
-/// Computed on the GPU.
-#[derive(Component, Debug)]
-pub struct OnGpu;
+/// Computed on a GPU: its number among the engine's.
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnGpu(pub usize);
 
 /// Computed by a peer.
 #[derive(Component, Debug)]
 pub struct OnPeer;
+
+/// A place where things are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// A GPU: its number among the engine's.
+    Gpu(usize),
+}
+
+/// Where the ends of a model are computed; its layers carry [`OnCpu`] or [`OnGpu`] of their own. A component of the model.
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The embedding.
+    pub embed: Place,
+    /// The head, and with it the choice of tokens where a GPU can make it.
+    pub head: Place,
+}
+
+/// How many steps of a session may be under way whose tokens have not been read: 0 where a step needs the token of the one
+/// before on the host. A component of the model.
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepsAhead(pub usize);
 
 /// Shards of this layer, or of the model itself, that have not arrived.
 #[derive(Component, Debug, Default)]

@@ -31,6 +31,10 @@ pub struct TokenHistory(pub Vec<u32>);
 pub struct ContextCursor {
     /// Leading tokens whose keys and values are cached.
     pub computed: usize,
+    /// Leading tokens that have been given to a wave; those behind `computed` are under way.
+    pub scheduled: usize,
+    /// Tokens chosen on a device whose ids have not been read: they follow the history.
+    pub unread: usize,
     /// Most tokens the session may hold.
     pub limit: usize,
     /// Counts the times that cached context was given up, so that a wave under way can tell that its rows are stale.
@@ -39,6 +43,16 @@ pub struct ContextCursor {
     pub given_up: bool,
     /// When the session last joined a wave, by a clock that only orders.
     pub used: u64,
+}
+
+impl ContextCursor {
+    /// Keeps the first `keep` tokens of what is cached, and makes everything that is under way void.
+    pub fn rewind(&mut self, keep: usize) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.computed = self.computed.min(keep);
+        self.scheduled = self.computed;
+        self.unread = 0;
+    }
 }
 
 /// Why a session stopped.

@@ -1,8 +1,12 @@
 //! The rows that travel through a model together.
 
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, Place};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
+
+/// In place of a token's id in [`Wave::tokens`]: the id is on the device that chose it, under the place in the KV cache that
+/// the lower bits name.
+pub const DEVICE_TOKEN: u32 = 1 << 31;
 
 /// Where a wave is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub enum AtLayer {
     Head,
     /// Its logits are there to be sampled.
     Sample,
+    /// Its logits are recorded on a device, which is to be given the commands.
+    OnDevice,
 }
 
 /// Consecutive positions of one session in a wave.
@@ -58,7 +64,11 @@ pub struct Wave {
     pub slots: Vec<u32>,
     /// Rows whose logits are wanted, ascending.
     pub logit_rows: Vec<u32>,
-    /// Hidden state, row by row.
+    /// Where the hidden state is.
+    pub hidden_at: Place,
+    /// Whether it is on its way to the host.
+    pub fetching: bool,
+    /// Hidden state, row by row, where it is on the host.
     pub hidden: Vec<f32>,
     /// Logits, row by row.
     pub logits: Vec<f32>,
@@ -70,9 +80,16 @@ impl Wave {
         self.tokens.len()
     }
 
+    /// Whether its hidden state can be used in a place: it is there, or on the host, from which it can be copied.
+    pub fn may_enter(&self, place: Place) -> bool {
+        self.hidden_at == place || self.hidden_at == Place::Cpu
+    }
+
     /// Empties the wave, keeping its memory.
     pub fn clear(&mut self) {
         self.at = AtLayer::Idle;
+        self.hidden_at = Place::Cpu;
+        self.fetching = false;
         self.spans.clear();
         self.tables.clear();
         self.tokens.clear();

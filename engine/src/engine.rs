@@ -5,11 +5,16 @@ use crate::options::{EngineOptions, LoadOptions, ModelSource};
 use crate::schedule::{self, LayerSet, LayerStep, Tick, TickSet};
 use crate::session::ReadCursor;
 use bevy_ecs::prelude::*;
-use weft_components::{LoadFailure, LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, TickWork};
+use std::sync::Arc;
+use weft_components::{
+    DeviceEvent, LoadFailure, LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, TickWork,
+};
+use weft_gpu::Gpu;
 use weft_platform::{Cpu, Kernels, Pool};
 use weft_systems::admit::{self, AdmitOptions};
 use weft_systems::cpu::{self, CpuBackend};
-use weft_systems::load::{self, LoadFailed, LoadFeed, Loading, ModelFile, ModelTokenizer};
+use weft_systems::gpu::{self, GpuBackend, GpuModel};
+use weft_systems::load::{self, LoadFailed, LoadFeed, Loading, ModelFile, ModelTokenizer, SpawnOptions};
 use weft_systems::sample::SampleBuffers;
 use weft_systems::tokenize::Tokenizer;
 use weft_systems::{attention, embed, ffn, head, reclaim, sample};
@@ -36,6 +41,8 @@ pub struct Engine {
     pool: Pool,
     phases: QueryState<&'static Phase>,
     feeds: QueryState<&'static LoadFeed>,
+    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
+    gpus: QueryState<&'static GpuModel>,
     pub(crate) readers: QueryState<(&'static Output, &'static mut ReadCursor)>,
 }
 
@@ -61,20 +68,22 @@ fn backend(options: &EngineOptions) -> Result<(Cpu, Pool), Error> {
 #[cfg(test)]
 pub(crate) fn new_world(options: &EngineOptions) -> Result<World, Error> {
     let (cpu, _) = backend(options)?;
-    Ok(build_world(options, cpu))
+    Ok(build_world(options, cpu, Vec::new()))
 }
 
-fn build_world(options: &EngineOptions, cpu: Cpu) -> World {
+fn build_world(options: &EngineOptions, cpu: Cpu, gpus: Vec<Gpu>) -> World {
     let mut world = World::new();
     world.init_resource::<Messages<SessionEvent>>();
     world.init_resource::<Messages<LoadProgress>>();
     world.init_resource::<Messages<LoadFailure>>();
+    world.init_resource::<Messages<DeviceEvent>>();
     world.init_resource::<SampleBuffers>();
     world.init_resource::<TickWork>();
     world.insert_resource(AdmitOptions { max_rows: options.max_rows.max(1) });
     schedule::add_schedules(&mut world);
     add_stages(&mut world);
     add_cpu(&mut world, cpu);
+    add_gpus(&mut world, gpus);
     world
 }
 
@@ -108,16 +117,55 @@ fn add_cpu(world: &mut World, cpu: Cpu) {
     });
 }
 
+/// The GPU backend: its systems, filtered by `OnGpu`. Without a GPU they find nothing to do.
+fn add_gpus(world: &mut World, gpus: Vec<Gpu>) {
+    world.insert_resource(GpuBackend(gpus.into_iter().map(Arc::new).collect()));
+    world.schedule_scope(Tick, |_, tick| {
+        tick.add_systems((
+            (gpu::plan_gpu, gpu::collect_gpu, gpu::recover_gpu)
+                .chain()
+                .in_set(TickSet::Load)
+                .after(load::receive_shards)
+                .after(cpu::plan_cpu),
+            embed::embed_gpu.in_set(TickSet::Embed).after(embed::embed_cpu),
+            head::head_gpu.in_set(TickSet::Head).after(head::head_cpu),
+            gpu::submit_gpu.in_set(TickSet::Sample).after(sample::sample),
+        ));
+    });
+    world.schedule_scope(LayerStep, |_, step| {
+        step.add_systems((
+            attention::attention_gpu.in_set(LayerSet::Attention).after(attention::attention_cpu),
+            ffn::ffn_gpu.in_set(LayerSet::Ffn).after(ffn::ffn_cpu),
+        ));
+    });
+}
+
 impl Engine {
     /// An engine without a model.
     ///
     /// # Errors
-    /// An instruction set that this machine lacks, or threads that cannot be started.
+    /// An instruction set that this machine lacks, threads that cannot be started, or a GPU that cannot be opened.
     pub fn new(options: &EngineOptions) -> Result<Self, Error> {
+        #[cfg(not(target_family = "wasm"))]
+        let gpus = match &options.gpu {
+            Some(gpu) => pollster::block_on(Gpu::open_all(gpu))?,
+            None => Vec::new(),
+        };
+        #[cfg(target_family = "wasm")]
+        let gpus = Vec::new();
+        Self::with_gpus(options, gpus)
+    }
+
+    /// An engine on GPUs that are open already. In a browser a GPU cannot be opened without waiting, so there
+    /// [`EngineOptions::gpu`] is not looked at and this is the way.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_gpus(options: &EngineOptions, gpus: Vec<Gpu>) -> Result<Self, Error> {
         let (cpu, pool) = backend(options)?;
-        let mut world = build_world(options, cpu);
-        let (phases, feeds, readers) = (world.query(), world.query(), world.query());
-        Ok(Self { world, pool, phases, feeds, readers })
+        let mut world = build_world(options, cpu, gpus);
+        let (phases, feeds, gpus, readers) = (world.query(), world.query(), world.query(), world.query());
+        Ok(Self { world, pool, phases, feeds, gpus, readers })
     }
 
     /// Starts to load a model: reads its header, and leaves the weights to arrive tick by tick.
@@ -126,7 +174,15 @@ impl Engine {
     /// A file that is missing, damaged, or of a kind that the engine does not run.
     pub fn load(&mut self, source: impl Into<ModelSource>, options: &LoadOptions) -> Result<ModelId, Error> {
         let file = ModelFile::read(source.into().open()?)?;
-        let model = load::spawn_model(&mut self.world, file, options.kv_tokens, options.kv_format)?;
+        let model = load::spawn_model(
+            &mut self.world,
+            file,
+            SpawnOptions {
+                kv_tokens: options.kv_tokens,
+                kv_format: options.kv_format,
+                gpu_layers: options.gpu_layers,
+            },
+        )?;
         Ok(ModelId(model))
     }
 
@@ -202,9 +258,19 @@ impl Engine {
     /// Ticks; rests for a moment where there was nothing to do but wait.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn tick_or_rest(&mut self) {
-        /// Short beside a shard's arrival, long beside a tick that finds nothing.
-        const REST: core::time::Duration = core::time::Duration::from_micros(200);
         if self.tick() != TickOutcome::Advanced {
+            self.rest();
+        }
+    }
+
+    /// Rests until something may have changed: for a loop that calls [`Engine::tick`] and found nothing to do. Waits for the
+    /// GPU where a step is under way there, else for a moment that is short beside a shard's arrival and long beside a tick.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn rest(&mut self) {
+        const REST: core::time::Duration = core::time::Duration::from_micros(200);
+        /// No step takes as long; a device that hangs must not hang the program.
+        const LONG: core::time::Duration = core::time::Duration::from_millis(100);
+        if !self.gpus.iter(&self.world).any(|model| model.wait(LONG)) {
             std::thread::sleep(REST);
         }
     }

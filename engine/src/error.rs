@@ -36,6 +36,9 @@ pub enum Error {
         /// The system's word.
         reason: String,
     },
+    /// A GPU could not be opened.
+    #[error(transparent)]
+    Gpu(#[from] weft_gpu::GpuError),
     /// The model is gone.
     #[error("the model has been unloaded; load it again")]
     NoModel,

@@ -37,10 +37,12 @@ pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
-    FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output, Phase, SamplerSettings,
-    SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
+    DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
+    Phase, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
+pub use weft_gpu::{Capabilities, Gpu, GpuError, GpuOptions};
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
+pub use weft_systems::gpu::{GpuLayers, GpuModel};
 pub use weft_systems::load::gguf;
 pub use weft_systems::load::{ARCHITECTURES, LoadError, ModelFile};
 pub use weft_systems::tokenize::{

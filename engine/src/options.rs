@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use weft_components::SamplerSettings;
+use weft_gpu::GpuOptions;
 use weft_platform::KvFormat;
 use weft_platform::storage::{MemorySource, Source};
+use weft_systems::gpu::GpuLayers;
 use weft_systems::tokenize::SpecialTokens;
 
 /// How an engine is set up.
@@ -15,11 +17,13 @@ pub struct EngineOptions {
     pub isa: Option<String>,
     /// Most rows that pass through the model together.
     pub max_rows: usize,
+    /// GPUs to open; `None` computes on the CPU.
+    pub gpu: Option<GpuOptions>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { threads: 0, isa: None, max_rows: 512 }
+        Self { threads: 0, isa: None, max_rows: 512, gpu: None }
     }
 }
 
@@ -31,11 +35,13 @@ pub struct LoadOptions {
     pub kv_tokens: Option<usize>,
     /// How keys and values are stored.
     pub kv_format: KvFormat,
+    /// Layers wanted on the engine's GPUs, where it has some.
+    pub gpu_layers: GpuLayers,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { kv_tokens: None, kv_format: KvFormat::F16 }
+        Self { kv_tokens: None, kv_format: KvFormat::F16, gpu_layers: GpuLayers::Auto }
     }
 }
 

@@ -35,7 +35,7 @@ const PEER_DIVERGENCE: f64 = 5.2e-3;
 
 fn engine(source: impl Into<ModelSource>, kv_format: KvFormat, options: &EngineOptions) -> (Engine, ModelId) {
     let mut engine = Engine::new(options).unwrap();
-    let load = LoadOptions { kv_format, kv_tokens: Some(256) };
+    let load = LoadOptions { kv_format, kv_tokens: Some(256), ..LoadOptions::default() };
     let model = engine.load(source, &load).unwrap();
     engine.wait_loaded(model).unwrap();
     (engine, model)

@@ -14,7 +14,9 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use none of the features that only add speed.
     pub plain: bool,
-    /// Bytes of the device's memory that may be used; `None` for what allocation finds.
+    /// Most GPUs to open; 0 opens one. Software devices are opened only where there is nothing else.
+    pub devices: usize,
+    /// Bytes of each device's memory that may be used; `None` for what allocation finds.
     pub memory: Option<u64>,
     /// Folder for compiled pipelines; `None` keeps none.
     #[cfg(not(target_family = "wasm"))]
@@ -49,6 +51,7 @@ pub struct Gpu {
     pub pipelines: Pipelines,
     /// The options that it was opened with.
     pub options: GpuOptions,
+    adapter: Option<wgpu::Adapter>,
     fault: Fault,
 }
 
@@ -93,12 +96,28 @@ impl Gpu {
     /// # Errors
     /// No such adapter, or one that gives no device.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
-        let wanted = options.adapter.as_deref().unwrap_or("any").to_lowercase();
-        let found = adapters().await;
-        let adapter = found.iter().find(|adapter| {
-            options.adapter.is_none() || adapter.get_info().name.to_lowercase().contains(&wanted)
-        });
-        Self::of(adapter.ok_or(GpuError::NoAdapter { wanted })?, options).await
+        let one = GpuOptions { devices: 1, ..options.clone() };
+        let mut opened = Self::open_all(&one).await?;
+        opened.pop().ok_or(GpuError::NoAdapter { wanted: String::new() })
+    }
+
+    /// Opens as many GPUs as the options ask for and the machine has.
+    ///
+    /// # Errors
+    /// No such adapter, or one that gives no device.
+    pub async fn open_all(options: &GpuOptions) -> Result<Vec<Self>, GpuError> {
+        let wanted = options.adapter.as_deref().unwrap_or_default().to_lowercase();
+        let mut found = adapters().await;
+        found.retain(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted));
+        let software = |adapter: &wgpu::Adapter| adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+        if found.first().is_some_and(|adapter| !software(adapter)) {
+            found.retain(|adapter| !software(adapter));
+        }
+        let mut opened = Vec::new();
+        for adapter in found.iter().take(options.devices.max(1)) {
+            opened.push(Self::of(adapter, options).await?);
+        }
+        if opened.is_empty() { Err(GpuError::NoAdapter { wanted }) } else { Ok(opened) }
     }
 
     /// Opens an adapter.
@@ -132,7 +151,20 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|error| GpuError::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
-        Ok(Self::with(device, queue, capabilities, info, options.clone()))
+        let adapter = Some(adapter.clone());
+        Ok(Self { adapter, ..Self::with(device, queue, capabilities, info, options.clone()) })
+    }
+
+    /// What opens the same GPU again, after a failure.
+    pub fn reopen(&self) -> impl Future<Output = Result<Self, GpuError>> + 'static {
+        let (adapter, options) = (self.adapter.clone(), self.options.clone());
+        async move {
+            // A browser's adapter gives one device only.
+            match adapter.filter(|_| !cfg!(target_family = "wasm")) {
+                Some(adapter) => Self::of(&adapter, &options).await,
+                None => Self::open(&options).await,
+            }
+        }
     }
 
     /// A device that computes nothing: for tests of what is recorded.
@@ -177,7 +209,7 @@ impl Gpu {
         let pipelines = Pipelines::new(&device, &info, &capabilities, options.cache.as_deref());
         #[cfg(target_family = "wasm")]
         let pipelines = Pipelines::new(&device, &info, &capabilities);
-        Self { device, queue, capabilities, info, pipelines, options, fault }
+        Self { device, queue, capabilities, info, pipelines, options, adapter: None, fault }
     }
 
     /// Why the device no longer works, if it does not.

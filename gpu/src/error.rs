@@ -73,6 +73,26 @@ pub enum GpuError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A KV cache that GPU kernels do not read.
+    #[error("a KV cache in {format} is not kept on GPUs; use f16 (--kv f16), or the CPU")]
+    KvFormat {
+        /// How keys and values are stored.
+        format: String,
+    },
+    /// More layers than fit.
+    #[error(
+        "{layers} layers take {needed} bytes on the GPU, {budget} may be used, which {fit} layers fit; use --gpu-layers {fit} or auto"
+    )]
+    DoesNotFit {
+        /// Layers asked for.
+        layers: usize,
+        /// Bytes that they take, with everything that goes with them.
+        needed: u64,
+        /// Bytes that may be used.
+        budget: u64,
+        /// Layers that fit.
+        fit: usize,
+    },
     /// The device is lost, or refused what it was given.
     #[error("the GPU `{adapter}` failed: {reason}")]
     Lost {

@@ -6,7 +6,7 @@ const HEADER: usize = 16;
 const ARRAYS: usize = 6;
 
 /// In place of a token's id: it is on the device, at the index in the lower bits of `sampled`.
-pub const DEVICE_TOKEN: u32 = 1 << 31;
+pub use weft_components::DEVICE_TOKEN;
 
 /// Positions of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -191,10 +191,10 @@ impl GpuMatrix {
 }
 
 impl Segment {
-    /// The bindings of a kernel's decode part.
-    pub fn bindings(&self) -> impl Iterator<Item = (u32, wgpu::BindingResource<'_>)> {
-        let scales = self.scales.as_ref().map(|scales| (11, scales.as_entire_binding()));
-        core::iter::once((10, self.codes.as_entire_binding())).chain(scales)
+    /// What a kernel's decode part binds.
+    pub fn buffers(&self) -> impl Iterator<Item = (u32, wgpu::Buffer)> {
+        let scales = self.scales.clone().map(|scales| (11, scales));
+        core::iter::once((10, self.codes.clone())).chain(scales)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod attention;
 pub mod cpu;
 pub mod embed;
 pub mod ffn;
+pub mod gpu;
 pub mod head;
 pub mod load;
 pub mod reclaim;

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use weft::GpuLayers;
 
 /// Runs large language models on this machine.
 ///
@@ -78,9 +79,27 @@ pub(crate) struct ModelArgs {
     /// A GGUF file, or a name from `weft list`
     #[arg(long, short)]
     pub(crate) model: Option<String>,
-    /// What computes: cpu
+    /// What computes: cpu, gpu
     #[arg(long, default_value = "cpu")]
     pub(crate) backend: String,
+    /// Layers on the GPU, the last ones: a number, or auto for as many as fit
+    #[arg(long, default_value = "auto", value_parser = gpu_layers)]
+    pub(crate) gpu_layers: GpuLayers,
+    /// GPU to use: a part of its name
+    #[arg(long)]
+    pub(crate) gpu: Option<String>,
+    /// Most GPUs to split the layers over
+    #[arg(long, default_value_t = 1)]
+    pub(crate) gpus: usize,
+    /// Memory of each GPU that may be used, in MiB; all that there is without it
+    #[arg(long, value_name = "MIB")]
+    pub(crate) gpu_memory: Option<u64>,
+    /// Use none of the GPU features that only add speed
+    #[arg(long, hide = true)]
+    pub(crate) gpu_plain: bool,
+    /// Most rows that pass through the model together
+    #[arg(long, hide = true)]
+    pub(crate) wave_rows: Option<std::num::NonZeroUsize>,
     /// Threads that compute; 0 for one per core
     #[arg(long, default_value_t = 0)]
     pub(crate) threads: usize,
@@ -413,5 +432,13 @@ mod tests {
         assert_eq!(logit_bias("7=-1.5"), Ok((7, -1.5)));
         assert!(logit_bias("7").is_err());
         assert!(logit_bias("x=1").is_err());
+    }
+}
+
+/// A number of layers, or `auto`.
+fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
+    match text {
+        "auto" => Ok(GpuLayers::Auto),
+        number => number.parse().map(GpuLayers::Count).map_err(|_| "not a number, nor auto".to_owned()),
     }
 }

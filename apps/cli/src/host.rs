@@ -14,12 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft::storage::{Source, ThrottledSource};
 use weft::{
-    Engine, EngineOptions, FinishReason, GenerateOptions, KvFormat, LoadOptions, ModelId, ModelSource, Phase,
-    SamplerSettings, SessionId, SessionOptions, TickOutcome,
+    Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions, ModelId,
+    ModelSource, Phase, SamplerSettings, SessionId, SessionOptions, TickOutcome,
 };
-
-/// How long to wait where a tick found nothing to do: short beside a tensor's arrival, long beside an empty tick.
-const REST: Duration = Duration::from_micros(200);
 
 /// The file of a model: a path, a name of the catalogue, or the catalogue's default, which may have to be fetched.
 pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
@@ -60,15 +57,23 @@ pub(crate) struct Host {
 impl Host {
     /// Starts an engine and a load; weights arrive with the ticks.
     pub(crate) fn open(args: &ModelArgs, isa: Option<&str>, options: HostOptions) -> Result<Self, CliError> {
-        check_backend(&args.backend)?;
+        let gpu = gpu_options(args)?;
         let kv_format = kv_format(&args.kv)?;
         let path = model_file(args.model.as_deref())?;
         let file_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let engine_options =
-            EngineOptions { threads: args.threads, isa: isa.map(str::to_owned), ..EngineOptions::default() };
+        let mut engine_options = EngineOptions {
+            threads: args.threads,
+            isa: isa.map(str::to_owned),
+            gpu,
+            ..EngineOptions::default()
+        };
+        if let Some(rows) = args.wave_rows {
+            engine_options.max_rows = rows.get();
+        }
         let mut engine = Engine::new(&engine_options)?;
         let started = Instant::now();
-        let load_options = LoadOptions { kv_tokens: options.kv_tokens, kv_format };
+        let load_options =
+            LoadOptions { kv_tokens: options.kv_tokens, kv_format, gpu_layers: args.gpu_layers };
         let model = engine.load(source(path, options.throttle)?, &load_options)?;
         let bar = LoadBar::new(&file_name);
         Ok(Self { engine, model, file_name, bar, started, loaded: None })
@@ -98,7 +103,7 @@ impl Host {
         let outcome = self.engine.tick();
         self.watch_load()?;
         if outcome != TickOutcome::Advanced {
-            std::thread::sleep(REST);
+            self.engine.rest();
         }
         Ok(())
     }
@@ -213,11 +218,20 @@ pub(crate) fn finish_name(reason: FinishReason) -> &'static str {
     }
 }
 
-fn check_backend(backend: &str) -> Result<(), CliError> {
-    match backend {
-        "cpu" => Ok(()),
-        "gpu" => Err(CliError::BackendMissing { backend: backend.to_owned() }),
-        _ => Err(CliError::usage(format!("there is no backend `{backend}`; use `--backend cpu`"))),
+/// GPUs to open, where the backend is one.
+fn gpu_options(args: &ModelArgs) -> Result<Option<GpuOptions>, CliError> {
+    match args.backend.as_str() {
+        "cpu" => Ok(None),
+        "gpu" => Ok(Some(GpuOptions {
+            adapter: args.gpu.clone(),
+            plain: args.gpu_plain,
+            devices: args.gpus,
+            memory: args.gpu_memory.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+            cache: pull::cache_folder().map(|folder| folder.join("kernels")),
+        })),
+        backend => {
+            Err(CliError::usage(format!("there is no backend `{backend}`; use `--backend cpu` or `gpu`")))
+        }
     }
 }
 

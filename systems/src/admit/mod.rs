@@ -14,9 +14,9 @@ use bevy_ecs::prelude::*;
 use core::ops::Range;
 use room::{Pressure, make_room};
 use weft_components::{
-    AtLayer, BlockTable, ContextCursor, FinishReason, KvPage, KvPool, LeafRun, LogitsKept, LogitsWanted,
-    Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, TickWork, TokenHistory, Wave, WaveLimits,
-    WaveOf, WaveSpan,
+    AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, FinishReason, KvPage, KvPool, LeafRun, LogitsKept,
+    LogitsWanted, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, StepsAhead, TickWork,
+    TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan,
 };
 use weft_platform::PAGE;
 
@@ -64,11 +64,22 @@ pub struct AdmitSession {
 }
 
 impl AdmitSessionItem<'_, '_> {
-    fn remaining(&self) -> usize {
-        self.history.0.len().saturating_sub(self.cursor.computed)
+    /// Tokens up to the end of what may join a wave: those of the history, and those that were chosen on a device and
+    /// have not been read, where `ahead` steps may be under way like that.
+    fn end(&self, ahead: usize) -> usize {
+        let cursor = &self.cursor;
+        let left = self.request.max_tokens.saturating_sub(self.output.tokens.len());
+        let next =
+            cursor.unread > 0 && cursor.unread <= ahead && cursor.unread < left && self.sampler.runs_ahead();
+        self.history.0.len() + if next { cursor.unread } else { 0 }
     }
 
-    fn end(&mut self, entity: Entity, reason: FinishReason, events: &mut MessageWriter<'_, SessionEvent>) {
+    /// Of these, tokens that no wave has been given yet.
+    fn remaining(&self, ahead: usize) -> usize {
+        self.end(ahead).saturating_sub(self.cursor.scheduled)
+    }
+
+    fn finish(&mut self, entity: Entity, reason: FinishReason, events: &mut MessageWriter<'_, SessionEvent>) {
         Ending { sampler: &mut self.sampler, output: &mut self.output, phase: &mut self.phase }
             .finish(entity, reason, events);
     }
@@ -83,14 +94,23 @@ pub fn admit(
     mut models: Query<
         '_,
         '_,
-        (&WaveLimits, &mut KvPool, &mut AdmitCursor, Option<&Sessions>, Option<&LoadFailed>),
+        (
+            &WaveLimits,
+            &mut KvPool,
+            &mut AdmitCursor,
+            Option<&StepsAhead>,
+            Option<&Sessions>,
+            Option<&LoadFailed>,
+        ),
     >,
     mut sessions: Query<'_, '_, AdmitSession>,
     runs: Query<'_, '_, &Pages>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
     for (mut wave, of) in &mut waves {
-        let Ok((limits, mut pool, mut turn, Some(list), failed)) = models.get_mut(of.0) else { continue };
+        let Ok((limits, mut pool, mut turn, ahead, Some(list), failed)) = models.get_mut(of.0) else {
+            continue;
+        };
         let list = list.entities();
         if failed.is_some() {
             finish_all(list, &mut sessions, &mut events);
@@ -106,6 +126,7 @@ pub fn admit(
             model: of.0,
             room: 0,
             logits: limits.logit_rows,
+            ahead: ahead.map_or(0, |ahead| ahead.0),
             now: work.0,
             wave: &mut wave,
             pool: &mut pool,
@@ -120,11 +141,12 @@ pub fn admit(
                 }
                 let at = (turn.first + step) % list.len();
                 let Ok(mut session) = sessions.get_mut(list[at]) else { continue };
-                if !session.phase.is_active() || (session.remaining() == 1) != decoding {
+                let remaining = session.remaining(admission.ahead);
+                if !session.phase.is_active() || remaining == 0 || (remaining == 1) != decoding {
                     continue;
                 }
                 if let Some(reason) = admission.join(list[at], at, &mut session, &mut commands) {
-                    session.end(list[at], reason, &mut events);
+                    session.finish(list[at], reason, &mut events);
                     work.0 += 1;
                 }
                 if decoding && admission.room == 0 {
@@ -165,6 +187,8 @@ struct Admission<'a> {
     room: usize,
     /// Of these, rows whose logits may be wanted.
     logits: usize,
+    /// Steps of a session that may be under way with their tokens unread.
+    ahead: usize,
     /// What the clock of last use shows.
     now: u64,
     wave: &'a mut Wave,
@@ -183,10 +207,11 @@ impl Admission<'_> {
         session: &mut AdmitSessionItem<'_, '_>,
         commands: &mut Commands<'_, '_>,
     ) -> Option<FinishReason> {
-        let (start, end) = (session.cursor.computed, session.history.0.len());
+        let (start, end) = (session.cursor.scheduled, session.end(self.ahead));
         let capacity = self.pool.capacity().saturating_mul(PAGE);
         if end > session.cursor.limit.min(capacity) {
-            return Some(FinishReason::ContextFull);
+            // The tokens that are still to be read may end the request in another way.
+            return (session.cursor.unread == 0).then_some(FinishReason::ContextFull);
         }
         if self.logits == 0 || (start == 0 && !self.pressure.may_start(place, session)) {
             *session.phase = Phase::Waiting;
@@ -216,6 +241,7 @@ impl Admission<'_> {
         self.pressure.started(session);
         session.cursor.given_up = false;
         session.cursor.used = self.now;
+        session.cursor.scheduled = start + rows;
         let complete = start + rows == end;
         *session.phase = if complete && rows == 1 { Phase::Decoding } else { Phase::Prefilling };
         let positions = start..start + rows;
@@ -238,8 +264,9 @@ impl Admission<'_> {
         let (first_row, first_table, first_logit) = (wave.rows(), wave.tables.len(), wave.logit_rows.len());
         let pages = positions.end.div_ceil(PAGE);
         wave.tables.extend_from_slice(&session.table.0[..pages]);
-        wave.tokens.extend_from_slice(&session.history.0[positions.clone()]);
         for position in positions.clone() {
+            let unread = || DEVICE_TOKEN | kv_place(&session.table.0, position - 1);
+            wave.tokens.push(session.history.0.get(position).copied().unwrap_or_else(unread));
             wave.positions.push(position as u32);
             wave.slots.push(session.table.0[position / PAGE]);
         }
@@ -262,6 +289,12 @@ impl Admission<'_> {
     }
 }
 
+/// Where a position's key and value are in the cache: slot times page length plus offset. A token that is chosen on a device
+/// is kept there under the place of the row that it was chosen from.
+fn kv_place(table: &[u32], position: usize) -> u32 {
+    table[position / PAGE] * PAGE as u32 + (position % PAGE) as u32
+}
+
 fn finish_all(
     list: &[Entity],
     sessions: &mut Query<'_, '_, AdmitSession>,
@@ -270,7 +303,7 @@ fn finish_all(
     for entity in list {
         let Ok(mut session) = sessions.get_mut(*entity) else { continue };
         if session.phase.is_active() {
-            session.end(*entity, FinishReason::ModelFailed, events);
+            session.finish(*entity, FinishReason::ModelFailed, events);
         }
     }
 }

@@ -38,7 +38,7 @@ impl Pressure {
                 continue;
             }
             let history = session.history.0.len();
-            pressure.prompts |= history.saturating_sub(session.cursor.computed) > 1;
+            pressure.prompts |= history.saturating_sub(session.cursor.scheduled) > 1;
             if session.cursor.given_up {
                 pressure.waiting = pressure.waiting.or(Some(place));
             } else if !session.table.0.is_empty() {
@@ -100,13 +100,15 @@ pub(super) fn make_room(
     for victim in &victims {
         if let Ok(mut session) = sessions.get_mut(*victim) {
             session.cursor.given_up = session.phase.is_active();
+            let unread = session.cursor.unread;
+            session.sampler.take_back(unread);
             truncate_context(0, session.leaf.0, &mut session.table, &mut session.cursor, runs, commands);
         }
     }
     if victims.is_empty() && nobody_moved {
         // The starved session holds the whole arena.
         if let Ok(mut session) = sessions.get_mut(starved[0]) {
-            session.end(starved[0], FinishReason::ContextFull, events);
+            session.finish(starved[0], FinishReason::ContextFull, events);
         }
         return 1;
     }
@@ -136,8 +138,7 @@ fn truncate_context(
     runs: &Query<'_, '_, &Pages>,
     commands: &mut Commands<'_, '_>,
 ) {
-    cursor.epoch = cursor.epoch.wrapping_add(1);
-    cursor.computed = cursor.computed.min(keep);
+    cursor.rewind(keep);
     let pages = cursor.computed.div_ceil(PAGE);
     table.0.truncate(pages);
     if let Ok(held) = runs.get(run) {

@@ -1,8 +1,12 @@
 //! Attention: norm, projections, rotary embedding, the KV cache, the weighted sum, the residual.
 
+mod gpu;
+
+pub use gpu::attention_gpu;
+
 use crate::cpu::{self, CpuBackend, CpuKv, CpuPlan, CpuScratch, Weights, sized};
 use bevy_ecs::prelude::*;
-use weft_components::{CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, TensorRole as Role, Wave};
+use weft_components::{CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, Place, TensorRole as Role, Wave};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, Need, PAGE, attention,
 };
@@ -24,6 +28,9 @@ pub fn attention_cpu(
     let Ok((mut wave, mut scratch)) = waves.get_mut(current.wave) else {
         return;
     };
+    if wave.hidden_at != Place::Cpu {
+        return;
+    }
     let (Some(Some(weights)), Some(rope)) = (plan.layers.get(current.index), &plan.rope) else {
         return;
     };

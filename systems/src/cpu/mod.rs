@@ -16,7 +16,7 @@ pub use scratch::{CpuScratch, sized};
 pub use steps::{Rotation, add_rows, gate_rows, load, norm_rows, product};
 
 use bevy_ecs::prelude::*;
-use weft_components::{ModelConfig, OnCpu};
+use weft_components::ModelConfig;
 use weft_platform::{Cpu, KvArena, KvError, KvFormat, KvShape};
 
 /// The kernels and threads that CPU systems compute with.
@@ -27,7 +27,7 @@ pub struct CpuBackend(pub Cpu);
 #[derive(Component)]
 pub struct CpuKv(pub KvArena);
 
-/// What a model that is placed on the CPU carries.
+/// What a model with layers on the CPU carries.
 ///
 /// # Errors
 /// The KV cache cannot be allocated.
@@ -40,5 +40,5 @@ pub fn place(config: &ModelConfig, slots: u32, format: KvFormat) -> Result<impl 
         v_dim: config.value_length,
         format,
     };
-    Ok((OnCpu, CpuKv(KvArena::new(shape)?), CpuPlan::new(config)))
+    Ok((CpuKv(KvArena::new(shape)?), CpuPlan::new(config)))
 }

@@ -26,10 +26,7 @@ impl Weights {
 
     /// The vector of a role, if it is there.
     pub fn vector(&self, role: TensorRole) -> Option<&[f32]> {
-        match self.by_role[role as usize].as_deref() {
-            Some(CpuWeight::Vector(vector)) => Some(vector),
-            _ => None,
-        }
+        self.by_role[role as usize].as_deref().and_then(CpuWeight::vector)
     }
 
     fn take(&mut self, shard: &WeightShard, weights: &CpuWeights) {
@@ -65,7 +62,7 @@ impl CpuPlan {
 
 /// Brings plans up to date with what has become resident. Runs in the set `Load`.
 pub fn plan_cpu(
-    mut plans: Query<'_, '_, (&ModelConfig, &mut CpuPlan), (With<Model>, With<OnCpu>)>,
+    mut plans: Query<'_, '_, (&ModelConfig, &mut CpuPlan), With<Model>>,
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &weft_components::ShardOf), Added<CpuWeights>>,
     held: Query<'_, '_, (&WeightShard, &CpuWeights)>,
     layers: Query<'_, '_, (&LayerIndex, &LayerOf, &Shards), (With<OnCpu>, Added<Resident>)>,

@@ -16,6 +16,16 @@ pub enum CpuWeight {
     Vector(Box<[f32]>),
 }
 
+impl CpuWeight {
+    /// The floats of a vector.
+    pub fn vector(&self) -> Option<&[f32]> {
+        match self {
+            Self::Vector(values) => Some(values),
+            Self::Matrix(_) => None,
+        }
+    }
+}
+
 /// The weights of a shard that is resident on the CPU. A component of the shard.
 #[derive(Component, Clone)]
 pub struct CpuWeights(pub Arc<CpuWeight>);

@@ -1,22 +1,29 @@
 //! Embedding: tokens to rows of hidden state.
 
+mod gpu;
+
+pub use gpu::embed_gpu;
+
 use crate::cpu::{CpuPlan, CpuScratch, sized};
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Model, ModelConfig, OnCpu, TensorRole, Wave, WaveOf};
+use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, TensorRole, Wave, WaveOf};
 
 /// Looks up the rows of waves that start, and the angles of their positions. Waits where the embedding, or the
 /// rotary factors that come with it, are not there.
 pub fn embed_cpu(
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
-    models: Query<'_, '_, (&ModelConfig, &CpuPlan), (With<Model>, With<OnCpu>)>,
+    models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan), With<Model>>,
 ) {
     for (mut wave, of, mut scratch) in &mut waves {
         if wave.at != AtLayer::Embed {
             continue;
         }
-        let Ok((config, plan)) = models.get(of.0) else {
+        let Ok((config, ends, plan)) = models.get(of.0) else {
             continue;
         };
+        if ends.embed != Place::Cpu {
+            continue;
+        }
         let (Some(embedding), Some(rope)) = (plan.model.matrix(TensorRole::TokenEmbedding), &plan.rope)
         else {
             continue;

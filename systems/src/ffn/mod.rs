@@ -1,5 +1,9 @@
 //! The feed-forward network: norm, gate and up, SwiGLU (arXiv 2002.05202), down, residual.
 
+mod gpu;
+
+pub use gpu::ffn_gpu;
+
 use crate::cpu::{self, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, TensorRole as Role, Wave};

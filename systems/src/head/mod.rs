@@ -1,23 +1,30 @@
 //! The head: hidden state to logits, for the rows whose logits somebody wants.
 
+mod gpu;
+
+pub use gpu::head_gpu;
+
 use crate::cpu::{self, CpuBackend, CpuPlan, CpuScratch, sized};
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Model, ModelConfig, OnCpu, TensorRole, Wave, WaveOf};
+use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, TensorRole, Wave, WaveOf};
 use weft_platform::Need;
 
 /// Computes the logits of waves that stand before the head. Waits where the head is not there.
 pub fn head_cpu(
     backend: Res<'_, CpuBackend>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
-    models: Query<'_, '_, (&ModelConfig, &CpuPlan), (With<Model>, With<OnCpu>)>,
+    models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan), With<Model>>,
 ) {
     for (mut wave, of, mut scratch) in &mut waves {
         if wave.at != AtLayer::Head {
             continue;
         }
-        let Ok((config, plan)) = models.get(of.0) else {
+        let Ok((config, ends, plan)) = models.get(of.0) else {
             continue;
         };
+        if ends.head != Place::Cpu || wave.hidden_at != Place::Cpu {
+            continue;
+        }
         let Some((norm, head)) = plan.model.vector(TensorRole::OutputNorm).zip(plan.head(config.tied)) else {
             continue;
         };

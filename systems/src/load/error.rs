@@ -17,6 +17,14 @@ pub enum LoadError {
     /// The vocabulary cannot be used.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
+    /// It cannot run on the GPU, or does not fit there.
+    #[error("{file}: {source}")]
+    Gpu {
+        /// File.
+        file: String,
+        /// What the GPU lacks.
+        source: weft_gpu::GpuError,
+    },
     /// No architecture of this name.
     #[error("{file}: architecture `{name}` is not supported; supported: {known}")]
     UnknownArchitecture {

@@ -19,4 +19,4 @@ pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
 pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
 pub use manifest::{ShardOwner, ShardSpec};
 pub use receive::{LoadFailed, Loading, receive_shards};
-pub use spawn::spawn_model;
+pub use spawn::{ModelOrigin, SpawnOptions, place_model, spawn_model};

@@ -11,6 +11,7 @@
 
 mod chain;
 mod choose;
+mod chooser;
 mod error;
 mod exp;
 mod logprobs;
@@ -21,7 +22,11 @@ mod truncate;
 
 pub use chain::{Choice, SampleScratch, Sampler};
 pub use choose::argmax;
+pub use chooser::Chooser;
 pub use error::SampleError;
 pub use logprobs::{log_softmax, token_logprob};
-pub use system::{Ending, RequestError, SampleBuffers, SessionSampler, end_request, sample};
+pub use system::{
+    Computed, Ending, LogitRows, RequestError, SampleBuffers, SampledSession, SessionSampler, deliver,
+    end_request, sample,
+};
 pub use weft_components::TokenLogprob;

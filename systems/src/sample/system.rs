@@ -1,13 +1,13 @@
 //! The stage `Sample`: logits become tokens, tokens become text, and requests end.
 
-use super::{SampleError, SampleScratch, Sampler, token_logprob};
+use super::{Chooser, SampleError, SampleScratch, Sampler, token_logprob};
 use crate::load::ModelTokenizer;
 use crate::tokenize::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
 use bevy_ecs::prelude::*;
 use weft_components::{
     AtLayer, ContextCursor, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Model, ModelConfig, Output,
-    Phase, Request, SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, Wave, WaveOf,
-    WaveSpan,
+    Phase, Request, SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob,
+    Wave, WaveOf, WaveSpan,
 };
 
 /// Buffers of the stage, shared by all sessions.
@@ -51,6 +51,23 @@ impl SessionSampler {
     }
 }
 
+impl SessionSampler {
+    /// Who can choose this request's tokens.
+    pub fn chooser(&self) -> Chooser {
+        Chooser::of(self.sampler.settings())
+    }
+
+    /// Whether the next step of the request can start before the token of this one has been read.
+    pub fn runs_ahead(&self) -> bool {
+        self.chooser() == Chooser::Ahead
+    }
+
+    /// Takes back the random numbers of `draws` tokens that were chosen and never read.
+    pub fn take_back(&mut self, draws: usize) {
+        self.sampler.set_draws(self.sampler.draws().saturating_sub(draws as u64));
+    }
+}
+
 /// What the end of a request touches.
 pub struct Ending<'a> {
     /// Holds text back that may be the start of a stop string, or of a character.
@@ -82,7 +99,8 @@ pub fn end_request(
 ) {
     let Ok((mut sampler, mut output, mut phase, mut cursor)) = sessions.get_mut(entity) else { return };
     if phase.is_active() || *phase == Phase::Paused {
-        cursor.epoch = cursor.epoch.wrapping_add(1);
+        let computed = cursor.computed;
+        cursor.rewind(computed);
         Ending { sampler: &mut sampler, output: &mut output, phase: &mut phase }.finish(
             entity,
             reason,
@@ -105,6 +123,80 @@ pub struct SampledSession {
     kept: Option<&'static mut LogitsKept>,
 }
 
+/// What a wave computed for its sessions.
+pub enum Computed<'a> {
+    /// Logits of the rows that were asked for.
+    Logits(LogitRows<'a>),
+    /// The token that a device chose; `None` where no logit was a number.
+    Token(Option<u32>),
+}
+
+/// Rows of logits of a wave.
+#[derive(Clone, Copy)]
+pub struct LogitRows<'a> {
+    /// `[rows, vocabulary]`.
+    pub logits: &'a [f32],
+    /// The wave's row that each belongs to.
+    pub rows: &'a [u32],
+    /// Logits a row.
+    pub vocabulary: usize,
+}
+
+impl<'a> LogitRows<'a> {
+    fn row(&self, index: usize) -> &'a [f32] {
+        &self.logits[index * self.vocabulary..][..self.vocabulary]
+    }
+}
+
+/// Takes what was computed for a span to its session: keeps logits that were asked for, appends the token that was chosen
+/// or chooses one, and ends the request where it is at its end. Rows of a session that died or gave up its context since
+/// are left out.
+pub fn deliver(
+    span: &WaveSpan,
+    computed: &Computed<'_>,
+    tokenizer: Option<&Tokenizer>,
+    sessions: &mut Query<'_, '_, SampledSession>,
+    buffers: &mut SampleBuffers,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) {
+    let Ok(mut session) = sessions.get_mut(span.session) else {
+        return;
+    };
+    if session.cursor.epoch != span.epoch {
+        return;
+    }
+    session.cursor.computed = span.start + span.rows.len();
+    if let Computed::Logits(rows) = computed {
+        keep_logits(&mut session, rows, span);
+    }
+    if !span.complete || !session.phase.is_active() {
+        return;
+    }
+    let step = if session.request.max_tokens == 0 {
+        Step { token: None, finish: Some(FinishReason::MaxTokens) }
+    } else {
+        let chosen = match computed {
+            Computed::Logits(rows) => {
+                let _kernel = tracing::trace_span!(target: "weft::kernel", "choose").entered();
+                let choice = session.sampler.sampler.sample(rows.row(span.logits.end - 1), &mut buffers.0);
+                (!choice.degenerate).then_some((choice.token, choice.logprob))
+            }
+            Computed::Token(token) => {
+                session.cursor.unread = session.cursor.unread.saturating_sub(1);
+                token.map(|token| (token, None))
+            }
+        };
+        append(&mut session, chosen, tokenizer)
+    };
+    if step.finish.is_some() {
+        // Steps that are under way go beyond the end.
+        let (computed, unread) = (session.cursor.computed, session.cursor.unread);
+        session.sampler.take_back(unread);
+        session.cursor.rewind(computed);
+    }
+    report(&mut session, span.session, step, events);
+}
+
 /// Takes the logits of waves to their sessions and chooses tokens.
 pub fn sample(
     mut buffers: ResMut<'_, SampleBuffers>,
@@ -124,26 +216,13 @@ pub fn sample(
         };
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
+        let computed = Computed::Logits(LogitRows {
+            logits: &wave.logits,
+            rows: &wave.logit_rows,
+            vocabulary: config.vocabulary,
+        });
         for span in &wave.spans {
-            // A session that died or gave up its context since has no use for these rows.
-            let Ok(mut session) = sessions.get_mut(span.session) else {
-                continue;
-            };
-            if session.cursor.epoch != span.epoch {
-                continue;
-            }
-            session.cursor.computed = span.start + span.rows.len();
-            keep_logits(&mut session, wave, span, config.vocabulary);
-            if span.complete && session.phase.is_active() {
-                let step = if session.request.max_tokens == 0 {
-                    Step { token: None, finish: Some(FinishReason::MaxTokens) }
-                } else {
-                    let row = (span.logits.end - 1) * config.vocabulary;
-                    let logits = &wave.logits[row..row + config.vocabulary];
-                    choose(&mut session, logits, tokenizer, &mut buffers.0)
-                };
-                report(&mut session, span.session, step, &mut events);
-            }
+            deliver(span, &computed, tokenizer, &mut sessions, &mut buffers, &mut events);
         }
     }
 }
@@ -169,33 +248,28 @@ fn report(
     }
 }
 
-/// Chooses the next token of a session and says whether its request ends with it.
-fn choose(
+/// Appends the token that was chosen to the session and says whether its request ends with it.
+fn append(
     session: &mut SampledSessionItem<'_, '_>,
-    logits: &[f32],
+    chosen: Option<(u32, Option<TokenLogprob>)>,
     tokenizer: Option<&Tokenizer>,
-    scratch: &mut SampleScratch,
 ) -> Step {
     let SessionSampler { sampler, detokenizer, stops } = &mut *session.sampler;
-    let choice = {
-        let _kernel = tracing::trace_span!(target: "weft::kernel", "choose").entered();
-        sampler.sample(logits, scratch)
-    };
-    if choice.degenerate {
+    let Some((token, logprob)) = chosen else {
         return Step { token: None, finish: Some(FinishReason::InvalidLogits) };
-    }
-    sampler.accept(choice.token);
-    session.history.0.push(choice.token);
+    };
+    sampler.accept(token);
+    session.history.0.push(token);
     let output = &mut *session.output;
-    output.tokens.push(choice.token);
-    output.logprobs.extend(choice.logprob);
+    output.tokens.push(token);
+    output.logprobs.extend(logprob);
     let mut finish = None;
     if let Some(tokenizer) = tokenizer {
-        if !session.request.ignore_end && tokenizer.is_end_of_generation(choice.token) {
+        if !session.request.ignore_end && tokenizer.is_end_of_generation(token) {
             finish = Some(FinishReason::EndOfGeneration);
         } else {
             // Ids past the vocabulary, which a padded head can give, have no text.
-            let streamed = stops.push(detokenizer.push(tokenizer, choice.token).unwrap_or_default());
+            let streamed = stops.push(detokenizer.push(tokenizer, token).unwrap_or_default());
             output.text.push_str(streamed.text);
             finish = streamed.matched.map(|_| FinishReason::StopString);
         }
@@ -203,20 +277,20 @@ fn choose(
     if finish.is_none() && output.tokens.len() >= session.request.max_tokens {
         finish = Some(FinishReason::MaxTokens);
     }
-    Step { token: Some(choice.token), finish }
+    Step { token: Some(token), finish }
 }
 
 /// Copies what a caller asked to keep of this wave's logits.
-fn keep_logits(session: &mut SampledSessionItem<'_, '_>, wave: &Wave, span: &WaveSpan, vocabulary: usize) {
+fn keep_logits(session: &mut SampledSessionItem<'_, '_>, rows: &LogitRows<'_>, span: &WaveSpan) {
     let (Some(wanted), Some(kept)) = (session.wanted, session.kept.as_mut()) else {
         return;
     };
     for index in span.logits.clone() {
-        let position = span.start + wave.logit_rows[index] as usize - span.rows.start;
+        let position = span.start + rows.rows[index] as usize - span.rows.start;
         if wanted.positions.get(kept.len()) != Some(&position) {
             continue;
         }
-        let row = &wave.logits[index * vocabulary..][..vocabulary];
+        let row = rows.row(index);
         match (wanted.keep, session.history.0.get(position + 1)) {
             (KeepLogits::Row, _) => kept.rows.push(row.to_vec()),
             (KeepLogits::NextTokenLoss, Some(next)) => {

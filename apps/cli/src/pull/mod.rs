@@ -26,6 +26,11 @@ pub(crate) use hub::HubReference;
 pub(crate) use progress::Silent;
 pub(crate) use progress::{Phase, Progress};
 
+/// The user's folder for what can be made again, if the platform has one.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    cache::folder(Platform::current(), |name| std::env::var_os(name)).ok()
+}
+
 /// Where models are kept and got from.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {

@@ -44,9 +44,6 @@ pub(crate) enum CliError {
         "model `{model}` is neither a file here nor in the catalogue ({known}); check the path, or see `weft list`"
     )]
     UnknownModel { model: String, known: String },
-    /// A backend that was not built in.
-    #[error("backend `{backend}` is not in this build, which has the CPU backend only; use `--backend cpu`")]
-    BackendMissing { backend: String },
     /// A KV cache format that this build does not have.
     #[error("KV cache format `{format}` is not supported; use one of: {supported}")]
     UnsupportedKvFormat { format: String, supported: &'static str },

@@ -1,0 +1,37 @@
+//! Embedding on a GPU.
+
+use crate::gpu::GpuModel;
+use bevy_ecs::prelude::*;
+use weft_components::{
+    AtLayer, Ends, Model, ModelConfig, Place, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
+};
+
+/// Records the embedding of waves that start on a GPU. Waits where it, or the plan, is not there.
+pub fn embed_gpu(
+    mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
+    mut models: Query<'_, '_, (&ModelConfig, &Ends, &mut GpuModel), With<Model>>,
+    shards: Query<'_, '_, (&WeightShard, &ShardOf), With<Resident>>,
+) {
+    for (entity, mut wave, of) in &mut waves {
+        if wave.at != AtLayer::Embed {
+            continue;
+        }
+        let Ok((config, ends, mut model)) = models.get_mut(of.0) else { continue };
+        let Place::Gpu(number) = ends.embed else { continue };
+        let Some(part) = model.on(number) else { continue };
+        if !part.has(TensorRole::TokenEmbedding) {
+            let there = |(shard, owner): (&WeightShard, &ShardOf)| {
+                shard.role == TensorRole::TokenEmbedding && owner.0 == of.0
+            };
+            if !shards.iter().any(there) {
+                continue;
+            }
+            part.arrived(TensorRole::TokenEmbedding);
+        }
+        if part.enter(entity, &mut wave, config) {
+            let _span = tracing::trace_span!("embed", rows = wave.rows()).entered();
+            part.record_embed();
+            wave.at = AtLayer::Layer(0);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Submits under way: what they will bring back, and taking it when it has come.
+
+use super::part::GpuModel;
+use crate::load::ModelTokenizer;
+use crate::sample::{Computed, LogitRows, SampleBuffers, SampledSession, deliver};
+use bevy_ecs::prelude::*;
+use core::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use weft_components::{Model, ModelConfig, Place, SessionEvent, TickWork, Wave, WaveSpan};
+use weft_gpu::{Gpu, GpuError, wgpu};
+
+/// A buffer that the host reads, used again and again.
+pub(super) struct Staging {
+    pub(super) buffer: wgpu::Buffer,
+    pub(super) bytes: u64,
+}
+
+/// No token could be chosen: in place of its id.
+pub(super) const NO_TOKEN: u32 = u32::MAX;
+
+/// What a submit brings back.
+pub(super) enum Cargo {
+    /// A token a span that chooses one, in the order of the spans.
+    Tokens,
+    /// Rows of logits.
+    Logits {
+        /// The wave's row of each.
+        rows: Vec<u32>,
+    },
+    /// The hidden state of a wave that goes on elsewhere.
+    Hidden {
+        /// The wave.
+        wave: Entity,
+    },
+    /// Nothing but the word that it is done.
+    Nothing,
+}
+
+const WAITING: u8 = 0;
+const MAPPED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// A submit under way.
+pub(super) struct Flight {
+    pub(super) cargo: Cargo,
+    pub(super) spans: Vec<WaveSpan>,
+    pub(super) index: wgpu::SubmissionIndex,
+    staging: Staging,
+    state: Arc<AtomicU8>,
+}
+
+impl Flight {
+    /// Starts to map what a submit wrote into `staging`.
+    pub(super) fn new(
+        cargo: Cargo,
+        spans: Vec<WaveSpan>,
+        index: wgpu::SubmissionIndex,
+        staging: Staging,
+    ) -> Self {
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let told = Arc::clone(&state);
+        staging.buffer.slice(..staging.bytes).map_async(wgpu::MapMode::Read, move |result| {
+            told.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
+        });
+        Self { cargo, spans, index, staging, state }
+    }
+
+    fn is_done(&self) -> bool {
+        self.state.load(Ordering::Acquire) != WAITING
+    }
+
+    /// What was brought back, as words; `None` where the mapping failed.
+    fn words(&self) -> Option<wgpu::BufferView> {
+        (self.state.load(Ordering::Acquire) == MAPPED)
+            .then(|| self.staging.buffer.slice(..self.staging.bytes).get_mapped_range().ok())
+            .flatten()
+    }
+
+    /// The staging buffer, to be used again.
+    fn land(self) -> Staging {
+        self.staging.buffer.unmap();
+        self.staging
+    }
+}
+
+/// A staging buffer of at least `bytes`: one that is free, or a new one.
+pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<Staging, GpuError> {
+    let bytes = bytes.next_multiple_of(16);
+    let fits = |staging: &Staging| staging.buffer.size() >= bytes && staging.buffer.size() <= 4 * bytes;
+    match free.iter().position(fits) {
+        Some(at) => Ok(Staging { bytes, ..free.swap_remove(at) }),
+        None => Ok(Staging { buffer: gpu.readback("readback", bytes)?, bytes }),
+    }
+}
+
+/// Takes what GPUs have finished to sessions and waves. Runs in the set `Load`; never waits.
+pub fn collect_gpu(
+    mut buffers: ResMut<'_, SampleBuffers>,
+    mut models: Query<'_, '_, (&ModelConfig, &mut GpuModel, Option<&ModelTokenizer>), With<Model>>,
+    mut waves: Query<'_, '_, &mut Wave>,
+    mut sessions: Query<'_, '_, SampledSession>,
+    mut work: ResMut<'_, TickWork>,
+    mut events: MessageWriter<'_, SessionEvent>,
+) {
+    for (config, mut model, tokenizer) in &mut models {
+        let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
+        for part in &mut model.0 {
+            if part.flights.is_empty() {
+                continue;
+            }
+            // A device that is lost says so elsewhere.
+            let _ = part.gpu.device.poll(wgpu::PollType::Poll);
+            while part.flights.front().is_some_and(Flight::is_done) {
+                let Some(mut flight) = part.flights.pop_front() else { break };
+                work.0 += 1;
+                if let Some(bytes) = flight.words() {
+                    let words: &[u32] = bytemuck::cast_slice(&bytes);
+                    match &flight.cargo {
+                        Cargo::Nothing => {}
+                        Cargo::Tokens => {
+                            let choosing = flight.spans.iter().filter(|span| !span.logits.is_empty());
+                            for (span, token) in choosing.zip(words) {
+                                let token = Computed::Token((*token != NO_TOKEN).then_some(*token));
+                                deliver(span, &token, tokenizer, &mut sessions, &mut buffers, &mut events);
+                            }
+                            let nothing =
+                                Computed::Logits(LogitRows { logits: &[], rows: &[], vocabulary: 0 });
+                            for span in flight.spans.iter().filter(|span| span.logits.is_empty()) {
+                                deliver(span, &nothing, tokenizer, &mut sessions, &mut buffers, &mut events);
+                            }
+                        }
+                        Cargo::Logits { rows } => {
+                            let logits = bytemuck::cast_slice(words);
+                            let rows = LogitRows { logits, rows, vocabulary: config.vocabulary };
+                            for span in &flight.spans {
+                                let logits = Computed::Logits(rows);
+                                deliver(span, &logits, tokenizer, &mut sessions, &mut buffers, &mut events);
+                            }
+                        }
+                        Cargo::Hidden { wave } => {
+                            if let Ok(mut wave) = waves.get_mut(*wave) {
+                                wave.hidden.clear();
+                                wave.hidden.extend_from_slice(bytemuck::cast_slice(words));
+                                wave.hidden_at = Place::Cpu;
+                                wave.fetching = false;
+                            }
+                        }
+                    }
+                }
+                flight.spans.clear();
+                part.spare.push(core::mem::take(&mut flight.spans));
+                part.staging.push(flight.land());
+            }
+        }
+    }
+}

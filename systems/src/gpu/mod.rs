@@ -1,0 +1,31 @@
+//! What the GPU backend keeps in the world: opened devices as a resource, and on each model that has layers on them its
+//! weights, its plan, its scratch and the steps that are under way.
+//!
+//! A wave's stages record commands; one submit at the end of a tick runs them. Nothing waits: what a submit computed is
+//! mapped for reading and found by a later tick.
+
+mod flight;
+mod part;
+mod place;
+mod plan;
+mod prepare;
+mod recover;
+mod scratch;
+mod transfer;
+mod weights;
+
+pub use flight::collect_gpu;
+pub use part::{GpuModel, GpuPart};
+pub use place::{GpuLayers, Placed, Wanted, place};
+pub use plan::WaveShape;
+pub use prepare::{GpuPrepare, PrepareAll};
+pub use recover::{Recovery, recover_gpu};
+pub use transfer::{GpuFailed, plan_gpu, submit_gpu};
+
+use bevy_ecs::prelude::*;
+use std::sync::Arc;
+use weft_gpu::Gpu;
+
+/// The GPUs of an engine, in the order of their numbers.
+#[derive(Resource, Clone, Default)]
+pub struct GpuBackend(pub Vec<Arc<Gpu>>);

@@ -1,0 +1,252 @@
+//! Which layers of a model go to which GPU, and the memory they take there.
+//!
+//! The last layers and the head go first, so that a model that does not fit crosses from the CPU to the GPU once and its
+//! hidden state never comes back. Several GPUs share the layers in proportion to their memory, in order.
+
+use super::GpuBackend;
+use super::part::{GpuModel, GpuPart};
+use super::scratch::{Scratch, logit_rows};
+use super::weights::{EndWeights, LayerWeights};
+use crate::load::{ShardOwner, ShardSpec};
+use core::ops::Range;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weft_components::{Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
+use weft_gpu::attention::AttentionShape;
+use weft_gpu::{Gpu, GpuError, device_bytes, layout_of};
+use weft_platform::{KvFormat, PAGE};
+
+/// How many layers are wanted on GPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GpuLayers {
+    /// As many as fit.
+    #[default]
+    Auto,
+    /// This many, the last ones; all and the head for as many as the model has, or more.
+    Count(usize),
+}
+
+/// Where a model's layers and ends have been placed.
+pub struct Placed {
+    /// What the GPUs hold.
+    pub model: GpuModel,
+    /// The place of each layer.
+    pub layers: Vec<Place>,
+    /// The place of the ends.
+    pub ends: Ends,
+    /// Steps that may be under way with their tokens unread.
+    pub ahead: usize,
+    /// Limits of waves, made narrower by what devices take.
+    pub limits: WaveLimits,
+}
+
+/// What has to be placed.
+pub struct Wanted<'a> {
+    /// The model's numbers.
+    pub config: &'a ModelConfig,
+    /// Its tensors.
+    pub shards: &'a [ShardSpec],
+    /// Layers wanted on GPUs.
+    pub layers: GpuLayers,
+    /// Pages of the KV cache.
+    pub slots: usize,
+    /// How keys and values are stored.
+    pub kv_format: KvFormat,
+    /// Limits of waves.
+    pub limits: WaveLimits,
+    /// Most rows of a wave.
+    pub max_rows: usize,
+}
+
+/// Steps that may be under way with their tokens unread, where everything is on one GPU: enough that the device never waits
+/// for the host.
+const AHEAD: usize = 2;
+
+/// Places a model on the GPUs of `backend`.
+///
+/// # Errors
+/// It cannot run there, or does not fit as asked for. With [`GpuLayers::Auto`] what does not fit stays on the CPU.
+pub fn place(backend: &GpuBackend, wanted: &Wanted<'_>) -> Result<Placed, GpuError> {
+    let config = wanted.config;
+    if wanted.kv_format != KvFormat::F16 {
+        return Err(GpuError::KvFormat { format: format!("{:?}", wanted.kv_format) });
+    }
+    let count = match wanted.layers {
+        GpuLayers::Auto => config.layers,
+        GpuLayers::Count(count) => count.min(config.layers),
+    };
+    let mut limits = wanted.limits;
+    limits.rows = limits.rows.min(wanted.max_rows).max(1);
+    let mut layers = vec![Place::Cpu; config.layers];
+    let mut parts = Vec::new();
+    let ranges = shares(&backend.0, config.layers - count..config.layers);
+    // From the last layers on: what does not fit is left to the CPU.
+    for (number, range) in ranges.into_iter().enumerate().rev() {
+        if range.is_empty() {
+            continue;
+        }
+        let gpu = &backend.0[number];
+        limits.logit_rows = logit_rows(gpu, config, &limits);
+        let part = Room { wanted, gpu, number, limits: &limits }.take(range.clone())?;
+        let taken = part.layers.keys().copied().collect::<Vec<_>>();
+        for layer in &taken {
+            layers[*layer] = Place::Gpu(number);
+        }
+        parts.push(part);
+        if taken.len() < range.len() {
+            break;
+        }
+    }
+    parts.reverse();
+    let ends = Ends {
+        embed: layers.first().copied().unwrap_or_default(),
+        head: layers.last().copied().unwrap_or_default(),
+    };
+    let alone = parts.len() == 1 && !layers.contains(&Place::Cpu);
+    Ok(Placed { model: GpuModel(parts), layers, ends, ahead: if alone { AHEAD } else { 0 }, limits })
+}
+
+/// Splits layers over GPUs in proportion to the memory that each may use.
+fn shares(gpus: &[Arc<Gpu>], layers: Range<usize>) -> Vec<Range<usize>> {
+    let known = gpus.iter().all(|gpu| gpu.options.memory.is_some());
+    let weight = |gpu: &Gpu| gpu.options.memory.filter(|_| known).map_or(1.0, |bytes| bytes as f64);
+    let total: f64 = gpus.iter().map(|gpu| weight(gpu)).sum();
+    let (mut first, mut mass) = (layers.start, 0.0);
+    gpus.iter()
+        .map(|gpu| {
+            mass += weight(gpu);
+            let end = layers.start + (layers.len() as f64 * mass / total).round() as usize;
+            let range = first..end.clamp(first, layers.end);
+            first = range.end;
+            range
+        })
+        .collect()
+}
+
+/// One GPU, to be filled.
+struct Room<'a> {
+    wanted: &'a Wanted<'a>,
+    gpu: &'a Arc<Gpu>,
+    number: usize,
+    limits: &'a WaveLimits,
+}
+
+impl Room<'_> {
+    fn shards(&self, owner: ShardOwner) -> Vec<&WeightShard> {
+        self.wanted.shards.iter().filter(|spec| spec.owner == owner).map(|spec| &spec.shard).collect()
+    }
+
+    fn tokens(&self) -> usize {
+        self.wanted.slots * PAGE
+    }
+
+    /// Bytes of a layer with its KV cache.
+    fn layer_bytes(&self, layer: usize) -> Result<u64, GpuError> {
+        let config = self.wanted.config;
+        let weights = bytes_of(&self.shards(ShardOwner::Layer(layer)))?;
+        let cache = 2 * self.tokens() * config.kv_heads * (config.key_length + config.value_length);
+        Ok(weights + cache as u64)
+    }
+
+    /// Whether the ends are here when the layers of `range` are.
+    fn ends(&self, range: &Range<usize>) -> (bool, bool) {
+        (range.start == 0, range.end == self.wanted.config.layers)
+    }
+
+    /// Bytes of everything but layers.
+    fn fixed_bytes(&self, range: &Range<usize>) -> Result<u64, GpuError> {
+        let config = self.wanted.config;
+        let (embed, head) = self.ends(range);
+        let shards = self.shards(ShardOwner::Model);
+        let ends: Vec<_> = shards
+            .into_iter()
+            .filter(|shard| match shard.role {
+                TensorRole::TokenEmbedding => embed || (head && config.tied),
+                TensorRole::Output => head,
+                _ => false,
+            })
+            .collect();
+        let heads = config.heads * (config.key_length + config.value_length);
+        let row = config.embedding * 3 + heads * 2 + config.feed_forward * 4;
+        let scratch = self.limits.rows * row + self.limits.logit_rows * config.vocabulary * usize::from(head);
+        Ok(bytes_of(&ends)? + 4 * scratch as u64)
+    }
+
+    /// The layers of `range`, from the last on, that fit the bytes that may be used.
+    fn within_budget(&self, range: Range<usize>) -> Result<Range<usize>, GpuError> {
+        let Some(budget) = self.gpu.options.memory else { return Ok(range) };
+        let mut needed = self.fixed_bytes(&range)?;
+        let mut first = range.end;
+        for layer in range.clone().rev() {
+            needed = needed.saturating_add(self.layer_bytes(layer)?);
+            if needed > budget {
+                break;
+            }
+            first = layer;
+        }
+        if first > range.start && self.wanted.layers != GpuLayers::Auto {
+            let all = range.clone().map(|layer| self.layer_bytes(layer)).sum::<Result<u64, _>>()?;
+            let (layers, fit) = (range.len(), range.end - first);
+            let needed = all.saturating_add(self.fixed_bytes(&range)?);
+            return Err(GpuError::DoesNotFit { layers, needed, budget, fit });
+        }
+        Ok(first..range.end)
+    }
+
+    /// Takes memory for as many layers of `range` as there is room for.
+    fn take(&self, range: Range<usize>) -> Result<GpuPart, GpuError> {
+        let (gpu, config) = (&**self.gpu, self.wanted.config);
+        let attention =
+            AttentionShape::new(config.heads, config.kv_heads, config.key_length, config.value_length)?
+                .with_scale(config.attention_scale);
+        check(config)?;
+        let mut range = self.within_budget(range)?;
+        loop {
+            match self.allocate(&attention, range.clone()) {
+                Ok(part) => return Ok(part),
+                // Whatever has been taken is given back, and one layer fewer asked for.
+                Err(GpuError::OutOfMemory { .. })
+                    if self.wanted.layers == GpuLayers::Auto && range.len() > 1 =>
+                {
+                    let _ = gpu.device.poll(weft_gpu::wgpu::PollType::Poll);
+                    range.start += range.len().div_ceil(8);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn allocate(&self, attention: &AttentionShape, range: Range<usize>) -> Result<GpuPart, GpuError> {
+        let (gpu, config, limits) = (&**self.gpu, self.wanted.config, self.limits);
+        let (embed, head) = self.ends(&range);
+        let ends = EndWeights::new(gpu, config, &self.shards(ShardOwner::Model), embed, head)?;
+        let logit_rows = if head { limits.logit_rows } else { 1 };
+        let partials = attention.partial_bytes(limits.rows);
+        let scratch = Scratch::new(gpu, config, limits.rows, logit_rows, self.tokens(), partials)?;
+        let layers = range
+            .map(|layer| {
+                let shards = self.shards(ShardOwner::Layer(layer));
+                Ok((layer, LayerWeights::new(gpu, config, &shards, self.tokens())?))
+            })
+            .collect::<Result<BTreeMap<_, _>, GpuError>>()?;
+        Ok(GpuPart::new(self.number, Arc::clone(self.gpu), layers, ends, scratch, *attention, config))
+    }
+}
+
+fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
+    let matrices = shards.iter().filter(|shard| shard.rows > 1);
+    matrices
+        .map(|shard| {
+            Ok(device_bytes(layout_of(&shard.name, shard.format, shard.cols)?, shard.rows, shard.cols))
+        })
+        .sum()
+}
+
+/// Shapes that kernels take: pairs of neighbouring elements are stored together.
+fn check(config: &ModelConfig) -> Result<(), GpuError> {
+    let even = [("key length", config.key_length), ("value length", config.value_length)];
+    match even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
+        Some((what, value)) => Err(GpuError::Shape { what, value, allowed: "even numbers" }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,526 @@
+//! The plan of a model on a GPU: kernels bound to buffers, in the order of use, for each class of waves.
+//!
+//! A wave of few rows passes over each matrix once, for all its rows together; more rows make tiles. Kernels are made for the
+//! number of rows, so a plan holds its steps once for each of [`CLASSES`] and once for many rows.
+
+use super::scratch::{ActKind, Activations, FEW, Scratch};
+use super::weights::{EndWeights, LayerWeights, Product};
+use std::collections::BTreeMap;
+use weft_components::{ModelConfig, RopeStyle};
+use weft_gpu::attention::AttentionShape;
+use weft_gpu::shader::{KernelSpec, Part, parts};
+use weft_gpu::{Bound, Capabilities, Commands, Count, Gpu, GpuError, GpuMatrix, wgpu};
+use weft_platform::PAGE;
+
+/// Most rows of a class of few.
+const CLASSES: [usize; 3] = [1, 4, FEW];
+/// Lanes of most workgroups.
+const WG: u32 = 256;
+/// Workgroups along x where their number may exceed what one dimension takes.
+const GRID: u32 = 32_768;
+
+/// How many workgroups a dimension of a grid has.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    Fixed(u32),
+    Rows,
+    RowTiles(u32),
+    LogitRows,
+    LogitTiles(u32),
+    Splits,
+    AttentionTiles,
+}
+
+/// What a wave needs of a grid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaveShape {
+    /// Rows.
+    pub rows: u32,
+    /// Rows whose logits are wanted.
+    pub logit_rows: u32,
+    /// Parts that each row's context is split into.
+    pub splits: u32,
+    /// Tiles of rows of one session; 0 where rows are attended to one by one.
+    pub tiles: u32,
+}
+
+impl Extent {
+    fn of(self, shape: &WaveShape) -> u32 {
+        match self {
+            Self::Fixed(count) => count,
+            Self::Rows => shape.rows,
+            Self::RowTiles(tile) => shape.rows.div_ceil(tile),
+            Self::LogitRows => shape.logit_rows,
+            Self::LogitTiles(tile) => shape.logit_rows.div_ceil(tile),
+            Self::Splits => shape.splits,
+            Self::AttentionTiles => shape.tiles,
+        }
+    }
+}
+
+/// A kernel to be bound.
+struct Draft {
+    spec: KernelSpec,
+    buffers: Vec<(u32, wgpu::Buffer)>,
+    grid: [Extent; 3],
+}
+
+/// A bound kernel and its grid.
+struct Step {
+    bound: Bound,
+    grid: [Extent; 3],
+}
+
+/// Steps in order.
+#[derive(Default)]
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn record(&self, shape: &WaveShape, commands: &mut Commands) {
+        for Step { bound, grid } in &self.0 {
+            commands.dispatch(bound, grid.map(|extent| extent.of(shape)));
+        }
+    }
+}
+
+/// One class's steps of a layer.
+struct LayerSteps<S> {
+    project: S,
+    /// Attention by rows, in one part; in several, merged; by tiles of rows.
+    attend: [S; 3],
+    output: S,
+    ffn: S,
+}
+
+/// One class's steps of the head.
+struct HeadSteps<S> {
+    logits: S,
+}
+
+/// Everything that a device runs for a model.
+pub struct Plan {
+    embed: Steps,
+    layers: BTreeMap<usize, Vec<LayerSteps<Steps>>>,
+    head: Vec<HeadSteps<Steps>>,
+}
+
+/// The class of a number of rows.
+fn class_of(rows: u32) -> usize {
+    CLASSES.iter().position(|most| rows as usize <= *most).unwrap_or(CLASSES.len())
+}
+
+impl Plan {
+    /// Compiles and binds everything, in parallel where there are threads.
+    pub(super) fn build(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        attention: &AttentionShape,
+        scratch: &Scratch,
+        layers: &BTreeMap<usize, LayerWeights>,
+        ends: &EndWeights,
+    ) -> Result<Self, GpuError> {
+        let draft = Drafter { gpu, caps: &gpu.capabilities, config, attention, scratch };
+        let embed = draft.embed(ends);
+        let classes: Vec<Option<usize>> = CLASSES.iter().copied().map(Some).chain([None]).collect();
+        let layers: BTreeMap<usize, Vec<_>> = layers
+            .iter()
+            .map(|(index, weights)| {
+                (*index, classes.iter().map(|class| draft.layer(weights, *class)).collect())
+            })
+            .collect();
+        let head: Vec<_> = classes.iter().filter_map(|class| draft.head(ends, *class)).collect();
+
+        let mut specs: Vec<KernelSpec> = Vec::new();
+        let mut note = |drafts: &[Draft]| {
+            for Draft { spec, .. } in drafts {
+                if !specs.contains(spec) {
+                    specs.push(spec.clone());
+                }
+            }
+        };
+        note(&embed);
+        // Layers differ in their layouts at most: those that are alike add nothing.
+        for steps in layers.values().flatten() {
+            steps.each().for_each(|drafts| note(drafts));
+        }
+        head.iter().for_each(|steps| note(&steps.logits));
+        gpu.pipelines.prepare(&specs);
+        if let Some(error) = gpu.failure() {
+            return Err(error);
+        }
+        let bind = |drafts: Vec<Draft>| Steps(drafts.into_iter().map(|draft| draft.bind(gpu)).collect());
+        Ok(Self {
+            embed: bind(embed),
+            layers: layers
+                .into_iter()
+                .map(|(index, classes)| (index, classes.into_iter().map(|steps| steps.map(bind)).collect()))
+                .collect(),
+            head: head.into_iter().map(|steps| HeadSteps { logits: bind(steps.logits) }).collect(),
+        })
+    }
+
+    /// Records the embedding.
+    pub(super) fn record_embed(&self, shape: &WaveShape, commands: &mut Commands) {
+        self.embed.record(shape, commands);
+    }
+
+    /// Records a layer's attention. `false` where the layer is not on this device.
+    pub(super) fn record_attention(&self, layer: usize, shape: &WaveShape, commands: &mut Commands) -> bool {
+        let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(class_of(shape.rows)))
+        else {
+            return false;
+        };
+        steps.project.record(shape, commands);
+        let way = match (shape.tiles, shape.splits) {
+            (0, 1) => 0,
+            (0, _) => 1,
+            _ => 2,
+        };
+        steps.attend[way].record(shape, commands);
+        steps.output.record(shape, commands);
+        true
+    }
+
+    /// Records a layer's feed-forward network. `false` where the layer is not on this device.
+    pub(super) fn record_ffn(&self, layer: usize, shape: &WaveShape, commands: &mut Commands) -> bool {
+        let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(class_of(shape.rows)))
+        else {
+            return false;
+        };
+        steps.ffn.record(shape, commands);
+        true
+    }
+
+    /// Records the head up to the logits.
+    pub(super) fn record_head(&self, shape: &WaveShape, commands: &mut Commands) {
+        if let Some(steps) = self.head.get(class_of(shape.logit_rows)) {
+            steps.logits.record(shape, commands);
+        }
+    }
+}
+
+impl<S> LayerSteps<S> {
+    fn each(&self) -> impl Iterator<Item = &S> {
+        [&self.project].into_iter().chain(&self.attend).chain([&self.output, &self.ffn])
+    }
+
+    fn map<T>(self, f: impl Fn(S) -> T) -> LayerSteps<T> {
+        LayerSteps {
+            project: f(self.project),
+            attend: self.attend.map(&f),
+            output: f(self.output),
+            ffn: f(self.ffn),
+        }
+    }
+}
+
+impl Draft {
+    fn bind(self, gpu: &Gpu) -> Step {
+        let kernel = gpu.pipelines.get(&self.spec);
+        let buffers: Vec<_> =
+            self.buffers.iter().map(|(index, buffer)| (*index, buffer.as_entire_binding())).collect();
+        Step { bound: Bound::new(gpu, kernel, &buffers), grid: self.grid }
+    }
+}
+
+/// What becomes of a product.
+enum Out<'a> {
+    /// Written to rows of this width.
+    Store(&'a wgpu::Buffer, usize),
+    /// Added to rows of this width.
+    Add(&'a wgpu::Buffer, usize),
+    /// Gate and up become activations.
+    Gate(&'a Activations, ActKind),
+}
+
+/// Writes down the kernels of a model.
+struct Drafter<'a> {
+    gpu: &'a Gpu,
+    caps: &'a Capabilities,
+    config: &'a ModelConfig,
+    attention: &'a AttentionShape,
+    scratch: &'a Scratch,
+}
+
+fn act_part(kind: ActKind) -> Part {
+    match kind {
+        ActKind::F32 => parts::ACT_F32,
+        ActKind::F16 => parts::ACT_F16,
+        ActKind::Q8 => parts::ACT_Q8,
+    }
+}
+
+impl Drafter<'_> {
+    /// A kernel over the wave, with lanes that can be reduced over.
+    fn spec(&self, name: &'static str, kernel: &[Part]) -> KernelSpec {
+        let (reduce, lanes) = self.reduce();
+        KernelSpec::new(name, [parts::WAVE, reduce].into_iter().chain(kernel.iter().copied()))
+            .with("MAX_ROWS", self.scratch.rows as u32)
+            .with("WG", WG)
+            .with("LANES", lanes)
+    }
+
+    fn reduce(&self) -> (Part, u32) {
+        self.caps.subgroup.map_or((parts::REDUCE_PLAIN, 32), |lanes| (parts::REDUCE_SUBGROUP, lanes))
+    }
+
+    /// The kind of activations that a product of this class reads.
+    fn kind(&self, product: &Product, class: Option<usize>) -> ActKind {
+        match class {
+            None if self.caps.cooperative => ActKind::F16,
+            Some(_) if self.caps.packed_dot && product.is_quantized() => ActKind::Q8,
+            _ => ActKind::F32,
+        }
+    }
+
+    fn act_buffers(act: &Activations, kind: ActKind) -> [(u32, wgpu::Buffer); 2] {
+        let [numbers, scales] = act.buffers(kind);
+        [(20, numbers), (21, scales)]
+    }
+
+    fn embed(&self, ends: &EndWeights) -> Vec<Draft> {
+        let Some(embedding) = &ends.embedding else { return Vec::new() };
+        let segments = embedding
+            .matrices
+            .iter()
+            .flat_map(|(_, matrix)| matrix.segments.iter().map(move |s| (matrix, s)));
+        segments
+            .map(|(matrix, segment)| {
+                let spec = KernelSpec::new("embed", [parts::WAVE, matrix.decode(), parts::EMBED])
+                    .with("MAX_ROWS", self.scratch.rows as u32)
+                    .with("WG", 64u32)
+                    .with("VOCABULARY", self.config.vocabulary as u32);
+                let mut buffers = vec![
+                    (0, self.scratch.wave.clone()),
+                    (1, self.scratch.sampled.clone()),
+                    (2, self.scratch.hidden.clone()),
+                ];
+                buffers.extend(segment.buffers());
+                let grid = [Extent::Rows, Extent::Fixed(1), Extent::Fixed(1)];
+                Draft { spec: matrix.shape(spec, segment), buffers, grid }
+            })
+            .collect()
+    }
+
+    fn norm(&self, weight: &wgpu::Buffer, act: &Activations, kind: ActKind, gather: bool) -> Draft {
+        let spec = self
+            .spec("rms_norm", &[act_part(kind), parts::RMS_NORM])
+            .with("ACT_WIDTH", self.config.embedding as u32)
+            .with("EPSILON", self.config.norm_epsilon)
+            .with("GATHER", u32::from(gather));
+        let mut buffers =
+            vec![(0, self.scratch.wave.clone()), (1, self.scratch.hidden.clone()), (2, weight.clone())];
+        buffers.extend(Self::act_buffers(act, kind));
+        let rows = if gather { Extent::LogitRows } else { Extent::Rows };
+        Draft { spec, buffers, grid: [rows, Extent::Fixed(1), Extent::Fixed(1)] }
+    }
+
+    /// The kernels of a product: one for each segment of each of its matrices.
+    fn product(
+        &self,
+        name: &'static str,
+        product: &Product,
+        class: Option<usize>,
+        act: &Activations,
+        out: &Out<'_>,
+        count: Count,
+    ) -> Vec<Draft> {
+        let kind = self.kind(product, class);
+        let mut drafts = Vec::new();
+        for (first, matrix) in &product.matrices {
+            for segment in &matrix.segments {
+                let [numbers, scales] = act.buffers(kind);
+                let mut buffers = vec![(0, self.scratch.wave.clone()), (1, numbers), (2, scales)];
+                buffers.extend(segment.buffers());
+                let rows = segment.rows.len();
+                let (spec, grid) = match class {
+                    Some(most) => self.matvec(name, matrix, kind, rows, most, out),
+                    None => self.matmul(name, matrix, rows, out, count),
+                };
+                let spec = spec
+                    .with("K", matrix.columns as u32)
+                    .with("N", rows as u32)
+                    .with("ROW_BASE", (first + segment.rows.start) as u32)
+                    .with("ROW_COUNT", count as u32);
+                let spec = match out {
+                    Out::Store(buffer, stride) | Out::Add(buffer, stride) => {
+                        buffers.push((30, (*buffer).clone()));
+                        spec.with("OUT_STRIDE", *stride as u32)
+                    }
+                    Out::Gate(act, kind) => {
+                        buffers.extend(Self::act_buffers(act, *kind));
+                        spec.with("ACT_WIDTH", act.width as u32)
+                    }
+                };
+                drafts.push(Draft { spec, buffers, grid });
+            }
+        }
+        drafts
+    }
+
+    /// A product with few rows.
+    fn matvec(
+        &self,
+        name: &'static str,
+        matrix: &GpuMatrix,
+        kind: ActKind,
+        rows: usize,
+        most: usize,
+        out: &Out<'_>,
+    ) -> (KernelSpec, [Extent; 3]) {
+        let (_, lanes) = self.reduce();
+        let teams = WG / lanes;
+        // Weight rows a team takes: a gated block of 32 is made in one workgroup; elsewhere activations are read once for
+        // several rows where there are rows enough to keep every core busy.
+        let (parts_of, each) = match out {
+            Out::Gate(..) => (2, 64u32.div_ceil(teams)),
+            _ if rows >= 16_384 => (1, 4),
+            _ if rows >= 4096 => (1, 2),
+            _ => (1, 1),
+        };
+        let dot = if kind == ActKind::Q8 { parts::DOT_Q8 } else { parts::DOT_F32 };
+        let mut kernel = vec![matrix.decode(), dot, parts::MATVEC];
+        match out {
+            Out::Store(..) => kernel.push(parts::OUT_STORE),
+            Out::Add(..) => kernel.push(parts::OUT_ADD),
+            Out::Gate(_, kind) => kernel.extend([act_part(*kind), parts::OUT_GATE]),
+        }
+        let tiles = (rows as u32 / parts_of).div_ceil(teams * each / parts_of);
+        let spec = self
+            .spec(name, &kernel)
+            .with("NR", each)
+            .with("PARTS", parts_of)
+            .with("ROWS", most as u32)
+            .with("GRID_X", GRID);
+        (spec, [Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID)), Extent::Fixed(1)])
+    }
+
+    /// A product with many rows.
+    fn matmul(
+        &self,
+        name: &'static str,
+        matrix: &GpuMatrix,
+        rows: usize,
+        out: &Out<'_>,
+        count: Count,
+    ) -> (KernelSpec, [Extent; 3]) {
+        const TILE: u32 = 32;
+        let tiles = (rows as u32).div_ceil(TILE);
+        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), parts::MATMUL])
+            .with("MAX_ROWS", self.scratch.rows as u32)
+            .with("GRID_Y", GRID)
+            .with("ADD", u32::from(matches!(out, Out::Add(..))));
+        let x = match count {
+            Count::Rows => Extent::RowTiles(TILE),
+            Count::LogitRows => Extent::LogitTiles(TILE),
+        };
+        (spec, [x, Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID))])
+    }
+
+    fn rope(&self, weights: &LayerWeights) -> Draft {
+        let config = self.config;
+        let stride =
+            config.heads * config.key_length + config.kv_heads * (config.key_length + config.value_length);
+        let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE_KV])
+            .with("MAX_ROWS", self.scratch.rows as u32)
+            .with("WG", 64u32)
+            .with("HEADS", config.heads as u32)
+            .with("KV_HEADS", config.kv_heads as u32)
+            .with("KEY", config.key_length as u32)
+            .with("VALUE", config.value_length as u32)
+            .with("ROPE", config.rope.dimensions as u32)
+            .with("HALVES", u32::from(config.rope.style == RopeStyle::Half))
+            .with("PAGE", PAGE as u32);
+        let scratch = self.scratch;
+        let buffers = vec![
+            (0, scratch.wave.clone()),
+            (1, scratch.qkv.clone()),
+            (2, scratch.angles.clone()),
+            (3, scratch.queries.clone()),
+            (4, weights.keys.clone()),
+            (5, weights.values.clone()),
+        ];
+        let across = (stride as u32).div_ceil(2 * 64);
+        Draft { spec, buffers, grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)] }
+    }
+
+    fn layer(&self, weights: &LayerWeights, class: Option<usize>) -> LayerSteps<Vec<Draft>> {
+        let (config, scratch) = (self.config, self.scratch);
+        let kind = |product| self.kind(product, class);
+        let (inner, gated) = (&scratch.inner, &scratch.gated);
+        let store = Out::Store(&scratch.qkv, weights.qkv.rows);
+        let add = Out::Add(&scratch.hidden, config.embedding);
+
+        let mut project = vec![self.norm(&weights.attention_norm, inner, kind(&weights.qkv), false)];
+        project.extend(self.product("qkv", &weights.qkv, class, inner, &store, Count::Rows));
+        project.push(self.rope(weights));
+
+        let mut ffn = vec![self.norm(&weights.ffn_norm, inner, kind(&weights.gate_up), false)];
+        let down = kind(&weights.down);
+        if class.is_some() && weights.gate_up.is_whole() {
+            let gate = Out::Gate(gated, down);
+            ffn.extend(self.product("gate_up", &weights.gate_up, class, inner, &gate, Count::Rows));
+        } else {
+            let store = Out::Store(&scratch.gate_up, 2 * config.feed_forward);
+            ffn.extend(self.product("gate_up", &weights.gate_up, class, inner, &store, Count::Rows));
+            ffn.push(self.silu(gated, down));
+        }
+        ffn.extend(self.product("down", &weights.down, class, gated, &add, Count::Rows));
+        LayerSteps {
+            project,
+            attend: self.attend(weights, kind(&weights.output)),
+            output: self.product("attn_output", &weights.output, class, inner, &add, Count::Rows),
+            ffn,
+        }
+    }
+
+    fn attend(&self, weights: &LayerWeights, kind: ActKind) -> [Vec<Draft>; 3] {
+        [0, 1, 2].map(|_| {
+            let c = self.config;
+            let spec = self
+                .spec("attend", &[act_part(kind), parts::ATTEND_SIMPLE])
+                .with("HEADS", c.heads as u32)
+                .with("KV_HEADS", c.kv_heads as u32)
+                .with("KEY", c.key_length as u32)
+                .with("VALUE", c.value_length as u32)
+                .with("PAGE", PAGE as u32)
+                .with("ACT_WIDTH", (c.heads * c.value_length) as u32)
+                .with("SCALE", c.attention_scale);
+            let s = self.scratch;
+            let mut buffers = vec![
+                (0, s.wave.clone()),
+                (1, s.queries.clone()),
+                (2, weights.keys.clone()),
+                (3, weights.values.clone()),
+                (4, s.tables.clone()),
+            ];
+            buffers.extend(Self::act_buffers(&s.inner, kind));
+            vec![Draft {
+                spec,
+                buffers,
+                grid: [Extent::Rows, Extent::Fixed(c.heads as u32), Extent::Fixed(1)],
+            }]
+        })
+    }
+
+    fn silu(&self, act: &Activations, kind: ActKind) -> Draft {
+        let width = self.config.feed_forward as u32;
+        let spec = self.spec("silu_mul", &[act_part(kind), parts::SILU_MUL]).with("ACT_WIDTH", width);
+        let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.gate_up.clone())];
+        buffers.extend(Self::act_buffers(act, kind));
+        Draft {
+            spec,
+            buffers,
+            grid: [Extent::Fixed((width / 4).div_ceil(WG)), Extent::Rows, Extent::Fixed(1)],
+        }
+    }
+
+    fn head(&self, ends: &EndWeights, class: Option<usize>) -> Option<HeadSteps<Vec<Draft>>> {
+        let (norm, head) = (ends.norm.as_ref()?, ends.head()?);
+        let inner = &self.scratch.inner;
+        let mut logits = vec![self.norm(norm, inner, self.kind(head, class), true)];
+        let store = Out::Store(&self.scratch.logits, self.config.vocabulary);
+        logits.extend(self.product("head", head, class, inner, &store, Count::LogitRows));
+        Some(HeadSteps { logits })
+    }
+}

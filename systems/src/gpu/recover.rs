@@ -1,0 +1,142 @@
+//! A GPU that failed: its models are placed anew, on a fresh device of the same adapter or, where there is none or it keeps
+//! failing, on the CPU. Sessions lose what was cached and nothing else: their histories pass through the model again.
+
+use super::GpuBackend;
+use super::part::GpuModel;
+use super::transfer::GpuFailed;
+use crate::admit::truncate_session;
+use crate::load::{LoadFailed, place_model};
+use bevy_ecs::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
+use weft_components::{DeviceEvent, DeviceEventKind, LoadFailure, Model, Sessions, TickWork};
+use weft_gpu::{Gpu, GpuError};
+
+/// Failures after which a GPU is given up.
+const MOST_FAILURES: u32 = 3;
+
+/// A device that was asked for; a browser answers later.
+type Answer = Arc<Mutex<Option<Result<Gpu, GpuError>>>>;
+
+/// GPUs that are being opened again.
+#[derive(Resource, Default)]
+pub struct Recovery {
+    asked: Vec<(usize, Answer)>,
+    failures: Vec<u32>,
+}
+
+/// Places models of failed GPUs anew. Runs in the set `Load`; never waits.
+pub fn recover_gpu(
+    world: &mut World,
+    failed: &mut QueryState<(Entity, &GpuFailed, &GpuModel), With<Model>>,
+    held: &mut QueryState<(Entity, &GpuModel), With<Model>>,
+) {
+    let mut lost: Vec<(usize, Arc<Gpu>, GpuError)> = Vec::new();
+    for (_, error, model) in failed.iter(world) {
+        for part in model.0.iter().filter(|part| part.gpu.failure().is_some()) {
+            if !lost.iter().any(|(number, ..)| *number == part.number) {
+                lost.push((part.number, Arc::clone(&part.gpu), error.0.clone()));
+            }
+        }
+    }
+    // A plan that cannot be made on a device that works would not be made on a fresh one.
+    let broken: Vec<(Entity, GpuError)> = failed
+        .iter(world)
+        .filter(|(.., model)| model.0.iter().all(|part| part.gpu.failure().is_none()))
+        .map(|(entity, error, _)| (entity, error.0.clone()))
+        .collect();
+    for (model, error) in broken {
+        tracing::warn!(%error, "the model moves to the CPU");
+        move_model(world, model, false);
+    }
+    for (number, gpu, error) in lost {
+        let mut recovery = world.get_resource_or_init::<Recovery>();
+        if recovery.asked.iter().any(|(asked, _)| *asked == number) {
+            continue;
+        }
+        if recovery.failures.len() <= number {
+            recovery.failures.resize(number + 1, 0);
+        }
+        recovery.failures[number] += 1;
+        let again = recovery.failures[number] < MOST_FAILURES;
+        tracing::warn!(%error, again, "a GPU failed");
+        let answer = if again { ask(&gpu) } else { Arc::new(Mutex::new(Some(Err(error)))) };
+        recovery.asked.push((number, answer));
+    }
+    let mut answered = Vec::new();
+    if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
+        recovery.asked.retain(|(number, answer)| {
+            let found = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let waiting = found.is_none();
+            answered.extend(found.map(|found| (*number, found)));
+            waiting
+        });
+    }
+    for (number, answer) in answered {
+        let on_gpu = match answer {
+            Ok(gpu) => {
+                if let Some(slot) =
+                    world.get_resource_mut::<GpuBackend>().as_deref_mut().and_then(|b| b.0.get_mut(number))
+                {
+                    *slot = Arc::new(gpu);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "its models move to the CPU");
+                false
+            }
+        };
+        let models: Vec<Entity> = held
+            .iter(world)
+            .filter(|(_, model)| model.0.iter().any(|part| part.number == number))
+            .map(|(entity, _)| entity)
+            .collect();
+        for model in models {
+            move_model(world, model, on_gpu);
+        }
+    }
+}
+
+/// Places a model anew and lets its sessions start over from their histories.
+fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
+    world.entity_mut(model).remove::<GpuFailed>();
+    let sessions =
+        world.get::<Sessions>(model).map_or_else(Vec::new, |sessions| sessions.entities().to_vec());
+    for session in sessions {
+        // The system is ours and takes any entity: it cannot be refused.
+        let _ = world.run_system_cached_with(truncate_session, (session, 0));
+    }
+    let mut placed = place_model(world, model, on_gpu);
+    let mut kind = if on_gpu { DeviceEventKind::Rebuilt } else { DeviceEventKind::OnCpu };
+    if let (Err(error), true) = (&placed, on_gpu) {
+        tracing::warn!(%error, "the model moves to the CPU");
+        kind = DeviceEventKind::OnCpu;
+        placed = place_model(world, model, false);
+    }
+    world.resource_mut::<TickWork>().0 += 1;
+    match placed {
+        Ok(()) => {
+            world.write_message(DeviceEvent { model, kind });
+        }
+        Err(error) => {
+            world.write_message(LoadFailure { model });
+            world.entity_mut(model).insert(LoadFailed(Arc::new(error)));
+        }
+    }
+}
+
+/// Asks for a fresh device. Natively the answer is there at once.
+fn ask(gpu: &Gpu) -> Answer {
+    let answer = Answer::default();
+    let told = Arc::clone(&answer);
+    let reopen = gpu.reopen();
+    let open = async move {
+        let gpu = reopen.await;
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(gpu);
+    };
+    #[cfg(not(target_family = "wasm"))]
+    pollster::block_on(open);
+    #[cfg(target_family = "wasm")]
+    wasm_bindgen_futures::spawn_local(open);
+    answer
+}

@@ -1,0 +1,132 @@
+//! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
+
+use weft_components::{ModelConfig, WaveLimits};
+use weft_gpu::{Gpu, GpuError, wave_bytes, wgpu};
+
+/// Most rows whose products go over the weights once for all of them; more make tiles.
+pub(super) const FEW: usize = 8;
+
+/// How activations are held for a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ActKind {
+    /// Floats.
+    F32,
+    /// Halves.
+    F16,
+    /// Signed bytes with a scale and a sum for 32 of them.
+    Q8,
+}
+
+/// Activations of up to a wave's rows, in each kind that a product of the model reads.
+pub(super) struct Activations {
+    pub(super) width: usize,
+    floats: wgpu::Buffer,
+    halves: wgpu::Buffer,
+    codes: wgpu::Buffer,
+    scales: wgpu::Buffer,
+}
+
+impl Activations {
+    fn new(gpu: &Gpu, what: &str, rows: usize, width: usize) -> Result<Self, GpuError> {
+        let cooperative = gpu.capabilities.cooperative;
+        // Tiles of rows are read whole.
+        let tiled = rows.next_multiple_of(128);
+        let (float_rows, half_rows) = if cooperative { (FEW, tiled) } else { (tiled.max(FEW), 1) };
+        let bytes = |rows: usize, each: usize| (rows * width * each) as u64;
+        Ok(Self {
+            width,
+            floats: gpu.storage(what, bytes(float_rows, 4))?,
+            halves: gpu.storage(what, bytes(half_rows, 2))?,
+            codes: gpu.storage(what, bytes(FEW, 1))?,
+            scales: gpu.storage(what, bytes(FEW, 8) / 32)?,
+        })
+    }
+
+    /// The buffers of a kind, first the numbers, then what goes with them.
+    pub(super) fn buffers(&self, kind: ActKind) -> [wgpu::Buffer; 2] {
+        match kind {
+            ActKind::F32 => [self.floats.clone(), self.scales.clone()],
+            ActKind::F16 => [self.halves.clone(), self.scales.clone()],
+            ActKind::Q8 => [self.codes.clone(), self.scales.clone()],
+        }
+    }
+}
+
+/// The buffers.
+pub(super) struct Scratch {
+    /// Rows that fit.
+    pub(super) rows: usize,
+    /// Rows of logits that fit.
+    pub(super) logit_rows: usize,
+    pub(super) wave: wgpu::Buffer,
+    pub(super) tables: wgpu::Buffer,
+    pub(super) table_words: usize,
+    /// `[rows, embedding]`.
+    pub(super) hidden: wgpu::Buffer,
+    /// `[rows, queries + keys + values]`.
+    pub(super) qkv: wgpu::Buffer,
+    /// `[rows, heads * key_length]`, turned.
+    pub(super) queries: wgpu::Buffer,
+    /// Inputs of the projections from the hidden state and from attention.
+    pub(super) inner: Activations,
+    /// Input of the down projection.
+    pub(super) gated: Activations,
+    /// `[rows, 2 * feed_forward]`.
+    pub(super) gate_up: wgpu::Buffer,
+    pub(super) partials: wgpu::Buffer,
+    /// `[logit rows, vocabulary]`.
+    pub(super) logits: wgpu::Buffer,
+    /// Tokens chosen, by the place in the KV cache of the row they were chosen from.
+    pub(super) sampled: wgpu::Buffer,
+    /// Cosines and sines.
+    pub(super) angles: wgpu::Buffer,
+}
+
+/// Rows of logits that a device computes at a time: as many as fit a binding, within reason.
+pub(super) fn logit_rows(gpu: &Gpu, config: &ModelConfig, limits: &WaveLimits) -> usize {
+    const MOST: usize = 256;
+    let fit = gpu.capabilities.max_binding / (4 * config.vocabulary as u64).max(1);
+    limits.logit_rows.min(MOST).min(usize::try_from(fit).unwrap_or(MOST)).max(1)
+}
+
+impl Scratch {
+    /// Takes memory for waves of up to `rows` and a KV cache of `tokens`.
+    pub(super) fn new(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        rows: usize,
+        logit_rows: usize,
+        tokens: usize,
+        partials: u64,
+    ) -> Result<Self, GpuError> {
+        let floats = |what, rows: usize, width: usize| gpu.storage(what, 4 * (rows * width) as u64);
+        let (queries, values) = (config.heads * config.key_length, config.heads * config.value_length);
+        let qkv = queries + config.kv_heads * (config.key_length + config.value_length);
+        let table_words = (tokens / weft_platform::PAGE).max(1) * 2;
+        Ok(Self {
+            rows,
+            logit_rows,
+            wave: gpu.storage("wave", wave_bytes(rows))?,
+            tables: gpu.storage("block_tables", 4 * table_words as u64)?,
+            table_words,
+            hidden: floats("hidden", rows, config.embedding)?,
+            qkv: floats("qkv", rows.max(FEW), qkv)?,
+            queries: floats("queries", rows, queries)?,
+            inner: Activations::new(gpu, "activations", rows.max(logit_rows), config.embedding.max(values))?,
+            gated: Activations::new(gpu, "gated", rows, config.feed_forward)?,
+            gate_up: floats("gate_up", rows.max(FEW), 2 * config.feed_forward)?,
+            partials: gpu.storage("attention_partials", partials)?,
+            logits: floats("logits", logit_rows.max(FEW), config.vocabulary)?,
+            sampled: floats("sampled", tokens, 1)?,
+            angles: gpu.storage(
+                "angles",
+                8 * (angle_rows(tokens.min(config.context)) * config.rope.dimensions / 2) as u64,
+            )?,
+        })
+    }
+}
+
+/// Rows of the table of angles for positions up to `positions`: 256 lower parts, then the upper ones.
+pub(super) fn angle_rows(positions: usize) -> usize {
+    256 + positions.div_ceil(256)
+}

@@ -1,0 +1,104 @@
+//! What goes to a device and back at the ends of a tick: plans that are ready, angles, the submit, hidden states that go on
+//! elsewhere.
+
+use super::flight::Cargo;
+use super::part::{GpuModel, GpuPart};
+use super::scratch::angle_rows;
+use crate::cpu::{CpuWeights, RopeTable};
+use bevy_ecs::prelude::*;
+use weft_components::{
+    AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, ShardOf, TensorRole, TickWork, Wave,
+    WaveOf, WeightShard,
+};
+use weft_gpu::GpuError;
+
+/// A GPU of a model failed; `system` in `recover` acts on it. A component of the model.
+#[derive(Component, Clone, Debug)]
+pub struct GpuFailed(pub GpuError);
+
+/// Takes plans from the threads that made them and writes the angles of rotary embedding. Runs in the set `Load`.
+pub fn plan_gpu(
+    mut commands: Commands<'_, '_>,
+    mut models: Query<'_, '_, (Entity, &ModelConfig, &mut GpuModel), With<Model>>,
+    shards: Query<'_, '_, (&WeightShard, &CpuWeights, &ShardOf)>,
+    mut work: ResMut<'_, TickWork>,
+) {
+    for (entity, config, mut model) in &mut models {
+        for part in &mut model.0 {
+            let ready = part.plan().is_some();
+            if let Err(error) = part.poll_plan().and_then(|()| part.gpu.failure().map_or(Ok(()), Err)) {
+                commands.entity(entity).insert(GpuFailed(error));
+                continue;
+            }
+            if !part.angles {
+                let factors = shards
+                    .iter()
+                    .find(|(shard, _, of)| shard.role == TensorRole::RopeFactors && of.0 == entity);
+                if !config.rope.factors || factors.is_some() {
+                    let factors = factors.and_then(|(_, weights, _)| weights.0.vector());
+                    write_angles(part, &RopeTable::new(&config.rope, factors), config);
+                }
+            }
+            work.0 += u64::from(part.plan().is_some() && !ready);
+        }
+    }
+}
+
+/// Cosines and sines of positions 0 to 255, then of the multiples of 256: `[rows, pairs]` of (cosine, sine).
+fn write_angles(part: &mut GpuPart, table: &RopeTable, config: &ModelConfig) {
+    let tokens = part.scratch.table_words / 2 * weft_platform::PAGE;
+    let upper = angle_rows(tokens.min(config.context)) - 256;
+    let positions: Vec<u32> = (0..256).chain((0..upper as u32).map(|i| i * 256)).collect();
+    let (mut cos, mut sin) = (Vec::new(), Vec::new());
+    table.fill(&positions, &mut cos, &mut sin);
+    let angles: Vec<[f32; 2]> = cos.into_iter().zip(sin).map(|(cos, sin)| [cos, sin]).collect();
+    part.gpu.queue.write_buffer(&part.scratch.angles, 0, bytemuck::cast_slice(&angles));
+    part.angles = true;
+}
+
+/// Submits what the tick has recorded, and starts to bring back what somebody waits for: logits, or the hidden state of a
+/// wave whose next layer is elsewhere. Runs in the set `Sample`.
+pub fn submit_gpu(
+    mut models: Query<'_, '_, (&ModelConfig, &mut GpuModel, &Ends, &Layers), With<Model>>,
+    mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
+    places: Query<'_, '_, Option<&OnGpu>, With<LayerIndex>>,
+    mut work: ResMut<'_, TickWork>,
+) {
+    for (entity, mut wave, of) in &mut waves {
+        let Place::Gpu(number) = wave.hidden_at else { continue };
+        let Ok((config, mut model, ends, layers)) = models.get_mut(of.0) else { continue };
+        let Some(part) = model.on(number) else { continue };
+        if part.occupied != Some(entity) || wave.fetching {
+            continue;
+        }
+        let elsewhere = match wave.at {
+            AtLayer::Layer(index) => layers
+                .entities()
+                .get(index)
+                .and_then(|layer| places.get(*layer).ok())
+                .is_some_and(|on| on.map(|on| on.0) != Some(number)),
+            AtLayer::Head => ends.head != wave.hidden_at,
+            _ => false,
+        };
+        if wave.at == AtLayer::OnDevice {
+            let logits = 4 * (wave.logit_rows.len() * config.vocabulary) as u64;
+            let rows = core::mem::take(&mut wave.logit_rows);
+            let spans = core::mem::take(&mut wave.spans);
+            let from = part.scratch.logits.clone();
+            part.send(Cargo::Logits { rows }, spans, &from, logits);
+            wave.clear();
+            work.0 += 1;
+        } else if elsewhere {
+            let bytes = 4 * (wave.rows() * config.embedding) as u64;
+            let from = part.scratch.hidden.clone();
+            part.send(Cargo::Hidden { wave: entity }, Vec::new(), &from, bytes);
+            wave.fetching = true;
+            work.0 += 1;
+        }
+    }
+    for (_, mut model, ..) in &mut models {
+        for part in model.0.iter_mut().filter(|part| !part.commands.is_empty()) {
+            part.commands.submit(&part.gpu);
+        }
+    }
+}

@@ -1,6 +1,5 @@
 //! The wgpu backend: device, buffers, kernels. It decides nothing: the stages in `weft-systems` say what runs where.
 
-pub mod attention;
 mod capabilities;
 mod commands;
 mod device;

@@ -1,5 +1,6 @@
 //! The wgpu backend: device, buffers, kernels. It decides nothing: the stages in `weft-systems` say what runs where.
 
+mod attention;
 mod capabilities;
 mod commands;
 mod device;
@@ -9,6 +10,7 @@ pub mod shader;
 mod wave;
 mod weights;
 
+pub use attention::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
 pub use capabilities::Capabilities;
 pub use commands::{Bound, Command, Commands};
 pub use device::{Gpu, GpuOptions, adapters};

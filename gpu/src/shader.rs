@@ -24,7 +24,9 @@ pub mod parts {
         ACT_F32 "act_f32", ACT_F16 "act_f16", ACT_Q8 "act_q8",
         EMBED "embed", RMS_NORM "rms_norm", DOT_F32 "dot_f32", DOT_Q8 "dot_q8", MATVEC "matvec",
         OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", SILU_MUL "silu_mul", ROPE_KV "rope_kv",
-        MATMUL "matmul",
+        MATMUL "matmul", TEAM_PLAIN "team_plain", TEAM_SUBGROUP "team_subgroup", ATTENTION "attention", ATTEND "attend",
+        ATTEND_DIRECT "attend_direct", ATTEND_SPLIT "attend_split", ATTEND_COMBINE "attend_combine",
+        ATTEND_TILED "attend_tiled",
     }
 }
 

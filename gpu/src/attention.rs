@@ -1,0 +1,414 @@
+//! How attention is launched: the shapes that its kernels take, the kernels made for one, their grids and memory.
+//!
+//! Few rows go row by row (`attend.wgsl`). Where they fill the device the kernel writes activations itself (`direct`); where
+//! they do not, each row's context is split in ranges of whole pages, whose sums `attend_combine.wgsl` merges. Many rows of
+//! one session go in tiles of neighbouring positions (`attend_tiled.wgsl`). All of them write what the next product reads,
+//! in the form of the `act_*` part.
+
+use crate::capabilities::Capabilities;
+use crate::error::GpuError;
+use crate::shader::{KernelSpec, Part, parts};
+
+/// Positions of a page of the KV cache.
+pub const PAGE: usize = 32;
+
+/// Most parts that a row's context is split into.
+pub const SPLITS_MAX: u32 = 64;
+
+/// Most rows of a tile.
+pub const TILE: usize = 32;
+
+/// Keys below which splitting costs more, in a dispatch, than it saves.
+const UNSPLIT: usize = 256;
+/// Fewest pages of a split: below, workgroups spend more on merging their teams than on keys.
+const SPLIT_PAGES: usize = 4;
+/// Most heads of a workgroup of `attend`: a lane keeps sixteen floats in registers for each.
+const VECTOR_HEADS: usize = 4;
+/// Lanes that a workgroup is meant to have.
+const WORKGROUP: usize = 128;
+/// Most lanes of a workgroup.
+const WORKGROUP_MAX: usize = 256;
+/// Bytes of workgroup memory that every device has.
+const MEMORY: usize = 16 << 10;
+/// Largest head.
+const HEAD_MAX: usize = 256;
+
+/// Form of the activations that attention leaves for the next product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActFormat {
+    /// 32-bit floats.
+    F32,
+    /// Halves.
+    F16,
+    /// Signed bytes with a scale and a sum for each block of 32.
+    Q8,
+}
+
+impl ActFormat {
+    /// The part that stores it.
+    pub const fn part(self) -> Part {
+        match self {
+            Self::F32 => parts::ACT_F32,
+            Self::F16 => parts::ACT_F16,
+            Self::Q8 => parts::ACT_Q8,
+        }
+    }
+}
+
+/// A model's attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; query head `h` reads `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    /// Dimensions of a query or key head.
+    pub key: usize,
+    /// Dimensions of a value head.
+    pub value: usize,
+    /// What query · key is multiplied by.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`; 0 leaves them.
+    pub cap: f32,
+    /// Positions that a row sees, its own included; 0 for all up to its own.
+    pub window: usize,
+}
+
+/// Lanes and heads of a kernel's workgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    workgroup: usize,
+    /// Lanes that share a key.
+    team: usize,
+    /// Query heads of a workgroup.
+    heads: usize,
+    /// Workgroups that share a KV head.
+    parts: usize,
+}
+
+/// The kernels of an [`AttentionShape`].
+///
+/// Bindings: 0 wave, 1 queries, 2 keys, 3 values, 4 block tables, 5 partial sums, 20 and 21 activations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionKernels {
+    /// Row by row, one split: [`AttentionKernels::direct_grid`].
+    pub direct: KernelSpec,
+    /// Row by row, the wave's splits: [`AttentionKernels::split_grid`].
+    pub split: KernelSpec,
+    /// Merges the wave's splits: [`AttentionKernels::combine_grid`].
+    pub combine: KernelSpec,
+    /// Tile by tile: [`AttentionKernels::tiled_grid`].
+    pub tiled: KernelSpec,
+    shape: AttentionShape,
+    vector: Layout,
+    tile: Layout,
+}
+
+fn refuse<T>(what: &'static str, value: usize, allowed: &'static str) -> Result<T, GpuError> {
+    Err(GpuError::Shape { what, value, allowed })
+}
+
+impl AttentionShape {
+    /// Whether the kernels take this shape.
+    ///
+    /// # Errors
+    /// The number that they do not take.
+    pub fn check(&self) -> Result<(), GpuError> {
+        const DIMENSIONS: &str = "multiples of 8 from 8 to 256";
+        let takes = |dimensions: usize| dimensions.is_multiple_of(8) && (8..=HEAD_MAX).contains(&dimensions);
+        if self.kv_heads == 0 {
+            return refuse("number of KV heads", 0, "1 and more");
+        }
+        if self.heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
+            return refuse("number of query heads", self.heads, "multiples of the number of KV heads");
+        }
+        // Grids have a workgroup for each, and widths are 32 bits.
+        if self.heads > 1 << 14 {
+            return refuse("number of query heads", self.heads, "up to 16384");
+        }
+        if !takes(self.key) {
+            return refuse("length of a key head", self.key, DIMENSIONS);
+        }
+        if !takes(self.value) {
+            return refuse("length of a value head", self.value, DIMENSIONS);
+        }
+        if u32::try_from(self.window).is_err() {
+            return refuse("attention window", self.window, "32-bit numbers");
+        }
+        if !self.scale.is_finite() {
+            return refuse("attention scale", 0, "finite numbers");
+        }
+        if !(self.cap.is_finite() && self.cap >= 0.0) {
+            return refuse("cap of attention scores", 0, "finite numbers, not below 0");
+        }
+        Ok(())
+    }
+
+    /// The kernels for this shape, for waves of up to `max_rows` rows.
+    ///
+    /// # Errors
+    /// [`AttentionShape::check`]'s; or `format` is [`ActFormat::Q8`], and a KV head's query heads together are no whole
+    /// blocks of 32 elements.
+    pub fn kernels(
+        &self,
+        capabilities: &Capabilities,
+        format: ActFormat,
+        max_rows: usize,
+    ) -> Result<AttentionKernels, GpuError> {
+        self.check()?;
+        let (vector, merged) = self.vector(format)?;
+        let tile = self.tile(format)?;
+        // Half of the memory, or less where workgroups are large, is for keys and values.
+        let staged = if tile.workgroup > WORKGROUP { MEMORY / 4 } else { MEMORY / 2 };
+        let stage = 1 << (staged / (2 * (self.key + self.value))).min(PAGE).ilog2();
+        let act = format.part();
+        let spec = |name, layout: Layout, list: &[Part]| {
+            let plain = [parts::TEAM_PLAIN, parts::REDUCE_PLAIN];
+            let subgroup = [parts::TEAM_SUBGROUP, parts::REDUCE_SUBGROUP];
+            let (reduce, lanes) = match capabilities.subgroup {
+                // A team is part of a subgroup, a subgroup part of a workgroup.
+                Some(lanes) if layout.team <= lanes as usize && lanes as usize <= layout.workgroup => {
+                    (subgroup, lanes)
+                }
+                _ => (plain, 32),
+            };
+            let list =
+                [parts::WAVE, parts::ATTENTION, act].into_iter().chain(reduce).chain(list.iter().copied());
+            self.constants(KernelSpec::new(name, list), max_rows, layout.workgroup)
+                .with("LANES", lanes)
+                .with("TEAM", layout.team as u32)
+                .with("HG", layout.heads as u32)
+        };
+        let row = |name, part| spec(name, vector, &[part, parts::ATTEND]).with("MERGED", merged as u32);
+        let combine = match capabilities.subgroup {
+            Some(lanes) if lanes as usize <= WORKGROUP => {
+                [parts::WAVE, act, parts::REDUCE_SUBGROUP, parts::ATTEND_COMBINE]
+            }
+            _ => [parts::WAVE, act, parts::REDUCE_PLAIN, parts::ATTEND_COMBINE],
+        };
+        Ok(AttentionKernels {
+            direct: row("attend", parts::ATTEND_DIRECT),
+            split: row("attend_split", parts::ATTEND_SPLIT),
+            combine: self
+                .constants(KernelSpec::new("attend_combine", combine), max_rows, WORKGROUP)
+                .with("LANES", capabilities.subgroup.unwrap_or(32)),
+            tiled: spec("attend_tiled", tile, &[parts::ATTEND_TILED])
+                .with("TILE", TILE as u32)
+                .with("STAGE", stage as u32),
+            shape: *self,
+            vector,
+            tile,
+        })
+    }
+
+    fn constants(&self, spec: KernelSpec, max_rows: usize, workgroup: usize) -> KernelSpec {
+        spec.with("MAX_ROWS", max_rows as u32)
+            .with("HEADS", self.heads as u32)
+            .with("KV_HEADS", self.kv_heads as u32)
+            .with("KEY", self.key as u32)
+            .with("VALUE", self.value as u32)
+            .with("SCALE", self.scale)
+            .with("CAP", self.cap)
+            .with("WINDOW", self.window as u32)
+            .with("PAGE", PAGE as u32)
+            .with("ACT_WIDTH", (self.heads * self.value) as u32)
+            .with("SPLITS_MAX", SPLITS_MAX)
+            .with("WG", workgroup as u32)
+    }
+
+    /// Query heads whose outputs together are whole blocks of `format`: workgroups take multiples of it.
+    fn unit(&self, format: ActFormat) -> Result<usize, GpuError> {
+        let unit =
+            if format == ActFormat::Q8 { (32 >> self.value.trailing_zeros().min(5)).max(1) } else { 1 };
+        if (self.heads / self.kv_heads).is_multiple_of(unit) {
+            Ok(unit)
+        } else {
+            refuse(
+                "query heads of a KV head times the length of a value head",
+                self.heads / self.kv_heads * self.value,
+                "multiples of 32 for 8-bit activations",
+            )
+        }
+    }
+
+    /// Heads of a workgroup, at most `most` where a unit is not more, and workgroups of a group.
+    fn share(&self, unit: usize, most: usize) -> (usize, usize) {
+        let group = self.heads / self.kv_heads;
+        let parts = group.div_ceil(most.max(1));
+        let heads = group.div_ceil(parts).next_multiple_of(unit);
+        (heads, group.div_ceil(heads))
+    }
+
+    /// Layout of `attend`, and the heads that it merges at once.
+    fn vector(&self, format: ActFormat) -> Result<(Layout, usize), GpuError> {
+        let unit = self.unit(format)?;
+        let team = (self.key.max(self.value) / 8).next_power_of_two().max(2);
+        let (heads, parts) = self.share(unit, VECTOR_HEADS);
+        let merged = heads.min(2).max(unit);
+        let bytes = |workgroup: usize| {
+            let teams = workgroup / team;
+            4 * (teams * (2 * heads + merged * self.value) + 8 * workgroup + workgroup)
+        };
+        [WORKGROUP, WORKGROUP / 2]
+            .into_iter()
+            .find(|workgroup| bytes(*workgroup) <= MEMORY && workgroup / team >= 4)
+            .map(|workgroup| (Layout { workgroup, team, heads, parts }, merged))
+            .map_or_else(|| refuse("length of a value head", self.value, BLOCKS), Ok)
+    }
+
+    /// Layout of `attend_tiled`: a team takes four rows, a lane up to sixteen dimensions.
+    fn tile(&self, format: ActFormat) -> Result<Layout, GpuError> {
+        let unit = self.unit(format)?;
+        let fours = TILE / 4;
+        let mut team = (self.key.max(self.value) / 8).div_ceil(2).next_power_of_two();
+        let (heads, parts) = self.share(unit, WORKGROUP / (fours * team));
+        // Smaller workgroups than the largest subgroup are no use.
+        while fours * heads * team < WORKGROUP / 2 {
+            team *= 2;
+        }
+        let workgroup = fours * heads * team;
+        if workgroup > WORKGROUP_MAX {
+            return refuse("length of a value head", self.value, BLOCKS);
+        }
+        Ok(Layout { workgroup, team, heads, parts })
+    }
+}
+
+const BLOCKS: &str = "multiples of 32 for 8-bit activations where heads are long";
+
+impl AttentionKernels {
+    /// Workgroups of `direct` for this many rows.
+    pub fn direct_grid(&self, rows: usize) -> [u32; 3] {
+        self.split_grid(rows, 1)
+    }
+
+    /// Workgroups of `split` for this many rows, each in `splits` parts.
+    pub fn split_grid(&self, rows: usize, splits: u32) -> [u32; 3] {
+        [(self.shape.kv_heads * self.vector.parts) as u32, rows as u32, splits]
+    }
+
+    /// Workgroups of `combine` for this many rows.
+    pub fn combine_grid(&self, rows: usize) -> [u32; 3] {
+        [(self.shape.heads * self.shape.value).div_ceil(32) as u32, rows as u32, 1]
+    }
+
+    /// Workgroups of `tiled` for this many tiles of up to [`TILE`] rows: as many as the wave says.
+    pub fn tiled_grid(&self, tiles: usize) -> [u32; 3] {
+        [(self.shape.kv_heads * self.tile.parts) as u32, tiles as u32, 1]
+    }
+
+    /// Bytes of the partial sums of this many rows, each in `splits` parts.
+    pub fn partials_bytes(&self, rows: usize, splits: u32) -> u64 {
+        rows as u64 * self.shape.heads as u64 * u64::from(splits) * 4 * (self.shape.value as u64 + 4)
+    }
+
+    /// How many parts to split rows into so that `workgroups` are busy, where `longest` is the most positions that a row has
+    /// up to its own: 1 where the rows alone suffice or contexts are short, at most [`SPLITS_MAX`].
+    pub fn splits(&self, rows: usize, longest: usize, workgroups: usize) -> u32 {
+        let window = self.shape.window;
+        let seen = if window > 0 { longest.min(window) } else { longest };
+        if seen <= UNSPLIT {
+            return 1;
+        }
+        let pages = seen.div_ceil(PAGE);
+        let busy = (rows * self.shape.kv_heads * self.vector.parts).max(1);
+        let most = (workgroups / busy).min(pages / SPLIT_PAGES).clamp(1, SPLITS_MAX as usize);
+        // As many as it takes with as many pages each: none is empty.
+        pages.div_ceil(pages.div_ceil(most)) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: AttentionShape =
+        AttentionShape { heads: 32, kv_heads: 8, key: 64, value: 64, scale: 0.125, cap: 0.0, window: 0 };
+
+    const PLAIN: Capabilities = Capabilities {
+        subgroup: None,
+        f16: false,
+        packed_dot: false,
+        cooperative: false,
+        timestamps: false,
+        pipeline_cache: false,
+        max_binding: 1 << 27,
+        max_buffer: 1 << 27,
+        workgroup_memory: 1 << 14,
+        workgroup_size: 256,
+    };
+
+    #[test]
+    fn every_shape_has_workgroups_within_bounds_or_is_refused() {
+        for format in [ActFormat::F32, ActFormat::Q8] {
+            for key in (8..=256).step_by(8) {
+                for value in (8..=256).step_by(8) {
+                    for group in 1..=17 {
+                        let shape = AttentionShape { heads: 2 * group, kv_heads: 2, key, value, ..SHAPE };
+                        let (Ok((vector, merged)), Ok(tile)) = (shape.vector(format), shape.tile(format))
+                        else {
+                            assert_eq!(format, ActFormat::Q8, "{key} {value} {group}");
+                            assert!(value % 32 != 0, "{key} {value} {group}");
+                            continue;
+                        };
+                        for layout in [vector, tile] {
+                            assert!(
+                                layout.workgroup <= WORKGROUP_MAX && layout.workgroup >= 64,
+                                "{layout:?}"
+                            );
+                            assert!(
+                                layout.workgroup % 8 == 0 && layout.workgroup % layout.team == 0,
+                                "{layout:?}"
+                            );
+                            assert!(layout.heads * layout.parts >= group, "{layout:?}");
+                            assert!(layout.heads * (layout.parts - 1) < group, "{layout:?}");
+                            if format == ActFormat::Q8 {
+                                assert_eq!(layout.heads * value % 32, 0, "{layout:?}");
+                            }
+                        }
+                        assert!(format != ActFormat::Q8 || merged * value % 32 == 0);
+                        assert!(vector.workgroup / vector.team % 4 == 0 && vector.team * 8 >= key.max(value));
+                        assert!(tile.team * 16 >= key.max(value));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_that_kernels_do_not_take_are_refused() {
+        let wrong = [
+            AttentionShape { kv_heads: 0, ..SHAPE },
+            AttentionShape { heads: 0, ..SHAPE },
+            AttentionShape { heads: 31, ..SHAPE },
+            AttentionShape { key: 0, ..SHAPE },
+            AttentionShape { key: 60, ..SHAPE },
+            AttentionShape { value: 264, ..SHAPE },
+            AttentionShape { scale: f32::NAN, ..SHAPE },
+            AttentionShape { cap: -1.0, ..SHAPE },
+            AttentionShape { window: usize::MAX, ..SHAPE },
+        ];
+        for shape in wrong {
+            let kernels = shape.kernels(&PLAIN, ActFormat::F32, 8);
+            assert!(matches!(kernels, Err(GpuError::Shape { .. })), "{shape:?}");
+        }
+        let ragged = AttentionShape { heads: 3, kv_heads: 3, key: 16, value: 16, ..SHAPE };
+        assert!(matches!(ragged.kernels(&PLAIN, ActFormat::Q8, 8), Err(GpuError::Shape { value: 16, .. })));
+        assert!(ragged.kernels(&PLAIN, ActFormat::F16, 8).is_ok());
+    }
+
+    #[test]
+    fn splits_fill_the_device_and_none_is_empty() {
+        let Ok(kernels) = SHAPE.kernels(&PLAIN, ActFormat::F32, 8) else { unreachable!() };
+        assert_eq!(kernels.splits(1, 200, 396), 1, "short");
+        assert_eq!(kernels.splits(64, 32_768, 396), 1, "rows suffice");
+        assert_eq!(kernels.splits(1, 2_048, 396), 16, "pages bound");
+        assert_eq!(kernels.splits(1, 32_768, 396), 49, "the device's size bounds");
+        assert_eq!(kernels.splits(1, 1 << 20, 1 << 20), SPLITS_MAX);
+        for longest in 1..3_000 {
+            let splits = kernels.splits(1, longest, 396) as usize;
+            let pages = longest.div_ceil(PAGE);
+            assert!((splits - 1) * pages.div_ceil(splits) < pages, "{longest}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+// Several splits: each leaves what `attend_combine` merges, [row][head][split], VALUE sums and then a vector of the largest
+// score and the sum of the terms.
+@group(0) @binding(5) var<storage, read_write> partials: array<vec4<f32>>;
+fn splits() -> u32 { return wave_splits(); }
+fn finish(
+    lane: u32, row: u32, split: u32, head: u32, h: u32, e: u32, i: u32, sum: vec4<f32>, total: f32, valid: bool,
+) {
+    if (valid) {
+        let at = ((row * HEADS + head + h) * wave_splits() + split) * (VALUE / 4u + 1u);
+        partials[at + e] = sum;
+        if (e == 0u) { partials[at + VALUE / 4u] = vec4<f32>(top_of(h), total, 0.0, 0.0); }
+    }
+}

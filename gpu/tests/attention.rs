@@ -1,0 +1,294 @@
+//! Attention on the GPU against attention in `f64` over the same rounded keys and values. Slots that nothing was written to,
+//! and positions that a row must not see, hold NaN: one that is read into a result shows.
+
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
+mod common;
+
+use common::{Random, buffer, close, devices, output, read, run, wave};
+use half::f16;
+use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, PAGE, TILE, WaveData, wgpu};
+
+const MAX_ROWS: usize = 128;
+
+const PLAIN: AttentionShape =
+    AttentionShape { heads: 8, kv_heads: 2, key: 64, value: 64, scale: 0.3, cap: 0.0, window: 0 };
+
+/// A session: its rows are the last of its positions.
+struct Session {
+    length: usize,
+    rows: usize,
+}
+
+/// Sessions with their memory, and the rows of a wave.
+struct Scene {
+    shape: AttentionShape,
+    queries: Vec<f32>,
+    keys: Vec<f16>,
+    values: Vec<f16>,
+    tables: Vec<u32>,
+    /// Where each row's table starts, and its position.
+    rows: Vec<(u32, u32)>,
+    /// First row and rows of each tile.
+    tiles: Vec<(usize, usize)>,
+}
+
+impl Scene {
+    fn new(random: &mut Random, shape: AttentionShape, sessions: &[Session]) -> Self {
+        let pages: usize = sessions.iter().map(|session| session.length.div_ceil(PAGE)).sum();
+        let slots = pages + 3;
+        // Scattered: a random order of the slots.
+        let mut order: Vec<u32> = (0..slots as u32).collect();
+        (1..slots).for_each(|i| order.swap(i, random.below(i + 1)));
+        let mut scene = Self {
+            shape,
+            queries: Vec::new(),
+            keys: vec![f16::NAN; slots * shape.kv_heads * PAGE * shape.key],
+            values: vec![f16::NAN; slots * shape.kv_heads * PAGE * shape.value],
+            tables: vec![u32::MAX; random.below(4)],
+            rows: Vec::new(),
+            tiles: Vec::new(),
+        };
+        for session in sessions {
+            let table = scene.tables.len();
+            scene.tables.extend(order.drain(..session.length.div_ceil(PAGE)));
+            let first_row = session.length - session.rows;
+            let seen = scene.first_visible(first_row);
+            for position in seen..session.length {
+                for head in 0..shape.kv_heads {
+                    for (memory, width) in [(&mut scene.keys, shape.key), (&mut scene.values, shape.value)] {
+                        let at = place(&scene.tables[table..], shape.kv_heads, position, head) * width;
+                        memory[at..at + width].fill_with(|| f16::from_f32(random.unit()));
+                    }
+                }
+            }
+            let base = scene.rows.len();
+            scene.rows.extend((first_row..session.length).map(|position| (table as u32, position as u32)));
+            // Tiles of uneven size, as where a wave's rows run out.
+            let mut start = 0;
+            while start < session.rows {
+                let count =
+                    (session.rows - start).min(if start == 0 { TILE } else { 1 + random.below(TILE) });
+                scene.tiles.push((base + start, count));
+                start += count;
+            }
+        }
+        scene.queries = random.floats(scene.rows.len() * shape.heads * shape.key);
+        scene
+    }
+
+    fn first_visible(&self, position: usize) -> usize {
+        if self.shape.window == 0 { 0 } else { (position + 1).saturating_sub(self.shape.window) }
+    }
+
+    /// The twin.
+    fn attend(&self) -> Vec<f64> {
+        let shape = &self.shape;
+        let mut out = Vec::new();
+        for (row, (table, position)) in self.rows.iter().enumerate() {
+            let table = &self.tables[*table as usize..];
+            let seen = self.first_visible(*position as usize)..=*position as usize;
+            for head in 0..shape.heads {
+                let kv = head / (shape.heads / shape.kv_heads);
+                let query = &self.queries[(row * shape.heads + head) * shape.key..][..shape.key];
+                let scores: Vec<f64> = seen
+                    .clone()
+                    .map(|p| {
+                        let key = &self.keys[place(table, shape.kv_heads, p, kv) * shape.key..][..shape.key];
+                        let score: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * k.to_f64()).sum();
+                        let (score, cap) = (score * f64::from(shape.scale), f64::from(shape.cap));
+                        if cap > 0.0 { cap * (score / cap).tanh() } else { score }
+                    })
+                    .collect();
+                let most = scores.iter().fold(f64::MIN, |most, score| most.max(*score));
+                let total: f64 = scores.iter().map(|score| (score - most).exp()).sum();
+                let mut sums = vec![0.0; shape.value];
+                for (p, score) in seen.clone().zip(&scores) {
+                    let value = &self.values[place(table, shape.kv_heads, p, kv) * shape.value..];
+                    let weight = (score - most).exp() / total;
+                    sums.iter_mut().zip(value).for_each(|(sum, v)| *sum += weight * v.to_f64());
+                }
+                out.extend(sums);
+            }
+        }
+        out
+    }
+
+    /// The wave of the rows, with this many splits.
+    fn wave(&self, gpu: &Gpu, splits: u32) -> wgpu::Buffer {
+        let (tables, positions): (Vec<u32>, Vec<u32>) = self.rows.iter().copied().unzip();
+        let tiles: Vec<u32> = self.tiles.iter().map(|(first, count)| (first * 256 + count) as u32).collect();
+        let data = WaveData {
+            tokens: &positions,
+            positions: &positions,
+            tables: &tables,
+            tiles: &tiles,
+            splits,
+            ..WaveData::default()
+        };
+        wave(gpu, &data, MAX_ROWS)
+    }
+}
+
+/// Number of a key or value in the cache.
+fn place(table: &[u32], kv_heads: usize, position: usize, head: usize) -> usize {
+    (table[position / PAGE] as usize * kv_heads + head) * PAGE + position % PAGE
+}
+
+/// How a scene is computed.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Direct,
+    Split(u32),
+    Tiled,
+}
+
+/// Runs a scene on a device and compares it with the twin.
+fn check(gpu: &Gpu, scene: &Scene, format: ActFormat, ways: &[Way]) {
+    let shape = &scene.shape;
+    let kernels = shape.kernels(&gpu.capabilities, format, MAX_ROWS).unwrap();
+    let wanted = scene.attend();
+    let (queries, keys, values) =
+        (buffer(gpu, &scene.queries), buffer(gpu, &scene.keys), buffer(gpu, &scene.values));
+    let tables = buffer(gpu, &scene.tables);
+    for way in ways {
+        let splits = if let Way::Split(splits) = way { *splits } else { 1 };
+        let rows = scene.rows.len();
+        let bytes = kernels.partials_bytes(rows, splits);
+        let (act, scales) = (output(gpu, wanted.len()), output(gpu, wanted.len().div_ceil(32) * 2));
+        let partials = output(gpu, bytes as usize / 4);
+        let wave = scene.wave(gpu, splits);
+        let buffers = [
+            (0, &wave),
+            (1, &queries),
+            (2, &keys),
+            (3, &values),
+            (4, &tables),
+            (5, &partials),
+            (20, &act),
+            (21, &scales),
+        ];
+        launch(gpu, &kernels, *way, rows, scene.tiles.len(), &buffers);
+        let what = format!("{shape:?} {format:?} {way:?} of {}", gpu.info.name);
+        match format {
+            // Keys and values are exact, sums are of 32-bit floats.
+            ActFormat::F32 => close(&read::<f32>(gpu, &act, wanted.len()), &wanted, 2e-5, &what),
+            // Half a unit in the last of 11 bits besides.
+            ActFormat::F16 => {
+                let found: Vec<f32> =
+                    read::<f16>(gpu, &act, wanted.len()).iter().map(|h| h.to_f32()).collect();
+                close(&found, &wanted, 5.2e-4, &what);
+            }
+            ActFormat::Q8 => {
+                let codes = read::<i8>(gpu, &act, wanted.len());
+                let scales = read::<[f32; 2]>(gpu, &scales, wanted.len() / 32);
+                for (block, [scale, sum]) in scales.iter().enumerate() {
+                    let codes = &codes[32 * block..][..32];
+                    let wanted = &wanted[32 * block..][..32];
+                    let total: f32 = codes.iter().map(|code| f32::from(*code)).sum();
+                    assert!(
+                        (sum - total * scale).abs() <= 1e-5 * scale.abs() * 127.0,
+                        "{what}: sum of block {block}"
+                    );
+                    let largest = wanted.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                    for (code, wanted) in codes.iter().zip(wanted) {
+                        let found = f64::from(*code) * f64::from(*scale);
+                        // Half a step of rounding, and the scale's own rounding.
+                        let off = (found - wanted).abs() / largest;
+                        assert!(off <= 0.51 / 127.0, "{what}: block {block}: {found}, wanted {wanted}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn launch(
+    gpu: &Gpu,
+    kernels: &AttentionKernels,
+    way: Way,
+    rows: usize,
+    tiles: usize,
+    buffers: &[(u32, &wgpu::Buffer)],
+) {
+    match way {
+        Way::Direct => run(gpu, &kernels.direct, buffers, kernels.direct_grid(rows)),
+        Way::Split(splits) => {
+            run(gpu, &kernels.split, buffers, kernels.split_grid(rows, splits));
+            run(gpu, &kernels.combine, buffers, kernels.combine_grid(rows));
+        }
+        Way::Tiled => run(gpu, &kernels.tiled, buffers, kernels.tiled_grid(tiles)),
+    }
+}
+
+/// Sessions whose last rows are a wave: some decode, some prefill; contexts around pages' ends and some pages long.
+fn sessions(random: &mut Random, decoding: usize, prefilling: &[usize]) -> Vec<Session> {
+    let mut sessions = vec![Session { length: 1, rows: 1 }, Session { length: 2 * PAGE, rows: 1 }];
+    sessions.extend((0..decoding).map(|_| Session { length: 1 + random.below(12 * PAGE), rows: 1 }));
+    sessions
+        .extend(prefilling.iter().map(|rows| Session { length: rows + random.below(3 * PAGE), rows: *rows }));
+    sessions
+}
+
+const SHAPES: [(AttentionShape, ActFormat); 8] = [
+    (PLAIN, ActFormat::Q8),
+    (AttentionShape { heads: 4, kv_heads: 2, key: 16, value: 16, scale: 1.0, ..PLAIN }, ActFormat::Q8),
+    (AttentionShape { heads: 7, kv_heads: 1, window: 40, ..PLAIN }, ActFormat::F16),
+    (AttentionShape { heads: 6, kv_heads: 3, key: 128, value: 64, cap: 3.0, ..PLAIN }, ActFormat::F32),
+    (AttentionShape { heads: 3, kv_heads: 3, key: 64, value: 128, scale: 1.0, ..PLAIN }, ActFormat::F32),
+    (AttentionShape { heads: 20, kv_heads: 2, key: 32, value: 16, window: 70, ..PLAIN }, ActFormat::Q8),
+    (AttentionShape { heads: 2, kv_heads: 2, key: 256, value: 256, ..PLAIN }, ActFormat::F32),
+    (
+        AttentionShape { heads: 10, kv_heads: 2, key: 40, value: 24, cap: 2.0, window: 33, ..PLAIN },
+        ActFormat::F32,
+    ),
+];
+
+#[test]
+fn few_rows() {
+    for gpu in devices() {
+        let mut random = Random(1);
+        for (shape, format) in SHAPES {
+            let sessions = sessions(&mut random, 4, &[5]);
+            let scene = Scene::new(&mut random, shape, &sessions);
+            check(&gpu, &scene, format, &[Way::Direct]);
+        }
+    }
+}
+
+#[test]
+fn few_rows_in_splits() {
+    for gpu in devices() {
+        let mut random = Random(2);
+        for (shape, format) in [SHAPES[0], SHAPES[2], SHAPES[3], SHAPES[7]] {
+            let mut sessions = sessions(&mut random, 2, &[3]);
+            sessions.push(Session { length: 70 * PAGE + 5, rows: 1 });
+            let scene = Scene::new(&mut random, shape, &sessions);
+            check(&gpu, &scene, format, &[1, 2, 5, 33, 64].map(Way::Split));
+        }
+    }
+}
+
+#[test]
+fn many_rows() {
+    for gpu in devices() {
+        let mut random = Random(3);
+        for (shape, format) in SHAPES {
+            let sessions = sessions(&mut random, 1, &[45, 7, 32]);
+            let scene = Scene::new(&mut random, shape, &sessions);
+            check(&gpu, &scene, format, &[Way::Tiled]);
+        }
+    }
+}
+
+#[test]
+fn scores_may_be_large() {
+    // Only differences of scores count, whatever their size: the softmax's maximum moves far, and terms vanish.
+    let shape = AttentionShape { scale: 40.0, key: 32, value: 32, ..PLAIN };
+    for gpu in devices() {
+        let mut random = Random(4);
+        let sessions = sessions(&mut random, 2, &[40]);
+        let scene = Scene::new(&mut random, shape, &sessions);
+        check(&gpu, &scene, ActFormat::F32, &[Way::Direct, Way::Split(3), Way::Tiled]);
+    }
+}

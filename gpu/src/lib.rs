@@ -6,6 +6,7 @@ mod commands;
 mod device;
 mod error;
 mod pipeline;
+pub mod sampling;
 pub mod shader;
 mod wave;
 mod weights;

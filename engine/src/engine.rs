@@ -129,7 +129,7 @@ fn add_gpus(world: &mut World, gpus: Vec<Gpu>) {
                 .after(cpu::plan_cpu),
             embed::embed_gpu.in_set(TickSet::Embed).after(embed::embed_cpu),
             head::head_gpu.in_set(TickSet::Head).after(head::head_cpu),
-            gpu::submit_gpu.in_set(TickSet::Sample).after(sample::sample),
+            (sample::sample_gpu, gpu::submit_gpu).chain().in_set(TickSet::Sample).after(sample::sample),
         ));
     });
     world.schedule_scope(LayerStep, |_, step| {

@@ -7,6 +7,7 @@ use bevy_ecs::prelude::*;
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use weft_components::{Model, ModelConfig, Place, SessionEvent, TickWork, Wave, WaveSpan};
+use weft_gpu::sampling::NO_TOKEN;
 use weft_gpu::{Gpu, GpuError, wgpu};
 
 /// A buffer that the host reads, used again and again.
@@ -15,25 +16,22 @@ pub(super) struct Staging {
     pub(super) bytes: u64,
 }
 
-/// No token could be chosen: in place of its id.
-pub(super) const NO_TOKEN: u32 = u32::MAX;
-
 /// What a submit brings back.
 pub(super) enum Cargo {
-    /// A token a span that chooses one, in the order of the spans.
-    Tokens,
-    /// Rows of logits.
-    Logits {
-        /// The wave's row of each.
+    /// A token for each row of logits, then, where somebody wants them, the rows of logits.
+    Rows {
+        /// The wave's row of each row of logits.
         rows: Vec<u32>,
+        /// Whether the device chose each span's token.
+        chosen: Vec<bool>,
+        /// Whether the logits come too.
+        logits: bool,
     },
     /// The hidden state of a wave that goes on elsewhere.
     Hidden {
         /// The wave.
         wave: Entity,
     },
-    /// Nothing but the word that it is done.
-    Nothing,
 }
 
 const WAITING: u8 = 0;
@@ -83,6 +81,11 @@ impl Flight {
     }
 }
 
+/// Words that tokens of so many rows take in a staging buffer, before the logits.
+pub(super) const fn id_words(rows: usize) -> usize {
+    rows.next_multiple_of(4)
+}
+
 /// A staging buffer of at least `bytes`: one that is free, or a new one.
 pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<Staging, GpuError> {
     let bytes = bytes.next_multiple_of(16);
@@ -116,25 +119,23 @@ pub fn collect_gpu(
                 if let Some(bytes) = flight.words() {
                     let words: &[u32] = bytemuck::cast_slice(&bytes);
                     match &flight.cargo {
-                        Cargo::Nothing => {}
-                        Cargo::Tokens => {
-                            let choosing = flight.spans.iter().filter(|span| !span.logits.is_empty());
-                            for (span, token) in choosing.zip(words) {
-                                let token = Computed::Token((*token != NO_TOKEN).then_some(*token));
-                                deliver(span, &token, tokenizer, &mut sessions, &mut buffers, &mut events);
-                            }
-                            let nothing =
-                                Computed::Logits(LogitRows { logits: &[], rows: &[], vocabulary: 0 });
-                            for span in flight.spans.iter().filter(|span| span.logits.is_empty()) {
-                                deliver(span, &nothing, tokenizer, &mut sessions, &mut buffers, &mut events);
-                            }
-                        }
-                        Cargo::Logits { rows } => {
-                            let logits = bytemuck::cast_slice(words);
-                            let rows = LogitRows { logits, rows, vocabulary: config.vocabulary };
-                            for span in &flight.spans {
-                                let logits = Computed::Logits(rows);
-                                deliver(span, &logits, tokenizer, &mut sessions, &mut buffers, &mut events);
+                        Cargo::Rows { rows, chosen, logits } => {
+                            let ids = &words[..rows.len()];
+                            let logits = if *logits { &words[id_words(rows.len())..] } else { &[] };
+                            let rows = LogitRows {
+                                logits: bytemuck::cast_slice(logits),
+                                rows,
+                                vocabulary: config.vocabulary,
+                            };
+                            for (span, chosen) in flight.spans.iter().zip(chosen) {
+                                let computed =
+                                    match span.logits.end.checked_sub(1).and_then(|row| ids.get(row)) {
+                                        Some(token) if *chosen => {
+                                            Computed::Token((*token != NO_TOKEN).then_some(*token))
+                                        }
+                                        _ => Computed::Logits(rows),
+                                    };
+                                deliver(span, &computed, tokenizer, &mut sessions, &mut buffers, &mut events);
                             }
                         }
                         Cargo::Hidden { wave } => {

@@ -1,6 +1,6 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
-use super::flight::{Cargo, Flight, Staging, staging};
+use super::flight::{Cargo, Flight, Staging, id_words, staging};
 use super::plan::{Plan, WaveShape};
 use super::prepare::GpuPrepare;
 use super::scratch::Scratch;
@@ -10,8 +10,8 @@ use bevy_ecs::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use weft_components::{AtLayer, ModelConfig, Place, TensorRole, Wave, WaveSpan};
-use weft_gpu::attention::{self, AttentionShape};
-use weft_gpu::{Commands, Gpu, GpuError, WaveData, wgpu};
+use weft_gpu::sampling::SampleBatch;
+use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, WaveData, wgpu};
 use weft_platform::PAGE;
 
 /// A plan that is being made, or is there.
@@ -31,7 +31,8 @@ pub struct GpuPart {
     pub(super) layers: Arc<BTreeMap<usize, LayerWeights>>,
     pub(super) ends: Arc<EndWeights>,
     pub(super) scratch: Arc<Scratch>,
-    pub(super) attention: Arc<AttentionShape>,
+    /// How contexts are split: its kernels are in the plan.
+    attention: AttentionKernels,
     pub(super) plan: PlanSlot,
     /// Whether the angles of rotary embedding have been written.
     pub(super) angles: bool,
@@ -40,6 +41,10 @@ pub struct GpuPart {
     /// The wave whose rows the scratch holds.
     pub(super) occupied: Option<Entity>,
     pub(super) shape: WaveShape,
+    /// What the rows of logits ask for.
+    pub(super) batch: SampleBatch,
+    /// Whether the device chooses each span's token.
+    pub(super) chosen: Vec<bool>,
     pub(super) flights: VecDeque<Flight>,
     pub(super) staging: Vec<Staging>,
     /// Spans' memory, to be used again.
@@ -49,6 +54,13 @@ pub struct GpuPart {
     words: Vec<u32>,
     rows: RowWords,
 }
+
+/// Rows of a session from which tiles of rows pay.
+const TILED_ROWS: usize = 8;
+/// Rows whose contexts there is room to split into as many parts as there can be; more rows, fewer parts.
+pub(super) const SPLIT_ROWS: usize = 16;
+/// Workgroups that keep a large GPU busy.
+const WORKGROUPS: usize = 256;
 
 /// Arrays by row, kept for their memory.
 #[derive(Default)]
@@ -104,15 +116,15 @@ impl GpuPart {
         layers: BTreeMap<usize, LayerWeights>,
         ends: EndWeights,
         scratch: Scratch,
-        attention: AttentionShape,
+        attention: (AttentionShape, AttentionKernels),
         config: &ModelConfig,
     ) -> Self {
-        let (layers, ends, scratch, attention) =
-            (Arc::new(layers), Arc::new(ends), Arc::new(scratch), Arc::new(attention));
+        let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
+        let (shape, attention) = attention;
         let build = {
             let (gpu, layers, ends) = (Arc::clone(&gpu), Arc::clone(&layers), Arc::clone(&ends));
-            let (scratch, attention, config) = (Arc::clone(&scratch), Arc::clone(&attention), config.clone());
-            move || Plan::build(&gpu, &config, &attention, &scratch, &layers, &ends)
+            let (scratch, config) = (Arc::clone(&scratch), config.clone());
+            move || Plan::build(&gpu, &config, &shape, &scratch, &layers, &ends)
         };
         Self {
             number,
@@ -126,6 +138,8 @@ impl GpuPart {
             commands: Commands::default(),
             occupied: None,
             shape: WaveShape::default(),
+            batch: SampleBatch::default(),
+            chosen: Vec::new(),
             flights: VecDeque::new(),
             staging: Vec::new(),
             spare: Vec::new(),
@@ -185,6 +199,22 @@ impl GpuPart {
         true
     }
 
+    /// Writes what rows of logits ask for and records the choice of their tokens.
+    pub(crate) fn record_sample(&mut self) {
+        let PlanSlot::Ready(plan) = &self.plan else { return };
+        let write = |buffer, bytes: &[u8]| self.gpu.queue.write_buffer(buffer, 0, bytes);
+        write(&self.scratch.sample_rows, bytemuck::cast_slice(self.batch.rows()));
+        if !self.batch.adjustments().is_empty() {
+            write(&self.scratch.adjustments, bytemuck::cast_slice(self.batch.adjustments()));
+        }
+        plan.record_sample(&self.batch, &self.shape, &mut self.commands);
+    }
+
+    /// The batch to be filled, what becomes of its rows, and how many adjustments there is room for.
+    pub(crate) fn sampling(&mut self) -> (&mut SampleBatch, &mut Vec<bool>, usize) {
+        (&mut self.batch, &mut self.chosen, self.scratch.most_adjustments)
+    }
+
     /// Whether a tensor of the model itself is known to be there.
     pub(crate) fn has(&self, role: TensorRole) -> bool {
         self.there & (1 << role as usize) != 0
@@ -225,12 +255,19 @@ impl GpuPart {
         }
     }
 
+    /// Parts to split contexts into: as many as keep the device busy and there is room for.
+    fn splits(&self, rows: u32, longest: usize) -> u32 {
+        let most = (SPLIT_ROWS * weft_gpu::SPLITS_MAX as usize) / (rows as usize).max(1);
+        self.attention.splits(rows as usize, longest, WORKGROUPS).min(most.max(1) as u32)
+    }
+
     fn write_wave(&mut self, wave: &Wave) {
-        let RowWords { kv, tables, tiles } = &mut self.rows;
+        let mut arrays = core::mem::take(&mut self.rows);
+        let RowWords { kv, tables, tiles } = &mut arrays;
         kv.clear();
         tables.clear();
         tiles.clear();
-        let tiled = wave.spans.iter().any(|span| span.rows.len() > attention::TILED_ROWS);
+        let tiled = wave.spans.iter().any(|span| span.rows.len() > TILED_ROWS);
         let mut longest = 0;
         for span in &wave.spans {
             longest = longest.max(span.start + span.rows.len());
@@ -239,11 +276,9 @@ impl GpuPart {
                 tables.push(span.table.start as u32);
             }
             if tiled {
-                let firsts = span.rows.clone().step_by(attention::TILE);
+                let firsts = span.rows.clone().step_by(TILE);
                 tiles.extend(
-                    firsts.map(|first| {
-                        (first as u32) << 8 | (span.rows.end - first).min(attention::TILE) as u32
-                    }),
+                    firsts.map(|first| (first as u32) << 8 | (span.rows.end - first).min(TILE) as u32),
                 );
             }
         }
@@ -251,7 +286,7 @@ impl GpuPart {
         self.shape = WaveShape {
             rows,
             logit_rows: wave.logit_rows.len() as u32,
-            splits: self.attention.splits(rows, longest as u32),
+            splits: if tiled { 1 } else { self.splits(rows, longest) },
             tiles: tiles.len() as u32,
         };
         let data = WaveData {
@@ -267,18 +302,37 @@ impl GpuPart {
         self.gpu.queue.write_buffer(&self.scratch.wave, 0, bytemuck::cast_slice(&self.words));
         let words = wave.tables.len().min(self.scratch.table_words);
         self.gpu.queue.write_buffer(&self.scratch.tables, 0, bytemuck::cast_slice(&wave.tables[..words]));
+        self.rows = arrays;
     }
 
-    /// Submits what is recorded and starts to bring `bytes` of `from` back. The wave leaves the device.
-    pub(super) fn send(&mut self, cargo: Cargo, spans: Vec<WaveSpan>, from: &wgpu::Buffer, bytes: u64) {
+    /// Submits what is recorded and starts to bring back bytes of buffers, one after another. The wave leaves the device.
+    pub(super) fn send(&mut self, cargo: Cargo, spans: Vec<WaveSpan>, from: &[(&wgpu::Buffer, u64)]) {
         self.occupied = None;
+        let bytes: u64 = from.iter().map(|(_, bytes)| bytes).sum();
         // Memory for reading back is the host's: where there is none, the device's failure says so.
         let Ok(staging) = staging(&self.gpu, &mut self.staging, bytes.max(16)) else { return };
-        if bytes > 0 {
-            self.commands.copy(from, 0, &staging.buffer, 0, bytes);
+        let mut at = 0;
+        for (from, bytes) in from.iter().filter(|(_, bytes)| *bytes > 0) {
+            self.commands.copy(from, 0, &staging.buffer, at, *bytes);
+            at += bytes;
         }
         let index = self.commands.submit(&self.gpu);
         self.flights.push_back(Flight::new(cargo, spans, index, staging));
+    }
+
+    /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.
+    pub(super) fn send_rows(&mut self, wave: &mut Wave, vocabulary: usize) {
+        let count = wave.logit_rows.len();
+        let mut ends = wave.spans.iter().zip(&self.chosen);
+        let logits = ends.any(|(span, chosen)| !chosen && !span.logits.is_empty());
+        let spans = core::mem::replace(&mut wave.spans, self.spare.pop().unwrap_or_default());
+        let rows = core::mem::take(&mut wave.logit_rows);
+        let cargo = Cargo::Rows { rows, chosen: core::mem::take(&mut self.chosen), logits };
+        let scratch = Arc::clone(&self.scratch);
+        let id_bytes = 4 * id_words(count) as u64;
+        let logit_bytes = if logits { 4 * (count * vocabulary) as u64 } else { 0 };
+        self.send(cargo, spans, &[(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes)]);
+        wave.clear();
     }
 
     /// Bytes of weights that one pass over the layers on this GPU reads, the head included.

@@ -4,7 +4,7 @@
 //! hidden state never comes back. Several GPUs share the layers in proportion to their memory, in order.
 
 use super::GpuBackend;
-use super::part::{GpuModel, GpuPart};
+use super::part::{GpuModel, GpuPart, SPLIT_ROWS};
 use super::scratch::{Scratch, logit_rows};
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{ShardOwner, ShardSpec};
@@ -12,8 +12,7 @@ use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::{Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
-use weft_gpu::attention::AttentionShape;
-use weft_gpu::{Gpu, GpuError, device_bytes, layout_of};
+use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, GpuError, device_bytes, layout_of};
 use weft_platform::{KvFormat, PAGE};
 
 /// How many layers are wanted on GPUs.
@@ -196,9 +195,16 @@ impl Room<'_> {
     /// Takes memory for as many layers of `range` as there is room for.
     fn take(&self, range: Range<usize>) -> Result<GpuPart, GpuError> {
         let (gpu, config) = (&**self.gpu, self.wanted.config);
-        let attention =
-            AttentionShape::new(config.heads, config.kv_heads, config.key_length, config.value_length)?
-                .with_scale(config.attention_scale);
+        let shape = AttentionShape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            key: config.key_length,
+            value: config.value_length,
+            scale: config.attention_scale,
+            cap: 0.0,
+            window: 0,
+        };
+        let attention = (shape, shape.kernels(&gpu.capabilities, ActFormat::F32, self.limits.rows)?);
         check(config)?;
         let mut range = self.within_budget(range)?;
         loop {
@@ -216,12 +222,16 @@ impl Room<'_> {
         }
     }
 
-    fn allocate(&self, attention: &AttentionShape, range: Range<usize>) -> Result<GpuPart, GpuError> {
+    fn allocate(
+        &self,
+        attention: &(AttentionShape, AttentionKernels),
+        range: Range<usize>,
+    ) -> Result<GpuPart, GpuError> {
         let (gpu, config, limits) = (&**self.gpu, self.wanted.config, self.limits);
         let (embed, head) = self.ends(&range);
         let ends = EndWeights::new(gpu, config, &self.shards(ShardOwner::Model), embed, head)?;
         let logit_rows = if head { limits.logit_rows } else { 1 };
-        let partials = attention.partial_bytes(limits.rows);
+        let partials = attention.1.partials_bytes(SPLIT_ROWS, weft_gpu::SPLITS_MAX);
         let scratch = Scratch::new(gpu, config, limits.rows, logit_rows, self.tokens(), partials)?;
         let layers = range
             .map(|layer| {
@@ -229,7 +239,7 @@ impl Room<'_> {
                 Ok((layer, LayerWeights::new(gpu, config, &shards, self.tokens())?))
             })
             .collect::<Result<BTreeMap<_, _>, GpuError>>()?;
-        Ok(GpuPart::new(self.number, Arc::clone(self.gpu), layers, ends, scratch, *attention, config))
+        Ok(GpuPart::new(self.number, Arc::clone(self.gpu), layers, ends, scratch, attention.clone(), config))
     }
 }
 

@@ -3,13 +3,16 @@
 //! A wave of few rows passes over each matrix once, for all its rows together; more rows make tiles. Kernels are made for the
 //! number of rows, so a plan holds its steps once for each of [`CLASSES`] and once for many rows.
 
-use super::scratch::{ActKind, Activations, FEW, Scratch};
+use super::scratch::{Activations, FEW, Scratch, sampling};
 use super::weights::{EndWeights, LayerWeights, Product};
 use std::collections::BTreeMap;
 use weft_components::{ModelConfig, RopeStyle};
-use weft_gpu::attention::AttentionShape;
+use weft_gpu::sampling::{SampleBatch, SampleStep, Sampling};
 use weft_gpu::shader::{KernelSpec, Part, parts};
-use weft_gpu::{Bound, Capabilities, Commands, Count, Gpu, GpuError, GpuMatrix, wgpu};
+use weft_gpu::{
+    ActFormat, AttentionKernels, AttentionShape, Bound, Capabilities, Commands, Count, Gpu, GpuError,
+    GpuMatrix, wgpu,
+};
 use weft_platform::PAGE;
 
 /// Most rows of a class of few.
@@ -102,6 +105,9 @@ pub struct Plan {
     embed: Steps,
     layers: BTreeMap<usize, Vec<LayerSteps<Steps>>>,
     head: Vec<HeadSteps<Steps>>,
+    /// In the order of [`SampleStep::ALL`].
+    sample: Steps,
+    sampling: Sampling,
 }
 
 /// The class of a number of rows.
@@ -122,13 +128,16 @@ impl Plan {
         let draft = Drafter { gpu, caps: &gpu.capabilities, config, attention, scratch };
         let embed = draft.embed(ends);
         let classes: Vec<Option<usize>> = CLASSES.iter().copied().map(Some).chain([None]).collect();
-        let layers: BTreeMap<usize, Vec<_>> = layers
+        let layers: BTreeMap<usize, Vec<LayerSteps<Vec<Draft>>>> = layers
             .iter()
             .map(|(index, weights)| {
-                (*index, classes.iter().map(|class| draft.layer(weights, *class)).collect())
+                let steps = classes.iter().map(|class| draft.layer(weights, *class));
+                Ok((*index, steps.collect::<Result<_, GpuError>>()?))
             })
-            .collect();
+            .collect::<Result<_, GpuError>>()?;
         let head: Vec<_> = classes.iter().filter_map(|class| draft.head(ends, *class)).collect();
+        let sample =
+            if head.is_empty() { Vec::new() } else { SampleStep::ALL.map(|step| draft.sample(step)).into() };
 
         let mut specs: Vec<KernelSpec> = Vec::new();
         let mut note = |drafts: &[Draft]| {
@@ -144,6 +153,7 @@ impl Plan {
             steps.each().for_each(|drafts| note(drafts));
         }
         head.iter().for_each(|steps| note(&steps.logits));
+        note(&sample);
         gpu.pipelines.prepare(&specs);
         if let Some(error) = gpu.failure() {
             return Err(error);
@@ -153,9 +163,11 @@ impl Plan {
             embed: bind(embed),
             layers: layers
                 .into_iter()
-                .map(|(index, classes)| (index, classes.into_iter().map(|steps| steps.map(bind)).collect()))
+                .map(|(index, classes)| (index, classes.into_iter().map(|steps| steps.map(&bind)).collect()))
                 .collect(),
             head: head.into_iter().map(|steps| HeadSteps { logits: bind(steps.logits) }).collect(),
+            sample: bind(sample),
+            sampling: sampling(config, scratch.rows),
         })
     }
 
@@ -199,6 +211,18 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Records the choice of tokens.
+    pub(super) fn record_sample(&self, batch: &SampleBatch, shape: &WaveShape, commands: &mut Commands) {
+        for step in batch.steps() {
+            let place = SampleStep::ALL.iter().position(|found| *found == step);
+            if let Some(Step { bound, .. }) = place.and_then(|place| self.sample.0.get(place)) {
+                commands.dispatch(bound, self.sampling.grid(step, shape.logit_rows));
+            }
+        }
+    }
+}
+
 impl<S> LayerSteps<S> {
     fn each(&self) -> impl Iterator<Item = &S> {
         [&self.project].into_iter().chain(&self.attend).chain([&self.output, &self.ffn])
@@ -230,7 +254,7 @@ enum Out<'a> {
     /// Added to rows of this width.
     Add(&'a wgpu::Buffer, usize),
     /// Gate and up become activations.
-    Gate(&'a Activations, ActKind),
+    Gate(&'a Activations, ActFormat),
 }
 
 /// Writes down the kernels of a model.
@@ -240,14 +264,6 @@ struct Drafter<'a> {
     config: &'a ModelConfig,
     attention: &'a AttentionShape,
     scratch: &'a Scratch,
-}
-
-fn act_part(kind: ActKind) -> Part {
-    match kind {
-        ActKind::F32 => parts::ACT_F32,
-        ActKind::F16 => parts::ACT_F16,
-        ActKind::Q8 => parts::ACT_Q8,
-    }
 }
 
 impl Drafter<'_> {
@@ -265,15 +281,15 @@ impl Drafter<'_> {
     }
 
     /// The kind of activations that a product of this class reads.
-    fn kind(&self, product: &Product, class: Option<usize>) -> ActKind {
+    fn kind(&self, product: &Product, class: Option<usize>) -> ActFormat {
         match class {
-            None if self.caps.cooperative => ActKind::F16,
-            Some(_) if self.caps.packed_dot && product.is_quantized() => ActKind::Q8,
-            _ => ActKind::F32,
+            None if self.caps.cooperative => ActFormat::F16,
+            Some(_) if self.caps.packed_dot && product.is_quantized() => ActFormat::Q8,
+            _ => ActFormat::F32,
         }
     }
 
-    fn act_buffers(act: &Activations, kind: ActKind) -> [(u32, wgpu::Buffer); 2] {
+    fn act_buffers(act: &Activations, kind: ActFormat) -> [(u32, wgpu::Buffer); 2] {
         let [numbers, scales] = act.buffers(kind);
         [(20, numbers), (21, scales)]
     }
@@ -302,9 +318,9 @@ impl Drafter<'_> {
             .collect()
     }
 
-    fn norm(&self, weight: &wgpu::Buffer, act: &Activations, kind: ActKind, gather: bool) -> Draft {
+    fn norm(&self, weight: &wgpu::Buffer, act: &Activations, kind: ActFormat, gather: bool) -> Draft {
         let spec = self
-            .spec("rms_norm", &[act_part(kind), parts::RMS_NORM])
+            .spec("rms_norm", &[kind.part(), parts::RMS_NORM])
             .with("ACT_WIDTH", self.config.embedding as u32)
             .with("EPSILON", self.config.norm_epsilon)
             .with("GATHER", u32::from(gather));
@@ -363,7 +379,7 @@ impl Drafter<'_> {
         &self,
         name: &'static str,
         matrix: &GpuMatrix,
-        kind: ActKind,
+        kind: ActFormat,
         rows: usize,
         most: usize,
         out: &Out<'_>,
@@ -378,12 +394,12 @@ impl Drafter<'_> {
             _ if rows >= 4096 => (1, 2),
             _ => (1, 1),
         };
-        let dot = if kind == ActKind::Q8 { parts::DOT_Q8 } else { parts::DOT_F32 };
+        let dot = if kind == ActFormat::Q8 { parts::DOT_Q8 } else { parts::DOT_F32 };
         let mut kernel = vec![matrix.decode(), dot, parts::MATVEC];
         match out {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
-            Out::Gate(_, kind) => kernel.extend([act_part(*kind), parts::OUT_GATE]),
+            Out::Gate(_, kind) => kernel.extend([kind.part(), parts::OUT_GATE]),
         }
         let tiles = (rows as u32 / parts_of).div_ceil(teams * each / parts_of);
         let spec = self
@@ -444,7 +460,11 @@ impl Drafter<'_> {
         Draft { spec, buffers, grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)] }
     }
 
-    fn layer(&self, weights: &LayerWeights, class: Option<usize>) -> LayerSteps<Vec<Draft>> {
+    fn layer(
+        &self,
+        weights: &LayerWeights,
+        class: Option<usize>,
+    ) -> Result<LayerSteps<Vec<Draft>>, GpuError> {
         let (config, scratch) = (self.config, self.scratch);
         let kind = |product| self.kind(product, class);
         let (inner, gated) = (&scratch.inner, &scratch.gated);
@@ -466,46 +486,68 @@ impl Drafter<'_> {
             ffn.push(self.silu(gated, down));
         }
         ffn.extend(self.product("down", &weights.down, class, gated, &add, Count::Rows));
-        LayerSteps {
+        let attention = self.attention_for(&weights.output, class)?;
+        Ok(LayerSteps {
             project,
-            attend: self.attend(weights, kind(&weights.output)),
+            attend: self.attend(weights, &attention.0, attention.1),
             output: self.product("attn_output", &weights.output, class, inner, &add, Count::Rows),
             ffn,
-        }
-    }
-
-    fn attend(&self, weights: &LayerWeights, kind: ActKind) -> [Vec<Draft>; 3] {
-        [0, 1, 2].map(|_| {
-            let c = self.config;
-            let spec = self
-                .spec("attend", &[act_part(kind), parts::ATTEND_SIMPLE])
-                .with("HEADS", c.heads as u32)
-                .with("KV_HEADS", c.kv_heads as u32)
-                .with("KEY", c.key_length as u32)
-                .with("VALUE", c.value_length as u32)
-                .with("PAGE", PAGE as u32)
-                .with("ACT_WIDTH", (c.heads * c.value_length) as u32)
-                .with("SCALE", c.attention_scale);
-            let s = self.scratch;
-            let mut buffers = vec![
-                (0, s.wave.clone()),
-                (1, s.queries.clone()),
-                (2, weights.keys.clone()),
-                (3, weights.values.clone()),
-                (4, s.tables.clone()),
-            ];
-            buffers.extend(Self::act_buffers(&s.inner, kind));
-            vec![Draft {
-                spec,
-                buffers,
-                grid: [Extent::Rows, Extent::Fixed(c.heads as u32), Extent::Fixed(1)],
-            }]
         })
     }
 
-    fn silu(&self, act: &Activations, kind: ActKind) -> Draft {
+    /// The kernels of attention that leave the activations that a product of this class reads.
+    fn attention_for(
+        &self,
+        output: &Product,
+        class: Option<usize>,
+    ) -> Result<(AttentionKernels, ActFormat), GpuError> {
+        let kind = self.kind(output, class);
+        Ok((self.attention.kernels(self.caps, kind, self.scratch.rows)?, kind))
+    }
+
+    fn attend(&self, weights: &LayerWeights, kernels: &AttentionKernels, kind: ActFormat) -> [Vec<Draft>; 3] {
+        let scratch = self.scratch;
+        let draft = |spec: &KernelSpec, across: [u32; 3], down: Extent, deep: Extent| {
+            let mut buffers = vec![
+                (0, scratch.wave.clone()),
+                (1, scratch.queries.clone()),
+                (2, weights.keys.clone()),
+                (3, weights.values.clone()),
+                (4, scratch.tables.clone()),
+                (5, scratch.partials.clone()),
+            ];
+            buffers.extend(Self::act_buffers(&scratch.inner, kind));
+            Draft { spec: spec.clone(), buffers, grid: [Extent::Fixed(across[0]), down, deep] }
+        };
+        let one = Extent::Fixed(1);
+        [
+            vec![draft(&kernels.direct, kernels.direct_grid(1), Extent::Rows, one)],
+            vec![
+                draft(&kernels.split, kernels.split_grid(1, 1), Extent::Rows, Extent::Splits),
+                draft(&kernels.combine, kernels.combine_grid(1), Extent::Rows, one),
+            ],
+            vec![draft(&kernels.tiled, kernels.tiled_grid(1), Extent::AttentionTiles, one)],
+        ]
+    }
+
+    /// One dispatch of sampling.
+    fn sample(&self, step: SampleStep) -> Draft {
+        let (scratch, kernels) = (self.scratch, sampling(self.config, self.scratch.rows));
+        let buffers = vec![
+            (0, scratch.wave.clone()),
+            (1, scratch.logits.clone()),
+            (2, scratch.sample_rows.clone()),
+            (3, scratch.adjustments.clone()),
+            (4, scratch.ids.clone()),
+            (5, scratch.sampled.clone()),
+            (6, scratch.sample_partials.clone()),
+        ];
+        Draft { spec: kernels.spec(self.caps, step), buffers, grid: [Extent::Fixed(1); 3] }
+    }
+
+    fn silu(&self, act: &Activations, kind: ActFormat) -> Draft {
         let width = self.config.feed_forward as u32;
-        let spec = self.spec("silu_mul", &[act_part(kind), parts::SILU_MUL]).with("ACT_WIDTH", width);
+        let spec = self.spec("silu_mul", &[kind.part(), parts::SILU_MUL]).with("ACT_WIDTH", width);
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.gate_up.clone())];
         buffers.extend(Self::act_buffers(act, kind));
         Draft {

@@ -1,21 +1,11 @@
 //! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
 
 use weft_components::{ModelConfig, WaveLimits};
-use weft_gpu::{Gpu, GpuError, wave_bytes, wgpu};
+use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
+use weft_gpu::{ActFormat, Gpu, GpuError, wave_bytes, wgpu};
 
 /// Most rows whose products go over the weights once for all of them; more make tiles.
 pub(super) const FEW: usize = 8;
-
-/// How activations are held for a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ActKind {
-    /// Floats.
-    F32,
-    /// Halves.
-    F16,
-    /// Signed bytes with a scale and a sum for 32 of them.
-    Q8,
-}
 
 /// Activations of up to a wave's rows, in each kind that a product of the model reads.
 pub(super) struct Activations {
@@ -43,11 +33,11 @@ impl Activations {
     }
 
     /// The buffers of a kind, first the numbers, then what goes with them.
-    pub(super) fn buffers(&self, kind: ActKind) -> [wgpu::Buffer; 2] {
+    pub(super) fn buffers(&self, kind: ActFormat) -> [wgpu::Buffer; 2] {
         match kind {
-            ActKind::F32 => [self.floats.clone(), self.scales.clone()],
-            ActKind::F16 => [self.halves.clone(), self.scales.clone()],
-            ActKind::Q8 => [self.codes.clone(), self.scales.clone()],
+            ActFormat::F32 => [self.floats.clone(), self.scales.clone()],
+            ActFormat::F16 => [self.halves.clone(), self.scales.clone()],
+            ActFormat::Q8 => [self.codes.clone(), self.scales.clone()],
         }
     }
 }
@@ -76,6 +66,13 @@ pub(super) struct Scratch {
     pub(super) partials: wgpu::Buffer,
     /// `[logit rows, vocabulary]`.
     pub(super) logits: wgpu::Buffer,
+    pub(super) sample_rows: wgpu::Buffer,
+    pub(super) adjustments: wgpu::Buffer,
+    /// Adjustments that fit.
+    pub(super) most_adjustments: usize,
+    /// `[logit rows]`, tokens chosen.
+    pub(super) ids: wgpu::Buffer,
+    pub(super) sample_partials: wgpu::Buffer,
     /// Tokens chosen, by the place in the KV cache of the row they were chosen from.
     pub(super) sampled: wgpu::Buffer,
     /// Cosines and sines.
@@ -117,6 +114,13 @@ impl Scratch {
             gate_up: floats("gate_up", rows.max(FEW), 2 * config.feed_forward)?,
             partials: gpu.storage("attention_partials", partials)?,
             logits: floats("logits", logit_rows.max(FEW), config.vocabulary)?,
+            sample_rows: gpu.storage("sample_rows", (size_of::<SampleRow>() * logit_rows) as u64)?,
+            adjustments: gpu
+                .storage("adjustments", (size_of::<Adjustment>() * ADJUSTMENTS * logit_rows) as u64)?,
+            most_adjustments: ADJUSTMENTS * logit_rows,
+            ids: gpu.storage("ids", 4 * logit_rows as u64)?,
+            sample_partials: gpu
+                .storage("sample_partials", sampling(config, rows).partial_bytes(logit_rows as u32))?,
             sampled: floats("sampled", tokens, 1)?,
             angles: gpu.storage(
                 "angles",
@@ -124,6 +128,14 @@ impl Scratch {
             )?,
         })
     }
+}
+
+/// Tokens of a row with a bias or a penalty that there is room for, on the average of a wave.
+const ADJUSTMENTS: usize = 512;
+
+/// The kernels of sampling for a model.
+pub(super) fn sampling(config: &ModelConfig, rows: usize) -> Sampling {
+    Sampling { vocabulary: config.vocabulary as u32, max_rows: rows as u32 }
 }
 
 /// Rows of the table of angles for positions up to `positions`: 256 lower parts, then the upper ones.

@@ -81,17 +81,12 @@ pub fn submit_gpu(
             _ => false,
         };
         if wave.at == AtLayer::OnDevice {
-            let logits = 4 * (wave.logit_rows.len() * config.vocabulary) as u64;
-            let rows = core::mem::take(&mut wave.logit_rows);
-            let spans = core::mem::take(&mut wave.spans);
-            let from = part.scratch.logits.clone();
-            part.send(Cargo::Logits { rows }, spans, &from, logits);
-            wave.clear();
+            part.send_rows(&mut wave, config.vocabulary);
             work.0 += 1;
         } else if elsewhere {
             let bytes = 4 * (wave.rows() * config.embedding) as u64;
             let from = part.scratch.hidden.clone();
-            part.send(Cargo::Hidden { wave: entity }, Vec::new(), &from, bytes);
+            part.send(Cargo::Hidden { wave: entity }, Vec::new(), &[(&from, bytes)]);
             wave.fetching = true;
             work.0 += 1;
         }

@@ -102,6 +102,18 @@ impl Sampler {
         self.rng.set_word_pos(u128::from(draws) * 2);
     }
 
+    /// Tokens of the window of the penalties, each once, and how often each is in it; empty where no penalty is set.
+    #[must_use]
+    pub fn window(&self) -> &[(u32, u32)] {
+        self.penalties.window()
+    }
+
+    /// Ids that can be chosen: `0..vocabulary`.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        self.vocab
+    }
+
     /// Takes a token of the prompt or of the answer into the window of the penalties.
     pub fn accept(&mut self, token: u32) {
         self.penalties.accept(token);
@@ -228,7 +240,7 @@ impl Sampler {
     }
 
     /// A random number in `[0, 1)`: the upper 53 bits of a u64.
-    fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         self.draws += 1;
         (self.rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }

@@ -11,9 +11,9 @@
 
 mod chain;
 mod choose;
-mod chooser;
 mod error;
 mod exp;
+mod gpu;
 mod logprobs;
 mod penalties;
 mod select;
@@ -22,8 +22,8 @@ mod truncate;
 
 pub use chain::{Choice, SampleScratch, Sampler};
 pub use choose::argmax;
-pub use chooser::Chooser;
 pub use error::SampleError;
+pub use gpu::sample_gpu;
 pub use logprobs::{log_softmax, token_logprob};
 pub use system::{
     Computed, Ending, LogitRows, RequestError, SampleBuffers, SampledSession, SessionSampler, deliver,

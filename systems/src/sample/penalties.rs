@@ -49,6 +49,11 @@ impl Penalties {
         !self.counts.is_empty()
     }
 
+    /// Tokens of the window, ascending, and how often each is in it.
+    pub(super) fn window(&self) -> &[(u32, u32)] {
+        &self.counts
+    }
+
     /// Takes a token into the window; the oldest leaves a full one.
     pub(super) fn accept(&mut self, token: u32) {
         if !self.set() {

@@ -1,6 +1,6 @@
 //! The stage `Sample`: logits become tokens, tokens become text, and requests end.
 
-use super::{Chooser, SampleError, SampleScratch, Sampler, token_logprob};
+use super::{SampleError, SampleScratch, Sampler, token_logprob};
 use crate::load::ModelTokenizer;
 use crate::tokenize::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
 use bevy_ecs::prelude::*;
@@ -9,6 +9,7 @@ use weft_components::{
     Phase, Request, SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob,
     Wave, WaveOf, WaveSpan,
 };
+use weft_gpu::sampling::{SampleBatch, SampleKind};
 
 /// Buffers of the stage, shared by all sessions.
 #[derive(Resource, Default)]
@@ -52,18 +53,40 @@ impl SessionSampler {
 }
 
 impl SessionSampler {
-    /// Who can choose this request's tokens.
-    pub fn chooser(&self) -> Chooser {
-        Chooser::of(self.sampler.settings())
+    /// How a device would choose this request's tokens.
+    pub fn kind(&self) -> SampleKind {
+        SampleKind::of(self.sampler.settings(), self.sampler.vocabulary())
     }
 
-    /// Whether the next step of the request can start before the token of this one has been read.
+    /// Whether the next step of the request can start before the token of this one has been read: a device chooses it,
+    /// whatever was chosen before.
     pub fn runs_ahead(&self) -> bool {
-        self.chooser() == Chooser::Ahead
+        let settings = self.sampler.settings();
+        let penalties = settings.penalty_last_n > 0
+            && (settings.repetition_penalty != 1.0
+                || settings.presence_penalty != 0.0
+                || settings.frequency_penalty != 0.0);
+        !penalties && self.kind() != SampleKind::Host
+    }
+
+    /// Most adjustments of logits that the request's next row asks for.
+    pub(super) fn adjustments(&self) -> usize {
+        self.sampler.settings().logit_bias.len() + self.sampler.window().len()
+    }
+
+    /// Adds the request's row to those that a device chooses tokens for; `place` is where the token is kept there.
+    pub(super) fn ask(&mut self, batch: &mut SampleBatch, place: u32) {
+        let draw = self.kind().draws().then(|| self.sampler.uniform());
+        let sampler = &self.sampler;
+        let draw = || draw.unwrap_or_default();
+        batch.push(sampler.settings(), sampler.vocabulary(), sampler.window(), draw, place);
     }
 
     /// Takes back the random numbers of `draws` tokens that were chosen and never read.
     pub fn take_back(&mut self, draws: usize) {
+        if !self.kind().draws() {
+            return;
+        }
         self.sampler.set_draws(self.sampler.draws().saturating_sub(draws as u64));
     }
 }
@@ -114,12 +137,12 @@ pub fn end_request(
 #[query_data(mutable)]
 pub struct SampledSession {
     history: &'static mut TokenHistory,
-    cursor: &'static mut ContextCursor,
+    pub(super) cursor: &'static mut ContextCursor,
     phase: &'static mut Phase,
-    request: &'static Request,
-    sampler: &'static mut SessionSampler,
+    pub(super) request: &'static Request,
+    pub(super) sampler: &'static mut SessionSampler,
     output: &'static mut Output,
-    wanted: Option<&'static LogitsWanted>,
+    pub(super) wanted: Option<&'static LogitsWanted>,
     kept: Option<&'static mut LogitsKept>,
 }
 

@@ -24,7 +24,7 @@ const LAST_WINDOW: u64 = 4 << 20;
 
 /// Longest key or tensor name, in bytes. The GGUF document limits keys to this, and tensor names to 64 bytes, which
 /// its own tools do not keep to.
-const MAX_NAME: u64 = 65_535;
+pub(super) const MAX_NAME: u64 = 65_535;
 
 /// What is being read, for messages.
 #[derive(Clone, Copy, Debug)]

@@ -37,6 +37,19 @@ impl Metadata {
             }
             entries.push((key, value));
         }
+        Self::index(cursor.file(), entries, lossy)
+    }
+
+    /// Metadata of a file that is to be written, called `file` in messages.
+    ///
+    /// # Errors
+    /// [`GgufError::DuplicateKey`].
+    pub fn new(file: impl Into<String>, entries: Vec<(String, Value)>) -> Result<Self, GgufError> {
+        Self::index(file.into(), entries, Vec::new())
+    }
+
+    /// Sorts the keys, which must differ.
+    fn index(file: String, entries: Vec<(String, Value)>, lossy: Vec<usize>) -> Result<Self, GgufError> {
         let mut by_key: Vec<usize> = (0..entries.len()).collect();
         let key = |index: usize| entries.get(index).map(|(key, _)| key.as_str());
         by_key.sort_unstable_by_key(|&index| (key(index), index));
@@ -45,10 +58,10 @@ impl Metadata {
                 && key(first) == key(second)
             {
                 let key = key(second).unwrap_or_default().to_owned();
-                return Err(GgufError::DuplicateKey { file: cursor.file(), key });
+                return Err(GgufError::DuplicateKey { file, key });
             }
         }
-        Ok(Self { file: cursor.file(), entries, by_key, lossy })
+        Ok(Self { file, entries, by_key, lossy })
     }
 
     /// The file that the metadata are from, for messages.

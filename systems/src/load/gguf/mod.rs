@@ -1,4 +1,4 @@
-//! The GGUF reader: the header of a model file, or of all parts of a split one.
+//! GGUF: the header of a model file, or of all parts of a split one, and the writer of such files.
 //!
 //! A file is a magic word, a version, two counts, metadata entries, a tensor table, padding to the alignment, and the
 //! tensors' data. Everything before the data is read here and checked; the data stay where they are, as ranges of
@@ -6,27 +6,34 @@
 //! `docs/gguf.md`.
 //!
 //! Invariant: after [`Gguf::read`] every tensor's range is inside its part, of the size that its format and shape ask
-//! for, aligned, and its own. No file, whatever it holds, makes the reader panic or take more than a small multiple
+//! for, aligned, and its own; what [`GgufWriter`] finishes is such a file. No file, whatever it holds, makes the reader panic or take more than a small multiple
 //! of the header's real size in memory.
 
 mod cursor;
+mod encode;
 mod error;
+mod header;
 mod metadata;
 mod parse;
 mod split;
 mod tensors;
 mod value;
+mod write;
+mod write_error;
 
 use std::sync::Arc;
 
 use weft_platform::storage::Source;
 
 pub use error::GgufError;
+pub use header::{GgufHeader, PlannedTensor};
 pub use metadata::Metadata;
 #[cfg(not(target_family = "wasm"))]
 pub use split::open_files;
 pub use tensors::TensorInfo;
 pub use value::{Array, Value, ValueType};
+pub use write::GgufWriter;
+pub use write_error::GgufWriteError;
 
 use cursor::{Cursor, Place};
 use tensors::Layout;

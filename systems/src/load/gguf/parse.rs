@@ -9,7 +9,7 @@ use super::{Array, GgufError, Value, ValueType};
 pub(super) const LEAST_ENTRY: u64 = 8 + 1 + 4 + 1;
 
 /// Levels of arrays in arrays. The document sets no limit; files in the wild have one level.
-const MAX_DEPTH: u32 = 8;
+pub(super) const MAX_DEPTH: u32 = 8;
 
 /// Reads one entry: its key, its value, and whether bytes of the value that are not UTF-8 were replaced.
 pub(super) fn entry(cursor: &mut Cursor<'_>, index: u64) -> Result<(String, Value, bool), GgufError> {

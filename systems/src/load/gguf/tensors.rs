@@ -8,7 +8,7 @@ use super::GgufError;
 use super::cursor::{Cursor, Place};
 
 /// Dimensions that a tensor may have.
-const MAX_DIMENSIONS: u32 = 4;
+pub(super) const MAX_DIMENSIONS: u32 = 4;
 
 /// Fewest bytes of a table entry: the length of its name, one character, the number of dimensions, one dimension,
 /// type and offset.
@@ -100,7 +100,7 @@ fn entry(cursor: &mut Cursor<'_>, index: u64) -> Result<Entry, GgufError> {
 }
 
 /// Bytes of a tensor; `None` where they or its elements are past what 64 bits count.
-fn sizes(shape: &[u64], format: TensorFormat) -> Option<u64> {
+pub(super) fn sizes(shape: &[u64], format: TensorFormat) -> Option<u64> {
     let elements = shape.iter().try_fold(1, |product: u64, &dimension| product.checked_mul(dimension))?;
     (elements / format.block() as u64).checked_mul(format.block_bytes() as u64)
 }

@@ -1,8 +1,9 @@
-//! Where bytes come from.
+//! Where bytes come from, and files that are made.
 //!
 //! A [`Source`] is random access to one file's bytes, wherever they lie: a file mapped into memory ([`MmapSource`]),
 //! a buffer ([`MemorySource`]), and in a browser a file of its private file system or the ranges of an HTTP resource.
 //! Reading gives [`Bytes`], a view that keeps alive what it borrows from, so nothing is copied where nothing need be.
+//! A file that is written, natively, is a [`NewFile`]: whole or not there.
 //!
 //! Invariant: a read gives exactly the bytes asked for or an error. A range outside the source is an error, whatever
 //! its numbers, so a caller may pass on offsets that a file states.
@@ -12,6 +13,8 @@ mod error;
 mod memory;
 #[cfg(not(target_family = "wasm"))]
 mod mmap;
+#[cfg(not(target_family = "wasm"))]
+mod new_file;
 #[cfg(not(target_family = "wasm"))]
 mod throttled;
 
@@ -23,6 +26,8 @@ pub use error::StorageError;
 pub use memory::MemorySource;
 #[cfg(not(target_family = "wasm"))]
 pub use mmap::MmapSource;
+#[cfg(not(target_family = "wasm"))]
+pub use new_file::{NewFile, NewFileError};
 #[cfg(not(target_family = "wasm"))]
 pub use throttled::ThrottledSource;
 

@@ -1,0 +1,253 @@
+//! A file that gets its name when it is whole.
+//!
+//! `NAME` is written as `NAME.part` beside it and renamed at the end, so that no program ever finds half a model under
+//! a model's name, and what was there before stays until then. Without the rename the part is removed.
+//!
+//! This guards against a program that ends early, not against a machine that does: nothing waits for the medium.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// What is added to a file's name until it is whole.
+const PART: &str = ".part";
+
+/// Why a file cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NewFileError {
+    /// There is one, and nobody said that it may go.
+    #[error("{file} is there already; name another file, or allow it to be overwritten with --force")]
+    Exists {
+        /// The file.
+        file: String,
+    },
+    /// The name is that of a folder, a device or nothing.
+    #[error("{file} is not a regular file and cannot be replaced by one; name a file")]
+    NotAFile {
+        /// The name given.
+        file: String,
+    },
+    /// Somebody else is at it.
+    #[error("{part} is there: another process is writing {file}, or was killed; if it was, remove {part}")]
+    Busy {
+        /// The file.
+        file: String,
+        /// The file's name until it is whole.
+        part: String,
+    },
+    /// The medium is too small.
+    #[error(
+        "{file} takes {bytes} bytes, but its file system has {free} left; make room or choose another place"
+    )]
+    NoRoom {
+        /// The file.
+        file: String,
+        /// Bytes of the file.
+        bytes: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The system refused.
+    #[error("{file} cannot be made: {source}; check that its folder exists and may be written to")]
+    Create {
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The whole file cannot take its name.
+    #[error("{part} cannot be renamed to {file}: {source}")]
+    Rename {
+        /// The file.
+        file: String,
+        /// The file's name until then.
+        part: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A file in the making. Dropped before [`NewFile::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    part: PathBuf,
+    /// `None` once it is closed.
+    file: Option<File>,
+}
+
+impl NewFile {
+    /// Begins the file at `path`, which is to have `bytes`. What is there is refused unless `overwrite`; a symbolic
+    /// link is followed.
+    ///
+    /// # Errors
+    /// [`NewFileError`], all but [`NewFileError::Rename`].
+    pub fn create(path: &Path, overwrite: bool, bytes: u64) -> Result<Self, NewFileError> {
+        let file = || path.display().to_string();
+        let path = match fs::metadata(path) {
+            Ok(found) if !found.is_file() => return Err(NewFileError::NotAFile { file: file() }),
+            Ok(_) if !overwrite => return Err(NewFileError::Exists { file: file() }),
+            Ok(_) => {
+                fs::canonicalize(path).map_err(|source| NewFileError::Create { file: file(), source })?
+            }
+            Err(_) if path.file_name().is_none() => return Err(NewFileError::NotAFile { file: file() }),
+            Err(_) => path.to_owned(),
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(free) = free_bytes(folder.unwrap_or(Path::new(".")))
+            && free < bytes
+        {
+            return Err(NewFileError::NoRoom { file: file(), bytes, free });
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(PART);
+        let part = PathBuf::from(part);
+        match OpenOptions::new().write(true).create_new(true).open(&part) {
+            Ok(open) => Ok(Self { path, part, file: Some(open) }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(NewFileError::Busy { file: file(), part: part.display().to_string() })
+            }
+            Err(source) => Err(NewFileError::Create { file: file(), source }),
+        }
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// [`NewFileError::Rename`].
+    pub fn commit(mut self) -> Result<(), NewFileError> {
+        self.file = None;
+        fs::rename(&self.part, &self.path).map_err(|source| NewFileError::Rename {
+            file: self.path.display().to_string(),
+            part: self.part.display().to_string(),
+            source,
+        })?;
+        // Nothing of that name is left to remove, and if somebody begins one, it is theirs.
+        self.part.clear();
+        Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        self.file.as_mut().ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file()?.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.part.as_os_str().is_empty() {
+            self.file = None;
+            // Where that fails too there is nobody to tell; the next one is told that the part is there.
+            let _ = fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// Bytes that a file in `folder` may take; `None` where the system does not tell.
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let found = nix::sys::statvfs::statvfs(folder).ok()?;
+    // The types are the system's; none is wider.
+    Some((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
+}
+
+/// Bytes that a file in `folder` may take; `None` where the system does not tell.
+#[cfg(not(unix))]
+fn free_bytes(_folder: &Path) -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        let mut file = NewFile::create(&path, false, 3).unwrap();
+        file.write_all(b"abc").unwrap();
+        assert_eq!(names(folder.path()), ["model.gguf.part"]);
+        drop(file);
+        assert!(names(folder.path()).is_empty());
+
+        let mut file = NewFile::create(&path, false, 3).unwrap();
+        file.write_all(b"abc").unwrap();
+        let busy = NewFile::create(&path, false, 3).unwrap_err();
+        assert!(
+            matches!(&busy, NewFileError::Busy { part, .. } if part.ends_with("model.gguf.part")),
+            "{busy}"
+        );
+        file.commit().unwrap();
+        assert_eq!(names(folder.path()), ["model.gguf"]);
+        assert_eq!(fs::read(&path).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn what_is_there_stays_until_it_may_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        fs::write(&path, "old").unwrap();
+        let refused = NewFile::create(&path, false, 3).unwrap_err();
+        assert!(matches!(refused, NewFileError::Exists { .. }), "{refused}");
+        let mut file = NewFile::create(&path, true, 3).unwrap();
+        file.write_all(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["model.gguf"]);
+    }
+
+    #[test]
+    fn places_that_cannot_be_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| NewFile::create(path, true, 1).unwrap_err();
+        assert!(matches!(refused(folder.path()), NewFileError::NotAFile { .. }));
+        assert!(matches!(refused(Path::new("")), NewFileError::NotAFile { .. }));
+        let missing = refused(&folder.path().join("no/model.gguf"));
+        assert!(matches!(missing, NewFileError::Create { .. }), "{missing}");
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_device_is_replaced_and_links_are_followed() {
+        let null = NewFile::create(Path::new("/dev/null"), true, 1).unwrap_err();
+        assert!(matches!(null, NewFileError::NotAFile { .. }), "{null}");
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("model.gguf"), folder.path().join("link"));
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut file = NewFile::create(&link, true, 3).unwrap();
+        file.write_all(b"new").unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn more_than_there_is_room_for_is_not_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = NewFile::create(&folder.path().join("large"), false, u64::MAX).unwrap_err();
+        assert!(matches!(full, NewFileError::NoRoom { bytes: u64::MAX, .. }), "{full}");
+        assert!(names(folder.path()).is_empty());
+    }
+}

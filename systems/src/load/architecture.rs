@@ -47,12 +47,15 @@ pub struct Architecture {
     pub keys: &'static [&'static str],
 }
 
+/// The key of an architecture's name.
+pub(super) const ARCHITECTURE: &str = "general.architecture";
+
 /// Every architecture.
 pub const ARCHITECTURES: &[Architecture] = &[llama::LLAMA];
 
 /// Finds the architecture of a file.
 pub(super) fn architecture(gguf: &Gguf, file: &str) -> Result<Architecture, LoadError> {
-    let name = gguf.metadata.str("general.architecture")?;
+    let name = gguf.metadata.str(ARCHITECTURE)?;
     ARCHITECTURES.iter().find(|a| a.name == name).copied().ok_or_else(|| LoadError::UnknownArchitecture {
         file: file.to_owned(),
         name: name.to_owned(),

@@ -37,24 +37,15 @@ pub(super) fn manifest(
 ) -> Result<Vec<ShardSpec>, LoadError> {
     let mut shards = Vec::with_capacity(gguf.tensors.len());
     let mut used = HashSet::with_capacity(gguf.tensors.len());
-    let groups = core::iter::once((ShardOwner::Model, arch.before))
-        .chain((0..config.layers).map(|layer| (ShardOwner::Layer(layer), arch.layer)))
-        .chain(core::iter::once((ShardOwner::Model, arch.after)));
-    for (owner, patterns) in groups {
-        for pattern in patterns {
-            let name = match owner {
-                ShardOwner::Layer(layer) => pattern.name.replace("{}", &layer.to_string()),
-                ShardOwner::Model => pattern.name.to_owned(),
-            };
-            match gguf.tensor(&name) {
-                Some(tensor) => {
-                    shards.push(ShardSpec { owner, shard: shard(tensor, pattern, config, file)? });
-                    used.insert(name);
-                }
-                None if pattern.optional => {}
-                None => {
-                    return Err(LoadError::MissingTensor { file: file.to_owned(), name });
-                }
+    for (owner, pattern, name) in places(arch, config.layers) {
+        match gguf.tensor(&name) {
+            Some(tensor) => {
+                shards.push(ShardSpec { owner, shard: shard(tensor, pattern, config, file)? });
+                used.insert(name);
+            }
+            None if pattern.optional => {}
+            None => {
+                return Err(LoadError::MissingTensor { file: file.to_owned(), name });
             }
         }
     }
@@ -68,8 +59,28 @@ pub(super) fn manifest(
     Ok(shards)
 }
 
+/// Every place that a model of `layers` layers has for a tensor, with the tensor's name.
+pub(super) fn places(
+    arch: &Architecture,
+    layers: usize,
+) -> impl Iterator<Item = (ShardOwner, &'static TensorPattern, String)> + use<> {
+    let groups = core::iter::once((ShardOwner::Model, arch.before));
+    let layer = arch.layer;
+    let groups = groups.chain((0..layers).map(move |index| (ShardOwner::Layer(index), layer)));
+    let groups = groups.chain(core::iter::once((ShardOwner::Model, arch.after)));
+    groups.flat_map(|(owner, patterns)| {
+        patterns.iter().map(move |pattern| {
+            let name = match owner {
+                ShardOwner::Layer(layer) => pattern.name.replace("{}", &layer.to_string()),
+                ShardOwner::Model => pattern.name.to_owned(),
+            };
+            (owner, pattern, name)
+        })
+    })
+}
+
 /// Outer and inner dimension that the metadata asks of a role; `None` for a vector.
-fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, usize) {
+pub(super) fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, usize) {
     let queries = config.heads.saturating_mul(config.key_length);
     let keys = config.kv_heads.saturating_mul(config.key_length);
     let values = config.kv_heads.saturating_mul(config.value_length);

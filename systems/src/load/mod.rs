@@ -1,7 +1,7 @@
 //! The stage `Load`: from a model file to resident layers.
 //!
 //! [`gguf`] reads the container, [`architecture`](self) says what its tensors are for, the manifest orders them, the
-//! feed fetches them, and systems put them into the world.
+//! feed fetches them, and systems put them into the world. [`synth`] goes the other way and makes files up.
 
 mod architecture;
 mod error;
@@ -11,6 +11,7 @@ pub mod gguf;
 mod manifest;
 mod receive;
 mod spawn;
+pub mod synth;
 mod vocabulary;
 
 pub use architecture::{ARCHITECTURES, Architecture, TensorPattern};

@@ -48,7 +48,7 @@ const TO_BYTE: [u16; ALPHABET_END] = {
 };
 
 /// The character of a byte.
-pub(super) fn character(byte: u8) -> char {
+pub(crate) fn character(byte: u8) -> char {
     TO_CHAR[usize::from(byte)]
 }
 

@@ -8,7 +8,7 @@
 //! Nothing here reads files, clocks or random numbers, and no vocabulary, template or text makes it
 //! panic. Time is about linear in a text; for templates see the bounds in `template`.
 
-mod bytes;
+pub(crate) mod bytes;
 mod detokenizer;
 mod error;
 mod pretokenizers;

@@ -105,6 +105,15 @@ impl Gguf {
         Ok(Self { version, alignment, metadata, tensors, by_name })
     }
 
+    /// A model of which there are only `metadata` yet.
+    ///
+    /// # Errors
+    /// [`GgufError::Alignment`], or [`GgufError::WrongType`] where the alignment is no number.
+    pub(crate) fn planned(metadata: Metadata) -> Result<Self, GgufError> {
+        let alignment = read_alignment(&metadata)?;
+        Ok(Self { version: header::VERSION, alignment, metadata, tensors: Vec::new(), by_name: Vec::new() })
+    }
+
     /// The tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         let tensor = |index: usize| self.tensors.get(index);

@@ -1,0 +1,262 @@
+//! Random weights, made in the format that stores them: codes and scales are drawn, no number is ever quantized.
+//!
+//! A block's codes are uniform over the values that the format's quantizer uses, so that kernels meet all of them, and
+//! its scale is one of sixteen, so that no two blocks can be confused. The mean is zero also where codes are not
+//! symmetric: a bias that all weights share would grow with the width and drown everything else.
+//!
+//! A format is a row of [`GENERATORS`] and a function that fills whole blocks.
+
+use super::random::SplitMix64;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use weft_components::formats::{Bf16, F16, F32, Q4_0, Q4_1, Q8_0};
+use weft_components::{BlockFormat, TensorFormat};
+
+/// How a format's weights are drawn.
+#[derive(Debug)]
+struct Generator {
+    /// Its type id.
+    ggml_type: u32,
+    /// Variance of the weights where every scale is 1.
+    variance: f32,
+    /// Fills whole blocks.
+    fill: fn(&RandomWeights, &mut SplitMix64, &mut [u8]),
+}
+
+const fn generator<F: BlockFormat>(
+    variance: f32,
+    fill: fn(&RandomWeights, &mut SplitMix64, &mut [u8]),
+) -> Generator {
+    Generator { ggml_type: F::GGML_TYPE, variance, fill }
+}
+
+/// Every format that weights can be drawn in.
+const GENERATORS: [Generator; 6] = [
+    // Uniform from -1 to 1.
+    generator::<F32>(1.0 / 3.0, fill_f32),
+    generator::<F16>(1.0 / 3.0, fill_f16),
+    generator::<Bf16>(1.0 / 3.0, fill_bf16),
+    // The odd numbers from -127 to 127.
+    generator::<Q8_0>((128.0 * 128.0 - 1.0) / 3.0, fill_q8_0),
+    // -8 to 7, and the scale's sign evens them out: the mean of their squares.
+    generator::<Q4_0>((16.0 * 16.0 - 1.0) / 12.0 + 0.25, fill_q4_0),
+    // 0 to 15, less 7.5.
+    generator::<Q4_1>((16.0 * 16.0 - 1.0) / 12.0, fill_q4_1),
+];
+
+/// Scales that the blocks of a tensor have.
+const SCALES: usize = 16;
+
+/// Names of the formats that weights can be drawn in.
+pub(super) fn format_names() -> impl Iterator<Item = &'static str> {
+    let format = |generator: &Generator| TensorFormat::from_ggml(generator.ggml_type);
+    GENERATORS.iter().filter_map(format).map(TensorFormat::name)
+}
+
+/// What the weights of one tensor are drawn from.
+#[derive(Clone, Debug)]
+pub(super) struct RandomWeights {
+    fill: fn(&Self, &mut SplitMix64, &mut [u8]),
+    /// Added to floats.
+    mean: f32,
+    /// Factor of floats.
+    scale: f32,
+    /// Scales of quantized blocks, as halves.
+    scales: [u16; SCALES],
+    /// What goes with each scale so that codes from 0 to 15 have a mean of zero, as halves.
+    minima: [u16; SCALES],
+}
+
+impl RandomWeights {
+    /// Weights of a mean and a standard deviation; the mean of quantized weights is zero. `None` for a format that
+    /// has no generator.
+    pub(super) fn new(format: TensorFormat, mean: f32, deviation: f32) -> Option<Self> {
+        let generator = GENERATORS.iter().find(|generator| generator.ggml_type == format.ggml_type())?;
+        let scale = deviation / generator.variance.sqrt();
+        let steps: [f32; SCALES] = core::array::from_fn(|i| 0.75 + 0.5 * i as f32 / (SCALES - 1) as f32);
+        let square = steps.iter().map(|step| step * step).sum::<f32>() / SCALES as f32;
+        let scales = steps.map(|step| f16::from_f32(scale * step / square.sqrt()));
+        let minima = scales.map(|scale| f16::from_f32(-7.5 * scale.to_f32()).to_bits());
+        Some(Self { fill: generator.fill, mean, scale, scales: scales.map(f16::to_bits), minima })
+    }
+
+    /// Fills `bytes`, whole blocks, from the stream.
+    pub(super) fn fill(&self, mut stream: SplitMix64, bytes: &mut [u8]) {
+        (self.fill)(self, &mut stream, bytes);
+    }
+
+    /// The scale that the low bits choose.
+    fn choose(&self, bits: u64) -> (u16, u16) {
+        let index = bits as usize % SCALES;
+        (self.scales[index], self.minima[index])
+    }
+}
+
+/// Writes random words over `bytes`.
+fn fill_words(stream: &mut SplitMix64, bytes: &mut [u8], set: u64) {
+    for word in bytes.as_chunks_mut::<8>().0 {
+        *word = (stream.next() | set).to_le_bytes();
+    }
+}
+
+fn fill_f32(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8]) {
+    let step = weights.scale / (1u32 << 31) as f32;
+    for values in bytes.chunks_mut(8) {
+        let word = stream.next();
+        for (value, bits) in values.as_chunks_mut::<4>().0.iter_mut().zip([word as u32, (word >> 32) as u32])
+        {
+            *value = (bits.cast_signed() as f32 * step + weights.mean).to_le_bytes();
+        }
+    }
+}
+
+/// Floats that are converted at once.
+const FLOATS: usize = 32;
+
+/// 32 floats with 16 random bits each.
+fn floats(weights: &RandomWeights, stream: &mut SplitMix64) -> [f32; FLOATS] {
+    let step = weights.scale / (1u32 << 15) as f32;
+    let mut floats = [0.0; FLOATS];
+    for values in floats.as_chunks_mut::<4>().0 {
+        let word = stream.next();
+        for (value, shift) in values.iter_mut().zip([0, 16, 32, 48]) {
+            let bits = ((word >> shift) as u16).cast_signed();
+            *value = (f32::from(bits) + 0.5) * step + weights.mean;
+        }
+    }
+    floats
+}
+
+fn fill_f16(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8]) {
+    for values in bytes.chunks_mut(2 * FLOATS) {
+        let mut halves = [f16::ZERO; FLOATS];
+        halves.convert_from_f32_slice(&floats(weights, stream));
+        for (value, half) in values.as_chunks_mut().0.iter_mut().zip(halves) {
+            *value = half.to_le_bytes();
+        }
+    }
+}
+
+fn fill_bf16(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8]) {
+    for values in bytes.chunks_mut(2 * FLOATS) {
+        for (value, float) in values.as_chunks_mut().0.iter_mut().zip(floats(weights, stream)) {
+            *value = bf16::from_f32(float).to_le_bytes();
+        }
+    }
+}
+
+fn fill_q8_0(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8]) {
+    for block in bytes.as_chunks_mut::<{ Q8_0::BYTES }>().0 {
+        let (scale, codes) = block.split_at_mut(2);
+        scale.copy_from_slice(&weights.choose(stream.next()).0.to_le_bytes());
+        // Odd codes alone are symmetric: no quantizer gives -128.
+        fill_words(stream, codes, 0x0101_0101_0101_0101);
+    }
+}
+
+fn fill_q4_0(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8]) {
+    const SIGN: u64 = 1 << 15;
+    for block in bytes.as_chunks_mut::<{ Q4_0::BYTES }>().0 {
+        let (scale, codes) = block.split_at_mut(2);
+        let bits = stream.next();
+        // Another bit than those that choose.
+        let sign = (bits & SIGN) as u16;
+        scale.copy_from_slice(&(weights.choose(bits).0 ^ sign).to_le_bytes());
+        fill_words(stream, codes, 0);
+    }
+}
+
+fn fill_q4_1(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8]) {
+    for block in bytes.as_chunks_mut::<{ Q4_1::BYTES }>().0 {
+        let (ends, codes) = block.split_at_mut(4);
+        let (scale, min) = weights.choose(stream.next());
+        ends[..2].copy_from_slice(&scale.to_le_bytes());
+        ends[2..].copy_from_slice(&min.to_le_bytes());
+        fill_words(stream, codes, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_components::formats::FORMATS;
+
+    /// The values of `elements` weights.
+    fn values(format: TensorFormat, mean: f32, deviation: f32, elements: usize) -> Vec<f32> {
+        let weights = RandomWeights::new(format, mean, deviation).unwrap();
+        let mut bytes = vec![0; format.row_bytes(elements).unwrap()];
+        weights.fill(SplitMix64::new(1, 2, 3), &mut bytes);
+        let mut values = vec![0.0; elements];
+        assert!(format.dequantize(&bytes, &mut values));
+        values
+    }
+
+    fn mean_and_deviation(values: &[f32]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / n;
+        let variance = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / n;
+        (mean, variance.sqrt())
+    }
+
+    #[test]
+    fn weights_have_the_deviation_asked_for_and_no_mean() {
+        const ELEMENTS: usize = 1 << 20;
+        for name in format_names() {
+            let format = TensorFormat::from_name(name).unwrap();
+            for fan_in in [64.0, 4096.0, 14_336.0f64] {
+                let wanted = fan_in.powf(-0.5);
+                let (mean, deviation) = mean_and_deviation(&values(format, 0.0, wanted as f32, ELEMENTS));
+                // Blocks differ in scale and, in Q4_0, in sign: with 2^15 blocks the deviation strays by 0.1 %, the
+                // mean by 0.12 of a deviation over the square root of 2^15, here four times that. Scales round by
+                // up to 2^-11, and below the smallest normal half by up to 0.05 %.
+                assert!((deviation / wanted - 1.0).abs() < 5e-3, "{name} {fan_in}: {deviation}");
+                assert!(mean.abs() < 4e-3 * wanted, "{name} {fan_in}: {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn floats_have_a_mean() {
+        for name in ["F32", "F16", "BF16"] {
+            let values = values(TensorFormat::from_name(name).unwrap(), 1.0, 0.03, 4097);
+            let (mean, deviation) = mean_and_deviation(&values);
+            // 0.03 over the square root of 4097 is 5e-4; bfloat16 steps by 2^-8.
+            assert!(
+                (mean - 1.0).abs() < 2e-3 && (deviation - 0.03).abs() < 1e-3,
+                "{name}: {mean} {deviation}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_code_occurs_and_scales_differ() {
+        for name in ["Q8_0", "Q4_0", "Q4_1"] {
+            let format = TensorFormat::from_name(name).unwrap();
+            let codec = format.codec().unwrap();
+            let weights = RandomWeights::new(format, 0.0, 0.02).unwrap();
+            let mut bytes = vec![0; 1000 * format.block_bytes()];
+            weights.fill(SplitMix64::new(0, 0, 0), &mut bytes);
+            let (mut codes, mut scales) =
+                (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+            for block in bytes.chunks(format.block_bytes()) {
+                let block = (codec.codes)(block);
+                codes.extend(block.codes);
+                scales.insert(block.scale);
+            }
+            // Q8_0: odd codes alone. Q4_0: each scale with either sign.
+            let wanted = match name {
+                "Q8_0" => ((0..128).map(|i| 2 * i + 1).collect(), SCALES),
+                "Q4_0" => ((0..16).collect(), 2 * SCALES),
+                _ => ((0..16).collect(), SCALES),
+            };
+            assert_eq!((codes, scales.len()), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_format_that_can_be_computed_with_has_a_generator() {
+        for info in FORMATS.iter().filter(|info| info.codec.is_some()) {
+            assert!(format_names().any(|name| name == info.name), "{}", info.name);
+        }
+    }
+}

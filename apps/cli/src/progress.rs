@@ -1,4 +1,4 @@
-//! Bars that show a model arriving, from disk or from afar: on stderr, only where that is a terminal.
+//! Bars that show a model arriving, from disk or from afar, or being written: on stderr, only where that is a terminal.
 
 use crate::output;
 use crate::pull::{Phase, Progress};
@@ -48,8 +48,37 @@ impl Drop for LoadBar {
     }
 }
 
+/// A bar for a file that is written; invisible where stderr is no terminal.
+pub(crate) struct WriteBar(Option<ProgressBar>);
+
+impl WriteBar {
+    /// A bar for the file called `name`, which is to have `bytes`.
+    pub(crate) fn new(name: &str, bytes: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| byte_bar(name));
+        if let Some(bar) = &bar {
+            bar.set_length(bytes);
+        }
+        Self(bar)
+    }
+
+    /// Shows how much has been written.
+    pub(crate) fn show(&self, bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(bytes);
+        }
+    }
+}
+
+impl Drop for WriteBar {
+    fn drop(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// A bar that counts bytes.
-pub(crate) fn byte_bar(name: &str) -> ProgressBar {
+fn byte_bar(name: &str) -> ProgressBar {
     let template = if style::allowed() {
         "{prefix} {bar:30.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {msg}"
     } else {

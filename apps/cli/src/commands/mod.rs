@@ -12,6 +12,7 @@ mod logits;
 mod perplexity;
 mod pull;
 mod run;
+mod synth;
 mod template;
 mod tensor;
 mod tokenize;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Tensor(args) => tensor::run(&args),
         Command::Perplexity(args) => perplexity::run(&args, isa),
         Command::Bench(args) => bench::run(&args, isa),
+        Command::Synth(args) => synth::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),
     }

@@ -39,6 +39,12 @@ pub(crate) enum CliError {
     /// A model could not be fetched.
     #[error("{0}")]
     Pull(#[from] PullError),
+    /// A model could not be made up.
+    #[error("{0}")]
+    Synth(#[from] weft::synth::SynthError),
+    /// A file could not be made.
+    #[error("{0}")]
+    NewFile(#[from] weft::storage::NewFileError),
     /// Neither a file nor a name of the catalogue.
     #[error(
         "model `{model}` is neither a file here nor in the catalogue ({known}); check the path, or see `weft list`"

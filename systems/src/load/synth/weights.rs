@@ -179,7 +179,6 @@ fn fill_q4_1(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_components::formats::FORMATS;
 
     /// The values of `elements` weights.
     fn values(format: TensorFormat, mean: f32, deviation: f32, elements: usize) -> Vec<f32> {
@@ -250,13 +249,6 @@ mod tests {
                 _ => ((0..16).collect(), SCALES),
             };
             assert_eq!((codes, scales.len()), wanted, "{name}");
-        }
-    }
-
-    #[test]
-    fn every_format_that_can_be_computed_with_has_a_generator() {
-        for info in FORMATS.iter().filter(|info| info.codec.is_some()) {
-            assert!(format_names().any(|name| name == info.name), "{}", info.name);
         }
     }
 }

@@ -1,0 +1,69 @@
+//! `weft synth`: a model of any shape with random weights.
+
+use crate::args::{ShapeArgs, SynthArgs};
+use crate::interrupt::{self, Answering};
+use crate::progress::WriteBar;
+use crate::report::CliError;
+use crate::{memory, output};
+use serde::Serialize;
+use std::ops::ControlFlow;
+use std::time::Instant;
+use weft::storage::NewFile;
+use weft::synth::{Synth, SynthError, SynthShape};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    path: &'a str,
+    bytes: u64,
+    tensors: usize,
+    /// From planning to the file's name.
+    seconds: f64,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &SynthArgs) -> Result<(), CliError> {
+    let start = Instant::now();
+    let name = args.out.display().to_string();
+    let format = Synth::format(&args.format)?;
+    let plan = Synth::new(&name, &args.shape.arch, &shape(&args.shape)?, format, args.seed)?;
+    let file = NewFile::create(&args.out, args.force, plan.bytes())?;
+    let bar = WriteBar::new(&name, plan.bytes());
+    interrupt::install();
+    let ctrl_c = Answering::start();
+    let written = plan.write(file, args.threads, |bytes| {
+        bar.show(bytes);
+        if ctrl_c.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let file = written.map_err(|error| match error {
+        SynthError::Stopped { .. } => CliError::Interrupted,
+        error => error.into(),
+    })?;
+    file.commit()?;
+    drop(bar);
+    let seconds = start.elapsed().as_secs_f64();
+    let (bytes, tensors) = (plan.bytes(), plan.tensors());
+    if args.json {
+        return output::json(&Report { path: &name, bytes, tensors, seconds });
+    }
+    output::line(&name)?;
+    output::note(&format!("{}, {tensors} tensors, {seconds:.1} s", memory::human(bytes)));
+    Ok(())
+}
+
+/// The preset, or the shape for tests, with what was given instead.
+fn shape(args: &ShapeArgs) -> Result<SynthShape, CliError> {
+    let base = args.preset.as_deref().map(SynthShape::preset).transpose()?.unwrap_or_default();
+    Ok(SynthShape {
+        layers: args.layers.unwrap_or(base.layers),
+        embedding: args.embedding.unwrap_or(base.embedding),
+        feed_forward: args.feed_forward.unwrap_or(base.feed_forward),
+        heads: args.heads.unwrap_or(base.heads),
+        kv_heads: args.kv_heads.unwrap_or(base.kv_heads),
+        key_length: args.key_length.or(base.key_length),
+        value_length: args.value_length.or(base.value_length),
+        vocabulary: args.vocab.unwrap_or(base.vocabulary),
+        context: args.context.unwrap_or(base.context),
+        tied: args.tied || (base.tied && !args.untied),
+        rope_base: args.rope_base.unwrap_or(base.rope_base),
+    })
+}

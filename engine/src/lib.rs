@@ -42,6 +42,7 @@ pub use weft_components::{
 };
 pub use weft_gpu::{Capabilities, Gpu, GpuError, GpuOptions};
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
+pub use weft_systems::gpu::{GpuLayers, GpuModel};
 pub use weft_systems::load::{ARCHITECTURES, LoadError, ModelFile};
 pub use weft_systems::load::{gguf, synth};
 pub use weft_systems::tokenize::{

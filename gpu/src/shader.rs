@@ -24,7 +24,7 @@ pub mod parts {
         ACT_F32 "act_f32", ACT_F16 "act_f16", ACT_Q8 "act_q8",
         EMBED "embed", RMS_NORM "rms_norm", DOT_F32 "dot_f32", DOT_Q8 "dot_q8", MATVEC "matvec",
         OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", SILU_MUL "silu_mul", ROPE_KV "rope_kv",
-        MATMUL "matmul", TEAM_PLAIN "team_plain", TEAM_SUBGROUP "team_subgroup", ATTENTION "attention", ATTEND "attend",
+        MATMUL "matmul", MATMUL_COOPERATIVE "matmul_cooperative", MATMUL_SKINNY "matmul_skinny", TEAM_PLAIN "team_plain", TEAM_SUBGROUP "team_subgroup", ATTENTION "attention", ATTEND "attend",
         ATTEND_DIRECT "attend_direct", ATTEND_SPLIT "attend_split", ATTEND_COMBINE "attend_combine",
         ATTEND_TILED "attend_tiled", SCAN_PLAIN "scan_plain", SCAN_SUBGROUP "scan_subgroup",
         SAMPLE_ROWS "sample_rows", SAMPLE_LOGITS "sample_logits", SAMPLE_WEIGHTS "sample_weights", SAMPLE_OUT "sample_out",

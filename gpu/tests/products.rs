@@ -139,3 +139,99 @@ fn many_rows_of_floats() {
         }
     }
 }
+
+#[test]
+fn many_rows_of_halves_on_cooperative_matrices() {
+    let [gpu, _] = devices();
+    if !gpu.capabilities.cooperative {
+        return;
+    }
+    let mut random = Random(3);
+    for format in FORMATS {
+        for (rows, columns, n) in [(33, 64, 128), (130, 96, 256), (50, 576, 128)] {
+            let (w, exact) = matrix(&gpu, &mut random, format, n, columns);
+            let x: Vec<half::f16> =
+                random.floats(rows * columns).into_iter().map(half::f16::from_f32).collect();
+            let exact_x: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+            let mut padded = x.clone();
+            let tiled = rows.next_multiple_of(128);
+            padded.resize(tiled * columns, half::f16::ZERO);
+            let base = random.floats(tiled * n);
+            for add in [false, true] {
+                let segment = &w.segments[0];
+                let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), parts::MATMUL_COOPERATIVE]);
+                let spec = w
+                    .shape(spec, segment)
+                    .with("MAX_ROWS", MAX_ROWS as u32)
+                    .with("ROW_COUNT", 0u32)
+                    .with("GRID_Y", 65_535u32)
+                    .with("ADD", u32::from(add))
+                    .with("OUT_STRIDE", n as u32);
+                let out = if add { buffer(&gpu, &base) } else { output(&gpu, tiled * n) };
+                let (x_buffer, wave) = (buffer(&gpu, &padded), rows_of(&gpu, 1));
+                let mut buffers = vec![(0, &wave), (1, &x_buffer), (30, &out), (10, &segment.codes)];
+                buffers.extend(segment.scales.as_ref().map(|scales| (11, scales)));
+                run(&gpu, &spec, &buffers, [rows.div_ceil(128) as u32, n.div_ceil(128) as u32, 1]);
+                let mut wanted = product(&exact, &exact_x, columns);
+                if add {
+                    wanted.iter_mut().zip(&base).for_each(|(w, b)| *w += f64::from(*b));
+                }
+                // Weights are rounded to halves: 2^-11 each, of either sign.
+                close(
+                    &read(&gpu, &out, rows * n),
+                    &wanted,
+                    5e-4,
+                    &format!("{format} {rows}x{columns}x{n} {add}"),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_band_of_halves_on_cooperative_matrices() {
+    let [gpu, _] = devices();
+    if !gpu.capabilities.cooperative {
+        return;
+    }
+    let mut random = Random(4);
+    for format in FORMATS {
+        for (rows, columns, n, bands) in [(9, 64, 128, 1u32), (30, 288, 56, 2), (61, 1024, 128, 4)] {
+            let (w, exact) = matrix(&gpu, &mut random, format, n, columns);
+            let x: Vec<half::f16> =
+                random.floats(rows * columns).into_iter().map(half::f16::from_f32).collect();
+            let exact_x: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+            let mut padded = x.clone();
+            padded.resize(16 * bands as usize * columns, half::f16::ZERO);
+            let base = random.floats(rows * n);
+            for add in [false, true] {
+                let segment = &w.segments[0];
+                let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), parts::MATMUL_SKINNY]);
+                let spec = w
+                    .shape(spec, segment)
+                    .with("MAX_ROWS", MAX_ROWS as u32)
+                    .with("ROW_COUNT", 0u32)
+                    .with("GRID_X", 2u32)
+                    .with("BANDS", bands)
+                    .with("ADD", u32::from(add))
+                    .with("OUT_STRIDE", n as u32);
+                let out = if add { buffer(&gpu, &base) } else { output(&gpu, rows * n) };
+                let (x_buffer, wave) = (buffer(&gpu, &padded), rows_of(&gpu, rows));
+                let mut buffers = vec![(0, &wave), (1, &x_buffer), (30, &out), (10, &segment.codes)];
+                buffers.extend(segment.scales.as_ref().map(|scales| (11, scales)));
+                run(&gpu, &spec, &buffers, [2, n.div_ceil(64) as u32, 1]);
+                let mut wanted = product(&exact, &exact_x, columns);
+                if add {
+                    wanted.iter_mut().zip(&base).for_each(|(w, b)| *w += f64::from(*b));
+                }
+                // Weights are rounded to halves: 2^-11 each, of either sign.
+                close(
+                    &read(&gpu, &out, rows * n),
+                    &wanted,
+                    5e-4,
+                    &format!("{format} {rows}x{columns}x{n} {add}"),
+                );
+            }
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! How attention is launched: the shapes that its kernels take, the kernels made for one, their grids and memory.
 //!
-//! Few rows go row by row (`attend.wgsl`). Where they fill the device the kernel writes activations itself (`direct`); where
-//! they do not, each row's context is split in ranges of whole pages, whose sums `attend_combine.wgsl` merges. Many rows of
-//! one session go in tiles of neighbouring positions (`attend_tiled.wgsl`). All of them write what the next product reads,
-//! in the form of the `act_*` part.
+//! Few rows go row by row (`attend.wgsl`). Where they fill the device, or contexts are short, the kernel writes activations
+//! itself: `direct` shares a KV head's keys and values among its query heads, `short` gives each query head a workgroup,
+//! which is sooner done. Else each row's context is split in ranges of whole pages, whose sums `attend_combine.wgsl` merges.
+//! Many rows of one session go in tiles of neighbouring positions (`attend_tiled.wgsl`). All of them write what the next
+//! product reads, in the form of the `act_*` part.
 
 use crate::capabilities::Capabilities;
 use crate::error::GpuError;
@@ -18,16 +19,19 @@ pub const SPLITS_MAX: u32 = 64;
 /// Most rows of a tile.
 pub const TILE: usize = 32;
 
-/// Keys below which splitting costs more, in a dispatch, than it saves.
-const UNSPLIT: usize = 256;
+/// Bytes of a KV head's keys and values below which splitting costs more, in a dispatch (3 to 4 µs), than it saves: what one
+/// workgroup reads in that time.
+const UNSPLIT: usize = 256 << 10;
 /// Fewest pages of a split: below, workgroups spend more on merging their teams than on keys.
-const SPLIT_PAGES: usize = 4;
+const SPLIT_PAGES: usize = 2;
 /// Most heads of a workgroup of `attend`: a lane keeps sixteen floats in registers for each.
 const VECTOR_HEADS: usize = 4;
 /// Lanes that a workgroup is meant to have.
 const WORKGROUP: usize = 128;
 /// Most lanes of a workgroup.
 const WORKGROUP_MAX: usize = 256;
+/// Fewest: the lanes of the largest subgroup.
+const WORKGROUP_MIN: usize = 64;
 /// Bytes of workgroup memory that every device has.
 const MEMORY: usize = 16 << 10;
 /// Largest head.
@@ -84,6 +88,8 @@ struct Layout {
     heads: usize,
     /// Workgroups that share a KV head.
     parts: usize,
+    /// Heads that are merged at once, where teams are merged.
+    merged: usize,
 }
 
 /// The kernels of an [`AttentionShape`].
@@ -91,6 +97,8 @@ struct Layout {
 /// Bindings: 0 wave, 1 queries, 2 keys, 3 values, 4 block tables, 5 partial sums, 20 and 21 activations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionKernels {
+    /// Row by row, one split, a workgroup a query head: [`AttentionKernels::short_grid`].
+    pub short: KernelSpec,
     /// Row by row, one split: [`AttentionKernels::direct_grid`].
     pub direct: KernelSpec,
     /// Row by row, the wave's splits: [`AttentionKernels::split_grid`].
@@ -100,6 +108,7 @@ pub struct AttentionKernels {
     /// Tile by tile: [`AttentionKernels::tiled_grid`].
     pub tiled: KernelSpec,
     shape: AttentionShape,
+    few: Layout,
     vector: Layout,
     tile: Layout,
 }
@@ -156,39 +165,37 @@ impl AttentionShape {
         max_rows: usize,
     ) -> Result<AttentionKernels, GpuError> {
         self.check()?;
-        let (vector, merged) = self.vector(format)?;
+        // A team is part of a subgroup.
+        let subgroup = |team: usize| capabilities.subgroup.filter(|lanes| team <= *lanes as usize);
+        let few = self.vector(format, 1, WORKGROUP_MAX, subgroup)?;
+        let vector = self.vector(format, VECTOR_HEADS, WORKGROUP, subgroup)?;
         let tile = self.tile(format)?;
         // Half of the memory, or less where workgroups are large, is for keys and values.
         let staged = if tile.workgroup > WORKGROUP { MEMORY / 4 } else { MEMORY / 2 };
         let stage = 1 << (staged / (2 * (self.key + self.value))).min(PAGE).ilog2();
-        let act = format.part();
         let spec = |name, layout: Layout, list: &[Part]| {
-            let plain = [parts::TEAM_PLAIN, parts::REDUCE_PLAIN];
-            let subgroup = [parts::TEAM_SUBGROUP, parts::REDUCE_SUBGROUP];
-            let (reduce, lanes) = match capabilities.subgroup {
-                // A team is part of a subgroup, a subgroup part of a workgroup.
-                Some(lanes) if layout.team <= lanes as usize && lanes as usize <= layout.workgroup => {
-                    (subgroup, lanes)
-                }
-                _ => (plain, 32),
+            let (reduce, lanes) = match subgroup(layout.team) {
+                Some(lanes) => ([parts::TEAM_SUBGROUP, parts::REDUCE_SUBGROUP], lanes),
+                None => ([parts::TEAM_PLAIN, parts::REDUCE_PLAIN], 32),
             };
-            let list =
-                [parts::WAVE, parts::ATTENTION, act].into_iter().chain(reduce).chain(list.iter().copied());
-            self.constants(KernelSpec::new(name, list), max_rows, layout.workgroup)
+            let parts = [parts::WAVE, parts::ATTENTION, format.part()]
+                .into_iter()
+                .chain(reduce)
+                .chain(list.iter().copied());
+            self.constants(KernelSpec::new(name, parts), max_rows, layout.workgroup)
                 .with("LANES", lanes)
                 .with("TEAM", layout.team as u32)
                 .with("HG", layout.heads as u32)
         };
-        let row = |name, part| spec(name, vector, &[part, parts::ATTEND]).with("MERGED", merged as u32);
-        let combine = match capabilities.subgroup {
-            Some(lanes) if lanes as usize <= WORKGROUP => {
-                [parts::WAVE, act, parts::REDUCE_SUBGROUP, parts::ATTEND_COMBINE]
-            }
-            _ => [parts::WAVE, act, parts::REDUCE_PLAIN, parts::ATTEND_COMBINE],
+        let rows = |name, layout, part| {
+            spec(name, layout, &[part, parts::ATTEND]).with("MERGED", layout.merged as u32)
         };
+        let reduce = capabilities.subgroup.map_or(parts::REDUCE_PLAIN, |_| parts::REDUCE_SUBGROUP);
+        let combine = [parts::WAVE, format.part(), reduce, parts::ATTEND_COMBINE];
         Ok(AttentionKernels {
-            direct: row("attend", parts::ATTEND_DIRECT),
-            split: row("attend_split", parts::ATTEND_SPLIT),
+            short: rows("attend_short", few, parts::ATTEND_DIRECT),
+            direct: rows("attend", vector, parts::ATTEND_DIRECT),
+            split: rows("attend_split", vector, parts::ATTEND_SPLIT),
             combine: self
                 .constants(KernelSpec::new("attend_combine", combine), max_rows, WORKGROUP)
                 .with("LANES", capabilities.subgroup.unwrap_or(32)),
@@ -196,6 +203,7 @@ impl AttentionShape {
                 .with("TILE", TILE as u32)
                 .with("STAGE", stage as u32),
             shape: *self,
+            few,
             vector,
             tile,
         })
@@ -239,20 +247,25 @@ impl AttentionShape {
         (heads, group.div_ceil(heads))
     }
 
-    /// Layout of `attend`, and the heads that it merges at once.
-    fn vector(&self, format: ActFormat) -> Result<(Layout, usize), GpuError> {
+    /// Layout of `attend` for up to `most` heads and about `lanes` lanes.
+    fn vector(
+        &self,
+        format: ActFormat,
+        most: usize,
+        lanes: usize,
+        subgroup: impl Fn(usize) -> Option<u32>,
+    ) -> Result<Layout, GpuError> {
         let unit = self.unit(format)?;
         let team = (self.key.max(self.value) / 8).next_power_of_two().max(2);
-        let (heads, parts) = self.share(unit, VECTOR_HEADS);
-        let merged = heads.min(2).max(unit);
-        let bytes = |workgroup: usize| {
-            let teams = workgroup / team;
-            4 * (teams * (2 * heads + merged * self.value) + 8 * workgroup + workgroup)
-        };
-        [WORKGROUP, WORKGROUP / 2]
+        let (heads, parts) = self.share(unit, most);
+        let merged = heads.min(2 * WORKGROUP / lanes).max(unit);
+        // Maxima and totals, teams' sums, and what sums over lanes take.
+        let sums = if subgroup(team).is_some() { 0 } else { 9 };
+        let bytes = |lanes: usize| 4 * (lanes / team * (2 * heads + merged * self.value) + sums * lanes);
+        [lanes, lanes / 2, WORKGROUP_MIN]
             .into_iter()
-            .find(|workgroup| bytes(*workgroup) <= MEMORY && workgroup / team >= 4)
-            .map(|workgroup| (Layout { workgroup, team, heads, parts }, merged))
+            .find(|lanes| bytes(*lanes) <= MEMORY && lanes / team >= 4)
+            .map(|workgroup| Layout { workgroup, team, heads, parts, merged })
             .map_or_else(|| refuse("length of a value head", self.value, BLOCKS), Ok)
     }
 
@@ -262,37 +275,41 @@ impl AttentionShape {
         let fours = TILE / 4;
         let mut team = (self.key.max(self.value) / 8).div_ceil(2).next_power_of_two();
         let (heads, parts) = self.share(unit, WORKGROUP / (fours * team));
-        // Smaller workgroups than the largest subgroup are no use.
-        while fours * heads * team < WORKGROUP / 2 {
+        while fours * heads * team < WORKGROUP_MIN {
             team *= 2;
         }
         let workgroup = fours * heads * team;
         if workgroup > WORKGROUP_MAX {
             return refuse("length of a value head", self.value, BLOCKS);
         }
-        Ok(Layout { workgroup, team, heads, parts })
+        Ok(Layout { workgroup, team, heads, parts, merged: heads })
     }
 }
 
 const BLOCKS: &str = "multiples of 32 for 8-bit activations where heads are long";
 
 impl AttentionKernels {
-    /// Workgroups of `direct` for this many rows.
+    /// Workgroups of `short` for the wave's first `rows` rows.
+    pub fn short_grid(&self, rows: usize) -> [u32; 3] {
+        [(self.shape.kv_heads * self.few.parts) as u32, rows as u32, 1]
+    }
+
+    /// Workgroups of `direct` for the wave's first `rows` rows.
     pub fn direct_grid(&self, rows: usize) -> [u32; 3] {
         self.split_grid(rows, 1)
     }
 
-    /// Workgroups of `split` for this many rows, each in `splits` parts.
+    /// Workgroups of `split` for the wave's first `rows` rows, each in `splits` parts, as the wave says.
     pub fn split_grid(&self, rows: usize, splits: u32) -> [u32; 3] {
         [(self.shape.kv_heads * self.vector.parts) as u32, rows as u32, splits]
     }
 
-    /// Workgroups of `combine` for this many rows.
+    /// Workgroups of `combine` for the wave's first `rows` rows.
     pub fn combine_grid(&self, rows: usize) -> [u32; 3] {
         [(self.shape.heads * self.shape.value).div_ceil(32) as u32, rows as u32, 1]
     }
 
-    /// Workgroups of `tiled` for this many tiles of up to [`TILE`] rows: as many as the wave says.
+    /// Workgroups of `tiled` for the wave's tiles, of up to [`TILE`] rows each.
     pub fn tiled_grid(&self, tiles: usize) -> [u32; 3] {
         [(self.shape.kv_heads * self.tile.parts) as u32, tiles as u32, 1]
     }
@@ -302,19 +319,26 @@ impl AttentionKernels {
         rows as u64 * self.shape.heads as u64 * u64::from(splits) * 4 * (self.shape.value as u64 + 4)
     }
 
-    /// How many parts to split rows into so that `workgroups` are busy, where `longest` is the most positions that a row has
-    /// up to its own: 1 where the rows alone suffice or contexts are short, at most [`SPLITS_MAX`].
+    /// How many parts to split rows into so that about `workgroups` are busy (two or three for each of the device's
+    /// multiprocessors), where `longest` is the most positions that a row sees without a window: 1 where the rows alone
+    /// suffice or contexts are short, at most [`SPLITS_MAX`].
     pub fn splits(&self, rows: usize, longest: usize, workgroups: usize) -> u32 {
-        let window = self.shape.window;
+        let AttentionShape { window, key, value, kv_heads, .. } = self.shape;
         let seen = if window > 0 { longest.min(window) } else { longest };
-        if seen <= UNSPLIT {
+        if seen.saturating_mul(2 * (key + value)) <= UNSPLIT {
             return 1;
         }
         let pages = seen.div_ceil(PAGE);
-        let busy = (rows * self.shape.kv_heads * self.vector.parts).max(1);
+        let busy = (rows * kv_heads * self.vector.parts).max(1);
         let most = (workgroups / busy).min(pages / SPLIT_PAGES).clamp(1, SPLITS_MAX as usize);
         // As many as it takes with as many pages each: none is empty.
         pages.div_ceil(pages.div_ceil(most)) as u32
+    }
+
+    /// Whether rows that are not split are so few that a workgroup for each query head is no more than `workgroups`: then
+    /// `short`, else `direct`.
+    pub fn is_short(&self, rows: usize, workgroups: usize) -> bool {
+        rows * self.shape.kv_heads * self.few.parts <= workgroups
     }
 }
 
@@ -338,37 +362,46 @@ mod tests {
         workgroup_size: 256,
     };
 
+    /// Layouts of `short`, `direct` and `tiled`, or one of them that is refused.
+    fn layouts(
+        shape: &AttentionShape,
+        format: ActFormat,
+        subgroup: Option<u32>,
+    ) -> Result<[Layout; 3], GpuError> {
+        let few = shape.vector(format, 1, WORKGROUP_MAX, |_| subgroup)?;
+        Ok([few, shape.vector(format, VECTOR_HEADS, WORKGROUP, |_| subgroup)?, shape.tile(format)?])
+    }
+
+    /// Whether a layout is one that the kernels' arithmetic holds for.
+    fn sound(layout: Layout, group: usize, teams: usize) -> bool {
+        let Layout { workgroup, team, heads, parts, .. } = layout;
+        (WORKGROUP_MIN..=WORKGROUP_MAX).contains(&workgroup)
+            && workgroup.is_multiple_of(8)
+            && workgroup.is_multiple_of(teams * team)
+            && heads * parts >= group
+            && heads * (parts - 1) < group
+    }
+
     #[test]
     fn every_shape_has_workgroups_within_bounds_or_is_refused() {
-        for format in [ActFormat::F32, ActFormat::Q8] {
-            for key in (8..=256).step_by(8) {
-                for value in (8..=256).step_by(8) {
-                    for group in 1..=17 {
-                        let shape = AttentionShape { heads: 2 * group, kv_heads: 2, key, value, ..SHAPE };
-                        let (Ok((vector, merged)), Ok(tile)) = (shape.vector(format), shape.tile(format))
-                        else {
-                            assert_eq!(format, ActFormat::Q8, "{key} {value} {group}");
-                            assert!(value % 32 != 0, "{key} {value} {group}");
-                            continue;
-                        };
-                        for layout in [vector, tile] {
-                            assert!(
-                                layout.workgroup <= WORKGROUP_MAX && layout.workgroup >= 64,
-                                "{layout:?}"
-                            );
-                            assert!(
-                                layout.workgroup % 8 == 0 && layout.workgroup % layout.team == 0,
-                                "{layout:?}"
-                            );
-                            assert!(layout.heads * layout.parts >= group, "{layout:?}");
-                            assert!(layout.heads * (layout.parts - 1) < group, "{layout:?}");
-                            if format == ActFormat::Q8 {
-                                assert_eq!(layout.heads * value % 32, 0, "{layout:?}");
-                            }
-                        }
-                        assert!(format != ActFormat::Q8 || merged * value % 32 == 0);
-                        assert!(vector.workgroup / vector.team % 4 == 0 && vector.team * 8 >= key.max(value));
-                        assert!(tile.team * 16 >= key.max(value));
+        let cases = [(ActFormat::F32, None), (ActFormat::F32, Some(32)), (ActFormat::Q8, None)];
+        let sizes = || (8..=HEAD_MAX).step_by(8);
+        for (format, subgroup) in cases {
+            for (key, value) in sizes().flat_map(|key| sizes().map(move |value| (key, value))) {
+                for group in 1..=17 {
+                    let shape = AttentionShape { heads: 2 * group, kv_heads: 2, key, value, ..SHAPE };
+                    let Ok([few, vector, tile]) = layouts(&shape, format, subgroup) else {
+                        assert!(format == ActFormat::Q8 && value % 32 != 0, "{key} {value} {group}");
+                        continue;
+                    };
+                    for layout in [few, vector] {
+                        assert!(sound(layout, group, 4), "{layout:?}");
+                        assert!(layout.team * 8 >= key.max(value), "{layout:?}");
+                    }
+                    assert!(sound(tile, group, 8) && tile.team * 16 >= key.max(value), "{tile:?}");
+                    if format == ActFormat::Q8 {
+                        let heads = [few.heads, few.merged, vector.heads, vector.merged, tile.heads];
+                        assert!(heads.iter().all(|heads| heads * value % 32 == 0), "{heads:?}");
                     }
                 }
             }
@@ -402,7 +435,8 @@ mod tests {
         let Ok(kernels) = SHAPE.kernels(&PLAIN, ActFormat::F32, 8) else { unreachable!() };
         assert_eq!(kernels.splits(1, 200, 396), 1, "short");
         assert_eq!(kernels.splits(64, 32_768, 396), 1, "rows suffice");
-        assert_eq!(kernels.splits(1, 2_048, 396), 16, "pages bound");
+        assert_eq!(kernels.splits(1, 2_048, 396), 32, "pages bound");
+        assert!(kernels.is_short(1, 396) && kernels.is_short(12, 396) && !kernels.is_short(13, 396));
         assert_eq!(kernels.splits(1, 32_768, 396), 49, "the device's size bounds");
         assert_eq!(kernels.splits(1, 1 << 20, 1 << 20), SPLITS_MAX);
         for longest in 1..3_000 {

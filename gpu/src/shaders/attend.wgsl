@@ -1,45 +1,104 @@
-// Attention of few rows, as in decoding: a workgroup takes one row, up to HG query heads of one KV head, and one split, a
-// range of whole pages of the row's context. A team of TEAM lanes takes every TEAMS-th key and value of it, a lane eight
-// dimensions, and keeps a softmax of its own (arXiv 2205.14135), so that nothing is shared until the teams' sums are merged
-// at the end. The part `attend_*` says how many splits there are and what becomes of the sums.
+// Attention of few rows, as in decoding: a workgroup takes one row, HG query heads (up to four) of one KV head, and one
+// split, a range of whole pages of the row's context. A team of TEAM lanes takes four keys and values at once, a lane eight
+// dimensions of each, and keeps a softmax of its own (arXiv 2205.14135), so that nothing is shared until the teams' sums are
+// merged at the end. The part `attend_*` says how many splits there are and what becomes of the sums.
+//
+// What a lane holds is named, not indexed in a loop, so that it is in registers whether or not the driver unrolls.
 const TEAMS: u32 = WG / TEAM;
-// Keys at once, of a team and of all.
-const AHEAD: u32 = 4u;
-const BATCH: u32 = AHEAD * TEAMS;
-// Vectors of HG heads' maxima or totals, by team.
+// Teams that take a page.
+const TURN: u32 = PAGE / 4u;
+// Vectors of a head's maxima or totals, by team.
 const STATS: u32 = TEAMS / 4u;
-// Heads that are merged at once.
-const PASSES: u32 = (HG + MERGED - 1u) / MERGED;
-const MERGED4: u32 = MERGED * (VALUE / 4u);
+// Turns of MERGED heads that are merged at once.
+const TURNS: u32 = (HG + MERGED - 1u) / MERGED;
+const VALUE4: u32 = VALUE / 4u;
+const MERGED4: u32 = MERGED * VALUE4;
 const SUMS: u32 = HG;
 
 var<workgroup> tops: array<vec4<f32>, HG * STATS>;
 var<workgroup> totals: array<vec4<f32>, HG * STATS>;
 var<workgroup> merged: array<vec4<f32>, MERGED4 * TEAMS>;
 
-// The largest of a head's scores. After a barrier.
+// A query head: a lane's eight dimensions of the query and of the sums, and the team's largest score and sum of terms.
+struct Head {
+    q: mat2x4<f32>,
+    sums: mat2x4<f32>,
+    top: f32,
+    total: f32,
+}
+
+// A lane's share of four keys and values.
+struct Batch {
+    k0: vec4<u32>,
+    k1: vec4<u32>,
+    k2: vec4<u32>,
+    k3: vec4<u32>,
+    v0: vec4<u32>,
+    v1: vec4<u32>,
+    v2: vec4<u32>,
+    v3: vec4<u32>,
+}
+
+// The four of the page in `slot` from `offset` on, TURN apart.
+fn load(slot: u32, kv: u32, t: u32, offset: u32) -> Batch {
+    let first = (slot * KV_HEADS + kv) * PAGE + offset;
+    let k = first * KEY8 + min(t, KEY8 - 1u);
+    let v = first * VALUE8 + min(t, VALUE8 - 1u);
+    return Batch(
+        keys[k],
+        keys[k + TURN * KEY8],
+        keys[k + 2u * TURN * KEY8],
+        keys[k + 3u * TURN * KEY8],
+        values[v],
+        values[v + TURN * VALUE8],
+        values[v + 2u * TURN * VALUE8],
+        values[v + 3u * TURN * VALUE8],
+    );
+}
+
+fn new_head(row: u32, head: u32, t: u32) -> Head {
+    var new_one = Head(mat2x4<f32>(), mat2x4<f32>(), LOWEST, 0.0);
+    if (t < KEY8) { new_one.q = mat2x4<f32>(query(row, head, 2u * t), query(row, head, 2u * t + 1u)); }
+    return new_one;
+}
+
+// Adds four values to a head, whose products with their keys are `s`: by dimension, `va` and `vb` hold the four values.
+fn add(head: ptr<function, Head>, s: vec4<f32>, seen: vec4<bool>, va: mat4x4<f32>, vb: mat4x4<f32>) {
+    let score = select(vec4<f32>(NEVER), capped(s), seen);
+    let top = max((*head).top, max(max(score.x, score.y), max(score.z, score.w)));
+    let kept = exp2((*head).top - top);
+    let w = exp2(score - top);
+    (*head).top = top;
+    (*head).total = (*head).total * kept + ((w.x + w.y) + (w.z + w.w));
+    (*head).sums[0] = (*head).sums[0] * kept + va[0] * w.x + va[1] * w.y + va[2] * w.z + va[3] * w.w;
+    (*head).sums[1] = (*head).sums[1] * kept + vb[0] * w.x + vb[1] * w.y + vb[2] * w.z + vb[3] * w.w;
+}
+
+// The largest of head h's scores, once its teams have told theirs.
 fn top_of(h: u32) -> f32 {
     var most = tops[h * STATS];
     for (var i = 1u; i < STATS; i++) { most = max(most, tops[h * STATS + i]); }
     return max(max(most.x, most.y), max(most.z, most.w));
 }
 
-struct Batch {
-    keys: array<vec4<u32>, AHEAD>,
-    values: array<vec4<u32>, AHEAD>,
+fn tell_top(head: ptr<function, Head>, h: u32, team: u32) {
+    tops[h * STATS + team / 4u][team % 4u] = (*head).top;
 }
 
-// A lane's share of the team's keys from `position` on. Those outside first..=last are read as the nearest inside, which is
-// finite, so that a weight of zero makes it nothing.
-fn load(table: u32, kv: u32, t: u32, position: u32, first: u32, last: u32) -> Batch {
-    var batch: Batch;
-    for (var j = 0u; j < AHEAD; j++) {
-        let p = clamp(position + j * TEAMS, first, last);
-        let at = (tables[table + p / PAGE] * KV_HEADS + kv) * PAGE + p % PAGE;
-        batch.keys[j] = keys[at * KEY8 + min(t, KEY8 - 1u)];
-        batch.values[j] = values[at * VALUE8 + min(t, VALUE8 - 1u)];
+// Brings a head to the maximum of all teams.
+fn level(head: ptr<function, Head>, h: u32, team: u32, t: u32) {
+    let kept = exp2((*head).top - top_of(h));
+    (*head).sums *= kept;
+    if (t == 0u) { totals[h * STATS + team / 4u][team % 4u] = (*head).total * kept; }
+}
+
+// Lays a lane's sums out for merging: [head of the turn][team][dimension].
+fn lay(head: ptr<function, Head>, h: u32, turn: u32, team: u32, t: u32) {
+    if (h / MERGED == turn && t < VALUE8) {
+        let at = ((h % MERGED) * TEAMS + team) * VALUE4 + 2u * t;
+        merged[at] = (*head).sums[0];
+        merged[at + 1u] = (*head).sums[1];
     }
-    return batch;
 }
 
 @compute @workgroup_size(WG)
@@ -51,112 +110,108 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let team = lane / TEAM;
     let t = lane % TEAM;
 
-    // The split's pages, and its keys first..=last, none where it has no page.
+    // The split's pages first_page..=last_page, none where it begins beyond the row's.
     let position = row_position(row);
     let table = row_table(row);
-    let from_page = first_visible(position) / PAGE;
-    let pages = position / PAGE + 1u - from_page;
+    let earliest = first_visible(position);
+    let pages = position / PAGE + 1u - earliest / PAGE;
     let each = (pages + splits() - 1u) / splits();
-    let start = (from_page + group.z * each) * PAGE;
-    let first = max(start, first_visible(position));
-    let last = min(start + each * PAGE - 1u, position);
+    let first_page = earliest / PAGE + group.z * each;
+    let last_page = min(first_page + each - 1u, position / PAGE);
     var batches = 0u;
-    if (start <= last) { batches = (last - start) / BATCH + 1u; }
+    if (first_page <= last_page) { batches = ((last_page + 1u - first_page) * TURN + TEAMS - 1u) / TEAMS; }
 
-    var q: array<vec4<f32>, 2u * HG>;
-    for (var h = 0u; h < HG; h++) {
-        if (t < KEY8) {
-            q[2u * h] = query(row, head + min(h, heads - 1u), 2u * t);
-            q[2u * h + 1u] = query(row, head + min(h, heads - 1u), 2u * t + 1u);
-        }
-    }
-    var sums: array<vec4<f32>, 2u * HG>;
-    var top: array<f32, HG>;
-    var total: array<f32, HG>;
-    for (var h = 0u; h < HG; h++) { top[h] = LOWEST; }
-
+    // Keys and values are on their way a batch ahead, their page's slot another.
     var next: Batch;
-    if (batches > 0u) { next = load(table, kv, t, start + team, first, last); }
-    for (var b = 0u; b < batches; b++) {
-        let mine = start + b * BATCH + team;
-        let now = next;
-        // The next batch is on its way while this one is summed; after the last it is the last key once more.
-        next = load(table, kv, t, mine + BATCH, first, last);
-        let p = vec4<u32>(mine, mine + TEAMS, mine + 2u * TEAMS, mine + 3u * TEAMS);
-        let seen = (p >= vec4<u32>(first)) & (p <= vec4<u32>(last));
+    var slot = 0u;
+    if (batches > 0u) {
+        next = load(tables[table + min(first_page + team / TURN, last_page)], kv, t, team % TURN);
+        slot = tables[table + min(first_page + (TEAMS + team) / TURN, last_page)];
+    }
+    var h0 = new_head(row, head, t);
+    var h1 = h0;
+    var h2 = h0;
+    var h3 = h0;
+    if (HG > 1u) { h1 = new_head(row, head + min(1u, heads - 1u), t); }
+    if (HG > 2u) { h2 = new_head(row, head + min(2u, heads - 1u), t); }
+    if (HG > 3u) { h3 = new_head(row, head + min(3u, heads - 1u), t); }
 
-        var s: array<vec4<f32>, SUMS>;
-        let k0 = halves(now.keys[0]);
-        let k1 = halves(now.keys[1]);
-        let k2 = halves(now.keys[2]);
-        let k3 = halves(now.keys[3]);
-        for (var h = 0u; h < HG; h++) {
-            let a = q[2u * h];
-            let b = q[2u * h + 1u];
-            s[h] = vec4<f32>(
-                dot(a, k0[0]) + dot(b, k0[1]),
-                dot(a, k1[0]) + dot(b, k1[1]),
-                dot(a, k2[0]) + dot(b, k2[1]),
-                dot(a, k3[0]) + dot(b, k3[1]),
-            );
+    for (var b = 0u; b < batches; b++) {
+        var now = next;
+        let place = b * TEAMS + team;
+        if (b + 1u < batches) {
+            next = load(slot, kv, t, (place + TEAMS) % TURN);
+            slot = tables[table + min(first_page + (place + 2u * TEAMS) / TURN, last_page)];
         }
-        team_sums(lane, &s);
-        let v0 = halves(now.values[0]);
-        let v1 = halves(now.values[1]);
-        let v2 = halves(now.values[2]);
-        let v3 = halves(now.values[3]);
-        for (var h = 0u; h < HG; h++) {
-            let score = select(vec4<f32>(NEVER), capped(s[h]), seen);
-            let most = max(top[h], max(max(score.x, score.y), max(score.z, score.w)));
-            let kept = exp2(top[h] - most);
-            let w = exp2(score - most);
-            top[h] = most;
-            total[h] = total[h] * kept + ((w.x + w.y) + (w.z + w.w));
-            sums[2u * h] = sums[2u * h] * kept + (w.x * v0[0] + w.y * v1[0] + w.z * v2[0] + w.w * v3[0]);
-            sums[2u * h + 1u] = sums[2u * h + 1u] * kept + (w.x * v0[1] + w.y * v1[1] + w.z * v2[1] + w.w * v3[1]);
+        let p = (first_page + place / TURN) * PAGE + place % TURN + vec4<u32>(0u, TURN, 2u * TURN, 3u * TURN);
+        let seen = (p >= vec4<u32>(earliest)) & (p < vec4<u32>(min(position + 1u, (last_page + 1u) * PAGE)));
+        if (!all(seen)) {
+            // What was never written may be NaN, which a weight of zero would not make nothing.
+            now.v0 = select(vec4<u32>(0u), now.v0, seen.x);
+            now.v1 = select(vec4<u32>(0u), now.v1, seen.y);
+            now.v2 = select(vec4<u32>(0u), now.v2, seen.z);
+            now.v3 = select(vec4<u32>(0u), now.v3, seen.w);
         }
+
+        // By dimension, the four keys.
+        let k0 = halves(now.k0);
+        let k1 = halves(now.k1);
+        let k2 = halves(now.k2);
+        let k3 = halves(now.k3);
+        let ka = transpose(mat4x4<f32>(k0[0], k1[0], k2[0], k3[0]));
+        let kb = transpose(mat4x4<f32>(k0[1], k1[1], k2[1], k3[1]));
+        var s = mat4x4<f32>();
+        s[0] = dot8(h0.q, ka, kb);
+        if (HG > 1u) { s[1] = dot8(h1.q, ka, kb); }
+        if (HG > 2u) { s[2] = dot8(h2.q, ka, kb); }
+        if (HG > 3u) { s[3] = dot8(h3.q, ka, kb); }
+        s = team_sums(lane, s);
+
+        let v0 = halves(now.v0);
+        let v1 = halves(now.v1);
+        let v2 = halves(now.v2);
+        let v3 = halves(now.v3);
+        let va = mat4x4<f32>(v0[0], v1[0], v2[0], v3[0]);
+        let vb = mat4x4<f32>(v0[1], v1[1], v2[1], v3[1]);
+        add(&h0, s[0], seen, va, vb);
+        if (HG > 1u) { add(&h1, s[1], seen, va, vb); }
+        if (HG > 2u) { add(&h2, s[2], seen, va, vb); }
+        if (HG > 3u) { add(&h3, s[3], seen, va, vb); }
     }
 
     // Teams meet: first at a common maximum, then head by head.
     if (t == 0u) {
-        for (var h = 0u; h < HG; h++) { tops[h * STATS + team / 4u][team % 4u] = top[h]; }
+        tell_top(&h0, 0u, team);
+        if (HG > 1u) { tell_top(&h1, 1u, team); }
+        if (HG > 2u) { tell_top(&h2, 2u, team); }
+        if (HG > 3u) { tell_top(&h3, 3u, team); }
     }
     workgroupBarrier();
-    for (var h = 0u; h < HG; h++) {
-        let kept = exp2(top[h] - top_of(h));
-        total[h] *= kept;
-        sums[2u * h] *= kept;
-        sums[2u * h + 1u] *= kept;
-    }
-    if (t == 0u) {
-        for (var h = 0u; h < HG; h++) { totals[h * STATS + team / 4u][team % 4u] = total[h]; }
-    }
-    for (var turn = 0u; turn < PASSES; turn++) {
+    level(&h0, 0u, team, t);
+    if (HG > 1u) { level(&h1, 1u, team, t); }
+    if (HG > 2u) { level(&h2, 2u, team, t); }
+    if (HG > 3u) { level(&h3, 3u, team, t); }
+    for (var turn = 0u; turn < TURNS; turn++) {
         if (turn > 0u) { workgroupBarrier(); }
-        if (t < VALUE8) {
-            // Indices of `sums` that do not depend on the turn: it stays in registers.
-            for (var h = 0u; h < HG; h++) {
-                let at = ((h % MERGED) * TEAMS + team) * (VALUE / 4u) + 2u * t;
-                if (h / MERGED == turn) {
-                    merged[at] = sums[2u * h];
-                    merged[at + 1u] = sums[2u * h + 1u];
-                }
-            }
-        }
+        lay(&h0, 0u, turn, team, t);
+        if (HG > 1u) { lay(&h1, 1u, turn, team, t); }
+        if (HG > 2u) { lay(&h2, 2u, turn, team, t); }
+        if (HG > 3u) { lay(&h3, 3u, turn, team, t); }
         workgroupBarrier();
         for (var base = 0u; base < MERGED4; base += WG) {
-            let i = base + lane;
-            let at = min(i, MERGED4 - 1u);
-            let h = min(turn * MERGED + at / (VALUE / 4u), HG - 1u);
-            let valid = i < MERGED4 && turn * MERGED + at / (VALUE / 4u) < heads;
+            let i = min(base + lane, MERGED4 - 1u);
+            let h = turn * MERGED + i / VALUE4;
+            let valid = base + lane < MERGED4 && h < heads;
             var sum = vec4<f32>(0.0);
-            for (var n = 0u; n < TEAMS; n++) {
-                sum += merged[((at / (VALUE / 4u)) * TEAMS + n) * (VALUE / 4u) + at % (VALUE / 4u)];
+            // Four at once, so that their reads overlap.
+            let from_team = (i / VALUE4) * TEAMS * VALUE4 + i % VALUE4;
+            for (var n = from_team; n < from_team + TEAMS * VALUE4; n += 4u * VALUE4) {
+                sum += (merged[n] + merged[n + VALUE4]) + (merged[n + 2u * VALUE4] + merged[n + 3u * VALUE4]);
             }
-            var parts = vec4<f32>(0.0);
-            for (var n = 0u; n < STATS; n++) { parts += totals[h * STATS + n]; }
-            let all = (parts.x + parts.y) + (parts.z + parts.w);
-            finish(lane, row, group.z, head, h, at % (VALUE / 4u), head * (VALUE / 4u) + turn * MERGED4 + i, sum, all, valid);
+            var terms = vec4<f32>(0.0);
+            for (var n = 0u; n < STATS; n++) { terms += totals[min(h, HG - 1u) * STATS + n]; }
+            let total = (terms.x + terms.y) + (terms.z + terms.w);
+            finish(lane, row, group.z, head, h, i % VALUE4, sum, total, valid);
         }
     }
 }

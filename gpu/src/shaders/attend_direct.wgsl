@@ -1,7 +1,6 @@
 // One split: its sums become activations.
 fn splits() -> u32 { return 1u; }
-fn finish(
-    lane: u32, row: u32, split: u32, head: u32, h: u32, e: u32, i: u32, sum: vec4<f32>, total: f32, valid: bool,
-) {
-    store_act(lane, row, i, sum / total, valid);
+// Vector e of head h of those from `head` on.
+fn finish(lane: u32, row: u32, split: u32, head: u32, h: u32, e: u32, sum: vec4<f32>, total: f32, valid: bool) {
+    store_act(lane, row, (head + h) * VALUE4 + e, sum / total, valid);
 }

@@ -1,7 +1,9 @@
 // Attention of many rows, as in prefill: a workgroup takes a tile of up to TILE neighbouring rows of one session, at
 // neighbouring positions, and HG query heads of one KV head. A team of TEAM lanes takes four of the rows for one head and
-// keeps their softmax (arXiv 2205.14135) in registers, a lane some of the dimensions: vectors of eight, TEAM apart. Keys and
-// values pass through workgroup memory, STAGE positions at once, a part of a page; the next ones are on their way meanwhile.
+// keeps their softmax (arXiv 2205.14135), a lane one vector of eight dimensions or two, TEAM vectors apart. Keys and values
+// pass through workgroup memory, STAGE positions at once, a part of a page; the next ones are on their way meanwhile.
+//
+// What a lane holds is named, not indexed in a loop, so that it is in registers whether or not the driver unrolls.
 const KEY_STEPS: u32 = (KEY8 + TEAM - 1u) / TEAM;
 const VALUE_STEPS: u32 = (VALUE8 + TEAM - 1u) / TEAM;
 const STAGE_KEYS: u32 = STAGE * KEY8;
@@ -9,7 +11,7 @@ const STAGE_ALL: u32 = STAGE * (KEY8 + VALUE8);
 const LOADS: u32 = (STAGE_ALL + WG - 1u) / WG;
 // Teams of a head.
 const FOURS: u32 = TILE / 4u;
-// Vectors that a row takes of the output, and rows that leave at once of each four.
+// Vectors that a row takes of the output, and how many of the teams' rows leave at once.
 const OUT4: u32 = HG * (VALUE / 4u);
 const LEAVING: u32 = min(FOURS, STAGE_ALL / OUT4);
 const SUMS: u32 = 4u;
@@ -18,22 +20,145 @@ const SLACK: f32 = 8.0;
 
 var<workgroup> staged: array<vec4<u32>, STAGE_ALL>;
 
-// What the lane moves of the stage that begins at position `start`. Positions outside first..=last become zeros: a weight
-// of zero would not make nothing of what was never written.
-fn fetch(lane: u32, table: u32, kv: u32, start: u32, first: u32, last: u32) -> array<vec4<u32>, LOADS> {
-    let at = (tables[table + start / PAGE] * KV_HEADS + kv) * PAGE + start % PAGE;
-    var loads: array<vec4<u32>, LOADS>;
-    for (var n = 0u; n < LOADS; n++) {
-        let i = n * WG + lane;
-        if (i < STAGE_KEYS) {
-            let p = start + i / KEY8;
-            if (p >= first && p <= last) { loads[n] = keys[at * KEY8 + i]; }
-        } else if (i < STAGE_ALL) {
-            let p = start + (i - STAGE_KEYS) / VALUE8;
-            if (p >= first && p <= last) { loads[n] = values[at * VALUE8 + i - STAGE_KEYS]; }
-        }
+// Eight dimensions of four rows: by dimension for the queries, by row for the sums.
+struct Queries {
+    a: mat4x4<f32>,
+    b: mat4x4<f32>,
+}
+struct Rows {
+    x: mat2x4<f32>,
+    y: mat2x4<f32>,
+    z: mat2x4<f32>,
+    w: mat2x4<f32>,
+}
+
+// Vectors that a lane moves to workgroup memory: up to eight.
+struct Loads {
+    a: vec4<u32>,
+    b: vec4<u32>,
+    c: vec4<u32>,
+    d: vec4<u32>,
+    e: vec4<u32>,
+    f: vec4<u32>,
+    g: vec4<u32>,
+    h: vec4<u32>,
+}
+
+// Where a stage comes from: its first position, its place in the cache, and the positions to be seen.
+struct Source {
+    start: u32,
+    at: u32,
+    first: u32,
+    last: u32,
+}
+
+// Vector i of a stage, zeros for positions outside first..=last: a weight of zero would not make nothing of what was never
+// written.
+fn fetch_one(source: Source, i: u32) -> vec4<u32> {
+    if (i < STAGE_KEYS) {
+        let p = source.start + i / KEY8;
+        if (p >= source.first && p <= source.last) { return keys[source.at * KEY8 + i]; }
+    } else if (i < STAGE_ALL) {
+        let p = source.start + (i - STAGE_KEYS) / VALUE8;
+        if (p >= source.first && p <= source.last) { return values[source.at * VALUE8 + i - STAGE_KEYS]; }
     }
+    return vec4<u32>(0u);
+}
+
+fn fetch(lane: u32, table: u32, kv: u32, start: u32, first: u32, last: u32) -> Loads {
+    let at = (tables[table + start / PAGE] * KV_HEADS + kv) * PAGE + start % PAGE;
+    let source = Source(start, at, first, last);
+    var loads: Loads;
+    loads.a = fetch_one(source, lane);
+    if (LOADS > 1u) { loads.b = fetch_one(source, WG + lane); }
+    if (LOADS > 2u) { loads.c = fetch_one(source, 2u * WG + lane); }
+    if (LOADS > 3u) { loads.d = fetch_one(source, 3u * WG + lane); }
+    if (LOADS > 4u) { loads.e = fetch_one(source, 4u * WG + lane); }
+    if (LOADS > 5u) { loads.f = fetch_one(source, 5u * WG + lane); }
+    if (LOADS > 6u) { loads.g = fetch_one(source, 6u * WG + lane); }
+    if (LOADS > 7u) { loads.h = fetch_one(source, 7u * WG + lane); }
     return loads;
+}
+
+fn lay_one(i: u32, v: vec4<u32>) {
+    if (i < STAGE_ALL) { staged[i] = v; }
+}
+
+fn lay(lane: u32, loads: Loads) {
+    lay_one(lane, loads.a);
+    if (LOADS > 1u) { lay_one(WG + lane, loads.b); }
+    if (LOADS > 2u) { lay_one(2u * WG + lane, loads.c); }
+    if (LOADS > 3u) { lay_one(3u * WG + lane, loads.d); }
+    if (LOADS > 4u) { lay_one(4u * WG + lane, loads.e); }
+    if (LOADS > 5u) { lay_one(5u * WG + lane, loads.f); }
+    if (LOADS > 6u) { lay_one(6u * WG + lane, loads.g); }
+    if (LOADS > 7u) { lay_one(7u * WG + lane, loads.h); }
+}
+
+// Vector w of eight dimensions of four rows' queries.
+fn queries_of(row: u32, four: vec4<u32>, head: u32, w: u32) -> Queries {
+    var q = Queries(mat4x4<f32>(), mat4x4<f32>());
+    if (w < KEY8) {
+        let e = 2u * w;
+        q.a = transpose(mat4x4<f32>(
+            query(row + four.x, head, e),
+            query(row + four.y, head, e),
+            query(row + four.z, head, e),
+            query(row + four.w, head, e),
+        ));
+        q.b = transpose(mat4x4<f32>(
+            query(row + four.x, head, e + 1u),
+            query(row + four.y, head, e + 1u),
+            query(row + four.z, head, e + 1u),
+            query(row + four.w, head, e + 1u),
+        ));
+    }
+    return q;
+}
+
+// Adds a weighted vector of eight dimensions to four rows.
+fn add(sums: ptr<function, Rows>, weight: vec4<f32>, v: mat2x4<f32>) {
+    (*sums).x[0] += v[0] * weight.x;
+    (*sums).x[1] += v[1] * weight.x;
+    (*sums).y[0] += v[0] * weight.y;
+    (*sums).y[1] += v[1] * weight.y;
+    (*sums).z[0] += v[0] * weight.z;
+    (*sums).z[1] += v[1] * weight.z;
+    (*sums).w[0] += v[0] * weight.w;
+    (*sums).w[1] += v[1] * weight.w;
+}
+
+fn rescale(sums: ptr<function, Rows>, by: vec4<f32>) {
+    (*sums).x *= by.x;
+    (*sums).y *= by.y;
+    (*sums).z *= by.z;
+    (*sums).w *= by.w;
+}
+
+fn row_of(sums: ptr<function, Rows>, r: u32) -> mat2x4<f32> {
+    switch (r) {
+        case 0u: { return (*sums).x; }
+        case 1u: { return (*sums).y; }
+        case 2u: { return (*sums).z; }
+        default: { return (*sums).w; }
+    }
+}
+
+// Products of four keys, KEY8 apart in workgroup memory, with the four rows: a column a key.
+fn products(q: Queries, at: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        dot8(halves(staged[at]), q.a, q.b),
+        dot8(halves(staged[at + KEY8]), q.a, q.b),
+        dot8(halves(staged[at + 2u * KEY8]), q.a, q.b),
+        dot8(halves(staged[at + 3u * KEY8]), q.a, q.b),
+    );
+}
+
+// Scores of a key at position p, for rows at `positions`.
+fn masked(s: vec4<f32>, p: u32, positions: vec4<u32>) -> vec4<f32> {
+    var seen = vec4<u32>(p) <= positions;
+    if (WINDOW > 0u) { seen = seen & (vec4<u32>(p + WINDOW) > positions); }
+    return select(vec4<f32>(NEVER), s, seen);
 }
 
 @compute @workgroup_size(WG)
@@ -58,127 +183,93 @@ fn main(
     let h = team / FOURS;
     let four = team % FOURS;
 
+    let stages = last / STAGE + 1u;
+    var next = fetch(lane, table, kv, (first / STAGE) * STAGE, first, last);
+
     // The team's rows; those beyond the tile's are its last once more, and are not stored.
     let mine = min(vec4<u32>(4u * four, 4u * four + 1u, 4u * four + 2u, 4u * four + 3u), vec4<u32>(rows - 1u));
     let positions = mine + position;
-    var q: array<vec4<f32>, 8u * KEY_STEPS>;
-    for (var c = 0u; c < KEY_STEPS; c++) {
-        let e = 2u * (c * TEAM + t);
-        if (e < 2u * KEY8) {
-            for (var r = 0u; r < 4u; r++) {
-                q[8u * c + 2u * r] = query(row + mine[r], head + min(h, heads - 1u), e);
-                q[8u * c + 2u * r + 1u] = query(row + mine[r], head + min(h, heads - 1u), e + 1u);
-            }
-        }
-    }
-    var sums: array<vec4<f32>, 8u * VALUE_STEPS>;
+    let q0 = queries_of(row, mine, head + min(h, heads - 1u), t);
+    var q1 = q0;
+    if (KEY_STEPS > 1u) { q1 = queries_of(row, mine, head + min(h, heads - 1u), TEAM + t); }
+    var sums0: Rows;
+    var sums1: Rows;
     var top = vec4<f32>(LOWEST);
     var total = vec4<f32>(0.0);
 
-    let stages = last / STAGE + 1u;
-    var next = fetch(lane, table, kv, (first / STAGE) * STAGE, first, last);
     for (var stage = first / STAGE; stage < stages; stage++) {
         let start = stage * STAGE;
         workgroupBarrier();
-        for (var n = 0u; n < LOADS; n++) {
-            if (n * WG + lane < STAGE_ALL) { staged[n * WG + lane] = next[n]; }
-        }
+        lay(lane, next);
         workgroupBarrier();
-        next = fetch(lane, table, kv, min(stage + 1u, stages - 1u) * STAGE, first, last);
+        if (stage + 1u < stages) { next = fetch(lane, table, kv, start + STAGE, first, last); }
         // Whether some row of the tile does not see some of these keys.
-        let masked = start + STAGE - 1u > position || start < first_visible(last);
+        let edge = start + STAGE - 1u > position || start < first_visible(last);
         let count = min(STAGE, last + 1u - start);
         for (var k = 0u; k < count; k += 4u) {
-            // By key, the four rows.
-            var s: array<vec4<f32>, SUMS>;
-            for (var c = 0u; c < KEY_STEPS; c++) {
-                let at = k * KEY8 + min(c * TEAM + t, KEY8 - 1u);
-                for (var j = 0u; j < 4u; j++) {
-                    let w = halves(staged[at + j * KEY8]);
-                    s[j] += vec4<f32>(
-                        dot(q[8u * c], w[0]) + dot(q[8u * c + 1u], w[1]),
-                        dot(q[8u * c + 2u], w[0]) + dot(q[8u * c + 3u], w[1]),
-                        dot(q[8u * c + 4u], w[0]) + dot(q[8u * c + 5u], w[1]),
-                        dot(q[8u * c + 6u], w[0]) + dot(q[8u * c + 7u], w[1]),
-                    );
-                }
-            }
-            team_sums(lane, &s);
-            for (var j = 0u; j < 4u; j++) {
-                s[j] = capped(s[j]);
-                if (masked) {
-                    let p = vec4<u32>(start + k + j);
-                    var seen = p <= positions;
-                    if (WINDOW > 0u) { seen = seen & (p + WINDOW > positions); }
-                    s[j] = select(vec4<f32>(NEVER), s[j], seen);
-                }
+            var s = products(q0, k * KEY8 + min(t, KEY8 - 1u));
+            if (KEY_STEPS > 1u) { s += products(q1, k * KEY8 + min(TEAM + t, KEY8 - 1u)); }
+            s = team_sums(lane, s);
+            s = mat4x4<f32>(capped(s[0]), capped(s[1]), capped(s[2]), capped(s[3]));
+            if (edge) {
+                s[0] = masked(s[0], start + k, positions);
+                s[1] = masked(s[1], start + k + 1u, positions);
+                s[2] = masked(s[2], start + k + 2u, positions);
+                s[3] = masked(s[3], start + k + 3u, positions);
             }
             let most = max(max(s[0], s[1]), max(s[2], s[3]));
             if (any(most > top + SLACK)) {
-                let higher = max(top, most);
-                let kept = exp2(top - higher);
-                top = higher;
+                let kept = exp2(top - max(top, most));
+                top = max(top, most);
                 total *= kept;
-                for (var c = 0u; c < VALUE_STEPS; c++) {
-                    sums[8u * c] *= kept.x;
-                    sums[8u * c + 1u] *= kept.x;
-                    sums[8u * c + 2u] *= kept.y;
-                    sums[8u * c + 3u] *= kept.y;
-                    sums[8u * c + 4u] *= kept.z;
-                    sums[8u * c + 5u] *= kept.z;
-                    sums[8u * c + 6u] *= kept.w;
-                    sums[8u * c + 7u] *= kept.w;
-                }
+                rescale(&sums0, kept);
+                if (VALUE_STEPS > 1u) { rescale(&sums1, kept); }
             }
-            for (var j = 0u; j < 4u; j++) {
-                s[j] = exp2(s[j] - top);
-                total += s[j];
-            }
-            for (var c = 0u; c < VALUE_STEPS; c++) {
-                let at = STAGE_KEYS + k * VALUE8 + min(c * TEAM + t, VALUE8 - 1u);
-                for (var j = 0u; j < 4u; j++) {
-                    let w = halves(staged[at + j * VALUE8]);
-                    let weight = s[j];
-                    sums[8u * c] += weight.x * w[0];
-                    sums[8u * c + 1u] += weight.x * w[1];
-                    sums[8u * c + 2u] += weight.y * w[0];
-                    sums[8u * c + 3u] += weight.y * w[1];
-                    sums[8u * c + 4u] += weight.z * w[0];
-                    sums[8u * c + 5u] += weight.z * w[1];
-                    sums[8u * c + 6u] += weight.w * w[0];
-                    sums[8u * c + 7u] += weight.w * w[1];
-                }
+            let w0 = exp2(s[0] - top);
+            let w1 = exp2(s[1] - top);
+            let w2 = exp2(s[2] - top);
+            let w3 = exp2(s[3] - top);
+            total += (w0 + w1) + (w2 + w3);
+            let v0 = STAGE_KEYS + k * VALUE8 + min(t, VALUE8 - 1u);
+            add(&sums0, w0, halves(staged[v0]));
+            add(&sums0, w1, halves(staged[v0 + VALUE8]));
+            add(&sums0, w2, halves(staged[v0 + 2u * VALUE8]));
+            add(&sums0, w3, halves(staged[v0 + 3u * VALUE8]));
+            if (VALUE_STEPS > 1u) {
+                let v1 = STAGE_KEYS + k * VALUE8 + min(TEAM + t, VALUE8 - 1u);
+                add(&sums1, w0, halves(staged[v1]));
+                add(&sums1, w1, halves(staged[v1 + VALUE8]));
+                add(&sums1, w2, halves(staged[v1 + 2u * VALUE8]));
+                add(&sums1, w3, halves(staged[v1 + 3u * VALUE8]));
             }
         }
     }
 
     // Rows leave through workgroup memory, so that neighbouring lanes hold neighbouring elements: one of each four at once.
+    rescale(&sums0, 1.0 / total);
+    rescale(&sums1, 1.0 / total);
     for (var r = 0u; r < 4u; r++) {
+        let out0 = row_of(&sums0, r);
+        let out1 = row_of(&sums1, r);
         for (var leaving = 0u; leaving < FOURS; leaving += LEAVING) {
             workgroupBarrier();
             if (four >= leaving && four < leaving + LEAVING) {
-                for (var c = 0u; c < VALUE_STEPS; c++) {
-                    let e = c * TEAM + t;
-                    if (e < VALUE8) {
-                        let at = (four - leaving) * OUT4 + h * (VALUE / 4u) + 2u * e;
-                        // Indices of `sums` that do not depend on the row: it stays in registers.
-                        for (var n = 0u; n < 4u; n++) {
-                            if (n == r) {
-                                staged[at] = bitcast<vec4<u32>>(sums[8u * c + 2u * n] / total[n]);
-                                staged[at + 1u] = bitcast<vec4<u32>>(sums[8u * c + 2u * n + 1u] / total[n]);
-                            }
-                        }
-                    }
+                let at = (four - leaving) * OUT4 + h * (VALUE / 4u) + 2u * t;
+                if (t < VALUE8) {
+                    staged[at] = bitcast<vec4<u32>>(out0[0]);
+                    staged[at + 1u] = bitcast<vec4<u32>>(out0[1]);
+                }
+                if (VALUE_STEPS > 1u && TEAM + t < VALUE8) {
+                    staged[at + 2u * TEAM] = bitcast<vec4<u32>>(out1[0]);
+                    staged[at + 2u * TEAM + 1u] = bitcast<vec4<u32>>(out1[1]);
                 }
             }
             workgroupBarrier();
             for (var base = 0u; base < LEAVING * OUT4; base += WG) {
-                let i = base + lane;
-                let at = min(i, LEAVING * OUT4 - 1u);
-                let n = 4u * (leaving + at / OUT4) + r;
-                let e = at % OUT4;
-                let valid = i < LEAVING * OUT4 && n < rows && e < heads * (VALUE / 4u);
-                store_act(lane, row + n, head * (VALUE / 4u) + e, bitcast<vec4<f32>>(staged[at]), valid);
+                let i = min(base + lane, LEAVING * OUT4 - 1u);
+                let n = 4u * (leaving + i / OUT4) + r;
+                let valid = base + lane < LEAVING * OUT4 && n < rows && i % OUT4 < heads * (VALUE / 4u);
+                store_act(lane, row + n, head * (VALUE / 4u) + i % OUT4, bitcast<vec4<f32>>(staged[i]), valid);
             }
         }
     }

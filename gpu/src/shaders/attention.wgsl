@@ -47,3 +47,16 @@ fn halves(w: vec4<u32>) -> mat2x4<f32> {
         vec4<f32>(unpack2x16float(w.z), unpack2x16float(w.w)),
     );
 }
+
+// Products of four vectors of eight with one: a column of `ma` and `mb` holds one element of each of the four.
+fn dot8(v: mat2x4<f32>, ma: mat4x4<f32>, mb: mat4x4<f32>) -> vec4<f32> {
+    var s = ma[0] * v[0].x;
+    s += ma[1] * v[0].y;
+    s += ma[2] * v[0].z;
+    s += ma[3] * v[0].w;
+    s += mb[0] * v[1].x;
+    s += mb[1] * v[1].y;
+    s += mb[2] * v[1].z;
+    s += mb[3] * v[1].w;
+    return s;
+}

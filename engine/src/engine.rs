@@ -79,7 +79,10 @@ fn build_world(options: &EngineOptions, cpu: Cpu, gpus: Vec<Gpu>) -> World {
     world.init_resource::<Messages<DeviceEvent>>();
     world.init_resource::<SampleBuffers>();
     world.init_resource::<TickWork>();
-    world.insert_resource(AdmitOptions { max_rows: options.max_rows.max(1) });
+    /// Enough for tiles of cooperative matrices to fill a large GPU.
+    const GPU_ROWS: usize = 2048;
+    let usual = if gpus.is_empty() { AdmitOptions::default().max_rows } else { GPU_ROWS };
+    world.insert_resource(AdmitOptions { max_rows: options.max_rows.unwrap_or(usual).max(1) });
     schedule::add_schedules(&mut world);
     add_stages(&mut world);
     add_cpu(&mut world, cpu);

@@ -15,15 +15,15 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Instruction set to use instead of the best one found, by its name (`scalar`, `avx2`, `avx512`, …).
     pub isa: Option<String>,
-    /// Most rows that pass through the model together.
-    pub max_rows: usize,
+    /// Most rows that pass through the model together; `None` for what suits the backend.
+    pub max_rows: Option<usize>,
     /// GPUs to open; `None` computes on the CPU.
     pub gpu: Option<GpuOptions>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { threads: 0, isa: None, max_rows: 512, gpu: None }
+        Self { threads: 0, isa: None, max_rows: None, gpu: None }
     }
 }
 

@@ -258,7 +258,7 @@ fn requests_that_make_no_sense_are_refused() {
 
 #[test]
 fn thousands_of_sessions_get_their_turn() {
-    let mut engine = Engine::new(&EngineOptions { max_rows: 16, ..EngineOptions::default() }).unwrap();
+    let mut engine = Engine::new(&EngineOptions { max_rows: Some(16), ..EngineOptions::default() }).unwrap();
     let options = LoadOptions { kv_tokens: Some(200 * PAGE), ..LoadOptions::default() };
     let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &options).unwrap();
     engine.wait_loaded(model).unwrap();

@@ -18,6 +18,8 @@ pub struct GpuOptions {
     pub devices: usize,
     /// Bytes of each device's memory that may be used; `None` for what allocation finds.
     pub memory: Option<u64>,
+    /// Longest that one submit should keep the device busy, so that others get their turn; `None` for a quarter of a second.
+    pub submit: Option<core::time::Duration>,
     /// Folder for compiled pipelines; `None` keeps none.
     #[cfg(not(target_family = "wasm"))]
     pub cache: Option<std::path::PathBuf>,
@@ -210,6 +212,11 @@ impl Gpu {
         #[cfg(target_family = "wasm")]
         let pipelines = Pipelines::new(&device, &info, &capabilities);
         Self { device, queue, capabilities, info, pipelines, options, adapter: None, fault }
+    }
+
+    /// Longest that one submit should keep the device busy.
+    pub fn submit_budget(&self) -> core::time::Duration {
+        self.options.submit.unwrap_or(core::time::Duration::from_millis(250))
     }
 
     /// Why the device no longer works, if it does not.

@@ -97,6 +97,9 @@ pub(crate) struct ModelArgs {
     /// Memory of each GPU that may be used, in MiB; all that there is without it
     #[arg(long, value_name = "MIB")]
     pub(crate) gpu_memory: Option<u64>,
+    /// Longest that one submit should keep the GPU busy, in milliseconds
+    #[arg(long, value_name = "MS", hide = true)]
+    pub(crate) gpu_submit_ms: Option<u64>,
     /// Use none of the GPU features that only add speed
     #[arg(long, hide = true)]
     pub(crate) gpu_plain: bool,

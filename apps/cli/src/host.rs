@@ -68,7 +68,7 @@ impl Host {
             ..EngineOptions::default()
         };
         if let Some(rows) = args.wave_rows {
-            engine_options.max_rows = rows.get();
+            engine_options.max_rows = Some(rows.get());
         }
         let mut engine = Engine::new(&engine_options)?;
         let started = Instant::now();
@@ -226,6 +226,7 @@ fn gpu_options(args: &ModelArgs) -> Result<Option<GpuOptions>, CliError> {
             adapter: args.gpu.clone(),
             plain: args.gpu_plain,
             devices: args.gpus,
+            submit: args.gpu_submit_ms.map(Duration::from_millis),
             memory: args.gpu_memory.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
             cache: pull::cache_folder().map(|folder| folder.join("kernels")),
         })),

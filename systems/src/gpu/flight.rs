@@ -5,8 +5,10 @@ use crate::load::ModelTokenizer;
 use crate::sample::{Computed, LogitRows, SampleBuffers, SampledSession, deliver};
 use bevy_ecs::prelude::*;
 use core::sync::atomic::{AtomicU8, Ordering};
+use core::time::Duration;
 use std::sync::Arc;
-use weft_components::{Model, ModelConfig, Place, SessionEvent, TickWork, Wave, WaveSpan};
+use web_time::Instant;
+use weft_components::{Model, ModelConfig, Place, SessionEvent, TickWork, Wave, WaveLimits, WaveSpan};
 use weft_gpu::sampling::NO_TOKEN;
 use weft_gpu::{Gpu, GpuError, wgpu};
 
@@ -43,8 +45,25 @@ pub(super) struct Flight {
     pub(super) cargo: Cargo,
     pub(super) spans: Vec<WaveSpan>,
     pub(super) index: wgpu::SubmissionIndex,
+    /// Rows that passed, and when the device got them; `None` where it was busy with an earlier submit.
+    started: Option<(usize, Instant)>,
     staging: Staging,
     state: Arc<AtomicU8>,
+}
+
+/// Rows of waves that keep a submit within its budget, after one of `rows` took `took`: fewer where it was too long, more
+/// where waves were full and it was short.
+fn fitting_rows(limit: usize, rows: usize, took: Duration, budget: Duration, most: usize) -> usize {
+    /// Fewer would pass over all weights for next to nothing.
+    const LEAST: usize = 32;
+    if took > budget {
+        let fit = rows as f64 * budget.as_secs_f64() / took.as_secs_f64();
+        limit.min(fit as usize).max(LEAST.min(most))
+    } else if rows >= limit && took < budget / 2 {
+        limit.saturating_mul(2).min(most)
+    } else {
+        limit
+    }
 }
 
 impl Flight {
@@ -54,13 +73,14 @@ impl Flight {
         spans: Vec<WaveSpan>,
         index: wgpu::SubmissionIndex,
         staging: Staging,
+        started: Option<(usize, Instant)>,
     ) -> Self {
         let state = Arc::new(AtomicU8::new(WAITING));
         let told = Arc::clone(&state);
         staging.buffer.slice(..staging.bytes).map_async(wgpu::MapMode::Read, move |result| {
             told.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
         });
-        Self { cargo, spans, index, staging, state }
+        Self { cargo, spans, index, started, staging, state }
     }
 
     fn is_done(&self) -> bool {
@@ -99,13 +119,18 @@ pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<
 /// Takes what GPUs have finished to sessions and waves. Runs in the set `Load`; never waits.
 pub fn collect_gpu(
     mut buffers: ResMut<'_, SampleBuffers>,
-    mut models: Query<'_, '_, (&ModelConfig, &mut GpuModel, Option<&ModelTokenizer>), With<Model>>,
+    mut models: Query<
+        '_,
+        '_,
+        (&ModelConfig, &mut GpuModel, &mut WaveLimits, Option<&ModelTokenizer>),
+        With<Model>,
+    >,
     mut waves: Query<'_, '_, &mut Wave>,
     mut sessions: Query<'_, '_, SampledSession>,
     mut work: ResMut<'_, TickWork>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
-    for (config, mut model, tokenizer) in &mut models {
+    for (config, mut model, mut limits, tokenizer) in &mut models {
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
         for part in &mut model.0 {
             if part.flights.is_empty() {
@@ -116,6 +141,10 @@ pub fn collect_gpu(
             while part.flights.front().is_some_and(Flight::is_done) {
                 let Some(mut flight) = part.flights.pop_front() else { break };
                 work.0 += 1;
+                if let Some((rows, start)) = flight.started {
+                    let (budget, most) = (part.gpu.submit_budget(), part.scratch.rows);
+                    limits.rows = fitting_rows(limits.rows, rows, start.elapsed(), budget, most);
+                }
                 if let Some(bytes) = flight.words() {
                     let words: &[u32] = bytemuck::cast_slice(&bytes);
                     match &flight.cargo {
@@ -153,5 +182,22 @@ pub fn collect_gpu(
                 part.staging.push(flight.land());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn submits_keep_to_their_budget() {
+        let budget = Duration::from_millis(100);
+        let fit = |limit, rows, took| fitting_rows(limit, rows, Duration::from_millis(took), budget, 2048);
+        assert_eq!(fit(512, 512, 400), 128);
+        assert_eq!(fit(64, 64, 1000), 32, "some progress always");
+        assert_eq!(fit(512, 512, 20), 1024);
+        assert_eq!(fit(512, 512, 60), 512);
+        assert_eq!(fit(512, 8, 1), 512, "a wave that was not full says nothing");
+        assert_eq!(fit(2048, 2048, 20), 2048);
     }
 }

@@ -1,7 +1,7 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
 use super::flight::{Cargo, Flight, Staging, id_words, staging};
-use super::plan::{Plan, WaveShape};
+use super::plan::{Attend, Plan, WaveShape};
 use super::prepare::GpuPrepare;
 use super::scratch::Scratch;
 use super::weights::{EndWeights, LayerWeights};
@@ -60,7 +60,7 @@ const TILED_ROWS: usize = 8;
 /// Rows whose contexts there is room to split into as many parts as there can be; more rows, fewer parts.
 pub(super) const SPLIT_ROWS: usize = 16;
 /// Workgroups that keep a large GPU busy.
-const WORKGROUPS: usize = 256;
+const WORKGROUPS: usize = 396;
 
 /// Arrays by row, kept for their memory.
 #[derive(Default)]
@@ -283,11 +283,18 @@ impl GpuPart {
             }
         }
         let rows = wave.rows() as u32;
+        let splits = if tiled { 1 } else { self.splits(rows, longest) };
         self.shape = WaveShape {
             rows,
             logit_rows: wave.logit_rows.len() as u32,
-            splits: if tiled { 1 } else { self.splits(rows, longest) },
+            splits,
             tiles: tiles.len() as u32,
+            attend: match splits {
+                _ if tiled => Attend::Tiled,
+                1 if self.attention.is_short(rows as usize, WORKGROUPS) => Attend::Short,
+                1 => Attend::Direct,
+                _ => Attend::Split,
+            },
         };
         let data = WaveData {
             tokens: &wave.tokens,
@@ -316,8 +323,9 @@ impl GpuPart {
             self.commands.copy(from, 0, &staging.buffer, at, *bytes);
             at += bytes;
         }
+        let started = self.flights.is_empty().then(|| (self.shape.rows as usize, web_time::Instant::now()));
         let index = self.commands.submit(&self.gpu);
-        self.flights.push_back(Flight::new(cargo, spans, index, staging));
+        self.flights.push_back(Flight::new(cargo, spans, index, staging, started));
     }
 
     /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.

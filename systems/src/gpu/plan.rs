@@ -1,9 +1,10 @@
 //! The plan of a model on a GPU: kernels bound to buffers, in the order of use, for each class of waves.
 //!
-//! A wave of few rows passes over each matrix once, for all its rows together; more rows make tiles. Kernels are made for the
-//! number of rows, so a plan holds its steps once for each of [`CLASSES`] and once for many rows.
+//! A wave of few rows passes over each matrix once, for all its rows together, and so does one of some more where there are
+//! cooperative matrices; many rows make tiles. Kernels are made for the number of rows, so a plan holds its steps once for
+//! each [`Class`] of waves.
 
-use super::scratch::{Activations, FEW, Scratch, sampling};
+use super::scratch::{Activations, COOPERATIVE_TILE, FEW, Scratch, sampling};
 use super::weights::{EndWeights, LayerWeights, Product};
 use std::collections::BTreeMap;
 use weft_components::{ModelConfig, RopeStyle};
@@ -15,8 +16,35 @@ use weft_gpu::{
 };
 use weft_platform::PAGE;
 
-/// Most rows of a class of few.
-const CLASSES: [usize; 3] = [1, 4, FEW];
+/// Waves that the same kernels serve, by their number of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Up to so many: each weight meets each row's activations in the lane that has read it.
+    Few(usize),
+    /// Up to so many bands of 16, on cooperative matrices.
+    Bands(usize),
+    /// As many as there are, in tiles.
+    Many,
+}
+
+impl Class {
+    /// The classes of a device, by size.
+    fn all(caps: &Capabilities) -> Vec<Self> {
+        let few = [1, 4, FEW].map(Self::Few);
+        let bands = [1, 2, 4].map(Self::Bands);
+        few.into_iter().chain(bands.into_iter().filter(|_| caps.cooperative)).chain([Self::Many]).collect()
+    }
+
+    /// Most rows of the class.
+    fn most(self) -> usize {
+        match self {
+            Self::Few(rows) => rows,
+            Self::Bands(bands) => 16 * bands,
+            Self::Many => usize::MAX,
+        }
+    }
+}
+
 /// Lanes of most workgroups.
 const WG: u32 = 256;
 /// Workgroups along x where their number may exceed what one dimension takes.
@@ -43,8 +71,24 @@ pub struct WaveShape {
     pub logit_rows: u32,
     /// Parts that each row's context is split into.
     pub splits: u32,
-    /// Tiles of rows of one session; 0 where rows are attended to one by one.
+    /// Tiles of rows of one session.
     pub tiles: u32,
+    /// How rows attend to their contexts.
+    pub attend: Attend,
+}
+
+/// How rows attend to their contexts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attend {
+    /// Row by row, a few rows of short contexts.
+    #[default]
+    Short,
+    /// Row by row.
+    Direct,
+    /// Row by row, each context in several parts, which are merged.
+    Split,
+    /// In tiles of rows of one session.
+    Tiled,
 }
 
 impl Extent {
@@ -89,8 +133,8 @@ impl Steps {
 /// One class's steps of a layer.
 struct LayerSteps<S> {
     project: S,
-    /// Attention by rows, in one part; in several, merged; by tiles of rows.
-    attend: [S; 3],
+    /// Attention in the order of [`Attend`].
+    attend: [S; 4],
     output: S,
     ffn: S,
 }
@@ -101,18 +145,14 @@ struct HeadSteps<S> {
 }
 
 /// Everything that a device runs for a model.
-pub struct Plan {
+pub(super) struct Plan {
+    classes: Vec<Class>,
     embed: Steps,
     layers: BTreeMap<usize, Vec<LayerSteps<Steps>>>,
     head: Vec<HeadSteps<Steps>>,
     /// In the order of [`SampleStep::ALL`].
     sample: Steps,
     sampling: Sampling,
-}
-
-/// The class of a number of rows.
-fn class_of(rows: u32) -> usize {
-    CLASSES.iter().position(|most| rows as usize <= *most).unwrap_or(CLASSES.len())
 }
 
 impl Plan {
@@ -125,9 +165,9 @@ impl Plan {
         layers: &BTreeMap<usize, LayerWeights>,
         ends: &EndWeights,
     ) -> Result<Self, GpuError> {
-        let draft = Drafter { gpu, caps: &gpu.capabilities, config, attention, scratch };
+        let draft = Drafter { caps: &gpu.capabilities, config, attention, scratch };
         let embed = draft.embed(ends);
-        let classes: Vec<Option<usize>> = CLASSES.iter().copied().map(Some).chain([None]).collect();
+        let classes = Class::all(&gpu.capabilities);
         let layers: BTreeMap<usize, Vec<LayerSteps<Vec<Draft>>>> = layers
             .iter()
             .map(|(index, weights)| {
@@ -160,6 +200,7 @@ impl Plan {
         }
         let bind = |drafts: Vec<Draft>| Steps(drafts.into_iter().map(|draft| draft.bind(gpu)).collect());
         Ok(Self {
+            classes,
             embed: bind(embed),
             layers: layers
                 .into_iter()
@@ -171,6 +212,11 @@ impl Plan {
         })
     }
 
+    /// The place among the classes of a number of rows.
+    fn class_of(&self, rows: u32) -> usize {
+        self.classes.iter().position(|class| rows as usize <= class.most()).unwrap_or_default()
+    }
+
     /// Records the embedding.
     pub(super) fn record_embed(&self, shape: &WaveShape, commands: &mut Commands) {
         self.embed.record(shape, commands);
@@ -178,24 +224,19 @@ impl Plan {
 
     /// Records a layer's attention. `false` where the layer is not on this device.
     pub(super) fn record_attention(&self, layer: usize, shape: &WaveShape, commands: &mut Commands) -> bool {
-        let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(class_of(shape.rows)))
+        let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(self.class_of(shape.rows)))
         else {
             return false;
         };
         steps.project.record(shape, commands);
-        let way = match (shape.tiles, shape.splits) {
-            (0, 1) => 0,
-            (0, _) => 1,
-            _ => 2,
-        };
-        steps.attend[way].record(shape, commands);
+        steps.attend[shape.attend as usize].record(shape, commands);
         steps.output.record(shape, commands);
         true
     }
 
     /// Records a layer's feed-forward network. `false` where the layer is not on this device.
     pub(super) fn record_ffn(&self, layer: usize, shape: &WaveShape, commands: &mut Commands) -> bool {
-        let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(class_of(shape.rows)))
+        let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(self.class_of(shape.rows)))
         else {
             return false;
         };
@@ -205,7 +246,7 @@ impl Plan {
 
     /// Records the head up to the logits.
     pub(super) fn record_head(&self, shape: &WaveShape, commands: &mut Commands) {
-        if let Some(steps) = self.head.get(class_of(shape.logit_rows)) {
+        if let Some(steps) = self.head.get(self.class_of(shape.logit_rows)) {
             steps.logits.record(shape, commands);
         }
     }
@@ -238,6 +279,13 @@ impl<S> LayerSteps<S> {
     }
 }
 
+/// Whether every segment of a product is whole tiles of cooperative matrices.
+fn is_tiled(product: &Product) -> bool {
+    let segments = product.matrices.iter().flat_map(|(_, matrix)| &matrix.segments);
+    product.rows.is_multiple_of(4)
+        && segments.into_iter().all(|s| s.rows.len().is_multiple_of(COOPERATIVE_TILE))
+}
+
 impl Draft {
     fn bind(self, gpu: &Gpu) -> Step {
         let kernel = gpu.pipelines.get(&self.spec);
@@ -259,7 +307,6 @@ enum Out<'a> {
 
 /// Writes down the kernels of a model.
 struct Drafter<'a> {
-    gpu: &'a Gpu,
     caps: &'a Capabilities,
     config: &'a ModelConfig,
     attention: &'a AttentionShape,
@@ -281,11 +328,12 @@ impl Drafter<'_> {
     }
 
     /// The kind of activations that a product of this class reads.
-    fn kind(&self, product: &Product, class: Option<usize>) -> ActFormat {
+    fn kind(&self, product: &Product, class: Class) -> ActFormat {
         match class {
-            None if self.caps.cooperative => ActFormat::F16,
-            Some(_) if self.caps.packed_dot && product.is_quantized() => ActFormat::Q8,
-            _ => ActFormat::F32,
+            Class::Bands(_) => ActFormat::F16,
+            Class::Many if self.caps.cooperative && is_tiled(product) => ActFormat::F16,
+            Class::Few(_) if self.caps.packed_dot && product.is_quantized() => ActFormat::Q8,
+            Class::Few(_) | Class::Many => ActFormat::F32,
         }
     }
 
@@ -336,7 +384,7 @@ impl Drafter<'_> {
         &self,
         name: &'static str,
         product: &Product,
-        class: Option<usize>,
+        class: Class,
         act: &Activations,
         out: &Out<'_>,
         count: Count,
@@ -350,8 +398,9 @@ impl Drafter<'_> {
                 buffers.extend(segment.buffers());
                 let rows = segment.rows.len();
                 let (spec, grid) = match class {
-                    Some(most) => self.matvec(name, matrix, kind, rows, most, out),
-                    None => self.matmul(name, matrix, rows, out, count),
+                    Class::Few(most) => self.matvec(name, matrix, kind, rows, most, out),
+                    Class::Bands(bands) => self.bands(name, matrix, rows, bands, out),
+                    Class::Many => self.matmul(name, matrix, kind, rows, out, count),
                 };
                 let spec = spec
                     .with("K", matrix.columns as u32)
@@ -411,24 +460,46 @@ impl Drafter<'_> {
         (spec, [Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID)), Extent::Fixed(1)])
     }
 
+    /// A product with up to so many bands of 16 rows.
+    fn bands(
+        &self,
+        name: &'static str,
+        matrix: &GpuMatrix,
+        rows: usize,
+        bands: usize,
+        out: &Out<'_>,
+    ) -> (KernelSpec, [Extent; 3]) {
+        let tiles = (rows as u32).div_ceil(32);
+        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), parts::MATMUL_SKINNY])
+            .with("MAX_ROWS", self.scratch.rows as u32)
+            .with("GRID_X", GRID)
+            .with("BANDS", bands as u32)
+            .with("ADD", u32::from(matches!(out, Out::Add(..))));
+        (spec, [Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID)), Extent::Fixed(1)])
+    }
+
     /// A product with many rows.
     fn matmul(
         &self,
         name: &'static str,
         matrix: &GpuMatrix,
+        kind: ActFormat,
         rows: usize,
         out: &Out<'_>,
         count: Count,
     ) -> (KernelSpec, [Extent; 3]) {
-        const TILE: u32 = 32;
-        let tiles = (rows as u32).div_ceil(TILE);
-        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), parts::MATMUL])
+        let (part, tile) = match kind {
+            ActFormat::F16 => (parts::MATMUL_COOPERATIVE, COOPERATIVE_TILE as u32),
+            ActFormat::F32 | ActFormat::Q8 => (parts::MATMUL, 32),
+        };
+        let tiles = (rows as u32).div_ceil(tile);
+        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), part])
             .with("MAX_ROWS", self.scratch.rows as u32)
             .with("GRID_Y", GRID)
             .with("ADD", u32::from(matches!(out, Out::Add(..))));
         let x = match count {
-            Count::Rows => Extent::RowTiles(TILE),
-            Count::LogitRows => Extent::LogitTiles(TILE),
+            Count::Rows => Extent::RowTiles(tile),
+            Count::LogitRows => Extent::LogitTiles(tile),
         };
         (spec, [x, Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID))])
     }
@@ -460,11 +531,7 @@ impl Drafter<'_> {
         Draft { spec, buffers, grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)] }
     }
 
-    fn layer(
-        &self,
-        weights: &LayerWeights,
-        class: Option<usize>,
-    ) -> Result<LayerSteps<Vec<Draft>>, GpuError> {
+    fn layer(&self, weights: &LayerWeights, class: Class) -> Result<LayerSteps<Vec<Draft>>, GpuError> {
         let (config, scratch) = (self.config, self.scratch);
         let kind = |product| self.kind(product, class);
         let (inner, gated) = (&scratch.inner, &scratch.gated);
@@ -477,7 +544,7 @@ impl Drafter<'_> {
 
         let mut ffn = vec![self.norm(&weights.ffn_norm, inner, kind(&weights.gate_up), false)];
         let down = kind(&weights.down);
-        if class.is_some() && weights.gate_up.is_whole() {
+        if matches!(class, Class::Few(_)) && weights.gate_up.is_whole() {
             let gate = Out::Gate(gated, down);
             ffn.extend(self.product("gate_up", &weights.gate_up, class, inner, &gate, Count::Rows));
         } else {
@@ -499,13 +566,13 @@ impl Drafter<'_> {
     fn attention_for(
         &self,
         output: &Product,
-        class: Option<usize>,
+        class: Class,
     ) -> Result<(AttentionKernels, ActFormat), GpuError> {
         let kind = self.kind(output, class);
         Ok((self.attention.kernels(self.caps, kind, self.scratch.rows)?, kind))
     }
 
-    fn attend(&self, weights: &LayerWeights, kernels: &AttentionKernels, kind: ActFormat) -> [Vec<Draft>; 3] {
+    fn attend(&self, weights: &LayerWeights, kernels: &AttentionKernels, kind: ActFormat) -> [Vec<Draft>; 4] {
         let scratch = self.scratch;
         let draft = |spec: &KernelSpec, across: [u32; 3], down: Extent, deep: Extent| {
             let mut buffers = vec![
@@ -521,6 +588,7 @@ impl Drafter<'_> {
         };
         let one = Extent::Fixed(1);
         [
+            vec![draft(&kernels.short, kernels.short_grid(1), Extent::Rows, one)],
             vec![draft(&kernels.direct, kernels.direct_grid(1), Extent::Rows, one)],
             vec![
                 draft(&kernels.split, kernels.split_grid(1, 1), Extent::Rows, Extent::Splits),
@@ -557,7 +625,7 @@ impl Drafter<'_> {
         }
     }
 
-    fn head(&self, ends: &EndWeights, class: Option<usize>) -> Option<HeadSteps<Vec<Draft>>> {
+    fn head(&self, ends: &EndWeights, class: Class) -> Option<HeadSteps<Vec<Draft>>> {
         let (norm, head) = (ends.norm.as_ref()?, ends.head()?);
         let inner = &self.scratch.inner;
         let mut logits = vec![self.norm(norm, inner, self.kind(head, class), true)];

@@ -4,6 +4,14 @@ use weft_components::{ModelConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
 use weft_gpu::{ActFormat, Gpu, GpuError, wave_bytes, wgpu};
 
+/// Rows, and columns, of a tile of cooperative matrices, which is written whole.
+pub(super) const COOPERATIVE_TILE: usize = 128;
+
+/// Rows of a buffer that is read and written in tiles.
+fn tiled(gpu: &Gpu, rows: usize) -> usize {
+    if gpu.capabilities.cooperative { rows.next_multiple_of(COOPERATIVE_TILE) } else { rows }
+}
+
 /// Most rows whose products go over the weights once for all of them; more make tiles.
 pub(super) const FEW: usize = 8;
 
@@ -18,14 +26,13 @@ pub(super) struct Activations {
 
 impl Activations {
     fn new(gpu: &Gpu, what: &str, rows: usize, width: usize) -> Result<Self, GpuError> {
-        let cooperative = gpu.capabilities.cooperative;
         // Tiles of rows are read whole.
-        let tiled = rows.next_multiple_of(128);
-        let (float_rows, half_rows) = if cooperative { (FEW, tiled) } else { (tiled.max(FEW), 1) };
+        let tiled = tiled(gpu, rows);
+        let half_rows = if gpu.capabilities.cooperative { tiled } else { 1 };
         let bytes = |rows: usize, each: usize| (rows * width * each) as u64;
         Ok(Self {
             width,
-            floats: gpu.storage(what, bytes(float_rows, 4))?,
+            floats: gpu.storage(what, bytes(tiled.max(FEW), 4))?,
             halves: gpu.storage(what, bytes(half_rows, 2))?,
             codes: gpu.storage(what, bytes(FEW, 1))?,
             scales: gpu.storage(what, bytes(FEW, 8) / 32)?,
@@ -46,8 +53,6 @@ impl Activations {
 pub(super) struct Scratch {
     /// Rows that fit.
     pub(super) rows: usize,
-    /// Rows of logits that fit.
-    pub(super) logit_rows: usize,
     pub(super) wave: wgpu::Buffer,
     pub(super) tables: wgpu::Buffer,
     pub(super) table_words: usize,
@@ -99,21 +104,21 @@ impl Scratch {
         let floats = |what, rows: usize, width: usize| gpu.storage(what, 4 * (rows * width) as u64);
         let (queries, values) = (config.heads * config.key_length, config.heads * config.value_length);
         let qkv = queries + config.kv_heads * (config.key_length + config.value_length);
+        let tall = tiled(gpu, rows);
         let table_words = (tokens / weft_platform::PAGE).max(1) * 2;
         Ok(Self {
             rows,
-            logit_rows,
             wave: gpu.storage("wave", wave_bytes(rows))?,
             tables: gpu.storage("block_tables", 4 * table_words as u64)?,
             table_words,
-            hidden: floats("hidden", rows, config.embedding)?,
-            qkv: floats("qkv", rows.max(FEW), qkv)?,
+            hidden: floats("hidden", tall, config.embedding)?,
+            qkv: floats("qkv", tall.max(FEW), qkv)?,
             queries: floats("queries", rows, queries)?,
             inner: Activations::new(gpu, "activations", rows.max(logit_rows), config.embedding.max(values))?,
             gated: Activations::new(gpu, "gated", rows, config.feed_forward)?,
-            gate_up: floats("gate_up", rows.max(FEW), 2 * config.feed_forward)?,
+            gate_up: floats("gate_up", tall.max(FEW), 2 * config.feed_forward)?,
             partials: gpu.storage("attention_partials", partials)?,
-            logits: floats("logits", logit_rows.max(FEW), config.vocabulary)?,
+            logits: floats("logits", tiled(gpu, logit_rows).max(FEW), config.vocabulary)?,
             sample_rows: gpu.storage("sample_rows", (size_of::<SampleRow>() * logit_rows) as u64)?,
             adjustments: gpu
                 .storage("adjustments", (size_of::<Adjustment>() * ADJUSTMENTS * logit_rows) as u64)?,

@@ -6,13 +6,11 @@ use weft_components::{ModelConfig, TensorRole as Role, TileLayout, WeightShard};
 use weft_gpu::{Gpu, GpuError, GpuMatrix, layout_of, wgpu};
 
 /// Matrices that are multiplied with the same activations; their outputs lie side by side.
-pub struct Product {
-    /// Input features.
-    pub columns: usize,
+pub(super) struct Product {
     /// Output features in all.
-    pub rows: usize,
+    pub(super) rows: usize,
     /// The matrices with their first output column. Neighbours of one layout are one matrix.
-    pub matrices: Vec<(usize, Arc<GpuMatrix>)>,
+    pub(super) matrices: Vec<(usize, Arc<GpuMatrix>)>,
     roles: Vec<(Role, usize, usize)>,
 }
 
@@ -42,7 +40,7 @@ impl Product {
             matrices.push((rows, Arc::new(GpuMatrix::new(gpu, what, layout, count, columns)?)));
             rows += count;
         }
-        Ok(Self { columns, rows, matrices, roles })
+        Ok(Self { rows, matrices, roles })
     }
 
     /// The matrix that a role's shard is part of, and its first row there.
@@ -52,24 +50,24 @@ impl Product {
     }
 
     /// Whether one matrix in one segment holds it all.
-    pub fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         matches!(&self.matrices[..], [(_, matrix)] if matrix.segments.len() == 1)
     }
 
     /// Whether every matrix is of codes, which meet activations of 8 bits.
-    pub fn is_quantized(&self) -> bool {
+    pub(super) fn is_quantized(&self) -> bool {
         self.matrices.iter().all(|(_, matrix)| matrix.layout.is_quantized())
     }
 
     /// Bytes that one pass reads.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let each = |m: &Arc<GpuMatrix>| weft_gpu::device_bytes(m.layout, m.rows, m.columns);
         self.matrices.iter().map(|(_, matrix)| each(matrix)).sum()
     }
 }
 
 /// Where a shard's bytes go.
-pub enum Target {
+pub(super) enum Target {
     /// Rows of a matrix.
     Matrix(Arc<GpuMatrix>, usize),
     /// Floats.
@@ -77,7 +75,7 @@ pub enum Target {
 }
 
 /// The weights and the KV cache of one layer.
-pub struct LayerWeights {
+pub(super) struct LayerWeights {
     pub(super) attention_norm: wgpu::Buffer,
     pub(super) qkv: Product,
     pub(super) output: Product,
@@ -148,7 +146,7 @@ impl LayerWeights {
 }
 
 /// The weights of a model's ends, as far as they are on this device.
-pub struct EndWeights {
+pub(super) struct EndWeights {
     pub(super) embedding: Option<Product>,
     pub(super) norm: Option<wgpu::Buffer>,
     /// `None` where the embedding is the head too, or the head is elsewhere.

@@ -24,6 +24,7 @@
 
 mod engine;
 mod error;
+mod figures;
 mod options;
 mod schedule;
 mod session;
@@ -40,9 +41,9 @@ pub use weft_components::{
     DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
     Phase, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
-pub use weft_gpu::{Capabilities, Gpu, GpuError, GpuOptions};
+pub use weft_gpu::{Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work};
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
-pub use weft_systems::gpu::{GpuLayers, GpuModel};
+pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
 pub use weft_systems::load::{ARCHITECTURES, LoadError, ModelFile};
 pub use weft_systems::load::{gguf, synth};
 pub use weft_systems::tokenize::{

@@ -355,6 +355,7 @@ mod tests {
         packed_dot: false,
         cooperative: false,
         timestamps: false,
+        timestamps_inside: false,
         pipeline_cache: false,
         max_binding: 1 << 27,
         max_buffer: 1 << 27,

@@ -15,6 +15,8 @@ pub struct Capabilities {
     pub cooperative: bool,
     /// Whether passes can be timed on the device.
     pub timestamps: bool,
+    /// Whether dispatches can be timed within a pass.
+    pub timestamps_inside: bool,
     /// Whether the driver's compiled pipelines can be kept.
     pub pipeline_cache: bool,
     /// Most bytes of a storage binding.
@@ -51,6 +53,8 @@ impl Capabilities {
             packed_dot: !software,
             cooperative,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            timestamps_inside: features
+                .contains(wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
             pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
@@ -72,6 +76,7 @@ impl Capabilities {
             | when(self.f16, wgpu::Features::SHADER_F16)
             | when(self.cooperative, wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
             | when(self.timestamps, wgpu::Features::TIMESTAMP_QUERY)
+            | when(self.timestamps_inside, wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES)
             | when(self.pipeline_cache, wgpu::Features::PIPELINE_CACHE)
     }
 }

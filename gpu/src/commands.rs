@@ -3,6 +3,9 @@
 
 use crate::device::Gpu;
 use crate::pipeline::Kernel;
+use crate::timing::{StepTimes, Timing};
+use crate::weights::PLANE_BINDINGS;
+use crate::work::{StepShape, Work};
 use std::sync::Arc;
 
 /// A kernel, bound to its buffers.
@@ -10,18 +13,32 @@ use std::sync::Arc;
 pub struct Bound {
     kernel: Arc<Kernel>,
     group: wgpu::BindGroup,
+    /// Bytes of the planes of weights that are bound.
+    matrix_bytes: u64,
 }
 
 impl Bound {
     /// Binds `buffers` to `kernel`.
     pub fn new(gpu: &Gpu, kernel: Arc<Kernel>, buffers: &[(u32, wgpu::BindingResource<'_>)]) -> Self {
         let group = kernel.bind(&gpu.device, buffers);
-        Self { kernel, group }
+        let planes = buffers.iter().filter(|(binding, _)| PLANE_BINDINGS.contains(binding));
+        let matrix_bytes = planes.map(|(_, resource)| bytes_of(resource)).sum();
+        Self { kernel, group, matrix_bytes }
     }
 
     /// Name of the kernel.
     pub fn name(&self) -> &'static str {
         self.kernel.name
+    }
+}
+
+/// Bytes of what is bound.
+fn bytes_of(resource: &wgpu::BindingResource<'_>) -> u64 {
+    match resource {
+        wgpu::BindingResource::Buffer(binding) => {
+            binding.size.map_or(binding.buffer.size() - binding.offset, u64::from)
+        }
+        _ => 0,
     }
 }
 
@@ -50,10 +67,60 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Name of the kernel, where it is one.
+    pub(crate) fn kernel(&self) -> Option<&'static str> {
+        match self {
+            Self::Dispatch { bound, .. } => Some(bound.name()),
+            Self::Copy { .. } => None,
+        }
+    }
+
+    /// What it reads and computes in a step.
+    pub(crate) fn work(&self, shape: &StepShape) -> Work {
+        match self {
+            Self::Dispatch { bound, .. } => bound.kernel.work.in_step(shape, bound.matrix_bytes),
+            Self::Copy { .. } => Work::default(),
+        }
+    }
+
+    /// Encodes a copy. `false` where it is none.
+    pub(crate) fn copy(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
+        let Self::Copy { from, from_at, to, to_at, bytes } = self else { return false };
+        encoder.copy_buffer_to_buffer(from, *from_at, to, *to_at, *bytes);
+        true
+    }
+
+    /// Encodes a dispatch, where it is one.
+    pub(crate) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>) {
+        if let Self::Dispatch { bound, grid: [x, y, z] } = self {
+            pass.set_pipeline(&bound.kernel.pipeline);
+            pass.set_bind_group(0, &bound.group, &[]);
+            pass.dispatch_workgroups(*x, *y, *z);
+        }
+    }
+}
+
+/// What was given to a device, counted from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Submits.
+    pub submits: u64,
+    /// Dispatches in them.
+    pub dispatches: u64,
+    /// Copies in them.
+    pub copies: u64,
+    /// What the dispatches read and computed.
+    pub work: Work,
+}
+
 /// Steps in order.
 #[derive(Debug, Default)]
 pub struct Commands {
     steps: Vec<Command>,
+    shape: StepShape,
+    counters: Counters,
+    timing: Option<Box<Timing>>,
 }
 
 impl Commands {
@@ -76,36 +143,71 @@ impl Commands {
 
     /// Names of the kernels recorded, in order.
     pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
-        self.steps.iter().filter_map(|step| match step {
-            Command::Dispatch { bound, .. } => Some(bound.name()),
-            Command::Copy { .. } => None,
-        })
+        self.steps.iter().filter_map(Command::kernel)
+    }
+
+    /// Says what the step is of, for its figures.
+    pub fn describe(&mut self, shape: StepShape) {
+        self.shape = shape;
+    }
+
+    /// What has been submitted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Times the kernels of steps from here on, or of none. `false` where the device cannot.
+    pub fn time(&mut self, gpu: &Gpu, on: bool) -> bool {
+        self.timing = if on { Timing::new(gpu).map(Box::new) } else { None };
+        self.timing.is_some() == on
+    }
+
+    /// Takes what has been timed and has come back; `None` where nothing is timed. Counting starts anew.
+    pub fn take_times(&mut self) -> Option<StepTimes> {
+        self.timing.as_mut().map(|timing| timing.take())
     }
 
     /// Encodes everything into one command buffer, consecutive dispatches in one pass, and submits it. Keeps its memory.
     pub fn submit(&mut self, gpu: &Gpu) -> wgpu::SubmissionIndex {
         let mut encoder =
             gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wave") });
-        let mut steps = self.steps.iter().peekable();
-        while let Some(step) = steps.peek() {
+        let mut timing = self.timing.as_mut().and_then(|timing| timing.has_room().then_some(timing));
+        match &mut timing {
+            Some(timing) => timing.encode(&self.steps, &self.shape, &mut encoder),
+            None => encode(&self.steps, &mut encoder),
+        }
+        let index = gpu.queue.submit([encoder.finish()]);
+        if let Some(timing) = timing {
+            timing.submitted();
+        }
+        self.count();
+        self.steps.clear();
+        index
+    }
+
+    fn count(&mut self) {
+        let Self { steps, shape, counters, .. } = self;
+        counters.submits += 1;
+        for step in steps.iter() {
+            counters.work += step.work(shape);
             match step {
-                Command::Copy { from, from_at, to, to_at, bytes } => {
-                    encoder.copy_buffer_to_buffer(from, *from_at, to, *to_at, *bytes);
-                    steps.next();
-                }
-                Command::Dispatch { .. } => {
-                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                    while let Some(Command::Dispatch { bound, grid: [x, y, z] }) = steps.peek() {
-                        pass.set_pipeline(&bound.kernel.pipeline);
-                        pass.set_bind_group(0, &bound.group, &[]);
-                        pass.dispatch_workgroups(*x, *y, *z);
-                        steps.next();
-                    }
-                }
+                Command::Dispatch { .. } => counters.dispatches += 1,
+                Command::Copy { .. } => counters.copies += 1,
             }
         }
-        let commands = encoder.finish();
-        self.steps.clear();
-        gpu.queue.submit([commands])
+    }
+}
+
+fn encode(steps: &[Command], encoder: &mut wgpu::CommandEncoder) {
+    let mut rest = steps;
+    while let Some(first) = rest.first() {
+        if first.copy(encoder) {
+            rest = &rest[1..];
+            continue;
+        }
+        let count = rest.iter().take_while(|step| step.kernel().is_some()).count();
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        rest[..count].iter().for_each(|step| step.dispatch(&mut pass));
+        rest = &rest[count..];
     }
 }

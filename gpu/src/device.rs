@@ -181,6 +181,7 @@ impl Gpu {
             packed_dot: false,
             cooperative: false,
             timestamps: false,
+            timestamps_inside: false,
             pipeline_cache: false,
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,

@@ -2,6 +2,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::shader::{Binding, KernelSpec};
+use crate::work::WorkOf;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,7 @@ pub struct Kernel {
     pub name: &'static str,
     /// The pipeline.
     pub pipeline: wgpu::ComputePipeline,
+    pub(crate) work: WorkOf,
     layout: wgpu::BindGroupLayout,
     bindings: Vec<Binding>,
 }
@@ -136,7 +138,7 @@ impl Pipelines {
             },
             cache: self.cache.as_ref(),
         });
-        Kernel { name: spec.name, pipeline, layout, bindings }
+        Kernel { name: spec.name, pipeline, work: WorkOf::of(spec), layout, bindings }
     }
 
     #[expect(unsafe_code, reason = "run-time checks in shaders cost speed")]

@@ -86,6 +86,14 @@ impl KernelSpec {
         self
     }
 
+    /// A constant that is a count.
+    pub fn constant(&self, name: &str) -> Option<u32> {
+        self.constants.iter().find(|(found, _)| *found == name).and_then(|(_, value)| match value {
+            Constant::U32(value) => Some(*value),
+            Constant::F32(_) => None,
+        })
+    }
+
     /// The WGSL of the whole kernel.
     pub fn source(&self) -> String {
         let mut source = String::new();

@@ -190,11 +190,15 @@ impl GpuMatrix {
     }
 }
 
+/// Bindings of the planes of codes and of scales.
+pub(crate) const PLANE_BINDINGS: [u32; 2] = [10, 11];
+
 impl Segment {
     /// What a kernel's decode part binds.
     pub fn buffers(&self) -> impl Iterator<Item = (u32, wgpu::Buffer)> {
-        let scales = self.scales.clone().map(|scales| (11, scales));
-        core::iter::once((10, self.codes.clone())).chain(scales)
+        let [codes, scales] = PLANE_BINDINGS;
+        let scales = self.scales.clone().map(|buffer| (scales, buffer));
+        core::iter::once((codes, self.codes.clone())).chain(scales)
     }
 }
 

@@ -4,6 +4,7 @@
 //! A wave's stages record commands; one submit at the end of a tick runs them. Nothing waits: what a submit computed is
 //! mapped for reading and found by a later tick.
 
+mod figures;
 mod flight;
 mod part;
 mod place;

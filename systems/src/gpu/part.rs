@@ -296,6 +296,7 @@ impl GpuPart {
                 _ => Attend::Split,
             },
         };
+        self.commands.describe(super::figures::shape_of(wave));
         let data = WaveData {
             tokens: &wave.tokens,
             positions: &wave.positions,
@@ -341,12 +342,6 @@ impl GpuPart {
         let logit_bytes = if logits { 4 * (count * vocabulary) as u64 } else { 0 };
         self.send(cargo, spans, &[(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes)]);
         wave.clear();
-    }
-
-    /// Bytes of weights that one pass over the layers on this GPU reads, the head included.
-    pub fn weight_bytes(&self) -> u64 {
-        let layers: u64 = self.layers.values().map(LayerWeights::bytes).sum();
-        layers + self.ends.head().map_or(0, super::weights::Product::bytes)
     }
 }
 

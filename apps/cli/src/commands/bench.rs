@@ -129,11 +129,27 @@ impl Bench {
         Ok(session)
     }
 
+    /// Opens a session with so many tokens that are not computed.
+    pub(super) fn prompted(&mut self, length: usize) -> Result<SessionId, CliError> {
+        let session = self.session()?;
+        let prompt = self.slice(self.depth, self.depth + length);
+        self.host.engine.append(session, Prompt::Tokens(prompt))?;
+        Ok(session)
+    }
+
+    /// Ticks until nothing is under way on GPUs.
+    pub(super) fn settle(&mut self) -> Result<(), CliError> {
+        while self.host.engine.gpu_parts(self.host.model).iter().any(|part| part.under_way() > 0) {
+            self.host.step()?;
+        }
+        Ok(())
+    }
+
     fn slice(&self, start: usize, end: usize) -> Vec<u32> {
         self.ids.get(start..end).unwrap_or_default().to_vec()
     }
 
-    fn start(&mut self, session: SessionId, tokens: usize) -> Result<(), CliError> {
+    pub(super) fn start(&mut self, session: SessionId, tokens: usize) -> Result<(), CliError> {
         let options =
             GenerateOptions { max_tokens: Some(tokens), ignore_end: true, ..GenerateOptions::default() };
         Ok(self.host.engine.generate(session, &options)?)
@@ -155,9 +171,7 @@ impl Bench {
     }
 
     fn time_prompt(&mut self, length: usize) -> Result<f64, CliError> {
-        let session = self.session()?;
-        let prompt = self.slice(self.depth, self.depth + length);
-        self.host.engine.append(session, Prompt::Tokens(prompt))?;
+        let session = self.prompted(length)?;
         let start = Instant::now();
         self.start(session, 1)?;
         self.finish(session, 1)?;
@@ -177,9 +191,7 @@ impl Bench {
 
     /// A session that is to say `tokens` tokens and has said the first.
     pub(super) fn begin_generate(&mut self, tokens: usize) -> Result<SessionId, CliError> {
-        let session = self.session()?;
-        let first = self.slice(self.depth, self.depth + 1);
-        self.host.engine.append(session, Prompt::Tokens(first))?;
+        let session = self.prompted(1)?;
         self.start(session, tokens)?;
         while self.said(session)? == 0 && self.host.engine.phase(session)?.is_active() {
             self.host.step()?;

@@ -2,8 +2,11 @@
 //!
 //! Every span of the engine is timed while one session decodes. Timing a span costs some tens of nanoseconds, which
 //! the figures of the stages hold; it is measured beforehand and taken out of the share of the ECS.
+//!
+//! With a GPU the spans are what the host does for it; what the device does is timed apart, after that.
 
 use super::bench::{Bench, threads};
+use super::bench_gpu_profile::{self, GpuProfile};
 use crate::args::BenchArgs;
 use crate::output;
 use crate::profile::{Profile, SpanTime, TICK, Times};
@@ -24,6 +27,8 @@ struct Report {
     /// Share of a tick that is spent neither in a kernel nor in timing the spans.
     ecs_share: f64,
     spans: Vec<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<GpuProfile>,
 }
 
 #[derive(Serialize)]
@@ -52,7 +57,8 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     let Some(tick) = times.spans.iter().find(|span| span.name == TICK && !span.kernel).copied() else {
         return Err(CliError::Read { file: "the engine's spans".into(), reason: "no tick was seen".into() });
     };
-    let report = report(&times, tick, cost, bench.host.file_name.clone(), threads(args.model.threads));
+    let mut report = report(&times, tick, cost, bench.host.file_name.clone(), threads(args.model.threads));
+    report.gpu = bench_gpu_profile::measure(&mut bench, args.generate, args.prompt)?;
     if args.json { output::json(&report) } else { output::text(&render(&report)) }
 }
 
@@ -82,6 +88,7 @@ fn report(times: &Times, tick: SpanTime, cost: Duration, model: String, threads:
         timing_us: timing.as_secs_f64() * 1e6 / ticks,
         ecs_share: (1.0 - share(times.kernels) - share(timing)).max(0.0),
         spans,
+        gpu: None,
     }
 }
 
@@ -100,5 +107,8 @@ fn render(report: &Report) -> String {
         report.ecs_share * 100.0,
         report.timing_us
     );
+    if let Some(gpu) = &report.gpu {
+        text += &bench_gpu_profile::render(gpu, style);
+    }
     text
 }

@@ -1,0 +1,157 @@
+//! `weft bench --backend gpu --profile`: where the device's time goes, kernel by kernel, in a decode step and in a prompt.
+//!
+//! The device's own timestamps are read, from the end of what went before a kernel to its end: launches and waits for data
+//! count, so kernels add up to the step. A step is a submit. Bytes and operations are what the step cannot do without.
+
+use super::bench::Bench;
+use crate::report::CliError;
+use crate::style::Style;
+use serde::Serialize;
+use weft::{KernelTime, StepTimes};
+
+/// What the devices did.
+#[derive(Serialize)]
+pub(super) struct GpuProfile {
+    /// What was timed: every dispatch within its pass, or passes of one kernel, which cost more. `None` without timestamps.
+    timed: Option<&'static str>,
+    decode: Vec<Steps>,
+    prompt: Vec<Steps>,
+}
+
+/// The steps of one device.
+#[derive(Serialize)]
+struct Steps {
+    adapter: String,
+    steps: u64,
+    /// Steps that were not timed.
+    missed: u64,
+    /// From a step's first kernel to the end of its last.
+    us_per_step: f64,
+    /// Between the steps, when the device waited.
+    idle_us_per_step: f64,
+    kernels: Vec<Kernel>,
+}
+
+#[derive(Serialize)]
+struct Kernel {
+    name: &'static str,
+    calls_per_step: f64,
+    us_per_step: f64,
+    us_per_call: f64,
+    /// Of the step.
+    share: f64,
+    /// Of weights and of the KV cache; `None` where nothing is counted.
+    gb_s: Option<f64>,
+    tflop_s: Option<f64>,
+}
+
+/// Decodes and passes a prompt with timing on. `None` where the model is on no GPU.
+pub(super) fn measure(
+    bench: &mut Bench,
+    generate: usize,
+    prompt: usize,
+) -> Result<Option<GpuProfile>, CliError> {
+    let model = bench.host.model;
+    let Some(part) = bench.host.engine.gpu_parts(model).first() else { return Ok(None) };
+    let timed = if part.gpu.capabilities.timestamps_inside { "dispatches" } else { "passes" };
+    if !bench.host.engine.time_gpu(model, true) {
+        return Ok(Some(GpuProfile { timed: None, decode: Vec::new(), prompt: Vec::new() }));
+    }
+    let decode = time(bench, 1, generate)?;
+    let prompt = time(bench, prompt, 1)?;
+    bench.host.engine.time_gpu(model, false);
+    Ok(Some(GpuProfile { timed: Some(timed), decode, prompt }))
+}
+
+/// Times the steps of a request, once after one to warm up.
+fn time(bench: &mut Bench, prompt: usize, generate: usize) -> Result<Vec<Steps>, CliError> {
+    let mut times = Vec::new();
+    for _ in 0..2 {
+        let session = bench.prompted(prompt)?;
+        bench.settle()?;
+        bench.host.engine.take_gpu_times(bench.host.model);
+        bench.start(session, generate)?;
+        bench.end_generate(session, generate)?;
+        bench.settle()?;
+        times = bench.host.engine.take_gpu_times(bench.host.model);
+    }
+    let parts = bench.host.engine.gpu_parts(bench.host.model).iter();
+    let adapters = parts.map(|part| part.gpu.info.name.clone());
+    Ok(adapters.zip(times).filter_map(|(adapter, times)| Some(steps(adapter, &times?))).collect())
+}
+
+fn steps(adapter: String, times: &StepTimes) -> Steps {
+    let count = times.steps.max(1) as f64;
+    let mut kernels: Vec<_> = times.kernels.iter().map(|time| kernel(time, times, count)).collect();
+    kernels.sort_by(|a, b| b.us_per_step.total_cmp(&a.us_per_step));
+    Steps {
+        adapter,
+        steps: times.steps,
+        missed: times.missed,
+        us_per_step: times.busy * 1e6 / count,
+        idle_us_per_step: (times.elapsed - times.busy).max(0.0) * 1e6 / count,
+        kernels,
+    }
+}
+
+fn kernel(time: &KernelTime, times: &StepTimes, steps: f64) -> Kernel {
+    let rate = |amount: u64, unit: f64| {
+        (amount > 0 && time.seconds > 0.0).then(|| amount as f64 / time.seconds / unit)
+    };
+    Kernel {
+        name: time.name,
+        calls_per_step: time.calls as f64 / steps,
+        us_per_step: time.seconds * 1e6 / steps,
+        us_per_call: time.seconds * 1e6 / time.calls.max(1) as f64,
+        share: if times.busy > 0.0 { time.seconds / times.busy } else { 0.0 },
+        gb_s: rate(time.work.bytes(), 1e9),
+        tflop_s: rate(time.work.flops, 1e12),
+    }
+}
+
+/// Renders the tables.
+pub(super) fn render(profile: &GpuProfile, style: Style) -> String {
+    if profile.timed.is_none() {
+        return "The device has no timestamps: its kernels are not timed.\n".to_owned();
+    }
+    let mut text = String::new();
+    for (what, steps) in [("decode", &profile.decode), ("prompt", &profile.prompt)] {
+        for steps in steps {
+            text += &style.bold(&format!("{}, {what}: {} steps", steps.adapter, steps.steps));
+            text += &format!(
+                ", {:.1} µs a step, {:.1} µs between steps\n",
+                steps.us_per_step, steps.idle_us_per_step
+            );
+            if steps.missed > 0 {
+                text += &style.dim(&format!("{} more steps were not timed\n", steps.missed));
+            }
+            text += &table(&steps.kernels);
+        }
+    }
+    if profile.timed == Some("passes") {
+        text +=
+            "The device times passes only: each kernel had one of its own, which costs more than in a run.\n";
+    }
+    text
+}
+
+fn table(kernels: &[Kernel]) -> String {
+    let mut text = format!(
+        "{:<20} {:>11} {:>11} {:>10} {:>7} {:>9} {:>9}\n",
+        "kernel", "calls/step", "µs/step", "µs/call", "share", "GB/s", "TFLOP/s"
+    );
+    for kernel in kernels {
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        text += &format!(
+            "{:<20} {:>11.1} {:>11.1} {:>10.2} {:>6.1}% {:>9} {:>9}\n",
+            kernel.name,
+            kernel.calls_per_step,
+            kernel.us_per_step,
+            kernel.us_per_call,
+            kernel.share * 100.0,
+            number(kernel.gb_s),
+            number(kernel.tflop_s)
+        );
+    }
+    text
+}

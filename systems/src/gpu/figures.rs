@@ -1,0 +1,50 @@
+//! What a GPU did for a model, counted and timed: for benchmarks and profilers.
+
+use super::part::GpuPart;
+use super::weights::{LayerWeights, Product};
+use weft_components::Wave;
+use weft_gpu::{Counters, StepShape, StepTimes};
+
+/// A wave as far as the work of its step depends on it.
+pub(super) fn shape_of(wave: &Wave) -> StepShape {
+    let (mut cached, mut attended) = (0, 0);
+    for span in &wave.spans {
+        let (start, rows) = (span.start as u64, span.rows.len() as u64);
+        cached += start + rows;
+        attended += rows * start + rows * (rows + 1) / 2;
+    }
+    StepShape { rows: wave.rows() as u32, logit_rows: wave.logit_rows.len() as u32, cached, attended }
+}
+
+impl GpuPart {
+    /// Layers that are here.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// What has been submitted for the model so far.
+    pub fn counters(&self) -> Counters {
+        self.commands.counters()
+    }
+
+    /// Submits under way whose results somebody waits for.
+    pub fn under_way(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Times the kernels of steps from here on, or of none. `false` where the device cannot.
+    pub fn time(&mut self, on: bool) -> bool {
+        self.commands.time(&self.gpu, on)
+    }
+
+    /// Takes what has been timed and has come back; `None` where nothing is timed. Counting starts anew.
+    pub fn take_times(&mut self) -> Option<StepTimes> {
+        self.commands.take_times()
+    }
+
+    /// Bytes of weights that one pass over the layers on this GPU reads, the head included.
+    pub fn weight_bytes(&self) -> u64 {
+        let layers: u64 = self.layers.values().map(LayerWeights::bytes).sum();
+        layers + self.ends.head().map_or(0, Product::bytes)
+    }
+}

@@ -361,6 +361,7 @@ mod tests {
         max_buffer: 1 << 27,
         workgroup_memory: 1 << 14,
         workgroup_size: 256,
+        storage_buffers: 8,
     };
 
     /// Layouts of `short`, `direct` and `tiled`, or one of them that is refused.

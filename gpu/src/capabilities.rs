@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub workgroup_memory: u32,
     /// Most invocations of a workgroup.
     pub workgroup_size: u32,
+    /// Most storage buffers of a kernel.
+    pub storage_buffers: u32,
 }
 
 impl Capabilities {
@@ -38,7 +40,6 @@ impl Capabilities {
             && [8, 16, 32, 64].contains(&info.subgroup_min_size))
         .then_some(info.subgroup_min_size);
         let f16 = features.contains(wgpu::Features::SHADER_F16);
-        let software = info.device_type == wgpu::DeviceType::Cpu;
         let cooperative = f16
             && subgroup == Some(32)
             && features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
@@ -50,7 +51,7 @@ impl Capabilities {
         Self {
             subgroup,
             f16,
-            packed_dot: !software,
+            packed_dot: true,
             cooperative,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             timestamps_inside: features
@@ -60,6 +61,7 @@ impl Capabilities {
             max_buffer: limits.max_buffer_size,
             workgroup_memory: limits.max_compute_workgroup_storage_size,
             workgroup_size: limits.max_compute_invocations_per_workgroup,
+            storage_buffers: limits.max_storage_buffers_per_shader_stage,
         }
     }
 

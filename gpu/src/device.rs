@@ -187,6 +187,7 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
             workgroup_memory: limits.max_compute_workgroup_storage_size,
             workgroup_size: limits.max_compute_invocations_per_workgroup,
+            storage_buffers: limits.max_storage_buffers_per_shader_stage,
         };
         Self::with(device, queue, capabilities(plain), info, GpuOptions::default())
     }

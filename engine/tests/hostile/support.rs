@@ -73,7 +73,7 @@ pub(crate) fn asks(max_tokens: usize) -> GenerateOptions {
 }
 
 pub(crate) fn engine(max_rows: usize) -> Engine {
-    Engine::new(&EngineOptions { threads: 1, max_rows, ..EngineOptions::default() }).unwrap()
+    Engine::new(&EngineOptions { threads: 1, max_rows: Some(max_rows), ..EngineOptions::default() }).unwrap()
 }
 
 pub(crate) fn load(engine: &mut Engine, source: impl Into<ModelSource>, kv_tokens: usize) -> ModelId {

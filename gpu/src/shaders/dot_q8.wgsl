@@ -3,6 +3,9 @@
 // Scale and sum of each block of 32 activations.
 @group(0) @binding(2) var<storage, read> x_scales: array<vec2<f32>>;
 
+// They are there already.
+fn prepare(lane: u32) {}
+
 // What NR packets of weights add to the sums of ROWS rows: acc[n * ROWS + r]. Packet p of K; `s` are scales and offsets.
 // Layouts with an offset have packets of whole blocks, so the block's sum is the packet's.
 fn add_packets(acc: ptr<function, array<f32, SUMS>>, w: array<vec4<u32>, NR>, s: array<vec2<f32>, NR>, p: u32) {

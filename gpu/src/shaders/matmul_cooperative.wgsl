@@ -2,7 +2,7 @@ enable f16;
 enable wgpu_cooperative_matrix;
 // Matrix times many rows with cooperative matrices: out[m][n] (=, +=) weights[n] · x[m], halves in, floats summed. A
 // workgroup of eight subgroups takes a tile of 128 rows and 128 columns, each subgroup 32 rows and 64 columns of it, and
-// passes over K in steps of 32, both sides in workgroup memory as halves; the next step is on its way meanwhile. Buffers
+// passes over K in steps of 32, both sides in workgroup memory as halves, twice: the next step arrives while one is computed. Buffers
 // of rows are as long as whole tiles; N is a multiple of 128.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f16>>;
 @group(0) @binding(30) var<storage, read_write> out: array<f32>;
@@ -11,8 +11,9 @@ const BM: u32 = 128u;
 const BN: u32 = 128u;
 // A row of a step is 8 vectors of 4 halves; two more keep lanes off each other's banks.
 const PITCH: u32 = 10u;
-var<workgroup> x_tile: array<vec4<f16>, BM * PITCH>;
-var<workgroup> w_tile: array<vec4<f16>, BN * PITCH>;
+const SIDE: u32 = BM * PITCH;
+var<workgroup> x_tile: array<vec4<f16>, 2u * SIDE>;
+var<workgroup> w_tile: array<vec4<f16>, 2u * SIDE>;
 
 alias Left = coop_mat16x16<f16, A>;
 alias Right = coop_mat16x16<f16, B>;
@@ -37,52 +38,37 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var c00: Sum; var c01: Sum; var c02: Sum; var c03: Sum;
     var c10: Sum; var c11: Sum; var c12: Sum; var c13: Sum;
 
-    var x0 = x[x_at];
-    var x1 = x[x_at + 1u];
-    var x2 = x[x_at + 2u];
-    var x3 = x[x_at + 3u];
+    let to = tile_row * PITCH + part * 4u;
+    for (var i = 0u; i < 4u; i++) { x_tile[to + i] = x[x_at + i]; }
     var e = weight_row * K + part * 16u;
-    var w0 = codes[e / PACKET];
-    var w1 = codes[(e + 4u) / PACKET];
-    var w2 = codes[(e + 8u) / PACKET];
-    var w3 = codes[(e + 12u) / PACKET];
     var s = scale_of(e / 32u);
+    w_tile[to] = four(codes[e / PACKET], s, (e % PACKET) / 4u);
+    w_tile[to + 1u] = four(codes[(e + 4u) / PACKET], s, ((e + 4u) % PACKET) / 4u);
+    w_tile[to + 2u] = four(codes[(e + 8u) / PACKET], s, ((e + 8u) % PACKET) / 4u);
+    w_tile[to + 3u] = four(codes[(e + 12u) / PACKET], s, ((e + 12u) % PACKET) / 4u);
+    workgroupBarrier();
     for (var step = 0u; step < K / 32u; step++) {
-        let a = four(w0, s, (e % PACKET) / 4u);
-        let b = four(w1, s, ((e + 4u) % PACKET) / 4u);
-        let c = four(w2, s, ((e + 8u) % PACKET) / 4u);
-        let d = four(w3, s, ((e + 12u) % PACKET) / 4u);
-        workgroupBarrier();
-        let to = tile_row * PITCH + part * 4u;
-        x_tile[to] = x0;
-        x_tile[to + 1u] = x1;
-        x_tile[to + 2u] = x2;
-        x_tile[to + 3u] = x3;
-        w_tile[to] = a;
-        w_tile[to + 1u] = b;
-        w_tile[to + 2u] = c;
-        w_tile[to + 3u] = d;
-        workgroupBarrier();
         // The last step brings its own once more: what is read is always there.
         let next = min(step + 1u, K / 32u - 1u);
-        x0 = x[x_at + next * 8u];
-        x1 = x[x_at + next * 8u + 1u];
-        x2 = x[x_at + next * 8u + 2u];
-        x3 = x[x_at + next * 8u + 3u];
+        let x0 = x[x_at + next * 8u];
+        let x1 = x[x_at + next * 8u + 1u];
+        let x2 = x[x_at + next * 8u + 2u];
+        let x3 = x[x_at + next * 8u + 3u];
         e = weight_row * K + next * 32u + part * 16u;
-        w0 = codes[e / PACKET];
-        w1 = codes[(e + 4u) / PACKET];
-        w2 = codes[(e + 8u) / PACKET];
-        w3 = codes[(e + 12u) / PACKET];
+        let w0 = codes[e / PACKET];
+        let w1 = codes[(e + 4u) / PACKET];
+        let w2 = codes[(e + 8u) / PACKET];
+        let w3 = codes[(e + 12u) / PACKET];
         s = scale_of(e / 32u);
+        let now = (step % 2u) * SIDE;
         for (var k = 0u; k < 8u; k += 4u) {
-            let a0 = coopLoadT<Left>(&x_tile[m * PITCH + k], PITCH);
-            let a1 = coopLoadT<Left>(&x_tile[(m + 16u) * PITCH + k], PITCH);
+            let a0 = coopLoadT<Left>(&x_tile[now + m * PITCH + k], PITCH);
+            let a1 = coopLoadT<Left>(&x_tile[now + (m + 16u) * PITCH + k], PITCH);
             // Rows of weights are columns of the right side.
-            let b0 = coopLoad<Right>(&w_tile[n * PITCH + k], PITCH);
-            let b1 = coopLoad<Right>(&w_tile[(n + 16u) * PITCH + k], PITCH);
-            let b2 = coopLoad<Right>(&w_tile[(n + 32u) * PITCH + k], PITCH);
-            let b3 = coopLoad<Right>(&w_tile[(n + 48u) * PITCH + k], PITCH);
+            let b0 = coopLoad<Right>(&w_tile[now + n * PITCH + k], PITCH);
+            let b1 = coopLoad<Right>(&w_tile[now + (n + 16u) * PITCH + k], PITCH);
+            let b2 = coopLoad<Right>(&w_tile[now + (n + 32u) * PITCH + k], PITCH);
+            let b3 = coopLoad<Right>(&w_tile[now + (n + 48u) * PITCH + k], PITCH);
             c00 = coopMultiplyAdd(a0, b0, c00);
             c01 = coopMultiplyAdd(a0, b1, c01);
             c02 = coopMultiplyAdd(a0, b2, c02);
@@ -92,6 +78,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             c12 = coopMultiplyAdd(a1, b2, c12);
             c13 = coopMultiplyAdd(a1, b3, c13);
         }
+        let then = SIDE - now + to;
+        x_tile[then] = x0;
+        x_tile[then + 1u] = x1;
+        x_tile[then + 2u] = x2;
+        x_tile[then + 3u] = x3;
+        w_tile[then] = four(w0, s, (e % PACKET) / 4u);
+        w_tile[then + 1u] = four(w1, s, ((e + 4u) % PACKET) / 4u);
+        w_tile[then + 2u] = four(w2, s, ((e + 8u) % PACKET) / 4u);
+        w_tile[then + 3u] = four(w3, s, ((e + 12u) % PACKET) / 4u);
+        workgroupBarrier();
     }
     let row = first_row + m;
     let column = first_column + n;

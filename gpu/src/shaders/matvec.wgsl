@@ -24,6 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let column = min(first + team * each + n % each, COLUMNS - 1u);
         at[n] = (n / each) * COLUMNS + column;
     }
+    prepare(lane);
     var acc: array<f32, SUMS>;
     for (var p = lane % LANES; p < PACKETS; p += LANES) {
         var w: array<vec4<u32>, NR>;

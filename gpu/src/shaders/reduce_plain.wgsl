@@ -56,3 +56,19 @@ fn sum8(lane: u32, value: f32) -> f32 {
     for (var i = 0u; i < 8u; i++) { found += reduce_lanes[(lane & ~7u) + i]; }
     return found;
 }
+
+// Maximum over a lane and its neighbour, pairs being aligned, for both.
+fn pair_max(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    reduce_lanes[lane] = value;
+    workgroupBarrier();
+    return max(value, reduce_lanes[lane ^ 1u]);
+}
+
+// Sum over a lane and its neighbour, pairs being aligned, for both.
+fn pair_sum(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    reduce_lanes[lane] = value;
+    workgroupBarrier();
+    return value + reduce_lanes[lane ^ 1u];
+}

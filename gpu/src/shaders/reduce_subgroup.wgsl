@@ -41,3 +41,9 @@ fn sum8(lane: u32, value: f32) -> f32 {
     found += subgroupShuffleXor(found, 2u);
     return found + subgroupShuffleXor(found, 4u);
 }
+
+// Maximum over a lane and its neighbour, pairs being aligned, for both.
+fn pair_max(lane: u32, value: f32) -> f32 { return max(value, subgroupShuffleXor(value, 1u)); }
+
+// Sum over a lane and its neighbour, pairs being aligned, for both.
+fn pair_sum(lane: u32, value: f32) -> f32 { return value + subgroupShuffleXor(value, 1u); }

@@ -303,6 +303,17 @@ enum Out<'a> {
     Add(&'a wgpu::Buffer, usize),
     /// Gate and up become activations.
     Gate(&'a Activations, ActFormat),
+    /// Queries, keys and values, to be turned and kept.
+    Rope(&'a LayerWeights),
+}
+
+/// What a product reads.
+#[derive(Clone, Copy)]
+enum In<'a> {
+    /// Activations.
+    Act(&'a Activations),
+    /// The hidden state, to be normed with these weights.
+    Norm(&'a wgpu::Buffer),
 }
 
 /// Writes down the kernels of a model.
@@ -385,7 +396,7 @@ impl Drafter<'_> {
         name: &'static str,
         product: &Product,
         class: Class,
-        act: &Activations,
+        input: In<'_>,
         out: &Out<'_>,
         count: Count,
     ) -> Vec<Draft> {
@@ -393,12 +404,15 @@ impl Drafter<'_> {
         let mut drafts = Vec::new();
         for (first, matrix) in &product.matrices {
             for segment in &matrix.segments {
-                let [numbers, scales] = act.buffers(kind);
-                let mut buffers = vec![(0, self.scratch.wave.clone()), (1, numbers), (2, scales)];
+                let [numbers, beside] = match input {
+                    In::Act(act) => act.buffers(kind),
+                    In::Norm(weight) => [self.scratch.hidden.clone(), weight.clone()],
+                };
+                let mut buffers = vec![(0, self.scratch.wave.clone()), (1, numbers), (2, beside)];
                 buffers.extend(segment.buffers());
                 let rows = segment.rows.len();
                 let (spec, grid) = match class {
-                    Class::Few(most) => self.matvec(name, matrix, kind, rows, most, out),
+                    Class::Few(most) => self.matvec(name, matrix, kind, rows, most, input, out),
                     Class::Bands(bands) => self.bands(name, matrix, rows, bands, out),
                     Class::Many => self.matmul(name, matrix, kind, rows, out, count),
                 };
@@ -416,6 +430,10 @@ impl Drafter<'_> {
                         buffers.extend(Self::act_buffers(act, *kind));
                         spec.with("ACT_WIDTH", act.width as u32)
                     }
+                    Out::Rope(weights) => {
+                        buffers.extend(self.rope_buffers(weights));
+                        self.rope_shape(spec)
+                    }
                 };
                 drafts.push(Draft { spec, buffers, grid });
             }
@@ -431,6 +449,7 @@ impl Drafter<'_> {
         kind: ActFormat,
         rows: usize,
         most: usize,
+        input: In<'_>,
         out: &Out<'_>,
     ) -> (KernelSpec, [Extent; 3]) {
         let (_, lanes) = self.reduce();
@@ -443,12 +462,18 @@ impl Drafter<'_> {
             _ if rows >= 4096 => (1, 2),
             _ => (1, 1),
         };
-        let dot = if kind == ActFormat::Q8 { parts::DOT_Q8 } else { parts::DOT_F32 };
+        let dot = match (input, kind) {
+            (In::Act(_), ActFormat::Q8) => parts::DOT_Q8,
+            (In::Act(_), _) => parts::DOT_F32,
+            (In::Norm(_), ActFormat::Q8) => parts::DOT_NORM_Q8,
+            (In::Norm(_), _) => parts::DOT_NORM_F32,
+        };
         let mut kernel = vec![matrix.decode(), dot, parts::MATVEC];
         match out {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
             Out::Gate(_, kind) => kernel.extend([kind.part(), parts::OUT_GATE]),
+            Out::Rope(_) => kernel.extend([parts::ROPE, parts::OUT_ROPE]),
         }
         let tiles = (rows as u32 / parts_of).div_ceil(teams * each / parts_of);
         let spec = self
@@ -456,6 +481,7 @@ impl Drafter<'_> {
             .with("NR", each)
             .with("PARTS", parts_of)
             .with("ROWS", most as u32)
+            .with("EPSILON", self.config.norm_epsilon)
             .with("GRID_X", GRID);
         (spec, [Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID)), Extent::Fixed(1)])
     }
@@ -504,60 +530,107 @@ impl Drafter<'_> {
         (spec, [x, Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID))])
     }
 
-    fn rope(&self, weights: &LayerWeights) -> Draft {
+    /// The constants of rotary embedding.
+    fn rope_shape(&self, spec: KernelSpec) -> KernelSpec {
         let config = self.config;
-        let stride =
-            config.heads * config.key_length + config.kv_heads * (config.key_length + config.value_length);
-        let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE_KV])
-            .with("MAX_ROWS", self.scratch.rows as u32)
-            .with("WG", 64u32)
-            .with("HEADS", config.heads as u32)
+        spec.with("HEADS", config.heads as u32)
             .with("KV_HEADS", config.kv_heads as u32)
             .with("KEY", config.key_length as u32)
             .with("VALUE", config.value_length as u32)
             .with("ROPE", config.rope.dimensions as u32)
-            .with("HALVES", u32::from(config.rope.style == RopeStyle::Half))
-            .with("PAGE", PAGE as u32);
+            .with("PAGE", PAGE as u32)
+    }
+
+    fn rope_buffers(&self, weights: &LayerWeights) -> [(u32, wgpu::Buffer); 4] {
         let scratch = self.scratch;
-        let buffers = vec![
-            (0, scratch.wave.clone()),
-            (1, scratch.qkv.clone()),
-            (2, scratch.angles.clone()),
-            (3, scratch.queries.clone()),
-            (4, weights.keys.clone()),
-            (5, weights.values.clone()),
-        ];
-        let across = (stride as u32).div_ceil(2 * 64);
-        Draft { spec, buffers, grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)] }
+        [
+            (5, scratch.angles.clone()),
+            (6, scratch.queries.clone()),
+            (7, weights.keys.clone()),
+            (8, weights.values.clone()),
+        ]
+    }
+
+    fn rope(&self, weights: &LayerWeights) -> Draft {
+        let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
+            .with("MAX_ROWS", self.scratch.rows as u32)
+            .with("WG", 64u32)
+            .with("HALVES", u32::from(self.config.rope.style == RopeStyle::Half));
+        let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.qkv.clone())];
+        buffers.extend(self.rope_buffers(weights));
+        let across = (weights.qkv.rows as u32).div_ceil(2 * 64);
+        Draft {
+            spec: self.rope_shape(spec),
+            buffers,
+            grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)],
+        }
+    }
+
+    /// Norm and product: in one kernel where a wave has one row, whose norm is cheaper made by every workgroup than by a
+    /// kernel before them; elsewhere one after the other.
+    fn normed(
+        &self,
+        name: &'static str,
+        norm: &wgpu::Buffer,
+        product: &Product,
+        class: Class,
+        out: &Out<'_>,
+    ) -> Vec<Draft> {
+        /// Memory of a workgroup that the rest of a kernel takes.
+        const REST: usize = 4 << 10;
+        let kind = self.kind(product, class);
+        let width = self.config.embedding;
+        let bytes = if kind == ActFormat::Q8 { width * 5 / 4 } else { width * 4 };
+        if class == Class::Few(1) && bytes + REST <= self.caps.workgroup_memory as usize {
+            return self.product(name, product, class, In::Norm(norm), out, Count::Rows);
+        }
+        let inner = &self.scratch.inner;
+        let mut drafts = vec![self.norm(norm, inner, kind, false)];
+        drafts.extend(self.product(name, product, class, In::Act(inner), out, Count::Rows));
+        drafts
+    }
+
+    /// Whether the projection of queries, keys and values can turn and keep what it makes: neighbours turn together, and
+    /// one kernel with room for all the buffers makes them.
+    fn turns(&self, weights: &LayerWeights, class: Class) -> bool {
+        /// Wave, input, norm, codes, scales, angles, queries, keys and values.
+        const BUFFERS: u32 = 9;
+        matches!(class, Class::Few(_))
+            && self.config.rope.style == RopeStyle::Adjacent
+            && weights.qkv.is_whole()
+            && self.caps.storage_buffers >= BUFFERS
     }
 
     fn layer(&self, weights: &LayerWeights, class: Class) -> Result<LayerSteps<Vec<Draft>>, GpuError> {
         let (config, scratch) = (self.config, self.scratch);
-        let kind = |product| self.kind(product, class);
         let (inner, gated) = (&scratch.inner, &scratch.gated);
-        let store = Out::Store(&scratch.qkv, weights.qkv.rows);
         let add = Out::Add(&scratch.hidden, config.embedding);
 
-        let mut project = vec![self.norm(&weights.attention_norm, inner, kind(&weights.qkv), false)];
-        project.extend(self.product("qkv", &weights.qkv, class, inner, &store, Count::Rows));
-        project.push(self.rope(weights));
+        let project = if self.turns(weights, class) {
+            self.normed("qkv_rope", &weights.attention_norm, &weights.qkv, class, &Out::Rope(weights))
+        } else {
+            let store = Out::Store(&scratch.qkv, weights.qkv.rows);
+            let mut drafts = self.normed("qkv", &weights.attention_norm, &weights.qkv, class, &store);
+            drafts.push(self.rope(weights));
+            drafts
+        };
 
-        let mut ffn = vec![self.norm(&weights.ffn_norm, inner, kind(&weights.gate_up), false)];
-        let down = kind(&weights.down);
-        if matches!(class, Class::Few(_)) && weights.gate_up.is_whole() {
+        let down = self.kind(&weights.down, class);
+        let mut ffn = if matches!(class, Class::Few(_)) && weights.gate_up.is_whole() {
             let gate = Out::Gate(gated, down);
-            ffn.extend(self.product("gate_up", &weights.gate_up, class, inner, &gate, Count::Rows));
+            self.normed("gate_up", &weights.ffn_norm, &weights.gate_up, class, &gate)
         } else {
             let store = Out::Store(&scratch.gate_up, 2 * config.feed_forward);
-            ffn.extend(self.product("gate_up", &weights.gate_up, class, inner, &store, Count::Rows));
-            ffn.push(self.silu(gated, down));
-        }
-        ffn.extend(self.product("down", &weights.down, class, gated, &add, Count::Rows));
+            let mut drafts = self.normed("gate_up", &weights.ffn_norm, &weights.gate_up, class, &store);
+            drafts.push(self.silu(gated, down));
+            drafts
+        };
+        ffn.extend(self.product("down", &weights.down, class, In::Act(gated), &add, Count::Rows));
         let attention = self.attention_for(&weights.output, class)?;
         Ok(LayerSteps {
             project,
             attend: self.attend(weights, &attention.0, attention.1),
-            output: self.product("attn_output", &weights.output, class, inner, &add, Count::Rows),
+            output: self.product("attn_output", &weights.output, class, In::Act(inner), &add, Count::Rows),
             ffn,
         })
     }
@@ -630,7 +703,7 @@ impl Drafter<'_> {
         let inner = &self.scratch.inner;
         let mut logits = vec![self.norm(norm, inner, self.kind(head, class), true)];
         let store = Out::Store(&self.scratch.logits, self.config.vocabulary);
-        logits.extend(self.product("head", head, class, inner, &store, Count::LogitRows));
+        logits.extend(self.product("head", head, class, In::Act(inner), &store, Count::LogitRows));
         Some(HeadSteps { logits })
     }
 }

@@ -1,0 +1,34 @@
+// Products of weights with the RMS norm (arXiv 1910.07467) of float rows, [rows, K]: every workgroup makes its own, which costs
+// less than a kernel that makes them once.
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> norm_weight: array<vec4<f32>>;
+var<workgroup> normed: array<vec4<f32>, ROWS * K / 4u>;
+
+fn prepare(lane: u32) {
+    for (var r = 0u; r < ROWS; r++) {
+        var squares = 0.0;
+        for (var i = lane; i < K / 4u; i += WG) {
+            let v = x[r * (K / 4u) + i];
+            squares += dot(v, v);
+        }
+        let scale = inverseSqrt(workgroup_sum(lane, squares) / f32(K) + EPSILON);
+        for (var i = lane; i < K / 4u; i += WG) {
+            normed[r * (K / 4u) + i] = x[r * (K / 4u) + i] * scale * norm_weight[i];
+        }
+    }
+    workgroupBarrier();
+}
+
+// What NR packets of weights add to the sums of ROWS rows: acc[n * ROWS + r]. Packet p of K; `s` are scales and offsets.
+fn add_packets(acc: ptr<function, array<f32, SUMS>>, w: array<vec4<u32>, NR>, s: array<vec2<f32>, NR>, p: u32) {
+    for (var r = 0u; r < ROWS; r++) {
+        var dots: array<f32, NR>;
+        var sum = 0.0;
+        for (var j = 0u; j < PACKET / 4u; j++) {
+            let v = normed[(r * K + p * PACKET) / 4u + j];
+            sum += dot(v, vec4<f32>(1.0));
+            for (var n = 0u; n < NR; n++) { dots[n] += dot(decode(w[n], j), v); }
+        }
+        for (var n = 0u; n < NR; n++) { (*acc)[n * ROWS + r] += s[n].x * dots[n] + s[n].y * sum; }
+    }
+}

@@ -1,0 +1,61 @@
+// Products of weight codes with the RMS norm (arXiv 1910.07467) of float rows, [rows, K], rounded to 8 bits as `act_q8` rounds:
+// every workgroup makes its own, which costs less than a kernel that makes them once.
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> norm_weight: array<vec4<f32>>;
+var<workgroup> normed: array<vec4<u32>, ROWS * K / 16u>;
+// Scale and sum of each block of 32.
+var<workgroup> normed_scales: array<vec2<f32>, ROWS * K / 32u>;
+
+const NORM_STEPS: u32 = (K / 16u + WG - 1u) / WG;
+
+// Lanes take 16 neighbouring elements, two lanes a block.
+fn prepare(lane: u32) {
+    for (var r = 0u; r < ROWS; r++) {
+        var squares = 0.0;
+        for (var i = lane; i < K / 4u; i += WG) {
+            let v = x[r * (K / 4u) + i];
+            squares += dot(v, v);
+        }
+        let scale = inverseSqrt(workgroup_sum(lane, squares) / f32(K) + EPSILON);
+        for (var step = 0u; step < NORM_STEPS; step++) {
+            let i = step * WG + lane;
+            let at = min(i, K / 16u - 1u) * 4u;
+            let start = r * (K / 4u) + at;
+            let a = x[start] * scale * norm_weight[at];
+            let b = x[start + 1u] * scale * norm_weight[at + 1u];
+            let c = x[start + 2u] * scale * norm_weight[at + 2u];
+            let d = x[start + 3u] * scale * norm_weight[at + 3u];
+            let m = max(max(abs(a), abs(b)), max(abs(c), abs(d)));
+            let top = max(max(m.x, m.y), max(m.z, m.w));
+            let unit = pair_max(lane, top) / 127.0;
+            let inverse = select(0.0, 1.0 / unit, unit > 0.0);
+            let qa = vec4<i32>(round(a * inverse));
+            let qb = vec4<i32>(round(b * inverse));
+            let qc = vec4<i32>(round(c * inverse));
+            let qd = vec4<i32>(round(d * inverse));
+            let all = qa + qb + qc + qd;
+            let sum = pair_sum(lane, f32(all.x + all.y + all.z + all.w));
+            if (i < K / 16u) {
+                normed[r * (K / 16u) + i] = vec4<u32>(pack4xI8(qa), pack4xI8(qb), pack4xI8(qc), pack4xI8(qd));
+                if (i % 2u == 0u) { normed_scales[r * (K / 32u) + i / 2u] = vec2<f32>(unit, unit * sum); }
+            }
+        }
+    }
+    workgroupBarrier();
+}
+
+// What NR packets of weights add to the sums of ROWS rows: acc[n * ROWS + r]. Packet p of K; `s` are scales and offsets.
+fn add_packets(acc: ptr<function, array<f32, SUMS>>, w: array<vec4<u32>, NR>, s: array<vec2<f32>, NR>, p: u32) {
+    for (var r = 0u; r < ROWS; r++) {
+        var v: array<vec4<u32>, PACKET / 16u>;
+        for (var i = 0u; i < PACKET / 16u; i++) { v[i] = normed[(r * K + p * PACKET) / 16u + i]; }
+        let scale = normed_scales[(r * K + p * PACKET) / 32u];
+        for (var n = 0u; n < NR; n++) {
+            var sum = 0i;
+            for (var j = 0u; j < PACKET / 4u; j++) {
+                sum += dot4I8Packed(codes4(w[n], j), v[j / 4u][j % 4u]);
+            }
+            (*acc)[n * ROWS + r] += s[n].x * scale.x * f32(sum) + s[n].y * scale.y;
+        }
+    }
+}

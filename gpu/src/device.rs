@@ -55,6 +55,16 @@ pub struct Gpu {
     pub options: GpuOptions,
     adapter: Option<wgpu::Adapter>,
     fault: Fault,
+    allocated: Mutex<Allocated>,
+}
+
+/// Buffers taken from a device since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocated {
+    /// How many.
+    pub buffers: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// The adapters of this machine, real GPUs before software ones, no GPU twice.
@@ -213,7 +223,8 @@ impl Gpu {
         let pipelines = Pipelines::new(&device, &info, &capabilities, options.cache.as_deref());
         #[cfg(target_family = "wasm")]
         let pipelines = Pipelines::new(&device, &info, &capabilities);
-        Self { device, queue, capabilities, info, pipelines, options, adapter: None, fault }
+        let allocated = Mutex::default();
+        Self { device, queue, capabilities, info, pipelines, options, adapter: None, fault, allocated }
     }
 
     /// Longest that one submit should keep the device busy.
@@ -224,6 +235,11 @@ impl Gpu {
     /// Why the device no longer works, if it does not.
     pub fn failure(&self) -> Option<GpuError> {
         self.fault.get().map(|reason| GpuError::Lost { adapter: self.info.name.clone(), reason })
+    }
+
+    /// Buffers taken so far, those that are gone too.
+    pub fn allocated(&self) -> Allocated {
+        *self.allocated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A buffer for kernels, zeroed. Copies into it are always allowed, copies out of it too.
@@ -261,7 +277,12 @@ impl Gpu {
         let buffer = self.device.create_buffer(&descriptor);
         match now(scope.pop()) {
             // A browser answers later: then the device's failure says it.
-            None | Some(None) => Ok(buffer),
+            None | Some(None) => {
+                let mut allocated = self.allocated.lock().unwrap_or_else(PoisonError::into_inner);
+                allocated.buffers += 1;
+                allocated.bytes += size;
+                Ok(buffer)
+            }
             Some(Some(_)) => Err(GpuError::OutOfMemory { what: what.to_owned(), bytes }),
         }
     }

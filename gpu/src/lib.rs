@@ -6,6 +6,8 @@ mod commands;
 mod device;
 mod error;
 mod pipeline;
+#[cfg(not(target_family = "wasm"))]
+mod probe;
 pub mod sampling;
 pub mod shader;
 mod timing;
@@ -16,9 +18,11 @@ mod work;
 pub use attention::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
 pub use capabilities::Capabilities;
 pub use commands::{Bound, Command, Commands, Counters};
-pub use device::{Gpu, GpuOptions, adapters};
+pub use device::{Allocated, Gpu, GpuOptions, adapters};
 pub use error::GpuError;
 pub use pipeline::{Kernel, Pipelines};
+#[cfg(not(target_family = "wasm"))]
+pub use probe::{Probe, probe};
 pub use timing::{KernelTime, StepTimes};
 pub use wave::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
 pub use weights::{BLOCK, GpuMatrix, PackedRows, Segment, device_bytes, layout_of, pack};

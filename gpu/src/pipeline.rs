@@ -89,6 +89,15 @@ impl Pipelines {
         }
     }
 
+    /// The kernels compiled so far: names with the parts that they are made of, in order of both, each once.
+    pub fn paths(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        let mut paths: Vec<_> =
+            self.lock().keys().map(|spec| (spec.name, spec.part_names().collect::<Vec<_>>())).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
     /// Kernels compiled so far.
     pub fn len(&self) -> usize {
         self.lock().len()

@@ -15,6 +15,8 @@ pub mod parts {
     macro_rules! parts {
         ($($name:ident $file:literal),* $(,)?) => {
             $(#[doc = concat!("`shaders/", $file, ".wgsl`.")] pub const $name: Part = include_str!(concat!("shaders/", $file, ".wgsl"));)*
+            /// All of them, with the names of their files.
+            pub(super) const NAMED: &[(&str, Part)] = &[$(($file, $name)),*];
         };
     }
     parts! {
@@ -32,6 +34,7 @@ pub mod parts {
         SAMPLE_ADJUST "sample_adjust", SAMPLE_CHUNK_MAXIMA "sample_chunk_maxima", SAMPLE_ARGMAX "sample_argmax",
         SAMPLE_BLOCK_MAXIMA "sample_block_maxima", SAMPLE_TOP_K "sample_top_k",
         SAMPLE_CHUNK_SUMS "sample_chunk_sums", SAMPLE_FULL "sample_full",
+        READ_BANDWIDTH "read_bandwidth", DISPATCH_CHAIN "dispatch_chain",
     }
 }
 
@@ -85,6 +88,12 @@ impl KernelSpec {
     pub fn with(mut self, name: &'static str, value: impl Into<Constant>) -> Self {
         self.constants.push((name, value.into()));
         self
+    }
+
+    /// Names of the parts: the path that the kernel takes on a device.
+    pub fn part_names(&self) -> impl Iterator<Item = &'static str> {
+        let name = |part: &Part| parts::NAMED.iter().find(|(_, found)| found == part).map(|(name, _)| *name);
+        self.parts.iter().filter_map(name)
     }
 
     /// A constant that is a count.

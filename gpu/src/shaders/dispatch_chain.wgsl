@@ -1,0 +1,6 @@
+// As little as a kernel can do that has to wait for the one before it.
+@group(0) @binding(0) var<storage, read> before: array<u32>;
+@group(0) @binding(1) var<storage, read_write> after: array<u32>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(local_invocation_index) lane: u32) { after[lane] = before[lane] + 1u; }

@@ -14,8 +14,13 @@ impl Engine {
     /// microseconds a kernel. `false` where a GPU cannot, or there is none.
     pub fn time_gpu(&mut self, model: ModelId, on: bool) -> bool {
         match self.world.get_mut::<GpuModel>(model.0) {
-            // Each is told, whatever another answers.
-            Some(mut model) => model.0.iter_mut().fold(true, |all, part| part.time(on) && all),
+            Some(mut model) => {
+                let mut all = true;
+                for part in &mut model.0 {
+                    all &= part.time(on);
+                }
+                all
+            }
             None => false,
         }
     }

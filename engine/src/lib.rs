@@ -41,7 +41,11 @@ pub use weft_components::{
     DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
     Phase, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
-pub use weft_gpu::{Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work};
+#[cfg(not(target_family = "wasm"))]
+pub use weft_gpu::GpuProbe;
+pub use weft_gpu::{
+    Allocated, Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work,
+};
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
 pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
 pub use weft_systems::load::{ARCHITECTURES, LoadError, ModelFile};

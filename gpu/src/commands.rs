@@ -114,6 +114,28 @@ pub struct Counters {
     pub work: Work,
 }
 
+impl Counters {
+    /// What was added since an earlier reading.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            submits: self.submits - before.submits,
+            dispatches: self.dispatches - before.dispatches,
+            copies: self.copies - before.copies,
+            work: self.work.since(&before.work),
+        }
+    }
+}
+
+impl core::ops::AddAssign for Counters {
+    fn add_assign(&mut self, more: Self) {
+        self.submits += more.submits;
+        self.dispatches += more.dispatches;
+        self.copies += more.copies;
+        self.work += more.work;
+    }
+}
+
 /// Steps in order.
 #[derive(Debug, Default)]
 pub struct Commands {

@@ -22,7 +22,7 @@ pub use device::{Allocated, Gpu, GpuOptions, adapters};
 pub use error::GpuError;
 pub use pipeline::{Kernel, Pipelines};
 #[cfg(not(target_family = "wasm"))]
-pub use probe::{Probe, probe};
+pub use probe::GpuProbe;
 pub use timing::{KernelTime, StepTimes};
 pub use wave::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
 pub use weights::{BLOCK, GpuMatrix, PackedRows, Segment, device_bytes, layout_of, pack};

@@ -21,7 +21,7 @@ const CHAIN: u32 = 256;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Probe {
+pub struct GpuProbe {
     /// Bytes a second that kernels read.
     pub read_rate: f64,
     /// Bytes of the buffer that was read.
@@ -32,38 +32,41 @@ pub struct Probe {
     pub timestamps: bool,
 }
 
-/// Measures a device. Waits for it, a fraction of a second.
-///
-/// # Errors
-/// Its memory has no room for a buffer that is larger than caches, or it fails.
-pub fn probe(gpu: &Gpu) -> Result<Probe, GpuError> {
-    let (packets, read_bytes) = largest(gpu)?;
-    let spec =
-        KernelSpec::new("read_bandwidth", [parts::READ_BANDWIDTH]).with("WG", WORKGROUP).with("PER", PACKETS);
-    let found = gpu.storage("read_bandwidth", 16)?;
-    let read = bind(gpu, &spec, &packets, &found);
-    let groups = u32::try_from(read_bytes / (16 * u64::from(WORKGROUP * PACKETS))).unwrap_or(u32::MAX);
-    let seconds = fastest(gpu, |commands| commands.dispatch(&read, [groups, 1, 1]))?;
+impl GpuProbe {
+    /// Measures a device. Waits for it, a fraction of a second.
+    ///
+    /// # Errors
+    /// Its memory has no room for a buffer that is larger than caches, or it fails.
+    pub fn of(gpu: &Gpu) -> Result<Self, GpuError> {
+        let (packets, read_bytes) = largest(gpu)?;
+        let spec = KernelSpec::new("read_bandwidth", [parts::READ_BANDWIDTH])
+            .with("WG", WORKGROUP)
+            .with("PER", PACKETS);
+        let found = gpu.storage("read_bandwidth", 16)?;
+        let read = bind(gpu, &spec, &packets, &found);
+        let groups = u32::try_from(read_bytes / (16 * u64::from(WORKGROUP * PACKETS))).unwrap_or(u32::MAX);
+        let seconds = fastest(gpu, |commands| commands.dispatch(&read, [groups, 1, 1]))?;
 
-    const LANES: u32 = 64;
-    let spec = KernelSpec::new("dispatch_chain", [parts::DISPATCH_CHAIN]).with("WG", LANES);
-    let ends = [
-        gpu.storage("dispatch_chain", 4 * u64::from(LANES))?,
-        gpu.storage("dispatch_chain", 4 * u64::from(LANES))?,
-    ];
-    let there = bind(gpu, &spec, &ends[0], &ends[1]);
-    let back = bind(gpu, &spec, &ends[1], &ends[0]);
-    let chain = fastest(gpu, |commands| {
-        for nth in 0..CHAIN {
-            commands.dispatch(if nth % 2 == 0 { &there } else { &back }, [1, 1, 1]);
-        }
-    })?;
-    Ok(Probe {
-        read_rate: read_bytes as f64 / seconds,
-        read_bytes,
-        dispatch: chain / f64::from(CHAIN),
-        timestamps: gpu.capabilities.timestamps,
-    })
+        const LANES: u32 = 64;
+        let spec = KernelSpec::new("dispatch_chain", [parts::DISPATCH_CHAIN]).with("WG", LANES);
+        let ends = [
+            gpu.storage("dispatch_chain", 4 * u64::from(LANES))?,
+            gpu.storage("dispatch_chain", 4 * u64::from(LANES))?,
+        ];
+        let there = bind(gpu, &spec, &ends[0], &ends[1]);
+        let back = bind(gpu, &spec, &ends[1], &ends[0]);
+        let chain = fastest(gpu, |commands| {
+            for nth in 0..CHAIN {
+                commands.dispatch(if nth % 2 == 0 { &there } else { &back }, [1, 1, 1]);
+            }
+        })?;
+        Ok(Self {
+            read_rate: read_bytes as f64 / seconds,
+            read_bytes,
+            dispatch: chain / f64::from(CHAIN),
+            timestamps: gpu.capabilities.timestamps,
+        })
+    }
 }
 
 /// The largest buffer that there is room for, of zeros.

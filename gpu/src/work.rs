@@ -35,6 +35,14 @@ impl Work {
     pub fn bytes(&self) -> u64 {
         self.weight_bytes + self.kv_bytes
     }
+
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            weight_bytes: self.weight_bytes - before.weight_bytes,
+            kv_bytes: self.kv_bytes - before.kv_bytes,
+            flops: self.flops - before.flops,
+        }
+    }
 }
 
 impl core::ops::AddAssign for Work {

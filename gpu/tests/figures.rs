@@ -6,7 +6,7 @@ mod common;
 
 use common::{buffer, devices, output};
 use weft_gpu::shader::{KernelSpec, Part, parts};
-use weft_gpu::{Bound, Commands, Counters, Gpu, StepShape, StepTimes, Work, probe, wgpu};
+use weft_gpu::{Bound, Commands, Counters, Gpu, GpuProbe, StepShape, StepTimes, Work, wgpu};
 
 /// A kernel that adds one to what it reads.
 fn bound(gpu: &Gpu, name: &'static str) -> Bound {
@@ -135,7 +135,7 @@ fn a_device_is_measured_with_and_without_timestamps() {
         let [mut gpu, _] = devices();
         gpu.capabilities.timestamps &= timestamps;
         let before = gpu.allocated();
-        let found = probe(&gpu).unwrap();
+        let found = GpuProbe::of(&gpu).unwrap();
         assert_eq!(found.timestamps, gpu.capabilities.timestamps);
         assert!(found.read_rate.is_finite() && found.read_rate > 0.0, "{found:?}");
         assert!(found.dispatch.is_finite() && found.dispatch > 0.0, "{found:?}");

@@ -8,8 +8,11 @@
 //! - `batch_tok_s`: tokens over all of N sessions that decode together, 32 steps, the first token of each excluded.
 //! - `load_s`: from opening the file to the last weight; `peak_rss_mb`: the process's peak, mapped files included.
 //!
+//! - `gpu`, with `--backend gpu`: see `bench_gpu`.
+//!
 //! Each is the median of the timed runs after one that is not; the load is timed once. Token ids are the script's.
 
+use super::bench_gpu::{self, GpuFigures};
 use super::logits::ended_early;
 use super::{bench_profile, bench_table};
 use crate::args::BenchArgs;
@@ -39,6 +42,9 @@ pub(super) struct Figures {
     pub(super) batch_tok_s: Map<String, Value>,
     pub(super) load_s: f64,
     pub(super) peak_rss_mb: Option<f64>,
+    /// With `--backend gpu`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gpu: Option<GpuFigures>,
 }
 
 /// An engine with its model whole, and the ids that are fed to it.
@@ -66,6 +72,8 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         let rate = median(args.repeat, || bench.time_batch(*sessions as usize))?;
         batch_tok_s.insert(sessions.to_string(), rounded(rate, 2).into());
     }
+    let peak_rss_mb = memory::peak_rss().map(|bytes| rounded(bytes as f64 / f64::from(1 << 20), 1));
+    let gpu = bench_gpu::measure(&mut bench, (args.prompt, prompt_tok_s), (args.generate, generate_tok_s))?;
     let figures = Figures {
         engine: "weft",
         model: bench.host.file_name.clone(),
@@ -74,7 +82,8 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         generate_tok_s: rounded(generate_tok_s, 2),
         batch_tok_s,
         load_s: rounded(load_s, 4),
-        peak_rss_mb: memory::peak_rss().map(|bytes| rounded(bytes as f64 / f64::from(1 << 20), 1)),
+        peak_rss_mb,
+        gpu,
     };
     if args.json {
         output::json(&figures)
@@ -180,7 +189,8 @@ impl Bench {
         Ok(length as f64 / seconds)
     }
 
-    fn time_generate(&mut self, tokens: usize) -> Result<f64, CliError> {
+    /// Tokens a second, decoded one by one.
+    pub(super) fn time_generate(&mut self, tokens: usize) -> Result<f64, CliError> {
         let session = self.begin_generate(tokens)?;
         let start = Instant::now();
         self.finish(session, tokens)?;

@@ -4,6 +4,7 @@
 //! count, so kernels add up to the step. A step is a submit. Bytes and operations are what the step cannot do without.
 
 use super::bench::Bench;
+use super::bench_gpu;
 use crate::report::CliError;
 use crate::style::Style;
 use serde::Serialize;
@@ -14,6 +15,8 @@ use weft::{KernelTime, StepTimes};
 pub(super) struct GpuProfile {
     /// What was timed: every dispatch within its pass, or passes of one kernel, which cost more. `None` without timestamps.
     timed: Option<&'static str>,
+    /// Of decoding without timing, by the host's clock: what is above it in a decode step is the timing's cost.
+    untimed_us_per_token: f64,
     decode: Vec<Steps>,
     prompt: Vec<Steps>,
 }
@@ -53,14 +56,16 @@ pub(super) fn measure(
 ) -> Result<Option<GpuProfile>, CliError> {
     let model = bench.host.model;
     let Some(part) = bench.host.engine.gpu_parts(model).first() else { return Ok(None) };
-    let timed = if part.gpu.capabilities.timestamps_inside { "dispatches" } else { "passes" };
+    let timed = bench_gpu::timestamps(part);
+    let untimed_us_per_token = 1e6 / bench.time_generate(generate)?;
     if !bench.host.engine.time_gpu(model, true) {
-        return Ok(Some(GpuProfile { timed: None, decode: Vec::new(), prompt: Vec::new() }));
+        let (decode, prompt) = (Vec::new(), Vec::new());
+        return Ok(Some(GpuProfile { timed: None, untimed_us_per_token, decode, prompt }));
     }
     let decode = time(bench, 1, generate)?;
     let prompt = time(bench, prompt, 1)?;
     bench.host.engine.time_gpu(model, false);
-    Ok(Some(GpuProfile { timed: Some(timed), decode, prompt }))
+    Ok(Some(GpuProfile { timed, untimed_us_per_token, decode, prompt }))
 }
 
 /// Times the steps of a request, once after one to warm up.
@@ -114,7 +119,7 @@ pub(super) fn render(profile: &GpuProfile, style: Style) -> String {
     if profile.timed.is_none() {
         return "The device has no timestamps: its kernels are not timed.\n".to_owned();
     }
-    let mut text = String::new();
+    let mut text = format!("Without timing a token is decoded in {:.1} µs\n", profile.untimed_us_per_token);
     for (what, steps) in [("decode", &profile.decode), ("prompt", &profile.prompt)] {
         for steps in steps {
             text += &style.bold(&format!("{}, {what}: {} steps", steps.adapter, steps.steps));
@@ -154,4 +159,42 @@ fn table(kernels: &[Kernel]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft::Work;
+
+    #[test]
+    fn rates_and_shares_are_of_the_steps_and_absent_where_nothing_is_counted() {
+        let work = Work { weight_bytes: 3000, kv_bytes: 1000, flops: 8_000_000 };
+        let kernels = vec![
+            KernelTime { name: "rms_norm", calls: 6, seconds: 1e-6, work: Work::default() },
+            KernelTime { name: "qkv", calls: 4, seconds: 2e-6, work },
+        ];
+        let times = StepTimes { steps: 2, missed: 1, busy: 4e-6, elapsed: 5e-6, kernels };
+        let found = steps("a".into(), &times);
+        let names: Vec<_> = found.kernels.iter().map(|kernel| kernel.name).collect();
+        assert_eq!(names, ["qkv", "rms_norm"], "the longest first");
+        let near = |value: Option<f64>, wanted: f64| value.is_some_and(|value| (value - wanted).abs() < 1e-9);
+        let [qkv, norm] = &found.kernels[..] else { panic!("{names:?}") };
+        assert!(near(qkv.gb_s, 2.0) && near(qkv.tflop_s, 4.0) && near(Some(qkv.share), 0.5));
+        assert!(near(Some(qkv.calls_per_step), 2.0) && near(Some(qkv.us_per_call), 0.5));
+        assert_eq!((norm.gb_s, norm.tflop_s), (None, None));
+        assert!(near(Some(found.us_per_step), 2.0) && near(Some(found.idle_us_per_step), 0.5));
+
+        let mut profile = GpuProfile {
+            timed: Some("passes"),
+            untimed_us_per_token: 1.5,
+            decode: vec![found],
+            prompt: Vec::new(),
+        };
+        let text = render(&profile, Style::stdout());
+        for wanted in ["decode: 2 steps", "1 more steps were not timed", "qkv", "times passes only"] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+        profile.timed = None;
+        assert!(render(&profile, Style::stdout()).contains("no timestamps"));
+    }
 }

@@ -6,6 +6,7 @@
 //! With a GPU the spans are what the host does for it; what the device does is timed apart, after that.
 
 use super::bench::{Bench, threads};
+use super::bench_gpu;
 use super::bench_gpu_profile::{self, GpuProfile};
 use crate::args::BenchArgs;
 use crate::output;
@@ -24,8 +25,9 @@ struct Report {
     tick_us: f64,
     /// What timing the spans took of it.
     timing_us: f64,
-    /// Share of a tick that is spent neither in a kernel nor in timing the spans.
-    ecs_share: f64,
+    /// Share of a tick that is spent neither in a kernel nor in timing the spans; `None` with a GPU, whose kernels no span
+    /// holds.
+    ecs_share: Option<f64>,
     spans: Vec<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gpu: Option<GpuProfile>,
@@ -59,7 +61,12 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     };
     let mut report = report(&times, tick, cost, bench.host.file_name.clone(), threads(args.model.threads));
     report.gpu = bench_gpu_profile::measure(&mut bench, args.generate, args.prompt)?;
-    if args.json { output::json(&report) } else { output::text(&render(&report)) }
+    report.ecs_share = report.ecs_share.filter(|_| report.gpu.is_none());
+    if args.json {
+        return output::json(&report);
+    }
+    let paths = bench_gpu::render_paths(bench.host.engine.gpu_parts(bench.host.model), Style::stdout());
+    output::text(&(render(&report) + &paths))
 }
 
 fn report(times: &Times, tick: SpanTime, cost: Duration, model: String, threads: usize) -> Report {
@@ -86,7 +93,7 @@ fn report(times: &Times, tick: SpanTime, cost: Duration, model: String, threads:
         ticks: tick.calls,
         tick_us: whole.as_secs_f64() * 1e6 / ticks,
         timing_us: timing.as_secs_f64() * 1e6 / ticks,
-        ecs_share: (1.0 - share(times.kernels) - share(timing)).max(0.0),
+        ecs_share: Some((1.0 - share(times.kernels) - share(timing)).max(0.0)),
         spans,
         gpu: None,
     }
@@ -102,11 +109,12 @@ fn render(report: &Report) -> String {
         let (calls, us, share) = (span.calls_per_tick, span.us_per_tick, span.share * 100.0);
         text += &format!("{name:<28} {calls:>12.1} {us:>12.1} {share:>7.1}%\n");
     }
-    text += &format!(
-        "ECS (everything that is not a kernel): {:.1}% of a decode tick; timing the spans took {:.0} µs of it\n",
-        report.ecs_share * 100.0,
-        report.timing_us
-    );
+    if let Some(share) = report.ecs_share {
+        text += &format!("ECS (everything that is not a kernel): {:.1}% of a decode tick; ", share * 100.0);
+    } else {
+        text += "These are the host's spans; ";
+    }
+    text += &format!("timing the spans took {:.0} µs of it\n", report.timing_us);
     if let Some(gpu) = &report.gpu {
         text += &bench_gpu_profile::render(gpu, style);
     }

@@ -1,6 +1,7 @@
 //! The figures of `weft bench` as a table, beside another engine's where given.
 
 use super::bench::Figures;
+use super::bench_gpu;
 use crate::input;
 use crate::report::CliError;
 use crate::style::Style;
@@ -70,6 +71,9 @@ pub(super) fn render(figures: &Figures, peer: Option<&Value>) -> String {
             text += &format!(" {:>12} {:>9}", number(row.peer), advantage(&row));
         }
         text.push('\n');
+    }
+    if let Some(gpu) = &figures.gpu {
+        text += &bench_gpu::render(gpu, style);
     }
     text
 }

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod bench;
+mod bench_gpu;
 mod bench_gpu_profile;
 mod bench_profile;
 mod bench_table;

@@ -9,7 +9,7 @@ use weft_systems::gpu::GpuLayers;
 use weft_systems::tokenize::SpecialTokens;
 
 /// How an engine is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
     /// Threads that compute; 0 for all that the machine has.
     pub threads: usize,
@@ -19,12 +19,6 @@ pub struct EngineOptions {
     pub max_rows: Option<usize>,
     /// GPUs to open; `None` computes on the CPU.
     pub gpu: Option<GpuOptions>,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self { threads: 0, isa: None, max_rows: None, gpu: None }
-    }
 }
 
 /// How a model is loaded.

@@ -73,7 +73,7 @@ impl WorkOf {
             let count = if count == Count::LogitRows as u64 { Count::LogitRows } else { Count::Rows };
             return Self::Product { weights: columns * rows, count };
         }
-        let attends = matches!(spec.name, "attend" | "attend_split" | "attend_tiled");
+        let attends = matches!(spec.name, "attend" | "attend_short" | "attend_split" | "attend_tiled");
         let heads = (constant("HEADS"), constant("KV_HEADS"), constant("KEY"), constant("VALUE"));
         match heads {
             (Some(heads), Some(kv_heads), Some(key), Some(value)) if attends => Self::Attention {

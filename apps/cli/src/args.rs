@@ -486,6 +486,14 @@ fn beside(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("a number up to {MOST_BESIDE} is needed"))
 }
 
+/// A number of layers, or `auto`.
+fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
+    match text {
+        "auto" => Ok(GpuLayers::Auto),
+        number => number.parse().map(GpuLayers::Count).map_err(|_| "not a number, nor auto".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -510,13 +518,5 @@ mod tests {
         assert_eq!(logit_bias("7=-1.5"), Ok((7, -1.5)));
         assert!(logit_bias("7").is_err());
         assert!(logit_bias("x=1").is_err());
-    }
-}
-
-/// A number of layers, or `auto`.
-fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
-    match text {
-        "auto" => Ok(GpuLayers::Auto),
-        number => number.parse().map(GpuLayers::Count).map_err(|_| "not a number, nor auto".to_owned()),
     }
 }

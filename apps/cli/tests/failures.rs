@@ -14,8 +14,8 @@ fn failures_exit_with_1_and_say_kind_message_and_facts() {
     let message = error["message"].as_str().expect("a message");
     assert!(message.contains("weft list"), "{message}");
     let run = format!("{run} --model '{TINY}'");
-    let error = weft(format!("{run} --backend gpu")).failed();
-    assert_eq!(error["kind"], "backend_missing");
+    let error = weft(format!("{run} --backend gpu --gpu 'no such thing'")).failed();
+    assert_eq!((&error["kind"], &error["wanted"]), (&json!("no_adapter"), &json!("no such thing")));
     let error = weft(format!("{run} --kv q4_0")).failed();
     assert_eq!(error["kind"], "unsupported_kv_format");
     assert_eq!(error["format"], "q4_0");

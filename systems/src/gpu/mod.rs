@@ -4,6 +4,7 @@
 //! A wave's stages record commands; one submit at the end of a tick runs them. Nothing waits: what a submit computed is
 //! mapped for reading and found by a later tick.
 
+mod draft;
 mod figures;
 mod flight;
 mod part;
@@ -12,15 +13,16 @@ mod plan;
 mod prepare;
 mod recover;
 mod scratch;
+mod shape;
 mod transfer;
 mod weights;
 
 pub use flight::collect_gpu;
 pub use part::{GpuModel, GpuPart};
 pub use place::{GpuLayers, Placed, Wanted, place};
-pub use plan::WaveShape;
 pub use prepare::{GpuPrepare, PrepareAll};
 pub use recover::{Recovery, recover_gpu};
+pub use shape::{Attend, WaveShape};
 pub use transfer::{GpuFailed, plan_gpu, submit_gpu};
 
 use bevy_ecs::prelude::*;

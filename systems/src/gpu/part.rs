@@ -1,9 +1,10 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
 use super::flight::{Cargo, Flight, Staging, id_words, staging};
-use super::plan::{Attend, Plan, WaveShape};
+use super::plan::Plan;
 use super::prepare::GpuPrepare;
 use super::scratch::Scratch;
+use super::shape::{Attend, WaveShape};
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{Prepare, ShardOwner, ShardSpec};
 use bevy_ecs::prelude::*;

@@ -18,7 +18,7 @@ pub struct GpuOptions {
     pub devices: usize,
     /// Bytes of each device's memory that may be used; `None` for what allocation finds.
     pub memory: Option<u64>,
-    /// Longest that one submit should keep the device busy, so that others get their turn; `None` for a quarter of a second.
+    /// Longest that one submit should keep the device busy, so that others get their turn; `None` for 50 ms.
     pub submit: Option<core::time::Duration>,
     /// Folder for compiled pipelines; `None` keeps none.
     #[cfg(not(target_family = "wasm"))]
@@ -229,7 +229,7 @@ impl Gpu {
 
     /// Longest that one submit should keep the device busy.
     pub fn submit_budget(&self) -> core::time::Duration {
-        self.options.submit.unwrap_or(core::time::Duration::from_millis(250))
+        self.options.submit.unwrap_or(core::time::Duration::from_millis(50))
     }
 
     /// Why the device no longer works, if it does not.

@@ -5,7 +5,6 @@ use crate::load::ModelTokenizer;
 use crate::sample::{Computed, LogitRows, SampleBuffers, SampledSession, deliver};
 use bevy_ecs::prelude::*;
 use core::sync::atomic::{AtomicU8, Ordering};
-use core::time::Duration;
 use std::sync::Arc;
 use web_time::Instant;
 use weft_components::{Model, ModelConfig, Place, SessionEvent, TickWork, Wave, WaveLimits, WaveSpan};
@@ -45,25 +44,10 @@ pub(super) struct Flight {
     pub(super) cargo: Cargo,
     pub(super) spans: Vec<WaveSpan>,
     pub(super) index: wgpu::SubmissionIndex,
-    /// Rows that passed, and when the device got them; `None` where it was busy with an earlier submit.
+    /// Rows that passed, and when the device got the first of it; `None` where it was busy with an earlier wave.
     started: Option<(usize, Instant)>,
     staging: Staging,
     state: Arc<AtomicU8>,
-}
-
-/// Rows of waves that keep a submit within its budget, after one of `rows` took `took`: fewer where it was too long, more
-/// where waves were full and it was short.
-fn fitting_rows(limit: usize, rows: usize, took: Duration, budget: Duration, most: usize) -> usize {
-    /// Fewer would pass over all weights for next to nothing.
-    const LEAST: usize = 32;
-    if took > budget {
-        let fit = rows as f64 * budget.as_secs_f64() / took.as_secs_f64();
-        limit.min(fit as usize).max(LEAST.min(most))
-    } else if rows >= limit && took < budget / 2 {
-        limit.saturating_mul(2).min(most)
-    } else {
-        limit
-    }
 }
 
 impl Flight {
@@ -142,8 +126,8 @@ pub fn collect_gpu(
                 let Some(mut flight) = part.flights.pop_front() else { break };
                 work.0 += 1;
                 if let Some((rows, start)) = flight.started {
-                    let (budget, most) = (part.gpu.submit_budget(), part.scratch.rows);
-                    limits.rows = fitting_rows(limits.rows, rows, start.elapsed(), budget, most);
+                    part.pace.learn(rows, part.layers.len(), start.elapsed());
+                    limits.rows = part.pace.rows(part.gpu.submit_budget(), part.scratch.rows);
                 }
                 if let Some(bytes) = flight.words() {
                     let words: &[u32] = bytemuck::cast_slice(&bytes);
@@ -182,22 +166,5 @@ pub fn collect_gpu(
                 part.staging.push(flight.land());
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn submits_keep_to_their_budget() {
-        let budget = Duration::from_millis(100);
-        let fit = |limit, rows, took| fitting_rows(limit, rows, Duration::from_millis(took), budget, 2048);
-        assert_eq!(fit(512, 512, 400), 128);
-        assert_eq!(fit(64, 64, 1000), 32, "some progress always");
-        assert_eq!(fit(512, 512, 20), 1024);
-        assert_eq!(fit(512, 512, 60), 512);
-        assert_eq!(fit(512, 8, 1), 512, "a wave that was not full says nothing");
-        assert_eq!(fit(2048, 2048, 20), 2048);
     }
 }

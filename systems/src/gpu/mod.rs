@@ -7,6 +7,7 @@
 mod draft;
 mod figures;
 mod flight;
+mod pace;
 mod part;
 mod place;
 mod plan;

@@ -1,6 +1,7 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
 use super::flight::{Cargo, Flight, Staging, id_words, staging};
+use super::pace::Pace;
 use super::plan::Plan;
 use super::prepare::GpuPrepare;
 use super::scratch::Scratch;
@@ -39,6 +40,10 @@ pub struct GpuPart {
     pub(super) angles: bool,
     /// Recorded and not yet submitted.
     pub(super) commands: Commands,
+    /// How long the device takes.
+    pub(super) pace: Pace,
+    /// Rows of the wave that is on the device and when it came, where it found the device at rest.
+    entered: Option<(usize, web_time::Instant)>,
     /// The wave whose rows the scratch holds.
     pub(super) occupied: Option<Entity>,
     pub(super) shape: WaveShape,
@@ -137,6 +142,8 @@ impl GpuPart {
             plan: start(build),
             angles: false,
             commands: Commands::default(),
+            pace: Pace::default(),
+            entered: None,
             occupied: None,
             shape: WaveShape::default(),
             batch: SampleBatch::default(),
@@ -191,6 +198,7 @@ impl GpuPart {
             None => {}
         }
         self.write_wave(wave);
+        self.entered = self.flights.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
         if wave.hidden_at == Place::Cpu && !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
             let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
             self.gpu.queue.write_buffer(&self.scratch.hidden, 0, bytes);
@@ -241,12 +249,16 @@ impl GpuPart {
         }
     }
 
-    /// Records a layer's feed-forward network. `false` where the layer is not here.
+    /// Records a layer's feed-forward network, and submits what is recorded where it would keep the device for long. `false`
+    /// where the layer is not here.
     pub(crate) fn record_ffn(&mut self, layer: usize) -> bool {
-        match &self.plan {
-            PlanSlot::Ready(plan) => plan.record_ffn(layer, &self.shape, &mut self.commands),
-            _ => false,
+        let PlanSlot::Ready(plan) = &self.plan else { return false };
+        let recorded = plan.record_ffn(layer, &self.shape, &mut self.commands);
+        if recorded && self.pace.layer(self.shape.rows as usize, self.gpu.submit_budget()) {
+            self.commands.submit(&self.gpu);
+            self.pace.submitted();
         }
+        recorded
     }
 
     /// Records the head up to the logits.
@@ -325,7 +337,8 @@ impl GpuPart {
             self.commands.copy(from, 0, &staging.buffer, at, *bytes);
             at += bytes;
         }
-        let started = self.flights.is_empty().then(|| (self.shape.rows as usize, web_time::Instant::now()));
+        let started = self.entered.take();
+        self.pace.submitted();
         let index = self.commands.submit(&self.gpu);
         self.flights.push_back(Flight::new(cargo, spans, index, staging, started));
     }

@@ -177,6 +177,11 @@ impl GpuMatrix {
         }
     }
 
+    /// Packets of codes of a row.
+    pub fn row_packets(&self) -> usize {
+        self.columns / BLOCK * plane(self.layout).codes / 16
+    }
+
     /// The decode functions of the matrix's layout.
     pub fn decode(&self) -> Part {
         plane(self.layout).decode

@@ -63,8 +63,13 @@ fn few_rows_of_floats() {
         let (reduce, lanes) = reduce(&gpu);
         let mut random = Random(1);
         for format in FORMATS {
-            for (rows, columns, n, max) in [(1, 64, 96, 1), (1, 576, 200, 4), (3, 224, 33, 4), (8, 96, 64, 8)]
-            {
+            for (rows, columns, n, max, passes, split) in [
+                (1, 64, 96, 1, 1, 1),
+                (1, 576, 200, 4, 1, 2),
+                (3, 224, 33, 4, 2, 1),
+                (8, 96, 64, 8, 1, 1),
+                (1, 1056, 130, 1, 2, 4),
+            ] {
                 let (w, exact) = matrix(&gpu, &mut random, format, n, columns);
                 let x = random.floats(rows * columns);
                 let base = random.floats(rows * n);
@@ -75,13 +80,15 @@ fn few_rows_of_floats() {
                         "matvec",
                         [parts::WAVE, w.decode(), parts::DOT_F32, reduce, parts::MATVEC, out_part],
                     );
-                    let tile = 256 / lanes * 2;
+                    let tile = 256 / lanes / split * 2 * passes;
                     let spec = w
                         .shape(spec, segment)
                         .with("MAX_ROWS", MAX_ROWS as u32)
                         .with("WG", 256u32)
                         .with("LANES", lanes)
                         .with("NR", 2u32)
+                        .with("PASSES", passes)
+                        .with("SPLIT", split)
                         .with("PARTS", 1u32)
                         .with("ROWS", max)
                         .with("ROW_COUNT", 0u32)

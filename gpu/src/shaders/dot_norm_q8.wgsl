@@ -8,23 +8,30 @@ var<workgroup> normed_scales: array<vec2<f32>, ROWS * K / 32u>;
 
 const NORM_STEPS: u32 = (K / 16u + WG - 1u) / WG;
 
-// Lanes take 16 neighbouring elements, two lanes a block.
+// Lanes take 16 neighbouring elements, two lanes a block, and keep them from the sum of their squares to their rounding.
 fn prepare(lane: u32) {
     for (var r = 0u; r < ROWS; r++) {
+        var v: array<vec4<f32>, 4u * NORM_STEPS>;
+        var weight: array<vec4<f32>, 4u * NORM_STEPS>;
         var squares = 0.0;
-        for (var i = lane; i < K / 4u; i += WG) {
-            let v = x[r * (K / 4u) + i];
-            squares += dot(v, v);
+        for (var step = 0u; step < NORM_STEPS; step++) {
+            let i = step * WG + lane;
+            let at = min(i, K / 16u - 1u) * 4u;
+            for (var e = 0u; e < 4u; e++) {
+                v[4u * step + e] = x[r * (K / 4u) + at + e];
+                weight[4u * step + e] = norm_weight[at + e];
+            }
+            if (i < K / 16u) {
+                for (var e = 0u; e < 4u; e++) { squares += dot(v[4u * step + e], v[4u * step + e]); }
+            }
         }
         let scale = inverseSqrt(workgroup_sum(lane, squares) / f32(K) + EPSILON);
         for (var step = 0u; step < NORM_STEPS; step++) {
             let i = step * WG + lane;
-            let at = min(i, K / 16u - 1u) * 4u;
-            let start = r * (K / 4u) + at;
-            let a = x[start] * scale * norm_weight[at];
-            let b = x[start + 1u] * scale * norm_weight[at + 1u];
-            let c = x[start + 2u] * scale * norm_weight[at + 2u];
-            let d = x[start + 3u] * scale * norm_weight[at + 3u];
+            let a = v[4u * step] * scale * weight[4u * step];
+            let b = v[4u * step + 1u] * scale * weight[4u * step + 1u];
+            let c = v[4u * step + 2u] * scale * weight[4u * step + 2u];
+            let d = v[4u * step + 3u] * scale * weight[4u * step + 3u];
             let m = max(max(abs(a), abs(b)), max(abs(c), abs(d)));
             let top = max(max(m.x, m.y), max(m.z, m.w));
             let unit = pair_max(lane, top) / 127.0;

@@ -1,43 +1,71 @@
-// Matrix times few rows: out[r][n] = weights[n] · x[r] for up to ROWS rows. A team of LANES lanes takes NR weight rows over
-// all of K; a workgroup takes TILE = teams * NR / PARTS columns of the output, each from PARTS weight rows that lie N / PARTS
-// apart (a gate and its up projection). The part `out_*` says what becomes of the sums.
+// Matrix times few rows: out[r][n] = weights[n] · x[r] for up to ROWS rows. A group of SPLIT teams of LANES lanes takes EACH
+// weight rows, NR at a time, its teams sharing K; a workgroup takes TILE columns of the output, each from PARTS weight rows
+// that lie N / PARTS apart (a gate and its up projection). The part `out_*` says what becomes of the sums.
 const TEAMS: u32 = WG / LANES;
-const TILE: u32 = TEAMS * NR / PARTS;
+const EACH: u32 = NR * PASSES;
+const TILE: u32 = TEAMS / SPLIT * EACH / PARTS;
 const SUMS: u32 = NR * ROWS;
 const PACKETS: u32 = K / PACKET;
 const COLUMNS: u32 = N / PARTS;
-var<workgroup> sums: array<f32, TEAMS * SUMS>;
+// Packets from one turn of a team to its next.
+const STRIDE: u32 = LANES * SPLIT;
+// Sums of a team, over all passes.
+const TEAM_SUMS: u32 = EACH * ROWS;
+var<workgroup> sums: array<f32, TEAMS * TEAM_SUMS>;
 
-// Column of the tile, and part, of a team's n-th weight row: [part][team][n].
+// A column of the tile, of a part and a row: the sum of what the group's teams have, which is [team][part][column of the group].
 fn tile_sum(part: u32, column: u32, r: u32) -> f32 {
-    let each = NR / PARTS;
-    return sums[((column / each) * NR + part * each + column % each) * ROWS + r];
+    let each = EACH / PARTS;
+    let at = (column / each) * SPLIT * TEAM_SUMS + (part * each + column % each) * ROWS + r;
+    var sum = sums[at];
+    for (var i = 1u; i < SPLIT; i++) { sum += sums[at + i * TEAM_SUMS]; }
+    return sum;
+}
+
+// The n-th weight row of a team; beyond the last column the last once more.
+fn weight_row(first: u32, team: u32, n: u32) -> u32 {
+    let each = EACH / PARTS;
+    let column = min(first + (team / SPLIT) * each + n % each, COLUMNS - 1u);
+    return (n / each) * COLUMNS + column;
 }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let team = lane / LANES;
     let first = (group.x + group.y * GRID_X) * TILE;
+    let begin = (team % SPLIT) * LANES + lane % LANES;
+    // A lane's first packets are on their way while activations are made, and while the sums before them are added up.
+    let start = min(begin, PACKETS - 1u);
     var at: array<u32, NR>;
+    var w: array<vec4<u32>, NR>;
+    var s: array<vec2<f32>, NR>;
     for (var n = 0u; n < NR; n++) {
-        let each = NR / PARTS;
-        let column = min(first + team * each + n % each, COLUMNS - 1u);
-        at[n] = (n / each) * COLUMNS + column;
+        at[n] = weight_row(first, team, n);
+        w[n] = codes[at[n] * PACKETS + start];
+        s[n] = scale_of((at[n] * K + start * PACKET) / 32u);
     }
     prepare(lane);
-    var acc: array<f32, SUMS>;
-    for (var p = lane % LANES; p < PACKETS; p += LANES) {
-        var w: array<vec4<u32>, NR>;
-        var s: array<vec2<f32>, NR>;
-        for (var n = 0u; n < NR; n++) {
-            w[n] = codes[at[n] * PACKETS + p];
-            s[n] = scale_of((at[n] * K + p * PACKET) / 32u);
+    for (var turn = 0u; turn < PASSES; turn++) {
+        var acc: array<f32, SUMS>;
+        if (begin < PACKETS) { add_packets(&acc, w, s, begin); }
+        for (var p = begin + STRIDE; p < PACKETS; p += STRIDE) {
+            for (var n = 0u; n < NR; n++) {
+                w[n] = codes[at[n] * PACKETS + p];
+                s[n] = scale_of((at[n] * K + p * PACKET) / 32u);
+            }
+            add_packets(&acc, w, s, p);
         }
-        add_packets(&acc, w, s, p);
-    }
-    for (var i = 0u; i < SUMS; i++) {
-        let sum = team_sum(lane, acc[i]);
-        if (lane % LANES == 0u) { sums[team * SUMS + i] = sum; }
+        if (turn + 1u < PASSES) {
+            for (var n = 0u; n < NR; n++) {
+                at[n] = weight_row(first, team, (turn + 1u) * NR + n);
+                w[n] = codes[at[n] * PACKETS + start];
+                s[n] = scale_of((at[n] * K + start * PACKET) / 32u);
+            }
+        }
+        for (var i = 0u; i < SUMS; i++) {
+            let sum = team_sum(lane, acc[i]);
+            if (lane % LANES == 0u) { sums[team * TEAM_SUMS + turn * SUMS + i] = sum; }
+        }
     }
     workgroupBarrier();
     finish(lane, first);

@@ -62,6 +62,47 @@ enum In<'a> {
     Norm(&'a wgpu::Buffer),
 }
 
+/// How a workgroup shares its columns of a product with few rows among its teams.
+struct Tile {
+    /// Weight rows of a column: a gate and its up projection, or one.
+    parts: u32,
+    /// Weight rows that a team takes at once.
+    each: u32,
+    /// How often it does.
+    passes: u32,
+    /// Teams that share weight rows, each a part of their length.
+    split: u32,
+}
+
+impl Tile {
+    /// Measured on an H100. A gated block of 32 columns is made in one workgroup, in two passes, which leaves registers for
+    /// more workgroups at a time. Elsewhere few long rows are shared by several teams, so that enough reads are under way;
+    /// many rows are taken together, so that activations are read once for several of them. Products that norm their
+    /// input, or have several rows of it, take few workgroups, since each makes the norm or reads the rows. `turns` is how
+    /// many packets of a weight row each lane of a team has, `most` how many rows there are of the input.
+    fn of(input: In<'_>, out: &Out<'_>, rows: usize, turns: usize, most: usize, teams: u32) -> Self {
+        if let Out::Gate(..) = out {
+            return Self { parts: 2, each: 32u32.div_ceil(teams), passes: 2, split: 1 };
+        }
+        let each = match rows {
+            16_384.. => 4,
+            4096.. => 2,
+            _ => 1,
+        };
+        let split = match (input, turns) {
+            (In::Act(_), 8..) if most == 1 && each < 4 => 4,
+            (In::Act(_), 4..) if most == 1 && each < 4 => 2,
+            _ => 1,
+        };
+        Self { parts: 1, each, passes: 1, split: split.min(teams) }
+    }
+}
+
+/// Packets of a matrix's row that each lane of a team has.
+fn turns(matrix: &GpuMatrix, lanes: u32) -> usize {
+    matrix.row_packets() / lanes as usize
+}
+
 /// Writes down the kernels of a model.
 pub(super) struct Drafter<'a> {
     pub(super) caps: &'a Capabilities,
@@ -200,14 +241,8 @@ impl Drafter<'_> {
     ) -> (KernelSpec, [Extent; 3]) {
         let (_, lanes) = self.reduce();
         let teams = WG / lanes;
-        // Weight rows a team takes: a gated block of 32 is made in one workgroup; elsewhere activations are read once for
-        // several rows where there are rows enough to keep every core busy.
-        let (parts_of, each) = match out {
-            Out::Gate(..) => (2, 64u32.div_ceil(teams)),
-            _ if rows >= 16_384 => (1, 4),
-            _ if rows >= 4096 => (1, 2),
-            _ => (1, 1),
-        };
+        let Tile { parts: parts_of, each, passes, split } =
+            Tile::of(input, out, rows, turns(matrix, lanes), most, teams);
         let dot = match (input, kind) {
             (In::Act(_), ActFormat::Q8) => parts::DOT_Q8,
             (In::Act(_), _) => parts::DOT_F32,
@@ -221,10 +256,12 @@ impl Drafter<'_> {
             Out::Gate(_, kind) => kernel.extend([kind.part(), parts::OUT_GATE]),
             Out::Rope(_) => kernel.extend([parts::ROPE, parts::OUT_ROPE]),
         }
-        let tiles = (rows as u32 / parts_of).div_ceil(teams * each / parts_of);
+        let tiles = (rows as u32 / parts_of).div_ceil(teams / split * each * passes / parts_of);
         let spec = self
             .spec(name, &kernel)
             .with("NR", each)
+            .with("PASSES", passes)
+            .with("SPLIT", split)
             .with("PARTS", parts_of)
             .with("ROWS", most as u32)
             .with("EPSILON", self.config.norm_epsilon)

@@ -18,7 +18,6 @@ use weft_gpu::{
     ActFormat, AttentionKernels, AttentionShape, Bound, Commands, Gpu, GpuOptions, PAGE, TILE, WaveData, wgpu,
 };
 
-const MAX_ROWS: usize = 2_048;
 /// Bytes of keys and values, of all layers together.
 const MEMORY: usize = 256 << 20;
 const LAYERS: usize = 16;
@@ -48,7 +47,7 @@ fn main() {
             cap: 0.0,
             window: 0,
         };
-        let kernels = shape.kernels(&gpu.capabilities, ActFormat::Q8, MAX_ROWS).unwrap();
+        let kernels = shape.kernels(&gpu.capabilities, ActFormat::Q8).unwrap();
         let decode = [(1, 100), (1, 500), (1, 2_048), (1, 8_192), (1, 32_768), (16, 2_048), (64, 1_024)];
         for (sessions, context) in decode {
             let name = format!("decode/{group}x{length}/{sessions}x{context}");
@@ -103,7 +102,7 @@ fn bench(
         splits,
         ..WaveData::default()
     };
-    let (wave, tables) = (wave(gpu, &data, MAX_ROWS), buffer(gpu, &tables));
+    let (wave, tables) = (wave(gpu, &data), buffer(gpu, &tables));
     let partials = gpu.storage("partials", kernels.partials_bytes(rows, splits)).unwrap();
     let act = gpu.storage("activations", (rows * shape.heads * shape.value) as u64).unwrap();
     let scales = gpu.storage("scales", (rows * shape.heads * shape.value / 4) as u64).unwrap();

@@ -48,7 +48,7 @@ fn main() {
         let data =
             WaveData { tokens: &zeros, positions: &zeros, kv: &zeros, tables: &zeros, ..WaveData::default() };
         let mut words = Vec::new();
-        data.encode(max_rows, &mut words);
+        data.encode(&mut words);
         gpu.queue.write_buffer(&wave, 0, bytemuck::cast_slice(&words));
         let x = gpu.storage("x", (rows.next_multiple_of(128) * k * 2) as u64).unwrap();
         let out = gpu.storage("out", (rows.next_multiple_of(128) * n * 4) as u64).unwrap();
@@ -71,7 +71,6 @@ fn main() {
             let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), part]);
             let spec = w
                 .shape(spec, segment)
-                .with("MAX_ROWS", max_rows as u32)
                 .with("ROW_COUNT", 0u32)
                 .with("GRID_X", 32_768u32)
                 .with("GRID_Y", 32_768u32)

@@ -153,7 +153,7 @@ impl AttentionShape {
         Ok(())
     }
 
-    /// The kernels for this shape, for waves of up to `max_rows` rows.
+    /// The kernels for this shape.
     ///
     /// # Errors
     /// [`AttentionShape::check`]'s; or `format` is [`ActFormat::Q8`], and a KV head's query heads together are no whole
@@ -162,7 +162,6 @@ impl AttentionShape {
         &self,
         capabilities: &Capabilities,
         format: ActFormat,
-        max_rows: usize,
     ) -> Result<AttentionKernels, GpuError> {
         self.check()?;
         // A team is part of a subgroup.
@@ -182,7 +181,7 @@ impl AttentionShape {
                 .into_iter()
                 .chain(reduce)
                 .chain(list.iter().copied());
-            self.constants(KernelSpec::new(name, parts), max_rows, layout.workgroup)
+            self.constants(KernelSpec::new(name, parts), layout.workgroup)
                 .with("LANES", lanes)
                 .with("TEAM", layout.team as u32)
                 .with("HG", layout.heads as u32)
@@ -197,7 +196,7 @@ impl AttentionShape {
             direct: rows("attend", vector, parts::ATTEND_DIRECT),
             split: rows("attend_split", vector, parts::ATTEND_SPLIT),
             combine: self
-                .constants(KernelSpec::new("attend_combine", combine), max_rows, WORKGROUP)
+                .constants(KernelSpec::new("attend_combine", combine), WORKGROUP)
                 .with("LANES", capabilities.subgroup.unwrap_or(32)),
             tiled: spec("attend_tiled", tile, &[parts::ATTEND_TILED])
                 .with("TILE", TILE as u32)
@@ -209,9 +208,8 @@ impl AttentionShape {
         })
     }
 
-    fn constants(&self, spec: KernelSpec, max_rows: usize, workgroup: usize) -> KernelSpec {
-        spec.with("MAX_ROWS", max_rows as u32)
-            .with("HEADS", self.heads as u32)
+    fn constants(&self, spec: KernelSpec, workgroup: usize) -> KernelSpec {
+        spec.with("HEADS", self.heads as u32)
             .with("KV_HEADS", self.kv_heads as u32)
             .with("KEY", self.key as u32)
             .with("VALUE", self.value as u32)
@@ -424,17 +422,17 @@ mod tests {
             AttentionShape { window: usize::MAX, ..SHAPE },
         ];
         for shape in wrong {
-            let kernels = shape.kernels(&PLAIN, ActFormat::F32, 8);
+            let kernels = shape.kernels(&PLAIN, ActFormat::F32);
             assert!(matches!(kernels, Err(GpuError::Shape { .. })), "{shape:?}");
         }
         let ragged = AttentionShape { heads: 3, kv_heads: 3, key: 16, value: 16, ..SHAPE };
-        assert!(matches!(ragged.kernels(&PLAIN, ActFormat::Q8, 8), Err(GpuError::Shape { value: 16, .. })));
-        assert!(ragged.kernels(&PLAIN, ActFormat::F16, 8).is_ok());
+        assert!(matches!(ragged.kernels(&PLAIN, ActFormat::Q8), Err(GpuError::Shape { value: 16, .. })));
+        assert!(ragged.kernels(&PLAIN, ActFormat::F16).is_ok());
     }
 
     #[test]
     fn splits_fill_the_device_and_none_is_empty() {
-        let Ok(kernels) = SHAPE.kernels(&PLAIN, ActFormat::F32, 8) else { unreachable!() };
+        let Ok(kernels) = SHAPE.kernels(&PLAIN, ActFormat::F32) else { unreachable!() };
         assert_eq!(kernels.splits(1, 200, 396), 1, "short");
         assert_eq!(kernels.splits(64, 32_768, 396), 1, "rows suffice");
         assert_eq!(kernels.splits(1, 2_048, 396), 32, "pages bound");

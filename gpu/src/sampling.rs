@@ -322,8 +322,6 @@ impl SampleStep {
 pub struct Sampling {
     /// Logits of a row.
     pub vocabulary: u32,
-    /// Most rows of a wave.
-    pub max_rows: u32,
 }
 
 impl Sampling {
@@ -332,7 +330,6 @@ impl Sampling {
         let scan = capabilities.subgroup.map_or(parts::SCAN_PLAIN, |_| parts::SCAN_SUBGROUP);
         let own = step.parts(scan);
         KernelSpec::new(step.name(), [parts::WAVE, parts::SAMPLE_ROWS].into_iter().chain(own))
-            .with("MAX_ROWS", self.max_rows)
             .with("WG", step.lanes())
             .with("LANES", capabilities.subgroup.unwrap_or(1))
             .with("VOCABULARY", self.vocabulary)
@@ -436,7 +433,7 @@ mod tests {
     #[test]
     fn packets_cover_rows_wherever_they_start() {
         for vocabulary in 1..=4200 {
-            let sampling = Sampling { vocabulary, max_rows: 8 };
+            let sampling = Sampling { vocabulary };
             for row in 0..4 {
                 let start = row * vocabulary;
                 let touched = (start + vocabulary - 1) / 4 - start / 4 + 1;

@@ -1,9 +1,9 @@
 //! What a wave tells kernels, as words: the layout that `wave.wgsl` reads.
 
-/// Words before the arrays.
+/// Words before the lists.
 const HEADER: usize = 16;
-/// Arrays by row.
-const ARRAYS: usize = 6;
+/// Lists, whose words of one index lie side by side: a wave of few rows takes few words.
+const LISTS: usize = 6;
 
 /// In place of a token's id: it is on the device, at the index in the lower bits of `sampled`.
 pub use weft_components::DEVICE_TOKEN;
@@ -20,7 +20,7 @@ pub enum Count {
 
 /// Bytes of the buffer for waves of up to `max_rows`.
 pub const fn wave_bytes(max_rows: usize) -> u64 {
-    4 * (HEADER + ARRAYS * max_rows) as u64
+    4 * (HEADER + LISTS * max_rows) as u64
 }
 
 /// A wave's rows.
@@ -44,16 +44,20 @@ pub struct WaveData<'a> {
 
 impl WaveData<'_> {
     /// Lays the wave out in `words`, which keeps its memory.
-    pub fn encode(&self, max_rows: usize, words: &mut Vec<u32>) {
+    pub fn encode(&self, words: &mut Vec<u32>) {
+        let lists: [_; LISTS] =
+            [self.tokens, self.positions, self.kv, self.tables, self.logit_rows, self.tiles];
+        let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
         words.clear();
-        words.resize(HEADER + ARRAYS * max_rows, 0);
+        words.resize(HEADER + LISTS * longest, 0);
         words[Count::Rows as usize] = self.tokens.len() as u32;
         words[Count::LogitRows as usize] = self.logit_rows.len() as u32;
         words[2] = self.splits;
         words[3] = self.tiles.len() as u32;
-        let arrays = [self.tokens, self.positions, self.kv, self.tables, self.logit_rows, self.tiles];
-        for (place, array) in words[HEADER..].chunks_exact_mut(max_rows.max(1)).zip(arrays) {
-            place[..array.len()].copy_from_slice(array);
+        for (n, list) in lists.into_iter().enumerate() {
+            for (word, value) in words[HEADER..].iter_mut().skip(n).step_by(LISTS).zip(list) {
+                *word = *value;
+            }
         }
     }
 }

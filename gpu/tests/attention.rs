@@ -9,8 +9,6 @@ use common::{Random, buffer, close, devices, output, read, run, wave};
 use half::f16;
 use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, PAGE, TILE, WaveData, wgpu};
 
-const MAX_ROWS: usize = 128;
-
 const PLAIN: AttentionShape =
     AttentionShape { heads: 8, kv_heads: 2, key: 64, value: 64, scale: 0.3, cap: 0.0, window: 0 };
 
@@ -129,7 +127,7 @@ impl Scene {
             splits,
             ..WaveData::default()
         };
-        wave(gpu, &data, MAX_ROWS)
+        wave(gpu, &data)
     }
 }
 
@@ -150,7 +148,7 @@ enum Way {
 /// Runs a scene on a device and compares it with the twin.
 fn check(gpu: &Gpu, scene: &Scene, format: ActFormat, ways: &[Way]) {
     let shape = &scene.shape;
-    let kernels = shape.kernels(&gpu.capabilities, format, MAX_ROWS).unwrap();
+    let kernels = shape.kernels(&gpu.capabilities, format).unwrap();
     let wanted = scene.attend();
     let (queries, keys, values) =
         (buffer(gpu, &scene.queries), buffer(gpu, &scene.keys), buffer(gpu, &scene.values));

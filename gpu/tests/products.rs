@@ -10,7 +10,6 @@ use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Gpu, GpuMatrix, WaveData, layout_of, pack, wgpu};
 
 const FORMATS: [&str; 6] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"];
-const MAX_ROWS: usize = 64;
 
 /// A random matrix: on the device, and its exact values.
 fn matrix(
@@ -54,7 +53,7 @@ fn rows_of(gpu: &Gpu, rows: usize) -> wgpu::Buffer {
     let zeros = vec![0; rows];
     let data =
         WaveData { tokens: &zeros, positions: &zeros, kv: &zeros, tables: &zeros, ..WaveData::default() };
-    wave(gpu, &data, MAX_ROWS)
+    wave(gpu, &data)
 }
 
 #[test]
@@ -83,7 +82,6 @@ fn few_rows_of_floats() {
                     let tile = 256 / lanes / split * 2 * passes;
                     let spec = w
                         .shape(spec, segment)
-                        .with("MAX_ROWS", MAX_ROWS as u32)
                         .with("WG", 256u32)
                         .with("LANES", lanes)
                         .with("NR", 2u32)
@@ -130,7 +128,6 @@ fn many_rows_of_floats() {
                 let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), parts::MATMUL]);
                 let spec = w
                     .shape(spec, segment)
-                    .with("MAX_ROWS", MAX_ROWS as u32)
                     .with("ROW_COUNT", 0u32)
                     .with("GRID_Y", 65_535u32)
                     .with("ADD", 0u32)
@@ -169,7 +166,6 @@ fn many_rows_of_halves_on_cooperative_matrices() {
                 let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), parts::MATMUL_COOPERATIVE]);
                 let spec = w
                     .shape(spec, segment)
-                    .with("MAX_ROWS", MAX_ROWS as u32)
                     .with("ROW_COUNT", 0u32)
                     .with("GRID_Y", 65_535u32)
                     .with("ADD", u32::from(add))
@@ -216,7 +212,6 @@ fn a_band_of_halves_on_cooperative_matrices() {
                 let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), parts::MATMUL_SKINNY]);
                 let spec = w
                     .shape(spec, segment)
-                    .with("MAX_ROWS", MAX_ROWS as u32)
                     .with("ROW_COUNT", 0u32)
                     .with("GRID_X", 2u32)
                     .with("BANDS", bands)

@@ -11,7 +11,6 @@ use weft_components::SamplerSettings;
 use weft_gpu::sampling::{NO_PLACE, NO_TOKEN, SampleBatch, SampleKind, SampleStep, Sampling};
 use weft_gpu::{Gpu, WaveData};
 
-const MAX_ROWS: usize = 160;
 /// How far a boundary of a cumulative distribution may be off: sums are of up to a million `f32` weights, whose exponentials
 /// are good to some units in the last place.
 const MARGIN: f64 = 1e-5;
@@ -51,9 +50,9 @@ fn sample(gpu: &Gpu, rows: &[Row], read_logits: bool) -> Sampled {
     for (i, row) in rows.iter().enumerate() {
         batch.push(&row.settings, vocabulary, &row.counts, || row.uniform, place(i) as u32);
     }
-    let sampling = Sampling { vocabulary: vocabulary as u32, max_rows: MAX_ROWS as u32 };
+    let sampling = Sampling { vocabulary: vocabulary as u32 };
     let logit_rows: Vec<u32> = (0..rows.len() as u32).collect();
-    let wave = wave(gpu, &WaveData { logit_rows: &logit_rows, ..WaveData::default() }, MAX_ROWS);
+    let wave = wave(gpu, &WaveData { logit_rows: &logit_rows, ..WaveData::default() });
     let logits: Vec<f32> = rows.iter().flat_map(|row| row.logits.iter().copied()).collect();
     let logits = buffer(gpu, &logits);
     let records = buffer(gpu, batch.rows());
@@ -413,14 +412,14 @@ fn rows_of_all_kinds_share_a_wave() {
 #[test]
 fn nothing_is_written_past_the_rows() {
     for gpu in devices() {
-        let sampling = Sampling { vocabulary: 257, max_rows: MAX_ROWS as u32 };
+        let sampling = Sampling { vocabulary: 257 };
         let mut batch = SampleBatch::default();
         for settings in [SamplerSettings::default(), drawing(1.0, 4, 1.0, 0.0), drawing(1.0, 0, 1.0, 0.0)] {
             for place in [NO_PLACE, 1] {
                 batch.push(&settings, 257, &[(1, 1)], || 0.5, place);
             }
         }
-        let wave = wave(&gpu, &WaveData { logit_rows: &[0], ..WaveData::default() }, MAX_ROWS);
+        let wave = wave(&gpu, &WaveData { logit_rows: &[0], ..WaveData::default() });
         let before: Vec<f32> = (0..6 * 257).map(|i| i as f32).collect();
         let logits = buffer(&gpu, &before);
         let (records, adjustments) = (buffer(&gpu, batch.rows()), buffer(&gpu, batch.adjustments()));

@@ -28,7 +28,6 @@ fn products_on_cooperative_matrices() {
         for kernel in [parts::MATMUL_COOPERATIVE, parts::MATMUL_SKINNY] {
             for add in [0u32, 1] {
                 let spec = KernelSpec::new("matmul", [parts::WAVE, decode, kernel])
-                    .with("MAX_ROWS", 128u32)
                     .with("ROW_COUNT", 0u32)
                     .with("GRID_X", 32_768u32)
                     .with("GRID_Y", 32_768u32)

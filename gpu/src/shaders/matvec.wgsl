@@ -8,7 +8,7 @@ const SUMS: u32 = NR * ROWS;
 const PACKETS: u32 = K / PACKET;
 const COLUMNS: u32 = N / PARTS;
 // Packets from one turn of a team to its next.
-const STRIDE: u32 = LANES * SPLIT;
+const TURN_PACKETS: u32 = LANES * SPLIT;
 // Sums of a team, over all passes.
 const TEAM_SUMS: u32 = EACH * ROWS;
 var<workgroup> sums: array<f32, TEAMS * TEAM_SUMS>;
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var turn = 0u; turn < PASSES; turn++) {
         var acc: array<f32, SUMS>;
         if (begin < PACKETS) { add_packets(&acc, w, s, begin); }
-        for (var p = begin + STRIDE; p < PACKETS; p += STRIDE) {
+        for (var p = begin + TURN_PACKETS; p < PACKETS; p += TURN_PACKETS) {
             for (var n = 0u; n < NR; n++) {
                 w[n] = codes[at[n] * PACKETS + p];
                 s[n] = scale_of((at[n] * K + p * PACKET) / 32u);

@@ -59,9 +59,9 @@ pub fn output(gpu: &Gpu, count: usize) -> wgpu::Buffer {
 }
 
 /// The buffer of a wave.
-pub fn wave(gpu: &Gpu, data: &WaveData<'_>, max_rows: usize) -> wgpu::Buffer {
+pub fn wave(gpu: &Gpu, data: &WaveData<'_>) -> wgpu::Buffer {
     let mut words = Vec::new();
-    data.encode(max_rows, &mut words);
+    data.encode(&mut words);
     buffer(gpu, &words)
 }
 

@@ -84,9 +84,9 @@ impl Tile {
         if let Out::Gate(..) = out {
             return Self { parts: 2, each: 32u32.div_ceil(teams), passes: 2, split: 1 };
         }
-        let each = match rows {
-            16_384.. => 4,
-            4096.. => 2,
+        let each = match (rows, turns) {
+            (16_384.., _) => 4,
+            (4096.., _) | (_, 32..) => 2,
             _ => 1,
         };
         let split = match (input, turns) {
@@ -116,7 +116,6 @@ impl Drafter<'_> {
     fn spec(&self, name: &'static str, kernel: &[Part]) -> KernelSpec {
         let (reduce, lanes) = self.reduce();
         KernelSpec::new(name, [parts::WAVE, reduce].into_iter().chain(kernel.iter().copied()))
-            .with("MAX_ROWS", self.scratch.rows as u32)
             .with("WG", WG)
             .with("LANES", lanes)
     }
@@ -149,7 +148,6 @@ impl Drafter<'_> {
         segments
             .map(|(matrix, segment)| {
                 let spec = KernelSpec::new("embed", [parts::WAVE, matrix.decode(), parts::EMBED])
-                    .with("MAX_ROWS", self.scratch.rows as u32)
                     .with("WG", 64u32)
                     .with("VOCABULARY", self.config.vocabulary as u32);
                 let mut buffers = vec![
@@ -280,7 +278,6 @@ impl Drafter<'_> {
     ) -> (KernelSpec, [Extent; 3]) {
         let tiles = (rows as u32).div_ceil(32);
         let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), parts::MATMUL_SKINNY])
-            .with("MAX_ROWS", self.scratch.rows as u32)
             .with("GRID_X", GRID)
             .with("BANDS", bands as u32)
             .with("ADD", u32::from(matches!(out, Out::Add(..))));
@@ -303,7 +300,6 @@ impl Drafter<'_> {
         };
         let tiles = (rows as u32).div_ceil(tile);
         let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), part])
-            .with("MAX_ROWS", self.scratch.rows as u32)
             .with("GRID_Y", GRID)
             .with("ADD", u32::from(matches!(out, Out::Add(..))));
         let x = match count {
@@ -336,7 +332,6 @@ impl Drafter<'_> {
 
     fn rope(&self, weights: &LayerWeights) -> Draft {
         let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
-            .with("MAX_ROWS", self.scratch.rows as u32)
             .with("WG", 64u32)
             .with("HALVES", u32::from(self.config.rope.style == RopeStyle::Half));
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.qkv.clone())];
@@ -429,7 +424,7 @@ impl Drafter<'_> {
         class: Class,
     ) -> Result<(AttentionKernels, ActFormat), GpuError> {
         let kind = self.kind(output, class);
-        Ok((self.attention.kernels(self.caps, kind, self.scratch.rows)?, kind))
+        Ok((self.attention.kernels(self.caps, kind)?, kind))
     }
 
     fn attend(&self, weights: &LayerWeights, kernels: &AttentionKernels, kind: ActFormat) -> [Vec<Draft>; 4] {
@@ -460,7 +455,7 @@ impl Drafter<'_> {
 
     /// One dispatch of sampling.
     pub(super) fn sample(&self, step: SampleStep) -> Draft {
-        let (scratch, kernels) = (self.scratch, sampling(self.config, self.scratch.rows));
+        let (scratch, kernels) = (self.scratch, sampling(self.config));
         let buffers = vec![
             (0, scratch.wave.clone()),
             (1, scratch.logits.clone()),

@@ -16,6 +16,7 @@ mod recover;
 mod scratch;
 mod shape;
 mod transfer;
+mod upload;
 mod weights;
 
 pub use flight::collect_gpu;

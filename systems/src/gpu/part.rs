@@ -6,6 +6,7 @@ use super::plan::Plan;
 use super::prepare::GpuPrepare;
 use super::scratch::Scratch;
 use super::shape::{Attend, WaveShape};
+use super::upload::Upload;
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{Prepare, ShardOwner, ShardSpec};
 use bevy_ecs::prelude::*;
@@ -59,6 +60,7 @@ pub struct GpuPart {
     there: u32,
     words: Vec<u32>,
     rows: RowWords,
+    uploads: Uploads,
 }
 
 /// Rows of a session from which tiles of rows pay.
@@ -74,6 +76,15 @@ struct RowWords {
     kv: Vec<u32>,
     tables: Vec<u32>,
     tiles: Vec<u32>,
+}
+
+/// What the host tells the device for each wave.
+#[derive(Default)]
+struct Uploads {
+    wave: Upload,
+    tables: Upload,
+    sample_rows: Upload,
+    adjustments: Upload,
 }
 
 /// A model's GPUs. A component of the model.
@@ -154,6 +165,7 @@ impl GpuPart {
             there: 0,
             words: Vec::new(),
             rows: RowWords::default(),
+            uploads: Uploads::default(),
         }
     }
 
@@ -211,11 +223,9 @@ impl GpuPart {
     /// Writes what rows of logits ask for and records the choice of their tokens.
     pub(crate) fn record_sample(&mut self) {
         let PlanSlot::Ready(plan) = &self.plan else { return };
-        let write = |buffer, bytes: &[u8]| self.gpu.queue.write_buffer(buffer, 0, bytes);
-        write(&self.scratch.sample_rows, bytemuck::cast_slice(self.batch.rows()));
-        if !self.batch.adjustments().is_empty() {
-            write(&self.scratch.adjustments, bytemuck::cast_slice(self.batch.adjustments()));
-        }
+        let Self { gpu, scratch, batch, uploads, .. } = self;
+        uploads.sample_rows.write(gpu, &scratch.sample_rows, bytemuck::cast_slice(batch.rows()));
+        uploads.adjustments.write(gpu, &scratch.adjustments, bytemuck::cast_slice(batch.adjustments()));
         plan.record_sample(&self.batch, &self.shape, &mut self.commands);
     }
 
@@ -319,10 +329,11 @@ impl GpuPart {
             tiles,
             splits: self.shape.splits,
         };
-        data.encode(self.scratch.rows, &mut self.words);
-        self.gpu.queue.write_buffer(&self.scratch.wave, 0, bytemuck::cast_slice(&self.words));
-        let words = wave.tables.len().min(self.scratch.table_words);
-        self.gpu.queue.write_buffer(&self.scratch.tables, 0, bytemuck::cast_slice(&wave.tables[..words]));
+        data.encode(&mut self.words);
+        let Self { gpu, scratch, words, uploads, .. } = self;
+        uploads.wave.write(gpu, &scratch.wave, words);
+        let table_words = wave.tables.len().min(scratch.table_words);
+        uploads.tables.write(gpu, &scratch.tables, &wave.tables[..table_words]);
         self.rows = arrays;
     }
 

@@ -204,7 +204,7 @@ impl Room<'_> {
             cap: 0.0,
             window: 0,
         };
-        let attention = (shape, shape.kernels(&gpu.capabilities, ActFormat::F32, self.limits.rows)?);
+        let attention = (shape, shape.kernels(&gpu.capabilities, ActFormat::F32)?);
         check(config)?;
         let mut range = self.within_budget(range)?;
         loop {

@@ -110,7 +110,7 @@ impl Plan {
                 .collect(),
             head: head.into_iter().map(|steps| HeadSteps { logits: bind(steps.logits) }).collect(),
             sample: bind(sample),
-            sampling: sampling(config, scratch.rows),
+            sampling: sampling(config),
         })
     }
 

@@ -125,7 +125,7 @@ impl Scratch {
             most_adjustments: ADJUSTMENTS * logit_rows,
             ids: gpu.storage("ids", 4 * logit_rows as u64)?,
             sample_partials: gpu
-                .storage("sample_partials", sampling(config, rows).partial_bytes(logit_rows as u32))?,
+                .storage("sample_partials", sampling(config).partial_bytes(logit_rows as u32))?,
             sampled: floats("sampled", tokens, 1)?,
             angles: gpu.storage(
                 "angles",
@@ -139,8 +139,8 @@ impl Scratch {
 const ADJUSTMENTS: usize = 512;
 
 /// The kernels of sampling for a model.
-pub(super) fn sampling(config: &ModelConfig, rows: usize) -> Sampling {
-    Sampling { vocabulary: config.vocabulary as u32, max_rows: rows as u32 }
+pub(super) fn sampling(config: &ModelConfig) -> Sampling {
+    Sampling { vocabulary: config.vocabulary as u32 }
 }
 
 /// Rows of the table of angles for positions up to `positions`: 256 lower parts, then the upper ones.

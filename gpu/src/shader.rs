@@ -170,6 +170,25 @@ mod tests {
         );
     }
 
+    /// WGSL starts a variable at zero each time that its declaration is passed. Chromium 156 does so once: in a loop a sum
+    /// went on from the turn before.
+    #[test]
+    fn variables_in_loops_say_what_they_start_with() {
+        // Written whole before they are read.
+        const WRITTEN: [(&str, &str); 4] =
+            [("matvec", "w"), ("matvec", "s"), ("dot_q8", "v"), ("dot_norm_q8", "v")];
+        for (name, part) in parts::NAMED {
+            // Deeper than the body of a function, by the indent.
+            let declared = part
+                .lines()
+                .filter_map(|line| line.strip_prefix("        ")?.trim_start().strip_prefix("var "));
+            for (variable, rest) in declared.filter_map(|line| line.split_once(':')) {
+                let known = rest.contains('=') || WRITTEN.contains(&(*name, variable));
+                assert!(known, "{name}.wgsl: {variable} is in a block and has no initial value");
+            }
+        }
+    }
+
     #[test]
     fn bindings_are_read_off_the_text() {
         let spec = KernelSpec::new("k", [parts::OUT_ADD, parts::WAVE]);

@@ -104,6 +104,11 @@ impl KernelSpec {
         })
     }
 
+    /// Whether it has subgroup operations, which only some devices have.
+    pub fn uses_subgroups(&self) -> bool {
+        self.parts.iter().any(|part| has_subgroup_operation(part))
+    }
+
     /// The WGSL of the whole kernel.
     pub fn source(&self) -> String {
         let mut source = String::new();
@@ -117,9 +122,8 @@ impl KernelSpec {
                 source.push('\n');
             }
         }
-        // Chromium wants the directive, naga refuses it.
-        #[cfg(target_family = "wasm")]
-        if self.parts.iter().any(|part| part.contains("subgroupAdd(")) {
+        // Browsers want the directive, naga refuses it.
+        if cfg!(target_family = "wasm") && self.uses_subgroups() {
             source += "enable subgroups;\n";
         }
         for (name, value) in &self.constants {
@@ -145,6 +149,12 @@ impl KernelSpec {
         bindings.sort_by_key(|binding| binding.index);
         bindings
     }
+}
+
+/// Whether a part calls a subgroup operation: all are named `subgroupAdd` or alike.
+fn has_subgroup_operation(part: &str) -> bool {
+    let named = |rest: &str| rest.starts_with(|c: char| c.is_ascii_uppercase());
+    part.split("subgroup").skip(1).any(named)
 }
 
 /// The binding that a line of WGSL declares.
@@ -187,6 +197,13 @@ mod tests {
                 assert!(known, "{name}.wgsl: {variable} is in a block and has no initial value");
             }
         }
+    }
+
+    #[test]
+    fn subgroup_operations_are_in_their_parts_only() {
+        let found: Vec<_> = parts::NAMED.iter().filter(|(_, part)| has_subgroup_operation(part)).collect();
+        let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["reduce_subgroup", "team_subgroup", "scan_subgroup"]);
     }
 
     #[test]

@@ -31,14 +31,17 @@ pub struct Capabilities {
     pub storage_buffers: u32,
 }
 
+/// Lanes of a subgroup, where all subgroups have the same number of them and kernels are made for it.
+pub(crate) fn subgroup_lanes(info: &wgpu::AdapterInfo) -> Option<u32> {
+    let lanes = info.subgroup_min_size;
+    (lanes == info.subgroup_max_size && [8, 16, 32, 64].contains(&lanes)).then_some(lanes)
+}
+
 impl Capabilities {
     /// What `adapter` offers.
     pub fn of(adapter: &wgpu::Adapter) -> Self {
         let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
-        let subgroup = (features.contains(wgpu::Features::SUBGROUP)
-            && info.subgroup_min_size == info.subgroup_max_size
-            && [8, 16, 32, 64].contains(&info.subgroup_min_size))
-        .then_some(info.subgroup_min_size);
+        let subgroup = if features.contains(wgpu::Features::SUBGROUP) { subgroup_lanes(&info) } else { None };
         let f16 = features.contains(wgpu::Features::SHADER_F16);
         let cooperative = f16
             && subgroup == Some(32)

@@ -70,15 +70,15 @@ pub struct Allocated {
 /// The adapters of this machine, real GPUs before software ones, no GPU twice.
 pub async fn adapters() -> Vec<wgpu::Adapter> {
     let instance = instance();
-    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
-    if found.is_empty() {
-        // A browser has one and does not list it.
+    if cfg!(target_family = "wasm") {
+        // A browser lists none and gives one, which may be the slower of two unless it is told.
         let wanted = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
             ..wgpu::RequestAdapterOptions::default()
         };
-        found.extend(instance.request_adapter(&wanted).await);
+        return instance.request_adapter(&wanted).await.into_iter().collect();
     }
+    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
     found.sort_by_key(|adapter| rank(adapter.get_info().device_type));
     found
 }
@@ -163,6 +163,10 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|error| GpuError::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
+        #[cfg(target_family = "wasm")]
+        if !options.plain {
+            capabilities.subgroup = capabilities.subgroup.or(web_subgroup(&device, &info));
+        }
         let adapter = Some(adapter.clone());
         Ok(Self { adapter, ..Self::with(device, queue, capabilities, info, options.clone()) })
     }
@@ -272,18 +276,19 @@ impl Gpu {
         if size > limit {
             return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
         }
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        // A browser answers later: there the device's failure says it, if no scope takes the error.
+        let scope = (!cfg!(target_family = "wasm"))
+            .then(|| self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory));
         let descriptor = wgpu::BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&descriptor);
-        match now(scope.pop()) {
-            // A browser answers later: then the device's failure says it.
-            None | Some(None) => {
+        match scope.and_then(|scope| now(scope.pop())).flatten() {
+            None => {
                 let mut allocated = self.allocated.lock().unwrap_or_else(PoisonError::into_inner);
                 allocated.buffers += 1;
                 allocated.bytes += size;
                 Ok(buffer)
             }
-            Some(Some(_)) => Err(GpuError::OutOfMemory { what: what.to_owned(), bytes }),
+            Some(_) => Err(GpuError::OutOfMemory { what: what.to_owned(), bytes }),
         }
     }
 }
@@ -295,6 +300,14 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
     }
+}
+
+/// Lanes of a subgroup on a browser's device that has subgroup operations. wgpu neither asks for them nor says so: the page
+/// does, by adding `subgroups` to what its adapters are asked for.
+#[cfg(target_family = "wasm")]
+fn web_subgroup(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<u32> {
+    device.as_webgpu().filter(|device| device.features().has("subgroups"))?;
+    crate::capabilities::subgroup_lanes(info)
 }
 
 /// What every kernel takes for granted.

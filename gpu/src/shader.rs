@@ -104,6 +104,11 @@ impl KernelSpec {
         })
     }
 
+    /// Whether it has subgroup operations, which only some devices have.
+    pub fn uses_subgroups(&self) -> bool {
+        self.parts.iter().any(|part| has_subgroup_operation(part))
+    }
+
     /// The WGSL of the whole kernel.
     pub fn source(&self) -> String {
         let mut source = String::new();
@@ -117,9 +122,8 @@ impl KernelSpec {
                 source.push('\n');
             }
         }
-        // Chromium wants the directive, naga refuses it.
-        #[cfg(target_family = "wasm")]
-        if self.parts.iter().any(|part| part.contains("subgroupAdd(")) {
+        // Browsers want the directive, naga refuses it.
+        if cfg!(target_family = "wasm") && self.uses_subgroups() {
             source += "enable subgroups;\n";
         }
         for (name, value) in &self.constants {
@@ -147,6 +151,12 @@ impl KernelSpec {
     }
 }
 
+/// Whether a part calls a subgroup operation: all are named `subgroupAdd` or alike.
+fn has_subgroup_operation(part: &str) -> bool {
+    let named = |rest: &str| rest.starts_with(|c: char| c.is_ascii_uppercase());
+    part.split("subgroup").skip(1).any(named)
+}
+
 /// The binding that a line of WGSL declares.
 fn binding(line: &str) -> Option<Binding> {
     let rest = line.strip_prefix("@group(0) @binding(")?;
@@ -168,6 +178,32 @@ mod tests {
             spec.source(),
             "enable f16;\nconst N: u32 = 3u;\nconst E: f32 = 1e-5f;\nfn a() {}\nfn b() {}\n"
         );
+    }
+
+    /// WGSL starts a variable at zero each time that its declaration is passed. Chromium 156 does so once: in a loop a sum
+    /// went on from the turn before.
+    #[test]
+    fn variables_in_loops_say_what_they_start_with() {
+        // Written whole before they are read.
+        const WRITTEN: [(&str, &str); 4] =
+            [("matvec", "w"), ("matvec", "s"), ("dot_q8", "v"), ("dot_norm_q8", "v")];
+        for (name, part) in parts::NAMED {
+            // Deeper than the body of a function, by the indent.
+            let declared = part
+                .lines()
+                .filter_map(|line| line.strip_prefix("        ")?.trim_start().strip_prefix("var "));
+            for (variable, rest) in declared.filter_map(|line| line.split_once(':')) {
+                let known = rest.contains('=') || WRITTEN.contains(&(*name, variable));
+                assert!(known, "{name}.wgsl: {variable} is in a block and has no initial value");
+            }
+        }
+    }
+
+    #[test]
+    fn subgroup_operations_are_in_their_parts_only() {
+        let found: Vec<_> = parts::NAMED.iter().filter(|(_, part)| has_subgroup_operation(part)).collect();
+        let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["reduce_subgroup", "team_subgroup", "scan_subgroup"]);
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! The Weft engine for JavaScript: the same crates, compiled to wasm32.
 //!
-//! One call so far, for checking that the build gives the reference's tokens; the worker and its API come with the
-//! browser front end. Nothing here waits: the engine's ticks are driven one by one.
+//! Greedy answers only, for checking that the build gives the reference's tokens on the CPU and on the browser's GPU; the
+//! worker and its API come with the browser front end. Nothing here waits: the engine's ticks are driven one by one.
+
+mod gpu;
+mod rest;
+
+pub use gpu::{GpuAnswer, GpuEngine};
 
 use wasm_bindgen::prelude::*;
 use weft::{
-    Engine, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Phase, Prompt, SessionOptions,
-    TickOutcome,
+    Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, ModelSource, Phase, Prompt, SessionId,
+    SessionOptions, TickOutcome,
 };
 
 /// The `count` most likely tokens after `tokens`, one by one, on the model in `gguf`.
@@ -19,12 +24,9 @@ pub fn greedy(gguf: Vec<u8>, tokens: Vec<u32>, count: usize) -> Result<Vec<u32>,
 }
 
 fn run(gguf: Vec<u8>, tokens: Vec<u32>, count: usize) -> Result<Vec<u32>, weft::Error> {
-    let mut engine = Engine::new(&EngineOptions { threads: 1, ..EngineOptions::default() })?;
-    let model = engine.load(ModelSource::memory("model.gguf", gguf), &LoadOptions::default())?;
-    let session = engine.open_session(model, &SessionOptions::default())?;
-    engine.append(session, Prompt::Tokens(tokens))?;
-    let options = GenerateOptions { max_tokens: Some(count), ignore_end: true, ..GenerateOptions::default() };
-    engine.generate(session, &options)?;
+    let mut engine = Engine::new(&options())?;
+    let model = load(&mut engine, gguf, &LoadOptions::default())?;
+    let session = ask(&mut engine, model, tokens, count)?;
     while !matches!(engine.phase(session)?, Phase::Finished(_)) {
         if engine.tick() == TickOutcome::Idle {
             break;
@@ -32,4 +34,28 @@ fn run(gguf: Vec<u8>, tokens: Vec<u32>, count: usize) -> Result<Vec<u32>, weft::
     }
     engine.progress(model)?;
     Ok(engine.output(session)?.tokens.clone())
+}
+
+/// One thread, which is the caller's.
+fn options() -> EngineOptions {
+    EngineOptions { threads: 1, ..EngineOptions::default() }
+}
+
+/// Starts to load a model.
+fn load(engine: &mut Engine, gguf: Vec<u8>, options: &LoadOptions) -> Result<ModelId, weft::Error> {
+    engine.load(ModelSource::memory("model.gguf", gguf), options)
+}
+
+/// Asks a model for the `count` most likely tokens after `tokens`.
+fn ask(
+    engine: &mut Engine,
+    model: ModelId,
+    tokens: Vec<u32>,
+    count: usize,
+) -> Result<SessionId, weft::Error> {
+    let session = engine.open_session(model, &SessionOptions::default())?;
+    engine.append(session, Prompt::Tokens(tokens))?;
+    let options = GenerateOptions { max_tokens: Some(count), ignore_end: true, ..GenerateOptions::default() };
+    engine.generate(session, &options)?;
+    Ok(session)
 }

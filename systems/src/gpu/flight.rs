@@ -43,6 +43,7 @@ const FAILED: u8 = 2;
 pub(super) struct Flight {
     pub(super) cargo: Cargo,
     pub(super) spans: Vec<WaveSpan>,
+    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
     pub(super) index: wgpu::SubmissionIndex,
     /// Rows that passed, and when the device got the first of it; `None` where it was busy with an earlier wave.
     started: Option<(usize, Instant)>,

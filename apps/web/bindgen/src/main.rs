@@ -11,7 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     bindgen.input_path(module);
     match target.as_str() {
         "nodejs" => bindgen.nodejs(true)?,
-        "web" => bindgen.web(true)?,
+        // `init()` finds the module beside its JavaScript.
+        "web" => bindgen.web(true)?.omit_default_module_path(false),
         other => return Err(format!("unknown target `{other}`: nodejs or web").into()),
     };
     Ok(bindgen.generate(out)?)

@@ -59,6 +59,11 @@ impl From<f32> for Constant {
     }
 }
 
+/// Names of all parts that there are.
+pub fn part_names() -> impl Iterator<Item = &'static str> {
+    parts::NAMED.iter().map(|(name, _)| *name)
+}
+
 /// A kernel with the shapes that it is made for: what a pipeline is compiled from, and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KernelSpec {

@@ -7,5 +7,6 @@ mod common;
 
 mod company;
 mod figures;
+mod loss;
 mod reference;
 mod sampled;

@@ -6,6 +6,7 @@
 //! younger session starts.
 
 use super::{AdmitSession, AdmitSessionItem};
+use crate::sample::SessionSampler;
 use bevy_ecs::prelude::*;
 use weft_components::{BlockTable, ContextCursor, FinishReason, LeafRun, Pages, SessionEvent};
 use weft_platform::PAGE;
@@ -116,15 +117,18 @@ pub(super) fn make_room(
 }
 
 /// Keeps the first tokens of a session's cached context, `(session, tokens to keep)`, and makes rows that are under
-/// way for it void: what they were made of, or for, has changed.
+/// way for it void: what they were made of, or for, has changed. Random numbers of tokens that nobody will read are drawn again.
 pub fn truncate_session(
     In((session, keep)): In<(Entity, usize)>,
-    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor)>,
+    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor, Option<&mut SessionSampler>)>,
     runs: Query<'_, '_, &Pages>,
     mut commands: Commands<'_, '_>,
 ) {
-    if let Ok((leaf, mut table, mut cursor)) = sessions.get_mut(session) {
+    if let Ok((leaf, mut table, mut cursor, sampler)) = sessions.get_mut(session) {
         cursor.given_up = false;
+        if let Some(mut sampler) = sampler {
+            sampler.take_back(cursor.unread);
+        }
         truncate_context(keep, leaf.0, &mut table, &mut cursor, &runs, &mut commands);
     }
 }

@@ -8,5 +8,6 @@ mod common;
 mod company;
 mod figures;
 mod loss;
+mod places;
 mod reference;
 mod sampled;

@@ -11,3 +11,4 @@ mod loss;
 mod places;
 mod reference;
 mod sampled;
+mod several;

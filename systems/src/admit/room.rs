@@ -13,6 +13,8 @@ use weft_platform::PAGE;
 
 /// How crowded the cache is when a wave is made up.
 pub(super) struct Pressure {
+    /// Sessions that have something to do.
+    pub(super) active: usize,
     /// Whether a session has more than one row to pass.
     pub(super) prompts: bool,
     /// Place in the list of the oldest session that has given its context up and waits.
@@ -32,13 +34,14 @@ fn demand(history: usize, max_tokens: usize, limit: usize, held: usize) -> usize
 
 impl Pressure {
     pub(super) fn of(list: &[Entity], sessions: &Query<'_, '_, AdmitSession>, free: usize) -> Self {
-        let mut pressure = Self { prompts: false, waiting: None, running: 0, demand: 0, free };
+        let mut pressure = Self { active: 0, prompts: false, waiting: None, running: 0, demand: 0, free };
         for (place, session) in list.iter().enumerate().filter_map(|(i, e)| Some((i, sessions.get(*e).ok()?)))
         {
             if !session.phase.is_active() {
                 continue;
             }
             let history = session.history.0.len();
+            pressure.active += 1;
             pressure.prompts |= history.saturating_sub(session.cursor.scheduled) > 1;
             if session.cursor.given_up {
                 pressure.waiting = pressure.waiting.or(Some(place));

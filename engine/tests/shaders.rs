@@ -45,6 +45,9 @@ fn shapes() -> Vec<SynthShape> {
         heads(256, 4, 1, 128),
         heads(256, 2, 1, 256),
         heads(256, 12, 2, 16),
+        // A query head of its own for each KV head, no whole block of 32 long.
+        heads(256, 16, 16, 16),
+        heads(256, 2, 2, 80),
         SynthShape { value_length: Some(32), ..heads(256, 4, 2, 64) },
     ]
 }

@@ -243,6 +243,11 @@ impl Gpu {
         self.fault.get().map(|reason| GpuError::Lost { adapter: self.info.name.clone(), reason })
     }
 
+    /// Gives the device up, since it does not do what it has to.
+    pub fn give_up(&self, error: &GpuError) {
+        self.fault.set(error.to_string());
+    }
+
     /// Buffers taken so far, those that are gone too.
     pub fn allocated(&self) -> Allocated {
         *self.allocated.lock().unwrap_or_else(PoisonError::into_inner)

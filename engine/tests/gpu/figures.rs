@@ -9,8 +9,11 @@ use crate::common::{golden, synthetic, told};
 use weft::synth::SynthShape;
 use weft::{Capabilities, Counters, Engine, EngineOptions, Gpu, GpuLayers, LoadOptions, ModelId, SessionId};
 
-/// The most that decoding may take a layer and token.
+/// The most that decoding may take a layer and step.
 const MOST_DISPATCHES: f64 = 9.0;
+/// More sessions than this take the kernels of prompts. Where their contexts are split as well, merging them is one dispatch
+/// more, which all of the step's tokens share.
+const FEW: usize = 8;
 /// Steps that are counted.
 const STEPS: u64 = 20;
 
@@ -89,7 +92,8 @@ fn nor_more_on_any_device_whatever_the_wave() {
                 let each = of_a_layer(|| noop(capabilities), format, wave);
                 let (sessions, context) = wave;
                 println!("{name}, {format}, {sessions} sessions of {context}: {each} a layer");
-                assert!(each <= MOST_DISPATCHES, "{name}, {format}, {wave:?}: {each}");
+                let merged = f64::from(u8::from(sessions > FEW && context > 1000));
+                assert!(each <= MOST_DISPATCHES + merged, "{name}, {format}, {wave:?}: {each}");
             }
         }
     }

@@ -61,7 +61,7 @@ pub struct Wanted<'a> {
 
 /// Steps that may be under way with their tokens unread, where everything is on one GPU: enough that the device never waits
 /// for the host.
-const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 
 /// Places a model on the GPUs of `backend`.
 ///
@@ -87,7 +87,7 @@ pub fn place(backend: &GpuBackend, wanted: &Wanted<'_>) -> Result<Placed, GpuErr
             continue;
         }
         let gpu = &backend.0[number];
-        limits.logit_rows = logit_rows(gpu, config, &limits).min(limits.rows);
+        limits.logit_rows = logit_rows(gpu, config, &limits);
         let room = Room { wanted, gpu, number, limits: &limits };
         let Some(part) = room.take(range.clone())? else { break };
         let taken = part.layers.keys().copied().collect::<Vec<_>>();

@@ -1,5 +1,6 @@
 //! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
 
+use super::flight::id_words;
 use weft_components::{ModelConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
 use weft_gpu::{ActFormat, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
@@ -92,11 +93,22 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) angles: B,
 }
 
-/// Rows of logits that a device computes at a time: as many as fit a binding, within reason.
+/// Most rows of logits that a device computes at a time.
+pub(super) const MOST_LOGIT_ROWS: usize = 256;
+
+/// Rows of logits that a device computes at a time: as many as fit a binding, and a buffer that comes back with their tokens
+/// in front of them, within reason.
 pub(super) fn logit_rows(gpu: &Gpu, config: &ModelConfig, limits: &WaveLimits) -> usize {
-    const MOST: usize = 256;
-    let fit = gpu.capabilities.max_binding / (4 * config.vocabulary as u64).max(1);
-    limits.logit_rows.min(MOST).min(usize::try_from(fit).unwrap_or(MOST)).max(1)
+    let caps = &gpu.capabilities;
+    let room = caps.max_binding.min(caps.max_buffer.saturating_sub(4 * id_words(MOST_LOGIT_ROWS) as u64));
+    let fit = room / (4 * config.vocabulary as u64).max(1);
+    // A row of logits is one of the wave's.
+    limits
+        .logit_rows
+        .min(limits.rows)
+        .min(MOST_LOGIT_ROWS)
+        .min(usize::try_from(fit).unwrap_or(MOST_LOGIT_ROWS))
+        .max(1)
 }
 
 /// What the buffers are made for.

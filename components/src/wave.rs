@@ -52,6 +52,9 @@ pub struct WaveSpan {
 pub struct Wave {
     /// Where the wave is.
     pub at: AtLayer,
+    /// Counts the waves of the model in the order in which they were made up, so that none passes one before it: a later one may
+    /// hold what follows in the same session.
+    pub turn: u64,
     /// Whose rows they are.
     pub spans: Vec<WaveSpan>,
     /// Block tables of the spans, one after another.

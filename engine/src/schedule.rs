@@ -60,20 +60,22 @@ pub(crate) fn add_schedules(world: &mut World) {
     world.add_schedule(layer);
 }
 
-/// Passes every wave through the layers that are resident, and stops it before the first that is not.
+/// Passes every wave through the layers that are resident, and stops it before the first that is not. Waves of a model go in
+/// the order in which they were made up.
 fn pass_layers(
     world: &mut World,
     waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
     resident: &mut QueryState<(), With<Resident>>,
-    mut ready: Local<'_, Vec<(Entity, Entity, usize)>>,
+    mut ready: Local<'_, Vec<(u64, Entity, Entity, usize)>>,
 ) {
     let standing = waves.iter(world).filter_map(|(entity, wave, of)| match wave.at {
-        AtLayer::Layer(index) => Some((entity, of.0, index)),
+        AtLayer::Layer(index) => Some((wave.turn, entity, of.0, index)),
         _ => None,
     });
     ready.extend(standing);
+    ready.sort_unstable_by_key(|(turn, ..)| *turn);
     world.schedule_scope(LayerStep, |world, step| {
-        for (wave, model, first) in ready.drain(..) {
+        for (_, wave, model, first) in ready.drain(..) {
             let mut index = first;
             while let Some(layer) = layer_at(world, model, index).filter(|l| resident.get(world, *l).is_ok())
             {

@@ -4,43 +4,14 @@
 
 mod common;
 
+use common::company::{asked, prompts, say_together, says_alone};
 use common::{golden, golden_json, ids, loaded, logits, smollm2, told};
 use std::path::Path;
-use weft::{Engine, FinishReason, GenerateOptions, KeepLogits, ModelId, SessionId};
-
-const SESSIONS: usize = 16;
-const GENERATED: usize = 24;
-
-/// Sixteen prompts of different lengths.
-fn prompts(vocabulary: usize, base: &[u32]) -> Vec<Vec<u32>> {
-    (0..SESSIONS)
-        .map(|n| {
-            let length = 3 + (n * 7) % 40;
-            (0..length)
-                .map(|i| (base[(i * (n + 1)) % base.len()] as usize + n * 31 + i) as u32 % vocabulary as u32)
-                .collect()
-        })
-        .collect()
-}
-
-fn start(engine: &mut Engine, model: ModelId, prompt: &[u32], chunk: usize) -> SessionId {
-    let session = told(engine, model, prompt);
-    let options = GenerateOptions {
-        max_tokens: Some(GENERATED),
-        ignore_end: true,
-        prefill_chunk: chunk,
-        ..GenerateOptions::default()
-    };
-    engine.generate(session, &options).unwrap();
-    session
-}
+use weft::{Engine, GenerateOptions, KeepLogits, ModelId, SessionId};
 
 /// What a session says alone: its tokens, and the logits at every position of prompt and answer.
 fn alone(engine: &mut Engine, model: ModelId, prompt: &[u32]) -> (Vec<u32>, Vec<Vec<f32>>) {
-    let session = start(engine, model, prompt, 0);
-    assert_eq!(engine.wait(session).unwrap(), FinishReason::MaxTokens);
-    let tokens = engine.output(session).unwrap().tokens.clone();
-    engine.close(session);
+    let tokens = says_alone(engine, model, prompt, &asked());
     let whole: Vec<u32> = prompt.iter().chain(&tokens).copied().collect();
     let positions: Vec<usize> = (0..whole.len()).collect();
     (tokens, logits(engine, model, &whole, &positions, 0))
@@ -51,21 +22,10 @@ fn sixteen_sessions_say_what_they_say_alone(path: &Path, base: &[u32]) {
     let prompts = prompts(engine.config(model).unwrap().vocabulary, base);
     let expected: Vec<_> = prompts.iter().map(|prompt| alone(&mut engine, model, prompt)).collect();
     for chunk in [1, 7, 512] {
-        // Each joins two ticks after the one before; half of them decode while the others are still being told.
-        let mut sessions = Vec::new();
-        for prompt in &prompts {
-            sessions.push(start(&mut engine, model, prompt, chunk));
-            engine.tick();
-            engine.tick();
-        }
-        for (n, session) in sessions.iter().enumerate() {
-            engine.wait(*session).unwrap();
-            assert_eq!(
-                engine.output(*session).unwrap().tokens,
-                expected[n].0,
-                "session {n}, chunks of {chunk}"
-            );
-            engine.close(*session);
+        let options = |_| GenerateOptions { prefill_chunk: chunk, ..asked() };
+        let said = say_together(&mut engine, model, &prompts, options);
+        for (n, (said, (expected, _))) in said.iter().zip(&expected).enumerate() {
+            assert_eq!(said, expected, "session {n}, chunks of {chunk}");
         }
         // The same again for logits: all sixteen in one wave, the answers as part of what they are told.
         let asked: Vec<SessionId> = prompts

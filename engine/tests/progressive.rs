@@ -4,19 +4,10 @@
 
 mod common;
 
-use common::{golden, golden_json, greedy, ids, loaded, smollm2, told};
-use std::num::NonZeroU64;
+use common::{golden, golden_json, greedy, ids, loaded, smollm2, throttled, told};
 use std::path::Path;
-use std::sync::Arc;
 use weft::components::{AtLayer, Wave};
-use weft::storage::{MmapSource, Source, ThrottledSource};
-use weft::{Engine, EngineOptions, Error, FinishReason, GenerateOptions, LoadOptions, ModelSource};
-
-fn throttled(path: &Path, bytes_per_second: u64) -> ModelSource {
-    let source =
-        ThrottledSource::new(MmapSource::open(path).unwrap(), NonZeroU64::new(bytes_per_second).unwrap());
-    ModelSource::Parts(vec![Arc::new(source) as Arc<dyn Source>])
-}
+use weft::{Engine, EngineOptions, Error, FinishReason, GenerateOptions, LoadOptions};
 
 /// Runs a prompt while the model arrives. Gives the text's tokens and how far the first wave had come, in layers,
 /// each time that it stood before a layer that was missing.

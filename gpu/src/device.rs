@@ -136,7 +136,6 @@ impl Gpu {
     ///
     /// # Errors
     /// It gives no device, or one that kernels cannot run on.
-    #[expect(unsafe_code, reason = "cooperative matrices are behind a token that says they are experimental")]
     pub async fn of(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         let mut capabilities = Capabilities::of(adapter);
@@ -144,18 +143,11 @@ impl Gpu {
             capabilities = capabilities.plain();
         }
         check(&capabilities, &info)?;
-        let experimental_features = if capabilities.cooperative {
-            // SAFETY: the one experimental feature asked for is the cooperative matrix, whose kernels keep to the shapes
-            // that the adapter lists and to memory that they bound themselves.
-            unsafe { wgpu::ExperimentalFeatures::enabled() }
-        } else {
-            wgpu::ExperimentalFeatures::disabled()
-        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("weft"),
             required_features: capabilities.features(),
             required_limits: adapter.limits(),
-            experimental_features,
+            experimental_features: experimental(&capabilities),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
         };
@@ -183,12 +175,11 @@ impl Gpu {
         }
     }
 
-    /// A device that computes nothing: for tests of what is recorded.
+    /// A device that computes nothing and says yes to every feature: for tests of what is compiled and recorded. It starts
+    /// from the limits that WebGPU promises.
     #[cfg(feature = "noop")]
     pub fn noop(capabilities: impl FnOnce(Capabilities) -> Capabilities) -> Self {
-        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
-        let info = device.adapter_info();
-        let limits = device.limits();
+        let limits = wgpu::Limits::default();
         let plain = Capabilities {
             subgroup: None,
             f16: false,
@@ -203,7 +194,22 @@ impl Gpu {
             workgroup_size: limits.max_compute_invocations_per_workgroup,
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
         };
-        Self::with(device, queue, capabilities(plain), info, GpuOptions::default())
+        let capabilities = capabilities(plain);
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor {
+            required_features: capabilities.features(),
+            required_limits: wgpu::Limits {
+                max_storage_buffer_binding_size: capabilities.max_binding,
+                max_buffer_size: capabilities.max_buffer,
+                max_compute_workgroup_storage_size: capabilities.workgroup_memory,
+                max_compute_invocations_per_workgroup: capabilities.workgroup_size,
+                max_storage_buffers_per_shader_stage: capabilities.storage_buffers,
+                ..limits
+            },
+            experimental_features: experimental(&capabilities),
+            ..wgpu::DeviceDescriptor::default()
+        });
+        let info = device.adapter_info();
+        Self::with(device, queue, capabilities, info, GpuOptions::default())
     }
 
     fn with(
@@ -241,6 +247,11 @@ impl Gpu {
         self.fault.get().map(|reason| GpuError::Lost { adapter: self.info.name.clone(), reason })
     }
 
+    /// Gives the device up, since it does not do what it has to.
+    pub fn give_up(&self, error: &GpuError) {
+        self.fault.set(error.to_string());
+    }
+
     /// Buffers taken so far, those that are gone too.
     pub fn allocated(&self) -> Allocated {
         *self.allocated.lock().unwrap_or_else(PoisonError::into_inner)
@@ -272,7 +283,7 @@ impl Gpu {
         limit: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, GpuError> {
-        let size = bytes.max(16).next_multiple_of(16);
+        let size = storage_bytes(bytes);
         if size > limit {
             return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
         }
@@ -293,6 +304,13 @@ impl Gpu {
     }
 }
 
+/// Bytes that a buffer of so many takes.
+pub const fn storage_bytes(bytes: u64) -> u64 {
+    /// Vectors of four words are bound.
+    const UNIT: u64 = 16;
+    if bytes < UNIT { UNIT } else { bytes.next_multiple_of(UNIT) }
+}
+
 /// The result of a future that is ready.
 pub(crate) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = core::pin::pin!(future);
@@ -308,6 +326,18 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
 fn web_subgroup(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<u32> {
     device.as_webgpu().filter(|device| device.features().has("subgroups"))?;
     crate::capabilities::subgroup_lanes(info)
+}
+
+/// Leave to use the experimental features among those of `capabilities`.
+#[expect(unsafe_code, reason = "cooperative matrices are behind a token that says they are experimental")]
+fn experimental(capabilities: &Capabilities) -> wgpu::ExperimentalFeatures {
+    if capabilities.cooperative {
+        // SAFETY: the one experimental feature asked for is the cooperative matrix, whose kernels keep to the shapes that
+        // the adapter lists and to memory that they bound themselves.
+        unsafe { wgpu::ExperimentalFeatures::enabled() }
+    } else {
+        wgpu::ExperimentalFeatures::disabled()
+    }
 }
 
 /// What every kernel takes for granted.

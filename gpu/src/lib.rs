@@ -18,13 +18,13 @@ mod work;
 pub use attention::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
 pub use capabilities::Capabilities;
 pub use commands::{Bound, Command, Commands, Counters};
-pub use device::{Allocated, Gpu, GpuOptions, adapters};
+pub use device::{Allocated, Gpu, GpuOptions, adapters, storage_bytes};
 pub use error::GpuError;
 pub use pipeline::{Kernel, Pipelines};
 #[cfg(not(target_family = "wasm"))]
 pub use probe::GpuProbe;
 pub use timing::{KernelTime, StepTimes};
 pub use wave::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
-pub use weights::{BLOCK, GpuMatrix, PackedRows, Segment, device_bytes, layout_of, pack};
+pub use weights::{BLOCK, GpuMatrix, PackedRows, Segment, device_bytes, layout_of, pack, plane_bytes};
 pub use wgpu;
 pub use work::{StepShape, Work};

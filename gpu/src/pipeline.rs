@@ -89,6 +89,11 @@ impl Pipelines {
         }
     }
 
+    /// What the kernels compiled so far are made of, in no order.
+    pub fn specs(&self) -> Vec<KernelSpec> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// The kernels compiled so far: names with the parts that they are made of, in order of both, each once.
     pub fn paths(&self) -> Vec<(&'static str, Vec<&'static str>)> {
         let mut paths: Vec<_> =

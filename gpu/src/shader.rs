@@ -59,6 +59,11 @@ impl From<f32> for Constant {
     }
 }
 
+/// Names of all parts that there are.
+pub fn part_names() -> impl Iterator<Item = &'static str> {
+    parts::NAMED.iter().map(|(name, _)| *name)
+}
+
 /// A kernel with the shapes that it is made for: what a pipeline is compiled from, and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KernelSpec {
@@ -185,8 +190,13 @@ mod tests {
     #[test]
     fn variables_in_loops_say_what_they_start_with() {
         // Written whole before they are read.
-        const WRITTEN: [(&str, &str); 4] =
-            [("matvec", "w"), ("matvec", "s"), ("dot_q8", "v"), ("dot_norm_q8", "v")];
+        const WRITTEN: [(&str, &str); 5] = [
+            ("dot_q8", "v"),
+            ("dot_norm_q8", "v"),
+            ("dot_norm_q8", "weight"),
+            ("dot_norm_f32", "v"),
+            ("dot_norm_f32", "weight"),
+        ];
         for (name, part) in parts::NAMED {
             // Deeper than the body of a function, by the indent.
             let declared = part

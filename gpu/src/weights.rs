@@ -51,8 +51,14 @@ pub fn layout_of(what: &str, format: TensorFormat, columns: usize) -> Result<Til
 
 /// Bytes of `rows` × `columns` weights on the device.
 pub fn device_bytes(layout: TileLayout, rows: usize, columns: usize) -> u64 {
+    plane_bytes(layout, rows, columns).into_iter().sum()
+}
+
+/// Bytes of the planes of codes and of scales of `rows` × `columns` weights; a layout without scales has 0 of them.
+pub fn plane_bytes(layout: TileLayout, rows: usize, columns: usize) -> [u64; 2] {
     let plane = plane(layout);
-    (rows as u64) * (columns as u64 / BLOCK as u64) * (plane.codes + plane.scale) as u64
+    let blocks = (rows as u64) * (columns as u64 / BLOCK as u64);
+    [plane.codes, plane.scale].map(|bytes| blocks * bytes as u64)
 }
 
 /// Rows of a tensor in the device's layout.

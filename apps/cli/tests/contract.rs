@@ -5,10 +5,10 @@ mod support;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::process::Stdio;
-use support::{Files, TEMPLATE, TINY, coloured, command, floats, id_list, items, keys, weft, weft_with};
-
-/// The tiny model ends its answer to most prompts at once: its end-of-generation token, made impossible.
-const ON: &str = "--logit-bias 284=-1000";
+use support::{
+    Files, ON, TEMPLATE, TINY, coloured, command, divergence, floats, id_list, items, keys, normalizer, weft,
+    weft_with,
+};
 
 #[test]
 fn run_answers_a_raw_prompt() {
@@ -121,17 +121,6 @@ fn logits_are_the_references_and_no_chunk_or_neighbour_changes_a_bit() {
     let digits = logits[0][0].to_string();
     let value: f32 = digits.parse().expect("a float");
     assert_eq!(value.to_string(), digits);
-}
-
-/// Kullback-Leibler divergence of two rows of logits.
-fn divergence(p: &[f64], q: &[f64]) -> f64 {
-    let (zp, zq) = (normalizer(p), normalizer(q));
-    let terms = p.iter().zip(q).map(|(p, q)| (p - zp).exp() * ((p - zp) - (q - zq)));
-    terms.sum()
-}
-
-fn normalizer(row: &[f64]) -> f64 {
-    row.iter().map(|x| x.exp()).sum::<f64>().ln()
 }
 
 #[test]
@@ -313,70 +302,6 @@ fn bench_profiles_a_decode_tick() {
     assert!(spans.iter().any(|span| span["kernel"] == true), "{json}");
     let share = json["ecs_share"].as_f64();
     assert!(share.is_some_and(|share| share > 0.0 && share < 1.0), "{json}");
-}
-
-/// The keys of an object whose values are figures: there, and above 0.
-fn positive(object: &Value, names: &[&str]) {
-    for name in names {
-        assert!(object[name].as_f64().is_some_and(|value| value > 0.0), "{name} of {object}");
-    }
-}
-
-#[test]
-fn bench_says_what_a_gpu_is_and_did() {
-    let bench =
-        format!("bench --model '{TINY}' --backend gpu --prompt 24 --generate 8 --sessions 1 --repeat 1");
-    let figures = weft(format!("{bench} --json")).done();
-    let gpu = &figures["gpu"];
-    positive(gpu, &["layers", "dispatches_per_token", "submits_per_token", "weight_bytes_per_token"]);
-    positive(gpu, &["kv_bytes_per_token", "decode_gb_s", "decode_share_of_peak", "prompt_tflop_s"]);
-    assert_eq!(gpu["layers"], gpu["layers_of"]);
-    assert_eq!(gpu["buffers_per_token"], 0.0, "decoding takes no memory: {gpu}");
-    let sum = ["weight_bytes_per_token", "kv_bytes_per_token"].map(|key| gpu[key].as_f64().unwrap_or(0.0));
-    assert_eq!(gpu["bytes_per_token"].as_f64(), Some(sum[0] + sum[1]));
-    let [device] = items(&gpu["devices"]) else { panic!("one device: {gpu}") };
-    positive(device, &["layers", "weight_bytes", "buffers", "buffer_bytes"]);
-    positive(&device["peak"], &["gb_s", "bytes", "dispatch_us"]);
-    assert_eq!(device["peak"]["by"], "timestamps");
-    assert!(device["adapter"].as_str().is_some_and(|name| !name.is_empty()), "{device}");
-    // A step reads each weight of the layers and the head once.
-    let (read, held) = (sum[0], device["weight_bytes"].as_f64().unwrap_or(0.0));
-    assert!(read >= held * 0.99 && read <= held * 1.5, "{read} of {held}");
-    let path = |name: &str| items(&device["kernels"]).iter().find(|kernel| kernel["name"] == name);
-    let qkv = path("qkv").map(|kernel| kernel["parts"].to_string()).unwrap_or_default();
-    assert!(qkv.contains("decode_"), "{device}");
-
-    let plain = weft(format!("{bench} --gpu-plain"));
-    assert_eq!(plain.code, Some(0), "{}", plain.stderr);
-    for wanted in ["no optional features", "dispatches", "GB/s at most"] {
-        assert!(plain.text().contains(wanted), "{wanted}: {}", plain.text());
-    }
-}
-
-#[test]
-fn bench_profiles_the_kernels_of_a_gpu() {
-    let bench = "bench --profile --backend gpu --prompt 24 --generate 8 --json";
-    let profile = weft(format!("{bench} --model '{TINY}'")).done();
-    assert_eq!(profile["ecs_share"], Value::Null, "kernels are elsewhere: {profile}");
-    let gpu = &profile["gpu"];
-    assert_eq!(gpu["timed"], "dispatches");
-    for what in ["decode", "prompt"] {
-        let [steps] = items(&gpu[what]) else { panic!("one device: {gpu}") };
-        positive(steps, &["steps", "us_per_step"]);
-        let (mut share, mut rated) = (0.0, 0);
-        for kernel in items(&steps["kernels"]) {
-            positive(kernel, &["calls_per_step"]);
-            share += kernel["share"].as_f64().unwrap_or(0.0);
-            rated += usize::from(kernel["gb_s"].as_f64().is_some_and(|rate| rate > 0.0));
-        }
-        assert!(share > 0.5 && share < 1.01, "kernels are the step: {share} of {steps}");
-        assert!(rated >= 5, "four products and attention: {steps}");
-        let head = items(&steps["kernels"]).iter().find(|kernel| kernel["name"] == "head");
-        assert_eq!(head.map(|head| &head["calls_per_step"]), Some(&Value::from(1.0)), "{steps}");
-    }
-    let steps = &gpu["decode"][0];
-    let counted = steps["steps"].as_u64().zip(steps["missed"].as_u64());
-    assert!(counted.is_some_and(|(steps, missed)| (8..=11).contains(&(steps + missed))), "{steps}");
 }
 
 #[test]

@@ -1,13 +1,30 @@
 //! What the engine's tests share: golden data, models, and running a session to its end.
 
-#![allow(clippy::expect_used, dead_code, unreachable_pub, reason = "each test program uses its part of this")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    dead_code,
+    unreachable_pub,
+    reason = "each test program uses its part of this"
+)]
+
+pub mod company;
+pub mod gpu;
+pub mod reference;
+pub mod requests;
 
 use serde_json::Value;
 use std::io::Read;
+use std::num::NonZeroU64;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use weft::storage::{MmapSource, Source, ThrottledSource};
+use weft::synth::{Synth, SynthShape};
 use weft::{
-    Engine, EngineOptions, FinishReason, GenerateOptions, KeepLogits, LoadOptions, ModelId, Prompt,
-    SessionId, SessionOptions,
+    Engine, EngineOptions, FinishReason, GenerateOptions, KeepLogits, LoadOptions, ModelId, ModelSource,
+    Prompt, SessionId, SessionOptions,
 };
 
 /// A file under `assets/golden`.
@@ -39,6 +56,21 @@ pub fn smollm2() -> PathBuf {
         "WEFT_SMOLLM2 must name SmolLM2-135M-Instruct.Q4_1.gguf; `weft pull` fetches it and prints its path",
     );
     PathBuf::from(path)
+}
+
+/// A file that arrives at so many bytes a second.
+pub fn throttled(path: &Path, bytes_per_second: u64) -> ModelSource {
+    let rate = NonZeroU64::new(bytes_per_second).expect("a rate");
+    let source = ThrottledSource::new(MmapSource::open(path).expect("a file"), rate);
+    ModelSource::Parts(vec![Arc::new(source) as Arc<dyn Source>])
+}
+
+/// A llama model of random weights.
+pub fn synthetic(shape: &SynthShape, format: &str) -> ModelSource {
+    let format = Synth::format(format).expect("a format");
+    let synth = Synth::new("synthetic", "llama", shape, format, 1).expect("a model");
+    let bytes = synth.write(Vec::new(), 1, |_| ControlFlow::Continue(())).expect("a file");
+    ModelSource::memory("synthetic.gguf", bytes)
 }
 
 /// An engine with one whole model.

@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     prepare(lane);
     for (var turn = 0u; turn < PASSES; turn++) {
-        var acc: array<f32, SUMS>;
+        var acc = array<f32, SUMS>();
         if (begin < PACKETS) { add_packets(&acc, w, s, begin); }
         for (var p = begin + TURN_PACKETS; p < PACKETS; p += TURN_PACKETS) {
             for (var n = 0u; n < NR; n++) {

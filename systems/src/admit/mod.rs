@@ -16,7 +16,7 @@ use room::{Pressure, make_room};
 use weft_components::{
     AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, FinishReason, KvPage, KvPool, LeafRun, LogitsKept,
     LogitsWanted, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, StepsAhead, TickWork,
-    TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan,
+    TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan, Waves,
 };
 use weft_platform::PAGE;
 
@@ -45,6 +45,10 @@ pub struct AdmitCursor {
     first: usize,
     /// Whether a wave too small for both has carried a decoding session last.
     decoded: bool,
+    /// Waves made up so far.
+    waves: u64,
+    /// Whether a wave has been made up and has not started.
+    standing: bool,
 }
 
 /// What admission reads and writes of a session.
@@ -85,7 +89,7 @@ impl AdmitSessionItem<'_, '_> {
     }
 }
 
-/// Fills idle waves. Runs in the set `Admit`.
+/// Fills idle waves, the next one of a model when the one before has started. Runs in the set `Admit`.
 pub fn admit(
     mut commands: Commands<'_, '_>,
     options: Res<'_, AdmitOptions>,
@@ -99,6 +103,7 @@ pub fn admit(
             &mut KvPool,
             &mut AdmitCursor,
             Option<&StepsAhead>,
+            &Waves,
             Option<&Sessions>,
             Option<&LoadFailed>,
         ),
@@ -107,8 +112,17 @@ pub fn admit(
     runs: Query<'_, '_, &Pages>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
+    for (.., mut turn, _, _, _, _) in &mut models {
+        turn.standing = false;
+    }
+    for (wave, of) in &waves {
+        if let Ok((.., mut turn, _, _, _, _)) = models.get_mut(of.0) {
+            turn.standing |= wave.at == AtLayer::Embed;
+        }
+    }
     for (mut wave, of) in &mut waves {
-        let Ok((limits, mut pool, mut turn, ahead, Some(list), failed)) = models.get_mut(of.0) else {
+        let Ok((limits, mut pool, mut turn, ahead, abreast, Some(list), failed)) = models.get_mut(of.0)
+        else {
             continue;
         };
         let list = list.entities();
@@ -117,7 +131,7 @@ pub fn admit(
             wave.clear();
             continue;
         }
-        if wave.at != AtLayer::Idle {
+        if wave.at != AtLayer::Idle || turn.standing {
             continue;
         }
         let pressure = Pressure::of(list, &sessions, pool.free());
@@ -125,6 +139,8 @@ pub fn admit(
         let mut admission = Admission {
             model: of.0,
             room: 0,
+            // Each wave takes its share, so that there is work in every place at once.
+            sessions: pressure.active.div_ceil(abreast.entities().len().max(1)),
             logits: limits.logit_rows,
             ahead: ahead.map_or(0, |ahead| ahead.0),
             now: work.0,
@@ -136,7 +152,7 @@ pub fn admit(
         for (decoding, room) in rounds {
             admission.room += room;
             for step in 0..list.len() {
-                if admission.room == 0 {
+                if admission.room == 0 || admission.sessions == 0 {
                     break;
                 }
                 let at = (turn.first + step) % list.len();
@@ -157,6 +173,9 @@ pub fn admit(
         let starved = core::mem::take(&mut admission.starved);
         if wave.rows() > 0 {
             wave.at = AtLayer::Embed;
+            wave.turn = turn.waves;
+            turn.waves += 1;
+            turn.standing = true;
             work.0 += 1;
         }
         if !starved.is_empty() {
@@ -185,6 +204,8 @@ struct Admission<'a> {
     model: Entity,
     /// Rows that may still join.
     room: usize,
+    /// Sessions that may still join.
+    sessions: usize,
     /// Of these, rows whose logits may be wanted.
     logits: usize,
     /// Steps of a session that may be under way with their tokens unread.
@@ -249,6 +270,7 @@ impl Admission<'_> {
         self.push(entity, session, positions, wanted, complete);
         self.logits = self.logits.saturating_sub(wanted.len().max(1));
         self.room -= rows;
+        self.sessions -= 1;
         None
     }
 

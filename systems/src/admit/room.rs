@@ -6,12 +6,15 @@
 //! younger session starts.
 
 use super::{AdmitSession, AdmitSessionItem};
+use crate::sample::SessionSampler;
 use bevy_ecs::prelude::*;
 use weft_components::{BlockTable, ContextCursor, FinishReason, LeafRun, Pages, SessionEvent};
 use weft_platform::PAGE;
 
 /// How crowded the cache is when a wave is made up.
 pub(super) struct Pressure {
+    /// Sessions that have something to do.
+    pub(super) active: usize,
     /// Whether a session has more than one row to pass.
     pub(super) prompts: bool,
     /// Place in the list of the oldest session that has given its context up and waits.
@@ -31,13 +34,14 @@ fn demand(history: usize, max_tokens: usize, limit: usize, held: usize) -> usize
 
 impl Pressure {
     pub(super) fn of(list: &[Entity], sessions: &Query<'_, '_, AdmitSession>, free: usize) -> Self {
-        let mut pressure = Self { prompts: false, waiting: None, running: 0, demand: 0, free };
+        let mut pressure = Self { active: 0, prompts: false, waiting: None, running: 0, demand: 0, free };
         for (place, session) in list.iter().enumerate().filter_map(|(i, e)| Some((i, sessions.get(*e).ok()?)))
         {
             if !session.phase.is_active() {
                 continue;
             }
             let history = session.history.0.len();
+            pressure.active += 1;
             pressure.prompts |= history.saturating_sub(session.cursor.scheduled) > 1;
             if session.cursor.given_up {
                 pressure.waiting = pressure.waiting.or(Some(place));
@@ -116,15 +120,18 @@ pub(super) fn make_room(
 }
 
 /// Keeps the first tokens of a session's cached context, `(session, tokens to keep)`, and makes rows that are under
-/// way for it void: what they were made of, or for, has changed.
+/// way for it void: what they were made of, or for, has changed. Random numbers of tokens that nobody will read are drawn again.
 pub fn truncate_session(
     In((session, keep)): In<(Entity, usize)>,
-    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor)>,
+    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor, Option<&mut SessionSampler>)>,
     runs: Query<'_, '_, &Pages>,
     mut commands: Commands<'_, '_>,
 ) {
-    if let Ok((leaf, mut table, mut cursor)) = sessions.get_mut(session) {
+    if let Ok((leaf, mut table, mut cursor, sampler)) = sessions.get_mut(session) {
         cursor.given_up = false;
+        if let Some(mut sampler) = sampler {
+            sampler.take_back(cursor.unread);
+        }
         truncate_context(keep, leaf.0, &mut table, &mut cursor, &runs, &mut commands);
     }
 }

@@ -5,7 +5,7 @@ use super::plan::{HeadSteps, LayerSteps, Step};
 use super::scratch::{Activations, COOPERATIVE_TILE, Scratch, sampling};
 use super::shape::{Class, Extent};
 use super::weights::{EndWeights, LayerWeights, Product};
-use weft_components::{ModelConfig, RopeStyle};
+use weft_components::{ModelConfig, RopeStyle, TensorRole};
 use weft_gpu::sampling::SampleStep;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{
@@ -129,9 +129,16 @@ impl Drafter<'_> {
         match class {
             Class::Bands(_) => ActFormat::F16,
             Class::Many if self.caps.cooperative && is_tiled(product) => ActFormat::F16,
-            Class::Few(_) if self.caps.packed_dot && product.is_quantized() => ActFormat::Q8,
+            Class::Few(_) if self.caps.packed_dot && product.is_quantized() && self.reads_codes(product) => {
+                ActFormat::Q8
+            }
             Class::Few(_) | Class::Many => ActFormat::F32,
         }
+    }
+
+    /// Whether what makes a product's activations can leave them in blocks of 8 bits: attention's heads must be whole ones.
+    fn reads_codes(&self, product: &Product) -> bool {
+        !product.has(TensorRole::AttentionOutput) || self.attention.kernels(self.caps, ActFormat::Q8).is_ok()
     }
 
     fn act_buffers(act: &Activations, kind: ActFormat) -> [(u32, wgpu::Buffer); 2] {

@@ -1,6 +1,8 @@
 //! Submits under way: what they will bring back, and taking it when it has come.
 
 use super::part::GpuModel;
+use super::place::AHEAD;
+use super::scratch::MOST_LOGIT_ROWS;
 use crate::load::ModelTokenizer;
 use crate::sample::{Computed, LogitRows, SampleBuffers, SampledSession, deliver};
 use bevy_ecs::prelude::*;
@@ -91,14 +93,25 @@ pub(super) const fn id_words(rows: usize) -> usize {
     rows.next_multiple_of(4)
 }
 
+/// Bytes that the tokens of a wave take at most. Buffers for them are of one size, and there is one for each step that may be
+/// under way: a step that decodes asks for no memory, however late the one before it is read.
+const TOKEN_BYTES: u64 = 4 * id_words(MOST_LOGIT_ROWS) as u64;
+
 /// A staging buffer of at least `bytes`: one that is free, or a new one.
 pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<Staging, GpuError> {
     let bytes = bytes.next_multiple_of(16);
-    let fits = |staging: &Staging| staging.buffer.size() >= bytes && staging.buffer.size() <= 4 * bytes;
-    match free.iter().position(fits) {
-        Some(at) => Ok(Staging { bytes, ..free.swap_remove(at) }),
-        None => Ok(Staging { buffer: gpu.readback("readback", bytes)?, bytes }),
+    let fits = |staging: &Staging| {
+        let size = staging.buffer.size();
+        size >= bytes && size <= (4 * bytes).max(TOKEN_BYTES)
+    };
+    if let Some(at) = free.iter().position(fits) {
+        return Ok(Staging { bytes, ..free.swap_remove(at) });
     }
+    let (size, more) = if bytes <= TOKEN_BYTES { (TOKEN_BYTES, AHEAD) } else { (bytes, 0) };
+    for _ in 0..more {
+        free.push(Staging { buffer: gpu.readback("readback", size)?, bytes: size });
+    }
+    Ok(Staging { buffer: gpu.readback("readback", size)?, bytes })
 }
 
 /// Takes what GPUs have finished to sessions and waves. Runs in the set `Load`; never waits.

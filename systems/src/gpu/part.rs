@@ -341,8 +341,11 @@ impl GpuPart {
     pub(super) fn send(&mut self, cargo: Cargo, spans: Vec<WaveSpan>, from: &[(&wgpu::Buffer, u64)]) {
         self.occupied = None;
         let bytes: u64 = from.iter().map(|(_, bytes)| bytes).sum();
-        // Memory for reading back is the host's: where there is none, the device's failure says so.
-        let Ok(staging) = staging(&self.gpu, &mut self.staging, bytes.max(16)) else { return };
+        let staging = match staging(&self.gpu, &mut self.staging, bytes.max(16)) {
+            Ok(staging) => staging,
+            // What was computed cannot be had: without a failure somebody would wait for it for ever.
+            Err(error) => return self.gpu.give_up(&error),
+        };
         let mut at = 0;
         for (from, bytes) in from.iter().filter(|(_, bytes)| *bytes > 0) {
             self.commands.copy(from, 0, &staging.buffer, at, *bytes);

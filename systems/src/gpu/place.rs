@@ -5,14 +5,16 @@
 
 use super::GpuBackend;
 use super::part::{GpuModel, GpuPart, SPLIT_ROWS};
-use super::scratch::{Scratch, logit_rows};
+use super::scratch::{Scratch, ScratchShape, logit_rows};
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{ShardOwner, ShardSpec};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::{Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
-use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, GpuError, device_bytes, layout_of};
+use weft_gpu::{
+    ActFormat, AttentionKernels, AttentionShape, Gpu, GpuError, layout_of, plane_bytes, storage_bytes,
+};
 use weft_platform::{KvFormat, PAGE};
 
 /// How many layers are wanted on GPUs.
@@ -59,7 +61,7 @@ pub struct Wanted<'a> {
 
 /// Steps that may be under way with their tokens unread, where everything is on one GPU: enough that the device never waits
 /// for the host.
-const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 
 /// Places a model on the GPUs of `backend`.
 ///
@@ -86,7 +88,8 @@ pub fn place(backend: &GpuBackend, wanted: &Wanted<'_>) -> Result<Placed, GpuErr
         }
         let gpu = &backend.0[number];
         limits.logit_rows = logit_rows(gpu, config, &limits);
-        let part = Room { wanted, gpu, number, limits: &limits }.take(range.clone())?;
+        let room = Room { wanted, gpu, number, limits: &limits };
+        let Some(part) = room.take(range.clone())? else { break };
         let taken = part.layers.keys().copied().collect::<Vec<_>>();
         for layer in &taken {
             layers[*layer] = Place::Gpu(number);
@@ -143,8 +146,10 @@ impl Room<'_> {
     fn layer_bytes(&self, layer: usize) -> Result<u64, GpuError> {
         let config = self.wanted.config;
         let weights = bytes_of(&self.shards(ShardOwner::Layer(layer)))?;
-        let cache = 2 * self.tokens() * config.kv_heads * (config.key_length + config.value_length);
-        Ok(weights + cache as u64)
+        let cache = |dimensions: usize| {
+            storage_bytes(2 * self.tokens() as u64 * (config.kv_heads * dimensions) as u64)
+        };
+        Ok(weights + cache(config.key_length) + cache(config.value_length))
     }
 
     /// Whether the ends are here when the layers of `range` are.
@@ -152,48 +157,60 @@ impl Room<'_> {
         (range.start == 0, range.end == self.wanted.config.layers)
     }
 
-    /// Bytes of everything but layers.
-    fn fixed_bytes(&self, range: &Range<usize>) -> Result<u64, GpuError> {
-        let config = self.wanted.config;
+    /// Bytes of everything but layers, where those of `range` are here.
+    fn fixed_bytes(&self, range: &Range<usize>, partials: u64) -> Result<u64, GpuError> {
         let (embed, head) = self.ends(range);
+        let tied = self.wanted.config.tied;
         let shards = self.shards(ShardOwner::Model);
         let ends: Vec<_> = shards
             .into_iter()
             .filter(|shard| match shard.role {
-                TensorRole::TokenEmbedding => embed || (head && config.tied),
-                TensorRole::Output => head,
+                TensorRole::TokenEmbedding => embed || (head && tied),
+                TensorRole::Output | TensorRole::OutputNorm => head,
                 _ => false,
             })
             .collect();
-        let heads = config.heads * (config.key_length + config.value_length);
-        let row = config.embedding * 3 + heads * 2 + config.feed_forward * 4;
-        let scratch = self.limits.rows * row + self.limits.logit_rows * config.vocabulary * usize::from(head);
-        Ok(bytes_of(&ends)? + 4 * scratch as u64)
+        let shape = self.scratch(range, partials);
+        Ok(bytes_of(&ends)? + Scratch::bytes(&self.gpu.capabilities, shape)?)
+    }
+
+    /// What a wave's buffers are made for, where the layers of `range` are here.
+    fn scratch(&self, range: &Range<usize>, partials: u64) -> ScratchShape<'_> {
+        let (_, head) = self.ends(range);
+        ScratchShape {
+            config: self.wanted.config,
+            rows: self.limits.rows,
+            logit_rows: if head { self.limits.logit_rows } else { 1 },
+            tokens: self.tokens(),
+            partials,
+        }
     }
 
     /// The layers of `range`, from the last on, that fit the bytes that may be used.
-    fn within_budget(&self, range: Range<usize>) -> Result<Range<usize>, GpuError> {
+    fn within_budget(&self, range: Range<usize>, partials: u64) -> Result<Range<usize>, GpuError> {
         let Some(budget) = self.gpu.options.memory else { return Ok(range) };
-        let mut needed = self.fixed_bytes(&range)?;
-        let mut first = range.end;
-        for layer in range.clone().rev() {
-            needed = needed.saturating_add(self.layer_bytes(layer)?);
-            if needed > budget {
+        let with_fixed = |layers: u64, first: usize| {
+            Ok::<_, GpuError>(layers.saturating_add(self.fixed_bytes(&(first..range.end), partials)?))
+        };
+        let (mut first, mut layers) = (range.end, 0u64);
+        while first > range.start {
+            let more = layers.saturating_add(self.layer_bytes(first - 1)?);
+            if with_fixed(more, first - 1)? > budget {
                 break;
             }
-            first = layer;
+            (first, layers) = (first - 1, more);
         }
         if first > range.start && self.wanted.layers != GpuLayers::Auto {
             let all = range.clone().map(|layer| self.layer_bytes(layer)).sum::<Result<u64, _>>()?;
             let (layers, fit) = (range.len(), range.end - first);
-            let needed = all.saturating_add(self.fixed_bytes(&range)?);
+            let needed = with_fixed(all, range.start)?;
             return Err(GpuError::DoesNotFit { layers, needed, budget, fit });
         }
         Ok(first..range.end)
     }
 
-    /// Takes memory for as many layers of `range` as there is room for.
-    fn take(&self, range: Range<usize>) -> Result<GpuPart, GpuError> {
+    /// Takes memory for as many layers of `range` as there is room for; `None` where there is room for none.
+    fn take(&self, range: Range<usize>) -> Result<Option<GpuPart>, GpuError> {
         let (gpu, config) = (&**self.gpu, self.wanted.config);
         let shape = AttentionShape {
             heads: config.heads,
@@ -206,33 +223,32 @@ impl Room<'_> {
         };
         let attention = (shape, shape.kernels(&gpu.capabilities, ActFormat::F32)?);
         check(config)?;
-        let mut range = self.within_budget(range)?;
-        loop {
-            match self.allocate(&attention, range.clone()) {
-                Ok(part) => return Ok(part),
-                // Whatever has been taken is given back, and one layer fewer asked for.
-                Err(GpuError::OutOfMemory { .. })
-                    if self.wanted.layers == GpuLayers::Auto && range.len() > 1 =>
-                {
+        let partials = attention.1.partials_bytes(SPLIT_ROWS, weft_gpu::SPLITS_MAX);
+        let mut range = self.within_budget(range, partials)?;
+        while !range.is_empty() {
+            match self.allocate(&attention, partials, range.clone()) {
+                Ok(part) => return Ok(Some(part)),
+                // Whatever has been taken is given back, and some layers fewer are asked for.
+                Err(GpuError::OutOfMemory { .. }) if self.wanted.layers == GpuLayers::Auto => {
                     let _ = gpu.device.poll(weft_gpu::wgpu::PollType::Poll);
                     range.start += range.len().div_ceil(8);
                 }
                 Err(error) => return Err(error),
             }
         }
+        Ok(None)
     }
 
     fn allocate(
         &self,
         attention: &(AttentionShape, AttentionKernels),
+        partials: u64,
         range: Range<usize>,
     ) -> Result<GpuPart, GpuError> {
-        let (gpu, config, limits) = (&**self.gpu, self.wanted.config, self.limits);
+        let (gpu, config) = (&**self.gpu, self.wanted.config);
         let (embed, head) = self.ends(&range);
         let ends = EndWeights::new(gpu, config, &self.shards(ShardOwner::Model), embed, head)?;
-        let logit_rows = if head { limits.logit_rows } else { 1 };
-        let partials = attention.1.partials_bytes(SPLIT_ROWS, weft_gpu::SPLITS_MAX);
-        let scratch = Scratch::new(gpu, config, limits.rows, logit_rows, self.tokens(), partials)?;
+        let scratch = Scratch::new(gpu, self.scratch(&range, partials))?;
         let layers = range
             .map(|layer| {
                 let shards = self.shards(ShardOwner::Layer(layer));
@@ -243,13 +259,17 @@ impl Room<'_> {
     }
 }
 
+/// Bytes of tensors on a device. Neighbours may share buffers: then it is some bytes less.
 fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
-    let matrices = shards.iter().filter(|shard| shard.rows > 1);
-    matrices
-        .map(|shard| {
-            Ok(device_bytes(layout_of(&shard.name, shard.format, shard.cols)?, shard.rows, shard.cols))
-        })
-        .sum()
+    let each = |shard: &&WeightShard| {
+        if shard.rows == 1 {
+            return Ok(storage_bytes(4 * shard.cols as u64));
+        }
+        let layout = layout_of(&shard.name, shard.format, shard.cols)?;
+        let planes = plane_bytes(layout, shard.rows, shard.cols).into_iter().filter(|bytes| *bytes > 0);
+        Ok(planes.map(storage_bytes).sum::<u64>())
+    };
+    shards.iter().map(each).sum()
 }
 
 /// Shapes that kernels take: pairs of neighbouring elements are stored together.

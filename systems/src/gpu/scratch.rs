@@ -1,44 +1,53 @@
 //! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
 
+use super::flight::id_words;
 use weft_components::{ModelConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
-use weft_gpu::{ActFormat, Gpu, GpuError, wave_bytes, wgpu};
+use weft_gpu::{ActFormat, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
 
 /// Rows, and columns, of a tile of cooperative matrices, which is written whole.
 pub(super) const COOPERATIVE_TILE: usize = 128;
 
 /// Rows of a buffer that is read and written in tiles.
-fn tiled(gpu: &Gpu, rows: usize) -> usize {
-    if gpu.capabilities.cooperative { rows.next_multiple_of(COOPERATIVE_TILE) } else { rows }
+fn tiled(caps: &Capabilities, rows: usize) -> usize {
+    if caps.cooperative { rows.next_multiple_of(COOPERATIVE_TILE) } else { rows }
 }
 
 /// Most rows whose products go over the weights once for all of them; more make tiles.
 pub(super) const FEW: usize = 8;
 
 /// Activations of up to a wave's rows, in each kind that a product of the model reads.
-pub(super) struct Activations {
+pub(super) struct Activations<B = wgpu::Buffer> {
     pub(super) width: usize,
-    floats: wgpu::Buffer,
-    halves: wgpu::Buffer,
-    codes: wgpu::Buffer,
-    scales: wgpu::Buffer,
+    floats: B,
+    halves: B,
+    codes: B,
+    scales: B,
 }
 
-impl Activations {
-    fn new(gpu: &Gpu, what: &str, rows: usize, width: usize) -> Result<Self, GpuError> {
+impl<B> Activations<B> {
+    fn new(
+        storage: &mut impl FnMut(&str, u64) -> Result<B, GpuError>,
+        caps: &Capabilities,
+        what: &str,
+        rows: usize,
+        width: usize,
+    ) -> Result<Self, GpuError> {
         // Tiles of rows are read whole.
-        let tiled = tiled(gpu, rows);
-        let half_rows = if gpu.capabilities.cooperative { tiled } else { 1 };
+        let tiled = tiled(caps, rows);
+        let half_rows = if caps.cooperative { tiled } else { 1 };
         let bytes = |rows: usize, each: usize| (rows * width * each) as u64;
         Ok(Self {
             width,
-            floats: gpu.storage(what, bytes(tiled.max(FEW), 4))?,
-            halves: gpu.storage(what, bytes(half_rows, 2))?,
-            codes: gpu.storage(what, bytes(FEW, 1))?,
-            scales: gpu.storage(what, bytes(FEW, 8) / 32)?,
+            floats: storage(what, bytes(tiled.max(FEW), 4))?,
+            halves: storage(what, bytes(half_rows, 2))?,
+            codes: storage(what, bytes(FEW, 1))?,
+            scales: storage(what, bytes(FEW, 8) / 32)?,
         })
     }
+}
 
+impl Activations {
     /// The buffers of a kind, first the numbers, then what goes with them.
     pub(super) fn buffers(&self, kind: ActFormat) -> [wgpu::Buffer; 2] {
         match kind {
@@ -50,87 +59,124 @@ impl Activations {
 }
 
 /// The buffers.
-pub(super) struct Scratch {
+pub(super) struct Scratch<B = wgpu::Buffer> {
     /// Rows that fit.
     pub(super) rows: usize,
-    pub(super) wave: wgpu::Buffer,
-    pub(super) tables: wgpu::Buffer,
+    pub(super) wave: B,
+    pub(super) tables: B,
     pub(super) table_words: usize,
     /// `[rows, embedding]`.
-    pub(super) hidden: wgpu::Buffer,
+    pub(super) hidden: B,
     /// `[rows, queries + keys + values]`.
-    pub(super) qkv: wgpu::Buffer,
+    pub(super) qkv: B,
     /// `[rows, heads * key_length]`, turned.
-    pub(super) queries: wgpu::Buffer,
+    pub(super) queries: B,
     /// Inputs of the projections from the hidden state and from attention.
-    pub(super) inner: Activations,
+    pub(super) inner: Activations<B>,
     /// Input of the down projection.
-    pub(super) gated: Activations,
+    pub(super) gated: Activations<B>,
     /// `[rows, 2 * feed_forward]`.
-    pub(super) gate_up: wgpu::Buffer,
-    pub(super) partials: wgpu::Buffer,
+    pub(super) gate_up: B,
+    pub(super) partials: B,
     /// `[logit rows, vocabulary]`.
-    pub(super) logits: wgpu::Buffer,
-    pub(super) sample_rows: wgpu::Buffer,
-    pub(super) adjustments: wgpu::Buffer,
+    pub(super) logits: B,
+    pub(super) sample_rows: B,
+    pub(super) adjustments: B,
     /// Adjustments that fit.
     pub(super) most_adjustments: usize,
     /// `[logit rows]`, tokens chosen.
-    pub(super) ids: wgpu::Buffer,
-    pub(super) sample_partials: wgpu::Buffer,
+    pub(super) ids: B,
+    pub(super) sample_partials: B,
     /// Tokens chosen, by the place in the KV cache of the row they were chosen from.
-    pub(super) sampled: wgpu::Buffer,
+    pub(super) sampled: B,
     /// Cosines and sines.
-    pub(super) angles: wgpu::Buffer,
+    pub(super) angles: B,
 }
 
-/// Rows of logits that a device computes at a time: as many as fit a binding, within reason.
+/// Most rows of logits that a device computes at a time.
+pub(super) const MOST_LOGIT_ROWS: usize = 256;
+
+/// Rows of logits that a device computes at a time: as many as fit a binding, and a buffer that comes back with their tokens
+/// in front of them, within reason.
 pub(super) fn logit_rows(gpu: &Gpu, config: &ModelConfig, limits: &WaveLimits) -> usize {
-    const MOST: usize = 256;
-    let fit = gpu.capabilities.max_binding / (4 * config.vocabulary as u64).max(1);
-    limits.logit_rows.min(MOST).min(usize::try_from(fit).unwrap_or(MOST)).max(1)
+    let caps = &gpu.capabilities;
+    let room = caps.max_binding.min(caps.max_buffer.saturating_sub(4 * id_words(MOST_LOGIT_ROWS) as u64));
+    let fit = room / (4 * config.vocabulary as u64).max(1);
+    // A row of logits is one of the wave's.
+    limits
+        .logit_rows
+        .min(limits.rows)
+        .min(MOST_LOGIT_ROWS)
+        .min(usize::try_from(fit).unwrap_or(MOST_LOGIT_ROWS))
+        .max(1)
+}
+
+/// What the buffers are made for.
+#[derive(Clone, Copy)]
+pub(super) struct ScratchShape<'a> {
+    pub(super) config: &'a ModelConfig,
+    /// Rows of the largest wave.
+    pub(super) rows: usize,
+    pub(super) logit_rows: usize,
+    /// Tokens of the KV cache.
+    pub(super) tokens: usize,
+    /// Bytes of the sums of split contexts.
+    pub(super) partials: u64,
 }
 
 impl Scratch {
-    /// Takes memory for waves of up to `rows` and a KV cache of `tokens`.
-    pub(super) fn new(
-        gpu: &Gpu,
-        config: &ModelConfig,
-        rows: usize,
-        logit_rows: usize,
-        tokens: usize,
-        partials: u64,
+    /// Takes memory.
+    pub(super) fn new(gpu: &Gpu, shape: ScratchShape<'_>) -> Result<Self, GpuError> {
+        Self::make(&gpu.capabilities, shape, |what, bytes| gpu.storage(what, bytes))
+    }
+}
+
+impl Scratch<()> {
+    /// Bytes of all buffers together.
+    pub(super) fn bytes(caps: &Capabilities, shape: ScratchShape<'_>) -> Result<u64, GpuError> {
+        let mut sum = 0;
+        Self::make(caps, shape, |_, bytes| {
+            sum += storage_bytes(bytes);
+            Ok(())
+        })?;
+        Ok(sum)
+    }
+}
+
+impl<B> Scratch<B> {
+    fn make(
+        caps: &Capabilities,
+        shape: ScratchShape<'_>,
+        mut storage: impl FnMut(&str, u64) -> Result<B, GpuError>,
     ) -> Result<Self, GpuError> {
-        let floats = |what, rows: usize, width: usize| gpu.storage(what, 4 * (rows * width) as u64);
+        let ScratchShape { config, rows, logit_rows, tokens, partials } = shape;
+        let floats = |rows: usize, width: usize| 4 * (rows * width) as u64;
         let (queries, values) = (config.heads * config.key_length, config.heads * config.value_length);
         let qkv = queries + config.kv_heads * (config.key_length + config.value_length);
-        let tall = tiled(gpu, rows);
+        let tall = tiled(caps, rows);
         let table_words = (tokens / weft_platform::PAGE).max(1) * 2;
+        let (inner_rows, inner_width) = (rows.max(logit_rows), config.embedding.max(values));
+        let angles = angle_rows(tokens.min(config.context)) * config.rope.dimensions / 2;
         Ok(Self {
             rows,
-            wave: gpu.storage("wave", wave_bytes(rows))?,
-            tables: gpu.storage("block_tables", 4 * table_words as u64)?,
+            wave: storage("wave", wave_bytes(rows))?,
+            tables: storage("block_tables", 4 * table_words as u64)?,
             table_words,
-            hidden: floats("hidden", tall, config.embedding)?,
-            qkv: floats("qkv", tall.max(FEW), qkv)?,
-            queries: floats("queries", rows, queries)?,
-            inner: Activations::new(gpu, "activations", rows.max(logit_rows), config.embedding.max(values))?,
-            gated: Activations::new(gpu, "gated", rows, config.feed_forward)?,
-            gate_up: floats("gate_up", tall.max(FEW), 2 * config.feed_forward)?,
-            partials: gpu.storage("attention_partials", partials)?,
-            logits: floats("logits", tiled(gpu, logit_rows).max(FEW), config.vocabulary)?,
-            sample_rows: gpu.storage("sample_rows", (size_of::<SampleRow>() * logit_rows) as u64)?,
-            adjustments: gpu
-                .storage("adjustments", (size_of::<Adjustment>() * ADJUSTMENTS * logit_rows) as u64)?,
+            hidden: storage("hidden", floats(tall, config.embedding))?,
+            qkv: storage("qkv", floats(tall.max(FEW), qkv))?,
+            queries: storage("queries", floats(rows, queries))?,
+            inner: Activations::new(&mut storage, caps, "activations", inner_rows, inner_width)?,
+            gated: Activations::new(&mut storage, caps, "gated", rows, config.feed_forward)?,
+            gate_up: storage("gate_up", floats(tall.max(FEW), 2 * config.feed_forward))?,
+            partials: storage("attention_partials", partials)?,
+            logits: storage("logits", floats(tiled(caps, logit_rows).max(FEW), config.vocabulary))?,
+            sample_rows: storage("sample_rows", (size_of::<SampleRow>() * logit_rows) as u64)?,
+            adjustments: storage("adjustments", (size_of::<Adjustment>() * ADJUSTMENTS * logit_rows) as u64)?,
             most_adjustments: ADJUSTMENTS * logit_rows,
-            ids: gpu.storage("ids", 4 * logit_rows as u64)?,
-            sample_partials: gpu
-                .storage("sample_partials", sampling(config).partial_bytes(logit_rows as u32))?,
-            sampled: floats("sampled", tokens, 1)?,
-            angles: gpu.storage(
-                "angles",
-                8 * (angle_rows(tokens.min(config.context)) * config.rope.dimensions / 2) as u64,
-            )?,
+            ids: storage("ids", 4 * logit_rows as u64)?,
+            sample_partials: storage("sample_partials", sampling(config).partial_bytes(logit_rows as u32))?,
+            sampled: storage("sampled", floats(tokens, 1))?,
+            angles: storage("angles", 8 * angles as u64)?,
         })
     }
 }

@@ -59,6 +59,11 @@ impl Product {
         self.matrices.iter().all(|(_, matrix)| matrix.layout.is_quantized())
     }
 
+    /// Whether it has the matrix of a role.
+    pub(super) fn has(&self, role: Role) -> bool {
+        self.roles.iter().any(|(found, ..)| *found == role)
+    }
+
     /// Bytes that one pass reads.
     pub(super) fn bytes(&self) -> u64 {
         let each = |m: &Arc<GpuMatrix>| weft_gpu::device_bytes(m.layout, m.rows, m.columns);

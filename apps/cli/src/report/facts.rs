@@ -2,8 +2,8 @@
 //!
 //! Every error of the engine is an enum whose variants carry the facts in named fields. `#[derive(Debug)]` prints
 //! that as `Outer(Variant { file: "m.gguf", value: 3 })`; this reads it back. The kind is the innermost name that
-//! stands alone or before named fields, so wrappers disappear. What cannot be read is left out: an error is reported
-//! with fewer facts rather than not at all.
+//! stands alone or before named fields, so wrappers disappear; what a cause of the engine's own happened in leaves its
+//! facts. What cannot be read is left out: an error is reported with fewer facts rather than not at all.
 
 use serde_json::{Map, Value};
 use std::fmt::Debug;
@@ -25,6 +25,9 @@ struct Found {
 
 /// Deepest nesting that is followed. Errors nest four deep at most.
 const DEPTH: usize = 16;
+
+/// How `std::io::Error` prints itself.
+const SYSTEM_ERRORS: [&str; 4] = ["Os", "Custom", "Kind", "Error"];
 
 struct Reader<'a> {
     rest: &'a str,
@@ -66,7 +69,7 @@ impl<'a> Reader<'a> {
     fn variant_of_error(&mut self, found: &mut Found, depth: usize) -> Option<()> {
         let mut inner = Found::default();
         let read = self.variant(&mut inner, depth + 1);
-        if !inner.kind.is_empty() && inner.kind != "Os" && inner.kind != "Custom" {
+        if !inner.kind.is_empty() && !SYSTEM_ERRORS.contains(&inner.kind.as_str()) {
             *found = inner;
         }
         read
@@ -77,13 +80,27 @@ impl<'a> Reader<'a> {
             let name = self.word()?.to_owned();
             self.skip(':')?;
             if name == "source" {
-                // The cause is part of the message; its name is not the kind.
-                self.value(depth + 1)?;
+                self.cause(found, depth + 1)?;
             } else {
                 let value = self.value(depth + 1)?;
                 found.facts.insert(name, value);
             }
             let _ = self.skip(',');
+        }
+        Some(())
+    }
+
+    /// What stands behind an error. One of the engine's own says more than what it happened in; the system's is part of the
+    /// message.
+    fn cause(&mut self, found: &mut Found, depth: usize) -> Option<()> {
+        let mut reader = Self { rest: self.rest };
+        let own = reader.word().is_some_and(|name| !SYSTEM_ERRORS.contains(&name));
+        let mut inner = Found::default();
+        let read = Self { rest: self.rest }.variant(&mut inner, depth);
+        self.value(depth)?;
+        if own && read.is_some() {
+            found.kind = inner.kind;
+            found.facts.append(&mut inner.facts);
         }
         Some(())
     }
@@ -204,6 +221,14 @@ mod tests {
         },
         Alone,
         Words(String),
+        Layer {
+            file: String,
+            source: Box<Inner>,
+        },
+        Read {
+            file: String,
+            source: std::io::Error,
+        },
     }
 
     #[derive(Debug)]
@@ -230,6 +255,22 @@ mod tests {
             "file": "a \"b\"\n\u{7f} é, {}", "found": [1, 2], "scale": -0.5, "near": "x", "range": "3..9",
         });
         assert_eq!(Value::Object(facts), wanted);
+    }
+
+    #[test]
+    fn a_cause_of_ours_is_the_kind_and_the_systems_is_not() {
+        let cause = Box::new(Inner::Layer { file: "inner".into(), source: Box::new(Inner::Alone) });
+        let (kind, facts) = of(&load(Inner::Layer { file: "m".into(), source: cause }));
+        assert_eq!((kind.as_str(), Value::Object(facts)), ("alone", json!({"file": "inner"})));
+        let system = [
+            std::io::Error::from_raw_os_error(2),
+            std::io::ErrorKind::NotFound.into(),
+            std::io::Error::other("a b"),
+        ];
+        for source in system {
+            let (kind, facts) = of(&load(Inner::Read { file: "m".into(), source }));
+            assert_eq!((kind.as_str(), Value::Object(facts)), ("read", json!({"file": "m"})));
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::process::{Command, Output, Stdio};
 pub(crate) const TINY: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/tiny/tiny-llama.gguf");
 
+/// The tiny model ends its answer to most prompts at once: its end-of-generation token, made impossible.
+pub(crate) const ON: &str = "--logit-bias 284=-1000";
+
 /// A chat template that shows everything it is given.
 pub(crate) const TEMPLATE: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
     {% if add_generation_prompt %}<assistant>{% endif %}";
@@ -170,4 +173,15 @@ pub(crate) fn floats(value: &Value) -> Vec<f64> {
 pub(crate) fn id_list(tokens: &Value) -> String {
     let ids: Vec<String> = items(tokens).iter().map(Value::to_string).collect();
     ids.join(",")
+}
+
+/// Kullback-Leibler divergence of two rows of logits.
+pub(crate) fn divergence(p: &[f64], q: &[f64]) -> f64 {
+    let (zp, zq) = (normalizer(p), normalizer(q));
+    let terms = p.iter().zip(q).map(|(p, q)| (p - zp).exp() * ((p - zp) - (q - zq)));
+    terms.sum()
+}
+
+pub(crate) fn normalizer(row: &[f64]) -> f64 {
+    row.iter().map(|x| x.exp()).sum::<f64>().ln()
 }

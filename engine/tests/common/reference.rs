@@ -1,0 +1,165 @@
+//! Models against outside references, whatever computes them: llama.cpp's logits and texts, and exact activations.
+
+use super::{argmax, divergence, gaps, golden, golden_floats, golden_json, greedy, ids, loaded_with, logits};
+use super::{smollm2, told};
+use weft::{
+    Engine, EngineOptions, GenerateOptions, KeepLogits, ModelId, Prompt, SessionOptions, SpecialTokens,
+};
+
+/// llama.cpp rounds activations as it goes: what its JSON allows for (`assets/golden/README.md`).
+pub const MOST_DIVERGENCE: f64 = 1e-4;
+/// Where the two best logits of a tiny model are nearer than this, the argmax may be either.
+pub const CLEAR_TINY: f64 = 1e-2;
+/// Below this gap between its two best logits the reference's own rounding may flip SmolLM2's argmax.
+pub const CLEAR: f64 = 0.25;
+/// What quantizing activations to 8 bits costs llama.cpp over the 16 rows of SmolLM2.
+pub const PEER_DIVERGENCE: f64 = 5.2e-3;
+/// llama.cpp's perplexity of the licence text, and how near ours must be.
+pub const PERPLEXITY: f64 = 15.93;
+const PERPLEXITY_TOLERANCE: f64 = 0.01;
+
+/// SmolLM2's golden prompts.
+pub const PROMPTS: [usize; 4] = [1, 2, 3, 4];
+
+/// Floats in a JSON array.
+pub fn floats(row: &serde_json::Value) -> Vec<f32> {
+    row.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
+}
+
+/// A tiny model's logits, argmax and free text are llama.cpp's. Gives the largest divergence.
+pub fn tiny_agrees(name: &str, options: &EngineOptions) -> f64 {
+    let (mut engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), options);
+    tiny_agrees_on(name, &mut engine, model)
+}
+
+/// [`tiny_agrees`] of a model that is loaded.
+pub fn tiny_agrees_on(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
+    let reference = golden_json(&format!("tiny/{name}.json"));
+    let tokens = ids(&reference["tokens"]);
+    let positions: Vec<usize> = ids(&reference["logit_positions"]).into_iter().map(|p| p as usize).collect();
+    let rows = logits(engine, model, &tokens, &positions, 0);
+    let mut most: f64 = 0.0;
+    let wanted = reference["logits"].as_array().expect("rows");
+    for ((row, wanted), position) in rows.iter().zip(wanted).zip(&positions) {
+        let divergence = divergence(&floats(wanted), row);
+        assert!(divergence < MOST_DIVERGENCE, "{name} at {position}: KL {divergence}");
+        most = most.max(divergence);
+    }
+    let (wanted, gaps) = (ids(&reference["greedy"]), gaps(&reference));
+    argmax_is_the_reference_s(name, engine, model, &tokens, &wanted, &gaps, CLEAR_TINY);
+    let sure = gaps.iter().position(|gap| *gap < CLEAR_TINY).unwrap_or(wanted.len());
+    let said = greedy(engine, model, &tokens, wanted.len());
+    assert_eq!(said[..sure], wanted[..sure], "{name}: free text");
+    most
+}
+
+/// Teacher forcing: the reference's own tokens, the argmax at each step where its two best logits are `clear` apart.
+fn argmax_is_the_reference_s(
+    name: &str,
+    engine: &mut Engine,
+    model: ModelId,
+    tokens: &[u32],
+    wanted: &[u32],
+    gaps: &[f64],
+    clear: f64,
+) {
+    let whole: Vec<u32> = tokens.iter().chain(wanted).copied().collect();
+    let positions: Vec<usize> = (0..wanted.len()).map(|step| tokens.len() - 1 + step).collect();
+    for (step, row) in logits(engine, model, &whole, &positions, 0).iter().enumerate() {
+        let found = argmax(row);
+        assert!(
+            gaps[step] < clear || found == wanted[step] as usize,
+            "{name}, step {step}: {found} where the reference has {} by {}",
+            wanted[step],
+            gaps[step]
+        );
+    }
+}
+
+/// Mean KL divergence of a format's logits from those of exact activations: ours and llama.cpp's.
+pub fn format_divergence(format: &str, options: &EngineOptions) -> (f64, f64) {
+    let reference = golden_json(&format!("tiny/tiny-llama-{format}.json"));
+    let (mut engine, model) = loaded_with(&golden(&format!("tiny/tiny-llama-{format}.gguf")), options);
+    let tokens = ids(&reference["tokens"]);
+    let rows = logits(&mut engine, model, &tokens, &(0..tokens.len()).collect::<Vec<_>>(), 0);
+    let exact = reference["logits"].as_array().expect("rows").iter().map(floats);
+    let divergences = rows.iter().zip(exact).map(|(row, exact)| divergence(&exact, row));
+    let mean = divergences.sum::<f64>() / rows.len() as f64;
+    let peer = reference["divergence"].as_f64().expect("a number");
+    println!("{format}: mean KL from exact activations {mean:.2e}, llama.cpp's {peer:.2e}");
+    (mean, peer)
+}
+
+/// SmolLM2's texts for some of the golden prompts are llama.cpp's.
+pub fn smollm2_texts(engine: &mut Engine, model: ModelId, prompts: &[usize]) {
+    for n in prompts {
+        let reference = golden_json(&format!("smollm2/prompt{n}.json"));
+        let (tokens, wanted) = (ids(&reference["tokens"]), ids(&reference["greedy"]));
+        let gaps = gaps(&reference);
+        argmax_is_the_reference_s(&format!("prompt {n}"), engine, model, &tokens, &wanted, &gaps, CLEAR);
+        let session = engine.open_session(model, &SessionOptions::default()).expect("a session");
+        let text = reference["text"].as_str().expect("text").to_owned();
+        engine.append(session, Prompt::Text { text, special: SpecialTokens::Parse }).expect("a prompt");
+        assert_eq!(engine.history(session).expect("a session"), tokens, "prompt {n}: ids");
+        let options = GenerateOptions {
+            max_tokens: Some(wanted.len()),
+            ignore_end: true,
+            ..GenerateOptions::default()
+        };
+        engine.generate(session, &options).expect("a request");
+        engine.wait(session).expect("an end");
+        let output = engine.output(session).expect("output").clone();
+        let sure = gaps.iter().position(|gap| *gap < CLEAR).unwrap_or(wanted.len());
+        assert_eq!(output.tokens[..sure], wanted[..sure], "prompt {n}: free text");
+        if output.tokens == wanted {
+            assert_eq!(output.text, reference["greedy_text"].as_str().expect("text"), "prompt {n}");
+        }
+        engine.close(session);
+    }
+}
+
+/// KL divergence of SmolLM2's logits from those of exact activations, four rows a golden prompt.
+pub fn smollm2_divergences(engine: &mut Engine, model: ModelId, prompts: &[usize]) -> Vec<f64> {
+    let mut divergences = Vec::new();
+    for n in prompts {
+        let reference = golden_json(&format!("smollm2/prompt{n}.json"));
+        let (tokens, greedy) = (ids(&reference["tokens"]), ids(&reference["greedy"]));
+        let exact = golden_floats(&format!("smollm2/exact-prompt{n}.f32.gz"));
+        let whole: Vec<u32> = tokens.iter().chain(&greedy).copied().collect();
+        let positions: Vec<usize> = [0, 8, 16, 32].iter().map(|step| tokens.len() - 1 + step).collect();
+        let rows = logits(engine, model, &whole, &positions, 0);
+        let exact = exact.chunks_exact(rows[0].len());
+        divergences.extend(rows.iter().zip(exact).map(|(row, exact)| divergence(exact, row)));
+    }
+    assert_eq!(divergences.len(), 4 * prompts.len());
+    divergences
+}
+
+/// SmolLM2's logits are as near to those of exact activations as llama.cpp's, over the 16 golden rows.
+pub fn smollm2_is_near_exact(engine: &mut Engine, model: ModelId) {
+    let divergences = smollm2_divergences(engine, model, &PROMPTS);
+    let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
+    println!("mean KL {mean:.2e} of {divergences:?}");
+    assert!(mean <= PEER_DIVERGENCE, "mean KL {mean:.2e}");
+}
+
+/// SmolLM2's perplexity of the licence text is llama.cpp's.
+pub fn smollm2_perplexity(options: &EngineOptions) {
+    const CONTEXT: usize = 512;
+    let (mut engine, model) = loaded_with(&smollm2(), options);
+    let text = std::fs::read_to_string(golden("smollm2/apache-2.0.txt")).expect("the text");
+    let tokenizer = engine.tokenizer(model).expect("a tokenizer");
+    let tokens = tokenizer.encode(&text, SpecialTokens::AsText, true).expect("tokens");
+    let mut losses = Vec::new();
+    for chunk in tokens.chunks_exact(CONTEXT) {
+        let session = told(&mut engine, model, chunk);
+        let positions = (CONTEXT / 2..CONTEXT - 1).collect();
+        engine.ask_logits(session, positions, KeepLogits::NextTokenLoss, 0).expect("a question");
+        engine.wait(session).expect("an end");
+        losses.extend(engine.take_logits(session).expect("losses").losses);
+        engine.close(session);
+    }
+    let perplexity = (losses.iter().sum::<f64>() / losses.len() as f64).exp();
+    println!("perplexity {perplexity:.3} over {} tokens", losses.len());
+    assert!((perplexity / PERPLEXITY - 1.0).abs() < PERPLEXITY_TOLERANCE, "perplexity {perplexity}");
+}

@@ -1,0 +1,69 @@
+//! Sessions that share waves on a GPU say what they say alone.
+
+use crate::common::company::{SESSIONS, asked, prompts, say_together, says_alone};
+use crate::common::gpu::{Judge, PATHS, on_gpu, on_gpu_unharmed};
+use crate::common::{golden, golden_json, ids, loaded_with, smollm2};
+use weft::GenerateOptions;
+
+fn in_chunks(chunk: usize) -> GenerateOptions {
+    GenerateOptions { prefill_chunk: chunk, ..asked() }
+}
+
+#[test]
+fn sixteen_sessions_say_what_they_say_alone() {
+    let base = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
+    let mut judge = Judge::tiny();
+    for plain in PATHS {
+        let (mut engine, model) = loaded_with(&golden("tiny/tiny-llama.gguf"), &on_gpu(plain));
+        let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
+        let alone: Vec<_> =
+            prompts.iter().map(|prompt| says_alone(&mut engine, model, prompt, &asked())).collect();
+        for (n, (prompt, answer)) in prompts.iter().zip(&alone).enumerate() {
+            judge.check(prompt, answer, &format!("session {n}, plain {plain}, alone"));
+        }
+        for chunk in [1, 7, 512] {
+            let said = say_together(&mut engine, model, &prompts, |_| in_chunks(chunk));
+            // Weights of 16 bits meet float activations in waves of every size: nothing but the order of sums differs.
+            assert_eq!(said, alone, "chunks of {chunk}, plain {plain}");
+        }
+        // Chunks of every size at once.
+        let said = say_together(&mut engine, model, &prompts, |n| in_chunks(1 + 3 * n));
+        assert_eq!(said, alone, "plain {plain}");
+        on_gpu_unharmed(&engine, model);
+    }
+}
+
+/// Waves of a few rows round activations to 8 bits on the featured path, others do not: where that decides between two tokens,
+/// company may. So each step is judged.
+fn smollm2_in_company(plain: bool, generated: usize) {
+    let base = ids(&golden_json("smollm2/prompt4.json")["tokens"]);
+    let mut judge = Judge::smollm2();
+    let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(plain));
+    let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
+    let chunks = [1, 7, 512];
+    let options = |n: usize| GenerateOptions { max_tokens: Some(generated), ..in_chunks(chunks[n % 3]) };
+    let said = say_together(&mut engine, model, &prompts, options);
+    assert_eq!(said.len(), SESSIONS);
+    for (n, (prompt, answer)) in prompts.iter().zip(&said).enumerate() {
+        assert_eq!(answer.len(), generated);
+        judge.check(prompt, answer, &format!("session {n}, plain {plain}"));
+    }
+    let mut same = 0;
+    for (n, prompt) in prompts.iter().enumerate().take(4) {
+        let alone = says_alone(&mut engine, model, prompt, &options(n));
+        judge.check(prompt, &alone, &format!("session {n}, plain {plain}, alone"));
+        same += usize::from(alone == said[n]);
+    }
+    println!("plain {plain}: {same} of 4 answers are the same to the last token");
+    on_gpu_unharmed(&engine, model);
+}
+
+#[test]
+fn sixteen_sessions_of_smollm2() {
+    smollm2_in_company(false, 16);
+}
+
+#[test]
+fn sixteen_sessions_of_smollm2_on_the_plain_path() {
+    smollm2_in_company(true, 6);
+}

@@ -1,0 +1,15 @@
+//! Models on GPUs against the references and the CPU, on the featured path and on the plain one.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod company;
+mod figures;
+mod limits;
+mod loss;
+mod places;
+mod reference;
+mod sampled;
+mod several;

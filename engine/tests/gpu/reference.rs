@@ -1,0 +1,103 @@
+//! One model on one GPU: logits and texts are the reference's, and the CPU's.
+
+use crate::common::gpu::{PATHS, on_gpu, on_gpu_unharmed};
+use crate::common::reference::{
+    MOST_DIVERGENCE, PROMPTS, format_divergence, smollm2_is_near_exact, smollm2_perplexity, smollm2_texts,
+    tiny_agrees_on,
+};
+use crate::common::{divergence, golden, golden_json, ids, loaded, loaded_with, logits, smollm2};
+
+fn tiny(name: &str) {
+    for plain in PATHS {
+        let (mut engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), &on_gpu(plain));
+        let most = tiny_agrees_on(name, &mut engine, model);
+        println!("{name}, plain {plain}: KL {most:.2e} at most");
+        on_gpu_unharmed(&engine, model);
+    }
+}
+
+#[test]
+fn llama() {
+    tiny("tiny-llama");
+}
+
+#[test]
+fn llama31_with_rope_factors_and_a_tied_head() {
+    tiny("tiny-llama31");
+}
+
+#[test]
+fn mistral_with_one_kv_head() {
+    tiny("tiny-mistral");
+}
+
+#[test]
+fn float_weights_meet_exact_activations() {
+    for plain in PATHS {
+        for format in ["f32", "bf16"] {
+            let (mean, _) = format_divergence(format, &on_gpu(plain));
+            assert!(mean < MOST_DIVERGENCE, "{format}, plain {plain}: {mean:.2e}");
+        }
+    }
+}
+
+/// Chunks of one row take the kernels of decoding, whose activations are of 8 bits where the device multiplies those fast;
+/// a whole prompt takes those of prompts.
+const CHUNKS: [usize; 3] = [1, 4, 0];
+
+#[test]
+fn quantized_weights_cost_no_more_than_they_cost_llama_cpp() {
+    for plain in PATHS {
+        for format in ["q8_0", "q4_0", "q4_1"] {
+            // In float activations, as a whole prompt has them, nothing but the order of sums differs from the exact.
+            let (mean, _) = format_divergence(format, &on_gpu(plain));
+            assert!(mean < MOST_DIVERGENCE, "{format}, plain {plain}: {mean:.2e}");
+        }
+    }
+}
+
+#[test]
+fn every_format_says_what_the_cpu_says_whatever_the_chunks() {
+    for format in ["f32", "bf16", "q8_0", "q4_0", "q4_1"] {
+        let path = golden(&format!("tiny/tiny-llama-{format}.gguf"));
+        let reference = golden_json(&format!("tiny/tiny-llama-{format}.json"));
+        let tokens = ids(&reference["tokens"]);
+        let positions: Vec<usize> = (0..tokens.len()).collect();
+        let (mut engine, model) = loaded(&path);
+        let wanted = logits(&mut engine, model, &tokens, &positions, 0);
+        // Both sides round activations to 8 bits, each in its own way: what that costs llama.cpp, from both ends.
+        let rounding = 4.0 * reference["divergence"].as_f64().unwrap();
+        for plain in PATHS {
+            let (mut engine, model) = loaded_with(&path, &on_gpu(plain));
+            for chunk in CHUNKS {
+                let rows = logits(&mut engine, model, &tokens, &positions, chunk);
+                let sum: f64 = rows.iter().zip(&wanted).map(|(row, wanted)| divergence(wanted, row)).sum();
+                let mean = sum / rows.len() as f64;
+                println!("{format}, plain {plain}, chunks of {chunk}: mean KL from the CPU {mean:.2e}");
+                assert!(mean < rounding.max(MOST_DIVERGENCE), "{format}, plain {plain}, {chunk}: {mean:.2e}");
+            }
+            on_gpu_unharmed(&engine, model);
+        }
+    }
+}
+
+#[test]
+fn smollm2_says_what_the_reference_says() {
+    let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(false));
+    smollm2_texts(&mut engine, model, &PROMPTS);
+    smollm2_is_near_exact(&mut engine, model);
+    on_gpu_unharmed(&engine, model);
+}
+
+#[test]
+fn smollm2_says_it_on_the_plain_path() {
+    let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(true));
+    smollm2_texts(&mut engine, model, &PROMPTS[..2]);
+    smollm2_is_near_exact(&mut engine, model);
+    on_gpu_unharmed(&engine, model);
+}
+
+#[test]
+fn smollm2_has_the_reference_s_perplexity() {
+    smollm2_perplexity(&on_gpu(false));
+}

@@ -1,0 +1,200 @@
+//! Several GPUs of one host: layers in proportion to memory, a wave on each, and the text of one.
+
+use super::places::places;
+use crate::common::company::{asked, prompts, say_together, says_alone, start_with};
+use crate::common::gpu::{Judge, PATHS, device, loaded_on, on_gpu_unharmed, open, run_all};
+use crate::common::reference::{tiny_agrees, tiny_agrees_on};
+use crate::common::requests::asks;
+use crate::common::{golden, golden_json, greedy, ids, loaded, smollm2, synthetic};
+use weft::components::Waves;
+use weft::synth::SynthShape;
+use weft::{Engine, EngineOptions, GenerateOptions, Gpu, GpuOptions, LoadOptions, ModelId};
+
+/// As many devices, opened on one adapter, with so many gibibytes each; 0 for no word on it.
+fn devices(plain: bool, memory: &[u64]) -> Vec<Gpu> {
+    let open_one = |gibibytes: &u64| {
+        let memory = (*gibibytes > 0).then_some(*gibibytes << 30);
+        open(&GpuOptions { memory, ..device(plain) })
+    };
+    memory.iter().map(open_one).collect()
+}
+
+fn tiny_on(plain: bool, memory: &[u64]) -> (Engine, ModelId) {
+    let path = golden("tiny/tiny-llama.gguf");
+    let options = EngineOptions::default();
+    loaded_on(path.as_path(), &options, devices(plain, memory), &LoadOptions::default())
+}
+
+#[test]
+fn layers_are_shared_in_proportion_to_memory() {
+    let shape = SynthShape {
+        layers: 8,
+        embedding: 64,
+        feed_forward: 64,
+        heads: 2,
+        kv_heads: 1,
+        ..SynthShape::default()
+    };
+    let cases: [(&[u64], &[usize]); 6] = [
+        (&[0, 0], &[4, 4]),
+        (&[1, 3], &[2, 6]),
+        (&[3, 1], &[6, 2]),
+        (&[1, 1, 2], &[2, 2, 4]),
+        (&[4, 1, 3], &[4, 1, 3]),
+        // One whose memory is not known shares alike.
+        (&[0, 1], &[4, 4]),
+    ];
+    for (memory, layers) in cases {
+        let options = EngineOptions::default();
+        let source = synthetic(&shape, "f32");
+        let (engine, model) = loaded_on(source, &options, devices(false, memory), &LoadOptions::default());
+        let mut expected = Vec::new();
+        for (number, count) in layers.iter().enumerate() {
+            expected.extend(vec![Some(number); *count]);
+        }
+        assert_eq!(places(&engine, model), expected, "{memory:?}");
+        let found: Vec<_> = engine.gpu_parts(model).iter().map(weft::GpuPart::layers).collect();
+        assert_eq!(found, layers, "{memory:?}");
+        assert_eq!(engine.world().get::<Waves>(model.0).unwrap().entities().len(), memory.len());
+        on_gpu_unharmed(&engine, model);
+    }
+}
+
+#[test]
+fn two_and_three_devices_say_what_the_reference_says() {
+    for plain in PATHS {
+        for memory in [&[1, 2][..], &[1, 1, 1]] {
+            let (mut engine, model) = tiny_on(plain, memory);
+            tiny_agrees_on("tiny-llama", &mut engine, model);
+            on_gpu_unharmed(&engine, model);
+        }
+    }
+    // A device more than there are layers stays empty.
+    let (mut engine, model) = tiny_on(false, &[1, 1, 1, 1]);
+    tiny_agrees_on("tiny-llama", &mut engine, model);
+    on_gpu_unharmed(&engine, model);
+    tiny_agrees("tiny-llama", &EngineOptions::default());
+}
+
+#[test]
+fn four_and_sixteen_sessions_keep_every_device_busy() {
+    let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
+    let (mut cpu, on_cpu) = loaded(&golden("tiny/tiny-llama.gguf"));
+    let prompts = prompts(cpu.config(on_cpu).unwrap().vocabulary, &tokens);
+    let wanted: Vec<_> =
+        prompts.iter().map(|prompt| says_alone(&mut cpu, on_cpu, prompt, &asked())).collect();
+    for plain in PATHS {
+        for memory in [&[1, 1][..], &[1, 1, 1]] {
+            let (mut engine, model) = tiny_on(plain, memory);
+            for count in [1, 4, 16] {
+                let chunks = |n: usize| GenerateOptions { prefill_chunk: [0, 1, 5][n % 3], ..asked() };
+                let said = say_together(&mut engine, model, &prompts[..count], chunks);
+                assert_eq!(said, wanted[..count], "{count} sessions on {memory:?}, plain {plain}");
+            }
+            // Together from the start: some tick finds a step under way on every device.
+            let sessions: Vec<_> =
+                prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asked())).collect();
+            let mut busy = 0;
+            run_all(&mut engine, &sessions, |engine, _| {
+                let working = engine.gpu_parts(model).iter().filter(|part| part.under_way() > 0).count();
+                busy = busy.max(working);
+            });
+            assert_eq!(busy, memory.len(), "plain {plain}");
+            on_gpu_unharmed(&engine, model);
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_prompt_never_overtake_one_another() {
+    let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]).repeat(8);
+    for memory in [&[1, 1][..], &[1, 1, 1]] {
+        let (mut engine, model) = tiny_on(false, memory);
+        let wanted = {
+            let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
+            greedy(&mut engine, model, &tokens, 12)
+        };
+        for chunk in [3, 16, 50] {
+            let options = GenerateOptions { prefill_chunk: chunk, ..asks(12) };
+            let session = start_with(&mut engine, model, &tokens, &options);
+            // A program that draws ticks seldom: whatever a device was given is done by the next tick, on all of them.
+            run_all(&mut engine, &[session], |engine, _| {
+                for part in engine.gpu_parts(model) {
+                    part.gpu.device.poll(weft_gpu::wgpu::PollType::wait_indefinitely()).unwrap();
+                }
+            });
+            assert_eq!(engine.output(session).unwrap().tokens, wanted, "chunks of {chunk} on {memory:?}");
+            engine.close(session);
+        }
+        on_gpu_unharmed(&engine, model);
+    }
+}
+
+#[test]
+fn a_prompt_that_comes_while_another_session_decodes_keeps_its_order() {
+    // Waves fall idle at different times then, and more of them than one hold parts of the prompt before they have started.
+    let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
+    let prompt = tokens.repeat(3);
+    let (mut engine, model) = tiny_on(false, &[1, 1, 1]);
+    let (decoded, wanted) = {
+        let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
+        (greedy(&mut engine, model, &tokens, 40), greedy(&mut engine, model, &prompt, 6))
+    };
+    for ticks in 0..12 {
+        let decoding = start_with(&mut engine, model, &tokens, &asks(40));
+        let settle = |engine: &Engine| {
+            for part in engine.gpu_parts(model) {
+                part.gpu.device.poll(weft_gpu::wgpu::PollType::wait_indefinitely()).unwrap();
+            }
+        };
+        for _ in 0..20 + ticks {
+            settle(&engine);
+            engine.tick();
+        }
+        let options = GenerateOptions { prefill_chunk: 5, ..asks(6) };
+        let session = start_with(&mut engine, model, &prompt, &options);
+        run_all(&mut engine, &[session, decoding], |engine, _| settle(engine));
+        assert_eq!(engine.output(session).unwrap().tokens, wanted, "after {ticks} ticks");
+        assert_eq!(engine.output(decoding).unwrap().tokens, decoded, "after {ticks} ticks");
+        engine.close(session);
+        engine.close(decoding);
+    }
+    on_gpu_unharmed(&engine, model);
+}
+
+#[test]
+fn the_cpu_and_two_devices() {
+    let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
+    let path = golden("tiny/tiny-llama.gguf");
+    let load = LoadOptions { gpu_layers: weft::GpuLayers::Count(2), ..LoadOptions::default() };
+    let options = EngineOptions::default();
+    let (mut engine, model) = loaded_on(path.as_path(), &options, devices(false, &[1, 1]), &load);
+    assert_eq!(places(&engine, model), [None, Some(0), Some(1)]);
+    tiny_agrees_on("tiny-llama", &mut engine, model);
+    let prompts = prompts(engine.config(model).unwrap().vocabulary, &tokens);
+    let mut judge = Judge::tiny();
+    let said =
+        say_together(&mut engine, model, &prompts, |n| GenerateOptions { prefill_chunk: n, ..asked() });
+    for (n, (prompt, answer)) in prompts.iter().zip(&said).enumerate() {
+        judge.check(prompt, answer, &format!("session {n}"));
+    }
+    on_gpu_unharmed(&engine, model);
+}
+
+#[test]
+fn smollm2_on_two_devices() {
+    let path = smollm2();
+    let options = EngineOptions::default();
+    let (mut engine, model) =
+        loaded_on(path.as_path(), &options, devices(false, &[2, 1]), &LoadOptions::default());
+    let found: Vec<_> = engine.gpu_parts(model).iter().map(weft::GpuPart::layers).collect();
+    assert_eq!(found, [20, 10]);
+    let mut judge = Judge::smollm2();
+    let prompts: Vec<_> =
+        (1..=4).map(|n| ids(&golden_json(&format!("smollm2/prompt{n}.json"))["tokens"])).collect();
+    let said = say_together(&mut engine, model, &prompts, |_| asks(12));
+    for (n, (prompt, answer)) in prompts.iter().zip(&said).enumerate() {
+        judge.check(prompt, answer, &format!("prompt {}", n + 1));
+    }
+    on_gpu_unharmed(&engine, model);
+}

@@ -1,0 +1,103 @@
+//! Every kernel that a model's plan is made of is valid WGSL for naga, also those whose features this machine lacks: plans are
+//! made for a device that computes nothing and has whatever features it is asked for.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test should stop where it failed")]
+
+mod common;
+
+use common::gpu::{cooperative, featured, loaded_on, noop};
+use common::synthetic;
+use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
+use std::collections::BTreeSet;
+use weft::synth::SynthShape;
+use weft::{Capabilities, EngineOptions, Gpu, LoadOptions};
+use weft_gpu::shader::KernelSpec;
+
+/// Rows of whole cooperative tiles; narrow, since weights are drawn and not looked at.
+fn whole() -> SynthShape {
+    SynthShape { feed_forward: 256, context: 512, ..SynthShape::default() }
+}
+
+/// Shapes that differ in what kernels are made for.
+fn shapes() -> Vec<SynthShape> {
+    let heads = |embedding: usize, heads, kv_heads, key| SynthShape {
+        embedding,
+        heads,
+        kv_heads,
+        key_length: Some(key),
+        ..whole()
+    };
+    vec![
+        whole(),
+        SynthShape { tied: false, vocabulary: 500, ..whole() },
+        // Rows that are no whole tiles, a norm that workgroup memory cannot hold.
+        SynthShape {
+            layers: 1,
+            embedding: 4128,
+            heads: 4,
+            kv_heads: 1,
+            key_length: Some(64),
+            feed_forward: 96,
+            ..whole()
+        },
+        heads(256, 8, 8, 32),
+        heads(256, 9, 3, 64),
+        heads(256, 4, 1, 128),
+        heads(256, 2, 1, 256),
+        heads(256, 12, 2, 16),
+        // A query head of its own for each KV head, no whole block of 32 long.
+        heads(256, 16, 16, 16),
+        heads(256, 2, 2, 80),
+        SynthShape { value_length: Some(32), ..heads(256, 4, 2, 64) },
+    ]
+}
+
+fn check(spec: &KernelSpec) {
+    let source = spec.source();
+    let module = naga::front::wgsl::parse_str(&source)
+        .unwrap_or_else(|error| panic!("{}: {}", spec.name, error.emit_to_string(&source)));
+    if let Err(error) = Validator::new(ValidationFlags::all(), NagaCapabilities::all()).validate(&module) {
+        panic!("{}: {}", spec.name, error.emit_to_string(&source));
+    }
+}
+
+/// Checks the kernels of the plan of a model, and gives the names of their parts.
+fn plan(gpu: Gpu, shape: &SynthShape, format: &str) -> BTreeSet<&'static str> {
+    let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
+    let options = EngineOptions { max_rows: Some(128), ..EngineOptions::default() };
+    let (mut engine, model) = loaded_on(synthetic(shape, format), &options, vec![gpu], &load);
+    // A step says that the plan is there.
+    common::greedy(&mut engine, model, &[1, 2, 3], 2);
+    let [part] = engine.gpu_parts(model) else { panic!("{format} {shape:?}: the model moved to the CPU") };
+    assert_eq!(part.gpu.failure(), None, "{format} {shape:?}");
+    let specs = part.gpu.pipelines.specs();
+    specs.iter().for_each(check);
+    specs.iter().flat_map(KernelSpec::part_names).collect()
+}
+
+#[test]
+fn every_kernel_of_every_layout_and_device_is_valid() {
+    let devices: [(&str, fn(Capabilities) -> Capabilities); 3] =
+        [("plain", |caps| caps), ("featured", featured), ("cooperative", cooperative)];
+    let mut seen = BTreeSet::new();
+    for (name, capabilities) in devices {
+        for format in ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"] {
+            let parts = plan(noop(capabilities), &whole(), format);
+            println!("{name}, {format}: {parts:?}");
+            seen.extend(parts);
+        }
+        for shape in shapes() {
+            seen.extend(plan(noop(capabilities), &shape, "q8_0"));
+        }
+        // What WebGPU promises at least.
+        seen.extend(plan(
+            noop(|caps| Capabilities { storage_buffers: 8, ..capabilities(caps) }),
+            &whole(),
+            "q4_1",
+        ));
+    }
+    // The parts that no plan is made of are those that measure a device.
+    let all: BTreeSet<_> = weft_gpu::shader::part_names().collect();
+    let unseen: Vec<_> = all.difference(&seen).collect();
+    assert_eq!(unseen, [&"dispatch_chain", &"read_bandwidth"], "parts that no kernel is made of");
+}

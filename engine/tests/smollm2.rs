@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::reference::{PROMPTS, smollm2_is_near_exact, smollm2_perplexity, smollm2_texts};
+use common::reference::{PROMPTS, smollm2_agrees, smollm2_perplexity};
 use common::{golden_json, ids, loaded, smollm2};
 use weft::{EngineOptions, Message, SpecialTokens};
 
@@ -27,15 +27,9 @@ fn prompts_have_the_reference_ids() {
 }
 
 #[test]
-fn texts_are_the_reference_texts() {
+fn texts_are_the_reference_texts_and_logits_as_near_to_exact_ones() {
     let (mut engine, model) = loaded(&smollm2());
-    smollm2_texts(&mut engine, model, &PROMPTS);
-}
-
-#[test]
-fn logits_are_as_near_to_exact_ones_as_the_peer_s() {
-    let (mut engine, model) = loaded(&smollm2());
-    smollm2_is_near_exact(&mut engine, model);
+    smollm2_agrees(&mut engine, model, &PROMPTS);
 }
 
 #[test]

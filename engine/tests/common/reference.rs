@@ -53,7 +53,8 @@ pub fn tiny_agrees_on(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
     most
 }
 
-/// Teacher forcing: the reference's own tokens, the argmax at each step where its two best logits are `clear` apart.
+/// Teacher forcing: the reference's own tokens, the argmax at each step where its two best logits are `clear` apart. Gives the
+/// logits of each step.
 fn argmax_is_the_reference_s(
     name: &str,
     engine: &mut Engine,
@@ -62,10 +63,11 @@ fn argmax_is_the_reference_s(
     wanted: &[u32],
     gaps: &[f64],
     clear: f64,
-) {
+) -> Vec<Vec<f32>> {
     let whole: Vec<u32> = tokens.iter().chain(wanted).copied().collect();
     let positions: Vec<usize> = (0..wanted.len()).map(|step| tokens.len() - 1 + step).collect();
-    for (step, row) in logits(engine, model, &whole, &positions, 0).iter().enumerate() {
+    let rows = logits(engine, model, &whole, &positions, 0);
+    for (step, row) in rows.iter().enumerate() {
         let found = argmax(row);
         assert!(
             gaps[step] < clear || found == wanted[step] as usize,
@@ -74,6 +76,7 @@ fn argmax_is_the_reference_s(
             gaps[step]
         );
     }
+    rows
 }
 
 /// Mean KL divergence of a format's logits from those of exact activations: ours and llama.cpp's.
@@ -90,13 +93,20 @@ pub fn format_divergence(format: &str, options: &EngineOptions) -> (f64, f64) {
     (mean, peer)
 }
 
-/// SmolLM2's texts for some of the golden prompts are llama.cpp's.
-pub fn smollm2_texts(engine: &mut Engine, model: ModelId, prompts: &[usize]) {
+/// SmolLM2's texts for some of the golden prompts are llama.cpp's, and its logits as near to those of exact activations, four
+/// rows a prompt.
+pub fn smollm2_agrees(engine: &mut Engine, model: ModelId, prompts: &[usize]) {
+    let mut divergences = Vec::new();
     for n in prompts {
         let reference = golden_json(&format!("smollm2/prompt{n}.json"));
         let (tokens, wanted) = (ids(&reference["tokens"]), ids(&reference["greedy"]));
         let gaps = gaps(&reference);
-        argmax_is_the_reference_s(&format!("prompt {n}"), engine, model, &tokens, &wanted, &gaps, CLEAR);
+        let name = format!("prompt {n}");
+        let rows = argmax_is_the_reference_s(&name, engine, model, &tokens, &wanted, &gaps, CLEAR);
+        let exact = golden_floats(&format!("smollm2/exact-prompt{n}.f32.gz"));
+        let exact = exact.chunks_exact(rows[0].len());
+        divergences
+            .extend([0, 8, 16, 32].iter().zip(exact).map(|(step, exact)| divergence(exact, &rows[*step])));
         let session = engine.open_session(model, &SessionOptions::default()).expect("a session");
         let text = reference["text"].as_str().expect("text").to_owned();
         engine.append(session, Prompt::Text { text, special: SpecialTokens::Parse }).expect("a prompt");
@@ -116,28 +126,7 @@ pub fn smollm2_texts(engine: &mut Engine, model: ModelId, prompts: &[usize]) {
         }
         engine.close(session);
     }
-}
-
-/// KL divergence of SmolLM2's logits from those of exact activations, four rows a golden prompt.
-pub fn smollm2_divergences(engine: &mut Engine, model: ModelId, prompts: &[usize]) -> Vec<f64> {
-    let mut divergences = Vec::new();
-    for n in prompts {
-        let reference = golden_json(&format!("smollm2/prompt{n}.json"));
-        let (tokens, greedy) = (ids(&reference["tokens"]), ids(&reference["greedy"]));
-        let exact = golden_floats(&format!("smollm2/exact-prompt{n}.f32.gz"));
-        let whole: Vec<u32> = tokens.iter().chain(&greedy).copied().collect();
-        let positions: Vec<usize> = [0, 8, 16, 32].iter().map(|step| tokens.len() - 1 + step).collect();
-        let rows = logits(engine, model, &whole, &positions, 0);
-        let exact = exact.chunks_exact(rows[0].len());
-        divergences.extend(rows.iter().zip(exact).map(|(row, exact)| divergence(exact, row)));
-    }
     assert_eq!(divergences.len(), 4 * prompts.len());
-    divergences
-}
-
-/// SmolLM2's logits are as near to those of exact activations as llama.cpp's, over the 16 golden rows.
-pub fn smollm2_is_near_exact(engine: &mut Engine, model: ModelId) {
-    let divergences = smollm2_divergences(engine, model, &PROMPTS);
     let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
     println!("mean KL {mean:.2e} of {divergences:?}");
     assert!(mean <= PEER_DIVERGENCE, "mean KL {mean:.2e}");

@@ -49,21 +49,21 @@ fn smollm2_in_company(plain: bool, generated: usize) {
         judge.check(prompt, answer, &format!("session {n}, plain {plain}"));
     }
     let mut same = 0;
-    for (n, prompt) in prompts.iter().enumerate().take(4) {
+    for (n, prompt) in prompts.iter().enumerate().take(2) {
         let alone = says_alone(&mut engine, model, prompt, &options(n));
         judge.check(prompt, &alone, &format!("session {n}, plain {plain}, alone"));
         same += usize::from(alone == said[n]);
     }
-    println!("plain {plain}: {same} of 4 answers are the same to the last token");
+    println!("plain {plain}: {same} of 2 answers are the same to the last token");
     on_gpu_unharmed(&engine, model);
 }
 
 #[test]
 fn sixteen_sessions_of_smollm2() {
-    smollm2_in_company(false, 16);
+    smollm2_in_company(false, 8);
 }
 
 #[test]
 fn sixteen_sessions_of_smollm2_on_the_plain_path() {
-    smollm2_in_company(true, 6);
+    smollm2_in_company(true, 3);
 }

@@ -2,7 +2,7 @@
 
 use crate::common::company::{asked, prompts, say_together};
 use crate::common::gpu::{Judge, PATHS, device, loaded_on, on_gpu_unharmed, open};
-use crate::common::reference::{MOST_DIVERGENCE, smollm2_texts};
+use crate::common::reference::{MOST_DIVERGENCE, smollm2_agrees};
 use crate::common::requests::asks;
 use crate::common::{divergence, golden, golden_json, ids, logits, smollm2, synthetic, told};
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn matrices_in_several_buffers_give_the_same_logits() {
     let tokens: Vec<u32> = (0..40).map(|i| (i * 37) % 700).collect();
     let positions: Vec<usize> = (0..tokens.len()).step_by(3).collect();
     let (options, load) = small(32, 1024);
-    for format in ["bf16", "q4_1"] {
+    for format in ["bf16", "q8_0"] {
         for plain in PATHS {
             let source = || synthetic(&shape, format);
             let (mut whole, model) = loaded_on(source(), &options, vec![open(&device(plain))], &load);
@@ -71,7 +71,7 @@ fn smollm2_with_its_embedding_and_head_in_several_buffers() {
     let (options, load) = small(128, 1024);
     let path = smollm2();
     let (mut engine, model) = loaded_on(path.as_path(), &options, vec![narrow(false, LIMIT)], &load);
-    smollm2_texts(&mut engine, model, &[2]);
+    smollm2_agrees(&mut engine, model, &[2]);
     on_gpu_unharmed(&engine, model);
 }
 

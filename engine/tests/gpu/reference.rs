@@ -2,8 +2,7 @@
 
 use crate::common::gpu::{PATHS, on_gpu, on_gpu_unharmed};
 use crate::common::reference::{
-    MOST_DIVERGENCE, PROMPTS, format_divergence, smollm2_is_near_exact, smollm2_perplexity, smollm2_texts,
-    tiny_agrees_on,
+    MOST_DIVERGENCE, PROMPTS, format_divergence, smollm2_agrees, smollm2_perplexity, tiny_agrees_on,
 };
 use crate::common::{divergence, golden, golden_json, ids, loaded, loaded_with, logits, smollm2};
 
@@ -84,16 +83,15 @@ fn every_format_says_what_the_cpu_says_whatever_the_chunks() {
 #[test]
 fn smollm2_says_what_the_reference_says() {
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(false));
-    smollm2_texts(&mut engine, model, &PROMPTS);
-    smollm2_is_near_exact(&mut engine, model);
+    smollm2_agrees(&mut engine, model, &PROMPTS);
     on_gpu_unharmed(&engine, model);
 }
 
 #[test]
 fn smollm2_says_it_on_the_plain_path() {
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(true));
-    smollm2_texts(&mut engine, model, &PROMPTS[..2]);
-    smollm2_is_near_exact(&mut engine, model);
+    // A software driver takes its time: two of the prompts.
+    smollm2_agrees(&mut engine, model, &PROMPTS[..2]);
     on_gpu_unharmed(&engine, model);
 }
 

@@ -2,6 +2,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::error::GpuError;
+use crate::memory::device_memory;
 use crate::pipeline::Pipelines;
 use core::future::Future;
 use core::task::{Context, Poll, Waker};
@@ -49,6 +50,8 @@ pub struct Gpu {
     pub capabilities: Capabilities,
     /// The adapter, as its driver describes it.
     pub info: wgpu::AdapterInfo,
+    /// Bytes of its memory, where the backend says so; not all of them need be free.
+    pub memory: Option<u64>,
     /// Compiled kernels.
     pub pipelines: Pipelines,
     /// The options that it was opened with.
@@ -159,8 +162,9 @@ impl Gpu {
         if !options.plain {
             capabilities.subgroup = capabilities.subgroup.or(web_subgroup(&device, &info));
         }
+        let memory = device_memory(adapter);
         let adapter = Some(adapter.clone());
-        Ok(Self { adapter, ..Self::with(device, queue, capabilities, info, options.clone()) })
+        Ok(Self { adapter, memory, ..Self::with(device, queue, capabilities, info, options.clone()) })
     }
 
     /// What opens the same GPU again, after a failure.
@@ -234,7 +238,18 @@ impl Gpu {
         #[cfg(target_family = "wasm")]
         let pipelines = Pipelines::new(&device, &info, &capabilities);
         let allocated = Mutex::default();
-        Self { device, queue, capabilities, info, pipelines, options, adapter: None, fault, allocated }
+        Self {
+            device,
+            queue,
+            capabilities,
+            info,
+            memory: None,
+            pipelines,
+            options,
+            adapter: None,
+            fault,
+            allocated,
+        }
     }
 
     /// Longest that one submit should keep the device busy.

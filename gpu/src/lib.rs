@@ -5,6 +5,7 @@ mod capabilities;
 mod commands;
 mod device;
 mod error;
+mod memory;
 mod pipeline;
 #[cfg(not(target_family = "wasm"))]
 mod probe;

@@ -108,10 +108,11 @@ pub fn place(backend: &GpuBackend, wanted: &Wanted<'_>) -> Result<Placed, GpuErr
     Ok(Placed { model: GpuModel(parts), layers, ends, ahead: if alone { AHEAD } else { 0 }, limits })
 }
 
-/// Splits layers over GPUs in proportion to the memory that each may use.
+/// Splits layers over GPUs in proportion to the memory that each may use, or has; evenly where that is not known of all.
 fn shares(gpus: &[Arc<Gpu>], layers: Range<usize>) -> Vec<Range<usize>> {
-    let known = gpus.iter().all(|gpu| gpu.options.memory.is_some());
-    let weight = |gpu: &Gpu| gpu.options.memory.filter(|_| known).map_or(1.0, |bytes| bytes as f64);
+    let memory = |gpu: &Gpu| gpu.options.memory.or(gpu.memory);
+    let known = gpus.iter().all(|gpu| memory(gpu).is_some_and(|bytes| bytes > 0));
+    let weight = |gpu: &Gpu| memory(gpu).filter(|_| known).map_or(1.0, |bytes| bytes as f64);
     let total: f64 = gpus.iter().map(|gpu| weight(gpu)).sum();
     let (mut first, mut mass) = (layers.start, 0.0);
     gpus.iter()

@@ -52,6 +52,8 @@ pub(super) struct Bench {
     pub(super) host: Host,
     pub(super) ids: Vec<u32>,
     depth: usize,
+    /// Whether the model was placed on GPUs.
+    placed: bool,
 }
 
 /// Runs the command.
@@ -72,6 +74,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         let rate = median(args.repeat, || bench.time_batch(*sessions as usize))?;
         batch_tok_s.insert(sessions.to_string(), rounded(rate, 2).into());
     }
+    bench.check_place()?;
     let peak_rss_mb = memory::peak_rss().map(|bytes| rounded(bytes as f64 / f64::from(1 << 20), 1));
     let gpu = bench_gpu::measure(&mut bench, (args.prompt, prompt_tok_s), (args.generate, generate_tok_s))?;
     let figures = Figures {
@@ -120,10 +123,21 @@ impl Bench {
         let batch = most_sessions.saturating_mul(BATCH_ROOM.saturating_add(args.depth));
         let options = HostOptions { kv_tokens: Some(alone.max(batch).max(LEAST_ROOM)), throttle: None };
         let mut host = Host::open(&args.model, isa, options)?;
+        let placed = !host.engine.gpu_parts(host.model).is_empty();
         host.wait_loaded()?;
         let vocabulary = host.engine.config(host.model)?.vocabulary;
         let ids = token_ids(args.depth.saturating_add(longest).saturating_add(1), vocabulary);
-        Ok(Self { host, ids, depth: args.depth })
+        let bench = Self { host, ids, depth: args.depth, placed };
+        bench.check_place()?;
+        Ok(bench)
+    }
+
+    /// Fails where the model has left its GPUs, which a program that only answers goes on without.
+    pub(super) fn check_place(&self) -> Result<(), CliError> {
+        if self.placed && self.host.engine.gpu_parts(self.host.model).is_empty() {
+            return Err(CliError::LeftGpu { model: self.host.file_name.clone() });
+        }
+        Ok(())
     }
 
     /// Opens a session that holds the depth's tokens, computed.

@@ -48,6 +48,8 @@ struct Device {
     weight_bytes: u64,
     buffers: u64,
     buffer_bytes: u64,
+    /// That it has, where the backend says so.
+    memory_bytes: Option<u64>,
     peak: Option<Peak>,
     kernels: Vec<Path>,
 }
@@ -166,6 +168,7 @@ fn device(part: &GpuPart) -> Device {
         weight_bytes: part.weight_bytes(),
         buffers: allocated.buffers,
         buffer_bytes: allocated.bytes,
+        memory_bytes: gpu.memory,
         kernels: paths.map(|(name, parts)| Path { name, parts }).collect(),
         // A device with no room left is not measured.
         peak: GpuProbe::of(gpu).ok().map(|probe| Peak {

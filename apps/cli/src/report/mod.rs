@@ -56,6 +56,11 @@ pub(crate) enum CliError {
     /// A context that the model was not made for.
     #[error("a context of {asked} tokens is more than the {model} that the model takes; ask for less")]
     ContextTooLarge { asked: usize, model: usize },
+    /// A model that was to be timed on a GPU moved to the CPU.
+    #[error(
+        "the GPU failed and `{model}` moved to the CPU, so what was timed is neither; the log says why it failed; use --backend cpu, or --gpu-plain"
+    )]
+    LeftGpu { model: String },
     /// A file could not be read.
     #[error("{file}: {reason}; check the path and its permissions")]
     Read { file: String, reason: String },

@@ -1,0 +1,24 @@
+//! How much memory an adapter has. wgpu does not say; Vulkan does.
+
+/// Bytes of the adapter's largest heap that is its own, or shared with the host where it has none; `None` where the
+/// backend is not asked.
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+#[expect(unsafe_code, reason = "wgpu does not say what Vulkan does")]
+pub(crate) fn device_memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    // SAFETY: the guard is dropped at the end; nothing is destroyed.
+    let adapter = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = adapter.shared_instance().raw_instance();
+    // SAFETY: the physical device is this instance's, which the adapter keeps alive.
+    let memory = unsafe { instance.get_physical_device_memory_properties(adapter.raw_physical_device()) };
+    let heaps = || memory.memory_heaps.iter().take(memory.memory_heap_count as usize);
+    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
+    const DEVICE_LOCAL: u32 = 1;
+    let own = heaps().filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max();
+    own.or_else(|| heaps().map(|heap| heap.size).max())
+}
+
+/// As above.
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+pub(crate) fn device_memory(_adapter: &wgpu::Adapter) -> Option<u64> {
+    None
+}

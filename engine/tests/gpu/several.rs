@@ -27,6 +27,38 @@ fn tiny_on(plain: bool, memory: &[u64]) -> (Engine, ModelId) {
 
 #[test]
 fn layers_are_shared_in_proportion_to_memory() {
+    let cases: [(&[u64], &[usize]); 5] = [
+        (&[0, 0], &[4, 4]),
+        (&[1, 3], &[2, 6]),
+        (&[3, 1], &[6, 2]),
+        (&[1, 1, 2], &[2, 2, 4]),
+        (&[4, 1, 3], &[4, 1, 3]),
+    ];
+    for (memory, layers) in cases {
+        shares(devices(false, memory), layers);
+    }
+}
+
+#[test]
+fn where_nobody_limits_it_the_adapters_memory_counts() {
+    // What the adapter says, then what others might, then one that says nothing: it shares alike.
+    let reported: [(&[Option<u64>], &[usize]); 3] = [
+        (&[None, None], &[4, 4]),
+        (&[Some(1 << 30), Some(3 << 30)], &[2, 6]),
+        (&[Some(1 << 30), None], &[4, 4]),
+    ];
+    for (memory, layers) in reported {
+        let mut gpus = devices(false, &[0, 0]);
+        for (gpu, memory) in gpus.iter_mut().zip(memory) {
+            assert!(gpu.memory.is_none_or(|bytes| bytes > 1 << 28), "{:?}", gpu.memory);
+            gpu.memory = *memory;
+        }
+        shares(gpus, layers);
+    }
+}
+
+/// Asserts how eight layers are shared.
+fn shares(gpus: Vec<Gpu>, layers: &[usize]) {
     let shape = SynthShape {
         layers: 8,
         embedding: 64,
@@ -35,29 +67,15 @@ fn layers_are_shared_in_proportion_to_memory() {
         kv_heads: 1,
         ..SynthShape::default()
     };
-    let cases: [(&[u64], &[usize]); 6] = [
-        (&[0, 0], &[4, 4]),
-        (&[1, 3], &[2, 6]),
-        (&[3, 1], &[6, 2]),
-        (&[1, 1, 2], &[2, 2, 4]),
-        (&[4, 1, 3], &[4, 1, 3]),
-        // One whose memory is not known shares alike.
-        (&[0, 1], &[4, 4]),
-    ];
-    for (memory, layers) in cases {
-        let options = EngineOptions::default();
-        let source = synthetic(&shape, "f32");
-        let (engine, model) = loaded_on(source, &options, devices(false, memory), &LoadOptions::default());
-        let mut expected = Vec::new();
-        for (number, count) in layers.iter().enumerate() {
-            expected.extend(vec![Some(number); *count]);
-        }
-        assert_eq!(places(&engine, model), expected, "{memory:?}");
-        let found: Vec<_> = engine.gpu_parts(model).iter().map(weft::GpuPart::layers).collect();
-        assert_eq!(found, layers, "{memory:?}");
-        assert_eq!(engine.world().get::<Waves>(model.0).unwrap().entities().len(), memory.len());
-        on_gpu_unharmed(&engine, model);
-    }
+    let (options, source) = (EngineOptions::default(), synthetic(&shape, "f32"));
+    let (engine, model) = loaded_on(source, &options, gpus, &LoadOptions::default());
+    let expected: Vec<_> =
+        layers.iter().enumerate().flat_map(|(number, count)| vec![Some(number); *count]).collect();
+    assert_eq!(places(&engine, model), expected);
+    let found: Vec<_> = engine.gpu_parts(model).iter().map(weft::GpuPart::layers).collect();
+    assert_eq!(found, layers);
+    assert_eq!(engine.world().get::<Waves>(model.0).unwrap().entities().len(), layers.len());
+    on_gpu_unharmed(&engine, model);
 }
 
 #[test]

@@ -13,6 +13,14 @@ fn tiled(caps: &Capabilities, rows: usize) -> usize {
     if caps.cooperative { rows.next_multiple_of(COOPERATIVE_TILE) } else { rows }
 }
 
+/// Most rows that go in bands of cooperative matrices, whose results are written row by row; more go in tiles.
+pub(super) const BANDED: usize = 64;
+
+/// Rows of a buffer that products of up to so many rows write.
+fn written(caps: &Capabilities, rows: usize) -> usize {
+    if rows > BANDED { tiled(caps, rows) } else { rows }
+}
+
 /// Most rows whose products go over the weights once for all of them; more make tiles.
 pub(super) const FEW: usize = 8;
 
@@ -102,6 +110,13 @@ pub(super) fn logit_rows(gpu: &Gpu, config: &ModelConfig, limits: &WaveLimits) -
     let caps = &gpu.capabilities;
     let room = caps.max_binding.min(caps.max_buffer.saturating_sub(4 * id_words(MOST_LOGIT_ROWS) as u64));
     let fit = room / (4 * config.vocabulary as u64).max(1);
+    // Where a whole tile of cooperative matrices does not fit, no wave makes tiles.
+    let tile = COOPERATIVE_TILE as u64;
+    let fit = match fit / tile {
+        0 if caps.cooperative => fit.min(BANDED as u64),
+        tiles if caps.cooperative => tiles * tile,
+        _ => fit,
+    };
     // A row of logits is one of the wave's.
     limits
         .logit_rows
@@ -169,7 +184,7 @@ impl<B> Scratch<B> {
             gated: Activations::new(&mut storage, caps, "gated", rows, config.feed_forward)?,
             gate_up: storage("gate_up", floats(tall.max(FEW), 2 * config.feed_forward))?,
             partials: storage("attention_partials", partials)?,
-            logits: storage("logits", floats(tiled(caps, logit_rows).max(FEW), config.vocabulary))?,
+            logits: storage("logits", floats(written(caps, logit_rows).max(FEW), config.vocabulary))?,
             sample_rows: storage("sample_rows", (size_of::<SampleRow>() * logit_rows) as u64)?,
             adjustments: storage("adjustments", (size_of::<Adjustment>() * ADJUSTMENTS * logit_rows) as u64)?,
             most_adjustments: ADJUSTMENTS * logit_rows,

@@ -1,6 +1,6 @@
 //! What waves differ in, as far as kernels care: classes of sizes, and the grids that depend on a wave.
 
-use super::scratch::FEW;
+use super::scratch::{BANDED, FEW};
 use weft_gpu::Capabilities;
 
 /// Waves that the same kernels serve, by their number of rows.
@@ -18,7 +18,7 @@ impl Class {
     /// The classes of a device, by size.
     pub(super) fn all(caps: &Capabilities) -> Vec<Self> {
         let few = [1, 4, FEW].map(Self::Few);
-        let bands = [1, 2, 4].map(Self::Bands);
+        let bands = [1, 2, BANDED / 16].map(Self::Bands);
         few.into_iter().chain(bands.into_iter().filter(|_| caps.cooperative)).chain([Self::Many]).collect()
     }
 

@@ -1,7 +1,9 @@
 //! A device that is lost: sessions go on from their token histories, on a fresh device or, where it keeps failing, on the CPU.
 
 use crate::common::company::{end, say_together, says_alone, start_with};
-use crate::common::gpu::{Judge, PATHS, device, loaded_on, on_gpu, on_gpu_unharmed, open, run_all};
+use crate::common::gpu::{
+    DeviceEvents, Judge, PATHS, device, loaded_on, on_gpu, on_gpu_unharmed, open, run_all,
+};
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, golden_json, greedy, ids, loaded_with, logits, smollm2, throttled, told};
 use weft::DeviceEventKind::{OnCpu, Rebuilt};
@@ -14,6 +16,29 @@ use weft::{
 /// Destroys the device of one of a model's GPUs, as a driver's reset would.
 fn lose(engine: &Engine, model: ModelId, part: usize) {
     engine.gpu_parts(model)[part].gpu.device.destroy();
+}
+
+/// Runs sessions to their ends, and destroys a device when `when`, asked with the tokens said so far, says so for the first time.
+fn run_and_lose(
+    engine: &mut Engine,
+    sessions: &[SessionId],
+    (model, part): (ModelId, usize),
+    when: impl Fn(&Engine, usize) -> bool,
+) -> DeviceEvents {
+    let mut lost = false;
+    let told = run_all(engine, sessions, |engine, said| {
+        if !lost && when(engine, said) {
+            lose(engine, model, part);
+            lost = true;
+        }
+    });
+    assert!(lost);
+    told
+}
+
+/// Tokens of a session's context that have been computed.
+fn computed(engine: &Engine, session: SessionId) -> usize {
+    engine.world().get::<ContextCursor>(session.0).unwrap().computed
 }
 
 /// Requests of four kinds: greedy, drawn by the device, drawn by the host, with penalties.
@@ -45,14 +70,7 @@ fn sessions_that_decode_go_on_from_their_histories() {
         let wanted: Vec<_> =
             kinds.iter().map(|options| says_alone(&mut engine, model, &tokens, options)).collect();
         let sessions = started(&mut engine, model, &tokens, &kinds);
-        let mut lost = false;
-        let told = run_all(&mut engine, &sessions, |engine, said| {
-            if !lost && said >= 40 {
-                lose(engine, model, 0);
-                lost = true;
-            }
-        });
-        assert!(lost);
+        let told = run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 40);
         assert_eq!(said(&engine, &sessions), wanted, "plain {plain}");
         assert_eq!(told.kinds, [Rebuilt], "plain {plain}");
         on_gpu_unharmed(&engine, model);
@@ -71,14 +89,10 @@ fn a_prompt_on_its_way_goes_through_again() {
         let beside = greedy(&mut engine, model, &tokens, 30);
         let decoding = start_with(&mut engine, model, &tokens, &asks(30));
         let prefilling = start_with(&mut engine, model, &long, &asks(12));
-        let mut lost = false;
-        let told = run_all(&mut engine, &[decoding, prefilling], |engine, _| {
-            let cursor = engine.world().get::<ContextCursor>(prefilling.0).unwrap();
-            if !lost && cursor.computed > long.len() / 3 {
-                assert_eq!(engine.phase(prefilling).unwrap(), Phase::Prefilling);
-                lose(engine, model, 0);
-                lost = true;
-            }
+        let told = run_and_lose(&mut engine, &[decoding, prefilling], (model, 0), |engine, _| {
+            let part = computed(engine, prefilling) > long.len() / 3;
+            assert!(!part || engine.phase(prefilling).unwrap() == Phase::Prefilling);
+            part
         });
         assert_eq!(said(&engine, &[prefilling, decoding]), [wanted, beside], "plain {plain}");
         assert_eq!(told.kinds, [Rebuilt]);
@@ -95,16 +109,9 @@ fn logits_that_were_asked_for_are_the_undisturbed_ones() {
     let wanted = logits(&mut engine, model, &long, &positions, 0);
     let session = told(&mut engine, model, &long);
     engine.ask_logits(session, positions.clone(), KeepLogits::Row, 0).unwrap();
-    let mut lost = false;
-    run_all(&mut engine, &[session], |engine, _| {
-        let cursor = engine.world().get::<ContextCursor>(session.0).unwrap();
-        if !lost && cursor.computed > long.len() / 2 {
-            lose(engine, model, 0);
-            lost = true;
-        }
-    });
-    let found = engine.take_logits(session).unwrap().rows;
-    assert!(lost && found == wanted);
+    let half = long.len() / 2;
+    run_and_lose(&mut engine, &[session], (model, 0), |engine, _| computed(engine, session) > half);
+    assert!(engine.take_logits(session).unwrap().rows == wanted);
     on_gpu_unharmed(&engine, model);
 }
 
@@ -191,13 +198,7 @@ fn a_model_on_both_the_cpu_and_a_gpu() {
     let wanted: Vec<_> =
         kinds.iter().map(|options| says_alone(&mut engine, model, &tokens, options)).collect();
     let sessions = started(&mut engine, model, &tokens, &kinds);
-    let mut lost = false;
-    let told = run_all(&mut engine, &sessions, |engine, said| {
-        if !lost && said >= 30 {
-            lose(engine, model, 0);
-            lost = true;
-        }
-    });
+    let told = run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 30);
     assert_eq!(said(&engine, &sessions), wanted);
     assert_eq!(told.kinds, [Rebuilt]);
     on_gpu_unharmed(&engine, model);
@@ -215,13 +216,7 @@ fn one_of_two_devices() {
         let wanted: Vec<_> =
             kinds.iter().map(|options| says_alone(&mut engine, model, &tokens, options)).collect();
         let sessions = started(&mut engine, model, &tokens, &kinds);
-        let mut lost = false;
-        let told = run_all(&mut engine, &sessions, |engine, said| {
-            if !lost && said >= 30 {
-                lose(engine, model, lost_part);
-                lost = true;
-            }
-        });
+        let told = run_and_lose(&mut engine, &sessions, (model, lost_part), |_, said| said >= 30);
         assert_eq!(said(&engine, &sessions), wanted, "device {lost_part}");
         assert_eq!(told.kinds, [Rebuilt]);
         assert_eq!(engine.gpu_parts(model).len(), 2);
@@ -236,13 +231,7 @@ fn two_models_on_the_device_that_is_lost() {
     engine.wait_loaded(second).unwrap();
     let wanted = [first, second].map(|model| greedy(&mut engine, model, &tokens, 20));
     let sessions = [first, second].map(|model| start_with(&mut engine, model, &tokens, &asks(20)));
-    let mut lost = false;
-    let told = run_all(&mut engine, &sessions, |engine, said| {
-        if !lost && said >= 12 {
-            lose(engine, first, 0);
-            lost = true;
-        }
-    });
+    let told = run_and_lose(&mut engine, &sessions, (first, 0), |_, said| said >= 12);
     assert_eq!(said(&engine, &sessions), wanted);
     assert_eq!(told.kinds, [Rebuilt, Rebuilt]);
     on_gpu_unharmed(&engine, first);
@@ -261,13 +250,7 @@ fn smollm2_in_mid_answer() {
         (1..=3).map(|n| ids(&golden_json(&format!("smollm2/prompt{n}.json"))["tokens"])).collect();
     let sessions: Vec<_> =
         prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asks(12))).collect();
-    let mut lost = false;
-    let told = run_all(&mut engine, &sessions, |engine, said| {
-        if !lost && said >= 15 {
-            lose(engine, model, 0);
-            lost = true;
-        }
-    });
+    let told = run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 15);
     assert_eq!(told.kinds, [Rebuilt]);
     for (n, (prompt, answer)) in prompts.iter().zip(said(&engine, &sessions)).enumerate() {
         assert_eq!(answer.len(), 12);
@@ -283,13 +266,7 @@ fn sixteen_sessions_that_are_all_told_again() {
     let wanted = say_together(&mut engine, model, &prompts, |_| asks(24));
     let sessions: Vec<_> =
         prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asks(24))).collect();
-    let mut lost = false;
-    run_all(&mut engine, &sessions, |engine, said| {
-        if !lost && said >= 100 {
-            lose(engine, model, 0);
-            lost = true;
-        }
-    });
+    run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 100);
     assert_eq!(said(&engine, &sessions), wanted);
     on_gpu_unharmed(&engine, model);
 }

@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::{Random, buffer, close, devices, output, read, run, wave};
+use common::act::Act;
+use common::{Random, buffer, devices, largest, output, run, wave};
 use half::f16;
 use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, PAGE, TILE, WaveData, wgpu};
 
@@ -157,51 +158,15 @@ fn check(gpu: &Gpu, scene: &Scene, format: ActFormat, ways: &[Way]) {
         let splits = if let Way::Split(splits) = way { *splits } else { 1 };
         let rows = scene.rows.len();
         let bytes = kernels.partials_bytes(rows, splits);
-        let (act, scales) = (output(gpu, wanted.len()), output(gpu, wanted.len().div_ceil(32) * 2));
+        let act = Act::new(gpu, format, wanted.len());
         let partials = output(gpu, bytes as usize / 4);
         let wave = scene.wave(gpu, splits);
-        let buffers = [
-            (0, &wave),
-            (1, &queries),
-            (2, &keys),
-            (3, &values),
-            (4, &tables),
-            (5, &partials),
-            (20, &act),
-            (21, &scales),
-        ];
+        let buffers = [(0, &wave), (1, &queries), (2, &keys), (3, &values), (4, &tables), (5, &partials)];
+        let buffers: Vec<_> = buffers.into_iter().chain(act.bindings()).collect();
         launch(gpu, &kernels, *way, rows, scene.tiles.len(), &buffers);
         let what = format!("{shape:?} {format:?} {way:?} of {}", gpu.info.name);
-        match format {
-            // Keys and values are exact, sums are of 32-bit floats.
-            ActFormat::F32 => close(&read::<f32>(gpu, &act, wanted.len()), &wanted, 2e-5, &what),
-            // Half a unit in the last of 11 bits besides.
-            ActFormat::F16 => {
-                let found: Vec<f32> =
-                    read::<f16>(gpu, &act, wanted.len()).iter().map(|h| h.to_f32()).collect();
-                close(&found, &wanted, 5.2e-4, &what);
-            }
-            ActFormat::Q8 => {
-                let codes = read::<i8>(gpu, &act, wanted.len());
-                let scales = read::<[f32; 2]>(gpu, &scales, wanted.len() / 32);
-                for (block, [scale, sum]) in scales.iter().enumerate() {
-                    let codes = &codes[32 * block..][..32];
-                    let wanted = &wanted[32 * block..][..32];
-                    let total: f32 = codes.iter().map(|code| f32::from(*code)).sum();
-                    assert!(
-                        (sum - total * scale).abs() <= 1e-5 * scale.abs() * 127.0,
-                        "{what}: sum of block {block}"
-                    );
-                    let largest = wanted.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-                    for (code, wanted) in codes.iter().zip(wanted) {
-                        let found = f64::from(*code) * f64::from(*scale);
-                        // Half a step of rounding, and the scale's own rounding.
-                        let off = (found - wanted).abs() / largest;
-                        assert!(off <= 0.51 / 127.0, "{what}: block {block}: {found}, wanted {wanted}");
-                    }
-                }
-            }
-        }
+        // Keys and values are exact, sums are of 32-bit floats.
+        act.check(gpu, &wanted, &vec![2e-5 * largest(&wanted); wanted.len()], &what);
     }
 }
 

@@ -4,113 +4,70 @@
 
 mod common;
 
-use common::{Random, buffer, close, devices, output, read, reduce, run, wave};
-use weft_components::TensorFormat;
-use weft_gpu::shader::{KernelSpec, parts};
-use weft_gpu::{Gpu, GpuMatrix, WaveData, layout_of, pack, wgpu};
+use common::act::Codes;
+use common::product::{FORMATS, Few, KINDS, exact, matrix, product, rows_of};
+use common::{Random, buffer, close, devices, is_untouched, output, read, run};
+use weft_gpu::Gpu;
+use weft_gpu::shader::{KernelSpec, Part, parts};
 
-const FORMATS: [&str; 6] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"];
-
-/// A random matrix: on the device, and its exact values.
-fn matrix(
-    gpu: &Gpu,
-    random: &mut Random,
-    format: &str,
-    rows: usize,
-    columns: usize,
-) -> (GpuMatrix, Vec<f32>) {
-    let format = TensorFormat::from_name(format).unwrap();
-    let mut bytes = Vec::new();
-    for _ in 0..rows * columns / format.block() {
-        let start = bytes.len();
-        bytes.extend((0..format.block_bytes()).map(|_| random.word() as u8));
-        let block = &mut bytes[start..];
-        match format.name() {
-            "F32" => block.copy_from_slice(&random.unit().to_le_bytes()),
-            "F16" => block.copy_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes()),
-            "BF16" => block.copy_from_slice(&half::bf16::from_f32(random.unit()).to_le_bytes()),
-            name => {
-                block[..2].copy_from_slice(&half::f16::from_f32(random.unit() * 0.01).to_le_bytes());
-                if name == "Q4_1" {
-                    block[2..4].copy_from_slice(&half::f16::from_f32(random.unit() * 0.1).to_le_bytes());
-                }
-            }
-        }
+/// Checks one product of a kind: stored, or added to what is there.
+fn check_few(gpu: &Gpu, random: &mut Random, format: &str, kind: Few, dot: Part, add: bool) {
+    let (n, columns) = (1 + random.below(200), kind.columns(random));
+    let what = format!("{format} {kind:?} {columns}x{n}, add {add}, on {}", gpu.info.name);
+    let (w, weights) = matrix(gpu, random, format, n, columns);
+    let (count, room) = (kind.rows * columns, kind.most * columns);
+    let ([x, beside], wanted) = if dot == parts::DOT_Q8 {
+        let codes = Codes::new(gpu, random, count, room);
+        ([codes.numbers, codes.scales], product(&weights, &codes.exact, columns))
+    } else {
+        let mut x = random.floats(count);
+        let wanted = product(&weights, &exact(&x), columns);
+        x.resize(room, 0.0);
+        let x = buffer(gpu, &x);
+        ([x.clone(), x], wanted)
+    };
+    let base = random.floats(wanted.len());
+    let mut before = vec![f32::NAN; kind.most * n];
+    if add {
+        before[..base.len()].copy_from_slice(&base);
     }
-    let mut exact = vec![0.0; rows * columns];
-    assert!(format.dequantize(&bytes, &mut exact));
-    let matrix = GpuMatrix::new(gpu, "w", layout_of("w", format, columns).unwrap(), rows, columns).unwrap();
-    matrix.write(gpu, 0, &pack(format, &bytes));
-    (matrix, exact)
+    let (out, wave) = (buffer(gpu, &before), rows_of(gpu, kind.rows));
+    let out_part = if add { parts::OUT_ADD } else { parts::OUT_STORE };
+    let buffers = [(0, &wave), (1, &x), (2, &beside), (30, &out)];
+    kind.run(gpu, &w, &[dot, out_part], 1, &[("OUT_STRIDE", n as u32)], &buffers);
+    let wanted: Vec<f64> = if add { added(wanted, &base) } else { wanted };
+    // Some tens of roundings of 2^-24 each, of terms that are together a few times as large as the largest sum. Products of
+    // codes are exact, and so are those of a float with a code.
+    close(&read::<f32>(gpu, &out, wanted.len()), &wanted, 1e-5, &what);
+    let found = read::<u32>(gpu, &out, before.len());
+    assert!(found[wanted.len()..].iter().all(is_untouched), "{what}: rows that are not the wave's");
 }
 
-fn product(weights: &[f32], x: &[f32], columns: usize) -> Vec<f64> {
-    let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-    x.chunks_exact(columns).flat_map(|x| weights.chunks_exact(columns).map(move |w| dot(x, w))).collect()
+fn added(mut sums: Vec<f64>, base: &[f32]) -> Vec<f64> {
+    sums.iter_mut().zip(base).for_each(|(sum, base)| *sum += f64::from(*base));
+    sums
 }
 
-fn rows_of(gpu: &Gpu, rows: usize) -> wgpu::Buffer {
-    let zeros = vec![0; rows];
-    let data =
-        WaveData { tokens: &zeros, positions: &zeros, kv: &zeros, tables: &zeros, ..WaveData::default() };
-    wave(gpu, &data)
-}
-
+/// Each format meets two of the six kinds, each kind two formats. A driver takes about half a second to compile one.
 #[test]
 fn few_rows_of_floats() {
     for gpu in devices() {
-        let (reduce, lanes) = reduce(&gpu);
         let mut random = Random(1);
-        for format in FORMATS {
-            for (rows, columns, n, max, passes, split) in [
-                (1, 64, 96, 1, 1, 1),
-                (1, 576, 200, 4, 1, 2),
-                (3, 224, 33, 4, 2, 1),
-                (8, 96, 64, 8, 1, 1),
-                (1, 1056, 130, 1, 2, 4),
-            ] {
-                let (w, exact) = matrix(&gpu, &mut random, format, n, columns);
-                let x = random.floats(rows * columns);
-                let base = random.floats(rows * n);
-                for (add, out_part) in [(false, parts::OUT_STORE), (true, parts::OUT_ADD)] {
-                    let out = if add { buffer(&gpu, &base) } else { output(&gpu, rows * n) };
-                    let segment = &w.segments[0];
-                    let spec = KernelSpec::new(
-                        "matvec",
-                        [parts::WAVE, w.decode(), parts::DOT_F32, reduce, parts::MATVEC, out_part],
-                    );
-                    let tile = 256 / lanes / split * 2 * passes;
-                    let spec = w
-                        .shape(spec, segment)
-                        .with("WG", 256u32)
-                        .with("LANES", lanes)
-                        .with("NR", 2u32)
-                        .with("PASSES", passes)
-                        .with("SPLIT", split)
-                        .with("PARTS", 1u32)
-                        .with("ROWS", max)
-                        .with("ROW_COUNT", 0u32)
-                        .with("GRID_X", 2u32)
-                        .with("OUT_STRIDE", n as u32);
-                    let mut x = x.clone();
-                    x.resize(max as usize * columns, 0.0);
-                    let mut buffers = vec![(1, buffer(&gpu, &x)), (30, out), (0, rows_of(&gpu, rows))];
-                    buffers.push((10, segment.codes.clone()));
-                    buffers.extend(segment.scales.clone().map(|scales| (11, scales)));
-                    let buffers: Vec<_> = buffers.iter().map(|(i, b)| (*i, b)).collect();
-                    let tiles = (n as u32).div_ceil(tile);
-                    run(&gpu, &spec, &buffers, [2, tiles.div_ceil(2), 1]);
-                    let mut wanted = product(&exact, &x[..rows * columns], columns);
-                    if add {
-                        wanted.iter_mut().zip(&base).for_each(|(w, b)| *w += f64::from(*b));
-                    }
-                    close(
-                        &read(&gpu, buffers[1].1, rows * n),
-                        &wanted,
-                        1e-5,
-                        &format!("{format} {rows}x{columns}x{n}"),
-                    );
-                }
+        for (i, format) in FORMATS.into_iter().enumerate() {
+            check_few(&gpu, &mut random, format, KINDS[i], parts::DOT_F32, i % 2 == 0);
+            check_few(&gpu, &mut random, format, KINDS[(i + 3) % 6], parts::DOT_F32, i % 2 == 1);
+        }
+    }
+}
+
+/// Each format meets three kinds, each kind one format or two.
+#[test]
+fn few_rows_of_codes() {
+    for gpu in devices() {
+        let mut random = Random(5);
+        for (i, format) in FORMATS[3..].iter().enumerate() {
+            for j in [0, 1, 3] {
+                check_few(&gpu, &mut random, format, KINDS[(i + j) % 6], parts::DOT_Q8, j == 1);
             }
         }
     }
@@ -120,25 +77,30 @@ fn few_rows_of_floats() {
 fn many_rows_of_floats() {
     for gpu in devices() {
         let mut random = Random(2);
-        for format in FORMATS {
-            for (rows, columns, n) in [(33, 64, 96), (1, 96, 31), (50, 576, 40)] {
-                let (w, exact) = matrix(&gpu, &mut random, format, n, columns);
+        for (i, format) in FORMATS.into_iter().enumerate() {
+            for add in [false, true] {
+                let (rows, columns, n) =
+                    [(33, 64, 96), (1, 96, 31), (50, 576, 40)][(i + usize::from(add)) % 3];
+                let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
                 let x = random.floats(rows * columns);
+                let base = random.floats(rows * n);
                 let segment = &w.segments[0];
                 let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), parts::MATMUL]);
                 let spec = w
                     .shape(spec, segment)
                     .with("ROW_COUNT", 0u32)
                     .with("GRID_Y", 65_535u32)
-                    .with("ADD", 0u32)
+                    .with("ADD", u32::from(add))
                     .with("OUT_STRIDE", n as u32);
-                let (x_buffer, out) = (buffer(&gpu, &x), output(&gpu, rows * n));
-                let wave = rows_of(&gpu, rows);
+                let out = if add { buffer(&gpu, &base) } else { output(&gpu, rows * n) };
+                let (x_buffer, wave) = (buffer(&gpu, &x), rows_of(&gpu, rows));
                 let mut buffers = vec![(0, &wave), (1, &x_buffer), (30, &out), (10, &segment.codes)];
                 buffers.extend(segment.scales.as_ref().map(|scales| (11, scales)));
                 run(&gpu, &spec, &buffers, [rows.div_ceil(32) as u32, n.div_ceil(32) as u32, 1]);
-                let wanted = product(&exact, &x, columns);
-                close(&read(&gpu, &out, rows * n), &wanted, 1e-5, &format!("{format} {rows}x{columns}x{n}"));
+                let wanted = product(&weights, &exact(&x), columns);
+                let wanted = if add { added(wanted, &base) } else { wanted };
+                let what = format!("{format} {rows}x{columns}x{n} {add}");
+                close(&read(&gpu, &out, rows * n), &wanted, 1e-5, &what);
             }
         }
     }
@@ -153,10 +115,10 @@ fn many_rows_of_halves_on_cooperative_matrices() {
     let mut random = Random(3);
     for format in FORMATS {
         for (rows, columns, n) in [(33, 64, 128), (130, 96, 256), (50, 576, 128)] {
-            let (w, exact) = matrix(&gpu, &mut random, format, n, columns);
+            let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
             let x: Vec<half::f16> =
                 random.floats(rows * columns).into_iter().map(half::f16::from_f32).collect();
-            let exact_x: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+            let exact_x: Vec<f64> = x.iter().map(|x| x.to_f64()).collect();
             let mut padded = x.clone();
             let tiled = rows.next_multiple_of(128);
             padded.resize(tiled * columns, half::f16::ZERO);
@@ -175,10 +137,8 @@ fn many_rows_of_halves_on_cooperative_matrices() {
                 let mut buffers = vec![(0, &wave), (1, &x_buffer), (30, &out), (10, &segment.codes)];
                 buffers.extend(segment.scales.as_ref().map(|scales| (11, scales)));
                 run(&gpu, &spec, &buffers, [rows.div_ceil(128) as u32, n.div_ceil(128) as u32, 1]);
-                let mut wanted = product(&exact, &exact_x, columns);
-                if add {
-                    wanted.iter_mut().zip(&base).for_each(|(w, b)| *w += f64::from(*b));
-                }
+                let wanted = product(&weights, &exact_x, columns);
+                let wanted = if add { added(wanted, &base) } else { wanted };
                 // Weights are rounded to halves: 2^-11 each, of either sign.
                 close(
                     &read(&gpu, &out, rows * n),
@@ -200,10 +160,10 @@ fn a_band_of_halves_on_cooperative_matrices() {
     let mut random = Random(4);
     for format in FORMATS {
         for (rows, columns, n, bands) in [(9, 64, 128, 1u32), (30, 288, 56, 2), (61, 1024, 128, 4)] {
-            let (w, exact) = matrix(&gpu, &mut random, format, n, columns);
+            let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
             let x: Vec<half::f16> =
                 random.floats(rows * columns).into_iter().map(half::f16::from_f32).collect();
-            let exact_x: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+            let exact_x: Vec<f64> = x.iter().map(|x| x.to_f64()).collect();
             let mut padded = x.clone();
             padded.resize(16 * bands as usize * columns, half::f16::ZERO);
             let base = random.floats(rows * n);
@@ -222,10 +182,8 @@ fn a_band_of_halves_on_cooperative_matrices() {
                 let mut buffers = vec![(0, &wave), (1, &x_buffer), (30, &out), (10, &segment.codes)];
                 buffers.extend(segment.scales.as_ref().map(|scales| (11, scales)));
                 run(&gpu, &spec, &buffers, [2, n.div_ceil(64) as u32, 1]);
-                let mut wanted = product(&exact, &exact_x, columns);
-                if add {
-                    wanted.iter_mut().zip(&base).for_each(|(w, b)| *w += f64::from(*b));
-                }
+                let wanted = product(&weights, &exact_x, columns);
+                let wanted = if add { added(wanted, &base) } else { wanted };
                 // Weights are rounded to halves: 2^-11 each, of either sign.
                 close(
                     &read(&gpu, &out, rows * n),

@@ -2,6 +2,10 @@
 
 #![allow(clippy::expect_used, dead_code, unreachable_pub, reason = "each test program uses its part of this")]
 
+pub mod act;
+pub mod product;
+pub mod twins;
+
 use bytemuck::Pod;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{Bound, Commands, Gpu, GpuOptions, WaveData, wgpu};
@@ -90,15 +94,29 @@ pub fn read<T: Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, count: usize) -> Vec<T> {
     bytemuck::cast_slice(&view[..bytes as usize]).to_vec()
 }
 
+/// What `output` fills with, word by word.
+pub fn is_untouched(word: &u32) -> bool {
+    *word == f32::NAN.to_bits()
+}
+
+/// The largest of some numbers, of either sign.
+pub fn largest(numbers: &[f64]) -> f64 {
+    numbers.iter().fold(1e-6, |most, x| most.max(x.abs()))
+}
+
 /// Asserts that `found` is within `tolerance` of `wanted`, relative to the largest of `wanted`.
 pub fn close(found: &[f32], wanted: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), wanted.len(), "{what}");
-    let scale = wanted.iter().fold(1e-6f64, |most, x| most.max(x.abs()));
-    for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-        let off = (f64::from(*found) - wanted).abs() / scale;
+    within(found, wanted, &vec![tolerance * largest(wanted); wanted.len()], what);
+}
+
+/// Asserts that each of `found` is no further from its `wanted` than its `allowed`.
+pub fn within(found: &[f32], wanted: &[f64], allowed: &[f64], what: &str) {
+    assert_eq!((found.len(), allowed.len()), (wanted.len(), wanted.len()), "{what}");
+    for (i, ((found, wanted), allowed)) in found.iter().zip(wanted).zip(allowed).enumerate() {
+        let off = (f64::from(*found) - wanted).abs();
         assert!(
-            off <= tolerance,
-            "{what}: element {i} is {found}, wanted {wanted} ({off:.2e} of {scale:.3})"
+            off <= *allowed,
+            "{what}: element {i} is {found}, wanted {wanted} ({off:.2e} off, {allowed:.2e} allowed)"
         );
     }
 }

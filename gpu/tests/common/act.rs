@@ -1,0 +1,111 @@
+//! Activations that a kernel leaves for the next product, and 8-bit ones for a product to read.
+
+use super::{Random, buffer, is_untouched, largest, output, read, within};
+use half::f16;
+use weft_gpu::{ActFormat, Gpu, wgpu};
+
+/// Words behind what is written: none of them may be.
+const SPARE: usize = 16;
+
+/// What a kernel is to fill.
+pub struct Act {
+    format: ActFormat,
+    count: usize,
+    numbers: wgpu::Buffer,
+    scales: wgpu::Buffer,
+}
+
+impl Act {
+    /// Memory for `count` elements, a multiple of 4, or of 32 where they are 8-bit codes.
+    pub fn new(gpu: &Gpu, format: ActFormat, count: usize) -> Self {
+        let numbers = output(gpu, Self::words(format, count) + SPARE);
+        Self { format, count, numbers, scales: output(gpu, count.div_ceil(32) * 2 + SPARE) }
+    }
+
+    fn words(format: ActFormat, count: usize) -> usize {
+        match format {
+            ActFormat::F32 => count,
+            ActFormat::F16 => count / 2,
+            ActFormat::Q8 => count / 4,
+        }
+    }
+
+    /// Where the `act_*` parts bind them.
+    pub fn bindings(&self) -> [(u32, &wgpu::Buffer); 2] {
+        [(20, &self.numbers), (21, &self.scales)]
+    }
+
+    /// Asserts that they are `wanted`, each as exactly as is `allowed` besides the rounding to the format, and that nothing
+    /// lies behind them.
+    pub fn check(&self, gpu: &Gpu, wanted: &[f64], allowed: &[f64], what: &str) {
+        assert_eq!(self.count, wanted.len(), "{what}");
+        let words = Self::words(self.format, self.count);
+        assert!(read::<u32>(gpu, &self.numbers, words + SPARE)[words..].iter().all(is_untouched), "{what}");
+        match self.format {
+            ActFormat::F32 => within(&read::<f32>(gpu, &self.numbers, self.count), wanted, allowed, what),
+            ActFormat::F16 => {
+                let found: Vec<f32> =
+                    read::<f16>(gpu, &self.numbers, self.count).iter().map(|h| h.to_f32()).collect();
+                // What halves cannot hold becomes their largest.
+                let most = f16::MAX.to_f64();
+                let wanted: Vec<f64> = wanted.iter().map(|x| x.clamp(-most, most)).collect();
+                // Packing may round to either neighbour, which are 2^-10 apart at most, or 2^-24 below 2^-14.
+                let rounding = |x: &f64| x.abs() * 0.5f64.powi(10) + 0.5f64.powi(24);
+                let allowed: Vec<f64> = wanted.iter().zip(allowed).map(|(x, a)| rounding(x) + a).collect();
+                within(&found, &wanted, &allowed, what);
+            }
+            ActFormat::Q8 => self.check_codes(gpu, wanted, allowed, what),
+        }
+    }
+
+    fn check_codes(&self, gpu: &Gpu, wanted: &[f64], allowed: &[f64], what: &str) {
+        let blocks = self.count / 32;
+        let behind = read::<u32>(gpu, &self.scales, 2 * blocks + SPARE);
+        assert!(behind[2 * blocks..].iter().all(is_untouched), "{what}");
+        let codes = read::<i8>(gpu, &self.numbers, self.count);
+        let scales = read::<[f32; 2]>(gpu, &self.scales, blocks);
+        for (block, [scale, sum]) in scales.iter().enumerate() {
+            let codes = &codes[32 * block..][..32];
+            let total: f32 = codes.iter().map(|code| f32::from(*code)).sum();
+            // The sum of codes is exact, the product with the scale is rounded.
+            assert!(
+                (sum - total * scale).abs() <= 2e-7 * (total * scale).abs(),
+                "{what}: sum of block {block}"
+            );
+            let wanted = &wanted[32 * block..][..32];
+            // Half a step of rounding, and what the rounding of the scale and of its inverse shift.
+            let rounding = 0.5001 / 127.0 * largest(wanted);
+            let found: Vec<f32> = codes.iter().map(|code| f32::from(*code) * scale).collect();
+            let allowed: Vec<f64> = allowed[32 * block..][..32].iter().map(|a| rounding + 2.0 * a).collect();
+            within(&found, wanted, &allowed, &format!("{what}: block {block}"));
+        }
+    }
+}
+
+/// Activations of 8 bits for a product to read.
+pub struct Codes {
+    /// The codes.
+    pub numbers: wgpu::Buffer,
+    /// Scales and sums of blocks.
+    pub scales: wgpu::Buffer,
+    /// What they stand for.
+    pub exact: Vec<f64>,
+}
+
+impl Codes {
+    /// `count` random ones, in memory for `room`.
+    pub fn new(gpu: &Gpu, random: &mut Random, count: usize, room: usize) -> Self {
+        let mut codes: Vec<i8> = (0..count).map(|_| random.below(255) as i8).collect();
+        codes.iter_mut().filter(|code| **code == i8::MIN).for_each(|code| *code = 127);
+        let (mut scales, mut exact) = (Vec::new(), Vec::new());
+        for block in codes.chunks_exact(32) {
+            let scale = random.unit().abs() * 0.01;
+            let sum: i32 = block.iter().map(|code| i32::from(*code)).sum();
+            scales.push([scale, scale * sum as f32]);
+            exact.extend(block.iter().map(|code| f64::from(*code) * f64::from(scale)));
+        }
+        codes.resize(room, 0);
+        scales.resize(room / 32, [0.0; 2]);
+        Self { numbers: buffer(gpu, &codes), scales: buffer(gpu, &scales), exact }
+    }
+}

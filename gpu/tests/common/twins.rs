@@ -1,0 +1,44 @@
+//! Formulas that several kernels compute, in `f64`.
+
+/// The epsilon of norms.
+pub const EPSILON: f32 = 1e-5;
+
+/// RMS norm of each row.
+pub fn rms_norm(x: &[f32], weight: &[f32]) -> Vec<f64> {
+    let norm = |row: &[f32]| {
+        let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+        let scale = (squares / row.len() as f64 + f64::from(EPSILON)).sqrt().recip();
+        row.iter().zip(weight).map(|(x, w)| f64::from(*x) * scale * f64::from(*w)).collect::<Vec<_>>()
+    };
+    x.chunks_exact(weight.len()).flat_map(norm).collect()
+}
+
+/// The gate of SwiGLU.
+pub fn silu(gate: f64) -> f64 {
+    gate / (1.0 + (-gate).exp())
+}
+
+/// Numbers as 8-bit codes stand for them.
+pub struct Rounded {
+    /// Code times scale.
+    pub exact: Vec<f64>,
+    /// A step where the number is so close to the middle of two codes that floats may fall on either, else 0.
+    pub doubt: Vec<f64>,
+}
+
+/// Rounds blocks of 32 to codes from -127 to 127, as `act_q8.wgsl` does.
+pub fn round8(numbers: &[f64]) -> Rounded {
+    // Numbers up to 127 that are some ten roundings off, of 2^-23 each.
+    const UNSURE: f64 = 2e-4;
+    let mut rounded = Rounded { exact: Vec::new(), doubt: Vec::new() };
+    for block in numbers.chunks_exact(32) {
+        let scale = block.iter().fold(0.0f64, |most, x| most.max(x.abs())) / 127.0;
+        for x in block {
+            let steps = if scale > 0.0 { x / scale } else { 0.0 };
+            rounded.exact.push(steps.round() * scale);
+            let from_middle = (steps.abs().fract() - 0.5).abs();
+            rounded.doubt.push(if from_middle < UNSURE { scale } else { 0.0 });
+        }
+    }
+    rounded
+}

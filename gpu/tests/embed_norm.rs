@@ -1,0 +1,153 @@
+//! The kernels that make activations of rows: embedding, the RMS norm and SwiGLU, each against its twin in `f64`.
+
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
+mod common;
+
+use common::act::Act;
+use common::product::{FORMATS, exact, matrix};
+use common::twins::{EPSILON, rms_norm, silu};
+use common::{Random, buffer, close, devices, is_untouched, largest, output, read, reduce, run, wave};
+use weft_gpu::shader::{KernelSpec, Part, parts};
+use weft_gpu::{ActFormat, DEVICE_TOKEN, Gpu, WaveData};
+
+const FORMS: [ActFormat; 3] = [ActFormat::F32, ActFormat::F16, ActFormat::Q8];
+
+/// A random width: a multiple of 32, as all are, that is none of what a workgroup takes at once.
+fn width(random: &mut Random, turns: usize) -> usize {
+    1024 * turns + 32 * (1 + random.below(31))
+}
+
+#[test]
+fn embedding() {
+    for gpu in devices() {
+        let mut random = Random(1);
+        for (i, format) in FORMATS.into_iter().enumerate() {
+            let (n, columns) = (5 + random.below(60), 32 * (1 + random.below(30)));
+            // The matrix may be a later segment of the vocabulary, or all of it.
+            let base = if i % 2 == 0 { 0 } else { 1 + random.below(100) };
+            let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
+            let last = (base + n - 1) as u32;
+            let sampled = [base as u32 + random.below(n) as u32, last + 1, u32::MAX, last];
+            let mut tokens: Vec<u32> = (0..8).map(|_| (base + random.below(n)) as u32).collect();
+            tokens.extend((0..4).map(|place| DEVICE_TOKEN | place));
+            // Rows of other segments, and host tokens that no segment has.
+            tokens.extend([last + 1, DEVICE_TOKEN - 1]);
+            tokens.extend((base > 0).then(|| base as u32 - 1));
+            let rows = tokens.len();
+            let positions = vec![0; rows];
+            let wave =
+                wave(&gpu, &WaveData { tokens: &tokens, positions: &positions, ..WaveData::default() });
+            let segment = &w.segments[0];
+            let spec = KernelSpec::new("embed", [parts::WAVE, w.decode(), parts::EMBED])
+                .with("WG", 64u32)
+                .with("VOCABULARY", (base + n) as u32)
+                .with("K", columns as u32)
+                .with("N", n as u32)
+                .with("ROW_BASE", base as u32);
+            let (sampled_buffer, hidden) = (buffer(&gpu, &sampled), output(&gpu, rows * columns));
+            let mut buffers = vec![(0, &wave), (1, &sampled_buffer), (2, &hidden), (10, &segment.codes)];
+            buffers.extend(segment.scales.as_ref().map(|scales| (11, scales)));
+            run(&gpu, &spec, &buffers, [rows as u32, 1, 1]);
+
+            let found = read::<f32>(&gpu, &hidden, rows * columns);
+            for (row, (token, found)) in tokens.iter().zip(found.chunks_exact(columns)).enumerate() {
+                let what = format!("{format} row {row}, token {token} of {base} to {last}");
+                let token = match token & DEVICE_TOKEN {
+                    0 => *token,
+                    // What the sampler left is clamped to the vocabulary.
+                    _ => sampled[(token & !DEVICE_TOKEN) as usize].min(last),
+                };
+                if (base as u32..=last).contains(&token) {
+                    let wanted = &weights[(token as usize - base) * columns..][..columns];
+                    // A product of a code and a half is exact; with a minimum added it is rounded once, to 2^-24.
+                    close(found, &exact(wanted), 1.2e-7, &what);
+                } else {
+                    assert!(found.iter().all(|x| is_untouched(&x.to_bits())), "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// A kernel over rows that leaves activations.
+fn rows_kernel(gpu: &Gpu, name: &'static str, form: ActFormat, part: Part, width: usize) -> KernelSpec {
+    let (reduce, lanes) = reduce(gpu);
+    KernelSpec::new(name, [parts::WAVE, reduce, form.part(), part])
+        .with("WG", 256u32)
+        .with("LANES", lanes)
+        .with("ACT_WIDTH", width as u32)
+}
+
+#[test]
+fn norm() {
+    for gpu in devices() {
+        let mut random = Random(2);
+        for form in FORMS {
+            for (gather, turns) in [(false, 1), (true, 0)] {
+                let (width, rows) = (width(&mut random, turns), 5);
+                let mut x = random.floats(rows * width);
+                // Rows of every size: one whose squares sum to less than the epsilon, one that is large, one of zeros.
+                x[width..2 * width].iter_mut().for_each(|x| *x *= 1e-4);
+                x[2 * width..3 * width].iter_mut().for_each(|x| *x *= 1e4);
+                x[3 * width..4 * width].fill(0.0);
+                let weight: Vec<f32> = random.floats(width).iter().map(|w| 1.0 + w).collect();
+                let logit_rows: &[u32] = if gather { &[3, 1, 4] } else { &[] };
+                let zeros = vec![0; rows];
+                let data = WaveData { tokens: &zeros, positions: &zeros, logit_rows, ..WaveData::default() };
+                let rows: Vec<u32> = if gather { logit_rows.to_vec() } else { (0..rows as u32).collect() };
+                let taken: Vec<f32> =
+                    rows.iter().flat_map(|row| &x[*row as usize * width..][..width]).copied().collect();
+                let wanted = rms_norm(&taken, &weight);
+                let act = Act::new(&gpu, form, wanted.len());
+                let (wave, x, weight) = (wave(&gpu, &data), buffer(&gpu, &x), buffer(&gpu, &weight));
+                let spec = rows_kernel(&gpu, "rms_norm", form, parts::RMS_NORM, width)
+                    .with("EPSILON", EPSILON)
+                    .with("GATHER", u32::from(gather));
+                let buffers: Vec<_> =
+                    [(0, &wave), (1, &x), (2, &weight)].into_iter().chain(act.bindings()).collect();
+                run(&gpu, &spec, &buffers, [rows.len() as u32, 1, 1]);
+                // A sum of squares in some ten roundings of 2^-24, halved by the root, whose inverse is within 2 units of
+                // 2^-23 (WGSL), and two products.
+                let allowed: Vec<f64> = wanted.iter().map(|x| 1e-6 * x.abs()).collect();
+                act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}, gather {gather}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn gate_times_up() {
+    for gpu in devices() {
+        let mut random = Random(3);
+        for (form, turns) in FORMS.into_iter().zip([0, 1, 2]) {
+            let (width, rows) = (width(&mut random, turns), 3);
+            let mut x: Vec<f32> = random.floats(2 * rows * width).iter().map(|x| 8.0 * x).collect();
+            // Gates whose exponential is infinite or nothing, and products that halves cannot hold.
+            for (at, gate) in [(0, -200.0), (1, 200.0), (2, 1e5), (3, -1e5), (4, 0.0)] {
+                x[2 * width + at] = gate;
+            }
+            let wanted: Vec<f64> = x
+                .chunks_exact(2 * width)
+                .map(|row| row.split_at(width))
+                .flat_map(|(gate, up)| {
+                    gate.iter().zip(up).map(|(gate, up)| silu(f64::from(*gate)) * f64::from(*up))
+                })
+                .collect();
+            let act = Act::new(&gpu, form, wanted.len());
+            let (wave, x) = (wave(&gpu, &WaveData::default()), buffer(&gpu, &x));
+            let buffers: Vec<_> = [(0, &wave), (1, &x)].into_iter().chain(act.bindings()).collect();
+            let spec = rows_kernel(&gpu, "silu_mul", form, parts::SILU_MUL, width);
+            run(&gpu, &spec, &buffers, [(width / 4).div_ceil(256) as u32, rows as u32, 1]);
+            // An exponential is within 3 + 2|x| units of 2^-23 (WGSL), 19 for gates to 8; a division within 2.5, and sum
+            // and product. Gates beyond are left as they are or vanish.
+            let allowed: Vec<f64> = wanted.iter().map(|x| 3e-6 * x.abs() + 1e-30).collect();
+            act.check(
+                &gpu,
+                &wanted,
+                &allowed,
+                &format!("{form:?}, width {width}, largest {}", largest(&wanted)),
+            );
+        }
+    }
+}

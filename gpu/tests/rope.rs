@@ -1,0 +1,209 @@
+//! Rotary embedding and the write of the KV cache, after a projection and fused into it, against a rotation in `f64` by the
+//! whole angle.
+
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
+mod common;
+
+use common::product::{KINDS, exact, matrix, product};
+use common::{Random, buffer, devices, is_untouched, largest, output, read, run, wave, within};
+use half::f16;
+use weft_gpu::shader::{KernelSpec, parts};
+use weft_gpu::{Gpu, PAGE, WaveData, wgpu};
+
+/// Rows of the table of angles beyond the 256 lower parts.
+const UPPER: usize = 130;
+/// Slots of the cache.
+const SLOTS: usize = 5;
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    heads: usize,
+    kv_heads: usize,
+    key: usize,
+    value: usize,
+    /// Dimensions of a head that turn.
+    rope: usize,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape { heads: 4, kv_heads: 2, key: 64, value: 64, rope: 64 },
+    Shape { heads: 3, kv_heads: 1, key: 40, value: 24, rope: 16 },
+    Shape { heads: 6, kv_heads: 3, key: 24, value: 48, rope: 20 },
+];
+
+impl Shape {
+    /// Elements of a row that a projection leaves.
+    fn stride(&self) -> usize {
+        (self.heads + self.kv_heads) * self.key + self.kv_heads * self.value
+    }
+
+    fn constants(&self) -> [(&'static str, u32); 6] {
+        [
+            ("HEADS", self.heads as u32),
+            ("KV_HEADS", self.kv_heads as u32),
+            ("KEY", self.key as u32),
+            ("VALUE", self.value as u32),
+            ("ROPE", self.rope as u32),
+            ("PAGE", PAGE as u32),
+        ]
+    }
+
+    /// What a pair of dimensions turns by from one position to the next.
+    fn turn(&self, pair: usize) -> f64 {
+        10_000f64.powf(-2.0 * pair as f64 / self.rope as f64)
+    }
+
+    /// Cosines and sines, as the host writes them: of positions to 256, then of multiples of 256.
+    fn angles(&self) -> Vec<[f32; 2]> {
+        let positions = (0..256).chain((0..UPPER).map(|upper| upper * 256));
+        let angle = |position: usize, pair| {
+            let (sin, cos) = (position as f64 * self.turn(pair)).sin_cos();
+            [cos as f32, sin as f32]
+        };
+        positions.flat_map(|position| (0..self.rope / 2).map(move |pair| angle(position, pair))).collect()
+    }
+
+    /// A row, its queries and keys turned.
+    fn turned(&self, row: &[f64], position: u32, halves: bool) -> Vec<f64> {
+        let mut row = row.to_vec();
+        let (turning, _) = row.split_at_mut((self.heads + self.kv_heads) * self.key);
+        for head in turning.chunks_exact_mut(self.key) {
+            for pair in 0..self.rope / 2 {
+                let (a, b) = if halves { (pair, pair + self.rope / 2) } else { (2 * pair, 2 * pair + 1) };
+                let (sin, cos) = (f64::from(position) * self.turn(pair)).sin_cos();
+                (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[b] * cos + head[a] * sin);
+            }
+        }
+        row
+    }
+}
+
+/// Rows' places, and the memory that they go to.
+struct Scene {
+    shape: Shape,
+    rows: usize,
+    positions: Vec<u32>,
+    /// Slot times page length plus offset.
+    places: Vec<u32>,
+    wave: wgpu::Buffer,
+    angles: wgpu::Buffer,
+    queries: wgpu::Buffer,
+    keys: wgpu::Buffer,
+    values: wgpu::Buffer,
+}
+
+impl Scene {
+    fn new(gpu: &Gpu, random: &mut Random, shape: Shape, rows: usize) -> Self {
+        // Both ends of the lower part, and the last position that there are angles for.
+        let most = 256 * UPPER;
+        let mut positions: Vec<u32> = (0..rows).map(|_| random.below(most) as u32).collect();
+        positions.iter_mut().zip([most as u32 - 1, 255, 256, 0]).for_each(|(to, position)| *to = position);
+        // No two rows have one place.
+        let mut places: Vec<u32> = (0..(SLOTS * PAGE) as u32).collect();
+        (1..places.len()).for_each(|i| places.swap(i, random.below(i + 1)));
+        places.truncate(rows);
+        let cache = |width: usize| buffer(gpu, &vec![f16::NAN; SLOTS * shape.kv_heads * PAGE * width]);
+        let data = WaveData { tokens: &positions, positions: &positions, kv: &places, ..WaveData::default() };
+        Self {
+            shape,
+            rows,
+            wave: wave(gpu, &data),
+            angles: buffer(gpu, &shape.angles()),
+            queries: output(gpu, (rows + 1) * shape.heads * shape.key),
+            keys: cache(shape.key),
+            values: cache(shape.value),
+            positions,
+            places,
+        }
+    }
+
+    fn buffers(&self) -> [(u32, &wgpu::Buffer); 5] {
+        [(0, &self.wave), (5, &self.angles), (6, &self.queries), (7, &self.keys), (8, &self.values)]
+    }
+
+    /// Compares what was written with rows of a projection, whose elements are `error` off at most.
+    fn check(&self, gpu: &Gpu, projected: &[f64], halves: bool, error: f64, what: &str) {
+        let shape = &self.shape;
+        let (queries, keys) = (shape.heads * shape.key, shape.kv_heads * shape.key);
+        // Cosines and sines are rounded to 2^-24, as are the two products and the sum that join upper and lower part, and
+        // those that turn: less than ten roundings of what is no larger than the largest pair.
+        let allowed = error + 1e-6 * largest(projected);
+        let rows: Vec<Vec<f64>> = projected
+            .chunks_exact(shape.stride())
+            .zip(&self.positions)
+            .map(|(row, position)| shape.turned(row, *position, halves))
+            .collect();
+        let wanted: Vec<f64> = rows.iter().flat_map(|row| &row[..queries]).copied().collect();
+        let found = read::<f32>(gpu, &self.queries, wanted.len() + queries);
+        let (found, behind) = found.split_at(wanted.len());
+        within(found, &wanted, &vec![allowed; wanted.len()], &format!("{what}: queries"));
+        assert!(behind.iter().all(|x| is_untouched(&x.to_bits())), "{what}: queries of no row");
+        for (name, memory, first, width) in
+            [("keys", &self.keys, queries, shape.key), ("values", &self.values, queries + keys, shape.value)]
+        {
+            let mut found = read::<f16>(gpu, memory, SLOTS * shape.kv_heads * PAGE * width);
+            for (row, place) in rows.iter().zip(&self.places) {
+                let (slot, offset) = (*place as usize / PAGE, *place as usize % PAGE);
+                for head in 0..shape.kv_heads {
+                    let at = ((slot * shape.kv_heads + head) * PAGE + offset) * width;
+                    let wanted = &row[first + head * width..][..width];
+                    let halves: Vec<f32> = found[at..at + width].iter().map(|h| h.to_f32()).collect();
+                    // Packing may round to either neighbour, 2^-10 apart at most, or 2^-24 below 2^-14.
+                    let rounding = |x: &f64| allowed + 0.5f64.powi(10) * x.abs() + 0.5f64.powi(24);
+                    let allowed: Vec<f64> = wanted.iter().map(rounding).collect();
+                    within(&halves, wanted, &allowed, &format!("{what}: {name} of head {head} at {place}"));
+                    found[at..at + width].fill(f16::NAN);
+                }
+            }
+            assert!(found.iter().all(|h| h.to_bits() == f16::NAN.to_bits()), "{what}: {name} elsewhere");
+        }
+    }
+}
+
+#[test]
+fn after_a_projection() {
+    for gpu in devices() {
+        let mut random = Random(1);
+        for shape in SHAPES {
+            for halves in [true, false] {
+                let scene = Scene::new(&gpu, &mut random, shape, 7);
+                let projected = random.floats(scene.rows * shape.stride());
+                let qkv = buffer(&gpu, &projected);
+                let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
+                    .with("WG", 64u32)
+                    .with("HALVES", u32::from(halves));
+                let constants = shape.constants();
+                let spec = constants.into_iter().fold(spec, |spec, (name, value)| spec.with(name, value));
+                let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &qkv)]).collect();
+                let across = (shape.stride() as u32).div_ceil(2 * 64);
+                run(&gpu, &spec, &buffers, [across, scene.rows as u32, 1]);
+                scene.check(&gpu, &exact(&projected), halves, 0.0, &format!("{shape:?}, halves {halves}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn within_a_projection() {
+    for gpu in devices() {
+        let mut random = Random(2);
+        for (shape, format, kind) in
+            [(SHAPES[0], "Q4_0", KINDS[3]), (SHAPES[1], "F16", KINDS[4]), (SHAPES[2], "Q8_0", KINDS[2])]
+        {
+            let scene = Scene::new(&gpu, &mut random, shape, kind.rows);
+            let columns = 32 * (1 + random.below(20));
+            let (w, weights) = matrix(&gpu, &mut random, format, shape.stride(), columns);
+            let mut x = random.floats(kind.rows * columns);
+            let projected = product(&weights, &exact(&x), columns);
+            x.resize(kind.most * columns, 0.0);
+            let x = buffer(&gpu, &x);
+            let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &x)]).collect();
+            let kernel = [parts::DOT_F32, parts::ROPE, parts::OUT_ROPE];
+            kind.run(&gpu, &w, &kernel, 1, &shape.constants(), &buffers);
+            // The sums are off as those of `products.rs` are, and both of a pair turn.
+            let error = 2e-5 * largest(&projected);
+            scene.check(&gpu, &projected, false, error, &format!("{shape:?} {format} {kind:?}"));
+        }
+    }
+}

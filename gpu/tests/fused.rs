@@ -53,7 +53,7 @@ impl Product {
                 (wanted.clone(), sums(&wanted))
             }
         };
-        x.resize(room, 0.0);
+        x.resize(room, 1.0);
         Self { x: buffer(gpu, &x), beside: buffer(gpu, &norm), wanted, allowed }
     }
 }

@@ -196,7 +196,7 @@ fn within_a_projection() {
             let (w, weights) = matrix(&gpu, &mut random, format, shape.stride(), columns);
             let mut x = random.floats(kind.rows * columns);
             let projected = product(&weights, &exact(&x), columns);
-            x.resize(kind.most * columns, 0.0);
+            x.resize(kind.most * columns, 1.0);
             let x = buffer(&gpu, &x);
             let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &x)]).collect();
             let kernel = [parts::DOT_F32, parts::ROPE, parts::OUT_ROPE];

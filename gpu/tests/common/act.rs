@@ -104,8 +104,9 @@ impl Codes {
             scales.push([scale, scale * sum as f32]);
             exact.extend(block.iter().map(|code| f64::from(*code) * f64::from(scale)));
         }
-        codes.resize(room, 0);
-        scales.resize(room / 32, [0.0; 2]);
+        // Rows that are not the wave's would show in a sum.
+        codes.resize(room, 1);
+        scales.resize(room / 32, [1.0; 2]);
         Self { numbers: buffer(gpu, &codes), scales: buffer(gpu, &scales), exact }
     }
 }

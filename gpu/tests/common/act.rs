@@ -49,8 +49,9 @@ impl Act {
                 // What halves cannot hold becomes their largest.
                 let most = f16::MAX.to_f64();
                 let wanted: Vec<f64> = wanted.iter().map(|x| x.clamp(-most, most)).collect();
-                // Packing may round to either neighbour, which are 2^-10 apart at most, or 2^-24 below 2^-14.
-                let rounding = |x: &f64| x.abs() * 0.5f64.powi(10) + 0.5f64.powi(24);
+                // Half a unit in the last of 11 bits, or 2^-25 below 2^-14. WGSL lets packing go to either neighbour; devices
+                // go to the nearer one.
+                let rounding = |x: &f64| x.abs() * 0.5f64.powi(11) + 0.5f64.powi(25);
                 let allowed: Vec<f64> = wanted.iter().zip(allowed).map(|(x, a)| rounding(x) + a).collect();
                 within(&found, &wanted, &allowed, what);
             }

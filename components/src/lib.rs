@@ -12,12 +12,14 @@ pub mod session;
 pub mod shard;
 pub mod wave;
 
-pub use format::{BlockCodes, BlockFormat, CODES, Codec, FormatInfo, TensorFormat, TileLayout};
+pub use format::{
+    BlockCodes, BlockFormat, CODES, CodeKind, Codec, FormatInfo, SUPER, ScaleKind, TensorFormat, TileLayout,
+};
 pub use kv::{KvPage, KvPool, KvRun, PageOf, Pages, RunOf};
 pub use message::{DeviceEvent, DeviceEventKind, LoadFailure, LoadProgress, SessionEvent, SessionEventKind};
 pub use model::{
-    Ends, LayerIndex, LayerOf, Layers, MissingShards, Model, ModelConfig, OnCpu, OnGpu, OnPeer, Place,
-    Resident, RopeConfig, RopeStyle, StepsAhead,
+    Activation, Ends, ExpertConfig, LayerConfig, LayerIndex, LayerOf, Layers, MissingShards, Model,
+    ModelConfig, OnCpu, OnGpu, OnPeer, Place, Resident, RopeConfig, RopeFactors, RopeStyle, StepsAhead, Yarn,
 };
 pub use sampling::SamplerSettings;
 pub use session::{

@@ -19,7 +19,32 @@ pub enum RopeStyle {
     Half,
 }
 
-/// Rotary position embedding of a model.
+/// Where the divisors of the rotary frequencies are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RopeFactors {
+    /// There are none.
+    #[default]
+    None,
+    /// The tensor `rope_freqs` (Llama 3).
+    One,
+    /// Two tensors (longrope): the short one for contexts of at most so many positions, the long one beyond.
+    ShortUpTo(usize),
+}
+
+/// YaRN's blend of scaled and plain frequencies (arXiv 2309.00071).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Yarn {
+    /// Positions of the original training.
+    pub original_context: f32,
+    /// How much of the plain frequency the fast pairs keep: 1 for YaRN, 0 for linear scaling alone.
+    pub extrapolation: f32,
+    /// Rotations above which a pair keeps its frequency.
+    pub beta_fast: f32,
+    /// Rotations below which a pair is scaled.
+    pub beta_slow: f32,
+}
+
+/// Rotary position embedding: one table of angles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeConfig {
     /// Pairing.
@@ -30,8 +55,50 @@ pub struct RopeConfig {
     pub dimensions: usize,
     /// Positions are multiplied by this (linear scaling; 1 for none).
     pub position_scale: f32,
-    /// Whether a tensor of the file divides the frequencies.
-    pub factors: bool,
+    /// Divisors of the frequencies.
+    pub factors: RopeFactors,
+    /// Blend of frequencies.
+    pub yarn: Option<Yarn>,
+    /// What cosines and sines are multiplied by; 1 for most.
+    pub magnitude: f32,
+}
+
+/// The nonlinearity of a feed-forward network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    #[default]
+    Silu,
+    /// GELU with the tangent's approximation (arXiv 1606.08415).
+    Gelu,
+    /// `max(x, 0)²`.
+    ReluSquared,
+}
+
+/// How a feed-forward network chooses among experts: softmax over the router's logits, the best `used`, their weighted sum.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExpertConfig {
+    /// Experts of a layer.
+    pub count: usize,
+    /// Experts that a row uses.
+    pub used: usize,
+    /// Width of an expert.
+    pub feed_forward: usize,
+    /// Width of the expert that every row uses; 0 where there is none.
+    pub shared_feed_forward: usize,
+    /// Whether the weights of the chosen are divided by their sum.
+    pub normalise: bool,
+    /// What the weights are multiplied by then.
+    pub weight_scale: f32,
+}
+
+/// What differs between the layers of one model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerConfig {
+    /// How many tokens, itself included, a query sees; all where `None`.
+    pub window: Option<usize>,
+    /// Which of [`ModelConfig::ropes`] turns its heads; none where `None`.
+    pub rope: Option<usize>,
 }
 
 /// The numbers of a model, read from its metadata and checked.
@@ -53,18 +120,34 @@ pub struct ModelConfig {
     pub key_length: usize,
     /// Dimensions of a value head.
     pub value_length: usize,
-    /// Width of the feed-forward network.
+    /// Width of the feed-forward network; of the dense one, where layers have experts.
     pub feed_forward: usize,
+    /// Experts, where the feed-forward networks have some.
+    pub experts: Option<ExpertConfig>,
+    /// Nonlinearity of the feed-forward network.
+    pub activation: Activation,
     /// Rows of the embedding.
     pub vocabulary: usize,
     /// Positions the model was trained on.
     pub context: usize,
     /// Epsilon of the RMS norms.
     pub norm_epsilon: f32,
-    /// Rotary position embedding.
-    pub rope: RopeConfig,
+    /// Rotary position embeddings: one, or one for global and one for local layers.
+    pub ropes: Vec<RopeConfig>,
+    /// Each layer's own.
+    pub layer: Vec<LayerConfig>,
     /// What query · key is multiplied by.
     pub attention_scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub attention_cap: Option<f32>,
+    /// Logits become `cap * tanh(logit / cap)`.
+    pub logit_cap: Option<f32>,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f32,
+    /// What each block's output is multiplied by before it is added to the residual.
+    pub residual_scale: f32,
+    /// What logits are multiplied by.
+    pub logit_scale: f32,
     /// Whether the embedding also serves as the head.
     pub tied: bool,
 }

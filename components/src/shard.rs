@@ -9,8 +9,10 @@ use core::ops::Range;
 pub enum TensorRole {
     /// Rows of the vocabulary, `[vocabulary, embedding]`.
     TokenEmbedding,
-    /// Divisors of the rotary frequencies, `[rope dimensions / 2]`.
+    /// Divisors of the rotary frequencies, `[rope dimensions / 2]`; for short contexts where there are two.
     RopeFactors,
+    /// Divisors for long contexts, `[rope dimensions / 2]`.
+    RopeFactorsLong,
     /// Norm before attention, `[embedding]`.
     AttentionNorm,
     /// Query projection, `[heads * key_length, embedding]`.
@@ -19,16 +21,66 @@ pub enum TensorRole {
     Key,
     /// Value projection, `[kv_heads * value_length, embedding]`.
     Value,
+    /// Added to queries, `[heads * key_length]`.
+    QueryBias,
+    /// Added to keys, `[kv_heads * key_length]`.
+    KeyBias,
+    /// Added to values, `[kv_heads * value_length]`.
+    ValueBias,
+    /// Norm of queries before they turn: `[key_length]` of each head, or `[heads * key_length]` of all together.
+    QueryNorm,
+    /// Norm of keys: `[key_length]`, or `[kv_heads * key_length]`.
+    KeyNorm,
+    /// Norm of the attended values before their projection, `[heads * value_length]`.
+    AttentionSubNorm,
     /// Attention output projection, `[embedding, heads * value_length]`.
     AttentionOutput,
+    /// Added to the projection, `[embedding]`.
+    AttentionOutputBias,
+    /// Norm of what attention adds to the residual, `[embedding]`.
+    AttentionPostNorm,
     /// Norm before the feed-forward network, `[embedding]`.
     FfnNorm,
     /// Gate projection, `[feed_forward, embedding]`.
     FfnGate,
     /// Up projection, `[feed_forward, embedding]`.
     FfnUp,
+    /// Norm of the gated values before the down projection, `[feed_forward]`.
+    FfnSubNorm,
     /// Down projection, `[embedding, feed_forward]`.
     FfnDown,
+    /// Norm of what the feed-forward network adds to the residual, `[embedding]`.
+    FfnPostNorm,
+    /// What outputs of the query projection are multiplied by, `[1]`.
+    QueryScale,
+    /// The same of keys.
+    KeyScale,
+    /// The same of values.
+    ValueScale,
+    /// The same of the attention output.
+    AttentionOutputScale,
+    /// The same of the gate projection.
+    FfnGateScale,
+    /// The same of the up projection.
+    FfnUpScale,
+    /// The same of the down projection.
+    FfnDownScale,
+    /// Scores of experts, `[experts, embedding]`.
+    Router,
+    /// Gate projection of one expert, `[expert feed_forward, embedding]`.
+    ExpertGate,
+    /// Up projection of one expert, `[expert feed_forward, embedding]`.
+    ExpertUp,
+    /// Down projection of one expert, `[embedding, expert feed_forward]`.
+    ExpertDown,
+    /// What the sigmoid of which the shared expert is weighted by, `[1, embedding]`.
+    SharedRouter,
+    /// Gate projection of the shared expert.
+    SharedGate,
+    /// Up projection of the shared expert.
+    SharedUp,
+    /// Down projection of the shared expert.
+    SharedDown,
     /// Norm before the head, `[embedding]`.
     OutputNorm,
     /// Head, `[vocabulary, embedding]`; where a model ties it, the embedding serves.
@@ -40,13 +92,15 @@ impl TensorRole {
     pub const COUNT: usize = Self::Output as usize + 1;
 }
 
-/// One tensor of a model file.
+/// One tensor of a model file, or whole rows of one: a tensor that fuses projections or stacks experts is several shards.
 #[derive(Component, Clone, Debug)]
 pub struct WeightShard {
     /// Name in the file.
     pub name: String,
     /// What it is for.
     pub role: TensorRole,
+    /// Which expert's it is; 0 where its role is of no expert.
+    pub expert: usize,
     /// How its numbers are stored.
     pub format: TensorFormat,
     /// Outer dimension; 1 for a vector.

@@ -81,7 +81,7 @@ fn tile_bytes(layout: TileLayout, cols: usize) -> Result<(usize, usize), MemoryE
         TileLayout::F16 | TileLayout::Bf16 => (checked_size(&[cols, LANES, 2])?, 0),
         TileLayout::U4 => (checked_size(&[blocks, 4 * 64])?, checked_size(&[blocks, LANES, 2])?),
         TileLayout::U4Min => (checked_size(&[blocks, 4 * 64])?, checked_size(&[blocks, LANES, 4])?),
-        TileLayout::U8 => (checked_size(&[blocks, 8 * 64])?, checked_size(&[blocks, LANES, 2])?),
+        _ => (checked_size(&[blocks, 8 * 64])?, checked_size(&[blocks, LANES, 2])?),
     })
 }
 
@@ -255,7 +255,7 @@ impl CpuMatrix {
                     *out = bf16::from_le_bytes(k.as_chunks().0[lane]).to_f32();
                 }
             }
-            TileLayout::U4 | TileLayout::U4Min | TileLayout::U8 => {
+            _ => {
                 let scales = self.tile_scales(row / LANES);
                 let stride = self.block_scales();
                 for (block, out) in out.chunks_mut(CODES).enumerate() {
@@ -334,7 +334,7 @@ impl Part<'_> {
             match self.codec.layout {
                 TileLayout::F32 => self.floats::<4>(tile, lane, bytes),
                 TileLayout::F16 | TileLayout::Bf16 => self.floats::<2>(tile, lane, bytes),
-                TileLayout::U4 | TileLayout::U4Min | TileLayout::U8 => self.blocks(tile, lane, bytes),
+                _ => self.blocks(tile, lane, bytes),
             }
         }
     }
@@ -353,7 +353,8 @@ impl Part<'_> {
         let blocks = bytes.len() / self.block_bytes;
         let (code_block, scale_block) = (self.tile / blocks, self.scale_tile / blocks);
         for (block, bytes) in bytes.chunks_exact(self.block_bytes).enumerate() {
-            let BlockCodes { codes: values, scale, min } = (self.codec.codes)(bytes);
+            let BlockCodes { codes: values, scale, min, .. } = (self.codec.codes)(bytes, 0);
+            let [scale, min] = [scale, min].map(|x| f16::from_f32(x).to_bits());
             let scales = &mut scales[block * scale_block..][..scale_block];
             scales[2 * lane..][..2].copy_from_slice(&scale.to_ne_bytes());
             if self.codec.layout == TileLayout::U4Min {

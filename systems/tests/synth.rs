@@ -72,10 +72,10 @@ fn every_architecture_reads_the_numbers_that_were_asked_for() {
                 vocabulary: config.vocabulary,
                 context: config.context,
                 tied: config.tied,
-                rope_base: config.rope.base,
+                rope_base: config.ropes[0].base,
             };
             assert_eq!(found, shape, "{}", arch.name);
-            assert_eq!((config.architecture.as_str(), config.rope.dimensions), (arch.name, 48));
+            assert_eq!((config.architecture.as_str(), config.ropes[0].dimensions), (arch.name, 48));
             assert_eq!(file.shards.len(), plan.tensors());
             let gguf = Gguf::read(&[source]).unwrap();
             let matrices = gguf.tensors.iter().filter(|tensor| tensor.shape.len() == 2);

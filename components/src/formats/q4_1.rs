@@ -1,6 +1,6 @@
 //! Q4_1: 32 weights in 20 bytes, a half scale `d`, a half minimum `m` and 32 nibbles; `w = d * code + m`.
 
-use super::{half_bits, half_value, nibbles};
+use super::{half_value, nibbles};
 use crate::format::{BlockCodes, BlockFormat, TileLayout};
 
 /// 4-bit codes with a scale and a minimum a block.
@@ -13,14 +13,8 @@ impl BlockFormat for Q4_1 {
     const BYTES: usize = 20;
     const LAYOUT: TileLayout = TileLayout::U4Min;
 
-    fn dequantize(block: &[u8], out: &mut [f32]) {
+    fn codes(block: &[u8], _part: usize) -> BlockCodes {
         let (scale, min) = (half_value(block, 0), half_value(block, 2));
-        for (value, code) in out.iter_mut().zip(nibbles(&block[4..])) {
-            *value = scale * f32::from(code) + min;
-        }
-    }
-
-    fn codes(block: &[u8]) -> BlockCodes {
-        BlockCodes { codes: nibbles(&block[4..]), scale: half_bits(block, 0), min: half_bits(block, 2) }
+        BlockCodes { codes: nibbles(&block[4..]), scale, min, ..BlockCodes::default() }
     }
 }

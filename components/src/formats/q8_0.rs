@@ -1,6 +1,6 @@
 //! Q8_0: 32 weights in 34 bytes, a half scale `d` and 32 signed bytes; `w = d * q`, held as unsigned `q + 128`.
 
-use super::{half_bits, half_value};
+use super::half_value;
 use crate::format::{BlockCodes, BlockFormat, CODES, TileLayout};
 
 /// 8-bit codes with one scale a block.
@@ -14,18 +14,11 @@ impl BlockFormat for Q8_0 {
     const LAYOUT: TileLayout = TileLayout::U8;
     const ZERO_POINT: u8 = 128;
 
-    fn dequantize(block: &[u8], out: &mut [f32]) {
-        let scale = half_value(block, 0);
-        for (value, code) in out.iter_mut().zip(&block[2..]) {
-            *value = scale * f32::from(code.cast_signed());
-        }
-    }
-
-    fn codes(block: &[u8]) -> BlockCodes {
+    fn codes(block: &[u8], _part: usize) -> BlockCodes {
         let mut codes = [0; CODES];
         for (code, byte) in codes.iter_mut().zip(&block[2..]) {
             *code = byte ^ 0x80;
         }
-        BlockCodes { codes, scale: half_bits(block, 0), min: 0 }
+        BlockCodes { codes, scale: half_value(block, 0), ..BlockCodes::default() }
     }
 }

@@ -28,7 +28,7 @@ use weft_components::TileLayout;
 pub struct Kernels {
     name: &'static str,
     /// By [`TileLayout::index`].
-    products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
+    products: [unsafe fn(&Product<'_>); 6],
     quantize: unsafe fn(&[f32], QuantRow<'_>),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     add_rms_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32, &mut [f32]),

@@ -10,9 +10,14 @@ use weft_components::{
 use weft_platform::CpuMatrix;
 
 /// Weights of a layer, or of the model itself, by role.
-#[derive(Default)]
 pub struct Weights {
     by_role: [Option<Arc<CpuWeight>>; TensorRole::COUNT],
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self { by_role: [const { None }; TensorRole::COUNT] }
+    }
 }
 
 impl Weights {
@@ -50,7 +55,8 @@ impl CpuPlan {
         Self {
             model: Weights::default(),
             layers: (0..config.layers).map(|_| None).collect(),
-            rope: (!config.rope.factors).then(|| RopeTable::new(&config.rope, None)),
+            rope: (config.ropes[0].factors == weft_components::RopeFactors::None)
+                .then(|| RopeTable::new(&config.ropes[0], None)),
         }
     }
 
@@ -75,7 +81,7 @@ pub fn plan_cpu(
         };
         plan.model.take(shard, weights);
         if shard.role == TensorRole::RopeFactors {
-            plan.rope = Some(RopeTable::new(&config.rope, plan.model.vector(TensorRole::RopeFactors)));
+            plan.rope = Some(RopeTable::new(&config.ropes[0], plan.model.vector(TensorRole::RopeFactors)));
         }
     }
     for entity in evicted.read() {

@@ -323,7 +323,7 @@ impl Drafter<'_> {
             .with("KV_HEADS", config.kv_heads as u32)
             .with("KEY", config.key_length as u32)
             .with("VALUE", config.value_length as u32)
-            .with("ROPE", config.rope.dimensions as u32)
+            .with("ROPE", config.ropes[0].dimensions as u32)
             .with("PAGE", PAGE as u32)
     }
 
@@ -340,7 +340,7 @@ impl Drafter<'_> {
     fn rope(&self, weights: &LayerWeights) -> Draft {
         let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
             .with("WG", 64u32)
-            .with("HALVES", u32::from(self.config.rope.style == RopeStyle::Half));
+            .with("HALVES", u32::from(self.config.ropes[0].style == RopeStyle::Half));
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.qkv.clone())];
         buffers.extend(self.rope_buffers(weights));
         let across = (weights.qkv.rows as u32).div_ceil(2 * 64);
@@ -381,7 +381,7 @@ impl Drafter<'_> {
         /// Wave, input, norm, codes, scales, angles, queries, keys and values.
         const BUFFERS: u32 = 9;
         matches!(class, Class::Few(_))
-            && self.config.rope.style == RopeStyle::Adjacent
+            && self.config.ropes[0].style == RopeStyle::Adjacent
             && weights.qkv.is_whole()
             && self.caps.storage_buffers >= BUFFERS
     }

@@ -171,7 +171,7 @@ impl<B> Scratch<B> {
         let tall = tiled(caps, rows);
         let table_words = (tokens / weft_platform::PAGE).max(1) * 2;
         let (inner_rows, inner_width) = (rows.max(logit_rows), config.embedding.max(values));
-        let angles = angle_rows(tokens.min(config.context)) * config.rope.dimensions / 2;
+        let angles = angle_rows(tokens.min(config.context)) * config.ropes[0].dimensions / 2;
         Ok(Self {
             rows,
             wave: storage("wave", wave_bytes(rows))?,

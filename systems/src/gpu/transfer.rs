@@ -34,9 +34,9 @@ pub fn plan_gpu(
                 let factors = shards
                     .iter()
                     .find(|(shard, _, of)| shard.role == TensorRole::RopeFactors && of.0 == entity);
-                if !config.rope.factors || factors.is_some() {
+                if config.ropes[0].factors == weft_components::RopeFactors::None || factors.is_some() {
                     let factors = factors.and_then(|(_, weights, _)| weights.0.vector());
-                    write_angles(part, &RopeTable::new(&config.rope, factors), config);
+                    write_angles(part, &RopeTable::new(&config.ropes[0], factors), config);
                 }
             }
             work.0 += u64::from(part.plan().is_some() && !ready);

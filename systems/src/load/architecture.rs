@@ -7,7 +7,7 @@ mod llama;
 
 use super::error::LoadError;
 use super::gguf::Gguf;
-use weft_components::{ModelConfig, RopeConfig, RopeStyle, TensorRole};
+use weft_components::{Activation, LayerConfig, ModelConfig, RopeConfig, RopeFactors, RopeStyle, TensorRole};
 
 /// A tensor name with `{}` for the layer's index, what it is for, and whether a file may lack it.
 #[derive(Clone, Copy, Debug)]
@@ -155,13 +155,26 @@ pub(super) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
         vocabulary,
         context: keys.count("context_length", MAX_CONTEXT)?,
         norm_epsilon: keys.float_or("attention.layer_norm_rms_epsilon", 1e-5)?,
-        rope: RopeConfig {
+        experts: None,
+        activation: Activation::Silu,
+        ropes: vec![RopeConfig {
             style: arch.rope,
             base: keys.float_or("rope.freq_base", 10_000.0)?,
             dimensions,
             position_scale: position_scale(&keys)?,
-            factors: has(gguf, arch.before, TensorRole::RopeFactors),
-        },
+            factors: match has(gguf, arch.before, TensorRole::RopeFactors) {
+                true => RopeFactors::One,
+                false => RopeFactors::None,
+            },
+            yarn: None,
+            magnitude: 1.0,
+        }],
+        layer: vec![LayerConfig { window: None, rope: Some(0) }; layers],
+        attention_cap: None,
+        logit_cap: None,
+        embedding_scale: 1.0,
+        residual_scale: 1.0,
+        logit_scale: 1.0,
         attention_scale: match keys.float_or("attention.scale", 0.0)? {
             0.0 => 1.0 / (key_length as f32).sqrt(),
             scale => scale,

@@ -86,7 +86,7 @@ pub(super) fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, us
     let values = config.kv_heads.saturating_mul(config.value_length);
     match role {
         Role::TokenEmbedding | Role::Output => (Some(config.vocabulary), config.embedding),
-        Role::RopeFactors => (None, config.rope.dimensions / 2),
+        Role::RopeFactors | Role::RopeFactorsLong => (None, config.ropes[0].dimensions / 2),
         Role::AttentionNorm | Role::FfnNorm | Role::OutputNorm => (None, config.embedding),
         Role::Query => (Some(queries), config.embedding),
         Role::Key => (Some(keys), config.embedding),
@@ -94,6 +94,7 @@ pub(super) fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, us
         Role::AttentionOutput => (Some(config.embedding), config.heads.saturating_mul(config.value_length)),
         Role::FfnGate | Role::FfnUp => (Some(config.feed_forward), config.embedding),
         Role::FfnDown => (Some(config.embedding), config.feed_forward),
+        _ => (None, 0),
     }
 }
 
@@ -131,6 +132,7 @@ fn shard(
     Ok(WeightShard {
         name: tensor.name.clone(),
         role: pattern.role,
+        expert: 0,
         format: tensor.format,
         rows: rows.unwrap_or(1),
         cols,

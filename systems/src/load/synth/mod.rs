@@ -185,7 +185,7 @@ fn unsupported(format: &str) -> SynthError {
 fn is_there(pattern: &TensorPattern, config: &ModelConfig) -> bool {
     let wanted = match pattern.role {
         TensorRole::Output => !config.tied,
-        TensorRole::RopeFactors => config.rope.factors,
+        TensorRole::RopeFactors => config.ropes[0].factors != weft_components::RopeFactors::None,
         _ => false,
     };
     wanted || !pattern.optional

@@ -98,6 +98,11 @@ impl Tile {
     }
 }
 
+/// The parts of a kernel that reads a matrix.
+fn read(matrix: &GpuMatrix, before: &[Part], kernel: &[Part]) -> Vec<Part> {
+    [before, &matrix.decode(), kernel].concat()
+}
+
 /// Packets of a matrix's row that each lane of a team has.
 fn turns(matrix: &GpuMatrix, lanes: u32) -> usize {
     matrix.row_packets() / lanes as usize
@@ -154,7 +159,8 @@ impl Drafter<'_> {
             .flat_map(|(_, matrix)| matrix.segments.iter().map(move |s| (matrix, s)));
         segments
             .map(|(matrix, segment)| {
-                let spec = KernelSpec::new("embed", [parts::WAVE, matrix.decode(), parts::EMBED])
+                let kernel = read(matrix, &[parts::WAVE], &[parts::EMBED]);
+                let spec = KernelSpec::new("embed", kernel)
                     .with("WG", 64u32)
                     .with("VOCABULARY", self.config.vocabulary as u32);
                 let mut buffers = vec![
@@ -208,7 +214,9 @@ impl Drafter<'_> {
                     Class::Bands(bands) => self.bands(name, matrix, rows, bands, out),
                     Class::Many => self.matmul(name, matrix, kind, rows, out, count),
                 };
-                let spec = spec
+                let spec = matrix
+                    .encoding
+                    .constants(spec)
                     .with("K", matrix.columns as u32)
                     .with("N", rows as u32)
                     .with("ROW_BASE", (first + segment.rows.start) as u32)
@@ -249,12 +257,13 @@ impl Drafter<'_> {
         let Tile { parts: parts_of, each, passes, split } =
             Tile::of(input, out, rows, turns(matrix, lanes), most, teams);
         let dot = match (input, kind) {
-            (In::Act(_), ActFormat::Q8) => parts::DOT_Q8,
-            (In::Act(_), _) => parts::DOT_F32,
-            (In::Norm(_), ActFormat::Q8) => parts::DOT_NORM_Q8,
-            (In::Norm(_), _) => parts::DOT_NORM_F32,
+            (In::Act(_), ActFormat::Q8) => [parts::DOT_Q8, parts::ADD_Q8],
+            (In::Act(_), _) => [parts::DOT_F32, parts::ADD_F32],
+            (In::Norm(_), ActFormat::Q8) => [parts::DOT_NORM_Q8, parts::ADD_Q8],
+            (In::Norm(_), _) => [parts::DOT_NORM_F32, parts::ADD_F32],
         };
-        let mut kernel = vec![matrix.decode(), dot, parts::MATVEC];
+        let mut kernel = read(matrix, &[], &dot);
+        kernel.push(parts::MATVEC);
         match out {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
@@ -284,7 +293,7 @@ impl Drafter<'_> {
         out: &Out<'_>,
     ) -> (KernelSpec, [Extent; 3]) {
         let tiles = (rows as u32).div_ceil(32);
-        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), parts::MATMUL_SKINNY])
+        let spec = KernelSpec::new(name, read(matrix, &[parts::WAVE], &[parts::MATMUL_SKINNY]))
             .with("GRID_X", GRID)
             .with("BANDS", bands as u32)
             .with("ADD", u32::from(matches!(out, Out::Add(..))));
@@ -306,7 +315,7 @@ impl Drafter<'_> {
             ActFormat::F32 | ActFormat::Q8 => (parts::MATMUL, 32),
         };
         let tiles = (rows as u32).div_ceil(tile);
-        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), part])
+        let spec = KernelSpec::new(name, read(matrix, &[parts::WAVE], &[part]))
             .with("GRID_Y", GRID)
             .with("ADD", u32::from(matches!(out, Out::Add(..))));
         let x = match count {
@@ -375,15 +384,19 @@ impl Drafter<'_> {
         drafts
     }
 
-    /// Whether the projection of queries, keys and values can turn and keep what it makes: neighbours turn together, and
-    /// one kernel with room for all the buffers makes them.
+    /// Whether the projection of queries, keys and values can turn and keep what it makes: neighbours turn together, in one
+    /// kernel with room for all the buffers.
     fn turns(&self, weights: &LayerWeights, class: Class) -> bool {
-        /// Wave, input, norm, codes, scales, angles, queries, keys and values.
-        const BUFFERS: u32 = 9;
+        /// Wave, input, norm, angles, queries, keys and values, beside the planes of weights.
+        const BUFFERS: usize = 7;
+        let fits = |matrix: &GpuMatrix| {
+            let planes = matrix.segments.iter().map(|segment| segment.buffers().count()).max().unwrap_or(0);
+            BUFFERS + planes <= self.caps.storage_buffers as usize
+                && matrix.segments.iter().all(|segment| segment.rows.len().is_multiple_of(2))
+        };
         matches!(class, Class::Few(_))
             && self.config.ropes[0].style == RopeStyle::Adjacent
-            && weights.qkv.is_whole()
-            && self.caps.storage_buffers >= BUFFERS
+            && weights.qkv.matrices.iter().all(|(_, matrix)| fits(matrix))
     }
 
     pub(super) fn layer(

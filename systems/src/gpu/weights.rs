@@ -1,15 +1,15 @@
 //! A layer's and a model's weights on a GPU, in the groupings that kernels read: projections that share their input are one
-//! product, so that one dispatch computes them all where their layouts allow it.
+//! product, so that one dispatch computes them all where their formats allow it.
 
 use std::sync::Arc;
-use weft_components::{ModelConfig, TensorRole as Role, TileLayout, WeightShard};
-use weft_gpu::{Gpu, GpuError, GpuMatrix, layout_of, wgpu};
+use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
+use weft_gpu::{Encoding, Gpu, GpuError, GpuMatrix, wgpu};
 
 /// Matrices that are multiplied with the same activations; their outputs lie side by side.
 pub(super) struct Product {
     /// Output features in all.
     pub(super) rows: usize,
-    /// The matrices with their first output column. Neighbours of one layout are one matrix.
+    /// The matrices with their first output column. Neighbours of one encoding are one matrix.
     pub(super) matrices: Vec<(usize, Arc<GpuMatrix>)>,
     roles: Vec<(Role, usize, usize)>,
 }
@@ -17,27 +17,27 @@ pub(super) struct Product {
 impl Product {
     /// Takes memory for the shards of these roles, in this order.
     fn new(gpu: &Gpu, what: &str, shards: &[&WeightShard]) -> Result<Self, GpuError> {
-        let mut groups: Vec<(TileLayout, usize)> = Vec::new();
+        let mut groups: Vec<(Encoding, usize)> = Vec::new();
         let mut roles = Vec::new();
         for shard in shards {
-            let layout = layout_of(&shard.name, shard.format, shard.cols)?;
+            let encoding = Encoding::of(&shard.name, shard.format, shard.cols)?;
             let last = groups.len().wrapping_sub(1);
             match groups.last_mut() {
-                Some((found, rows)) if *found == layout => {
+                Some((found, rows)) if *found == encoding => {
                     roles.push((shard.role, last, *rows));
                     *rows += shard.rows;
                 }
                 _ => {
                     roles.push((shard.role, groups.len(), 0));
-                    groups.push((layout, shard.rows));
+                    groups.push((encoding, shard.rows));
                 }
             }
         }
         let columns = shards.first().map_or(0, |shard| shard.cols);
         let mut matrices = Vec::with_capacity(groups.len());
         let mut rows = 0;
-        for (layout, count) in groups {
-            matrices.push((rows, Arc::new(GpuMatrix::new(gpu, what, layout, count, columns)?)));
+        for (encoding, count) in groups {
+            matrices.push((rows, Arc::new(GpuMatrix::new(gpu, what, encoding, count, columns)?)));
             rows += count;
         }
         Ok(Self { rows, matrices, roles })
@@ -56,7 +56,7 @@ impl Product {
 
     /// Whether every matrix is of codes, which meet activations of 8 bits.
     pub(super) fn is_quantized(&self) -> bool {
-        self.matrices.iter().all(|(_, matrix)| matrix.layout.is_quantized())
+        self.matrices.iter().all(|(_, matrix)| matrix.encoding.layout.is_quantized())
     }
 
     /// Whether it has the matrix of a role.
@@ -66,7 +66,7 @@ impl Product {
 
     /// Bytes that one pass reads.
     pub(super) fn bytes(&self) -> u64 {
-        let each = |m: &Arc<GpuMatrix>| weft_gpu::device_bytes(m.layout, m.rows, m.columns);
+        let each = |m: &Arc<GpuMatrix>| weft_gpu::device_bytes(m.encoding.layout, m.rows, m.columns);
         self.matrices.iter().map(|(_, matrix)| each(matrix)).sum()
     }
 }

@@ -21,7 +21,7 @@ mod weights;
 
 pub use flight::collect_gpu;
 pub use part::{GpuModel, GpuPart};
-pub use place::{GpuLayers, Placed, Wanted, place};
+pub use place::{GpuLayers, Placed, Wanted, place, unsupported};
 pub use prepare::{GpuPrepare, PrepareAll};
 pub use recover::{Recovery, recover_gpu};
 pub use shape::{Attend, WaveShape};

@@ -11,7 +11,7 @@ use crate::load::{ShardOwner, ShardSpec};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use weft_components::{Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
+use weft_components::{Activation, Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
 use weft_gpu::{
     ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, plane_bytes, storage_bytes,
 };
@@ -271,6 +271,42 @@ fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
         Ok(planes.map(storage_bytes).sum::<u64>())
     };
     shards.iter().map(each).sum()
+}
+
+/// What of a model the GPU cannot compute yet, in words; `None` where it can compute all.
+pub fn unsupported(config: &ModelConfig, shards: &[ShardSpec]) -> Option<&'static str> {
+    use TensorRole as R;
+    let known = |role: TensorRole| {
+        matches!(
+            role,
+            R::TokenEmbedding
+                | R::RopeFactors
+                | R::RopeFactorsLong
+                | R::OutputNorm
+                | R::Output
+                | R::AttentionNorm
+                | R::Query
+                | R::Key
+                | R::Value
+                | R::AttentionOutput
+                | R::FfnNorm
+                | R::FfnGate
+                | R::FfnUp
+                | R::FfnDown
+        )
+    };
+    let plain_rope = config.ropes.len() == 1 && config.ropes[0].magnitude == 1.0;
+    let parts = [
+        (config.experts.is_some(), "experts"),
+        (config.activation != Activation::Silu, "an activation other than SiLU"),
+        (!plain_rope, "several rotary tables, or one with a magnitude"),
+        (config.layer.iter().any(|layer| layer.window.is_some()), "attention windows"),
+        (config.layer.iter().any(|layer| layer.rope.is_none()), "layers without rotary embedding"),
+        (config.attention_cap.is_some() || config.logit_cap.is_some(), "soft caps"),
+        ([config.embedding_scale, config.residual_scale, config.logit_scale] != [1.0; 3], "scales"),
+        (shards.iter().any(|spec| !known(spec.shard.role)), "biases, or norms or scales within blocks"),
+    ];
+    parts.into_iter().find(|(found, _)| *found).map(|(_, part)| part)
 }
 
 /// Shapes that kernels take: pairs of neighbouring elements are stored together.

@@ -7,8 +7,8 @@ use super::scratch::angle_rows;
 use crate::cpu::{CpuWeights, RopeTable};
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, ShardOf, TensorRole, TickWork, Wave,
-    WaveOf, WeightShard,
+    AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, ShardOf, TickWork, Wave, WaveOf,
+    WeightShard,
 };
 use weft_gpu::GpuError;
 
@@ -31,10 +31,9 @@ pub fn plan_gpu(
                 continue;
             }
             if !part.angles {
-                let factors = shards
-                    .iter()
-                    .find(|(shard, _, of)| shard.role == TensorRole::RopeFactors && of.0 == entity);
-                if config.ropes[0].factors == weft_components::RopeFactors::None || factors.is_some() {
+                let role = config.ropes[0].factors.role();
+                let factors = shards.iter().find(|(shard, _, of)| Some(shard.role) == role && of.0 == entity);
+                if role.is_none() || factors.is_some() {
                     let factors = factors.and_then(|(_, weights, _)| weights.0.vector());
                     write_angles(part, &RopeTable::new(&config.ropes[0], factors), config);
                 }

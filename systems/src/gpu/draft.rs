@@ -258,7 +258,7 @@ impl Drafter<'_> {
         match out {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
-            Out::Gate(_, kind) => kernel.extend([kind.part(), parts::OUT_GATE]),
+            Out::Gate(_, kind) => kernel.extend([kind.part(), parts::GATE_SILU, parts::OUT_GATE]),
             Out::Rope(_) => kernel.extend([parts::ROPE, parts::OUT_ROPE]),
         }
         let tiles = (rows as u32 / parts_of).div_ceil(teams / split * each * passes / parts_of);
@@ -477,7 +477,10 @@ impl Drafter<'_> {
 
     fn silu(&self, act: &Activations, kind: ActFormat) -> Draft {
         let width = self.config.feed_forward as u32;
-        let spec = self.spec("silu_mul", &[kind.part(), parts::SILU_MUL]).with("ACT_WIDTH", width);
+        let spec = self
+            .spec("gate_mul", &[kind.part(), parts::GATE_SILU, parts::GATE_MUL])
+            .with("WIDTH", width)
+            .with("ACT_WIDTH", width);
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.gate_up.clone())];
         buffers.extend(Self::act_buffers(act, kind));
         Draft {

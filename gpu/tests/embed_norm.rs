@@ -5,7 +5,7 @@
 mod common;
 
 use common::act::Act;
-use common::product::{FORMATS, exact, matrix};
+use common::product::{FORMATS, RELATED, exact, fit, matrix, reading};
 use common::twins::{EPSILON, rms_norm};
 use common::{Random, buffer, close, devices, is_untouched, output, read, reduce, run, wave};
 use weft_gpu::shader::{KernelSpec, Part, parts};
@@ -25,8 +25,8 @@ fn width(random: &mut Random, turns: usize) -> usize {
 fn embedding() {
     for gpu in devices() {
         let mut random = Random(1);
-        for (i, format) in FORMATS.into_iter().enumerate() {
-            let (n, columns) = (5 + random.below(60), 32 * (1 + random.below(30)));
+        for (i, format) in FORMATS.into_iter().chain(RELATED).enumerate() {
+            let (n, columns) = (5 + random.below(60), fit(format, 32 * (1 + random.below(30))));
             // The matrix may be a later segment of the vocabulary, or all of it.
             let base = if i % 2 == 0 { 0 } else { 1 + random.below(100) };
             let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
@@ -42,16 +42,20 @@ fn embedding() {
             let wave =
                 wave(&gpu, &WaveData { tokens: &tokens, positions: &positions, ..WaveData::default() });
             let segment = &w.segments[0];
-            let spec = KernelSpec::new("embed", [parts::WAVE, w.decode(), parts::EMBED])
+            let spec = reading("embed", &w, parts::EMBED)
                 .with("WG", 64u32)
                 .with("SCALE", SCALE)
-                .with("VOCABULARY", (base + n) as u32)
+                .with("VOCABULARY", (base + n) as u32);
+            let spec = w
+                .encoding
+                .constants(spec)
                 .with("K", columns as u32)
                 .with("N", n as u32)
                 .with("ROW_BASE", base as u32);
             let (sampled_buffer, hidden) = (buffer(&gpu, &sampled), output(&gpu, rows * columns));
-            let mut buffers = vec![(0, &wave), (1, &sampled_buffer), (2, &hidden), (10, &segment.codes)];
-            buffers.extend(segment.scales.as_ref().map(|scales| (11, scales)));
+            let mut buffers = vec![(0, &wave), (1, &sampled_buffer), (2, &hidden)];
+            let planes: Vec<_> = segment.buffers().collect();
+            buffers.extend(planes.iter().map(|(index, buffer)| (*index, buffer)));
             run(&gpu, &spec, &buffers, [rows as u32, 1, 1]);
 
             let found = read::<f32>(&gpu, &hidden, rows * columns);

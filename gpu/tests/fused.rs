@@ -6,7 +6,7 @@
 mod common;
 
 use common::act::{Act, Codes};
-use common::product::{Few, KINDS, exact, matrix, product, rows_of};
+use common::product::{Few, KINDS, exact, fit, matrix, product, rows_of};
 use common::twins::{GATES, rms_norm, round8};
 use common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, within};
 use weft_gpu::shader::{Part, parts};
@@ -70,9 +70,13 @@ fn normed_rows() {
             ("Q8_0", parts::DOT_NORM_Q8, KINDS[0]),
             ("Q4_0", parts::DOT_NORM_Q8, KINDS[2]),
             ("Q4_1", parts::DOT_NORM_Q8, KINDS[5]),
+            ("Q6_K", parts::DOT_NORM_F32, KINDS[0]),
+            ("Q4_K", parts::DOT_NORM_Q8, KINDS[0]),
+            ("Q6_K", parts::DOT_NORM_Q8, KINDS[5]),
+            ("Q2_K", parts::DOT_NORM_Q8, KINDS[4]),
         ] {
             // Rows, as floats, in less than 16 KiB of memory; one row longer than a workgroup's lanes take at once.
-            let columns = 32 * (1 + random.below(28 * 4 / kind.most));
+            let columns = fit(format, 32 * (1 + random.below(28 * 4 / kind.most)));
             let n = 1 + random.below(150);
             let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
             let rows = Product::new(&gpu, &mut random, dot, &kind, &weights, columns);
@@ -100,6 +104,8 @@ fn gated_products() {
             ("Q8_0", parts::DOT_Q8, ActFormat::Q8, 2, 2),
             ("Q4_0", parts::DOT_NORM_Q8, ActFormat::Q8, 1, 1),
             ("Q4_1", parts::DOT_Q8, ActFormat::Q8, 1, 1),
+            ("Q4_K", parts::DOT_NORM_Q8, ActFormat::Q8, 1, 1),
+            ("Q6_K", parts::DOT_Q8, ActFormat::Q8, 4, 3),
         ]
         .into_iter()
         .enumerate()
@@ -107,7 +113,7 @@ fn gated_products() {
             let (gate_part, gate_of, slope) = GATES[i % GATES.len()];
             // As plans have it: a block of 32 columns, gate and up, in one workgroup, in two passes.
             let kind = Few { each: 32 / (256 / lanes), passes: 2, split: 1, most, rows };
-            let columns = 32 * (1 + random.below(30));
+            let columns = fit(format, 32 * (1 + random.below(30)));
             // Not all of them whole tiles, where no blocks are made.
             let unit = if form == ActFormat::Q8 { 32 } else { 4 };
             let width = unit * (1 + random.below(200 / unit));

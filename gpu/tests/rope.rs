@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::product::{KINDS, exact, matrix, product};
+use common::product::{KINDS, exact, fit, matrix, product};
 use common::twins::EPSILON;
 use common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, run, wave, within};
 use half::f16;
@@ -36,7 +36,12 @@ const SHAPES: [Shape; 3] = [
 impl Shape {
     /// Elements of a row that a projection leaves.
     fn stride(&self) -> usize {
-        (self.heads + self.kv_heads) * self.key + self.kv_heads * self.value
+        self.values() + self.kv_heads * self.value
+    }
+
+    /// Where its values begin.
+    fn values(&self) -> usize {
+        (self.heads + self.kv_heads) * self.key
     }
 
     fn constants(&self) -> [(&'static str, u32); 6] {
@@ -189,22 +194,35 @@ fn after_a_projection() {
 fn within_a_projection() {
     for gpu in devices() {
         let mut random = Random(2);
-        for (shape, format, kind) in
-            [(SHAPES[0], "Q4_0", KINDS[3]), (SHAPES[1], "F16", KINDS[4]), (SHAPES[2], "Q8_0", KINDS[2])]
-        {
+        // Of one format, and values of one and queries and keys of another: two matrices side by side.
+        for (shape, formats, kind) in [
+            (SHAPES[0], ["Q4_0", "Q4_0"], KINDS[3]),
+            (SHAPES[1], ["F16", "F16"], KINDS[4]),
+            (SHAPES[2], ["Q8_0", "Q8_0"], KINDS[2]),
+            (SHAPES[2], ["Q4_K", "Q6_K"], KINDS[3]),
+        ] {
             let scene = Scene::new(&gpu, &mut random, shape, kind.rows);
-            let columns = 32 * (1 + random.below(20));
-            let (w, weights) = matrix(&gpu, &mut random, format, shape.stride(), columns);
+            let columns = fit(formats[1], 32 * (1 + random.below(20)));
             let mut x = random.floats(kind.rows * columns);
-            let projected = product(&weights, &exact(&x), columns);
+            let exact_x = exact(&x);
             x.resize(kind.most * columns, 1.0);
             let x = buffer(&gpu, &x);
             let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &x)]).collect();
             let kernel = [parts::DOT_F32, parts::ROPE, parts::OUT_ROPE];
-            kind.run(&gpu, &w, &kernel, 1, &shape.constants(), &buffers);
+            let first = if formats[0] == formats[1] { shape.stride() } else { shape.values() };
+            let mut weights = Vec::new();
+            for (format, rows) in [(formats[0], 0..first), (formats[1], first..shape.stride())] {
+                if !rows.is_empty() {
+                    let (mut w, exact) = matrix(&gpu, &mut random, format, rows.len(), columns);
+                    w.segments[0].rows = rows;
+                    weights.extend(exact);
+                    kind.run(&gpu, &w, &kernel, 1, &shape.constants(), &buffers);
+                }
+            }
+            let projected = product(&weights, &exact_x, columns);
             // The sums are off as those of `products.rs` are, and both of a pair turn.
             let error = 2e-5 * largest(&projected);
-            scene.check(&gpu, &projected, false, error, &format!("{shape:?} {format} {kind:?}"));
+            scene.check(&gpu, &projected, false, error, &format!("{shape:?} {formats:?} {kind:?}"));
         }
     }
 }

@@ -73,6 +73,11 @@ pub struct CpuMatrix {
     scales: Buffer,
 }
 
+/// Whether tiles in this layout can be multiplied.
+fn has_tiles(layout: TileLayout) -> bool {
+    layout.index() < TileLayout::U5.index()
+}
+
 /// Bytes of a tile in the plane of codes or values, and in the plane of scales.
 fn tile_bytes(layout: TileLayout, cols: usize) -> Result<(usize, usize), MemoryError> {
     let blocks = cols / CODES;
@@ -91,7 +96,7 @@ impl CpuMatrix {
     /// # Errors
     /// A format without codec, a row that is no whole number of blocks, or no memory.
     pub fn zeroed(format: TensorFormat, rows: usize, cols: usize) -> Result<Self, PackError> {
-        let codec = format.codec().ok_or(PackError::NoCodec { format })?;
+        let codec = format.codec().filter(|c| has_tiles(c.layout)).ok_or(PackError::NoCodec { format })?;
         let partial = PackError::PartialBlock { format, cols };
         let row_bytes = format.row_bytes(cols).ok_or(partial.clone())?;
         if codec.layout.is_quantized() && !cols.is_multiple_of(CODES) {

@@ -10,7 +10,7 @@ use super::scratch::{Activations, Scratch, sampling};
 use super::shape::{Class, Extent};
 use super::vectors::Vectors;
 use super::weights::{EndWeights, LayerWeights, Residual};
-use product::{In, Out};
+use product::{In, Out, reading};
 use weft_components::ModelConfig;
 use weft_gpu::sampling::SampleStep;
 use weft_gpu::shader::{KernelSpec, Part, parts};
@@ -73,7 +73,7 @@ impl Drafter<'_> {
             embedding.matrices.iter().flat_map(|m| m.matrix.segments.iter().map(move |s| (&m.matrix, s)));
         segments
             .map(|(matrix, segment)| {
-                let spec = KernelSpec::new("embed", [parts::WAVE, matrix.decode(), parts::EMBED])
+                let spec = KernelSpec::new("embed", reading(matrix, &[parts::EMBED]))
                     .with("WG", 64u32)
                     .with("SCALE", self.config.embedding_scale)
                     .with("VOCABULARY", self.config.vocabulary as u32);

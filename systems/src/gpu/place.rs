@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::{Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
 use weft_gpu::{
-    ActFormat, AttentionKernels, AttentionShape, Gpu, GpuError, layout_of, plane_bytes, storage_bytes,
+    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, plane_bytes, storage_bytes,
 };
 use weft_platform::{KvFormat, PAGE};
 
@@ -268,7 +268,7 @@ fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
             return Ok(storage_bytes(4 * shard.cols as u64));
         }
         let columns = device_columns(shard.role, shard.format, shard.cols);
-        let layout = layout_of(&shard.name, shard.format, columns)?;
+        let Encoding { layout, .. } = Encoding::of(&shard.name, shard.format, columns)?;
         let planes = plane_bytes(layout, shard.rows, columns).into_iter().filter(|bytes| *bytes > 0);
         Ok(planes.map(storage_bytes).sum::<u64>())
     };

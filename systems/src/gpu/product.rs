@@ -1,10 +1,10 @@
 //! Matrices that are multiplied with the same activations: projections that share their input are one product, so that one
-//! dispatch computes them all where their layouts allow it.
+//! dispatch computes them all where their formats allow it.
 
 use core::ops::Range;
 use std::sync::Arc;
-use weft_components::{TensorFormat, TensorRole as Role, TileLayout, WeightShard};
-use weft_gpu::{BLOCK, Gpu, GpuError, GpuMatrix, layout_of};
+use weft_components::{TensorFormat, TensorRole as Role, WeightShard};
+use weft_gpu::{BLOCK, Encoding, Gpu, GpuError, GpuMatrix};
 
 /// A matrix of a product.
 pub(super) struct ProductMatrix {
@@ -23,14 +23,14 @@ pub(super) struct Product {
     pub(super) rows: usize,
     /// How many experts each have such a product; `None` where it is of no expert.
     pub(super) experts: Option<usize>,
-    /// The matrices in order. Neighbours of one layout are one matrix.
+    /// The matrices in order. Neighbours of one encoding are one matrix.
     pub(super) matrices: Vec<ProductMatrix>,
     /// A role's first output column, and its rows.
     roles: Vec<(Role, Range<usize>)>,
 }
 
-/// Rows of one layout, side by side.
-type Group = (TileLayout, Range<usize>);
+/// Rows of one encoding, side by side.
+type Group = (Encoding, Range<usize>);
 
 /// Columns of a matrix on a device. Rows of floats are filled up to whole blocks with zeros where what they meet is too, as the
 /// inputs of down projections are.
@@ -39,18 +39,18 @@ pub(super) fn device_columns(role: Role, format: TensorFormat, columns: usize) -
     if filled && format.block() == 1 { columns.next_multiple_of(BLOCK) } else { columns }
 }
 
-/// Groups shards by layout, and says where each lies. Gives their columns too.
+/// Groups shards by encoding, and says where each lies. Gives their columns too.
 fn group(shards: &[&WeightShard]) -> Result<(Vec<Group>, Vec<(Role, Range<usize>)>, usize), GpuError> {
     let mut groups: Vec<Group> = Vec::new();
     let (mut roles, mut columns, mut row) = (Vec::new(), 0, 0);
     for shard in shards {
         columns = device_columns(shard.role, shard.format, shard.cols);
-        let layout = layout_of(&shard.name, shard.format, columns)?;
+        let encoding = Encoding::of(&shard.name, shard.format, columns)?;
         let rows = row..row + shard.rows;
         row = rows.end;
         match groups.last_mut() {
-            Some((found, group)) if *found == layout => group.end = row,
-            _ => groups.push((layout, rows.clone())),
+            Some((found, group)) if *found == encoding => group.end = row,
+            _ => groups.push((encoding, rows.clone())),
         }
         roles.push((shard.role, rows));
     }
@@ -61,8 +61,8 @@ impl Product {
     /// Takes memory for these shards, in this order.
     pub(super) fn new(gpu: &Gpu, what: &str, shards: &[&WeightShard]) -> Result<Self, GpuError> {
         let (groups, roles, columns) = group(shards)?;
-        let matrices = groups.into_iter().map(|(layout, rows)| {
-            let matrix = Arc::new(GpuMatrix::new(gpu, what, layout, rows.len(), columns)?);
+        let matrices = groups.into_iter().map(|(encoding, rows)| {
+            let matrix = Arc::new(GpuMatrix::new(gpu, what, encoding, rows.len(), columns)?);
             Ok(ProductMatrix { first: rows.start, rows: rows.len(), experts: 0..0, matrix })
         });
         let matrices = matrices.collect::<Result<Vec<_>, GpuError>>()?;
@@ -73,7 +73,7 @@ impl Product {
     /// Takes memory for `count` experts, each with shards like these: as many in a matrix as a binding holds.
     ///
     /// # Errors
-    /// There is no memory, an expert's matrices are of several layouts, or one expert is more than a binding holds.
+    /// There is no memory, an expert's matrices are of several encodings, or one expert is more than a binding holds.
     pub(super) fn stack(
         gpu: &Gpu,
         what: &str,
@@ -81,12 +81,13 @@ impl Product {
         count: usize,
     ) -> Result<Self, GpuError> {
         let (groups, roles, columns) = group(shards)?;
-        let [(layout, rows)] = &groups[..] else {
+        let [(encoding, rows)] = &groups[..] else {
             return Err(GpuError::Experts { what: what.to_owned() });
         };
         let rows = rows.len();
         let limit = gpu.capabilities.max_binding.min(gpu.capabilities.max_buffer);
-        let most = weft_gpu::plane_bytes(*layout, rows, columns).into_iter().max().unwrap_or(0).max(1);
+        let most =
+            weft_gpu::plane_bytes(encoding.layout, rows, columns).into_iter().max().unwrap_or(0).max(1);
         // Kernels count weights in 32 bits.
         let addressed = u64::from(u32::MAX) / (rows * columns).max(1) as u64;
         let each = usize::try_from((limit / most).min(addressed)).unwrap_or(count).min(count);
@@ -95,7 +96,7 @@ impl Product {
         }
         let matrices = (0..count).step_by(each).map(|first| {
             let experts = first..(first + each).min(count);
-            let matrix = Arc::new(GpuMatrix::new(gpu, what, *layout, rows * experts.len(), columns)?);
+            let matrix = Arc::new(GpuMatrix::new(gpu, what, *encoding, rows * experts.len(), columns)?);
             Ok(ProductMatrix { first: 0, rows, experts, matrix })
         });
         let matrices = matrices.collect::<Result<Vec<_>, GpuError>>()?;
@@ -125,7 +126,7 @@ impl Product {
 
     /// Whether every matrix is of codes, which meet activations of 8 bits.
     pub(super) fn is_quantized(&self) -> bool {
-        self.matrices.iter().all(|m| m.matrix.layout.is_quantized())
+        self.matrices.iter().all(|m| m.matrix.encoding.layout.is_quantized())
     }
 
     /// Whether it has the matrix of a role.
@@ -135,8 +136,9 @@ impl Product {
 
     /// Bytes of all its matrices.
     pub(super) fn bytes(&self) -> u64 {
-        let each =
-            |m: &ProductMatrix| weft_gpu::device_bytes(m.matrix.layout, m.matrix.rows, m.matrix.columns);
+        let each = |m: &ProductMatrix| {
+            weft_gpu::device_bytes(m.matrix.encoding.layout, m.matrix.rows, m.matrix.columns)
+        };
         self.matrices.iter().map(each).sum()
     }
 }

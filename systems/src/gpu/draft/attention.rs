@@ -6,7 +6,7 @@ use crate::gpu::shape::{Class, Extent};
 use crate::gpu::weights::{Heads, LayerWeights};
 use weft_components::{RopeConfig, RopeStyle};
 use weft_gpu::shader::{KernelSpec, parts};
-use weft_gpu::{ActFormat, AttentionShape, GpuError, wgpu};
+use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};
 use weft_platform::PAGE;
 
 /// Lanes of a workgroup that takes some heads.
@@ -43,15 +43,18 @@ impl Drafter<'_> {
     }
 
     /// Whether the projection of queries, keys and values can turn and keep what it makes: nothing else is done to them,
-    /// neighbours turn together, and one kernel with room for all the buffers makes them.
+    /// neighbours turn together, in one kernel with room for all the buffers.
     fn turns(&self, index: usize, weights: &LayerWeights, class: Class) -> bool {
-        /// Wave, input, norm, codes, scales, angles, queries, keys and values.
-        const BUFFERS: u32 = 9;
+        /// Wave, input, norm, angles, queries, keys and values, beside the planes of weights.
+        const BUFFERS: usize = 7;
+        let fits = |segment: &Segment| {
+            BUFFERS + segment.buffers().count() <= self.caps.storage_buffers as usize
+                && segment.rows.len().is_multiple_of(2)
+        };
         matches!(class, Class::Few(_))
             && weights.heads.is_none()
             && self.halves(index) == 0
-            && weights.qkv.is_whole()
-            && self.caps.storage_buffers >= BUFFERS
+            && weights.qkv.matrices.iter().flat_map(|m| &m.matrix.segments).all(fits)
     }
 
     /// From the hidden state to queries, and keys and values in the cache.

@@ -7,7 +7,7 @@ use crate::gpu::shape::{Class, Extent};
 use crate::gpu::vectors::Vectors;
 use crate::gpu::weights::Residual;
 use weft_components::TensorRole;
-use weft_gpu::shader::{KernelSpec, parts};
+use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, Count, GpuMatrix, wgpu};
 
 /// Workgroups along x where their number may exceed what one dimension takes.
@@ -80,6 +80,11 @@ impl Tile {
     }
 }
 
+/// The parts of a kernel over the wave that reads a matrix.
+pub(super) fn reading(matrix: &GpuMatrix, kernel: &[Part]) -> Vec<Part> {
+    [&[parts::WAVE][..], &matrix.decode(), kernel].concat()
+}
+
 /// Packets of a matrix's row that each lane of a team has.
 fn turns(matrix: &GpuMatrix, lanes: u32) -> usize {
     matrix.row_packets() / lanes as usize
@@ -130,7 +135,9 @@ impl Drafter<'_> {
                     Class::Bands(bands) => self.bands(name, matrix, rows, bands, out),
                     Class::Many => self.matmul(name, matrix, kind, rows, out, count),
                 };
-                let spec = spec
+                let spec = matrix
+                    .encoding
+                    .constants(spec)
                     .with("K", matrix.columns as u32)
                     .with("N", rows as u32)
                     .with("ROW_BASE", (first + segment.rows.start) as u32)
@@ -171,12 +178,12 @@ impl Drafter<'_> {
         let Tile { parts: parts_of, each, passes, split } =
             Tile::of(input, out, rows, turns(matrix, lanes), most, teams);
         let dot = match (input, kind) {
-            (In::Norm(_), ActFormat::Q8) => parts::DOT_NORM_Q8,
-            (In::Norm(_), _) => parts::DOT_NORM_F32,
-            (_, ActFormat::Q8) => parts::DOT_Q8,
-            _ => parts::DOT_F32,
+            (In::Norm(_), ActFormat::Q8) => [parts::DOT_NORM_Q8, parts::ADD_Q8],
+            (In::Norm(_), _) => [parts::DOT_NORM_F32, parts::ADD_F32],
+            (_, ActFormat::Q8) => [parts::DOT_Q8, parts::ADD_Q8],
+            _ => [parts::DOT_F32, parts::ADD_F32],
         };
-        let mut kernel = vec![matrix.decode(), dot, parts::MATVEC];
+        let mut kernel = [&matrix.decode()[..], &dot, &[parts::MATVEC]].concat();
         match out {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
@@ -206,7 +213,7 @@ impl Drafter<'_> {
         out: &Out<'_>,
     ) -> (KernelSpec, [Extent; 3]) {
         let tiles = (rows as u32).div_ceil(32);
-        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), parts::MATMUL_SKINNY])
+        let spec = KernelSpec::new(name, reading(matrix, &[parts::MATMUL_SKINNY]))
             .with("GRID_X", GRID)
             .with("BANDS", bands as u32)
             .with("ADD", u32::from(matches!(out, Out::Add(..))));
@@ -228,7 +235,7 @@ impl Drafter<'_> {
             ActFormat::F32 | ActFormat::Q8 => (parts::MATMUL, 32),
         };
         let tiles = (rows as u32).div_ceil(tile);
-        let spec = KernelSpec::new(name, [parts::WAVE, matrix.decode(), part])
+        let spec = KernelSpec::new(name, reading(matrix, &[part]))
             .with("GRID_Y", GRID)
             .with("ADD", u32::from(matches!(out, Out::Add(..))));
         let x = match count {

@@ -1,4 +1,4 @@
-// Embedding: hidden[row] = weights[token]. K wide; this segment of the matrix holds rows ROW_BASE to ROW_BASE + N.
+// Embedding: hidden[row] = weights[token] * SCALE. K wide; this segment of the matrix holds rows ROW_BASE to ROW_BASE + N.
 @group(0) @binding(1) var<storage, read> sampled: array<u32>;
 @group(0) @binding(2) var<storage, read_write> hidden: array<vec4<f32>>;
 
@@ -13,7 +13,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let w = load_packet(weight_row * (K / PACKET) + p);
         let s = scale_of((weight_row * K + p * PACKET) / 32u);
         for (var j = 0u; j < PACKET / 4u; j++) {
-            hidden[(row * K + p * PACKET) / 4u + j] = scaled(decode(w, j), s, j);
+            hidden[(row * K + p * PACKET) / 4u + j] = scaled(decode(w, j), s, j) * SCALE;
         }
     }
 }

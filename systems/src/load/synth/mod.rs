@@ -20,10 +20,10 @@ use std::ops::ControlFlow;
 use super::architecture::{ARCHITECTURES, Architecture, TensorPattern, model_config};
 use super::error::LoadError;
 use super::gguf::{Gguf, GgufHeader, GgufWriter, Metadata};
-use super::manifest::{dimensions, places};
+use super::manifest::{groups, name_of, shape_of};
 use random::SplitMix64;
 use weft_components::formats::F32;
-use weft_components::{BlockFormat, ModelConfig, TensorFormat, TensorRole};
+use weft_components::{BlockFormat, ModelConfig, RopeFactors, TensorFormat, TensorRole};
 use weft_platform::{Kernels, Pool};
 use weights::RandomWeights;
 
@@ -82,18 +82,16 @@ impl Synth {
         let mut header = GgufHeader::new(&Metadata::new(file, entries)?)?;
         let mut distributions = Vec::new();
         let float = TensorFormat::from_ggml(F32::GGML_TYPE).unwrap_or(format);
-        for (_, pattern, name) in
-            places(arch, config.layers).filter(|(_, pattern, _)| is_there(pattern, &config))
-        {
-            let (rows, cols) = dimensions(pattern.role, &config);
-            match rows {
-                Some(rows) => {
-                    header.tensor(&name, format, &[cols as u64, rows as u64])?;
-                    distributions.push((0.0, (cols as f32).sqrt().recip()));
-                }
-                None => {
-                    header.tensor(&name, float, &[cols as u64])?;
+        for (owner, patterns) in groups(arch, &config) {
+            for pattern in patterns.into_iter().filter(|pattern| is_there(pattern, &config)) {
+                let (name, shape) = (name_of(pattern, owner, 0), shape_of(pattern, &config));
+                if pattern.roles.iter().any(|role| role.is_vector()) {
+                    header.tensor(&name, float, &shape)?;
                     distributions.push((if name.ends_with(".bias") { 0.0 } else { 1.0 }, VECTOR_DEVIATION));
+                } else {
+                    header.tensor(&name, format, &shape)?;
+                    let inputs = shape.first().copied().unwrap_or(1);
+                    distributions.push((0.0, (inputs as f32).sqrt().recip()));
                 }
             }
         }
@@ -181,12 +179,12 @@ fn unsupported(format: &str) -> SynthError {
     SynthError::UnsupportedFormat { format: format.to_owned(), supported }
 }
 
-/// Whether a model of these numbers has the tensor.
+/// Whether a model of these numbers has the tensor. What may be missing is left out.
 fn is_there(pattern: &TensorPattern, config: &ModelConfig) -> bool {
-    let wanted = match pattern.role {
+    let wanted = |role: &TensorRole| match role {
         TensorRole::Output => !config.tied,
-        TensorRole::RopeFactors => config.ropes[0].factors != weft_components::RopeFactors::None,
+        TensorRole::RopeFactors => config.ropes[0].factors != RopeFactors::None,
         _ => false,
     };
-    wanted || !pattern.optional
+    !pattern.optional || pattern.roles.iter().any(wanted)
 }

@@ -142,7 +142,7 @@ impl SynthShape {
             ("rope.freq_base", Value::F32(self.rope_base)),
             ("vocab_size", count(self.vocabulary)),
         ];
-        let known = numbers.into_iter().filter(|(key, _)| arch.keys.contains(key));
+        let known = numbers.into_iter().filter(|(key, _)| arch.knows_key(key));
         entries.extend(known.map(|(key, value)| (format!("{}.{key}", arch.name), value)));
         Ok(entries)
     }

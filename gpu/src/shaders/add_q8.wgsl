@@ -6,23 +6,22 @@ fn add_packets(acc: ptr<function, array<f32, SUMS>>, w: array<Packet, NR>, s: ar
         var v: array<vec4<u32>, PACKET / 16u>;
         for (var i = 0u; i < PACKET / 16u; i++) { v[i] = codes16((r * K + p * PACKET) / 16u + i); }
         let x = code_block((r * K + p * PACKET) / 32u);
-        // What offsets are multiplied by.
-        var ones = array<f32, BLOCK_SCALES>();
-        ones[BLOCK_SCALES - 1u] = x.y;
+        // What the first scale's offset is multiplied by; the other's is the rest.
+        var ones = x.y;
         if (OFFSETS && BLOCK_SCALES == 2u) {
             var half = 0i;
             for (var j = 0u; j < 4u; j++) { half += dot4I8Packed(v[0][j], 0x01010101u); }
-            ones[0] = x.x * f32(half);
-            ones[BLOCK_SCALES - 1u] = x.y - ones[0];
+            ones = x.x * f32(half);
         }
         for (var n = 0u; n < NR; n++) {
-            var dots = array<i32, BLOCK_SCALES>();
-            for (var j = 0u; j < PACKET / 4u; j++) {
-                dots[scale_part(j)] += dot4I8Packed(codes4(w[n], j), v[j / 4u][j % 4u]);
-            }
             for (var part = 0u; part < BLOCK_SCALES; part++) {
-                var sum = scale_at(s[n], part) * x.x * f32(dots[part]);
-                if (OFFSETS) { sum += offset_at(s[n], part) * ones[part]; }
+                var codes = 0i;
+                for (var i = 0u; i < SCALE_GROUPS; i++) {
+                    let j = part * SCALE_GROUPS + i;
+                    codes += dot4I8Packed(codes4(w[n], j), v[j / 4u][j % 4u]);
+                }
+                var sum = scale_at(s[n], part) * x.x * f32(codes);
+                if (OFFSETS) { sum += offset_at(s[n], part) * select(ones, x.y - ones, part == 1u); }
                 (*acc)[n * ROWS + r] += sum;
             }
         }

@@ -21,7 +21,7 @@
 #[path = "../platform/tests/common/mod.rs"]
 mod common;
 
-use common::{Random, SHAPES, load, matrix};
+use common::{FORMATS, Random, SHAPES, load, matrix};
 use core::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
@@ -101,6 +101,30 @@ fn product(c: &mut Criterion) {
                     pool.install(|| b.iter(|| matmul(&cpu, &[&w], &acts, &mut out, outs)));
                 });
             }
+        }
+    }
+}
+
+/// Every format on a matrix of a model of a billion weights, whose rows are whole super-blocks.
+fn formats(c: &mut Criterion) {
+    let pool = pool();
+    let cpu = cpu(&pool);
+    let mut group = c.benchmark_group("formats");
+    let mut random = Random(5);
+    let (outs, ins) = (16384, 2048);
+    for format in FORMATS {
+        let w = matrix(&mut random, format, outs, ins);
+        for rows in [1, 64] {
+            let acts = load(&cpu, &[&w], &random.floats(rows * ins), rows);
+            let mut out = vec![0.0; rows * outs];
+            group.throughput(if rows == 1 {
+                Throughput::Bytes(w.bytes() as u64)
+            } else {
+                Throughput::Elements((rows * outs * ins) as u64)
+            });
+            group.bench_function(format!("{format}/{rows}"), |b| {
+                pool.install(|| b.iter(|| matmul(&cpu, &[&w], &acts, &mut out, outs)));
+            });
         }
     }
 }
@@ -208,6 +232,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800))
         .sample_size(20);
-    targets = stream, fork, product, model, attend, vectors
+    targets = stream, fork, product, formats, model, attend, vectors
 }
 criterion_main!(kernels);

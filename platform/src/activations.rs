@@ -1,7 +1,7 @@
 //! Rows of activations as the products read them: quantized to 8 bits, as floats, or both.
 //!
 //! Rows are grouped in panels of `PANEL`, the last one shorter. A panel of `h` rows holds, for each block of 32
-//! columns, `h` times 32 codes, `h` scales, `h` sums; or, for each column, `h` floats. A kernel that takes some rows
+//! columns, `h` times 32 codes, `h` scales, `h` sums of the whole block and of its halves; or, for each column, `h` floats. A kernel that takes some rows
 //! of a panel then reads memory in order.
 //!
 //! A block's scale is its largest magnitude over 127; codes are rounded to nearest even; scale and sum stay exact
@@ -44,6 +44,8 @@ pub struct Activations {
     scales: Vec<f32>,
     sums: Vec<i32>,
     offsets: Vec<f32>,
+    half_sums: Vec<[i32; 2]>,
+    half_offsets: Vec<[f32; 2]>,
     floats: Vec<f32>,
 }
 
@@ -83,6 +85,8 @@ impl Activations {
         grow(&mut self.scales, blocks);
         grow(&mut self.sums, blocks);
         grow(&mut self.offsets, blocks);
+        grow(&mut self.half_sums, blocks);
+        grow(&mut self.half_offsets, blocks);
         grow(&mut self.floats, floats);
         let job = Job {
             rows,
@@ -94,6 +98,8 @@ impl Activations {
             scales: &mut self.scales[..blocks],
             sums: &mut self.sums[..blocks],
             offsets: &mut self.offsets[..blocks],
+            half_sums: &mut self.half_sums[..blocks],
+            half_offsets: &mut self.half_offsets[..blocks],
             floats: &mut self.floats[..floats],
         };
         job.run(cpu);
@@ -118,6 +124,7 @@ impl Activations {
     pub fn bytes(&self) -> usize {
         self.codes.capacity() * CODES
             + 4 * (self.scales.capacity() + self.sums.capacity() + self.offsets.capacity())
+            + 8 * (self.half_sums.capacity() + self.half_offsets.capacity())
             + 4 * self.floats.capacity()
     }
 
@@ -138,7 +145,9 @@ impl Activations {
             codes: &self.codes[range.clone()],
             scales: &self.scales[range.clone()],
             sums: &self.sums[range.clone()],
-            offsets: &self.offsets[range],
+            offsets: &self.offsets[range.clone()],
+            half_sums: &self.half_sums[range.clone()],
+            half_offsets: &self.half_offsets[range],
         }
     }
 
@@ -163,6 +172,10 @@ pub(crate) struct QuantPanel<'a> {
     pub(crate) sums: &'a [i32],
     /// `scale * sum`.
     pub(crate) offsets: &'a [f32],
+    /// Sums of the first and the second 16 codes.
+    pub(crate) half_sums: &'a [[i32; 2]],
+    /// `scale * half_sums`.
+    pub(crate) half_offsets: &'a [[f32; 2]],
 }
 
 /// A panel being filled: row `row` of `height`.
@@ -173,6 +186,8 @@ pub(crate) struct QuantRow<'a> {
     pub(crate) scales: &'a mut [f32],
     pub(crate) sums: &'a mut [i32],
     pub(crate) offsets: &'a mut [f32],
+    pub(crate) half_sums: &'a mut [[i32; 2]],
+    pub(crate) half_offsets: &'a mut [[f32; 2]],
 }
 
 /// Whole panels to load.
@@ -186,6 +201,8 @@ struct Job<'a> {
     scales: &'a mut [f32],
     sums: &'a mut [i32],
     offsets: &'a mut [f32],
+    half_sums: &'a mut [[i32; 2]],
+    half_offsets: &'a mut [[f32; 2]],
     floats: &'a mut [f32],
 }
 
@@ -229,10 +246,12 @@ impl Job<'_> {
         let (scales, scales_b) = self.scales.split_at_mut(blocks);
         let (sums, sums_b) = self.sums.split_at_mut(blocks);
         let (offsets, offsets_b) = self.offsets.split_at_mut(blocks);
+        let (half_sums, half_sums_b) = self.half_sums.split_at_mut(blocks);
+        let (half_offsets, half_offsets_b) = self.half_offsets.split_at_mut(blocks);
         let (floats, floats_b) = self.floats.split_at_mut(floats);
         let x_b = &self.x[rows * self.stride..];
         (
-            Job { rows, codes, scales, sums, offsets, floats, ..self },
+            Job { rows, codes, scales, sums, offsets, half_sums, half_offsets, floats, ..self },
             Job {
                 rows: self.rows - rows,
                 x: x_b,
@@ -240,6 +259,8 @@ impl Job<'_> {
                 scales: scales_b,
                 sums: sums_b,
                 offsets: offsets_b,
+                half_sums: half_sums_b,
+                half_offsets: half_offsets_b,
                 floats: floats_b,
                 ..self
             },
@@ -262,7 +283,9 @@ impl Job<'_> {
                         codes: &mut self.codes[range.clone()],
                         scales: &mut self.scales[range.clone()],
                         sums: &mut self.sums[range.clone()],
-                        offsets: &mut self.offsets[range],
+                        offsets: &mut self.offsets[range.clone()],
+                        half_sums: &mut self.half_sums[range.clone()],
+                        half_offsets: &mut self.half_offsets[range],
                     },
                 );
             }

@@ -1,7 +1,7 @@
 //! Q8_0: 32 weights in 34 bytes, a half scale `d` and 32 signed bytes; `w = d * q`, held as unsigned `q + 128`.
 
-use super::half_value;
-use crate::format::{BlockCodes, BlockFormat, CODES, TileLayout};
+use super::{half_value, signed_bytes};
+use crate::format::{BlockCodes, BlockFormat, TileLayout};
 
 /// 8-bit codes with one scale a block.
 pub struct Q8_0;
@@ -15,10 +15,6 @@ impl BlockFormat for Q8_0 {
     const ZERO_POINT: u8 = 128;
 
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
-        let mut codes = [0; CODES];
-        for (code, byte) in codes.iter_mut().zip(&block[2..]) {
-            *code = byte ^ 0x80;
-        }
-        BlockCodes { codes, scale: half_value(block, 0), ..BlockCodes::default() }
+        BlockCodes { codes: signed_bytes(&block[2..]), scale: half_value(block, 0), ..BlockCodes::default() }
     }
 }

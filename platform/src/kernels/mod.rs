@@ -5,10 +5,12 @@
 //! run it. All tables give the same bits.
 
 mod attend;
+mod codes;
 mod hadamard;
 mod kv_codes;
 mod product;
 mod scalar;
+mod scales;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]
@@ -28,7 +30,7 @@ use weft_components::{Activation, TileLayout};
 pub struct Kernels {
     name: &'static str,
     /// By [`TileLayout::index`].
-    products: [unsafe fn(&Product<'_>); 6],
+    products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
     quantize: unsafe fn(&[f32], QuantRow<'_>),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     add_rms_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32, &mut [f32]),
@@ -57,15 +59,30 @@ pub struct Kernels {
 macro_rules! instantiate {
     ($name:literal, $isa:expr $(, $features:literal)?) => {
         use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, hadamard, kv_codes, product, vector};
+        use crate::kernels::{codes::Plain, scales::{Float, Half, Super}};
         use crate::activations::QuantRow;
 
         crate::kernels::instantiate! { @ $isa $(, $features)?;
             fn product_f32(p: &Product<'_>) = product::float::<_, product::F32>;
             fn product_f16(p: &Product<'_>) = product::float::<_, product::F16>;
             fn product_bf16(p: &Product<'_>) = product::float::<_, product::Bf16>;
-            fn product_u4(p: &Product<'_>) = product::quant::<_, product::U4>;
-            fn product_u4_min(p: &Product<'_>) = product::quant::<_, product::U4Min>;
-            fn product_u8(p: &Product<'_>) = product::quant::<_, product::U8>;
+            fn product_u4(p: &Product<'_>) = product::quant::<_, Plain<4>, Half<false>>;
+            fn product_u4_min(p: &Product<'_>) = product::quant::<_, Plain<4>, Half<true>>;
+            fn product_u8(p: &Product<'_>) = product::quant::<_, Plain<8>, Half<false>>;
+            fn product_u5(p: &Product<'_>) = product::quant::<_, Plain<5>, Half<false>>;
+            fn product_u5_min(p: &Product<'_>) = product::quant::<_, Plain<5>, Half<true>>;
+            fn product_t4(p: &Product<'_>) = product::named::<_, 4, Half<false>>;
+            fn product_u8_float(p: &Product<'_>) = product::quant::<_, Plain<8>, Float>;
+            fn product_t4_float(p: &Product<'_>) = product::named::<_, 4, Float>;
+            fn product_u4_min_super(p: &Product<'_>) = product::quant::<_, Plain<4>, Super<true, 1>>;
+            fn product_u5_min_super(p: &Product<'_>) = product::quant::<_, Plain<5>, Super<true, 1>>;
+            fn product_u2_super(p: &Product<'_>) = product::quant::<_, Plain<2>, Super<false, 0>>;
+            fn product_t3_super(p: &Product<'_>) = product::named::<_, 3, Super<false, 1>>;
+            fn product_t4_super(p: &Product<'_>) = product::named::<_, 4, Super<false, 1>>;
+            fn product_u2_min_halves(p: &Product<'_>) = product::quant::<_, Plain<2>, Super<true, 2>>;
+            fn product_u3_halves(p: &Product<'_>) = product::quant::<_, Plain<3>, Super<false, 2>>;
+            fn product_u6_halves(p: &Product<'_>) = product::quant::<_, Plain<6>, Super<false, 2>>;
+            fn product_t3_halves(p: &Product<'_>) = product::named::<_, 3, Super<false, 2>>;
             fn quantize(x: &[f32], out: QuantRow<'_>) = vector::quantize;
             fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm;
             fn add_rms_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) =
@@ -94,7 +111,28 @@ macro_rules! instantiate {
 
         pub(in crate::kernels) static KERNELS: Kernels = Kernels {
             name: $name,
-            products: [product_f32, product_f16, product_bf16, product_u4, product_u4_min, product_u8],
+            products: [
+                product_f32,
+                product_f16,
+                product_bf16,
+                product_u4,
+                product_u4_min,
+                product_u8,
+                product_u5,
+                product_u5_min,
+                product_t4,
+                product_u8_float,
+                product_t4_float,
+                product_u4_min_super,
+                product_u5_min_super,
+                product_u2_super,
+                product_t3_super,
+                product_t4_super,
+                product_u2_min_halves,
+                product_u3_halves,
+                product_u6_halves,
+                product_t3_halves,
+            ],
             quantize,
             rms_norm,
             add_rms_norm,

@@ -3,10 +3,13 @@
 //! Sums run over the columns in one order, block of 32 by block of 32, whatever the number of rows: a row's result
 //! does not depend on its company.
 
+use super::codes::{Codes, Named};
+use super::scales::Scales;
 use crate::activations::{Activations, QuantPanel};
 use crate::simd::{LANES, Simd, unroll};
 use crate::threads::Shared;
 use crate::tile::CpuMatrix;
+use crate::tile::codes::VECTOR;
 use core::ops::Range;
 use weft_components::CODES;
 
@@ -43,132 +46,101 @@ impl Product<'_> {
     }
 }
 
-/// A quantized tile layout.
-pub(crate) trait QuantTile {
-    /// Bytes of the codes of a block.
-    const BYTES: usize;
-    /// Whether each scale has a minimum.
-    const MIN: bool;
-    /// What `dot` subtracts from each code.
-    fn bias<S: Simd>() -> i32;
-    fn unpack<S: Simd>(s: S, codes: &[[u8; 64]]) -> [S::B; 8];
-    fn dot<S: Simd>(s: S, init: S::I, w: &[S::B; 8], a: &[i8; CODES]) -> S::I;
+/// What a quantized product reads besides the weights.
+struct Quant<S: Simd> {
+    table: S::B,
+    /// Times a sum of activations: what the codes lack.
+    zero: S::I,
+    unit: f32,
 }
 
-/// Codes of 4 bits, with or without minimums.
-pub(crate) struct Nibbles<const MIN: bool>;
-pub(crate) type U4 = Nibbles<false>;
-pub(crate) type U4Min = Nibbles<true>;
-pub(crate) struct U8;
-
+/// `R` items from `at` on.
 #[inline(always)]
-fn unpack_nibbles<S: Simd>(s: S, codes: &[[u8; 64]]) -> [S::B; 8] {
-    let packed =
-        [s.load_codes(&codes[0]), s.load_codes(&codes[1]), s.load_codes(&codes[2]), s.load_codes(&codes[3])];
-    [
-        s.low_nibbles(packed[0]),
-        s.low_nibbles(packed[1]),
-        s.low_nibbles(packed[2]),
-        s.low_nibbles(packed[3]),
-        s.high_nibbles(packed[0]),
-        s.high_nibbles(packed[1]),
-        s.high_nibbles(packed[2]),
-        s.high_nibbles(packed[3]),
-    ]
-}
-
-impl<const MIN: bool> QuantTile for Nibbles<MIN> {
-    const BYTES: usize = 256;
-    const MIN: bool = MIN;
-    #[inline(always)]
-    fn bias<S: Simd>() -> i32 {
-        0
-    }
-    #[inline(always)]
-    fn unpack<S: Simd>(s: S, codes: &[[u8; 64]]) -> [S::B; 8] {
-        unpack_nibbles(s, codes)
-    }
-    #[inline(always)]
-    fn dot<S: Simd>(s: S, init: S::I, w: &[S::B; 8], a: &[i8; CODES]) -> S::I {
-        s.dot_u4(init, w, a)
-    }
-}
-
-impl QuantTile for U8 {
-    const BYTES: usize = 512;
-    const MIN: bool = false;
-    #[inline(always)]
-    fn bias<S: Simd>() -> i32 {
-        S::U8_BIAS
-    }
-    #[inline(always)]
-    fn unpack<S: Simd>(s: S, codes: &[[u8; 64]]) -> [S::B; 8] {
-        [
-            s.load_codes(&codes[0]),
-            s.load_codes(&codes[1]),
-            s.load_codes(&codes[2]),
-            s.load_codes(&codes[3]),
-            s.load_codes(&codes[4]),
-            s.load_codes(&codes[5]),
-            s.load_codes(&codes[6]),
-            s.load_codes(&codes[7]),
-        ]
-    }
-    #[inline(always)]
-    fn dot<S: Simd>(s: S, init: S::I, w: &[S::B; 8], a: &[i8; CODES]) -> S::I {
-        s.dot_u8(init, w, a)
-    }
+fn items<T, const R: usize>(items: &[T], at: usize) -> Option<&[T; R]> {
+    items.get(at..)?.first_chunk()
 }
 
 /// One tile times rows `first..first + R` of a panel.
 #[inline(always)]
-fn quant_rows<S: Simd, L: QuantTile, const R: usize>(
+fn quant_rows<S: Simd, C: Codes, L: Scales, const R: usize>(
     s: S,
+    quant: &Quant<S>,
     codes: &[u8],
-    scales: &[u16],
-    zero: i32,
+    scales: &[u32],
     panel: &QuantPanel<'_>,
     first: usize,
 ) -> [S::F; R] {
-    let h = panel.height;
-    let zero = s.splat_i(zero);
     let mut acc = [s.splat(0.0); R];
-    let weights =
-        codes.chunks_exact(L::BYTES).zip(scales.chunks_exact(if L::MIN { 2 * LANES } else { LANES }));
-    let rows = panel.codes.chunks_exact(h).zip(panel.scales.chunks_exact(h));
-    let sums = panel.sums.chunks_exact(h).zip(panel.offsets.chunks_exact(h));
-    for (((codes, scales), (rows, row_scales)), (sums, offsets)) in weights.zip(rows).zip(sums) {
-        let (Some(rows), Some(row_scales), Some(sums), Some(offsets)) = (
-            rows[first..].first_chunk::<R>(),
-            row_scales[first..].first_chunk::<R>(),
-            sums[first..].first_chunk::<R>(),
-            offsets[first..].first_chunk::<R>(),
-        ) else {
-            break;
-        };
-        let w = L::unpack(s, codes.as_chunks::<64>().0);
-        let (scales, _) = scales.as_chunks::<LANES>();
-        let scale = s.load_f16(&scales[0]);
-        let min = if L::MIN { s.load_f16(&scales[1]) } else { scale };
-        unroll!(r < R, {
-            let init = if L::MIN { s.splat_i(0) } else { s.mul_i(s.splat_i(sums[r]), zero) };
-            let dot = s.to_float(L::dot(s, init, &w, &rows[r]));
-            acc[r] = s.fma(s.mul(scale, s.splat(row_scales[r])), dot, acc[r]);
-            if L::MIN {
-                acc[r] = s.fma(min, s.splat(offsets[r]), acc[r]);
+    let mut at = first;
+    let groups = codes.as_chunks::<VECTOR>().0.chunks_exact(L::BLOCKS * C::VECTORS);
+    for (codes, group) in groups.zip(scales.chunks_exact(L::WORDS)) {
+        let heads = L::heads(s, group, quant.unit);
+        for (block, codes) in codes.chunks_exact(C::VECTORS).enumerate() {
+            let (Some(rows), Some(row_scales)) =
+                (items::<_, R>(panel.codes, at), items::<_, R>(panel.scales, at))
+            else {
+                return acc;
+            };
+            let w = C::unpack(s, codes, quant.table);
+            let [scale, min] = L::block(s, group, heads, block);
+            if L::BY_HALF {
+                let (Some(sums), Some(offsets)) =
+                    (items::<_, R>(panel.half_sums, at), items::<_, R>(panel.half_offsets, at))
+                else {
+                    return acc;
+                };
+                unroll!(r < R, {
+                    let [first, second] = sums[r].map(|sum| quant.init::<L>(s, sum));
+                    let first = s.to_float(C::dot::<S, 0, 4>(s, first, &w, &rows[r]));
+                    let second = s.to_float(C::dot::<S, 4, 8>(s, second, &w, &rows[r]));
+                    let dot = s.fma(scale[1], second, s.mul(scale[0], first));
+                    acc[r] = s.fma(dot, s.splat(row_scales[r]), acc[r]);
+                    if L::MIN {
+                        acc[r] = s.fma(min[0], s.splat(offsets[r][0]), acc[r]);
+                        acc[r] = s.fma(min[1], s.splat(offsets[r][1]), acc[r]);
+                    }
+                });
+            } else {
+                let (Some(sums), Some(offsets)) =
+                    (items::<_, R>(panel.sums, at), items::<_, R>(panel.offsets, at))
+                else {
+                    return acc;
+                };
+                unroll!(r < R, {
+                    let init = quant.init::<L>(s, sums[r]);
+                    let dot = s.to_float(C::dot::<S, 0, 8>(s, init, &w, &rows[r]));
+                    acc[r] = s.fma(s.mul(scale[0], s.splat(row_scales[r])), dot, acc[r]);
+                    if L::MIN {
+                        acc[r] = s.fma(min[0], s.splat(offsets[r]), acc[r]);
+                    }
+                });
             }
-        });
+            at += panel.height;
+        }
     }
     acc
 }
 
+impl<S: Simd> Quant<S> {
+    /// What a dot product starts from. Codes of layouts with minimums lack nothing.
+    #[inline(always)]
+    fn init<L: Scales>(&self, s: S, sum: i32) -> S::I {
+        if L::MIN { s.splat_i(0) } else { s.mul_i(s.splat_i(sum), self.zero) }
+    }
+}
+
 /// The product with weights in a quantized layout.
 #[inline(always)]
-pub(crate) fn quant<S: Simd, L: QuantTile>(s: S, product: &Product<'_>) {
+pub(crate) fn quant<S: Simd, C: Codes, L: Scales>(s: S, product: &Product<'_>) {
     let matrix = product.matrix;
-    let zero = L::bias::<S>() - i32::from(matrix.zero_point());
+    let bias = if C::BITS == 8 { S::U8_BIAS } else { 0 };
+    let quant = Quant {
+        table: s.table(&matrix.table()),
+        zero: s.splat_i(bias + matrix.offset()),
+        unit: matrix.unit(),
+    };
     for tile in product.tiles.clone() {
-        let (codes, scales) = (matrix.tile(tile), matrix.tile_scales(tile));
+        let (codes, scales) = (matrix.tile(tile), bytemuck::cast_slice(matrix.tile_scales(tile)));
         let mut first = 0;
         while first < product.acts.rows() {
             let panel = product.acts.quant_panel(first);
@@ -176,7 +148,7 @@ pub(crate) fn quant<S: Simd, L: QuantTile>(s: S, product: &Product<'_>) {
             macro_rules! rows {
                 ($n:literal) => {
                     while S::QUANT_ROWS >= $n && panel.height - row >= $n {
-                        let acc = quant_rows::<S, L, $n>(s, codes, scales, zero, &panel, row);
+                        let acc = quant_rows::<S, C, L, $n>(s, &quant, codes, scales, &panel, row);
                         unroll!(r < $n, {
                             product.store(s, first + row + r, tile, acc[r]);
                         });
@@ -191,6 +163,16 @@ pub(crate) fn quant<S: Simd, L: QuantTile>(s: S, product: &Product<'_>) {
             rows!(1);
             first += panel.height;
         }
+    }
+}
+
+/// [`quant`] with codes that name values of a table. Where bytes of 8 bits cost more than those of 7, narrow tables are told apart.
+#[inline(always)]
+pub(crate) fn named<S: Simd, const BITS: u32, L: Scales>(s: S, product: &Product<'_>) {
+    if S::U8_BIAS != 0 && product.matrix.table_is_narrow() {
+        quant::<S, Named<BITS, 7>, L>(s, product);
+    } else {
+        quant::<S, Named<BITS, 8>, L>(s, product);
     }
 }
 

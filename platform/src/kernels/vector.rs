@@ -311,10 +311,12 @@ pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
 pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: QuantRow<'_>) {
     /// Blocks below this are zero: the inverse of their scale would overflow.
     const SMALLEST: f32 = 1e-30;
-    let QuantRow { row, height, codes, scales, sums, offsets } = out;
+    let QuantRow { row, height, codes, scales, sums, offsets, half_sums, half_offsets } = out;
     let blocks = codes.chunks_exact_mut(height).zip(scales.chunks_exact_mut(height));
     let extra = sums.chunks_exact_mut(height).zip(offsets.chunks_exact_mut(height));
-    for ((x, (codes, scales)), (sums, offsets)) in x.as_chunks::<CODES>().0.iter().zip(blocks).zip(extra) {
+    let halves = half_sums.chunks_exact_mut(height).zip(half_offsets.chunks_exact_mut(height));
+    let blocks = x.as_chunks::<CODES>().0.iter().zip(blocks).zip(extra).zip(halves);
+    for (((x, (codes, scales)), (sums, offsets)), (half_sums, half_offsets)) in blocks {
         let (halves, _) = x.as_chunks::<LANES>();
         let (a, b) = (s.load(&halves[0]), s.load(&halves[1]));
         let largest = s.reduce_max(s.max(s.abs(a), s.abs(b)));
@@ -325,9 +327,12 @@ pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: QuantRow<'_>) {
         let (low, _) = codes[row].as_chunks_mut::<LANES>();
         s.store_i8(a, &mut low[0]);
         s.store_i8(b, &mut low[1]);
-        let sum = s.reduce_add_i(s.add_i(a, b));
+        let halves = [s.reduce_add_i(a), s.reduce_add_i(b)];
+        let sum = halves[0].wrapping_add(halves[1]);
         scales[row] = scale;
         sums[row] = sum;
         offsets[row] = scale * sum as f32;
+        half_sums[row] = halves;
+        half_offsets[row] = [scale * halves[0] as f32, scale * halves[1] as f32];
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "vector instructions")]
 
-use super::{LANES, ROUND, Simd, quad};
+use super::{LANES, ROUND, Simd, groups_in_16_bits, quad, unroll};
 use core::arch::x86_64::*;
 
 /// Proof of AVX2, FMA and F16C.
@@ -182,10 +182,6 @@ impl Simd for Avx2 {
         isa!([_mm256_set1_epi32(v); 2])
     }
     #[inline(always)]
-    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
-        both!(_mm256_add_epi32, a, b)
-    }
-    #[inline(always)]
     fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
         both!(_mm256_mullo_epi32, a, b)
     }
@@ -214,61 +210,92 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_i8(self, v: &[i8; LANES]) -> Self::I {
+        isa!({
+            let bytes = _mm_loadu_si128(v.as_ptr().cast());
+            [_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes))]
+        })
+    }
+
+    #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {
         isa!([_mm256_loadu_si256(v.as_ptr().cast()), _mm256_loadu_si256(v.as_ptr().add(32).cast())])
     }
     #[inline(always)]
-    fn low_nibbles(self, v: Self::B) -> Self::B {
+    fn or(self, a: Self::B, b: Self::B) -> Self::B {
+        both!(_mm256_or_si256, a, b)
+    }
+    #[inline(always)]
+    fn field(self, v: Self::B, shift: i32, mask: u8) -> Self::B {
+        // The count is a constant once this is inlined: one instruction a register.
         isa!({
-            let mask = _mm256_set1_epi8(15);
+            let v = match shift {
+                0 => v,
+                1.. => {
+                    let count = _mm_cvtsi32_si128(shift);
+                    [_mm256_srl_epi16(v[0], count), _mm256_srl_epi16(v[1], count)]
+                }
+                _ => {
+                    let count = _mm_cvtsi32_si128(-shift);
+                    [_mm256_sll_epi16(v[0], count), _mm256_sll_epi16(v[1], count)]
+                }
+            };
+            let mask = _mm256_set1_epi8(mask.cast_signed());
             [_mm256_and_si256(v[0], mask), _mm256_and_si256(v[1], mask)]
         })
     }
     #[inline(always)]
-    fn high_nibbles(self, v: Self::B) -> Self::B {
-        isa!({
-            let mask = _mm256_set1_epi8(15);
-            [
-                _mm256_and_si256(_mm256_srli_epi16::<4>(v[0]), mask),
-                _mm256_and_si256(_mm256_srli_epi16::<4>(v[1]), mask),
-            ]
-        })
+    fn table(self, v: &[u8; 16]) -> Self::B {
+        isa!([_mm256_broadcastsi128_si256(_mm_loadu_si128(v.as_ptr().cast())); 2])
     }
     #[inline(always)]
-    fn dot_u4(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
-        // Eight sums of two products of at most 15 * 127 fit 16 bits: 8 * 2 * 1905 = 30,480.
-        isa!({
-            let first = _mm256_set1_epi32(quad(a, 0));
-            let mut low = _mm256_maddubs_epi16(w[0][0], first);
-            let mut high = _mm256_maddubs_epi16(w[0][1], first);
-            for (g, w) in w.iter().enumerate().skip(1) {
-                let a = _mm256_set1_epi32(quad(a, g));
-                low = _mm256_add_epi16(low, _mm256_maddubs_epi16(w[0], a));
-                high = _mm256_add_epi16(high, _mm256_maddubs_epi16(w[1], a));
-            }
-            let ones = _mm256_set1_epi16(1);
-            [
-                _mm256_add_epi32(init[0], _mm256_madd_epi16(low, ones)),
-                _mm256_add_epi32(init[1], _mm256_madd_epi16(high, ones)),
-            ]
-        })
+    fn lookup(self, table: Self::B, index: Self::B) -> Self::B {
+        both!(_mm256_shuffle_epi8, table, index)
     }
     #[inline(always)]
-    fn dot_u8(self, mut init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
-        // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
-        // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
-        isa!({
-            let flip = _mm256_set1_epi8(-128);
-            let ones = _mm256_set1_epi16(1);
-            for (g, w) in w.iter().enumerate() {
-                let a = _mm256_set1_epi32(quad(a, g));
-                for (sum, w) in init.iter_mut().zip(w) {
-                    let w = _mm256_xor_si256(*w, flip);
-                    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+    fn dot<const BITS: u32, const FIRST: usize, const LAST: usize>(
+        self,
+        init: Self::I,
+        w: &[Self::B; 8],
+        a: &[i8; 32],
+    ) -> Self::I {
+        let mut sum = init;
+        let ones = isa!(_mm256_set1_epi16(1));
+        if BITS == 8 {
+            // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
+            // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
+            unroll!(g < 8, {
+                if FIRST <= g && g < LAST {
+                    isa!({
+                        let flip = _mm256_set1_epi8(-128);
+                        let a = _mm256_set1_epi32(quad(a, g));
+                        for (sum, w) in sum.iter_mut().zip(w[g]) {
+                            let w = _mm256_xor_si256(w, flip);
+                            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                        }
+                    });
                 }
+            });
+            return sum;
+        }
+        let mut pairs = isa!([_mm256_setzero_si256(); 2]);
+        unroll!(g < 8, {
+            if FIRST <= g && g < LAST {
+                isa!({
+                    if (g - FIRST).is_multiple_of(groups_in_16_bits(BITS)) {
+                        pairs = [_mm256_setzero_si256(); 2];
+                    }
+                    let a = _mm256_set1_epi32(quad(a, g));
+                    pairs[0] = _mm256_add_epi16(pairs[0], _mm256_maddubs_epi16(w[g][0], a));
+                    pairs[1] = _mm256_add_epi16(pairs[1], _mm256_maddubs_epi16(w[g][1], a));
+                    if (g + 1 - FIRST).is_multiple_of(groups_in_16_bits(BITS)) || g + 1 == LAST {
+                        sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(pairs[0], ones));
+                        sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(pairs[1], ones));
+                    }
+                });
             }
-            init
-        })
+        });
+        sum
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "vector instructions")]
 
-use super::{LANES, ROUND, Simd, quad};
+use super::{LANES, ROUND, Simd, groups_in_16_bits, quad, unroll};
 use core::arch::x86_64::*;
 
 /// Proof of AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C; of AVX-512 VNNI too where `VNNI`.
@@ -146,10 +146,6 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         isa!(_mm512_set1_epi32(v))
     }
     #[inline(always)]
-    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
-        isa!(_mm512_add_epi32(a, b))
-    }
-    #[inline(always)]
     fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
         isa!(_mm512_mullo_epi32(a, b))
     }
@@ -167,61 +163,86 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
 
     #[inline(always)]
+    fn load_i8(self, v: &[i8; LANES]) -> Self::I {
+        isa!(_mm512_cvtepi8_epi32(_mm_loadu_si128(v.as_ptr().cast())))
+    }
+
+    #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {
         isa!(_mm512_loadu_si512(v.as_ptr().cast()))
     }
     #[inline(always)]
-    fn low_nibbles(self, v: Self::B) -> Self::B {
-        isa!(_mm512_and_si512(v, _mm512_set1_epi8(15)))
+    fn or(self, a: Self::B, b: Self::B) -> Self::B {
+        isa!(_mm512_or_si512(a, b))
     }
     #[inline(always)]
-    fn high_nibbles(self, v: Self::B) -> Self::B {
-        isa!(_mm512_and_si512(_mm512_srli_epi16::<4>(v), _mm512_set1_epi8(15)))
-    }
-    #[inline(always)]
-    fn dot_u4(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
-        if VNNI {
-            return self.dot_u8(init, w, a);
-        }
-        // Eight sums of two products of at most 15 * 127 fit 16 bits: 8 * 2 * 1905 = 30,480.
+    fn field(self, v: Self::B, shift: i32, mask: u8) -> Self::B {
+        // The count is a constant once this is inlined: one instruction.
         isa!({
-            let mut sum = _mm512_maddubs_epi16(w[0], _mm512_set1_epi32(quad(a, 0)));
-            sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[1], _mm512_set1_epi32(quad(a, 1))));
-            sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[2], _mm512_set1_epi32(quad(a, 2))));
-            sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[3], _mm512_set1_epi32(quad(a, 3))));
-            sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[4], _mm512_set1_epi32(quad(a, 4))));
-            sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[5], _mm512_set1_epi32(quad(a, 5))));
-            sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[6], _mm512_set1_epi32(quad(a, 6))));
-            sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w[7], _mm512_set1_epi32(quad(a, 7))));
-            _mm512_add_epi32(init, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)))
+            let v = match shift {
+                0 => v,
+                1.. => _mm512_srl_epi16(v, _mm_cvtsi32_si128(shift)),
+                _ => _mm512_sll_epi16(v, _mm_cvtsi32_si128(-shift)),
+            };
+            _mm512_and_si512(v, _mm512_set1_epi8(mask.cast_signed()))
         })
     }
     #[inline(always)]
-    fn dot_u8(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
+    fn table(self, v: &[u8; 16]) -> Self::B {
+        isa!(_mm512_broadcast_i32x4(_mm_loadu_si128(v.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn lookup(self, table: Self::B, index: Self::B) -> Self::B {
+        isa!(_mm512_shuffle_epi8(table, index))
+    }
+    #[inline(always)]
+    fn dot<const BITS: u32, const FIRST: usize, const LAST: usize>(
+        self,
+        init: Self::I,
+        w: &[Self::B; 8],
+        a: &[i8; 32],
+    ) -> Self::I {
+        let mut sum = init;
         if VNNI {
-            return isa!({
-                let mut sum = _mm512_dpbusd_epi32(init, w[0], _mm512_set1_epi32(quad(a, 0)));
-                sum = _mm512_dpbusd_epi32(sum, w[1], _mm512_set1_epi32(quad(a, 1)));
-                sum = _mm512_dpbusd_epi32(sum, w[2], _mm512_set1_epi32(quad(a, 2)));
-                sum = _mm512_dpbusd_epi32(sum, w[3], _mm512_set1_epi32(quad(a, 3)));
-                sum = _mm512_dpbusd_epi32(sum, w[4], _mm512_set1_epi32(quad(a, 4)));
-                sum = _mm512_dpbusd_epi32(sum, w[5], _mm512_set1_epi32(quad(a, 5)));
-                sum = _mm512_dpbusd_epi32(sum, w[6], _mm512_set1_epi32(quad(a, 6)));
-                _mm512_dpbusd_epi32(sum, w[7], _mm512_set1_epi32(quad(a, 7)))
+            unroll!(g < 8, {
+                if FIRST <= g && g < LAST {
+                    sum = isa!(_mm512_dpbusd_epi32(sum, w[g], _mm512_set1_epi32(quad(a, g))));
+                }
             });
+            return sum;
         }
-        // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
-        // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
-        isa!({
-            let mut sum = init;
-            for (g, w) in w.iter().enumerate() {
-                let w = _mm512_xor_si512(*w, _mm512_set1_epi8(-128));
-                let a = _mm512_set1_epi32(quad(a, g));
-                let a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
-                let pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), a);
-                sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+        let ones = isa!(_mm512_set1_epi16(1));
+        if BITS == 8 {
+            // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
+            // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
+            unroll!(g < 8, {
+                if FIRST <= g && g < LAST {
+                    sum = isa!({
+                        let w = _mm512_xor_si512(w[g], _mm512_set1_epi8(-128));
+                        let a = _mm512_set1_epi32(quad(a, g));
+                        let a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
+                        let pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), a);
+                        _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones))
+                    });
+                }
+            });
+            return sum;
+        }
+        let mut pairs = isa!(_mm512_setzero_si512());
+        unroll!(g < 8, {
+            if FIRST <= g && g < LAST {
+                isa!({
+                    if (g - FIRST).is_multiple_of(groups_in_16_bits(BITS)) {
+                        pairs = _mm512_setzero_si512();
+                    }
+                    let products = _mm512_maddubs_epi16(w[g], _mm512_set1_epi32(quad(a, g)));
+                    pairs = _mm512_add_epi16(pairs, products);
+                    if (g + 1 - FIRST).is_multiple_of(groups_in_16_bits(BITS)) || g + 1 == LAST {
+                        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones));
+                    }
+                });
             }
-            sum
-        })
+        });
+        sum
     }
 }

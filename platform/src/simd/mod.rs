@@ -41,7 +41,7 @@ pub(crate) trait Simd: Copy {
     /// 64 unsigned bytes: 4 for each of 16 lanes.
     type B: Copy;
 
-    /// What [`Simd::dot_u8`] subtracts from each code before it multiplies.
+    /// What [`Simd::dot`] subtracts from each code of 8 bits before it multiplies.
     const U8_BIAS: i32;
     /// Rows of activations that the quantized product keeps in registers: a power of two, 16 at most.
     const QUANT_ROWS: usize;
@@ -79,20 +79,38 @@ pub(crate) trait Simd: Copy {
     /// `2^n` of floats that hold `n + ROUND`, -126 ≤ n ≤ 127.
     fn exp2_rounded(self, a: Self::F) -> Self::F;
     fn splat_i(self, v: i32) -> Self::I;
-    fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn mul_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn reduce_add_i(self, a: Self::I) -> i32;
     fn to_float(self, a: Self::I) -> Self::F;
     /// The low byte of each lane.
     fn store_i8(self, a: Self::I, out: &mut [i8; LANES]);
 
+    /// 16 signed bytes as integers.
+    fn load_i8(self, v: &[i8; LANES]) -> Self::I;
+
     fn load_codes(self, v: &[u8; 64]) -> Self::B;
-    fn low_nibbles(self, v: Self::B) -> Self::B;
-    fn high_nibbles(self, v: Self::B) -> Self::B;
-    /// `init[lane] + Σ w[g][4 lane + i] * a[4 g + i]` for codes of at most 15. `a` holds -127 to 127.
-    fn dot_u4(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I;
-    /// `init[lane] + Σ (w[g][4 lane + i] - U8_BIAS) * a[4 g + i]`. `a` holds -127 to 127.
-    fn dot_u8(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I;
+    fn or(self, a: Self::B, b: Self::B) -> Self::B;
+    /// The bits `mask` of each byte shifted right, or left by `-shift`; bits that cross from one byte to the next must be masked.
+    fn field(self, v: Self::B, shift: i32, mask: u8) -> Self::B;
+    /// A table of 16 bytes for [`Simd::lookup`].
+    fn table(self, v: &[u8; 16]) -> Self::B;
+    /// The byte of the table that each index, at most 15, names.
+    fn lookup(self, table: Self::B, index: Self::B) -> Self::B;
+    /// `init[lane] + Σ (w[g][4 lane + i] - bias) * a[4 g + i]` over the groups `FIRST..LAST`, for codes of `BITS` bits, where the
+    /// bias is [`Simd::U8_BIAS`] for 8 bits and 0 for fewer. `a` holds -127 to 127.
+    fn dot<const BITS: u32, const FIRST: usize, const LAST: usize>(
+        self,
+        init: Self::I,
+        w: &[Self::B; 8],
+        a: &[i8; 32],
+    ) -> Self::I;
+}
+
+/// Groups whose sums of products may be added in 16 bits: two products of a code of `bits` bits and an activation are at most
+/// `2 * (2^bits - 1) * 127`, and 16 bits hold 32,767.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const fn groups_in_16_bits(bits: u32) -> usize {
+    if bits <= 4 { 8 } else { 1 << (7 - bits) }
 }
 
 /// Group `g` of four activations, as the integer whose bytes they are.

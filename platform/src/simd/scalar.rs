@@ -116,10 +116,6 @@ impl Simd for Scalar {
         [v; LANES]
     }
     #[inline(always)]
-    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
-        from_fn(|i| a[i].wrapping_add(b[i]))
-    }
-    #[inline(always)]
     fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
         from_fn(|i| a[i].wrapping_mul(b[i]))
     }
@@ -137,24 +133,38 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn load_i8(self, v: &[i8; LANES]) -> Self::I {
+        v.map(i32::from)
+    }
+
+    #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {
         *v
     }
     #[inline(always)]
-    fn low_nibbles(self, v: Self::B) -> Self::B {
-        v.map(|b| b & 15)
+    fn or(self, a: Self::B, b: Self::B) -> Self::B {
+        from_fn(|i| a[i] | b[i])
     }
     #[inline(always)]
-    fn high_nibbles(self, v: Self::B) -> Self::B {
-        v.map(|b| b >> 4)
+    fn field(self, v: Self::B, shift: i32, mask: u8) -> Self::B {
+        v.map(|b| if shift < 0 { b << -shift } else { b >> shift } & mask)
     }
     #[inline(always)]
-    fn dot_u4(self, init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
-        self.dot_u8(init, w, a)
+    fn table(self, v: &[u8; 16]) -> Self::B {
+        from_fn(|i| v[i % 16])
     }
     #[inline(always)]
-    fn dot_u8(self, mut init: Self::I, w: &[Self::B; 8], a: &[i8; 32]) -> Self::I {
-        for (codes, a) in w.iter().zip(a.as_chunks::<4>().0) {
+    fn lookup(self, table: Self::B, index: Self::B) -> Self::B {
+        index.map(|i| table[usize::from(i & 15)])
+    }
+    #[inline(always)]
+    fn dot<const BITS: u32, const FIRST: usize, const LAST: usize>(
+        self,
+        mut init: Self::I,
+        w: &[Self::B; 8],
+        a: &[i8; 32],
+    ) -> Self::I {
+        for (codes, a) in w.iter().zip(a.as_chunks::<4>().0).take(LAST).skip(FIRST) {
             for (sum, codes) in init.iter_mut().zip(codes.as_chunks::<4>().0) {
                 for (code, a) in codes.iter().zip(a) {
                     *sum += i32::from(*code) * i32::from(*a);

@@ -9,7 +9,11 @@ use weft_components::TensorFormat;
 use weft_platform::{Activations, Cpu, CpuMatrix, Kernels, Need};
 
 /// Formats the engine computes with.
-pub(crate) const FORMATS: [&str; 6] = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"];
+pub(crate) const FORMATS: [&str; 27] = [
+    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
+    "Q6_K", "Q8_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS",
+    "TQ1_0", "TQ2_0", "MXFP4",
+];
 
 /// Matrices of SmolLM2-135M: what, outputs, inputs. The head is tied.
 pub(crate) const SHAPES: [(&str, usize, usize); 5] = [
@@ -51,28 +55,61 @@ impl Random {
             .collect()
     }
 
-    /// `rows * cols` weights in `format`, as a file holds them.
+    /// `rows * cols` weights in `format`, as a file holds them: random bytes, and scales that make weights of magnitude below 1 or so.
     pub(crate) fn weights(&mut self, format: TensorFormat, rows: usize, cols: usize) -> Vec<u8> {
-        let row = format.row_bytes(cols).unwrap();
-        let mut bytes: Vec<u8> = Vec::with_capacity(rows * row);
-        while bytes.len() < rows * row {
-            let scale = half::f16::from_f32(self.float() * 0.02);
-            match format.name() {
-                "F32" => bytes.extend(self.float().to_le_bytes()),
-                "F16" => bytes.extend(half::f16::from_f32(self.float()).to_le_bytes()),
-                "BF16" => bytes.extend(half::bf16::from_f32(self.float()).to_le_bytes()),
-                "Q4_1" => {
-                    bytes.extend(scale.to_le_bytes());
-                    bytes.extend(half::f16::from_f32(self.float() * 0.2).to_le_bytes());
-                    bytes.extend((0..16).map(|_| self.bits() as u8));
+        let mut bytes: Vec<u8> =
+            (0..rows * format.row_bytes(cols).unwrap()).map(|_| self.bits() as u8).collect();
+        set_scales(format, &mut bytes, |size| self.float() * size);
+        bytes
+    }
+}
+
+/// Replaces the scales and minimums of blocks, and floats, by what `scale` gives for a size that keeps weights below 1 or so.
+pub(crate) fn set_scales(format: TensorFormat, bytes: &mut [u8], mut scale: impl FnMut(f32) -> f32) {
+    for block in bytes.chunks_mut(format.block_bytes()) {
+        match format.name() {
+            "F32" => block.copy_from_slice(&scale(1.0).to_le_bytes()),
+            "BF16" => block.copy_from_slice(&half::bf16::from_f32(scale(1.0)).to_le_bytes()),
+            "Q8_K" => block[..4].copy_from_slice(&scale(0.02).to_le_bytes()),
+            // A power of two, less one for the doubled values.
+            "MXFP4" => block[0] = (128.0 + scale(0.1).abs().log2().max(-20.0)) as u8,
+            // The half scale is the high nibbles of four words.
+            "IQ1_M" => {
+                let scale = half::f16::from_f32(scale(0.02)).to_bits();
+                for (i, byte) in [49, 51, 53, 55].into_iter().enumerate() {
+                    block[byte] = (block[byte] & 15) | ((scale >> (4 * i)) as u8 & 15) << 4;
                 }
-                _ => {
-                    bytes.extend(scale.to_le_bytes());
-                    bytes.extend((2..format.block_bytes()).map(|_| self.bits() as u8));
+            }
+            name => {
+                for (at, size) in half_scales(name) {
+                    block[*at..][..2].copy_from_slice(&half::f16::from_f32(scale(*size)).to_le_bytes());
                 }
             }
         }
-        bytes
+    }
+}
+
+/// Where a block's half scales and minimums are, and how large they get.
+fn half_scales(name: &str) -> &'static [(usize, f32)] {
+    match name {
+        "F16" => &[(0, 1.0)],
+        "Q4_1" | "Q5_1" => &[(0, 0.02), (2, 0.2)],
+        "Q4_K" | "Q5_K" => &[(0, 1e-3), (2, 1e-2)],
+        "Q2_K" => &[(80, 0.02), (82, 0.02)],
+        "Q3_K" => &[(108, 0.01)],
+        "Q6_K" => &[(208, 1e-3)],
+        "TQ1_0" => &[(52, 1.0)],
+        "TQ2_0" => &[(64, 1.0)],
+        "IQ3_S" | "IQ3_XXS" | "IQ2_XXS" | "IQ2_XS" | "IQ2_S" | "IQ4_XS" => &[(0, 1e-3)],
+        _ => &[(0, 0.02)],
+    }
+}
+
+/// Columns that are `blocks` or more whole blocks of a format.
+pub(crate) fn columns(format: TensorFormat, blocks: usize) -> usize {
+    match format.block() {
+        1 => 32 * blocks - 11,
+        block => block * blocks.div_ceil(block / 32),
     }
 }
 

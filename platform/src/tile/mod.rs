@@ -5,28 +5,30 @@
 //! times one vector reads memory once, in order.
 //!
 //! - Float layouts: a tile holds, for each column, its 16 values.
-//! - Quantized layouts: a tile holds, for each block of 32 columns, its codes; the half scales lie in a plane of their
-//!   own, 16 a block, followed by 16 half minimums where the layout has them.
-//!   - `U8`: 8 vectors of 64 bytes; bytes `4 r + i` of vector `g` is the code of row `r`, column `4 g + i`.
-//!   - `U4`, `U4Min`: 4 vectors of 64 bytes; vector `v` has vector `v` of the above in its low nibbles and vector
-//!     `v + 4` in its high ones.
+//! - Quantized layouts: a tile holds, for each block of 32 columns, its codes, as `codes` cuts them into planes of bits; the scales lie
+//!   in a plane of their own, see `scales`.
 //!
 //! Invariant: [`CpuMatrix::row`] gives what [`TensorFormat::dequantize`] gives, bit for bit.
+
+pub(crate) mod codes;
+mod pack;
+mod scales;
 
 use crate::buffer::{Buffer, MemoryError, checked_size};
 use crate::simd::LANES;
 use crate::threads::Cpu;
 use core::fmt;
 use half::{bf16, f16};
-use weft_components::{BlockCodes, CODES, Codec, TensorFormat, TileLayout};
+use pack::Part;
+use scales::ScaleGroup;
+use weft_components::formats::FORMATS;
+use weft_components::{CODES, Codec, TensorFormat, TileLayout};
 
 /// Why bytes did not become a matrix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PackError {
     /// The engine only knows the size of this format.
-    #[error(
-        "format {format} cannot be computed with: convert the file to Q8_0, Q4_1, Q4_0, F16, BF16 or F32"
-    )]
+    #[error("format {format} cannot be computed with: convert the file to one of {}", computed_with())]
     NoCodec {
         /// The format.
         format: TensorFormat,
@@ -73,15 +75,22 @@ pub struct CpuMatrix {
     scales: Buffer,
 }
 
+/// Names of the formats that can be computed with.
+fn computed_with() -> String {
+    let names: Vec<&str> = FORMATS.iter().filter(|f| f.codec.is_some()).map(|f| f.name).collect();
+    names.join(", ")
+}
+
 /// Bytes of a tile in the plane of codes or values, and in the plane of scales.
 fn tile_bytes(layout: TileLayout, cols: usize) -> Result<(usize, usize), MemoryError> {
-    let blocks = cols / CODES;
     Ok(match layout {
         TileLayout::F32 => (checked_size(&[cols, LANES, 4])?, 0),
         TileLayout::F16 | TileLayout::Bf16 => (checked_size(&[cols, LANES, 2])?, 0),
-        TileLayout::U4 => (checked_size(&[blocks, 4 * 64])?, checked_size(&[blocks, LANES, 2])?),
-        TileLayout::U4Min => (checked_size(&[blocks, 4 * 64])?, checked_size(&[blocks, LANES, 4])?),
-        _ => (checked_size(&[blocks, 8 * 64])?, checked_size(&[blocks, LANES, 2])?),
+        _ => {
+            let (blocks, group) = (cols / CODES, ScaleGroup::of(layout));
+            let codes = checked_size(&[blocks, layout.codes().bits as usize, codes::VECTOR])?;
+            (codes, checked_size(&[blocks / group.blocks, group.bytes()])?)
+        }
     })
 }
 
@@ -94,7 +103,8 @@ impl CpuMatrix {
         let codec = format.codec().ok_or(PackError::NoCodec { format })?;
         let partial = PackError::PartialBlock { format, cols };
         let row_bytes = format.row_bytes(cols).ok_or(partial.clone())?;
-        if codec.layout.is_quantized() && !cols.is_multiple_of(CODES) {
+        let group = ScaleGroup::of(codec.layout).blocks * CODES;
+        if codec.layout.is_quantized() && !cols.is_multiple_of(group) {
             return Err(partial);
         }
         let (codes, scales) = tile_bytes(codec.layout, cols)?;
@@ -140,6 +150,7 @@ impl CpuMatrix {
             let (codes, scales) = tile_bytes(matrix.codec.layout, cols)?;
             let part = Part {
                 codec: matrix.codec,
+                block: format.block(),
                 block_bytes: format.block_bytes(),
                 row_bytes,
                 tile: codes,
@@ -171,6 +182,7 @@ impl CpuMatrix {
         let (tile, scale_tile) = tile_bytes(self.codec.layout, self.cols)?;
         let mut part = Part {
             codec: self.codec,
+            block: self.format.block(),
             block_bytes: self.format.block_bytes(),
             row_bytes: self.row_bytes,
             tile,
@@ -214,9 +226,29 @@ impl CpuMatrix {
         self.rows.div_ceil(LANES)
     }
 
-    /// What the file's format subtracts from a code.
-    pub(crate) fn zero_point(&self) -> u8 {
-        self.codec.zero_point
+    /// The values that codes name, less the least of them: 0 to 255.
+    pub(crate) fn table(&self) -> [u8; 16] {
+        let least = self.least();
+        self.codec.table.map(|v| (i32::from(v) - least) as u8)
+    }
+
+    /// Whether all of [`CpuMatrix::table`] fits seven bits.
+    pub(crate) fn table_is_narrow(&self) -> bool {
+        self.table().iter().all(|v| *v < 128)
+    }
+
+    fn least(&self) -> i32 {
+        self.codec.table.iter().copied().min().map_or(0, i32::from)
+    }
+
+    /// What is added to a code, or to an entry of [`CpuMatrix::table`], to give its value.
+    pub(crate) fn offset(&self) -> i32 {
+        if self.codec.layout.codes().table { self.least() } else { -i32::from(self.codec.zero_point) }
+    }
+
+    /// What all scales are multiplied by.
+    pub(crate) fn unit(&self) -> f32 {
+        self.codec.unit
     }
 
     /// Codes or values of one tile.
@@ -226,11 +258,11 @@ impl CpuMatrix {
         &self.codes.bytes()[tile * size..][..size]
     }
 
-    /// Half scales (and minimums) of one tile.
+    /// Scales of one tile.
     #[inline(always)]
-    pub(crate) fn tile_scales(&self, tile: usize) -> &[u16] {
+    pub(crate) fn tile_scales(&self, tile: usize) -> &[u8] {
         let size = self.scales.len() / self.tiles().max(1);
-        bytemuck::cast_slice(&self.scales.bytes()[tile * size..][..size])
+        &self.scales.bytes()[tile * size..][..size]
     }
 
     /// Exact values of row `row` into `out`: at most [`CpuMatrix::cols`] of them. A row past the end is zeros.
@@ -255,127 +287,23 @@ impl CpuMatrix {
                     *out = bf16::from_le_bytes(k.as_chunks().0[lane]).to_f32();
                 }
             }
-            _ => {
+            layout => {
+                let (bits, group) = (layout.codes().bits as usize, ScaleGroup::of(layout));
                 let scales = self.tile_scales(row / LANES);
-                let stride = self.block_scales();
-                for (block, out) in out.chunks_mut(CODES).enumerate() {
-                    let scale = f16::from_bits(scales[block * stride + lane]).to_f32();
-                    let min = match self.codec.layout {
-                        TileLayout::U4Min => f16::from_bits(scales[block * stride + LANES + lane]).to_f32(),
-                        _ => 0.0,
-                    };
-                    for (k, out) in out.iter_mut().enumerate() {
-                        let code = f32::from(self.code(tile, block, lane, k));
-                        *out = match self.codec.layout {
-                            TileLayout::U4Min => scale * code + min,
-                            _ => scale * (code - f32::from(self.codec.zero_point)),
-                        };
-                    }
+                let blocks = tile.chunks_exact(bits * codes::VECTOR).zip(out.chunks_mut(CODES));
+                for (block, (codes, out)) in blocks.enumerate() {
+                    let mut values = group.load(scales, block, lane);
+                    values.codes = codes::load(bits, codes, lane);
+                    let values = values.values(&self.codec);
+                    out.copy_from_slice(&values[..out.len()]);
                 }
             }
         }
-    }
-
-    /// Scales and minimums of a block of a tile.
-    fn block_scales(&self) -> usize {
-        if self.codec.layout == TileLayout::U4Min { 2 * LANES } else { LANES }
-    }
-
-    fn code(&self, tile: &[u8], block: usize, lane: usize, k: usize) -> u8 {
-        let (group, i) = (k / 4, k % 4);
-        if self.codec.layout == TileLayout::U8 {
-            return tile[(block * 8 + group) * 64 + 4 * lane + i];
-        }
-        let byte = tile[(block * 4 + group % 4) * 64 + 4 * lane + i];
-        if group < 4 { byte & 15 } else { byte >> 4 }
     }
 }
 
 impl fmt::Debug for CpuMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CpuMatrix({} × {} {})", self.rows, self.cols, self.format)
-    }
-}
-
-/// Tiles being filled: mutable planes that start at the first row's tile, and the rows' bytes.
-struct Part<'a> {
-    codec: Codec,
-    block_bytes: usize,
-    row_bytes: usize,
-    tile: usize,
-    scale_tile: usize,
-    codes: &'a mut [u8],
-    scales: &'a mut [u8],
-    source: &'a [u8],
-    lane: usize,
-}
-
-impl Part<'_> {
-    /// Packs in parallel. Starts at lane 0.
-    fn pack(self, cpu: &Cpu) {
-        /// Tiles that are worth a fork: tens of µs.
-        const GRAIN: usize = 4;
-        let tiles = self.codes.len().checked_div(self.tile).unwrap_or(0);
-        let step = tiles.div_ceil(cpu.pieces(tiles, GRAIN)).max(1);
-        let codes = self.codes.chunks_mut((step * self.tile).max(1));
-        // No scales, no chunks of them: then as many empty ones.
-        let mut scales = self.scales.chunks_mut((step * self.scale_tile).max(1));
-        let sources = self.source.chunks(step * LANES * self.row_bytes);
-        let mut parts: Vec<Part<'_>> = codes
-            .zip(sources)
-            .map(|(codes, source)| Part { codes, source, scales: scales.next().unwrap_or_default(), ..self })
-            .collect();
-        cpu.for_each_part(&mut parts, 1, 1, |_, part| part.iter_mut().for_each(Part::run));
-    }
-
-    fn run(&mut self) {
-        for (row, bytes) in self.source.chunks_exact(self.row_bytes).enumerate() {
-            let (tile, lane) = ((self.lane + row) / LANES, (self.lane + row) % LANES);
-            match self.codec.layout {
-                TileLayout::F32 => self.floats::<4>(tile, lane, bytes),
-                TileLayout::F16 | TileLayout::Bf16 => self.floats::<2>(tile, lane, bytes),
-                _ => self.blocks(tile, lane, bytes),
-            }
-        }
-    }
-
-    fn floats<const SIZE: usize>(&mut self, tile: usize, lane: usize, bytes: &[u8]) {
-        let tile = &mut self.codes[tile * self.tile..][..self.tile];
-        let columns = tile.as_chunks_mut::<SIZE>().0.chunks_exact_mut(LANES);
-        for (column, value) in columns.zip(bytes.as_chunks::<SIZE>().0) {
-            column[lane] = *value;
-        }
-    }
-
-    fn blocks(&mut self, tile: usize, lane: usize, bytes: &[u8]) {
-        let codes = &mut self.codes[tile * self.tile..][..self.tile];
-        let scales = &mut self.scales[tile * self.scale_tile..][..self.scale_tile];
-        let blocks = bytes.len() / self.block_bytes;
-        let (code_block, scale_block) = (self.tile / blocks, self.scale_tile / blocks);
-        for (block, bytes) in bytes.chunks_exact(self.block_bytes).enumerate() {
-            let BlockCodes { codes: values, scale, min, .. } = (self.codec.codes)(bytes, 0);
-            let [scale, min] = [scale, min].map(|x| f16::from_f32(x).to_bits());
-            let scales = &mut scales[block * scale_block..][..scale_block];
-            scales[2 * lane..][..2].copy_from_slice(&scale.to_ne_bytes());
-            if self.codec.layout == TileLayout::U4Min {
-                scales[2 * (LANES + lane)..][..2].copy_from_slice(&min.to_ne_bytes());
-            }
-            let codes = &mut codes[block * code_block..][..code_block];
-            let (quads, _) = values.as_chunks::<4>();
-            if self.codec.layout == TileLayout::U8 {
-                for (vector, quad) in codes.as_chunks_mut::<64>().0.iter_mut().zip(quads) {
-                    vector[4 * lane..][..4].copy_from_slice(quad);
-                }
-            } else {
-                let (low, high) = quads.split_at(4);
-                for (vector, (low, high)) in
-                    codes.as_chunks_mut::<64>().0.iter_mut().zip(low.iter().zip(high))
-                {
-                    for ((byte, low), high) in vector[4 * lane..][..4].iter_mut().zip(low).zip(high) {
-                        *byte = (low & 15) | (high << 4);
-                    }
-                }
-            }
-        }
     }
 }

@@ -1,0 +1,21 @@
+//! Q5_1: 32 weights in 24 bytes, a half scale `d`, a half minimum `m`, 32 fifth bits and 32 nibbles; `w = d * code + m`.
+
+use super::{half_value, high_bits, nibbles, word};
+use crate::format::{BlockCodes, BlockFormat, TileLayout};
+
+/// 5-bit codes with a scale and a minimum a block.
+pub struct Q5_1;
+
+impl BlockFormat for Q5_1 {
+    const NAME: &'static str = "Q5_1";
+    const GGML_TYPE: u32 = 7;
+    const BLOCK: usize = 32;
+    const BYTES: usize = 24;
+    const LAYOUT: TileLayout = TileLayout::U5Min;
+
+    fn codes(block: &[u8], _part: usize) -> BlockCodes {
+        let codes = high_bits(nibbles(&block[8..]), word(block, 4));
+        let (scale, min) = (half_value(block, 0), half_value(block, 2));
+        BlockCodes { codes, scale, min, ..BlockCodes::default() }
+    }
+}

@@ -63,6 +63,12 @@ pub enum GpuError {
         /// What it must be a multiple of.
         multiple: usize,
     },
+    /// Experts that do not lie in one stack.
+    #[error("`{what}` is stored in another format than what lies beside it; leave its layer on the CPU")]
+    Experts {
+        /// The tensor, or the stack.
+        what: String,
+    },
     /// A shape that a kernel cannot take.
     #[error("the model's {what} is {value}, kernels take {allowed}; leave its layers on the CPU")]
     Shape {

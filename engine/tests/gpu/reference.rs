@@ -31,6 +31,58 @@ fn mistral_with_one_kv_head() {
 }
 
 #[test]
+fn phi3_with_halves_that_turn_together() {
+    tiny("tiny-phi3");
+}
+
+#[test]
+fn phi3_with_long_factors_and_a_magnitude() {
+    tiny("tiny-phi3-long");
+}
+
+#[test]
+fn qwen2_with_biases() {
+    tiny("tiny-qwen2");
+}
+
+#[test]
+fn qwen3_with_normed_heads() {
+    tiny("tiny-qwen3");
+}
+
+#[test]
+fn gemma2_with_caps_windows_and_norms_behind_blocks() {
+    tiny("tiny-gemma2");
+}
+
+#[test]
+fn gemma3_with_local_and_global_layers() {
+    tiny("tiny-gemma3");
+}
+
+#[test]
+fn mixtral_with_experts() {
+    tiny("tiny-mixtral");
+}
+
+#[test]
+fn qwen2moe_with_a_shared_expert() {
+    tiny("tiny-qwen2moe");
+}
+
+#[test]
+fn qwen3moe_with_normed_heads_and_experts() {
+    tiny("tiny-qwen3moe");
+}
+
+#[test]
+fn bitnet_with_scales_and_norms_within_blocks() {
+    for name in ["tiny-bitnet", "tiny-bitnet-tq1"] {
+        tiny(name);
+    }
+}
+
+#[test]
 fn float_weights_meet_exact_activations() {
     for plain in PATHS {
         for format in ["f32", "bf16"] {

@@ -37,11 +37,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // A lane's first packets are on their way while activations are made, and while the sums before them are added up.
     let start = min(begin, PACKETS - 1u);
     var at: array<u32, NR>;
-    var w: array<vec4<u32>, NR>;
-    var s: array<vec2<f32>, NR>;
+    var w: array<Packet, NR>;
+    var s: array<Scale, NR>;
     for (var n = 0u; n < NR; n++) {
         at[n] = weight_row(first, team, n);
-        w[n] = codes[at[n] * PACKETS + start];
+        w[n] = load_packet(at[n] * PACKETS + start);
         s[n] = scale_of((at[n] * K + start * PACKET) / 32u);
     }
     prepare(lane);
@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (begin < PACKETS) { add_packets(&acc, w, s, begin); }
         for (var p = begin + TURN_PACKETS; p < PACKETS; p += TURN_PACKETS) {
             for (var n = 0u; n < NR; n++) {
-                w[n] = codes[at[n] * PACKETS + p];
+                w[n] = load_packet(at[n] * PACKETS + p);
                 s[n] = scale_of((at[n] * K + p * PACKET) / 32u);
             }
             add_packets(&acc, w, s, p);
@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (turn + 1u < PASSES) {
             for (var n = 0u; n < NR; n++) {
                 at[n] = weight_row(first, team, (turn + 1u) * NR + n);
-                w[n] = codes[at[n] * PACKETS + start];
+                w[n] = load_packet(at[n] * PACKETS + start);
                 s[n] = scale_of((at[n] * K + start * PACKET) / 32u);
             }
         }

@@ -5,15 +5,16 @@
 
 use super::GpuBackend;
 use super::part::{GpuModel, GpuPart, SPLIT_ROWS};
+use super::product::device_columns;
 use super::scratch::{Scratch, ScratchShape, logit_rows};
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{ShardOwner, ShardSpec};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use weft_components::{Activation, Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
+use weft_components::{Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
 use weft_gpu::{
-    ActFormat, AttentionKernels, AttentionShape, Gpu, GpuError, layout_of, plane_bytes, storage_bytes,
+    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, plane_bytes, storage_bytes,
 };
 use weft_platform::{KvFormat, PAGE};
 
@@ -219,11 +220,11 @@ impl Room<'_> {
             key: config.key_length,
             value: config.value_length,
             scale: config.attention_scale,
-            cap: 0.0,
+            cap: config.attention_cap.unwrap_or(0.0),
             window: 0,
         };
         let attention = (shape, shape.kernels(&gpu.capabilities, ActFormat::F32)?);
-        check(config)?;
+        check(config, &shape)?;
         let partials = attention.1.partials_bytes(SPLIT_ROWS, weft_gpu::SPLITS_MAX);
         let mut range = self.within_budget(range, partials)?;
         while !range.is_empty() {
@@ -263,57 +264,32 @@ impl Room<'_> {
 /// Bytes of tensors on a device. Neighbours may share buffers: then it is some bytes less.
 fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
     let each = |shard: &&WeightShard| {
-        if shard.rows == 1 {
+        if shard.role.is_vector() {
             return Ok(storage_bytes(4 * shard.cols as u64));
         }
-        let layout = layout_of(&shard.name, shard.format, shard.cols)?;
-        let planes = plane_bytes(layout, shard.rows, shard.cols).into_iter().filter(|bytes| *bytes > 0);
+        let columns = device_columns(shard.role, shard.format, shard.cols);
+        let Encoding { layout, .. } = Encoding::of(&shard.name, shard.format, columns)?;
+        let planes = plane_bytes(layout, shard.rows, columns).into_iter().filter(|bytes| *bytes > 0);
         Ok(planes.map(storage_bytes).sum::<u64>())
     };
     shards.iter().map(each).sum()
 }
 
-/// What of a model the GPU cannot compute yet, in words; `None` where it can compute all.
-pub fn unsupported(config: &ModelConfig, shards: &[ShardSpec]) -> Option<&'static str> {
-    use TensorRole as R;
-    let known = |role: TensorRole| {
-        matches!(
-            role,
-            R::TokenEmbedding
-                | R::RopeFactors
-                | R::RopeFactorsLong
-                | R::OutputNorm
-                | R::Output
-                | R::AttentionNorm
-                | R::Query
-                | R::Key
-                | R::Value
-                | R::AttentionOutput
-                | R::FfnNorm
-                | R::FfnGate
-                | R::FfnUp
-                | R::FfnDown
-        )
-    };
-    let plain_rope = config.ropes.len() == 1 && config.ropes[0].magnitude == 1.0;
-    let parts = [
-        (config.experts.is_some(), "experts"),
-        (config.activation != Activation::Silu, "an activation other than SiLU"),
-        (!plain_rope, "several rotary tables, or one with a magnitude"),
-        (config.layer.iter().any(|layer| layer.window.is_some()), "attention windows"),
-        (config.layer.iter().any(|layer| layer.rope.is_none()), "layers without rotary embedding"),
-        (config.attention_cap.is_some() || config.logit_cap.is_some(), "soft caps"),
-        ([config.embedding_scale, config.residual_scale, config.logit_scale] != [1.0; 3], "scales"),
-        (shards.iter().any(|spec| !known(spec.shard.role)), "biases, or norms or scales within blocks"),
-    ];
-    parts.into_iter().find(|(found, _)| *found).map(|(_, part)| part)
-}
-
-/// Shapes that kernels take: pairs of neighbouring elements are stored together.
-fn check(config: &ModelConfig) -> Result<(), GpuError> {
+/// Shapes that kernels take: pairs of neighbouring elements are stored together, gates in vectors of four.
+fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuError> {
     let even = [("key length", config.key_length), ("value length", config.value_length)];
-    match even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
-        Some((what, value)) => Err(GpuError::Shape { what, value, allowed: "even numbers" }),
-        None => Ok(()),
+    if let Some((what, value)) = even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
+        return Err(GpuError::Shape { what, value, allowed: "even numbers" });
     }
+    let experts = config.experts.map(|experts| (experts.feed_forward, experts.shared_feed_forward));
+    let (each, shared) = experts.unwrap_or_default();
+    if let Some(value) =
+        [config.feed_forward, each, shared].into_iter().find(|width| !width.is_multiple_of(4))
+    {
+        return Err(GpuError::Shape { what: "feed-forward width", value, allowed: "multiples of 4" });
+    }
+    config
+        .layer
+        .iter()
+        .try_for_each(|layer| AttentionShape { window: layer.window.unwrap_or(0), ..*attention }.check())
 }

@@ -1,9 +1,9 @@
 //! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
 
 use super::flight::id_words;
-use weft_components::{ModelConfig, WaveLimits};
+use weft_components::{ModelConfig, RopeConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
-use weft_gpu::{ActFormat, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
+use weft_gpu::{ActFormat, BLOCK, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
 
 /// Rows, and columns, of a tile of cooperative matrices, which is written whole.
 pub(super) const COOPERATIVE_TILE: usize = 128;
@@ -26,7 +26,6 @@ pub(super) const FEW: usize = 8;
 
 /// Activations of up to a wave's rows, in each kind that a product of the model reads.
 pub(super) struct Activations<B = wgpu::Buffer> {
-    pub(super) width: usize,
     floats: B,
     halves: B,
     codes: B,
@@ -46,7 +45,6 @@ impl<B> Activations<B> {
         let half_rows = if caps.cooperative { tiled } else { 1 };
         let bytes = |rows: usize, each: usize| (rows * width * each) as u64;
         Ok(Self {
-            width,
             floats: storage(what, bytes(tiled.max(FEW), 4))?,
             halves: storage(what, bytes(half_rows, 2))?,
             codes: storage(what, bytes(FEW, 1))?,
@@ -75,7 +73,8 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) table_words: usize,
     /// `[rows, embedding]`.
     pub(super) hidden: B,
-    /// `[rows, queries + keys + values]`.
+    /// `[rows, queries + keys + values]`; and what a block adds to the residual, `[rows, embedding]`, or attention leaves for a
+    /// norm, `[rows, heads * value_length]`, where kernels of their own read those.
     pub(super) qkv: B,
     /// `[rows, heads * key_length]`, turned.
     pub(super) queries: B,
@@ -83,7 +82,7 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) inner: Activations<B>,
     /// Input of the down projection.
     pub(super) gated: Activations<B>,
-    /// `[rows, 2 * feed_forward]`.
+    /// `[rows, 2 * feed_forward]`, of the widest network that every row uses.
     pub(super) gate_up: B,
     pub(super) partials: B,
     /// `[logit rows, vocabulary]`.
@@ -97,8 +96,8 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) sample_partials: B,
     /// Tokens chosen, by the place in the KV cache of the row they were chosen from.
     pub(super) sampled: B,
-    /// Cosines and sines.
-    pub(super) angles: B,
+    /// Cosines and sines, of each of the model's rotary embeddings.
+    pub(super) angles: Vec<B>,
 }
 
 /// Most rows of logits that a device computes at a time.
@@ -171,18 +170,21 @@ impl<B> Scratch<B> {
         let tall = tiled(caps, rows);
         let table_words = (tokens / weft_platform::PAGE).max(1) * 2;
         let (inner_rows, inner_width) = (rows.max(logit_rows), config.embedding.max(values));
-        let angles = angle_rows(tokens.min(config.context)) * config.ropes[0].dimensions / 2;
+        let inner = config.feed_forward.max(config.experts.map_or(0, |experts| experts.shared_feed_forward));
+        let angles = |rope: &RopeConfig| angle_rows(tokens.min(config.context)) * rope.dimensions / 2;
+        let each = config.ropes.iter().map(|rope| storage("angles", 8 * angles(rope) as u64));
+        let angles = each.collect::<Result<_, _>>()?;
         Ok(Self {
             rows,
             wave: storage("wave", wave_bytes(rows))?,
             tables: storage("block_tables", 4 * table_words as u64)?,
             table_words,
-            hidden: storage("hidden", floats(tall, config.embedding))?,
-            qkv: storage("qkv", floats(tall.max(FEW), qkv))?,
+            hidden: storage("hidden", floats(tall.max(FEW), config.embedding))?,
+            qkv: storage("qkv", floats(tall.max(FEW), qkv.max(values).max(config.embedding)))?,
             queries: storage("queries", floats(rows, queries))?,
             inner: Activations::new(&mut storage, caps, "activations", inner_rows, inner_width)?,
-            gated: Activations::new(&mut storage, caps, "gated", rows, config.feed_forward)?,
-            gate_up: storage("gate_up", floats(tall.max(FEW), 2 * config.feed_forward))?,
+            gated: Activations::new(&mut storage, caps, "gated", rows, inner.next_multiple_of(BLOCK))?,
+            gate_up: storage("gate_up", floats(tall.max(FEW), 2 * inner))?,
             partials: storage("attention_partials", partials)?,
             logits: storage("logits", floats(written(caps, logit_rows).max(FEW), config.vocabulary))?,
             sample_rows: storage("sample_rows", (size_of::<SampleRow>() * logit_rows) as u64)?,
@@ -191,7 +193,7 @@ impl<B> Scratch<B> {
             ids: storage("ids", 4 * logit_rows as u64)?,
             sample_partials: storage("sample_partials", sampling(config).partial_bytes(logit_rows as u32))?,
             sampled: storage("sampled", floats(tokens, 1))?,
-            angles: storage("angles", 8 * angles as u64)?,
+            angles,
         })
     }
 }

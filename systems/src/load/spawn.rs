@@ -99,13 +99,6 @@ pub fn place_model(world: &mut World, model: Entity, on_gpu: bool) -> Result<(),
     };
     let name = origin.sources.first().map_or(String::new(), |source| source.name().to_owned());
     let backend = world.get_resource::<GpuBackend>().filter(|backend| on_gpu && !backend.0.is_empty());
-    let backend = backend.filter(|_| match gpu::unsupported(&config, &origin.specs) {
-        Some(part) => {
-            tracing::warn!(model = name, part, "stays on the CPU");
-            false
-        }
-        None => true,
-    });
     let placed = match backend {
         Some(backend) => {
             let wanted = gpu::Wanted {

@@ -37,25 +37,25 @@ fn sixteen_sessions_say_what_they_say_alone() {
 /// company may. So each step is judged.
 fn smollm2_in_company(plain: bool, generated: usize) {
     let base = ids(&golden_json("smollm2/prompt4.json")["tokens"]);
-    let mut judge = Judge::smollm2();
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(plain));
     let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
     let chunks = [1, 7, 512];
     let options = |n: usize| GenerateOptions { max_tokens: Some(generated), ..in_chunks(chunks[n % 3]) };
     let said = say_together(&mut engine, model, &prompts, options);
+    let alone: Vec<_> = (0..2).map(|n| says_alone(&mut engine, model, &prompts[n], &options(n))).collect();
+    on_gpu_unharmed(&engine, model);
+    drop(engine);
+    let mut judge = Judge::smollm2();
     assert_eq!(said.len(), SESSIONS);
     for (n, (prompt, answer)) in prompts.iter().zip(&said).enumerate() {
         assert_eq!(answer.len(), generated);
         judge.check(prompt, answer, &format!("session {n}, plain {plain}"));
     }
-    let mut same = 0;
-    for (n, prompt) in prompts.iter().enumerate().take(2) {
-        let alone = says_alone(&mut engine, model, prompt, &options(n));
-        judge.check(prompt, &alone, &format!("session {n}, plain {plain}, alone"));
-        same += usize::from(alone == said[n]);
+    for (n, (prompt, answer)) in prompts.iter().zip(&alone).enumerate() {
+        judge.check(prompt, answer, &format!("session {n}, plain {plain}, alone"));
     }
+    let same = alone.iter().zip(&said).filter(|(alone, said)| alone == said).count();
     println!("plain {plain}: {same} of 2 answers are the same to the last token");
-    on_gpu_unharmed(&engine, model);
 }
 
 #[test]

@@ -76,3 +76,4 @@ for name, ftype in FORMATS.items():
     compare(path, "tiny-llama", path.with_suffix(".json"))
 for name in ("tiny-bitnet", "tiny-bitnet-tq1"):
     compare(HERE / f"{name}.gguf", name, HERE / f"{name}-exact.json")
+quantize(HERE / "tiny-mixtral.gguf", HERE / "tiny-mixtral-q4_0.gguf", FORMATS["q4_0"])

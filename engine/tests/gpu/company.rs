@@ -2,6 +2,7 @@
 
 use crate::common::company::{SESSIONS, asked, prompts, say_together, says_alone};
 use crate::common::gpu::{Judge, PATHS, on_gpu, on_gpu_unharmed};
+use crate::common::reference::CLEAR_TINY;
 use crate::common::{golden, golden_json, ids, loaded_with, smollm2};
 use weft::GenerateOptions;
 
@@ -9,12 +10,12 @@ fn in_chunks(chunk: usize) -> GenerateOptions {
     GenerateOptions { prefill_chunk: chunk, ..asked() }
 }
 
-#[test]
-fn sixteen_sessions_say_what_they_say_alone() {
+fn sixteen_sessions(name: &str) {
     let base = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
-    let mut judge = Judge::tiny();
+    let path = golden(&format!("tiny/{name}.gguf"));
+    let mut judge = Judge::new(&path, CLEAR_TINY);
     for plain in PATHS {
-        let (mut engine, model) = loaded_with(&golden("tiny/tiny-llama.gguf"), &on_gpu(plain));
+        let (mut engine, model) = loaded_with(&path, &on_gpu(plain));
         let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
         let alone: Vec<_> =
             prompts.iter().map(|prompt| says_alone(&mut engine, model, prompt, &asked())).collect();
@@ -31,6 +32,21 @@ fn sixteen_sessions_say_what_they_say_alone() {
         assert_eq!(said, alone, "plain {plain}");
         on_gpu_unharmed(&engine, model);
     }
+}
+
+#[test]
+fn sixteen_sessions_say_what_they_say_alone() {
+    sixteen_sessions("tiny-llama");
+}
+
+#[test]
+fn sixteen_sessions_with_windows() {
+    sixteen_sessions("tiny-gemma3");
+}
+
+#[test]
+fn sixteen_sessions_with_experts() {
+    sixteen_sessions("tiny-qwen2moe");
 }
 
 /// Waves of a few rows round activations to 8 bits on the featured path, others do not: where that decides between two tokens,

@@ -30,7 +30,7 @@ use weft_platform::{Kernels, Pool};
 use weights::RandomWeights;
 
 pub use error::SynthError;
-pub use shape::{PRESETS, SynthShape};
+pub use shape::{PRESETS, SynthExperts, SynthShape};
 
 /// Elements of a chunk, the piece of a tensor that has a random stream of its own: whole blocks of every format. The
 /// files that a seed gives depend on it.
@@ -74,7 +74,8 @@ impl Synth {
             }
             error => error.into(),
         })?;
-        let config = ModelConfig { tied: shape.tied, ..read };
+        let may_be_untied = arch.after.iter().any(|pattern| pattern.roles.contains(&TensorRole::Output));
+        let config = ModelConfig { tied: shape.tied || !may_be_untied, ..read };
         let mut entries: Vec<_> =
             gguf.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
         entries.extend(vocabulary::metadata(config.vocabulary));
@@ -85,11 +86,15 @@ impl Synth {
         for (owner, patterns) in groups(arch, &config) {
             for pattern in patterns.into_iter().filter(|pattern| is_there(pattern, &config)) {
                 let (name, shape) = (name_of(pattern, owner, 0), shape_of(pattern, &config));
-                if pattern.roles.iter().any(|role| role.is_vector()) {
+                let inputs = shape.first().copied().unwrap_or(1);
+                if pattern.roles.iter().any(is_router) {
+                    // As converters and quantizers have them.
+                    header.tensor(&name, float, &shape)?;
+                    distributions.push((0.0, (inputs as f32).sqrt().recip()));
+                } else if pattern.roles.iter().any(|role| role.is_vector()) {
                     header.tensor(&name, float, &shape)?;
                     distributions.push((if name.ends_with(".bias") { 0.0 } else { 1.0 }, VECTOR_DEVIATION));
                 } else {
-                    let inputs = shape.first().copied().unwrap_or(1);
                     let format = mix.format(&MixedTensor {
                         role: pattern.roles[0],
                         layer: owner.layer().unwrap_or(0),
@@ -188,6 +193,11 @@ fn find(name: &str) -> Result<&'static Architecture, SynthError> {
 fn unsupported(format: &str) -> SynthError {
     let supported = weights::format_names().chain(Mix::names()).collect::<Vec<_>>().join(", ");
     SynthError::UnsupportedFormat { format: format.to_owned(), supported }
+}
+
+/// Whether a tensor scores experts.
+fn is_router(role: &TensorRole) -> bool {
+    matches!(role, TensorRole::Router | TensorRole::SharedRouter)
 }
 
 /// Whether a model of these numbers has the tensor. What may be missing is left out.

@@ -215,7 +215,7 @@ fn vectors(c: &mut Criterion) {
     let (x, w, mut out) = (random.floats(1536), random.floats(1536), vec![0.0; 1536]);
     let mut group = c.benchmark_group("vector");
     group.bench_function("rms_norm/576", |b| b.iter(|| kernels.rms_norm(&x[..576], &w, 1e-5, &mut out)));
-    group.bench_function("silu_mul/1536", |b| b.iter(|| kernels.silu_mul(&x, &w, &mut out)));
+    group.bench_function("silu_mul/1536", |b| b.iter(|| kernels.gate(Activation::Silu, &x, &w, &mut out)));
     let logits = random.floats(49152);
     group.bench_function("argmax/49152", |b| b.iter(|| kernels.argmax(&logits)));
     let cpu = Cpu { kernels, threads: 1 };

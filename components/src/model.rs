@@ -3,6 +3,7 @@
 //! `Model` owns its `Layer`s, its `WeightShard`s and its `Session`s through relationships: despawning the model
 //! despawns them all, and a page despawned that way still returns its slot (see [`crate::kv`]).
 
+use crate::shard::TensorRole;
 use bevy_ecs::entity::EntityHashSet;
 use bevy_ecs::prelude::*;
 
@@ -25,10 +26,24 @@ pub enum RopeFactors {
     /// There are none.
     #[default]
     None,
-    /// The tensor `rope_freqs` (Llama 3).
+    /// Those of [`TensorRole::RopeFactors`]: Llama 3's, or longrope's for short contexts.
     One,
-    /// Two tensors (longrope): the short one for contexts of at most so many positions, the long one beyond.
+    /// Those of [`TensorRole::RopeFactorsLong`]: longrope's for long contexts.
+    Long,
+    /// Longrope before it is known how long contexts may become: [`RopeFactors::One`] where they hold at most so many
+    /// positions, else [`RopeFactors::Long`]. See [`ModelConfig::settle_context`].
     ShortUpTo(usize),
+}
+
+impl RopeFactors {
+    /// The tensor that holds them.
+    pub fn role(self) -> Option<TensorRole> {
+        match self {
+            Self::None => None,
+            Self::One | Self::ShortUpTo(_) => Some(TensorRole::RopeFactors),
+            Self::Long => Some(TensorRole::RopeFactorsLong),
+        }
+    }
 }
 
 /// YaRN's blend of scaled and plain frequencies (arXiv 2309.00071).
@@ -146,10 +161,31 @@ pub struct ModelConfig {
     pub embedding_scale: f32,
     /// What each block's output is multiplied by before it is added to the residual.
     pub residual_scale: f32,
-    /// What logits are multiplied by.
+    /// What logits are multiplied by, before they are capped.
     pub logit_scale: f32,
     /// Whether the embedding also serves as the head.
     pub tied: bool,
+}
+
+impl ModelConfig {
+    /// Chooses among factors of the rotary frequencies, once it is known that contexts hold at most `tokens` positions.
+    ///
+    /// It is one choice a model, as other engines have it: keys that were turned one way could not meet queries that are
+    /// turned the other when a session grows past the bound.
+    pub fn settle_context(&mut self, tokens: usize) {
+        let tokens = tokens.min(self.context);
+        for rope in &mut self.ropes {
+            if let RopeFactors::ShortUpTo(bound) = rope.factors {
+                rope.factors = if tokens > bound { RopeFactors::Long } else { RopeFactors::One };
+            }
+        }
+    }
+
+    /// Whether the model computes with tensors of a role. Of factors of the rotary frequencies it uses one tensor.
+    pub fn reads(&self, role: TensorRole) -> bool {
+        let factors = matches!(role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong);
+        !factors || self.ropes.iter().any(|rope| rope.factors.role() == Some(role))
+    }
 }
 
 /// The layers of a model, first to last.

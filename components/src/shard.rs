@@ -90,6 +90,41 @@ pub enum TensorRole {
 impl TensorRole {
     /// Number of roles: the length of a table indexed by `role as usize`.
     pub const COUNT: usize = Self::Output as usize + 1;
+
+    /// Whether it is a vector of floats, whatever its shape, and no matrix.
+    pub fn is_vector(self) -> bool {
+        use TensorRole as R;
+        matches!(
+            self,
+            R::RopeFactors
+                | R::RopeFactorsLong
+                | R::AttentionNorm
+                | R::QueryBias
+                | R::KeyBias
+                | R::ValueBias
+                | R::QueryNorm
+                | R::KeyNorm
+                | R::AttentionSubNorm
+                | R::AttentionOutputBias
+                | R::AttentionPostNorm
+                | R::FfnNorm
+                | R::FfnSubNorm
+                | R::FfnPostNorm
+                | R::QueryScale
+                | R::KeyScale
+                | R::ValueScale
+                | R::AttentionOutputScale
+                | R::FfnGateScale
+                | R::FfnUpScale
+                | R::FfnDownScale
+                | R::OutputNorm
+        )
+    }
+
+    /// Whether each expert has one of its own.
+    pub fn is_expert(self) -> bool {
+        matches!(self, Self::ExpertGate | Self::ExpertUp | Self::ExpertDown)
+    }
 }
 
 /// One tensor of a model file, or whole rows of one: a tensor that fuses projections or stacks experts is several shards.

@@ -123,7 +123,13 @@ impl WaveLimits {
         let kv_heads = config.kv_heads.saturating_mul(config.key_length.saturating_add(config.value_length));
         // Hidden and normed, projections and attention, gate, up and their product; once more for quantized copies.
         let row = config.embedding.saturating_mul(2).saturating_add(heads).saturating_add(kv_heads);
-        let row = row.saturating_add(config.feed_forward.saturating_mul(3)).saturating_mul(2);
+        let row = row.saturating_add(config.feed_forward.saturating_mul(3));
+        // Layers with experts: scores, rows of one expert, the sum over them.
+        let experts = config.experts.map_or(0, |experts| {
+            let inner = experts.feed_forward.max(experts.shared_feed_forward).saturating_mul(3);
+            inner.saturating_add(experts.count).saturating_add(config.embedding.saturating_mul(2))
+        });
+        let row = row.saturating_add(experts).saturating_mul(2);
         let fit = |floats: usize| {
             let bytes = (floats as u64).saturating_mul(4).max(1);
             usize::try_from(budget / bytes).unwrap_or(usize::MAX).max(1)

@@ -6,12 +6,16 @@
 mod common;
 
 use common::gpu::{cooperative, featured, loaded_on, noop};
+use common::reference::without_vocabulary;
 use common::synthetic;
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use weft::synth::SynthShape;
-use weft::{Capabilities, EngineOptions, Gpu, LoadOptions};
-use weft_gpu::shader::KernelSpec;
+use weft::{Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
+use weft_components::TensorFormat;
+use weft_components::formats::FORMATS;
+use weft_gpu::shader::{KernelSpec, Part, parts};
+use weft_gpu::{Encoding, GpuMatrix};
 
 /// Rows of whole cooperative tiles; narrow, since weights are drawn and not looked at.
 fn whole() -> SynthShape {
@@ -61,15 +65,36 @@ fn check(spec: &KernelSpec) {
     }
 }
 
-/// Checks the kernels of the plan of a model, and gives the names of their parts.
+/// Checks the kernels of the plan of a made-up model, and gives the names of their parts.
 fn plan(gpu: Gpu, shape: &SynthShape, format: &str) -> BTreeSet<&'static str> {
+    plan_of(gpu, synthetic(shape, format), &format!("{format} {shape:?}"))
+}
+
+/// Files of golden data that, together, have everything that layers differ in.
+const ARCHITECTURES: [&str; 12] = [
+    "tiny/tiny-phi3-long",
+    "tiny/tiny-qwen2",
+    "tiny/tiny-gemma2",
+    "tiny/tiny-gemma3",
+    "tiny/tiny-mixtral",
+    "tiny/tiny-mixtral-q4_0",
+    "tiny/tiny-qwen2moe",
+    "tiny/tiny-qwen3moe",
+    "tiny/tiny-bitnet",
+    "hf/olmo2",
+    "hf/smollm3",
+    "hf/granite",
+];
+
+/// Checks the kernels of the plan of a model, and gives the names of their parts.
+fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'static str> {
     let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
     let options = EngineOptions { max_rows: Some(128), ..EngineOptions::default() };
-    let (mut engine, model) = loaded_on(synthetic(shape, format), &options, vec![gpu], &load);
+    let (mut engine, model) = loaded_on(source, &options, vec![gpu], &load);
     // A step says that the plan is there.
     common::greedy(&mut engine, model, &[1, 2, 3], 2);
-    let [part] = engine.gpu_parts(model) else { panic!("{format} {shape:?}: the model moved to the CPU") };
-    assert_eq!(part.gpu.failure(), None, "{format} {shape:?}");
+    let [part] = engine.gpu_parts(model) else { panic!("{what}: the model moved to the CPU") };
+    assert_eq!(part.gpu.failure(), None, "{what}");
     let specs = part.gpu.pipelines.specs();
     specs.iter().for_each(check);
     specs.iter().flat_map(KernelSpec::part_names).collect()
@@ -89,6 +114,12 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         for shape in shapes() {
             seen.extend(plan(noop(capabilities), &shape, "q8_0"));
         }
+        for name in ARCHITECTURES {
+            for storage_buffers in [8, 16] {
+                let gpu = noop(|caps| Capabilities { storage_buffers, ..capabilities(caps) });
+                seen.extend(plan_of(gpu, without_vocabulary(&format!("{name}.gguf")), name));
+            }
+        }
         // What WebGPU promises at least.
         seen.extend(plan(
             noop(|caps| Capabilities { storage_buffers: 8, ..capabilities(caps) }),
@@ -96,8 +127,58 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
             "q4_1",
         ));
     }
-    // The parts that no plan is made of are those that measure a device.
+    // Parts that read weights meet every kernel below; the parts that no plan is made of are those that measure a device.
+    seen.extend(encodings().flat_map(|(_, encoding)| decode_names(&encoding)));
     let all: BTreeSet<_> = weft_gpu::shader::part_names().collect();
     let unseen: Vec<_> = all.difference(&seen).collect();
     assert_eq!(unseen, [&"dispatch_chain", &"read_bandwidth"], "parts that no kernel is made of");
+}
+
+/// Every format that is computed with, and its encoding in rows of [`COLUMNS`].
+fn encodings() -> impl Iterator<Item = (TensorFormat, Encoding)> {
+    let formats = FORMATS.iter().filter(|info| info.codec.is_some());
+    formats.filter_map(|info| TensorFormat::from_ggml(info.ggml_type)).map(|format| {
+        let encoding = Encoding::of(format.name(), format, COLUMNS).unwrap();
+        (format, encoding)
+    })
+}
+
+fn decode_names(encoding: &Encoding) -> Vec<&'static str> {
+    KernelSpec::new("decode", encoding.decode()).part_names().collect()
+}
+
+/// Two super-blocks.
+const COLUMNS: usize = 512;
+
+/// Every format in every kernel that reads weights: formats of one layout differ in constants alone.
+#[test]
+fn every_format_is_read_by_every_kernel() {
+    let gpu = noop(cooperative);
+    let rows = 256;
+    for (format, encoding) in encodings() {
+        let matrix = GpuMatrix::new(&gpu, format.name(), encoding, rows, COLUMNS).unwrap();
+        let decode = matrix.decode();
+        let few = |dot: [Part; 2]| {
+            let before =
+                [parts::WAVE, parts::ROWS_WAVE, parts::REDUCE_SUBGROUP, parts::MATVEC, parts::OUT_STORE];
+            let spec = KernelSpec::new("matvec", before.into_iter().chain(decode).chain(dot));
+            [("WG", 256), ("LANES", 32), ("NR", 2), ("PASSES", 1), ("SPLIT", 2), ("PARTS", 1), ("ROWS", 2)]
+                .into_iter()
+                .fold(spec.with("EPSILON", 1e-5), |spec, (name, value)| spec.with(name, value))
+        };
+        let one = |part: Part| KernelSpec::new("product", [parts::WAVE, part].into_iter().chain(decode));
+        let floats = [[parts::DOT_F32, parts::ADD_F32], [parts::DOT_NORM_F32, parts::ADD_F32]];
+        let codes = [[parts::DOT_Q8, parts::ADD_Q8], [parts::DOT_NORM_Q8, parts::ADD_Q8]];
+        let mut specs: Vec<_> = floats.into_iter().map(few).collect();
+        specs.extend(codes.into_iter().filter(|_| encoding.layout.is_quantized()).map(few));
+        specs.push(one(parts::EMBED).with("WG", 64u32).with("VOCABULARY", 256u32).with("SCALE", 2.0));
+        specs.extend([parts::MATMUL, parts::MATMUL_COOPERATIVE].map(one));
+        specs.push(one(parts::MATMUL_SKINNY).with("BANDS", 4u32));
+        for spec in specs {
+            let spec = matrix.shape(spec, &matrix.segments[0]).with("ROW_COUNT", 0u32).with("ADD", 1u32);
+            let spec = spec.with("GRID_X", 8u32).with("GRID_Y", 8u32).with("OUT_STRIDE", rows as u32);
+            println!("{format}: {:?}", spec.part_names().collect::<Vec<_>>());
+            check(&spec);
+        }
+    }
 }

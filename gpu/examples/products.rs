@@ -5,9 +5,9 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for looking at numbers")]
 
 use std::time::Instant;
-use weft_components::TileLayout;
+use weft_components::TensorFormat;
 use weft_gpu::shader::{KernelSpec, parts};
-use weft_gpu::{Bound, Commands, Gpu, GpuMatrix, GpuOptions, WaveData, wave_bytes, wgpu};
+use weft_gpu::{Bound, Commands, Encoding, Gpu, GpuMatrix, GpuOptions, WaveData, wave_bytes, wgpu};
 
 const REPEAT: u32 = 20;
 
@@ -66,13 +66,14 @@ fn main() {
             }
         };
         fill(&x);
-        for layout in [TileLayout::U8, TileLayout::U4, TileLayout::F16] {
-            let w = GpuMatrix::new(&gpu, "w", layout, n, k).unwrap();
+        for format in ["Q8_0", "Q4_0", "F16", "Q4_K", "Q6_K"] {
+            let encoding = Encoding::of("w", TensorFormat::from_name(format).unwrap(), k).unwrap();
+            let w = GpuMatrix::new(&gpu, "w", encoding, n, k).unwrap();
             let segment = &w.segments[0];
-            fill(&segment.codes);
+            segment.planes.iter().flatten().for_each(&fill);
             let skinny = rows <= 64;
             let part = if skinny { parts::MATMUL_SKINNY } else { parts::MATMUL_COOPERATIVE };
-            let spec = KernelSpec::new("matmul", [parts::WAVE, w.decode(), part]);
+            let spec = KernelSpec::new("matmul", [&[parts::WAVE][..], &w.decode(), &[part]].concat());
             let spec = w
                 .shape(spec, segment)
                 .with("ROW_COUNT", 0u32)
@@ -96,10 +97,10 @@ fn main() {
             let seconds = time(&gpu, &bound, grid);
             let flops = 2.0 * (rows * k * n) as f64;
             println!(
-                "{rows}x{k}x{n} {layout:?}: {:.1} us, {:.1} TFLOP/s, {:.0} GB/s",
+                "{rows}x{k}x{n} {format}: {:.1} us, {:.1} TFLOP/s, {:.0} GB/s",
                 seconds * 1e6,
                 flops / seconds * 1e-12,
-                weft_gpu::device_bytes(layout, n, k) as f64 / seconds * 1e-9,
+                weft_gpu::device_bytes(encoding.layout, n, k) as f64 / seconds * 1e-9,
             );
             assert_eq!(gpu.failure(), None);
         }

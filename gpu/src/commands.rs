@@ -3,8 +3,8 @@
 
 use crate::device::Gpu;
 use crate::pipeline::Kernel;
+use crate::planes::PLANE_BINDINGS;
 use crate::timing::{StepTimes, Timing};
-use crate::weights::PLANE_BINDINGS;
 use crate::work::{StepShape, Work};
 use std::sync::Arc;
 

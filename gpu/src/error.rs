@@ -63,6 +63,12 @@ pub enum GpuError {
         /// What it must be a multiple of.
         multiple: usize,
     },
+    /// Experts that do not lie in one stack.
+    #[error("`{what}` is stored in another format than what lies beside it; leave its layer on the CPU")]
+    Experts {
+        /// The tensor, or the stack.
+        what: String,
+    },
     /// A shape that a kernel cannot take.
     #[error("the model's {what} is {value}, kernels take {allowed}; leave its layers on the CPU")]
     Shape {
@@ -101,4 +107,11 @@ pub enum GpuError {
         /// The driver's word.
         reason: String,
     },
+}
+
+impl GpuError {
+    /// Whether it is about what a model is made of: no GPU would take it.
+    pub const fn is_of_model(&self) -> bool {
+        matches!(self, Self::Columns { .. } | Self::Shape { .. } | Self::Experts { .. })
+    }
 }

@@ -6,7 +6,9 @@ mod commands;
 mod device;
 mod error;
 mod memory;
+mod pack;
 mod pipeline;
+mod planes;
 #[cfg(not(target_family = "wasm"))]
 mod probe;
 pub mod sampling;
@@ -21,11 +23,13 @@ pub use capabilities::Capabilities;
 pub use commands::{Bound, Command, Commands, Counters};
 pub use device::{Allocated, Gpu, GpuOptions, adapters, storage_bytes};
 pub use error::GpuError;
+pub use pack::{PackedRows, pack};
 pub use pipeline::{Kernel, Pipelines};
+pub use planes::{BLOCK, Encoding, PLANES, device_bytes, plane_bytes};
 #[cfg(not(target_family = "wasm"))]
 pub use probe::GpuProbe;
 pub use timing::{KernelTime, StepTimes};
 pub use wave::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
-pub use weights::{BLOCK, GpuMatrix, PackedRows, Segment, device_bytes, layout_of, pack, plane_bytes};
+pub use weights::{GpuMatrix, Segment};
 pub use wgpu;
 pub use work::{StepShape, Work};

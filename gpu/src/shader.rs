@@ -22,11 +22,19 @@ pub mod parts {
     parts! {
         WAVE "wave", REDUCE_PLAIN "reduce_plain", REDUCE_SUBGROUP "reduce_subgroup",
         DECODE_F32 "decode_f32", DECODE_F16 "decode_f16", DECODE_BF16 "decode_bf16",
-        DECODE_U8 "decode_u8", DECODE_U4 "decode_u4", DECODE_U4MIN "decode_u4min",
+        DECODE_U2 "decode_u2", DECODE_U3 "decode_u3", DECODE_U4 "decode_u4", DECODE_U5 "decode_u5", DECODE_U6 "decode_u6",
+        DECODE_U8 "decode_u8", DECODE_T3 "decode_t3", DECODE_T4 "decode_t4",
+        ONE_SCALE "one_scale", TWO_SCALES "two_scales", SCALES_NONE "scales_none", SCALES_HALF "scales_half",
+        SCALES_HALF_MIN "scales_half_min", SCALES_FLOAT "scales_float", SCALES_SUPER "scales_super",
+        SCALES_SUPER_MIN "scales_super_min", SCALES_HALVES "scales_halves", SCALES_HALVES_MIN "scales_halves_min",
         ACT_F32 "act_f32", ACT_F16 "act_f16", ACT_Q8 "act_q8",
         EMBED "embed", RMS_NORM "rms_norm", DOT_F32 "dot_f32", DOT_Q8 "dot_q8", MATVEC "matvec",
-        OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", SILU_MUL "silu_mul", ROPE "rope", ROPE_KV "rope_kv", OUT_ROPE "out_rope",
-        DOT_NORM_F32 "dot_norm_f32", DOT_NORM_Q8 "dot_norm_q8",
+        OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", ROPE "rope", ROPE_KV "rope_kv", OUT_ROPE "out_rope",
+        GATE_SILU "gate_silu", GATE_GELU "gate_gelu", GATE_RELU2 "gate_relu2", GATE_MUL "gate_mul", GATE_NORM "gate_norm",
+        ROPE_HEADS "rope_heads", LOAD_ACT "load_act", RESIDUAL "residual", DELTA_ROWS "delta_rows", DELTA_EXPERTS "delta_experts",
+        CAP_LOGITS "cap_logits", ROWS_WAVE "rows_wave", ROWS_PAIRS "rows_pairs", ROWS_GROUPS "rows_groups", ROUTE "route",
+        GROUP_PAIRS "group_pairs",
+        DOT_NORM_F32 "dot_norm_f32", DOT_NORM_Q8 "dot_norm_q8", ADD_F32 "add_f32", ADD_Q8 "add_q8",
         MATMUL "matmul", MATMUL_COOPERATIVE "matmul_cooperative", MATMUL_SKINNY "matmul_skinny", TEAM_PLAIN "team_plain", TEAM_SUBGROUP "team_subgroup", ATTENTION "attention", ATTEND "attend",
         ATTEND_DIRECT "attend_direct", ATTEND_SPLIT "attend_split", ATTEND_COMBINE "attend_combine",
         ATTEND_TILED "attend_tiled", SCAN_PLAIN "scan_plain", SCAN_SUBGROUP "scan_subgroup",
@@ -191,7 +199,7 @@ mod tests {
     fn variables_in_loops_say_what_they_start_with() {
         // Written whole before they are read.
         const WRITTEN: [(&str, &str); 5] = [
-            ("dot_q8", "v"),
+            ("add_q8", "v"),
             ("dot_norm_q8", "v"),
             ("dot_norm_q8", "weight"),
             ("dot_norm_f32", "v"),

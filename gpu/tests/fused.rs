@@ -6,8 +6,8 @@
 mod common;
 
 use common::act::{Act, Codes};
-use common::product::{Few, KINDS, exact, matrix, product, rows_of};
-use common::twins::{rms_norm, round8, silu};
+use common::product::{Few, KINDS, exact, fit, matrix, product, rows_of};
+use common::twins::{GATES, rms_norm, round8};
 use common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, within};
 use weft_gpu::shader::{Part, parts};
 use weft_gpu::{ActFormat, Gpu, wgpu};
@@ -70,9 +70,13 @@ fn normed_rows() {
             ("Q8_0", parts::DOT_NORM_Q8, KINDS[0]),
             ("Q4_0", parts::DOT_NORM_Q8, KINDS[2]),
             ("Q4_1", parts::DOT_NORM_Q8, KINDS[5]),
+            ("Q6_K", parts::DOT_NORM_F32, KINDS[0]),
+            ("Q4_K", parts::DOT_NORM_Q8, KINDS[0]),
+            ("Q6_K", parts::DOT_NORM_Q8, KINDS[5]),
+            ("Q2_K", parts::DOT_NORM_Q8, KINDS[4]),
         ] {
             // Rows, as floats, in less than 16 KiB of memory; one row longer than a workgroup's lanes take at once.
-            let columns = 32 * (1 + random.below(28 * 4 / kind.most));
+            let columns = fit(format, 32 * (1 + random.below(28 * 4 / kind.most)));
             let n = 1 + random.below(150);
             let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
             let rows = Product::new(&gpu, &mut random, dot, &kind, &weights, columns);
@@ -93,16 +97,23 @@ fn gated_products() {
     for gpu in devices() {
         let mut random = Random(2);
         let (_, lanes) = reduce(&gpu);
-        for (format, dot, form, most, rows) in [
+        for (i, (format, dot, form, most, rows)) in [
             ("BF16", parts::DOT_F32, ActFormat::F32, 4, 3),
             ("Q4_1", parts::DOT_NORM_F32, ActFormat::F32, 1, 1),
+            ("F16", parts::DOT_F32, ActFormat::F32, 1, 1),
             ("Q8_0", parts::DOT_Q8, ActFormat::Q8, 2, 2),
             ("Q4_0", parts::DOT_NORM_Q8, ActFormat::Q8, 1, 1),
             ("Q4_1", parts::DOT_Q8, ActFormat::Q8, 1, 1),
-        ] {
+            ("Q4_K", parts::DOT_NORM_Q8, ActFormat::Q8, 1, 1),
+            ("Q6_K", parts::DOT_Q8, ActFormat::Q8, 4, 3),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (gate_part, gate_of, slope) = GATES[i % GATES.len()];
             // As plans have it: a block of 32 columns, gate and up, in one workgroup, in two passes.
             let kind = Few { each: 32 / (256 / lanes), passes: 2, split: 1, most, rows };
-            let columns = 32 * (1 + random.below(30));
+            let columns = fit(format, 32 * (1 + random.below(30)));
             // Not all of them whole tiles, where no blocks are made.
             let unit = if form == ActFormat::Q8 { 32 } else { 4 };
             let width = unit * (1 + random.below(200 / unit));
@@ -111,15 +122,16 @@ fn gated_products() {
             let gate = Product::new(&gpu, &mut Random(3), dot, &kind, gates, columns);
             // The same rows.
             let up = Product::new(&gpu, &mut Random(3), dot, &kind, ups, columns);
-            let gated = |i: usize| silu(gate.wanted[i]) * up.wanted[i];
+            let gated = |i: usize| gate_of(gate.wanted[i]) * up.wanted[i];
             let wanted: Vec<f64> = (0..gate.wanted.len()).map(gated).collect();
             let allowed: Vec<f64> = (0..wanted.len())
                 .map(|i| {
-                    // The slope of the gate is below 1.1. Its exponential is within 3 + 2|x| units of 2^-23 (WGSL), and
-                    // where |x| is large it hardly counts or the gate is nearly 0.
+                    // A gate's exponential is within 3 + 2|x| units of 2^-23 (WGSL), and where |x| is large it hardly counts
+                    // or the gate is nearly 0. The slope of squared ReLU grows with the gate.
                     let (g, u) = (gate.wanted[i], up.wanted[i]);
-                    1.1 * gate.allowed[i] * (u.abs() + up.allowed[i])
-                        + silu(g).abs() * up.allowed[i]
+                    let slope = slope.max(2.0 * g.abs());
+                    slope * gate.allowed[i] * (u.abs() + up.allowed[i])
+                        + gate_of(g).abs() * up.allowed[i]
                         + 5e-6 * wanted[i].abs()
                 })
                 .collect();
@@ -127,7 +139,7 @@ fn gated_products() {
             let wave = rows_of(&gpu, rows);
             let buffers = [(0, &wave), (1, &gate.x), (2, &gate.beside)];
             let buffers: Vec<_> = buffers.into_iter().chain(act.bindings()).collect();
-            let kernel = [dot, form.part(), parts::OUT_GATE];
+            let kernel = [dot, form.part(), gate_part, parts::OUT_GATE];
             kind.run(&gpu, &w, &kernel, 2, &[("ACT_WIDTH", width as u32)], &buffers);
             act.check(&gpu, &wanted, &allowed, &format!("{format} {form:?} {kind:?} {columns}x{width}"));
         }

@@ -5,8 +5,9 @@
 
 mod common;
 
-use common::product::{KINDS, exact, matrix, product};
-use common::{Random, buffer, devices, is_untouched, largest, output, read, run, wave, within};
+use common::product::{KINDS, exact, fit, matrix, product};
+use common::twins::EPSILON;
+use common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, run, wave, within};
 use half::f16;
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Gpu, PAGE, WaveData, wgpu};
@@ -35,7 +36,12 @@ const SHAPES: [Shape; 3] = [
 impl Shape {
     /// Elements of a row that a projection leaves.
     fn stride(&self) -> usize {
-        (self.heads + self.kv_heads) * self.key + self.kv_heads * self.value
+        self.values() + self.kv_heads * self.value
+    }
+
+    /// Where its values begin.
+    fn values(&self) -> usize {
+        (self.heads + self.kv_heads) * self.key
     }
 
     fn constants(&self) -> [(&'static str, u32); 6] {
@@ -188,22 +194,122 @@ fn after_a_projection() {
 fn within_a_projection() {
     for gpu in devices() {
         let mut random = Random(2);
-        for (shape, format, kind) in
-            [(SHAPES[0], "Q4_0", KINDS[3]), (SHAPES[1], "F16", KINDS[4]), (SHAPES[2], "Q8_0", KINDS[2])]
-        {
+        // Of one format, and values of one and queries and keys of another: two matrices side by side.
+        for (shape, formats, kind) in [
+            (SHAPES[0], ["Q4_0", "Q4_0"], KINDS[3]),
+            (SHAPES[1], ["F16", "F16"], KINDS[4]),
+            (SHAPES[2], ["Q8_0", "Q8_0"], KINDS[2]),
+            (SHAPES[2], ["Q4_K", "Q6_K"], KINDS[3]),
+        ] {
             let scene = Scene::new(&gpu, &mut random, shape, kind.rows);
-            let columns = 32 * (1 + random.below(20));
-            let (w, weights) = matrix(&gpu, &mut random, format, shape.stride(), columns);
+            let columns = fit(formats[1], 32 * (1 + random.below(20)));
             let mut x = random.floats(kind.rows * columns);
-            let projected = product(&weights, &exact(&x), columns);
+            let exact_x = exact(&x);
             x.resize(kind.most * columns, 1.0);
             let x = buffer(&gpu, &x);
             let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &x)]).collect();
             let kernel = [parts::DOT_F32, parts::ROPE, parts::OUT_ROPE];
-            kind.run(&gpu, &w, &kernel, 1, &shape.constants(), &buffers);
+            let first = if formats[0] == formats[1] { shape.stride() } else { shape.values() };
+            let mut weights = Vec::new();
+            for (format, rows) in [(formats[0], 0..first), (formats[1], first..shape.stride())] {
+                if !rows.is_empty() {
+                    let (mut w, exact) = matrix(&gpu, &mut random, format, rows.len(), columns);
+                    w.segments[0].rows = rows;
+                    weights.extend(exact);
+                    kind.run(&gpu, &w, &kernel, 1, &shape.constants(), &buffers);
+                }
+            }
+            let projected = product(&weights, &exact_x, columns);
             // The sums are off as those of `products.rs` are, and both of a pair turn.
             let error = 2e-5 * largest(&projected);
-            scene.check(&gpu, &projected, false, error, &format!("{shape:?} {format} {kind:?}"));
+            scene.check(&gpu, &projected, false, error, &format!("{shape:?} {formats:?} {kind:?}"));
+        }
+    }
+}
+
+/// What a layer does to its heads before they turn.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    bias: bool,
+    /// Whether queries and keys are normed, and whether all heads together.
+    norm: Option<bool>,
+    scaled: bool,
+    halves: bool,
+}
+
+const BEFORE: [Before; 5] = [
+    Before { bias: true, norm: None, scaled: false, halves: true },
+    Before { bias: false, norm: Some(false), scaled: false, halves: true },
+    Before { bias: false, norm: Some(true), scaled: false, halves: true },
+    Before { bias: false, norm: None, scaled: true, halves: false },
+    Before { bias: true, norm: Some(false), scaled: true, halves: false },
+];
+
+#[test]
+fn after_bias_norm_and_scale() {
+    for gpu in devices() {
+        let mut random = Random(3);
+        for (i, before) in BEFORE.into_iter().enumerate() {
+            // A layer that turns nothing as well.
+            let shape = Shape { rope: if i == 4 { 0 } else { SHAPES[i % 3].rope }, ..SHAPES[i % 3] };
+            let scene = Scene::new(&gpu, &mut random, shape, 7);
+            let projected = random.floats(scene.rows * shape.stride());
+            let (queries, keys) = (shape.heads * shape.key, shape.kv_heads * shape.key);
+            let spans = match before.norm {
+                Some(true) => [queries, keys, shape.kv_heads * shape.value],
+                _ => [shape.key, shape.key, shape.value],
+            };
+            let bias = if before.bias { random.floats(shape.stride()) } else { Vec::new() };
+            let count = if before.norm.is_some() { spans[0] + spans[1] } else { 0 };
+            let norms: Vec<f32> = random.floats(count).iter().map(|w| 1.0 + w).collect();
+            let scales = if before.scaled { vec![0.5, 1.25, 2.0] } else { Vec::new() };
+            let wanted: Vec<f64> = projected
+                .chunks_exact(shape.stride())
+                .flat_map(|row| {
+                    let kind = |e: usize| usize::from(e >= queries) + usize::from(e >= queries + keys);
+                    let mut row: Vec<f64> = exact(row);
+                    for (e, x) in row.iter_mut().enumerate() {
+                        *x *= scales.get(kind(e)).copied().map_or(1.0, f64::from);
+                        *x += bias.get(e).copied().map_or(0.0, f64::from);
+                    }
+                    if before.norm.is_some() {
+                        let (of_queries, of_keys) = norms.split_at(spans[0]);
+                        let (q, rest) = row.split_at_mut(queries);
+                        for (part, span, weights) in
+                            [(q, spans[0], of_queries), (&mut rest[..keys], spans[1], of_keys)]
+                        {
+                            for head in part.chunks_exact_mut(span) {
+                                let squares: f64 = head.iter().map(|x| x * x).sum();
+                                let by = (squares / span as f64 + f64::from(EPSILON)).sqrt().recip();
+                                head.iter_mut().zip(weights).for_each(|(x, w)| *x *= by * f64::from(*w));
+                            }
+                        }
+                    }
+                    row
+                })
+                .collect();
+            let (reduce, lanes) = reduce(&gpu);
+            let list = [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS];
+            let spec = KernelSpec::new("rope_heads", list)
+                .with("WG", 64u32)
+                .with("LANES", lanes)
+                .with("HALVES", u32::from(before.halves))
+                .with("SPAN_QUERY", spans[0] as u32)
+                .with("SPAN_KEY", spans[1] as u32)
+                .with("SPAN_VALUE", spans[2] as u32)
+                .with("BIAS", u32::from(before.bias))
+                .with("NORM", u32::from(before.norm.is_some()))
+                .with("SCALED", u32::from(before.scaled))
+                .with("EPSILON", EPSILON);
+            let spec = shape.constants().into_iter().fold(spec, |spec, (name, value)| spec.with(name, value));
+            let extra: Vec<f32> = bias.into_iter().chain(norms).chain(scales).collect();
+            let (qkv, extra) = (buffer(&gpu, &projected), buffer(&gpu, &extra));
+            let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &qkv), (2, &extra)]).collect();
+            let across = queries / spans[0] + keys / spans[1] + shape.kv_heads * shape.value / spans[2];
+            run(&gpu, &spec, &buffers, [across as u32, scene.rows as u32, 1]);
+            // Some ten roundings of a norm.
+            let error = 2e-6 * largest(&wanted);
+            scene.check(&gpu, &wanted, before.halves, error, &format!("{shape:?}, {before:?}"));
         }
     }
 }

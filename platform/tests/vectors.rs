@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Random, bits};
+use weft_components::Activation;
 use weft_platform::{Kernels, RopeStyle};
 
 const LENGTHS: [usize; 10] = [1, 2, 15, 16, 17, 63, 64, 130, 576, 1000];
@@ -64,7 +65,7 @@ fn silu_mul() {
         let exact: Vec<f64> = gate.iter().zip(&up).map(silu).collect();
         check("silu_mul", 1e-6, &exact, |k| {
             let mut out = vec![0.0; n];
-            k.silu_mul(&gate, &up, &mut out);
+            k.gate(Activation::Silu, &gate, &up, &mut out);
             out
         });
     }
@@ -75,10 +76,96 @@ fn silu_of_extremes() {
     for kernels in Kernels::available() {
         let gate = [-1e30, -200.0, -0.0, 200.0, 1e30, f32::NAN, f32::INFINITY];
         let mut out = [0.0; 7];
-        kernels.silu_mul(&gate, &[1.0; 7], &mut out);
-        assert!(out[0].abs() < 1e-7 && out[1].abs() < 1e-30 && out[2] == 0.0, "{kernels:?} {out:?}");
-        assert_eq!((out[3], out[4], out[6]), (200.0, 1e30, f32::INFINITY), "{kernels:?}");
+        for activation in [Activation::Silu, Activation::Gelu] {
+            kernels.gate(activation, &gate, &[1.0; 7], &mut out);
+            assert!(out[0].abs() < 1e-7 && out[1].abs() < 1e-30 && out[2] == 0.0, "{kernels:?} {out:?}");
+            assert_eq!((out[3], out[4], out[6]), (200.0, 1e30, f32::INFINITY), "{kernels:?}");
+            assert!(out[5].is_nan(), "{kernels:?}: a NaN must show");
+        }
+        kernels.gate(Activation::ReluSquared, &gate, &[1.0; 7], &mut out);
+        assert_eq!(out[..4], [0.0, 0.0, 0.0, 40_000.0], "{kernels:?}");
         assert!(out[5].is_nan(), "{kernels:?}: a NaN must show");
+    }
+}
+
+#[test]
+fn gelu_mul_and_relu2_mul() {
+    let mut random = Random(16);
+    for n in LENGTHS {
+        let gate = random.floats(n);
+        let up = random.floats(n);
+        let gelu = |x: f64| {
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            x / (1.0 + (-2.0 * u).exp())
+        };
+        let of = |f: &dyn Fn(f64) -> f64| -> Vec<f64> {
+            gate.iter().zip(&up).map(|(g, u)| f(f64::from(*g)) * f64::from(*u)).collect()
+        };
+        let run = |k: &Kernels, activation| {
+            let mut out = vec![0.0; n];
+            k.gate(activation, &gate, &up, &mut out);
+            out
+        };
+        // The argument of the exponential is as large as 60 where gates are near 10, with a rounding error each of some
+        // units in the last place, which the exponential turns into a relative error of the tail.
+        let gelu = of(&gelu);
+        let in_range = gelu.iter().zip(&up).all(|(v, u)| v.is_finite() && u.is_finite());
+        assert!(in_range);
+        let tail: Vec<f64> = gelu.iter().map(|v| v + 1.0).collect();
+        check("gelu_mul", 4e-6, &tail, |k| run(k, Activation::Gelu).iter().map(|v| v + 1.0).collect());
+        let relu2 = of(&|x: f64| x.max(0.0).powi(2));
+        check("relu2_mul", 2e-7, &relu2, |k| run(k, Activation::ReluSquared));
+    }
+}
+
+#[test]
+fn caps_sigmoids_and_softmax() {
+    let mut random = Random(17);
+    for n in LENGTHS {
+        let x = random.floats(n);
+        let exact = |f: &dyn Fn(f64) -> f64| -> Vec<f64> { x.iter().map(|v| f(f64::from(*v))).collect() };
+        let own = |k: &Kernels, f: &dyn Fn(&Kernels, &mut [f32])| {
+            let mut x = x.clone();
+            f(k, &mut x);
+            x
+        };
+        // The tangent is exact to 2e-7 of the cap, which is less than 1e-5 of values above a fiftieth of it: one is added.
+        let capped = exact(&|v| 3.0 * (v / 3.0).tanh() + 4.0);
+        check("soft_cap", 1e-6, &capped, |k| {
+            own(k, &|k, x| k.soft_cap(x, 3.0)).iter().map(|v| v + 4.0).collect()
+        });
+        check("sigmoid", 1e-6, &exact(&|v| 1.0 / (1.0 + (-v).exp())), |k| own(k, &|k, x| k.sigmoid(x)));
+        let largest = x.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+        let powers = exact(&|v| (v - f64::from(largest)).exp());
+        let sum: f64 = powers.iter().sum();
+        let wanted: Vec<f64> = powers.iter().map(|v| v / sum).collect();
+        check("softmax", 3e-6, &wanted, |k| own(k, &|k, x| k.softmax(x)));
+    }
+}
+
+#[test]
+fn scaled_sums_and_norms_in_place() {
+    let mut random = Random(18);
+    for n in LENGTHS {
+        let (x, delta, weight) = (random.floats(n), random.floats(n), random.floats(n));
+        let sums = x.iter().zip(&delta).map(|(x, d)| f64::from(x + d * 0.3)).collect::<Vec<_>>();
+        check("add_scaled", 0.0, &sums, |k| {
+            let mut x = x.clone();
+            k.add_scaled(&mut x, &delta, 0.3);
+            x
+        });
+        let scaled = x.iter().map(|x| f64::from(x * 0.3)).collect::<Vec<_>>();
+        check("scale", 0.0, &scaled, |k| {
+            let mut x = x.clone();
+            k.scale(&mut x, 0.3);
+            x
+        });
+        for k in Kernels::available() {
+            let (mut out, mut own) = (vec![0.0; n], x.clone());
+            k.rms_norm(&x, &weight, 1e-5, &mut out);
+            k.rms_norm_in_place(&mut own, &weight, 1e-5);
+            assert_eq!(bits(&own), bits(&out), "{k:?}");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 // Weights as 32-bit floats, 4 a packet.
+alias Packet = vec4<u32>;
 const PACKET: u32 = 4u;
 @group(0) @binding(10) var<storage, read> codes: array<vec4<u32>>;
-fn scale_of(block: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
-fn decode(w: vec4<u32>, j: u32) -> vec4<f32> { return bitcast<vec4<f32>>(w); }
+fn load_packet(index: u32) -> Packet { return codes[index]; }
+// Weights 4j to 4j+3 of a packet.
+fn decode(w: Packet, j: u32) -> vec4<f32> { return bitcast<vec4<f32>>(w); }

@@ -51,18 +51,7 @@ fn prepare(lane: u32) {
     workgroupBarrier();
 }
 
-// What NR packets of weights add to the sums of ROWS rows: acc[n * ROWS + r]. Packet p of K; `s` are scales and offsets.
-fn add_packets(acc: ptr<function, array<f32, SUMS>>, w: array<vec4<u32>, NR>, s: array<vec2<f32>, NR>, p: u32) {
-    for (var r = 0u; r < ROWS; r++) {
-        var v: array<vec4<u32>, PACKET / 16u>;
-        for (var i = 0u; i < PACKET / 16u; i++) { v[i] = normed[(r * K + p * PACKET) / 16u + i]; }
-        let scale = normed_scales[(r * K + p * PACKET) / 32u];
-        for (var n = 0u; n < NR; n++) {
-            var sum = 0i;
-            for (var j = 0u; j < PACKET / 4u; j++) {
-                sum += dot4I8Packed(codes4(w[n], j), v[j / 4u][j % 4u]);
-            }
-            (*acc)[n * ROWS + r] += s[n].x * scale.x * f32(sum) + s[n].y * scale.y;
-        }
-    }
-}
+// Activations 16i to 16i+15.
+fn codes16(i: u32) -> vec4<u32> { return normed[i]; }
+// Scale and sum of a block of 32.
+fn code_block(i: u32) -> vec2<f32> { return normed_scales[i]; }

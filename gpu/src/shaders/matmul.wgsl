@@ -26,10 +26,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let column = i / (32u / PACKET);
             let packet = i % (32u / PACKET);
             let weight_row = min(first_column + column, N - 1u);
-            let w = codes[weight_row * (K / PACKET) + block * (32u / PACKET) + packet];
+            let w = load_packet(weight_row * (K / PACKET) + block * (32u / PACKET) + packet);
             let s = scale_of(weight_row * (K / 32u) + block);
             for (var j = 0u; j < PACKET / 4u; j++) {
-                w_tile[column * PITCH + packet * (PACKET / 4u) + j] = decode(w, j) * s.x + s.y;
+                w_tile[column * PITCH + packet * (PACKET / 4u) + j] = scaled(decode(w, j), s, j);
             }
         }
         workgroupBarrier();

@@ -20,7 +20,7 @@ alias Right = coop_mat16x16<f16, B>;
 alias Sum = coop_mat16x16<f32, C>;
 
 // Weights 4j to 4j+3 of a packet.
-fn four(w: vec4<u32>, s: vec2<f32>, j: u32) -> vec4<f16> { return vec4<f16>(decode(w, j) * s.x + s.y); }
+fn four(w: Packet, s: Scale, j: u32) -> vec4<f16> { return vec4<f16>(scaled(decode(w, j), s, j)); }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -42,10 +42,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < 4u; i++) { x_tile[to + i] = x[x_at + i]; }
     var e = weight_row * K + part * 16u;
     var s = scale_of(e / 32u);
-    w_tile[to] = four(codes[e / PACKET], s, (e % PACKET) / 4u);
-    w_tile[to + 1u] = four(codes[(e + 4u) / PACKET], s, ((e + 4u) % PACKET) / 4u);
-    w_tile[to + 2u] = four(codes[(e + 8u) / PACKET], s, ((e + 8u) % PACKET) / 4u);
-    w_tile[to + 3u] = four(codes[(e + 12u) / PACKET], s, ((e + 12u) % PACKET) / 4u);
+    w_tile[to] = four(load_packet(e / PACKET), s, (e % PACKET) / 4u);
+    w_tile[to + 1u] = four(load_packet((e + 4u) / PACKET), s, ((e + 4u) % PACKET) / 4u);
+    w_tile[to + 2u] = four(load_packet((e + 8u) / PACKET), s, ((e + 8u) % PACKET) / 4u);
+    w_tile[to + 3u] = four(load_packet((e + 12u) / PACKET), s, ((e + 12u) % PACKET) / 4u);
     workgroupBarrier();
     for (var step = 0u; step < K / 32u; step++) {
         // The last step brings its own once more: what is read is always there.
@@ -55,10 +55,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let x2 = x[x_at + next * 8u + 2u];
         let x3 = x[x_at + next * 8u + 3u];
         e = weight_row * K + next * 32u + part * 16u;
-        let w0 = codes[e / PACKET];
-        let w1 = codes[(e + 4u) / PACKET];
-        let w2 = codes[(e + 8u) / PACKET];
-        let w3 = codes[(e + 12u) / PACKET];
+        let w0 = load_packet(e / PACKET);
+        let w1 = load_packet((e + 4u) / PACKET);
+        let w2 = load_packet((e + 8u) / PACKET);
+        let w3 = load_packet((e + 12u) / PACKET);
         s = scale_of(e / 32u);
         let now = (step % 2u) * SIDE;
         for (var k = 0u; k < 8u; k += 4u) {

@@ -17,7 +17,7 @@ alias Right = coop_mat16x16<f16, B>;
 alias Sum = coop_mat16x16<f32, C>;
 
 // Weights 4j to 4j+3 of a packet.
-fn four(w: vec4<u32>, s: vec2<f32>, j: u32) -> vec4<f16> { return vec4<f16>(decode(w, j) * s.x + s.y); }
+fn four(w: Packet, s: Scale, j: u32) -> vec4<f16> { return vec4<f16>(scaled(decode(w, j), s, j)); }
 
 fn take(band: u32, side: u32, subgroup: u32, lane: u32, sum: Sum, first_column: u32) {
     workgroupBarrier();
@@ -46,44 +46,44 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var c30: Sum; var c31: Sum;
 
     var e = weight_row * K + min(subgroup, STEPS - 1u) * 32u;
-    var w0 = codes[e / PACKET];
-    var w1 = codes[(e + 8u) / PACKET];
-    var w2 = codes[(e + 16u) / PACKET];
-    var w3 = codes[(e + 24u) / PACKET];
-    var v0: vec4<u32>; var v1: vec4<u32>; var v2: vec4<u32>; var v3: vec4<u32>;
+    var w0 = load_packet(e / PACKET);
+    var w1 = load_packet((e + 8u) / PACKET);
+    var w2 = load_packet((e + 16u) / PACKET);
+    var w3 = load_packet((e + 24u) / PACKET);
+    // A packet of four has the others' upper halves beside it.
+    var v0: Packet; var v1: Packet; var v2: Packet; var v3: Packet;
     if (PACKET == 4u) {
-        v0 = codes[(e + 4u) / PACKET];
-        v1 = codes[(e + 12u) / PACKET];
-        v2 = codes[(e + 20u) / PACKET];
-        v3 = codes[(e + 28u) / PACKET];
+        v0 = load_packet((e + 4u) / PACKET);
+        v1 = load_packet((e + 12u) / PACKET);
+        v2 = load_packet((e + 20u) / PACKET);
+        v3 = load_packet((e + 28u) / PACKET);
     }
     var s = scale_of(e / 32u);
     for (var turn = 0u; turn < (STEPS + 7u) / 8u; turn++) {
         let step = turn * 8u + subgroup;
         // Steps past the end add nothing.
-        if (step >= STEPS) { s = vec2<f32>(0.0); }
+        if (step >= STEPS) { s = Scale(); }
         workgroupBarrier();
-        // A packet of four has the others' upper halves beside it.
-        let wide = PACKET > 4u;
+        if (PACKET > 4u) { v0 = w0; v1 = w1; v2 = w2; v3 = w3; }
         w_tile[to] = four(w0, s, 0u);
-        w_tile[to + 1u] = four(select(v0, w0, wide), s, (4u % PACKET) / 4u);
+        w_tile[to + 1u] = four(v0, s, (4u % PACKET) / 4u);
         w_tile[to + 2u] = four(w1, s, (8u % PACKET) / 4u);
-        w_tile[to + 3u] = four(select(v1, w1, wide), s, (12u % PACKET) / 4u);
+        w_tile[to + 3u] = four(v1, s, (12u % PACKET) / 4u);
         w_tile[to + 4u] = four(w2, s, (16u % PACKET) / 4u);
-        w_tile[to + 5u] = four(select(v2, w2, wide), s, (20u % PACKET) / 4u);
+        w_tile[to + 5u] = four(v2, s, (20u % PACKET) / 4u);
         w_tile[to + 6u] = four(w3, s, (24u % PACKET) / 4u);
-        w_tile[to + 7u] = four(select(v3, w3, wide), s, (28u % PACKET) / 4u);
+        w_tile[to + 7u] = four(v3, s, (28u % PACKET) / 4u);
         workgroupBarrier();
         e = weight_row * K + min(step + 8u, STEPS - 1u) * 32u;
-        w0 = codes[e / PACKET];
-        w1 = codes[(e + 8u) / PACKET];
-        w2 = codes[(e + 16u) / PACKET];
-        w3 = codes[(e + 24u) / PACKET];
+        w0 = load_packet(e / PACKET);
+        w1 = load_packet((e + 8u) / PACKET);
+        w2 = load_packet((e + 16u) / PACKET);
+        w3 = load_packet((e + 24u) / PACKET);
         if (PACKET == 4u) {
-            v0 = codes[(e + 4u) / PACKET];
-            v1 = codes[(e + 12u) / PACKET];
-            v2 = codes[(e + 20u) / PACKET];
-            v3 = codes[(e + 28u) / PACKET];
+            v0 = load_packet((e + 4u) / PACKET);
+            v1 = load_packet((e + 12u) / PACKET);
+            v2 = load_packet((e + 20u) / PACKET);
+            v3 = load_packet((e + 28u) / PACKET);
         }
         s = scale_of(e / 32u);
         let at = min(step, STEPS - 1u) * 8u;

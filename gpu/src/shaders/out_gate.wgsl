@@ -1,14 +1,17 @@
-// SwiGLU (arXiv 2002.05202): sums of gate and up become activations for the next product.
-fn gate_of(gate: f32) -> f32 { return gate / (1.0 + exp(-gate)); }
-fn finish(lane: u32, first: u32) {
-    let rows = min(wave[ROW_COUNT], ROWS);
+// Sums of gate and up become activations for the next product: gate_of(gate) * up.
+fn finish(lane: u32, first: u32, z: u32) {
+    let rows = live_rows(z);
     for (var r = 0u; r < rows; r++) {
         let column = 4u * lane;
         let valid = column < TILE && first + column < COLUMNS;
-        var value = vec4<f32>(0.0);
+        var gate = vec4<f32>(0.0);
+        var up = vec4<f32>(0.0);
         if (valid) {
-            for (var i = 0u; i < 4u; i++) { value[i] = gate_of(tile_sum(0u, column + i, r)) * tile_sum(1u, column + i, r); }
+            for (var i = 0u; i < 4u; i++) {
+                gate[i] = tile_sum(0u, column + i, r);
+                up[i] = tile_sum(1u, column + i, r);
+            }
         }
-        store_act(lane, r, first / 4u + lane, value, valid);
+        store_act(lane, output_row(z, r), first / 4u + lane, gate_of(gate) * up, valid);
     }
 }

@@ -4,10 +4,21 @@ use super::twins::EPSILON;
 use super::{Random, reduce, run, wave};
 use weft_components::TensorFormat;
 use weft_gpu::shader::{KernelSpec, Part, parts};
-use weft_gpu::{Gpu, GpuMatrix, WaveData, layout_of, pack, wgpu};
+use weft_gpu::{Encoding, Gpu, GpuMatrix, WaveData, pack, wgpu};
 
-/// A format of each layout.
-pub const FORMATS: [&str; 6] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"];
+/// A format of each layout; the first three are floats.
+pub const FORMATS: [&str; 20] = [
+    "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q8_K", "MXFP4", "Q4_K", "Q5_K",
+    "TQ2_0", "IQ2_XXS", "IQ3_S", "Q2_K", "Q3_K", "Q6_K", "IQ2_S",
+];
+
+/// Formats that share their layout with one of [`FORMATS`].
+pub const RELATED: [&str; 7] = ["Q8_1", "IQ4_XS", "IQ3_XXS", "IQ1_S", "TQ1_0", "IQ1_M", "IQ2_XS"];
+
+/// The next length of rows that a format has.
+pub fn fit(format: &str, columns: usize) -> usize {
+    columns.next_multiple_of(TensorFormat::from_name(format).unwrap().block().max(32))
+}
 
 /// A random matrix: on the device, and its exact values.
 pub fn matrix(
@@ -18,28 +29,35 @@ pub fn matrix(
     columns: usize,
 ) -> (GpuMatrix, Vec<f32>) {
     let format = TensorFormat::from_name(format).unwrap();
-    let mut bytes = Vec::new();
-    for _ in 0..rows * columns / format.block() {
-        let start = bytes.len();
-        bytes.extend((0..format.block_bytes()).map(|_| random.word() as u8));
-        let block = &mut bytes[start..];
-        match format.name() {
-            "F32" => block.copy_from_slice(&random.unit().to_le_bytes()),
-            "F16" => block.copy_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes()),
-            "BF16" => block.copy_from_slice(&half::bf16::from_f32(random.unit()).to_le_bytes()),
-            name => {
-                block[..2].copy_from_slice(&half::f16::from_f32(random.unit() * 0.01).to_le_bytes());
-                if name == "Q4_1" {
-                    block[2..4].copy_from_slice(&half::f16::from_f32(random.unit() * 0.1).to_le_bytes());
-                }
-            }
-        }
-    }
+    let mut bytes = vec![0; format.row_bytes(columns).unwrap() * rows];
     let mut exact = vec![0.0; rows * columns];
-    assert!(format.dequantize(&bytes, &mut exact));
-    let matrix = GpuMatrix::new(gpu, "w", layout_of("w", format, columns).unwrap(), rows, columns).unwrap();
+    for (block, values) in
+        bytes.chunks_exact_mut(format.block_bytes()).zip(exact.chunks_exact_mut(format.block()))
+    {
+        draw(random, format, block, values);
+    }
+    let encoding = Encoding::of("w", format, columns).unwrap();
+    let matrix = GpuMatrix::new(gpu, "w", encoding, rows, columns).unwrap();
     matrix.write(gpu, 0, &pack(format, &bytes));
     (matrix, exact)
+}
+
+/// A random block of a format. Any bytes are one, but their scale may be anything: those are taken whose weights are of a size.
+fn draw(random: &mut Random, format: TensorFormat, block: &mut [u8], values: &mut [f32]) {
+    let [least, most] = if format.block() == 1 { [0.0, 1.0] } else { [0.02, 2.0] };
+    loop {
+        block.fill_with(|| random.word() as u8);
+        assert!(format.dequantize(block, values));
+        let largest = values.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        if values.iter().all(|x| x.is_finite()) && (least..=most).contains(&largest) {
+            return;
+        }
+    }
+}
+
+/// A kernel that reads a matrix, of the part that says what it does.
+pub fn reading(name: &'static str, matrix: &GpuMatrix, kernel: Part) -> KernelSpec {
+    KernelSpec::new(name, [&[parts::WAVE][..], &matrix.decode(), &[kernel]].concat())
 }
 
 /// The wave of so many rows, of which nothing else counts.
@@ -89,9 +107,9 @@ pub const KINDS: [Few; 6] = [
 ];
 
 impl Few {
-    /// A random length of weight rows: where teams share them, often some turns long.
-    pub fn columns(&self, random: &mut Random) -> usize {
-        32 * (1 + random.below(if self.split > 1 { 140 } else { 36 }))
+    /// A random length of weight rows of a format: where teams share them, often some turns long.
+    pub fn columns(&self, random: &mut Random, format: &str) -> usize {
+        fit(format, 32 * (1 + random.below(if self.split > 1 { 140 } else { 36 })))
     }
 
     /// Runs the kernel with these parts, of which the output takes `parts_of` weight rows for a column.
@@ -106,8 +124,11 @@ impl Few {
     ) {
         let (reduce, lanes) = reduce(gpu);
         let segment = &matrix.segments[0];
-        let list = [parts::WAVE, reduce, matrix.decode(), parts::MATVEC];
-        let spec = KernelSpec::new("matvec", list.into_iter().chain(kernel.iter().copied()));
+        let codes = kernel.iter().any(|part| [parts::DOT_Q8, parts::DOT_NORM_Q8].contains(part));
+        let add = if codes { parts::ADD_Q8 } else { parts::ADD_F32 };
+        let list = [parts::WAVE, reduce, add, parts::MATVEC, parts::ROWS_WAVE];
+        let list = [&list[..], &matrix.decode(), kernel].concat();
+        let spec = KernelSpec::new("matvec", list);
         let spec = matrix
             .shape(spec, segment)
             .with("WG", 256u32)

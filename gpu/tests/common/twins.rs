@@ -1,5 +1,7 @@
 //! Formulas that several kernels compute, in `f64`.
 
+use weft_gpu::shader::{Part, parts};
+
 /// The epsilon of norms.
 pub const EPSILON: f32 = 1e-5;
 
@@ -17,6 +19,24 @@ pub fn rms_norm(x: &[f32], weight: &[f32]) -> Vec<f64> {
 pub fn silu(gate: f64) -> f64 {
     gate / (1.0 + (-gate).exp())
 }
+
+/// The gate of GEGLU, with the tangent's approximation.
+pub fn gelu(gate: f64) -> f64 {
+    let inner = (2.0 / core::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
+    0.5 * gate * (1.0 + inner.tanh())
+}
+
+/// The gate of squared ReLU.
+pub fn relu2(gate: f64) -> f64 {
+    gate.max(0.0).powi(2)
+}
+
+/// A gate: its part, its twin, and a bound of its slope for gates from -8 to 8.
+pub type Gate = (Part, fn(f64) -> f64, f64);
+
+/// Every gate.
+pub const GATES: [Gate; 3] =
+    [(parts::GATE_SILU, silu, 1.1), (parts::GATE_GELU, gelu, 1.2), (parts::GATE_RELU2, relu2, 16.0)];
 
 /// Numbers as 8-bit codes stand for them.
 pub struct Rounded {

@@ -9,7 +9,7 @@
 //! Invariant: what happens to a query's state on a page depends on the query and the tokens it sees, not on which
 //! queries share the loads. Tokens it does not see are never multiplied: their memory may hold anything.
 
-use super::vector::{exp, tanh};
+use super::vector::{capped, exp};
 use crate::kv::{KV_BLOCK, PAGE};
 use crate::simd::{LANES, Simd, unroll};
 use core::ops::Range;
@@ -210,7 +210,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     unroll!(r < R, {
         let mut score = [s.mul(scores[r][0], scale), s.mul(scores[r][1], scale)];
         if let Some(cap) = a.soft_cap {
-            score = [soft_cap(s, score[0], cap), soft_cap(s, score[1], cap)];
+            score = [capped(s, score[0], cap), capped(s, score[1], cap)];
         }
         if from > 0 || to < PAGE {
             let weights = &mut weights[r];
@@ -335,11 +335,6 @@ fn scale_weights<S: Simd, const R: usize>(
         s.store(s.mul(s.load(&weights[1]), s1), &mut out[1]);
     });
     out
-}
-
-#[inline(always)]
-fn soft_cap<S: Simd>(s: S, v: S::F, cap: f32) -> S::F {
-    s.mul(tanh(s, s.div(v, s.splat(cap))), s.splat(cap))
 }
 
 /// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states. The second weights

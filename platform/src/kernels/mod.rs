@@ -23,7 +23,7 @@ pub(crate) use product::Product;
 
 use crate::activations::QuantRow;
 use core::fmt;
-use weft_components::TileLayout;
+use weft_components::{Activation, TileLayout};
 
 /// The kernels of one instruction set.
 #[expect(clippy::type_complexity, reason = "each is the signature of one kernel, named once")]
@@ -35,7 +35,14 @@ pub struct Kernels {
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     add_rms_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32, &mut [f32]),
     add: unsafe fn(&mut [f32], &[f32]),
-    silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
+    rms_norm_in_place: unsafe fn(&mut [f32], &[f32], f32),
+    add_scaled: unsafe fn(&mut [f32], &[f32], f32),
+    scale: unsafe fn(&mut [f32], f32),
+    /// By [`Activation`].
+    gates: [unsafe fn(&[f32], &[f32], &mut [f32]); 3],
+    sigmoid: unsafe fn(&mut [f32]),
+    soft_cap: unsafe fn(&mut [f32], f32),
+    softmax: unsafe fn(&mut [f32]),
     rope_pairs: unsafe fn(&mut [f32], usize, &[f32], &[f32]),
     rope_halves: unsafe fn(&mut [f32], usize, &[f32], &[f32]),
     argmax: unsafe fn(&[f32]) -> usize,
@@ -81,7 +88,15 @@ macro_rules! instantiate {
             fn add_rms_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) =
                 vector::add_rms_norm;
             fn add(x: &mut [f32], delta: &[f32]) = vector::add;
+            fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) = vector::rms_norm_in_place;
+            fn add_scaled(x: &mut [f32], delta: &[f32], factor: f32) = vector::add_scaled;
+            fn scale(x: &mut [f32], factor: f32) = vector::scale;
             fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::silu_mul;
+            fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::gelu_mul;
+            fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::relu2_mul;
+            fn sigmoid(x: &mut [f32]) = vector::sigmoid;
+            fn soft_cap(x: &mut [f32], cap: f32) = vector::soft_cap;
+            fn softmax(x: &mut [f32]) = vector::softmax;
             fn rope_pairs(x: &mut [f32], dim: usize, cos: &[f32], sin: &[f32]) = vector::rope_pairs;
             fn rope_halves(x: &mut [f32], dim: usize, cos: &[f32], sin: &[f32]) = vector::rope_halves;
             fn argmax(x: &[f32]) -> usize = vector::argmax;
@@ -122,7 +137,13 @@ macro_rules! instantiate {
             rms_norm,
             add_rms_norm,
             add,
-            silu_mul,
+            rms_norm_in_place,
+            add_scaled,
+            scale,
+            gates: [silu_mul, gelu_mul, relu2_mul],
+            sigmoid,
+            soft_cap,
+            softmax,
             rope_pairs,
             rope_halves,
             argmax,
@@ -221,10 +242,46 @@ impl Kernels {
         call!(self.add, x, delta);
     }
 
-    /// SwiGLU: `out = gate * sigmoid(gate) * up`, over the shortest of the three.
+    /// [`Kernels::rms_norm`] of `x` in place.
     #[inline]
-    pub fn silu_mul(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        call!(self.silu_mul, gate, up, out);
+    pub fn rms_norm_in_place(&self, x: &mut [f32], weight: &[f32], eps: f32) {
+        call!(self.rms_norm_in_place, x, weight, eps);
+    }
+
+    /// `x += delta * factor`.
+    #[inline]
+    pub fn add_scaled(&self, x: &mut [f32], delta: &[f32], factor: f32) {
+        call!(self.add_scaled, x, delta, factor);
+    }
+
+    /// `x *= factor`.
+    #[inline]
+    pub fn scale(&self, x: &mut [f32], factor: f32) {
+        call!(self.scale, x, factor);
+    }
+
+    /// A gate (arXiv 2002.05202): `out = activation(gate) * up`, over the shortest of the three.
+    #[inline]
+    pub fn gate(&self, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        call!(self.gates[activation as usize], gate, up, out);
+    }
+
+    /// `x = 1 / (1 + e^-x)`.
+    #[inline]
+    pub fn sigmoid(&self, x: &mut [f32]) {
+        call!(self.sigmoid, x);
+    }
+
+    /// `x = cap * tanh(x / cap)`.
+    #[inline]
+    pub fn soft_cap(&self, x: &mut [f32], cap: f32) {
+        call!(self.soft_cap, x, cap);
+    }
+
+    /// `x = e^x / Σ e^x`, all of `x` together.
+    #[inline]
+    pub fn softmax(&self, x: &mut [f32]) {
+        call!(self.softmax, x);
     }
 
     /// Rotary positions on every head of `x`, whose length is a multiple of `head_dim`.

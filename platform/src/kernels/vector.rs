@@ -91,6 +91,15 @@ pub(crate) fn add_rms_norm<S: Simd>(
     rms_norm(s, x, weight, eps, out);
 }
 
+/// `x = x / rms(x) * weight`.
+#[inline(always)]
+pub(crate) fn rms_norm_in_place<S: Simd>(s: S, x: &mut [f32], weight: &[f32], eps: f32) {
+    let scale = scale_of(s, x, eps);
+    for (x, weight) in x.iter_mut().zip(weight) {
+        *x = *x * scale * weight;
+    }
+}
+
 /// `x += delta`.
 #[inline(always)]
 pub(crate) fn add<S: Simd>(_s: S, x: &mut [f32], delta: &[f32]) {
@@ -99,28 +108,148 @@ pub(crate) fn add<S: Simd>(_s: S, x: &mut [f32], delta: &[f32]) {
     }
 }
 
-/// `out = gate / (1 + e^-gate) * up`.
+/// `x += delta * factor`.
 #[inline(always)]
-pub(crate) fn silu_mul<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    let n = out.len().min(gate.len()).min(up.len());
-    let (gates, gate_tail) = gate[..n].as_chunks();
-    let (ups, up_tail) = up[..n].as_chunks();
-    let (outs, out_tail) = out[..n].as_chunks_mut();
-    for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
-        s.store(silu_mul_16(s, gate, up), out);
-    }
-    if !out_tail.is_empty() {
-        let mut last = [0.0; LANES];
-        s.store(silu_mul_16(s, &padded(gate_tail, 0.0), &padded(up_tail, 0.0)), &mut last);
-        out_tail.copy_from_slice(&last[..out_tail.len()]);
+pub(crate) fn add_scaled<S: Simd>(_s: S, x: &mut [f32], delta: &[f32], factor: f32) {
+    for (x, delta) in x.iter_mut().zip(delta) {
+        *x += delta * factor;
     }
 }
 
+/// `x *= factor`.
 #[inline(always)]
-fn silu_mul_16<S: Simd>(s: S, gate: &[f32; LANES], up: &[f32; LANES]) -> S::F {
-    let (gate, one) = (s.load(gate), s.splat(1.0));
-    let sigmoid = s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), gate))));
-    s.mul(s.mul(gate, sigmoid), s.load(up))
+pub(crate) fn scale<S: Simd>(_s: S, x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
+    }
+}
+
+/// A kernel `$name` of `out = $act(gate) * up`, over the shortest of the three.
+macro_rules! gate {
+    ($(#[$doc:meta])* $name:ident, $act:ident) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $name<S: Simd>(s: S, gate: &[f32], up: &[f32], out: &mut [f32]) {
+            let n = out.len().min(gate.len()).min(up.len());
+            let (gates, gate_tail) = gate[..n].as_chunks();
+            let (ups, up_tail) = up[..n].as_chunks();
+            let (outs, out_tail) = out[..n].as_chunks_mut();
+            for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
+                s.store(s.mul($act(s, s.load(gate)), s.load(up)), out);
+            }
+            if !out_tail.is_empty() {
+                let (gate, up) = (padded(gate_tail, 0.0), padded(up_tail, 0.0));
+                let mut last = [0.0; LANES];
+                s.store(s.mul($act(s, s.load(&gate)), s.load(&up)), &mut last);
+                out_tail.copy_from_slice(&last[..out_tail.len()]);
+            }
+        }
+    };
+}
+
+gate!(
+    /// `out = gate / (1 + e^-gate) * up`.
+    silu_mul,
+    silu
+);
+gate!(
+    /// `out = gelu(gate) * up`.
+    gelu_mul,
+    gelu
+);
+gate!(
+    /// `out = max(gate, 0)² * up`.
+    relu2_mul,
+    relu2
+);
+
+#[inline(always)]
+fn logistic<S: Simd>(s: S, x: S::F) -> S::F {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+}
+
+#[inline(always)]
+fn silu<S: Simd>(s: S, x: S::F) -> S::F {
+    s.mul(x, logistic(s, x))
+}
+
+/// GELU with the tangent's approximation, `x/2 (1 + tanh(u))` with `u = √(2/π) (x + 0.044715 x³)` (arXiv 1606.08415), as
+/// `x / (1 + e^-2u)`, which is the same and does not cancel where x is negative.
+#[inline(always)]
+fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
+    const TWICE_ROOT: f32 = 1.595_769_1;
+    let cubic = s.fma(s.mul(s.mul(x, x), s.splat(0.044_715)), x, x);
+    s.mul(x, logistic(s, s.mul(cubic, s.splat(TWICE_ROOT))))
+}
+
+#[inline(always)]
+fn relu2<S: Simd>(s: S, x: S::F) -> S::F {
+    // The bound comes first, so that a NaN stays one.
+    let x = s.max(s.splat(0.0), x);
+    s.mul(x, x)
+}
+
+/// `x = 1 / (1 + e^-x)`.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(s: S, x: &mut [f32]) {
+    let (chunks, tail) = x.as_chunks_mut();
+    for x in chunks {
+        s.store(logistic(s, s.load(x)), x);
+    }
+    if !tail.is_empty() {
+        let mut last = padded(tail, 0.0);
+        s.store(logistic(s, s.load(&last)), &mut last);
+        tail.copy_from_slice(&last[..tail.len()]);
+    }
+}
+
+/// `x = cap * tanh(x / cap)`.
+#[inline(always)]
+pub(crate) fn soft_cap<S: Simd>(s: S, x: &mut [f32], cap: f32) {
+    let (chunks, tail) = x.as_chunks_mut();
+    for x in chunks {
+        s.store(capped(s, s.load(x), cap), x);
+    }
+    if !tail.is_empty() {
+        let mut last = padded(tail, 0.0);
+        s.store(capped(s, s.load(&last), cap), &mut last);
+        tail.copy_from_slice(&last[..tail.len()]);
+    }
+}
+
+/// `cap * tanh(v / cap)`.
+#[inline(always)]
+pub(crate) fn capped<S: Simd>(s: S, v: S::F, cap: f32) -> S::F {
+    s.mul(tanh(s, s.div(v, s.splat(cap))), s.splat(cap))
+}
+
+/// `x = e^x / Σ e^x`.
+#[inline(always)]
+pub(crate) fn softmax<S: Simd>(s: S, x: &mut [f32]) {
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    let (chunks, tail) = x.as_chunks_mut::<LANES>();
+    for chunk in &*chunks {
+        largest = s.max(s.load(chunk), largest);
+    }
+    let mut last = padded(tail, f32::NEG_INFINITY);
+    let largest = s.splat(s.reduce_max(s.max(s.load(&last), largest)));
+    let mut sum = s.splat(0.0);
+    for chunk in &mut *chunks {
+        let v = exp(s, s.sub(s.load(chunk), largest));
+        sum = s.add(sum, v);
+        s.store(v, chunk);
+    }
+    if !tail.is_empty() {
+        let v = exp(s, s.sub(s.load(&last), largest));
+        sum = s.add(sum, v);
+        s.store(v, &mut last);
+        tail.copy_from_slice(&last[..tail.len()]);
+    }
+    let sum = s.reduce_add(sum);
+    for x in x {
+        *x /= sum;
+    }
 }
 
 /// Rotates the pairs `(2 i, 2 i + 1)` of the first `2 cos.len()` elements of every head of `head_dim`.

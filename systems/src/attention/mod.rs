@@ -1,10 +1,14 @@
 //! Attention: norm, projections, rotary embedding, the KV cache, the weighted sum, the residual.
+//!
+//! Which norms, biases and factors there are, the layer's tensors say.
 
 mod gpu;
 
 pub use gpu::attention_gpu;
 
-use crate::cpu::{self, CpuBackend, CpuKv, CpuPlan, CpuScratch, Weights, sized};
+use crate::cpu::{
+    self, Block, CpuBackend, CpuKv, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn, Weights, sized,
+};
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, Place, TensorRole as Role, Wave};
 use weft_platform::{
@@ -31,14 +35,22 @@ pub fn attention_cpu(
     if wave.hidden_at != Place::Cpu {
         return;
     }
-    let (Some(Some(weights)), Some(rope)) = (plan.layers.get(current.index), &plan.rope) else {
+    let (Some(Some(weights)), Some(layer)) =
+        (plan.layers.get(current.index), config.layer.get(current.index))
+    else {
         return;
     };
     let _span = tracing::trace_span!("attention", layer = current.index).entered();
-    let stage = Stage { cpu: &backend.0, config, weights, layer: current.index };
-    let rotation =
-        cpu::Rotation { table: rope, heads: config.heads + config.kv_heads, length: config.key_length };
-    current.attended = stage.run(&mut wave, &mut scratch, &mut kv.0, &rotation);
+    let stage = Stage {
+        cpu: &backend.0,
+        config,
+        weights,
+        layer: current.index,
+        window: layer.window,
+        ropes: &plan.ropes,
+        rope: layer.rope,
+    };
+    current.attended = stage.run(&mut wave, &mut scratch, &mut kv.0);
 }
 
 /// What a layer's attention is made of.
@@ -47,24 +59,54 @@ struct Stage<'a> {
     config: &'a ModelConfig,
     weights: &'a Weights,
     layer: usize,
+    window: Option<usize>,
+    ropes: &'a [RopeTable],
+    /// Which of them turns the layer's heads, if one does.
+    rope: Option<usize>,
 }
 
 impl Stage<'_> {
-    fn projections(&self) -> Option<([&CpuMatrix; 3], &CpuMatrix, &[f32])> {
+    fn projections(&self) -> Option<([&CpuMatrix; 3], &CpuMatrix)> {
         let weights = self.weights;
         let qkv = [weights.matrix(Role::Query)?, weights.matrix(Role::Key)?, weights.matrix(Role::Value)?];
-        Some((qkv, weights.matrix(Role::AttentionOutput)?, weights.vector(Role::AttentionNorm)?))
+        Some((qkv, weights.matrix(Role::AttentionOutput)?))
+    }
+
+    /// What is done to queries, keys and values, whose positions have the angles `cos` and `sin`, `[tables, rows, pairs]`.
+    fn heads<'a>(&'a self, rows: usize, cos: &'a [f32], sin: &'a [f32]) -> Heads<'a> {
+        let (config, weights) = (self.config, self.weights);
+        let part = |width: usize, [factor, bias, norm]: [Role; 3]| HeadPart {
+            width,
+            factor: weights.factor(factor),
+            bias: weights.vector(bias),
+            norm: weights.vector(norm),
+        };
+        let turn = self.rope.and_then(|index| {
+            let table = self.ropes.get(index)?;
+            let angles = index * rows * table.pairs()..(index + 1) * rows * table.pairs();
+            Some(Turn { table, cos: cos.get(angles.clone())?, sin: sin.get(angles)? })
+        });
+        let keys = part(config.kv_heads * config.key_length, [Role::KeyScale, Role::KeyBias, Role::KeyNorm]);
+        Heads {
+            parts: [
+                part(config.heads * config.key_length, [Role::QueryScale, Role::QueryBias, Role::QueryNorm]),
+                keys,
+                HeadPart {
+                    width: config.kv_heads * config.value_length,
+                    factor: weights.factor(Role::ValueScale),
+                    bias: weights.vector(Role::ValueBias),
+                    norm: None,
+                },
+            ],
+            length: config.key_length,
+            epsilon: config.norm_epsilon,
+            turn,
+        }
     }
 
     /// Whether the layer has what it takes.
-    fn run(
-        &self,
-        wave: &mut Wave,
-        scratch: &mut CpuScratch,
-        kv: &mut KvArena,
-        rotation: &cpu::Rotation<'_>,
-    ) -> bool {
-        let Some((qkv, output, norm)) = self.projections() else { return false };
+    fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena) -> bool {
+        let Some((qkv, output)) = self.projections() else { return false };
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
         let (width, queries) = (config.embedding, config.heads * config.key_length);
         let stride = queries + config.kv_heads * (config.key_length + config.value_length);
@@ -75,15 +117,17 @@ impl Stage<'_> {
         let mut hidden = core::mem::take(&mut wave.hidden);
         let residual = sized(&mut hidden, rows * width);
         let normed = sized(normed, rows * width);
-        cpu::norm_rows(cpu, residual, norm, config.norm_epsilon, normed);
-        cpu::load(cpu, activations, normed, width, Need::of(&qkv));
+        let input: &[f32] = match self.weights.vector(Role::AttentionNorm) {
+            Some(norm) => {
+                cpu::norm_rows(cpu, residual, norm, config.norm_epsilon, normed);
+                normed
+            }
+            None => residual,
+        };
+        cpu::load(cpu, activations, input, width, Need::of(&qkv));
         let heads = sized(heads, rows * stride);
         cpu::product(cpu, &qkv, activations, heads, stride);
-
-        {
-            let _kernel = tracing::trace_span!(target: "weft::kernel", "rope").entered();
-            rotation.apply(cpu, heads, stride, cos, sin);
-        }
+        self.heads(rows, cos, sin).apply(cpu, heads);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "kv_write").entered();
             let keys = queries..queries + config.kv_heads * config.key_length;
@@ -104,9 +148,19 @@ impl Stage<'_> {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "attend").entered();
             self.attend(wave, kv, heads, stride, attended, memory);
         }
+        if let Some(norm) = self.weights.vector(Role::AttentionSubNorm) {
+            cpu::norm_in_place(cpu, attended, norm, config.norm_epsilon);
+        }
         cpu::load(cpu, activations, attended, attended_width, Need::of(&[output]));
         cpu::product(cpu, &[output], activations, normed, width);
-        cpu::add_rows(cpu, residual, normed, width);
+        let block = Block {
+            factor: self.weights.factor(Role::AttentionOutputScale),
+            bias: self.weights.vector(Role::AttentionOutputBias),
+            norm: self.weights.vector(Role::AttentionPostNorm),
+            epsilon: config.norm_epsilon,
+            residual_scale: config.residual_scale,
+        };
+        block.add(cpu, residual, normed, width);
         wave.hidden = hidden;
         true
     }
@@ -126,8 +180,8 @@ impl Stage<'_> {
         let params = AttentionParams {
             heads: config.heads,
             scale: config.attention_scale,
-            soft_cap: None,
-            window: None,
+            soft_cap: config.attention_cap,
+            window: self.window,
         };
         for group in wave.spans.chunks(TOGETHER) {
             let mut spans = [AttentionSpan { first_row: 0, rows: 0, start: 0, table: &[] }; TOGETHER];

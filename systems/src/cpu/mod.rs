@@ -3,17 +3,19 @@
 //! The plan is what a step reads: flat arrays of weight handles, rebuilt only when a layer becomes resident or stops
 //! being so. Systems of the stages look up one plan a step and no weights by query.
 
+mod heads;
 mod plan;
 mod prepare;
 mod rope;
 mod scratch;
 mod steps;
 
+pub use heads::{HeadPart, Heads, Turn};
 pub use plan::{CpuPlan, Weights, plan_cpu};
 pub use prepare::{CpuPrepare, CpuWeights};
 pub use rope::RopeTable;
-pub use scratch::{CpuScratch, sized};
-pub use steps::{Rotation, add_rows, gate_rows, load, norm_rows, product};
+pub use scratch::{CpuScratch, ExpertScratch, sized};
+pub use steps::{Block, add_rows, cap_rows, gate_rows, load, norm_in_place, norm_rows, product, scale_rows};
 
 use bevy_ecs::prelude::*;
 use weft_components::ModelConfig;

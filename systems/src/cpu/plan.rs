@@ -5,28 +5,35 @@ use super::rope::RopeTable;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    LayerIndex, LayerOf, Model, ModelConfig, OnCpu, Resident, Shards, TensorRole, WeightShard,
+    LayerIndex, LayerOf, Model, ModelConfig, OnCpu, Resident, RopeConfig, Shards, TensorRole, WeightShard,
 };
 use weft_platform::CpuMatrix;
 
 /// Weights of a layer, or of the model itself, by role.
 pub struct Weights {
     by_role: [Option<Arc<CpuWeight>>; TensorRole::COUNT],
+    /// Gate, up and down of each expert that is here.
+    experts: Vec<[Option<Arc<CpuWeight>>; 3]>,
 }
 
 impl Default for Weights {
     fn default() -> Self {
-        Self { by_role: [const { None }; TensorRole::COUNT] }
+        Self { by_role: [const { None }; TensorRole::COUNT], experts: Vec::new() }
+    }
+}
+
+/// A matrix, where a weight is one.
+fn matrix(weight: &Option<Arc<CpuWeight>>) -> Option<&CpuMatrix> {
+    match weight.as_deref() {
+        Some(CpuWeight::Matrix(matrix)) => Some(matrix),
+        _ => None,
     }
 }
 
 impl Weights {
     /// The matrix of a role, if it is there.
     pub fn matrix(&self, role: TensorRole) -> Option<&CpuMatrix> {
-        match self.by_role[role as usize].as_deref() {
-            Some(CpuWeight::Matrix(matrix)) => Some(matrix),
-            _ => None,
-        }
+        matrix(&self.by_role[role as usize])
     }
 
     /// The vector of a role, if it is there.
@@ -34,8 +41,31 @@ impl Weights {
         self.by_role[role as usize].as_deref().and_then(CpuWeight::vector)
     }
 
+    /// The factor of a role; 1 where there is none.
+    pub fn factor(&self, role: TensorRole) -> f32 {
+        self.vector(role).and_then(|values| values.first().copied()).unwrap_or(1.0)
+    }
+
+    /// Gate, up and down of an expert, if they are there.
+    pub fn expert(&self, expert: usize) -> Option<[&CpuMatrix; 3]> {
+        let [gate, up, down] = self.experts.get(expert)?;
+        Some([matrix(gate)?, matrix(up)?, matrix(down)?])
+    }
+
     fn take(&mut self, shard: &WeightShard, weights: &CpuWeights) {
-        self.by_role[shard.role as usize] = Some(Arc::clone(&weights.0));
+        let part = match shard.role {
+            TensorRole::ExpertGate => 0,
+            TensorRole::ExpertUp => 1,
+            TensorRole::ExpertDown => 2,
+            role => {
+                self.by_role[role as usize] = Some(Arc::clone(&weights.0));
+                return;
+            }
+        };
+        if self.experts.len() <= shard.expert {
+            self.experts.resize_with(shard.expert + 1, Default::default);
+        }
+        self.experts[shard.expert][part] = Some(Arc::clone(&weights.0));
     }
 }
 
@@ -46,18 +76,25 @@ pub struct CpuPlan {
     pub model: Weights,
     /// Weights of each layer; `None` where it is not resident.
     pub layers: Vec<Option<Weights>>,
-    /// Rotary frequencies, once the model's factors are there.
-    pub rope: Option<RopeTable>,
+    /// Rotary frequencies, one table for each of [`ModelConfig::ropes`]; none until the model's factors are there.
+    pub ropes: Vec<RopeTable>,
 }
 
 impl CpuPlan {
     pub(super) fn new(config: &ModelConfig) -> Self {
-        Self {
-            model: Weights::default(),
-            layers: (0..config.layers).map(|_| None).collect(),
-            rope: (config.ropes[0].factors == weft_components::RopeFactors::None)
-                .then(|| RopeTable::new(&config.ropes[0], None)),
-        }
+        let layers = (0..config.layers).map(|_| None).collect();
+        let mut plan = Self { model: Weights::default(), layers, ropes: Vec::new() };
+        plan.make_ropes(config);
+        plan
+    }
+
+    /// Makes the tables of rotary frequencies, where the factors of all are there.
+    fn make_ropes(&mut self, config: &ModelConfig) {
+        let table = |rope: &RopeConfig| match rope.factors.role() {
+            Some(role) => self.model.vector(role).map(|factors| RopeTable::new(rope, Some(factors))),
+            None => Some(RopeTable::new(rope, None)),
+        };
+        self.ropes = config.ropes.iter().map(table).collect::<Option<_>>().unwrap_or_default();
     }
 
     /// The head: a matrix of its own, or the embedding's where the model ties them.
@@ -80,8 +117,8 @@ pub fn plan_cpu(
             continue;
         };
         plan.model.take(shard, weights);
-        if shard.role == TensorRole::RopeFactors {
-            plan.rope = Some(RopeTable::new(&config.ropes[0], plan.model.vector(TensorRole::RopeFactors)));
+        if matches!(shard.role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong) {
+            plan.make_ropes(config);
         }
     }
     for entity in evicted.read() {

@@ -4,7 +4,7 @@ use crate::load::{Install, LoadError, Prepare};
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::EntityWorldMut;
 use std::sync::Arc;
-use weft_components::{TensorRole, WeightShard};
+use weft_components::WeightShard;
 use weft_platform::CpuMatrix;
 use weft_platform::storage::Bytes;
 
@@ -33,16 +33,10 @@ pub struct CpuWeights(pub Arc<CpuWeight>);
 /// Lays shards out for the CPU.
 pub struct CpuPrepare;
 
-/// Whether a role is a vector of floats, whatever its shape.
-fn is_vector(role: TensorRole) -> bool {
-    use TensorRole as R;
-    matches!(role, R::AttentionNorm | R::FfnNorm | R::OutputNorm | R::RopeFactors)
-}
-
 impl Prepare for CpuPrepare {
     fn prepare(&self, shard: &WeightShard, bytes: &Bytes, file: &str) -> Result<Install, LoadError> {
         let pack_error = |source| LoadError::Pack { file: file.to_owned(), name: shard.name.clone(), source };
-        let weight = if is_vector(shard.role) {
+        let weight = if shard.role.is_vector() {
             let mut values = vec![0.0; shard.cols].into_boxed_slice();
             if !shard.format.dequantize(bytes, &mut values) {
                 return Err(LoadError::UnsupportedFormat {

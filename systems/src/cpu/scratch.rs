@@ -18,12 +18,35 @@ pub struct CpuScratch {
     pub gate_up: Vec<f32>,
     /// Gated rows, `[rows, feed_forward]`.
     pub gated: Vec<f32>,
-    /// Cosines of the rows' positions, `[rows, pairs]`.
+    /// Of layers with experts.
+    pub experts: ExpertScratch,
+    /// Cosines of the rows' positions, `[tables, rows, pairs]`.
     pub cos: Vec<f32>,
     /// Sines, as the cosines.
     pub sin: Vec<f32>,
     /// Of the attention kernel.
     pub attention: AttentionScratch,
+}
+
+/// What routing rows to experts takes.
+#[derive(Default)]
+pub struct ExpertScratch {
+    /// Scores of experts, then their probabilities, `[rows, experts]`.
+    pub scores: Vec<f32>,
+    /// Weight of the shared expert, `[rows]`.
+    pub shared: Vec<f32>,
+    /// Experts that rows have chosen, `[rows, used]`.
+    pub chosen: Vec<u32>,
+    /// Their weights.
+    pub weights: Vec<f32>,
+    /// Where each expert's rows start in `routed`, `[experts + 1]`.
+    pub starts: Vec<usize>,
+    /// Places in `chosen`, those of one expert after those of another, ascending.
+    pub routed: Vec<u32>,
+    /// Rows of one expert, `[rows, embedding]`, then what it makes of them.
+    pub rows: Vec<f32>,
+    /// The sum over experts, `[rows, embedding]`.
+    pub sum: Vec<f32>,
 }
 
 /// The first `len` floats of a buffer, which grows to hold them.

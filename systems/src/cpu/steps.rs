@@ -1,19 +1,18 @@
 //! Kernels over the rows of a wave, each in a tracing span of target `weft::kernel`, split over threads by rows.
 
-use super::rope::RopeTable;
-use weft_components::RopeStyle;
-use weft_platform::{Activations, Cpu, CpuMatrix, Need, RopeStyle as KernelRope, matmul};
+use weft_components::Activation;
+use weft_platform::{Activations, Cpu, CpuMatrix, Need, matmul};
 
 /// Floats that are not worth a fork.
 const GRAIN: usize = 8 * 1024;
 
 /// Calls `f(row, values)` for every row of `data`, `width` floats each, in parallel where it pays.
-fn by_rows(cpu: &Cpu, data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn by_rows(cpu: &Cpu, data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     cpu.for_each_part(data, width, GRAIN.div_ceil(width.max(1)), f);
 }
 
 /// Row `row` of rows of `width` floats.
-fn row_of(data: &[f32], width: usize, row: usize) -> &[f32] {
+pub(super) fn row_of(data: &[f32], width: usize, row: usize) -> &[f32] {
     &data[row * width..][..width]
 }
 
@@ -24,18 +23,38 @@ pub fn norm_rows(cpu: &Cpu, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [
     by_rows(cpu, out, width, |row, out| cpu.kernels.rms_norm(row_of(x, width, row), weight, epsilon, out));
 }
 
-/// `x[r] += delta[r]`, rows of `width` floats.
-pub fn add_rows(cpu: &Cpu, x: &mut [f32], delta: &[f32], width: usize) {
-    let _kernel = tracing::trace_span!(target: "weft::kernel", "add").entered();
-    by_rows(cpu, x, width, |row, x| cpu.kernels.add(x, row_of(delta, width, row)));
+/// [`norm_rows`] in place.
+pub fn norm_in_place(cpu: &Cpu, x: &mut [f32], weight: &[f32], epsilon: f32) {
+    let _kernel = tracing::trace_span!(target: "weft::kernel", "rms_norm").entered();
+    by_rows(cpu, x, weight.len(), |_, x| cpu.kernels.rms_norm_in_place(x, weight, epsilon));
 }
 
-/// SwiGLU of each row: `gate_up` holds `[rows, 2 * inner]`, `gated` takes `[rows, inner]`.
-pub fn gate_rows(cpu: &Cpu, gate_up: &[f32], gated: &mut [f32], inner: usize) {
-    let _kernel = tracing::trace_span!(target: "weft::kernel", "silu_mul").entered();
+/// `x[r] += delta[r] * factor`, rows of `width` floats.
+pub fn add_rows(cpu: &Cpu, x: &mut [f32], delta: &[f32], width: usize, factor: f32) {
+    let _kernel = tracing::trace_span!(target: "weft::kernel", "add").entered();
+    by_rows(cpu, x, width, |row, x| cpu.kernels.add_scaled(x, row_of(delta, width, row), factor));
+}
+
+/// `x *= factor`, rows of `width` floats.
+pub fn scale_rows(cpu: &Cpu, x: &mut [f32], width: usize, factor: f32) {
+    if factor != 1.0 {
+        let _kernel = tracing::trace_span!(target: "weft::kernel", "scale").entered();
+        by_rows(cpu, x, width, |_, x| cpu.kernels.scale(x, factor));
+    }
+}
+
+/// `x = cap * tanh(x / cap)`, rows of `width` floats.
+pub fn cap_rows(cpu: &Cpu, x: &mut [f32], width: usize, cap: f32) {
+    let _kernel = tracing::trace_span!(target: "weft::kernel", "soft_cap").entered();
+    by_rows(cpu, x, width, |_, x| cpu.kernels.soft_cap(x, cap));
+}
+
+/// The gate of each row: `gate_up` holds `[rows, 2 * inner]`, `gated` takes `[rows, inner]`.
+pub fn gate_rows(cpu: &Cpu, activation: Activation, gate_up: &[f32], gated: &mut [f32], inner: usize) {
+    let _kernel = tracing::trace_span!(target: "weft::kernel", "gate").entered();
     by_rows(cpu, gated, inner, |row, out| {
         let (gate, up) = row_of(gate_up, 2 * inner, row).split_at(inner);
-        cpu.kernels.silu_mul(gate, up, out);
+        cpu.kernels.gate(activation, gate, up, out);
     });
 }
 
@@ -51,27 +70,30 @@ pub fn product(cpu: &Cpu, weights: &[&CpuMatrix], activations: &Activations, out
     matmul(cpu, weights, activations, out, stride);
 }
 
-/// The turning of the leading heads of each row.
-pub struct Rotation<'a> {
-    /// Frequencies and pairing.
-    pub table: &'a RopeTable,
-    /// Heads of a row that turn: those of queries and keys, which come first.
-    pub heads: usize,
-    /// Dimensions of a head.
-    pub length: usize,
+/// What is added to the residual at the end of a block, on its way from the product.
+pub struct Block<'a> {
+    /// What the product is multiplied by.
+    pub factor: f32,
+    /// Added then.
+    pub bias: Option<&'a [f32]>,
+    /// The norm after that.
+    pub norm: Option<&'a [f32]>,
+    /// Epsilon of the norm.
+    pub epsilon: f32,
+    /// What is multiplied by in the end.
+    pub residual_scale: f32,
 }
 
-impl Rotation<'_> {
-    /// Turns rows of `stride` floats by the angles of their positions, `[rows, pairs]` each.
-    pub fn apply(&self, cpu: &Cpu, rows: &mut [f32], stride: usize, cos: &[f32], sin: &[f32]) {
-        let pairs = self.table.pairs();
-        let style = match self.table.style {
-            RopeStyle::Adjacent => KernelRope::Pairs,
-            RopeStyle::Half => KernelRope::Halves,
-        };
-        by_rows(cpu, rows, stride, |row, values| {
-            let heads = &mut values[..self.heads * self.length];
-            cpu.kernels.rope(style, heads, self.length, row_of(cos, pairs, row), row_of(sin, pairs, row));
-        });
+impl Block<'_> {
+    /// Adds rows of `width` floats to the residual's. `delta` is changed on the way.
+    pub fn add(&self, cpu: &Cpu, residual: &mut [f32], delta: &mut [f32], width: usize) {
+        scale_rows(cpu, delta, width, self.factor);
+        if let Some(bias) = self.bias {
+            by_rows(cpu, delta, width, |_, row| cpu.kernels.add(row, bias));
+        }
+        if let Some(norm) = self.norm {
+            norm_in_place(cpu, delta, norm, self.epsilon);
+        }
+        add_rows(cpu, residual, delta, width, self.residual_scale);
     }
 }

@@ -4,13 +4,14 @@ mod gpu;
 
 pub use gpu::embed_gpu;
 
-use crate::cpu::{CpuPlan, CpuScratch, sized};
+use crate::cpu::{self, CpuBackend, CpuPlan, CpuScratch, sized};
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, TensorRole, Wave, WaveOf};
 
 /// Looks up the rows of waves that start, and the angles of their positions. Waits where the embedding, or the
 /// rotary factors that come with it, are not there.
 pub fn embed_cpu(
+    backend: Res<'_, CpuBackend>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
     models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan), With<Model>>,
 ) {
@@ -24,7 +25,8 @@ pub fn embed_cpu(
         if ends.embed != Place::Cpu {
             continue;
         }
-        let (Some(embedding), Some(rope)) = (plan.model.matrix(TensorRole::TokenEmbedding), &plan.rope)
+        let Some(embedding) =
+            plan.model.matrix(TensorRole::TokenEmbedding).filter(|_| !plan.ropes.is_empty())
         else {
             continue;
         };
@@ -35,8 +37,11 @@ pub fn embed_cpu(
         for (token, row) in wave.tokens.iter().zip(hidden.chunks_exact_mut(width)) {
             embedding.row(*token as usize, row);
         }
-        let scratch = &mut *scratch;
-        rope.fill(&wave.positions, &mut scratch.cos, &mut scratch.sin);
+        cpu::scale_rows(&backend.0, hidden, width, config.embedding_scale);
+        let CpuScratch { cos, sin, .. } = &mut *scratch;
+        cos.clear();
+        sin.clear();
+        plan.ropes.iter().for_each(|rope| rope.fill(&wave.positions, cos, sin));
         wave.at = AtLayer::Layer(0);
     }
 }

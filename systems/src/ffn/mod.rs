@@ -1,13 +1,16 @@
-//! The feed-forward network: norm, gate and up, SwiGLU (arXiv 2002.05202), down, residual.
+//! The feed-forward network: norm, gate and up, the gate's product (arXiv 2002.05202), down, residual; or experts in its place.
+//!
+//! Which norms and factors there are, and whether there are experts, the layer's tensors say.
 
+mod experts;
 mod gpu;
 
 pub use gpu::ffn_gpu;
 
-use crate::cpu::{self, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
+use crate::cpu::{self, Block, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, TensorRole as Role, Wave};
-use weft_platform::{Cpu, Need};
+use weft_platform::{Activations, Cpu, CpuMatrix, Need};
 
 /// Runs the feed-forward network of the current layer, if it is placed on the CPU.
 pub fn ffn_cpu(
@@ -41,26 +44,119 @@ fn run(
     wave: &mut Wave,
     scratch: &mut CpuScratch,
 ) -> bool {
-    let (Some(norm), Some(gate), Some(up), Some(down)) = (
-        weights.vector(Role::FfnNorm),
-        weights.matrix(Role::FfnGate),
-        weights.matrix(Role::FfnUp),
-        weights.matrix(Role::FfnDown),
-    ) else {
-        return false;
-    };
-    let (rows, width, inner) = (wave.rows(), config.embedding, config.feed_forward);
-    let CpuScratch { normed, activations, gate_up, gated, .. } = scratch;
+    let (rows, width, epsilon) = (wave.rows(), config.embedding, config.norm_epsilon);
+    let CpuScratch { normed, activations, gate_up, gated, experts, .. } = scratch;
     let hidden = sized(&mut wave.hidden, rows * width);
     let normed = sized(normed, rows * width);
-    cpu::norm_rows(cpu, hidden, norm, config.norm_epsilon, normed);
-    cpu::load(cpu, activations, normed, width, Need::of(&[gate, up]));
-    let gate_up = sized(gate_up, rows * 2 * inner);
-    cpu::product(cpu, &[gate, up], activations, gate_up, 2 * inner);
-    let gated = sized(gated, rows * inner);
-    cpu::gate_rows(cpu, gate_up, gated, inner);
-    cpu::load(cpu, activations, gated, inner, Need::of(&[down]));
-    cpu::product(cpu, &[down], activations, normed, width);
-    cpu::add_rows(cpu, hidden, normed, width);
+    match weights.vector(Role::FfnNorm) {
+        Some(norm) => cpu::norm_rows(cpu, hidden, norm, epsilon, normed),
+        None => normed.copy_from_slice(hidden),
+    }
+    let mut gates = Gates { cpu, config, activations, gate_up, gated };
+    let there = match config.experts {
+        Some(numbers) => experts::mix(&mut gates, &numbers, weights, normed, experts),
+        None => dense(&mut gates, weights, normed),
+    };
+    let block = Block {
+        factor: weights.factor(Role::FfnDownScale),
+        bias: None,
+        norm: weights.vector(Role::FfnPostNorm),
+        epsilon,
+        residual_scale: config.residual_scale,
+    };
+    if there {
+        block.add(cpu, hidden, normed, width);
+    }
+    there
+}
+
+/// Rows through one network: whether the layer has what it takes.
+fn dense(gates: &mut Gates<'_>, weights: &Weights, rows: &mut [f32]) -> bool {
+    let (Some(gate), Some(up), Some(down)) =
+        (weights.matrix(Role::FfnGate), weights.matrix(Role::FfnUp), weights.matrix(Role::FfnDown))
+    else {
+        return false;
+    };
+    let network = Network {
+        gate,
+        up,
+        down,
+        gate_factor: weights.factor(Role::FfnGateScale),
+        up_factor: weights.factor(Role::FfnUpScale),
+        norm: weights.vector(Role::FfnSubNorm),
+    };
+    gates.load(rows, Need::of(&[gate, up]));
+    gates.run(&network, rows);
     true
+}
+
+/// One gated network: a layer's, an expert's, the shared expert's.
+struct Network<'a> {
+    /// `[inner, embedding]`.
+    gate: &'a CpuMatrix,
+    /// `[inner, embedding]`.
+    up: &'a CpuMatrix,
+    /// `[embedding, inner]`.
+    down: &'a CpuMatrix,
+    /// What outputs of the gate projection are multiplied by.
+    gate_factor: f32,
+    /// The same of the up projection.
+    up_factor: f32,
+    /// Norm before the down projection.
+    norm: Option<&'a [f32]>,
+}
+
+impl<'a> Network<'a> {
+    /// One without factors and norm.
+    fn plain([gate, up, down]: [&'a CpuMatrix; 3]) -> Self {
+        Self { gate, up, down, gate_factor: 1.0, up_factor: 1.0, norm: None }
+    }
+}
+
+/// What networks compute with.
+struct Gates<'a> {
+    cpu: &'a Cpu,
+    config: &'a ModelConfig,
+    activations: &'a mut Activations,
+    gate_up: &'a mut Vec<f32>,
+    gated: &'a mut Vec<f32>,
+}
+
+impl Gates<'_> {
+    /// Takes rows of hidden state as inputs of the next products.
+    fn load(&mut self, rows: &[f32], need: Need) {
+        cpu::load(self.cpu, self.activations, rows, self.config.embedding, need);
+    }
+
+    /// Takes memory for `rows` rows, so that it does not depend on how many there happen to be in a step.
+    fn reserve(&mut self, network: &Network<'_>, rows: usize) {
+        let Network { gate, up, down, .. } = network;
+        sized(self.gate_up, rows * 2 * gate.rows());
+        sized(self.gated, rows * gate.rows());
+        self.activations.reserve(rows, gate.cols(), Need::of(&[gate, up]));
+        self.activations.reserve(rows, down.cols(), Need::of(&[down]));
+    }
+
+    /// The loaded rows through a network: `out` takes `[rows, embedding]`.
+    fn run(&mut self, network: &Network<'_>, out: &mut [f32]) {
+        let Self { cpu, config, activations, gate_up, gated } = self;
+        let Network { gate, up, down, gate_factor, up_factor, norm } = network;
+        let (rows, inner) = (activations.rows(), gate.rows());
+        let gate_up = sized(gate_up, rows * 2 * inner);
+        cpu::product(cpu, &[gate, up], activations, gate_up, 2 * inner);
+        if (*gate_factor, *up_factor) != (1.0, 1.0) {
+            for row in gate_up.chunks_exact_mut(2 * inner) {
+                let (gate, up) = row.split_at_mut(inner);
+                cpu.kernels.scale(gate, *gate_factor);
+                cpu.kernels.scale(up, *up_factor);
+            }
+        }
+        let gated = sized(gated, rows * inner);
+        cpu::gate_rows(cpu, config.activation, gate_up, gated, inner);
+        if let Some(norm) = norm {
+            cpu::norm_in_place(cpu, gated, norm, config.norm_epsilon);
+        }
+        cpu::load(cpu, activations, gated, inner, Need::of(&[down]));
+        cpu::product(cpu, &[down], activations, out, config.embedding);
+    }
 }

@@ -1,7 +1,8 @@
 //! What a GPU did for a model, counted and timed: for benchmarks and profilers.
 
 use super::part::GpuPart;
-use super::weights::{LayerWeights, Product};
+use super::product::Product;
+use super::weights::LayerWeights;
 use weft_components::Wave;
 use weft_gpu::{Counters, StepShape, StepTimes};
 
@@ -42,7 +43,7 @@ impl GpuPart {
         self.commands.take_times()
     }
 
-    /// Bytes of weights that one pass over the layers on this GPU reads, the head included.
+    /// Bytes of the weights of the layers on this GPU, and of the head.
     pub fn weight_bytes(&self) -> u64 {
         let layers: u64 = self.layers.values().map(LayerWeights::bytes).sum();
         layers + self.ends.head().map_or(0, Product::bytes)

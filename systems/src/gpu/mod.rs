@@ -12,11 +12,13 @@ mod part;
 mod place;
 mod plan;
 mod prepare;
+mod product;
 mod recover;
 mod scratch;
 mod shape;
 mod transfer;
 mod upload;
+mod vectors;
 mod weights;
 
 pub use flight::collect_gpu;

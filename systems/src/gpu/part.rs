@@ -57,7 +57,7 @@ pub struct GpuPart {
     /// Spans' memory, to be used again.
     pub(super) spare: Vec<Vec<WaveSpan>>,
     /// Tensors of the model itself that are known to have arrived, a bit a role.
-    there: u32,
+    there: u64,
     words: Vec<u32>,
     rows: RowWords,
     uploads: Uploads,
@@ -117,7 +117,7 @@ impl GpuModel {
         let of = |part: &GpuPart| {
             let target = match spec.owner {
                 ShardOwner::Model => part.ends.target(spec.shard.role),
-                ShardOwner::Layer(index) => part.layers.get(&index)?.target(spec.shard.role),
+                ShardOwner::Layer(index) => part.layers.get(&index)?.target(&spec.shard),
             };
             let prepare = GpuPrepare { gpu: Arc::clone(&part.gpu), target: target? };
             Some(Arc::new(prepare) as Arc<dyn Prepare>)

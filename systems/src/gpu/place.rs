@@ -5,7 +5,8 @@
 
 use super::GpuBackend;
 use super::part::{GpuModel, GpuPart, SPLIT_ROWS};
-use super::scratch::{Scratch, ScratchShape, logit_rows};
+use super::product::device_columns;
+use super::scratch::{Scratch, ScratchShape, expert_rows, logit_rows};
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{ShardOwner, ShardSpec};
 use core::ops::Range;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::{Ends, ModelConfig, Place, TensorRole, WaveLimits, WeightShard};
 use weft_gpu::{
-    ActFormat, AttentionKernels, AttentionShape, Gpu, GpuError, layout_of, plane_bytes, storage_bytes,
+    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, plane_bytes, storage_bytes,
 };
 use weft_platform::{KvFormat, PAGE};
 
@@ -87,6 +88,7 @@ pub fn place(backend: &GpuBackend, wanted: &Wanted<'_>) -> Result<Placed, GpuErr
             continue;
         }
         let gpu = &backend.0[number];
+        limits.rows = expert_rows(&gpu.capabilities, config, limits.rows);
         limits.logit_rows = logit_rows(gpu, config, &limits);
         let room = Room { wanted, gpu, number, limits: &limits };
         let Some(part) = room.take(range.clone())? else { break };
@@ -219,11 +221,11 @@ impl Room<'_> {
             key: config.key_length,
             value: config.value_length,
             scale: config.attention_scale,
-            cap: 0.0,
+            cap: config.attention_cap.unwrap_or(0.0),
             window: 0,
         };
         let attention = (shape, shape.kernels(&gpu.capabilities, ActFormat::F32)?);
-        check(config)?;
+        check(config, &shape)?;
         let partials = attention.1.partials_bytes(SPLIT_ROWS, weft_gpu::SPLITS_MAX);
         let mut range = self.within_budget(range, partials)?;
         while !range.is_empty() {
@@ -263,21 +265,39 @@ impl Room<'_> {
 /// Bytes of tensors on a device. Neighbours may share buffers: then it is some bytes less.
 fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
     let each = |shard: &&WeightShard| {
-        if shard.rows == 1 {
+        if shard.role.is_vector() {
             return Ok(storage_bytes(4 * shard.cols as u64));
         }
-        let layout = layout_of(&shard.name, shard.format, shard.cols)?;
-        let planes = plane_bytes(layout, shard.rows, shard.cols).into_iter().filter(|bytes| *bytes > 0);
+        let columns = device_columns(shard.role, shard.format, shard.cols);
+        let Encoding { layout, .. } = Encoding::of(&shard.name, shard.format, columns)?;
+        let planes = plane_bytes(layout, shard.rows, columns).into_iter().filter(|bytes| *bytes > 0);
         Ok(planes.map(storage_bytes).sum::<u64>())
     };
     shards.iter().map(each).sum()
 }
 
-/// Shapes that kernels take: pairs of neighbouring elements are stored together.
-fn check(config: &ModelConfig) -> Result<(), GpuError> {
+/// Experts whose scores, or whose pairs' numbers, workgroup memory holds.
+const MOST_EXPERTS: usize = 1024;
+
+/// Shapes that kernels take: pairs of neighbouring elements are stored together, gates in vectors of four.
+fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuError> {
     let even = [("key length", config.key_length), ("value length", config.value_length)];
-    match even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
-        Some((what, value)) => Err(GpuError::Shape { what, value, allowed: "even numbers" }),
-        None => Ok(()),
+    if let Some((what, value)) = even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
+        return Err(GpuError::Shape { what, value, allowed: "even numbers" });
     }
+    if let Some(experts) = config.experts.filter(|experts| experts.count > MOST_EXPERTS) {
+        let allowed = "up to 1024";
+        return Err(GpuError::Shape { what: "number of experts", value: experts.count, allowed });
+    }
+    let experts = config.experts.map(|experts| (experts.feed_forward, experts.shared_feed_forward));
+    let (each, shared) = experts.unwrap_or_default();
+    if let Some(value) =
+        [config.feed_forward, each, shared].into_iter().find(|width| !width.is_multiple_of(4))
+    {
+        return Err(GpuError::Shape { what: "feed-forward width", value, allowed: "multiples of 4" });
+    }
+    config
+        .layer
+        .iter()
+        .try_for_each(|layer| AttentionShape { window: layer.window.unwrap_or(0), ..*attention }.check())
 }

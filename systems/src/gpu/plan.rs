@@ -73,7 +73,7 @@ impl Plan {
         let layers: BTreeMap<usize, Vec<LayerSteps<Vec<Draft>>>> = layers
             .iter()
             .map(|(index, weights)| {
-                let steps = classes.iter().map(|class| draft.layer(weights, *class));
+                let steps = classes.iter().map(|class| draft.layer(*index, weights, *class));
                 Ok((*index, steps.collect::<Result<_, GpuError>>()?))
             })
             .collect::<Result<_, GpuError>>()?;

@@ -16,6 +16,15 @@ pub struct GpuPrepare {
 /// Bytes that are laid out and copied at a time.
 const PIECE: usize = 32 << 20;
 
+/// Rows of `narrow` bytes as rows of `wide`, with zeros behind them.
+fn filled(rows: &[u8], narrow: usize, wide: usize) -> Vec<u8> {
+    let mut filled = vec![0; rows.len() / narrow * wide];
+    for (to, from) in filled.chunks_exact_mut(wide).zip(rows.chunks_exact(narrow)) {
+        to[..narrow].copy_from_slice(from);
+    }
+    filled
+}
+
 impl Prepare for GpuPrepare {
     fn prepare(&self, shard: &WeightShard, bytes: &Bytes, file: &str) -> Result<Install, LoadError> {
         let gpu = &*self.gpu;
@@ -26,14 +35,17 @@ impl Prepare for GpuPrepare {
         match &self.target {
             Target::Matrix(matrix, first) => {
                 let row_bytes = shard.format.row_bytes(shard.cols).unwrap_or(bytes.len()).max(1);
+                let wide = shard.format.row_bytes(matrix.columns).unwrap_or(row_bytes);
                 let rows = (PIECE / row_bytes).max(2) / 2 * 2;
                 for (piece, bytes) in bytes.chunks(rows * row_bytes).enumerate() {
+                    let filled = (wide > row_bytes).then(|| filled(bytes, row_bytes, wide));
+                    let bytes = filled.as_deref().unwrap_or(bytes);
                     matrix.write(gpu, first + piece * rows, &pack(shard.format, bytes));
                     // What is written waits in host memory for a submit.
                     gpu.queue.submit([]);
                 }
             }
-            Target::Vector(buffer) => {
+            Target::Vector(buffer, at) => {
                 let mut values = vec![0.0; shard.cols];
                 if !shard.format.dequantize(bytes, &mut values) {
                     return Err(LoadError::UnsupportedFormat {
@@ -43,7 +55,7 @@ impl Prepare for GpuPrepare {
                         known: "F32, F16, BF16 for vectors".to_owned(),
                     });
                 }
-                gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values));
+                gpu.queue.write_buffer(buffer, 4 * *at as u64, bytemuck::cast_slice(&values));
             }
         }
         Ok(Box::new(|_| {}))

@@ -1,9 +1,9 @@
 //! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
 
 use super::flight::id_words;
-use weft_components::{ModelConfig, WaveLimits};
+use weft_components::{ExpertConfig, ModelConfig, RopeConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
-use weft_gpu::{ActFormat, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
+use weft_gpu::{ActFormat, BLOCK, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
 
 /// Rows, and columns, of a tile of cooperative matrices, which is written whole.
 pub(super) const COOPERATIVE_TILE: usize = 128;
@@ -26,7 +26,6 @@ pub(super) const FEW: usize = 8;
 
 /// Activations of up to a wave's rows, in each kind that a product of the model reads.
 pub(super) struct Activations<B = wgpu::Buffer> {
-    pub(super) width: usize,
     floats: B,
     halves: B,
     codes: B,
@@ -46,7 +45,6 @@ impl<B> Activations<B> {
         let half_rows = if caps.cooperative { tiled } else { 1 };
         let bytes = |rows: usize, each: usize| (rows * width * each) as u64;
         Ok(Self {
-            width,
             floats: storage(what, bytes(tiled.max(FEW), 4))?,
             halves: storage(what, bytes(half_rows, 2))?,
             codes: storage(what, bytes(FEW, 1))?,
@@ -66,6 +64,67 @@ impl Activations {
     }
 }
 
+/// Pairs of rows and experts that meet an expert's weights at once, where rows are many.
+pub(super) const PAIR_GROUP: usize = 8;
+
+/// Tiles that the pairs of so many rows may be grouped to: whole ones, and one that is not of each expert.
+pub(super) fn pair_tiles(experts: &ExpertConfig, rows: usize) -> usize {
+    let pairs = rows * experts.used;
+    pairs / PAIR_GROUP + experts.count.min(pairs)
+}
+
+/// What experts take: pairs are `rows * used`.
+pub(super) struct ExpertScratch<B = wgpu::Buffer> {
+    /// `[rows, experts]`, and one more column where a shared expert is weighed.
+    pub(super) scores: B,
+    /// `[pairs]`, an expert and a weight.
+    pub(super) routes: B,
+    /// Tiles of pairs, then pairs by expert.
+    pub(super) groups: B,
+    /// Input of the down projection, `[pairs, feed_forward]`.
+    pub(super) gated: Activations<B>,
+    /// What experts make of rows, `[pairs, embedding]`.
+    pub(super) rows: B,
+}
+
+impl<B> ExpertScratch<B> {
+    fn new(
+        storage: &mut impl FnMut(&str, u64) -> Result<B, GpuError>,
+        caps: &Capabilities,
+        experts: &ExpertConfig,
+        embedding: usize,
+        rows: usize,
+    ) -> Result<Self, GpuError> {
+        let pairs = rows * experts.used;
+        let width = experts.feed_forward.next_multiple_of(BLOCK);
+        let few = FEW * experts.used;
+        let bytes = |count: usize, each: usize| (count * each) as u64;
+        Ok(Self {
+            scores: storage("expert_scores", bytes(tiled(caps, rows).max(FEW) * (experts.count + 1), 4))?,
+            routes: storage("expert_routes", bytes(pairs, 8))?,
+            groups: storage("expert_groups", bytes(2 * pair_tiles(experts, rows) + pairs, 4))?,
+            gated: Activations {
+                floats: storage("expert_gated", bytes(pairs * width, 4))?,
+                halves: storage("expert_gated", 0)?,
+                codes: storage("expert_gated", bytes(few * width, 1))?,
+                scales: storage("expert_gated", bytes(few * width, 8) / BLOCK as u64)?,
+            },
+            rows: storage("expert_rows", bytes(pairs * embedding, 4))?,
+        })
+    }
+}
+
+/// Rows of a wave whose pairs with experts fit a binding and a grid.
+pub(super) fn expert_rows(caps: &Capabilities, config: &ModelConfig, rows: usize) -> usize {
+    /// Most workgroups along a dimension.
+    const GRID: usize = 65_535;
+    let Some(experts) = &config.experts else { return rows };
+    let width = config.embedding.max(experts.feed_forward.next_multiple_of(BLOCK));
+    let limit = usize::try_from(caps.max_binding.min(caps.max_buffer)).unwrap_or(usize::MAX);
+    let pairs = (limit / (4 * width)).min(GRID.saturating_sub(experts.count));
+    rows.min(pairs / experts.used.max(1)).max(1)
+}
+
 /// The buffers.
 pub(super) struct Scratch<B = wgpu::Buffer> {
     /// Rows that fit.
@@ -75,7 +134,8 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) table_words: usize,
     /// `[rows, embedding]`.
     pub(super) hidden: B,
-    /// `[rows, queries + keys + values]`.
+    /// `[rows, queries + keys + values]`; and what a block adds to the residual, `[rows, embedding]`, or attention leaves for a
+    /// norm, `[rows, heads * value_length]`, where kernels of their own read those.
     pub(super) qkv: B,
     /// `[rows, heads * key_length]`, turned.
     pub(super) queries: B,
@@ -83,7 +143,7 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) inner: Activations<B>,
     /// Input of the down projection.
     pub(super) gated: Activations<B>,
-    /// `[rows, 2 * feed_forward]`.
+    /// `[rows, 2 * feed_forward]`, of the widest network that every row uses.
     pub(super) gate_up: B,
     pub(super) partials: B,
     /// `[logit rows, vocabulary]`.
@@ -97,8 +157,10 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) sample_partials: B,
     /// Tokens chosen, by the place in the KV cache of the row they were chosen from.
     pub(super) sampled: B,
-    /// Cosines and sines.
-    pub(super) angles: B,
+    /// Cosines and sines, of each of the model's rotary embeddings.
+    pub(super) angles: Vec<B>,
+    /// What experts take, where the model has some.
+    pub(super) experts: Option<ExpertScratch<B>>,
 }
 
 /// Most rows of logits that a device computes at a time.
@@ -171,18 +233,26 @@ impl<B> Scratch<B> {
         let tall = tiled(caps, rows);
         let table_words = (tokens / weft_platform::PAGE).max(1) * 2;
         let (inner_rows, inner_width) = (rows.max(logit_rows), config.embedding.max(values));
-        let angles = angle_rows(tokens.min(config.context)) * config.ropes[0].dimensions / 2;
+        let inner = config.feed_forward.max(config.experts.map_or(0, |experts| experts.shared_feed_forward));
+        let angles = |rope: &RopeConfig| angle_rows(tokens.min(config.context)) * rope.dimensions / 2;
+        let each = config.ropes.iter().map(|rope| storage("angles", 8 * angles(rope) as u64));
+        let angles = each.collect::<Result<_, _>>()?;
+        let experts = config.experts.as_ref();
+        let experts = experts
+            .map(|experts| ExpertScratch::new(&mut storage, caps, experts, config.embedding, rows))
+            .transpose()?;
         Ok(Self {
             rows,
+            experts,
             wave: storage("wave", wave_bytes(rows))?,
             tables: storage("block_tables", 4 * table_words as u64)?,
             table_words,
-            hidden: storage("hidden", floats(tall, config.embedding))?,
-            qkv: storage("qkv", floats(tall.max(FEW), qkv))?,
+            hidden: storage("hidden", floats(tall.max(FEW), config.embedding))?,
+            qkv: storage("qkv", floats(tall.max(FEW), qkv.max(values).max(config.embedding)))?,
             queries: storage("queries", floats(rows, queries))?,
             inner: Activations::new(&mut storage, caps, "activations", inner_rows, inner_width)?,
-            gated: Activations::new(&mut storage, caps, "gated", rows, config.feed_forward)?,
-            gate_up: storage("gate_up", floats(tall.max(FEW), 2 * config.feed_forward))?,
+            gated: Activations::new(&mut storage, caps, "gated", rows, inner.next_multiple_of(BLOCK))?,
+            gate_up: storage("gate_up", floats(tall.max(FEW), 2 * inner))?,
             partials: storage("attention_partials", partials)?,
             logits: storage("logits", floats(written(caps, logit_rows).max(FEW), config.vocabulary))?,
             sample_rows: storage("sample_rows", (size_of::<SampleRow>() * logit_rows) as u64)?,
@@ -191,7 +261,7 @@ impl<B> Scratch<B> {
             ids: storage("ids", 4 * logit_rows as u64)?,
             sample_partials: storage("sample_partials", sampling(config).partial_bytes(logit_rows as u32))?,
             sampled: storage("sampled", floats(tokens, 1))?,
-            angles: storage("angles", 8 * angles as u64)?,
+            angles,
         })
     }
 }

@@ -7,8 +7,8 @@ use super::scratch::angle_rows;
 use crate::cpu::{CpuWeights, RopeTable};
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, ShardOf, TensorRole, TickWork, Wave,
-    WaveOf, WeightShard,
+    AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, RopeConfig, ShardOf, TensorRole,
+    TickWork, Wave, WaveOf, WeightShard,
 };
 use weft_gpu::GpuError;
 
@@ -31,12 +31,16 @@ pub fn plan_gpu(
                 continue;
             }
             if !part.angles {
-                let factors = shards
-                    .iter()
-                    .find(|(shard, _, of)| shard.role == TensorRole::RopeFactors && of.0 == entity);
-                if config.ropes[0].factors == weft_components::RopeFactors::None || factors.is_some() {
-                    let factors = factors.and_then(|(_, weights, _)| weights.0.vector());
-                    write_angles(part, &RopeTable::new(&config.ropes[0], factors), config);
+                let vector = |role: TensorRole| {
+                    let found = shards.iter().find(|(shard, _, of)| shard.role == role && of.0 == entity);
+                    found.and_then(|(_, weights, _)| weights.0.vector())
+                };
+                let table = |rope: &RopeConfig| match rope.factors.role() {
+                    Some(role) => Some(RopeTable::new(rope, Some(vector(role)?))),
+                    None => Some(RopeTable::new(rope, None)),
+                };
+                if let Some(tables) = config.ropes.iter().map(table).collect::<Option<Vec<_>>>() {
+                    write_angles(part, &tables, config);
                 }
             }
             work.0 += u64::from(part.plan().is_some() && !ready);
@@ -44,15 +48,25 @@ pub fn plan_gpu(
     }
 }
 
-/// Cosines and sines of positions 0 to 255, then of the multiples of 256: `[rows, pairs]` of (cosine, sine).
-fn write_angles(part: &mut GpuPart, table: &RopeTable, config: &ModelConfig) {
+/// Cosines and sines of positions 0 to 255, then of the multiples of 256: `[rows, pairs]` of (cosine, sine). Kernels multiply
+/// one of each as complex numbers, so what they are magnified by is in the lower ones only.
+fn write_angles(part: &mut GpuPart, tables: &[RopeTable], config: &ModelConfig) {
     let tokens = part.scratch.table_words / 2 * weft_platform::PAGE;
     let upper = angle_rows(tokens.min(config.context)) - 256;
     let positions: Vec<u32> = (0..256).chain((0..upper as u32).map(|i| i * 256)).collect();
-    let (mut cos, mut sin) = (Vec::new(), Vec::new());
-    table.fill(&positions, &mut cos, &mut sin);
-    let angles: Vec<[f32; 2]> = cos.into_iter().zip(sin).map(|(cos, sin)| [cos, sin]).collect();
-    part.gpu.queue.write_buffer(&part.scratch.angles, 0, bytemuck::cast_slice(&angles));
+    for ((table, rope), buffer) in tables.iter().zip(&config.ropes).zip(&part.scratch.angles) {
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        table.fill(&positions, &mut cos, &mut sin);
+        let lower = 256 * table.pairs();
+        let plain = |i: usize| if i < lower { 1.0 } else { rope.magnitude.recip() };
+        let angles: Vec<[f32; 2]> = cos
+            .iter()
+            .zip(&sin)
+            .enumerate()
+            .map(|(i, (cos, sin))| [cos * plain(i), sin * plain(i)])
+            .collect();
+        part.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&angles));
+    }
     part.angles = true;
 }
 

@@ -1,107 +1,218 @@
-//! A layer's and a model's weights on a GPU, in the groupings that kernels read: projections that share their input are one
-//! product, so that one dispatch computes them all where their layouts allow it.
+//! A layer's and a model's weights on a GPU, in the groupings that kernels read.
 
+use super::product::Product;
+use super::vectors::{Slot, Vectors};
 use std::sync::Arc;
-use weft_components::{ModelConfig, TensorRole as Role, TileLayout, WeightShard};
-use weft_gpu::{Gpu, GpuError, GpuMatrix, layout_of, wgpu};
-
-/// Matrices that are multiplied with the same activations; their outputs lie side by side.
-pub(super) struct Product {
-    /// Output features in all.
-    pub(super) rows: usize,
-    /// The matrices with their first output column. Neighbours of one layout are one matrix.
-    pub(super) matrices: Vec<(usize, Arc<GpuMatrix>)>,
-    roles: Vec<(Role, usize, usize)>,
-}
-
-impl Product {
-    /// Takes memory for the shards of these roles, in this order.
-    fn new(gpu: &Gpu, what: &str, shards: &[&WeightShard]) -> Result<Self, GpuError> {
-        let mut groups: Vec<(TileLayout, usize)> = Vec::new();
-        let mut roles = Vec::new();
-        for shard in shards {
-            let layout = layout_of(&shard.name, shard.format, shard.cols)?;
-            let last = groups.len().wrapping_sub(1);
-            match groups.last_mut() {
-                Some((found, rows)) if *found == layout => {
-                    roles.push((shard.role, last, *rows));
-                    *rows += shard.rows;
-                }
-                _ => {
-                    roles.push((shard.role, groups.len(), 0));
-                    groups.push((layout, shard.rows));
-                }
-            }
-        }
-        let columns = shards.first().map_or(0, |shard| shard.cols);
-        let mut matrices = Vec::with_capacity(groups.len());
-        let mut rows = 0;
-        for (layout, count) in groups {
-            matrices.push((rows, Arc::new(GpuMatrix::new(gpu, what, layout, count, columns)?)));
-            rows += count;
-        }
-        Ok(Self { rows, matrices, roles })
-    }
-
-    /// The matrix that a role's shard is part of, and its first row there.
-    fn target(&self, role: Role) -> Option<(Arc<GpuMatrix>, usize)> {
-        let (_, group, row) = self.roles.iter().find(|(found, ..)| *found == role)?;
-        Some((Arc::clone(&self.matrices.get(*group)?.1), *row))
-    }
-
-    /// Whether one matrix in one segment holds it all.
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(&self.matrices[..], [(_, matrix)] if matrix.segments.len() == 1)
-    }
-
-    /// Whether every matrix is of codes, which meet activations of 8 bits.
-    pub(super) fn is_quantized(&self) -> bool {
-        self.matrices.iter().all(|(_, matrix)| matrix.layout.is_quantized())
-    }
-
-    /// Whether it has the matrix of a role.
-    pub(super) fn has(&self, role: Role) -> bool {
-        self.roles.iter().any(|(found, ..)| *found == role)
-    }
-
-    /// Bytes that one pass reads.
-    pub(super) fn bytes(&self) -> u64 {
-        let each = |m: &Arc<GpuMatrix>| weft_gpu::device_bytes(m.layout, m.rows, m.columns);
-        self.matrices.iter().map(|(_, matrix)| each(matrix)).sum()
-    }
-}
+use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
+use weft_gpu::{Gpu, GpuError, GpuMatrix, wgpu};
 
 /// Where a shard's bytes go.
 pub(super) enum Target {
-    /// Rows of a matrix.
+    /// Rows of a matrix, from this one on.
     Matrix(Arc<GpuMatrix>, usize),
-    /// Floats.
-    Vector(wgpu::Buffer),
+    /// Floats, from this one on.
+    Vector(wgpu::Buffer, usize),
+}
+
+/// What a layer does to its heads before they turn, besides projecting them.
+pub(super) struct Heads {
+    /// What `rope_heads.wgsl` reads.
+    pub(super) extra: Vectors,
+    pub(super) bias: bool,
+    pub(super) scaled: bool,
+    pub(super) norm: bool,
+    /// Elements of queries and of keys that share a norm.
+    pub(super) spans: [usize; 2],
+}
+
+/// What a block's output passes before it is added to the residual.
+pub(super) struct Residual {
+    /// What `residual.wgsl` reads.
+    pub(super) extra: Vectors,
+    pub(super) norm: bool,
+}
+
+/// A gated network whose gate is scaled or has a norm behind it.
+pub(super) struct Gated {
+    /// What `gate_norm.wgsl` reads.
+    pub(super) extra: Vectors,
+    pub(super) norm: bool,
+}
+
+/// A feed-forward network that every row uses.
+pub(super) struct Dense {
+    pub(super) gate_up: Product,
+    pub(super) gated: Option<Gated>,
+    pub(super) down: Product,
+}
+
+/// Feed-forward networks that rows choose among.
+pub(super) struct Experts {
+    /// Scores of experts, then of the shared one.
+    pub(super) router: Product,
+    pub(super) gate_up: Product,
+    pub(super) down: Product,
+    /// The one that every row uses too.
+    pub(super) shared: Option<Dense>,
+}
+
+/// A layer's feed-forward network.
+pub(super) enum Ffn {
+    Dense(Dense),
+    Experts(Experts),
 }
 
 /// The weights and the KV cache of one layer.
 pub(super) struct LayerWeights {
-    pub(super) attention_norm: wgpu::Buffer,
+    pub(super) attention_norm: Option<Vectors>,
     pub(super) qkv: Product,
+    pub(super) heads: Option<Heads>,
+    pub(super) sub_norm: Option<Vectors>,
     pub(super) output: Product,
-    pub(super) ffn_norm: wgpu::Buffer,
-    pub(super) gate_up: Product,
-    pub(super) down: Product,
+    /// `None` where attention is added to the residual as it is.
+    pub(super) attention_residual: Option<Residual>,
+    pub(super) ffn_norm: Option<Vectors>,
+    pub(super) ffn: Ffn,
+    /// `None` where the network is added to the residual as it is.
+    pub(super) ffn_residual: Option<Residual>,
     pub(super) keys: wgpu::Buffer,
     pub(super) values: wgpu::Buffer,
 }
 
-/// The shard of a role.
-fn shard<'a>(shards: &[&'a WeightShard], role: Role) -> Result<&'a WeightShard, GpuError> {
-    shards.iter().find(|shard| shard.role == role).copied().ok_or(GpuError::Shape {
-        what: "number of tensors",
-        value: shards.len(),
-        allowed: "layers with all of their tensors",
-    })
+/// The shards of a layer or of a model, to be given memory.
+struct Taker<'a> {
+    gpu: &'a Gpu,
+    config: &'a ModelConfig,
+    shards: &'a [&'a WeightShard],
 }
 
-fn vector(gpu: &Gpu, shard: &WeightShard) -> Result<wgpu::Buffer, GpuError> {
-    gpu.storage(&shard.name, 4 * shard.cols as u64)
+impl<'a> Taker<'a> {
+    fn has(&self, role: Role) -> bool {
+        self.shards.iter().any(|shard| shard.role == role)
+    }
+
+    fn shard(&self, role: Role) -> Result<&'a WeightShard, GpuError> {
+        self.shards.iter().find(|shard| shard.role == role).copied().ok_or(GpuError::Shape {
+            what: "number of tensors",
+            value: self.shards.len(),
+            allowed: "layers with all of their tensors",
+        })
+    }
+
+    fn product(&self, what: &str, roles: &[Role]) -> Result<Product, GpuError> {
+        let shards = roles.iter().map(|role| self.shard(*role)).collect::<Result<Vec<_>, _>>()?;
+        Product::new(self.gpu, what, &shards)
+    }
+
+    /// The stacked matrices of experts.
+    fn stack(&self, what: &str, roles: &[Role], count: usize) -> Result<Product, GpuError> {
+        let shards = roles.iter().map(|role| self.shard(*role)).collect::<Result<Vec<_>, _>>()?;
+        let alike = |shard: &&&WeightShard| {
+            let first = shards.iter().find(|first| first.role == shard.role);
+            first.is_none_or(|first| shard.format == first.format)
+        };
+        if let Some(other) = self.shards.iter().find(|shard| !alike(shard)) {
+            return Err(GpuError::Experts { what: other.name.clone() });
+        }
+        Product::stack(self.gpu, what, &shards, count)
+    }
+
+    /// A vector of a role, where there is one.
+    fn vector(&self, role: Role) -> Result<Option<Vectors>, GpuError> {
+        let Ok(shard) = self.shard(role) else { return Ok(None) };
+        Vectors::new(self.gpu, &shard.name, &[Slot::new(role, shard.cols, 0.0)]).map(Some)
+    }
+
+    fn heads(&self) -> Result<Option<Heads>, GpuError> {
+        let config = self.config;
+        let any = |roles: &[Role]| roles.iter().any(|role| self.has(*role));
+        let [bias, scaled, norm] = [
+            any(&[Role::QueryBias, Role::KeyBias, Role::ValueBias]),
+            any(&[Role::QueryScale, Role::KeyScale, Role::ValueScale]),
+            any(&[Role::QueryNorm, Role::KeyNorm]),
+        ];
+        if !(bias || scaled || norm) {
+            return Ok(None);
+        }
+        let spans = if norm {
+            [self.shard(Role::QueryNorm)?.cols, self.shard(Role::KeyNorm)?.cols]
+        } else {
+            [config.key_length; 2]
+        };
+        let (keys, values) = (config.kv_heads * config.key_length, config.kv_heads * config.value_length);
+        let mut slots = Vec::new();
+        if bias {
+            slots.extend([
+                Slot::new(Role::QueryBias, config.heads * config.key_length, 0.0),
+                Slot::new(Role::KeyBias, keys, 0.0),
+                Slot::new(Role::ValueBias, values, 0.0),
+            ]);
+        }
+        if norm {
+            slots
+                .extend([Slot::new(Role::QueryNorm, spans[0], 1.0), Slot::new(Role::KeyNorm, spans[1], 1.0)]);
+        }
+        if scaled {
+            slots.extend([Role::QueryScale, Role::KeyScale, Role::ValueScale].map(|r| Slot::new(r, 1, 1.0)));
+        }
+        let extra = Vectors::new(self.gpu, "attn_heads", &slots)?;
+        Ok(Some(Heads { extra, bias, scaled, norm, spans }))
+    }
+
+    /// What a block with these tensors passes before the residual; `always` where the kernel is needed without any of them.
+    fn residual(
+        &self,
+        what: &str,
+        [norm, bias, scale]: [Option<Role>; 3],
+        always: bool,
+    ) -> Result<Option<Residual>, GpuError> {
+        let there = |role: Option<Role>| role.filter(|role| self.has(*role));
+        let scaled = (self.config.residual_scale - 1.0).abs() > 0.0;
+        if !always && !scaled && [norm, bias, scale].into_iter().all(|role| there(role).is_none()) {
+            return Ok(None);
+        }
+        let width = self.config.embedding;
+        let slot = |role: Option<Role>, count, fill| Slot { role: there(role), count, fill };
+        let slots = [slot(norm, width, 1.0), slot(bias, width, 0.0), slot(scale, 1, 1.0)];
+        let extra = Vectors::new(self.gpu, what, &slots)?;
+        Ok(Some(Residual { extra, norm: there(norm).is_some() }))
+    }
+
+    fn gated(&self, width: usize) -> Result<Option<Gated>, GpuError> {
+        let roles = [Role::FfnSubNorm, Role::FfnGateScale, Role::FfnUpScale];
+        if !roles.iter().any(|role| self.has(*role)) {
+            return Ok(None);
+        }
+        let [norm, gate, up] = roles;
+        let slots = [Slot::new(norm, width, 1.0), Slot::new(gate, 1, 1.0), Slot::new(up, 1, 1.0)];
+        Ok(Some(Gated { extra: Vectors::new(self.gpu, "ffn_gated", &slots)?, norm: self.has(norm) }))
+    }
+
+    fn ffn(&self) -> Result<Ffn, GpuError> {
+        let config = self.config;
+        let Some(experts) = config.experts.filter(|_| self.has(Role::Router)) else {
+            return Ok(Ffn::Dense(Dense {
+                gate_up: self.product("ffn_gate_up", &[Role::FfnGate, Role::FfnUp])?,
+                gated: self.gated(config.feed_forward)?,
+                down: self.product("ffn_down", &[Role::FfnDown])?,
+            }));
+        };
+        let mut router = vec![Role::Router];
+        router.extend(Some(Role::SharedRouter).filter(|role| self.has(*role)));
+        let shared = self.has(Role::SharedGate).then(|| {
+            Ok::<_, GpuError>(Dense {
+                gate_up: self.product("shared_gate_up", &[Role::SharedGate, Role::SharedUp])?,
+                gated: None,
+                down: self.product("shared_down", &[Role::SharedDown])?,
+            })
+        });
+        Ok(Ffn::Experts(Experts {
+            router: self.product("router", &router)?,
+            gate_up: self.stack("expert_gate_up", &[Role::ExpertGate, Role::ExpertUp], experts.count)?,
+            down: self.stack("expert_down", &[Role::ExpertDown], experts.count)?,
+            shared: shared.transpose()?,
+        }))
+    }
 }
 
 impl LayerWeights {
@@ -112,48 +223,70 @@ impl LayerWeights {
         shards: &[&WeightShard],
         tokens: usize,
     ) -> Result<Self, GpuError> {
-        let of = |role| shard(shards, role);
-        let product = |what, roles: &[Role]| {
-            let shards = roles.iter().map(|role| of(*role)).collect::<Result<Vec<_>, _>>()?;
-            Product::new(gpu, what, &shards)
-        };
+        let take = Taker { gpu, config, shards };
         let cache = |what, dimensions: usize| {
             gpu.storage(what, 2 * tokens as u64 * (config.kv_heads * dimensions) as u64)
         };
+        let attention = [Role::AttentionPostNorm, Role::AttentionOutputBias, Role::AttentionOutputScale];
+        let ffn = take.ffn()?;
+        let of_ffn = [Some(Role::FfnPostNorm), None, Some(Role::FfnDownScale)];
         Ok(Self {
-            attention_norm: vector(gpu, of(Role::AttentionNorm)?)?,
-            qkv: product("attn_qkv", &[Role::Query, Role::Key, Role::Value])?,
-            output: product("attn_output", &[Role::AttentionOutput])?,
-            ffn_norm: vector(gpu, of(Role::FfnNorm)?)?,
-            gate_up: product("ffn_gate_up", &[Role::FfnGate, Role::FfnUp])?,
-            down: product("ffn_down", &[Role::FfnDown])?,
+            attention_norm: take.vector(Role::AttentionNorm)?,
+            qkv: take.product("attn_qkv", &[Role::Query, Role::Key, Role::Value])?,
+            heads: take.heads()?,
+            sub_norm: take.vector(Role::AttentionSubNorm)?,
+            output: take.product("attn_output", &[Role::AttentionOutput])?,
+            attention_residual: take.residual("attn_residual", attention.map(Some), false)?,
+            ffn_norm: take.vector(Role::FfnNorm)?,
+            ffn_residual: take.residual("ffn_residual", of_ffn, matches!(ffn, Ffn::Experts(_)))?,
+            ffn,
             keys: cache("kv_keys", config.key_length)?,
             values: cache("kv_values", config.value_length)?,
         })
     }
 
-    /// Where the shard of a role goes.
-    pub(super) fn target(&self, role: Role) -> Option<Target> {
-        match role {
-            Role::AttentionNorm => return Some(Target::Vector(self.attention_norm.clone())),
-            Role::FfnNorm => return Some(Target::Vector(self.ffn_norm.clone())),
-            _ => {}
-        }
-        let products = [&self.qkv, &self.output, &self.gate_up, &self.down];
-        let (matrix, row) = products.into_iter().find_map(|product| product.target(role))?;
-        Some(Target::Matrix(matrix, row))
+    fn vectors(&self) -> impl Iterator<Item = &Vectors> {
+        let gated = match &self.ffn {
+            Ffn::Dense(dense) => dense.gated.as_ref(),
+            Ffn::Experts(_) => None,
+        };
+        let norms = [&self.attention_norm, &self.sub_norm, &self.ffn_norm];
+        let residuals = [&self.attention_residual, &self.ffn_residual];
+        let extras = [self.heads.as_ref().map(|heads| &heads.extra), gated.map(|gated| &gated.extra)];
+        let residuals = residuals.map(|residual| residual.as_ref().map(|residual| &residual.extra));
+        norms.map(Option::as_ref).into_iter().chain(extras).chain(residuals).flatten()
     }
 
-    /// Bytes of weights that one pass reads.
+    fn products(&self) -> impl Iterator<Item = &Product> {
+        let ffn: Vec<&Product> = match &self.ffn {
+            Ffn::Dense(Dense { gate_up, down, .. }) => vec![gate_up, down],
+            Ffn::Experts(Experts { router, gate_up, down, shared }) => {
+                let shared = shared.as_ref().map(|dense| [&dense.gate_up, &dense.down]);
+                [router, gate_up, down].into_iter().chain(shared.into_iter().flatten()).collect()
+            }
+        };
+        [&self.qkv, &self.output].into_iter().chain(ffn)
+    }
+
+    /// Where a shard goes.
+    pub(super) fn target(&self, shard: &WeightShard) -> Option<Target> {
+        if let Some((buffer, at)) = self.vectors().find_map(|vectors| vectors.target(shard.role)) {
+            return Some(Target::Vector(buffer, at));
+        }
+        let found = self.products().find_map(|product| product.target(shard.role, shard.expert));
+        found.map(|(matrix, row)| Target::Matrix(matrix, row))
+    }
+
+    /// Bytes of its matrices.
     pub(super) fn bytes(&self) -> u64 {
-        self.qkv.bytes() + self.output.bytes() + self.gate_up.bytes() + self.down.bytes()
+        self.products().map(Product::bytes).sum()
     }
 }
 
 /// The weights of a model's ends, as far as they are on this device.
 pub(super) struct EndWeights {
     pub(super) embedding: Option<Product>,
-    pub(super) norm: Option<wgpu::Buffer>,
+    pub(super) norm: Option<Vectors>,
     /// `None` where the embedding is the head too, or the head is elsewhere.
     pub(super) head: Option<Product>,
     tied: bool,
@@ -168,12 +301,12 @@ impl EndWeights {
         embed: bool,
         head: bool,
     ) -> Result<Self, GpuError> {
-        let product = |what, role| Product::new(gpu, what, &[shard(shards, role)?]);
+        let take = Taker { gpu, config, shards };
         let wanted = embed || (head && config.tied);
         Ok(Self {
-            embedding: wanted.then(|| product("token_embd", Role::TokenEmbedding)).transpose()?,
-            norm: head.then(|| vector(gpu, shard(shards, Role::OutputNorm)?)).transpose()?,
-            head: (head && !config.tied).then(|| product("output", Role::Output)).transpose()?,
+            embedding: wanted.then(|| take.product("token_embd", &[Role::TokenEmbedding])).transpose()?,
+            norm: head.then(|| take.vector(Role::OutputNorm)).transpose()?.flatten(),
+            head: (head && !config.tied).then(|| take.product("output", &[Role::Output])).transpose()?,
             tied: config.tied,
         })
     }
@@ -185,11 +318,11 @@ impl EndWeights {
 
     /// Where the shard of a role goes.
     pub(super) fn target(&self, role: Role) -> Option<Target> {
-        if role == Role::OutputNorm {
-            return self.norm.clone().map(Target::Vector);
+        if let Some((buffer, at)) = self.norm.as_ref().and_then(|norm| norm.target(role)) {
+            return Some(Target::Vector(buffer, at));
         }
         let products = [self.embedding.as_ref(), self.head.as_ref()];
-        let (matrix, row) = products.into_iter().flatten().find_map(|product| product.target(role))?;
+        let (matrix, row) = products.into_iter().flatten().find_map(|product| product.target(role, 0))?;
         Some(Target::Matrix(matrix, row))
     }
 }

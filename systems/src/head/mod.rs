@@ -42,6 +42,10 @@ pub fn head_cpu(
         cpu::load(cpu, activations, normed, width, Need::of(&[head]));
         let logits = sized(&mut wave.logits, rows * config.vocabulary);
         cpu::product(cpu, &[head], activations, logits, config.vocabulary);
+        cpu::scale_rows(cpu, logits, config.vocabulary, config.logit_scale);
+        if let Some(cap) = config.logit_cap {
+            cpu::cap_rows(cpu, logits, config.vocabulary, cap);
+        }
         wave.at = AtLayer::Sample;
     }
 }

@@ -50,11 +50,14 @@ pub struct ModelOrigin {
 /// The model cannot be placed, the KV cache not be allocated, or the loader's thread not be started. Nothing is left behind
 /// then.
 pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) -> Result<Entity, LoadError> {
-    let ModelFile { sources, config, tokenizer, template, shards: specs } = file;
+    let ModelFile { sources, mut config, tokenizer, template, shards: mut specs } = file;
     let tokens = options
         .kv_tokens
         .unwrap_or_else(|| config.context.clamp(*DEFAULT_KV_TOKENS.start(), *DEFAULT_KV_TOKENS.end()));
     let slots = u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX);
+    // No context can hold more than the cache does.
+    config.settle_context((slots as usize).saturating_mul(PAGE));
+    specs.retain(|spec| config.reads(spec.shard.role));
     let bytes = specs.iter().map(|spec| spec.shard.range.end - spec.shard.range.start).sum();
     let limits = WaveLimits::new(&config, bytes);
     let count = config.layers;
@@ -107,7 +110,13 @@ pub fn place_model(world: &mut World, model: Entity, on_gpu: bool) -> Result<(),
                 limits: origin.limits,
                 max_rows: world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows,
             };
-            gpu::place(backend, &wanted).map_err(|source| LoadError::Gpu { file: name.clone(), source })?
+            match gpu::place(backend, &wanted) {
+                Err(error) if wanted.layers == GpuLayers::Auto && error.is_of_model() => {
+                    tracing::warn!(model = name, %error, "stays on the CPU");
+                    Placed::on_cpu(&config, origin.limits)
+                }
+                placed => placed.map_err(|source| LoadError::Gpu { file: name.clone(), source })?,
+            }
         }
         None => Placed::on_cpu(&config, origin.limits),
     };
@@ -204,7 +213,7 @@ impl Placed {
                 self.ends.embed == Place::Cpu || (config.tied && self.ends.head == Place::Cpu)
             }
             // The angles of rotary embedding are computed on the host for every place.
-            (ShardOwner::Model, TensorRole::RopeFactors) => true,
+            (ShardOwner::Model, TensorRole::RopeFactors | TensorRole::RopeFactorsLong) => true,
             (ShardOwner::Model, _) => self.ends.head == Place::Cpu,
         }
     }

@@ -1,0 +1,192 @@
+//! How layouts lie in a device's memory: the planes of each, and the parts of kernels that read them.
+//!
+//! A matrix is up to three planes, each row by row: *codes*, in *packets* of so many weights; *scales*, in blocks of 32 weights or
+//! super-blocks of 256; and the *high* bits of codes whose bits are no power of two. What they hold, the layout's `decode_*.wgsl`
+//! and `scales_*.wgsl` say; a layout is one of each. Kinds of codes and kinds of scales are combined, so no layout has a kernel
+//! or a part of its own.
+
+use crate::error::GpuError;
+use crate::shader::{KernelSpec, Part, parts};
+use weft_components::{ScaleKind, TensorFormat, TileLayout};
+
+/// Weights that share a scale, or two; rows are multiples of it.
+pub const BLOCK: usize = 32;
+
+/// Planes of a matrix: codes, scales, and high bits of codes.
+pub const PLANES: usize = 3;
+
+/// Bindings of the planes.
+pub(crate) const PLANE_BINDINGS: [u32; PLANES] = [10, 11, 12];
+
+/// Weights that [`CodePlane::bytes`] and [`ScalePlane::bytes`] are of.
+const UNIT: usize = weft_components::SUPER;
+
+/// A kind of codes in the device's memory.
+struct CodePlane {
+    /// What reads it.
+    decode: Part,
+    /// Weights of a packet.
+    packet: usize,
+    /// Bytes of the codes of 256 weights, and of their high bits.
+    bytes: [usize; 2],
+    /// What the kernels' codes are, as multiples of the format's. Codes that are centred have lost their zero point.
+    centre: Option<f32>,
+}
+
+/// A kind of scales in the device's memory.
+struct ScalePlane {
+    /// What reads it, and how many scales a block has.
+    decode: [Part; 2],
+    /// Bytes of the scales of 256 weights.
+    bytes: usize,
+}
+
+const fn codes(decode: Part, packet: usize, bytes: [usize; 2], centre: Option<f32>) -> CodePlane {
+    CodePlane { decode, packet, bytes, centre }
+}
+
+const fn code_plane(layout: TileLayout) -> CodePlane {
+    let kind = layout.codes();
+    match (kind.bits, kind.table, layout) {
+        (8, ..) => codes(parts::DECODE_U8, 16, [256, 0], Some(1.0)),
+        (6, ..) => codes(parts::DECODE_U6, 32, [128, 64], Some(4.0)),
+        (5, ..) => codes(parts::DECODE_U5, 32, [128, 32], None),
+        (4, false, _) => codes(parts::DECODE_U4, 32, [128, 0], None),
+        (4, true, _) => codes(parts::DECODE_T4, 32, [128, 0], None),
+        (3, false, _) => codes(parts::DECODE_U3, 32, [64, 32], Some(32.0)),
+        (3, true, _) => codes(parts::DECODE_T3, 32, [64, 32], None),
+        (2, ..) => codes(parts::DECODE_U2, 32, [64, 0], None),
+        (.., TileLayout::F16) => codes(parts::DECODE_F16, 8, [512, 0], None),
+        (.., TileLayout::Bf16) => codes(parts::DECODE_BF16, 8, [512, 0], None),
+        _ => codes(parts::DECODE_F32, 4, [1024, 0], None),
+    }
+}
+
+const fn scale_plane(layout: TileLayout) -> ScalePlane {
+    let (scales, count, bytes) = match (layout.scales(), layout.codes().min) {
+        (ScaleKind::None, _) => (parts::SCALES_NONE, parts::ONE_SCALE, 0),
+        (ScaleKind::Half, false) => (parts::SCALES_HALF, parts::ONE_SCALE, 16),
+        (ScaleKind::Half, true) => (parts::SCALES_HALF_MIN, parts::ONE_SCALE, 32),
+        (ScaleKind::Float, _) => (parts::SCALES_FLOAT, parts::ONE_SCALE, 32),
+        (ScaleKind::Super, false) => (parts::SCALES_SUPER, parts::ONE_SCALE, 10),
+        (ScaleKind::Super, true) => (parts::SCALES_SUPER_MIN, parts::ONE_SCALE, 20),
+        (ScaleKind::SuperHalves, false) => (parts::SCALES_HALVES, parts::TWO_SCALES, 18),
+        (ScaleKind::SuperHalves, true) => (parts::SCALES_HALVES_MIN, parts::TWO_SCALES, 20),
+    };
+    ScalePlane { decode: [scales, count], bytes }
+}
+
+/// Whether the codes of a layout are stored around their zero point.
+pub(crate) const fn is_centred(layout: TileLayout) -> bool {
+    code_plane(layout).centre.is_some()
+}
+
+/// Weights of a packet.
+pub(crate) const fn packet(layout: TileLayout) -> usize {
+    code_plane(layout).packet
+}
+
+/// Bytes of the planes of codes, of scales and of high bits of `rows` × `columns` weights; those that a layout has none of are 0.
+pub fn plane_bytes(layout: TileLayout, rows: usize, columns: usize) -> [u64; PLANES] {
+    let [low, high] = code_plane(layout).bytes;
+    [low, scale_plane(layout).bytes, high].map(|bytes| (rows as u64) * (columns * bytes / UNIT) as u64)
+}
+
+/// Bytes of `rows` × `columns` weights on the device.
+pub fn device_bytes(layout: TileLayout, rows: usize, columns: usize) -> u64 {
+    plane_bytes(layout, rows, columns).into_iter().sum()
+}
+
+/// What the codes of a matrix stand for: its layout, and what formats of one layout differ in. Matrices of one encoding are read by
+/// the same kernels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Encoding {
+    /// How weights lie.
+    pub layout: TileLayout,
+    zero_point: u8,
+    table: [i8; 16],
+    unit: f32,
+}
+
+impl Encoding {
+    /// What a format becomes on a GPU, for rows of `columns`; `what` names the tensor.
+    ///
+    /// # Errors
+    /// A format that is not computed with, or rows that are no multiple of its block or of [`BLOCK`].
+    pub fn of(what: &str, format: TensorFormat, columns: usize) -> Result<Self, GpuError> {
+        let multiple = format.block().max(BLOCK);
+        match format.codec() {
+            Some(codec) if columns.is_multiple_of(multiple) => Ok(Self {
+                layout: codec.layout,
+                zero_point: codec.zero_point,
+                table: codec.table,
+                unit: codec.unit,
+            }),
+            _ => Err(GpuError::Columns { what: what.to_owned(), columns, multiple }),
+        }
+    }
+
+    /// The parts that read its planes.
+    pub fn decode(&self) -> [Part; 3] {
+        let [scales, count] = scale_plane(self.layout).decode;
+        [code_plane(self.layout).decode, scales, count]
+    }
+
+    /// A kernel with the constants that those parts ask for: `ZERO`, `UNIT`, and the table's values, each in all bytes of a word.
+    pub fn constants(&self, spec: KernelSpec) -> KernelSpec {
+        const TABLE: [&str; 16] = [
+            "TABLE_0", "TABLE_1", "TABLE_2", "TABLE_3", "TABLE_4", "TABLE_5", "TABLE_6", "TABLE_7",
+            "TABLE_8", "TABLE_9", "TABLE_10", "TABLE_11", "TABLE_12", "TABLE_13", "TABLE_14", "TABLE_15",
+        ];
+        if !self.layout.is_quantized() {
+            return spec;
+        }
+        let centre = code_plane(self.layout).centre;
+        let zero = if centre.is_some() { 0.0 } else { f32::from(self.zero_point) };
+        let spec = spec.with("ZERO", zero).with("UNIT", self.unit / centre.unwrap_or(1.0));
+        let kind = self.layout.codes();
+        let values = if kind.table { 1 << kind.bits } else { 0 };
+        let word = |value: i8| u32::from_le_bytes([value.cast_unsigned(); 4]);
+        TABLE.into_iter().zip(self.table).take(values).fold(spec, |spec, (name, v)| spec.with(name, word(v)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_components::formats::FORMATS;
+
+    /// Kernels get the upper bit of a centred code the other way round, which takes half of the codes' range from it.
+    #[test]
+    fn centred_codes_have_their_zero_point_in_the_middle() {
+        for info in &FORMATS {
+            let Some(codec) = info.codec.filter(|codec| codec.layout.is_quantized()) else { continue };
+            if is_centred(codec.layout) {
+                let middle = 1 << (codec.layout.codes().bits - 1);
+                assert_eq!(u32::from(codec.zero_point), middle, "{}", info.name);
+            }
+        }
+    }
+
+    #[test]
+    fn layouts_with_a_table_or_a_minimum_have_no_zero_point() {
+        for info in &FORMATS {
+            let Some(codec) = info.codec else { continue };
+            let kind = codec.layout.codes();
+            assert!(codec.zero_point == 0 || !(kind.table || kind.min), "{}", info.name);
+        }
+    }
+
+    /// Kernels take whole bytes: `plane_bytes` of a row must be no rounded number.
+    #[test]
+    fn planes_of_every_layout_are_whole_bytes() {
+        for layout in TileLayout::ALL {
+            let columns = match layout.scales() {
+                ScaleKind::Super | ScaleKind::SuperHalves => UNIT,
+                _ => BLOCK,
+            };
+            let each = plane_bytes(layout, 1, columns).map(|bytes| bytes * (UNIT / columns) as u64);
+            assert_eq!(each, plane_bytes(layout, 1, UNIT), "{layout:?}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+// Scales of super-blocks of 256 weights in nine halves: the super-block's scale, and a signed byte for each 16 weights that it is
+// multiplied by: UNIT * scale * byte * code.
+const OFFSETS: bool = false;
+@group(0) @binding(11) var<storage, read> scales: array<u32>;
+// Two bytes, and what lies above them.
+fn scale_half(at: u32) -> u32 { return scales[at >> 1u] >> (16u * (at & 1u)); }
+fn scale_of(block: u32) -> Scale {
+    let at = 9u * (block >> 3u);
+    let unit = UNIT * unpack2x16float(scale_half(at)).x;
+    let pair = bitcast<i32>(scale_half(at + 1u + (block & 7u)));
+    return vec4<f32>(unit * f32(extractBits(pair, 0u, 8u)), unit * f32(extractBits(pair, 8u, 8u)), 0.0, 0.0);
+}

@@ -1,0 +1,99 @@
+//! Gates of feed-forward networks over rows that hold gate and up side by side, and the norm behind them, against twins in `f64`.
+
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
+mod common;
+
+use common::act::Act;
+use common::twins::{EPSILON, GATES};
+use common::{Random, buffer, devices, reduce, run, wave};
+use weft_gpu::shader::{KernelSpec, Part, parts};
+use weft_gpu::{ActFormat, Gpu, WaveData};
+
+const FORMS: [ActFormat; 3] = [ActFormat::F32, ActFormat::F16, ActFormat::Q8];
+
+fn kernel(gpu: &Gpu, form: ActFormat, gate: Part, part: Part, width: usize) -> KernelSpec {
+    let (reduce, lanes) = reduce(gpu);
+    KernelSpec::new("gate", [parts::WAVE, reduce, form.part(), gate, part])
+        .with("WG", 256u32)
+        .with("LANES", lanes)
+        .with("WIDTH", width as u32)
+        .with("ACT_WIDTH", width as u32)
+}
+
+/// Gate times up of rows, each `width` floats, both scaled.
+fn gated(x: &[f32], width: usize, gate_of: fn(f64) -> f64, scales: [f32; 2]) -> Vec<f64> {
+    let [gate_scale, up_scale] = scales.map(f64::from);
+    x.chunks_exact(2 * width)
+        .map(|row| row.split_at(width))
+        .flat_map(|(gate, up)| {
+            gate.iter()
+                .zip(up)
+                .map(move |(gate, up)| gate_of(f64::from(*gate) * gate_scale) * (f64::from(*up) * up_scale))
+        })
+        .collect()
+}
+
+#[test]
+fn gate_times_up() {
+    for gpu in devices() {
+        let mut random = Random(3);
+        for ((form, turns), (gate, gate_of, _)) in
+            FORMS.into_iter().zip([0, 1, 2]).flat_map(|pair| GATES.map(|gate| (pair, gate)))
+        {
+            // A multiple of 32, as all are, that is none of what a workgroup takes at once.
+            let (width, rows) = (1024 * turns + 32 * (1 + random.below(31)), 3);
+            let mut x: Vec<f32> = random.floats(2 * rows * width).iter().map(|x| 8.0 * x).collect();
+            // Gates whose exponential is infinite or nothing, and products that halves cannot hold.
+            for (at, gate) in [(0, -200.0), (1, 200.0), (2, 1e5), (3, -1e5), (4, 0.0)] {
+                x[2 * width + at] = gate;
+            }
+            let wanted = gated(&x, width, gate_of, [1.0; 2]);
+            let act = Act::new(&gpu, form, wanted.len());
+            let (wave, x) = (wave(&gpu, &WaveData::default()), buffer(&gpu, &x));
+            let buffers: Vec<_> = [(0, &wave), (1, &x)].into_iter().chain(act.bindings()).collect();
+            let spec = kernel(&gpu, form, gate, parts::GATE_MUL, width);
+            run(&gpu, &spec, &buffers, [(width / 4).div_ceil(256) as u32, rows as u32, 1]);
+            // An exponential is within 3 + 2|x| units of 2^-23 (WGSL), 19 for gates to 8, and GELU's goes to -17 and to where
+            // it is nothing; a division within 2.5, and sum and product. Gates beyond are left as they are or vanish.
+            let allowed: Vec<f64> = wanted.iter().map(|x| 6e-6 * x.abs() + 1e-7).collect();
+            act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}"));
+        }
+    }
+}
+
+#[test]
+fn a_norm_behind_the_gate() {
+    for gpu in devices() {
+        let mut random = Random(4);
+        for (i, (form, (gate, gate_of, _))) in
+            FORMS.into_iter().zip(GATES.into_iter().cycle().skip(2)).enumerate()
+        {
+            let normed = i != 1;
+            let (width, rows) = (512 * i + 32 * (1 + random.below(31)), 3);
+            let x: Vec<f32> = random.floats(2 * rows * width).iter().map(|x| 3.0 * x).collect();
+            let weight: Vec<f32> = random.floats(width).iter().map(|w| 1.0 + w).collect();
+            let scales = [0.75, 1.5];
+            let mut wanted = gated(&x, width, gate_of, scales);
+            if normed {
+                for row in wanted.chunks_exact_mut(width) {
+                    let squares: f64 = row.iter().map(|x| x * x).sum();
+                    let scale = (squares / width as f64 + f64::from(EPSILON)).sqrt().recip();
+                    row.iter_mut().zip(&weight).for_each(|(x, w)| *x *= scale * f64::from(*w));
+                }
+            }
+            let extra: Vec<f32> = weight.into_iter().chain(scales).chain([0.0; 2]).collect();
+            let act = Act::new(&gpu, form, wanted.len());
+            let (wave, x, extra) = (wave(&gpu, &WaveData::default()), buffer(&gpu, &x), buffer(&gpu, &extra));
+            let buffers: Vec<_> =
+                [(0, &wave), (1, &x), (2, &extra)].into_iter().chain(act.bindings()).collect();
+            let spec = kernel(&gpu, form, gate, parts::GATE_NORM, width)
+                .with("EPSILON", EPSILON)
+                .with("NORM", u32::from(normed));
+            run(&gpu, &spec, &buffers, [rows as u32, 1, 1]);
+            // As above, and a norm.
+            let allowed: Vec<f64> = wanted.iter().map(|x| 8e-6 * x.abs() + 1e-6).collect();
+            act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}, normed {normed}"));
+        }
+    }
+}

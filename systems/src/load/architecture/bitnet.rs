@@ -1,0 +1,27 @@
+//! `bitnet`: BitNet b1.58 (arXiv 2402.17764). Matrices of -1, 0 and 1, some with a factor of their own, and a norm before each
+//! output projection. The head is the embedding.
+
+use super::{Architecture, PLAIN, TensorPattern, optional, parts, required};
+use weft_components::TensorRole as Role;
+
+const SUB_NORMS: &[TensorPattern] = &[
+    required("blk.{}.attn_sub_norm.weight", &[Role::AttentionSubNorm]),
+    required("blk.{}.ffn_sub_norm.weight", &[Role::FfnSubNorm]),
+];
+
+const SCALES: &[TensorPattern] = &[
+    optional("blk.{}.attn_q.scale", &[Role::QueryScale]),
+    optional("blk.{}.attn_k.scale", &[Role::KeyScale]),
+    optional("blk.{}.attn_v.scale", &[Role::ValueScale]),
+    optional("blk.{}.attn_output.scale", &[Role::AttentionOutputScale]),
+    optional("blk.{}.ffn_gate.scale", &[Role::FfnGateScale]),
+    optional("blk.{}.ffn_up.scale", &[Role::FfnUpScale]),
+    optional("blk.{}.ffn_down.scale", &[Role::FfnDownScale]),
+];
+
+pub(super) const BITNET: Architecture = Architecture {
+    name: "bitnet",
+    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::FFN, SUB_NORMS, SCALES],
+    after: parts::AFTER_TIED,
+    ..PLAIN
+};

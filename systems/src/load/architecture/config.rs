@@ -1,0 +1,204 @@
+//! A model's numbers: from metadata, and from what the architecture says where they are silent.
+
+use super::keys::{Keys, MAX_COUNT};
+use super::rope::{local_rope, rope};
+use super::{Architecture, TensorPattern, Windows, WithoutRope};
+use crate::load::error::LoadError;
+use crate::load::gguf::{Gguf, Value};
+use weft_components::{ExpertConfig, LayerConfig, ModelConfig, TensorRole};
+
+/// Longest context that is believed.
+const MAX_CONTEXT: u64 = 1 << 30;
+
+/// Most experts that are believed: each is some entities of its own.
+const MAX_EXPERTS: u64 = 1 << 12;
+
+/// Reads and checks a model's numbers.
+pub(in crate::load) fn model_config(
+    gguf: &Gguf,
+    arch: &Architecture,
+    file: &str,
+) -> Result<ModelConfig, LoadError> {
+    let keys = Keys { gguf, file, prefix: arch.name };
+    refuse_unknown_keys(&keys, arch)?;
+    if keys.opt_bool("attention.causal")? == Some(false) {
+        return Err(keys.bad("attention.causal", false, "true, since the engine generates text"));
+    }
+    let layers = keys.count("block_count", MAX_COUNT)?;
+    let embedding = keys.count("embedding_length", MAX_COUNT)?;
+    let heads = keys.count("attention.head_count", MAX_COUNT)?;
+    let kv_heads = keys.count_or("attention.head_count_kv", MAX_COUNT, heads)?;
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(keys.bad("attention.head_count_kv", kv_heads, "a divisor of attention.head_count"));
+    }
+    let key_length = keys.count_or("attention.key_length", MAX_COUNT, (embedding / heads).max(1))?;
+    let value_length = keys.count_or("attention.value_length", MAX_COUNT, (embedding / heads).max(1))?;
+    let dimensions = keys.count_or("rope.dimension_count", MAX_COUNT, key_length)?;
+    if dimensions > key_length || !dimensions.is_multiple_of(2) {
+        return Err(keys.bad(
+            "rope.dimension_count",
+            dimensions,
+            "an even number, at most attention.key_length",
+        ));
+    }
+    let vocabulary = match gguf.tensor("token_embd.weight") {
+        Some(tensor) if tensor.shape.len() == 2 => usize::try_from(tensor.shape[1]).unwrap_or(usize::MAX),
+        _ => keys.count("vocab_size", MAX_COUNT)?,
+    };
+    let context = keys.count("context_length", MAX_CONTEXT)?;
+    let experts = experts(&keys, arch)?;
+    let feed_forward = match experts {
+        // Layers of experts alone need no other width.
+        Some(experts) => keys.count_or("feed_forward_length", MAX_COUNT, experts.feed_forward)?,
+        None => keys.count("feed_forward_length", MAX_COUNT)?,
+    };
+    let mut ropes = vec![rope(&keys, arch, dimensions, context)?];
+    let mut layer = vec![LayerConfig { window: None, rope: Some(0) }; layers];
+    if let Some(windows) = arch.windows
+        && let Some(window) = window(&keys, &windows)?
+    {
+        let local = local_rope(&keys, windows.rope, &ropes[0])?;
+        let table = if local.is_some() { 1 } else { 0 };
+        ropes.extend(local);
+        for (index, layer) in layer.iter_mut().enumerate() {
+            if is_local(&keys, &windows, index, layers)? {
+                *layer = LayerConfig { window: Some(window), rope: Some(table) };
+            }
+        }
+    }
+    for (index, layer) in layer.iter_mut().enumerate() {
+        if !turns(&keys, arch, index)? {
+            layer.rope = None;
+        }
+    }
+    let scaled_by =
+        if arch.scales_by_width == Some(layers) { (embedding / heads).max(1) } else { key_length };
+    Ok(ModelConfig {
+        architecture: arch.name.to_owned(),
+        name: gguf.metadata.opt_str("general.name")?.unwrap_or(file).to_owned(),
+        layers,
+        embedding,
+        heads,
+        kv_heads,
+        key_length,
+        value_length,
+        feed_forward,
+        vocabulary,
+        context,
+        norm_epsilon: keys.float_or("attention.layer_norm_rms_epsilon", 1e-5)?,
+        experts,
+        activation: arch.activation,
+        ropes,
+        layer,
+        attention_cap: keys
+            .opt_float("attn_logit_softcapping")?
+            .or(arch.attention_cap)
+            .filter(|cap| *cap > 0.0),
+        logit_cap: keys.opt_float("final_logit_softcapping")?.or(arch.logit_cap).filter(|cap| *cap > 0.0),
+        embedding_scale: match keys.positive("embedding_scale")? {
+            Some(scale) => scale,
+            None if arch.scales_embedding => (embedding as f32).sqrt(),
+            None => 1.0,
+        },
+        residual_scale: keys.positive("residual_scale")?.unwrap_or(1.0),
+        // The key is what logits are divided by.
+        logit_scale: keys.positive("logit_scale")?.map_or(1.0, |scale| 1.0 / scale),
+        attention_scale: match keys.positive("attention.scale")? {
+            Some(scale) => scale,
+            None => 1.0 / (scaled_by as f32).sqrt(),
+        },
+        tied: !has(gguf, arch.after, TensorRole::Output),
+    })
+}
+
+/// Whether the file has the tensor of an optional role.
+pub(super) fn has(gguf: &Gguf, patterns: &[TensorPattern], role: TensorRole) -> bool {
+    patterns.iter().any(|pattern| pattern.roles.contains(&role) && gguf.tensor(pattern.name).is_some())
+}
+
+/// Experts, where the file has some.
+fn experts(keys: &Keys<'_>, arch: &Architecture) -> Result<Option<ExpertConfig>, LoadError> {
+    /// The id of softmax among the functions that make weights of a router's logits.
+    const SOFTMAX: u64 = 1;
+    let Some(data) = arch.experts else { return Ok(None) };
+    let required = !arch.layer_may_have(TensorRole::FfnDown);
+    let count = match keys.opt_count("expert_count", MAX_EXPERTS)? {
+        Some(count) => count,
+        None if required => keys.count("expert_count", MAX_EXPERTS)?,
+        None => return Ok(None),
+    };
+    let used = keys.count("expert_used_count", MAX_EXPERTS)?;
+    if used > count {
+        return Err(keys.bad("expert_used_count", used, "at most expert_count"));
+    }
+    let gate = keys.gguf.metadata.opt_u64(&keys.key("expert_gating_func"))?;
+    if let Some(gate) = gate.filter(|gate| ![0, SOFTMAX].contains(gate)) {
+        return Err(keys.bad("expert_gating_func", gate, "1 (softmax)"));
+    }
+    let feed_forward = match keys.opt_count("expert_feed_forward_length", MAX_COUNT)? {
+        Some(width) => width,
+        None => {
+            let width = keys.count("feed_forward_length", MAX_COUNT)?;
+            if data.share_width { (width / used).max(1) } else { width }
+        }
+    };
+    let shared_feed_forward = match keys.opt_count("expert_shared_feed_forward_length", MAX_COUNT)? {
+        Some(width) => width,
+        None if data.shared => keys.count("feed_forward_length", MAX_COUNT)?,
+        None => 0,
+    };
+    Ok(Some(ExpertConfig {
+        count,
+        used,
+        feed_forward,
+        shared_feed_forward,
+        normalise: keys.opt_bool("expert_weights_norm")?.unwrap_or(data.normalise),
+        weight_scale: keys.positive("expert_weights_scale")?.unwrap_or(1.0),
+    }))
+}
+
+/// Tokens that layers with a window see; `None` where the file has no such layers.
+fn window(keys: &Keys<'_>, windows: &Windows) -> Result<Option<usize>, LoadError> {
+    const KEY: &str = "attention.sliding_window";
+    Ok(match keys.gguf.metadata.get(&keys.key(KEY)) {
+        Some(_) => keys.opt_count(KEY, MAX_CONTEXT)?,
+        None => windows.default,
+    })
+}
+
+/// Whether a layer has a window: the file says so for each, or how often one has none, or the architecture does.
+fn is_local(keys: &Keys<'_>, windows: &Windows, layer: usize, layers: usize) -> Result<bool, LoadError> {
+    const KEY: &str = "attention.sliding_window_pattern";
+    let key = keys.key(KEY);
+    let metadata = &keys.gguf.metadata;
+    if let Some(Value::Array(_)) = metadata.get(&key) {
+        let each = metadata.opt_bools(&key)?.unwrap_or_default();
+        return each.get(layer).copied().ok_or_else(|| {
+            keys.bad(KEY, format!("{} values for {layers} layers", each.len()), "one value a layer")
+        });
+    }
+    let every = metadata.opt_u64(&key)?.unwrap_or(windows.global_every as u64);
+    Ok(every == 0 || !(layer as u64 + 1).is_multiple_of(every))
+}
+
+/// Whether a layer has rotary embedding.
+fn turns(keys: &Keys<'_>, arch: &Architecture, layer: usize) -> Result<bool, LoadError> {
+    Ok(match arch.without_rope {
+        WithoutRope::None => true,
+        WithoutRope::Every(step) => !(layer + 1).is_multiple_of(step),
+        WithoutRope::Unless(key) => keys.opt_bool(key)?.unwrap_or(true),
+    })
+}
+
+/// A key under the architecture's prefix that nobody knows might change the result: say so instead of ignoring it.
+fn refuse_unknown_keys(keys: &Keys<'_>, arch: &Architecture) -> Result<(), LoadError> {
+    for (key, _) in keys.gguf.metadata.iter() {
+        let Some(name) = key.strip_prefix(arch.name).and_then(|rest| rest.strip_prefix('.')) else {
+            continue;
+        };
+        if !arch.knows_key(name) {
+            return Err(LoadError::UnknownKey { file: keys.file.to_owned(), key: key.to_owned() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! `granite`: Llama with factors on embeddings, scores, what blocks add to the residual, and logits. Its converter permutes Q
+//! and K as Llama's does.
+
+use super::{Architecture, PLAIN, WithoutRope, keys, parts};
+use weft_components::RopeStyle;
+
+pub(super) const GRANITE: Architecture = Architecture {
+    name: "granite",
+    rope: RopeStyle::Adjacent,
+    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::FFN],
+    keys: &[keys::COMMON, keys::SCALES],
+    without_rope: WithoutRope::Unless("rope.scaling.finetuned"),
+    ..PLAIN
+};

@@ -1,0 +1,144 @@
+//! Metadata keys that architectures share, and the reader of an architecture's numbers.
+
+use crate::load::error::LoadError;
+use crate::load::gguf::Gguf;
+
+/// Keys that any file may have.
+pub(super) const COMMON: &[&str] = &[
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "attention.scale",
+    "attention.causal",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.attn_factor",
+    "rope.scaling.finetuned",
+    "rope.scaling.yarn_ext_factor",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scale_linear",
+    "vocab_size",
+    "tensor_data_layout",
+];
+
+/// Keys of layers with a window.
+pub(super) const WINDOW: &[&str] = &["attention.sliding_window", "attention.sliding_window_pattern"];
+
+/// The key of a window layer's own rotary frequencies.
+pub(super) const LOCAL_ROPE: &[&str] = &["rope.freq_base_swa"];
+
+/// Keys of experts.
+pub(super) const EXPERTS: &[&str] = &[
+    "expert_count",
+    "expert_used_count",
+    "expert_feed_forward_length",
+    "expert_weights_norm",
+    "expert_weights_scale",
+    "expert_gating_func",
+];
+
+/// The key of the expert that every row uses.
+pub(super) const SHARED_EXPERT: &[&str] = &["expert_shared_feed_forward_length"];
+
+/// Keys of Granite's factors.
+pub(super) const SCALES: &[&str] = &["embedding_scale", "residual_scale", "logit_scale"];
+
+/// Keys of the caps of scores and logits.
+pub(super) const ATTENTION_CAP: &[&str] = &["attn_logit_softcapping"];
+pub(super) const LOGIT_CAP: &[&str] = &["final_logit_softcapping"];
+
+/// Largest layer count, head count and so on that is believed.
+pub(super) const MAX_COUNT: u64 = 1 << 20;
+
+/// Metadata of one architecture: keys are looked up behind its prefix.
+pub(super) struct Keys<'a> {
+    pub(super) gguf: &'a Gguf,
+    pub(super) file: &'a str,
+    pub(super) prefix: &'static str,
+}
+
+impl Keys<'_> {
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    pub(super) fn bad(&self, name: &str, value: impl ToString, wanted: &'static str) -> LoadError {
+        LoadError::BadMetadata {
+            file: self.file.to_owned(),
+            key: self.key(name),
+            value: value.to_string(),
+            wanted,
+        }
+    }
+
+    /// A count that must be there.
+    pub(super) fn count(&self, name: &str, max: u64) -> Result<usize, LoadError> {
+        let value = self.gguf.metadata.u64(&self.key(name))?;
+        self.checked(name, value, max)
+    }
+
+    /// A count that may be missing.
+    pub(super) fn count_or(&self, name: &str, max: u64, default: usize) -> Result<usize, LoadError> {
+        match self.gguf.metadata.opt_u64(&self.key(name))? {
+            Some(value) => self.checked(name, value, max),
+            None => Ok(default),
+        }
+    }
+
+    /// A count that may be missing, or 0 for none.
+    pub(super) fn opt_count(&self, name: &str, max: u64) -> Result<Option<usize>, LoadError> {
+        match self.gguf.metadata.opt_u64(&self.key(name))? {
+            Some(value) if value > 0 => self.checked(name, value, max).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn checked(&self, name: &str, value: u64, max: u64) -> Result<usize, LoadError> {
+        if value == 0 || value > max {
+            return Err(self.bad(name, value, "a positive count of believable size"));
+        }
+        usize::try_from(value).map_err(|_| self.bad(name, value, "a count that this machine can address"))
+    }
+
+    /// A number that may be missing.
+    pub(super) fn opt_float(&self, name: &str) -> Result<Option<f32>, LoadError> {
+        let value = self.gguf.metadata.opt_f32(&self.key(name))?;
+        match value {
+            Some(value) if !value.is_finite() || value < 0.0 => {
+                Err(self.bad(name, value, "a finite number that is not negative"))
+            }
+            value => Ok(value),
+        }
+    }
+
+    /// A number that may be missing.
+    pub(super) fn float_or(&self, name: &str, default: f32) -> Result<f32, LoadError> {
+        Ok(self.opt_float(name)?.unwrap_or(default))
+    }
+
+    /// A number that may be missing; 0 means that it is.
+    pub(super) fn positive(&self, name: &str) -> Result<Option<f32>, LoadError> {
+        Ok(self.opt_float(name)?.filter(|value| *value > 0.0))
+    }
+
+    /// A truth value that may be missing.
+    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, LoadError> {
+        Ok(self.gguf.metadata.opt_bool(&self.key(name))?)
+    }
+
+    /// A text that may be missing.
+    pub(super) fn opt_str(&self, name: &str) -> Result<Option<&str>, LoadError> {
+        Ok(self.gguf.metadata.opt_str(&self.key(name))?)
+    }
+}

@@ -1,0 +1,89 @@
+//! Groups of tensors that architectures share.
+
+use super::{TensorPattern, optional, required};
+use weft_components::TensorRole as Role;
+
+/// Before the layers. A tensor of factors for the rotary frequencies says by being there that they are scaled.
+pub(super) const BEFORE: &[TensorPattern] = &[
+    required("token_embd.weight", &[Role::TokenEmbedding]),
+    optional("rope_freqs.weight", &[Role::RopeFactors]),
+    optional("rope_factors_short.weight", &[Role::RopeFactors]),
+    optional("rope_factors_long.weight", &[Role::RopeFactorsLong]),
+];
+
+/// After the layers. A model without a head of its own uses the embedding.
+pub(super) const AFTER: &[TensorPattern] =
+    &[required("output_norm.weight", &[Role::OutputNorm]), optional("output.weight", &[Role::Output])];
+
+/// After the layers, where the embedding always serves as the head.
+pub(super) const AFTER_TIED: &[TensorPattern] = &[required("output_norm.weight", &[Role::OutputNorm])];
+
+/// Norms before attention and before the feed-forward network.
+pub(super) const PRE_NORMS: &[TensorPattern] = &[
+    required("blk.{}.attn_norm.weight", &[Role::AttentionNorm]),
+    required("blk.{}.ffn_norm.weight", &[Role::FfnNorm]),
+];
+
+/// Norms of what attention and the feed-forward network add to the residual.
+pub(super) const POST_NORMS: &[TensorPattern] = &[
+    required("blk.{}.post_attention_norm.weight", &[Role::AttentionPostNorm]),
+    required("blk.{}.post_ffw_norm.weight", &[Role::FfnPostNorm]),
+];
+
+/// Attention with three projections, which some writers fuse into one tensor.
+pub(super) const ATTENTION: &[TensorPattern] = &[
+    required("blk.{}.attn_q.weight", &[Role::Query]),
+    required("blk.{}.attn_k.weight", &[Role::Key]),
+    required("blk.{}.attn_v.weight", &[Role::Value]),
+    optional("blk.{}.attn_qkv.weight", &[Role::Query, Role::Key, Role::Value]),
+    required("blk.{}.attn_output.weight", &[Role::AttentionOutput]),
+    optional("blk.{}.attn_output.bias", &[Role::AttentionOutputBias]),
+];
+
+/// Biases of the projections.
+pub(super) const BIASES: &[TensorPattern] = &[
+    required("blk.{}.attn_q.bias", &[Role::QueryBias]),
+    required("blk.{}.attn_k.bias", &[Role::KeyBias]),
+    required("blk.{}.attn_v.bias", &[Role::ValueBias]),
+    optional("blk.{}.attn_qkv.bias", &[Role::QueryBias, Role::KeyBias, Role::ValueBias]),
+];
+
+/// The same where a few models have them.
+pub(super) const SOME_BIASES: &[TensorPattern] = &[
+    optional("blk.{}.attn_q.bias", &[Role::QueryBias]),
+    optional("blk.{}.attn_k.bias", &[Role::KeyBias]),
+    optional("blk.{}.attn_v.bias", &[Role::ValueBias]),
+    optional("blk.{}.attn_qkv.bias", &[Role::QueryBias, Role::KeyBias, Role::ValueBias]),
+];
+
+/// Norms of queries and keys.
+pub(super) const QK_NORMS: &[TensorPattern] = &[
+    required("blk.{}.attn_q_norm.weight", &[Role::QueryNorm]),
+    required("blk.{}.attn_k_norm.weight", &[Role::KeyNorm]),
+];
+
+/// A gated feed-forward network.
+pub(super) const FFN: &[TensorPattern] = &[
+    required("blk.{}.ffn_gate.weight", &[Role::FfnGate]),
+    required("blk.{}.ffn_up.weight", &[Role::FfnUp]),
+    required("blk.{}.ffn_down.weight", &[Role::FfnDown]),
+];
+
+/// Experts, stacked or, as in early files, one tensor each.
+pub(super) const EXPERTS: &[TensorPattern] = &[
+    required("blk.{}.ffn_gate_inp.weight", &[Role::Router]),
+    required("blk.{}.ffn_gate_exps.weight", &[Role::ExpertGate]),
+    required("blk.{}.ffn_up_exps.weight", &[Role::ExpertUp]),
+    required("blk.{}.ffn_down_exps.weight", &[Role::ExpertDown]),
+    optional("blk.{}.ffn_gate_up_exps.weight", &[Role::ExpertGate, Role::ExpertUp]),
+    optional("blk.{}.ffn_gate.{e}.weight", &[Role::ExpertGate]),
+    optional("blk.{}.ffn_up.{e}.weight", &[Role::ExpertUp]),
+    optional("blk.{}.ffn_down.{e}.weight", &[Role::ExpertDown]),
+];
+
+/// The expert that every row uses.
+pub(super) const SHARED_EXPERT: &[TensorPattern] = &[
+    required("blk.{}.ffn_gate_shexp.weight", &[Role::SharedGate]),
+    required("blk.{}.ffn_up_shexp.weight", &[Role::SharedUp]),
+    required("blk.{}.ffn_down_shexp.weight", &[Role::SharedDown]),
+];

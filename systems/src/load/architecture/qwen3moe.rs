@@ -1,0 +1,11 @@
+//! `qwen3moe`: Qwen 3 with experts.
+
+use super::{Architecture, Experts, PLAIN, keys, parts};
+
+pub(super) const QWEN3MOE: Architecture = Architecture {
+    name: "qwen3moe",
+    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::QK_NORMS, parts::EXPERTS],
+    keys: &[keys::COMMON, keys::EXPERTS],
+    experts: Some(Experts { normalise: true, share_width: true, shared: false }),
+    ..PLAIN
+};

@@ -60,6 +60,14 @@ fn on_a_tiny_model() {
 }
 
 #[test]
+fn with_experts_windows_and_ternary_matrices() {
+    for name in ["tiny-qwen2moe", "tiny-qwen3moe", "tiny-gemma3", "tiny-bitnet"] {
+        let base = ids(&golden_json(&format!("tiny/{name}.json"))["tokens"]);
+        sixteen_sessions_say_what_they_say_alone(&golden(&format!("tiny/{name}.gguf")), &base);
+    }
+}
+
+#[test]
 fn on_the_real_model() {
     let base = ids(&golden_json("smollm2/prompt4.json")["tokens"]);
     sixteen_sessions_say_what_they_say_alone(&smollm2(), &base);

@@ -9,11 +9,9 @@
 
 mod common;
 
-use common::{divergence, golden, golden_floats, golden_json, ids, loaded, logits, smollm2};
-use std::path::Path;
-use std::sync::Arc;
-use weft::gguf::{Gguf, open_files};
-use weft::storage::{MemorySource, Source};
+use common::{
+    Expanded, divergence, expanded, golden, golden_floats, golden_json, ids, loaded, logits, smollm2,
+};
 use weft::{Engine, EngineOptions, Kernels, KvFormat, LoadOptions, ModelId, ModelSource};
 use weft_systems::cpu::CpuKv;
 
@@ -95,50 +93,10 @@ fn cost(source: impl Fn() -> ModelSource) -> (f64, f64) {
     (mean(&between), mean(&to_golden))
 }
 
-/// The same model with matrices as F16 and vectors as F32, in memory.
-fn expanded(path: &Path) -> Vec<u8> {
-    /// Type ids of the format.
-    const F32: u32 = 0;
-    const F16: u32 = 1;
-    let sources = open_files(path).unwrap();
-    let gguf = Gguf::read(&sources).unwrap();
-    // Everything before the table of tensors stays.
-    let table = gguf.tensors.iter().map(|t| t.range.start).min().unwrap();
-    let head = sources[0].read(0..table).unwrap();
-    let name = |name: &str| [&(name.len() as u64).to_le_bytes()[..], name.as_bytes()].concat();
-    let first = name(&gguf.tensors[0].name);
-    let end = head.windows(first.len()).position(|w| w == first).unwrap();
-    let (mut out, mut data) = (head[..end].to_vec(), Vec::new());
-    let align = gguf.alignment as usize;
-    for tensor in &gguf.tensors {
-        let format = tensor.format;
-        let bytes = sources[tensor.source].read(tensor.range.clone()).unwrap();
-        let mut values = vec![0.0; tensor.elements() as usize];
-        assert!(format.dequantize(&bytes, &mut values), "{}", tensor.name);
-        data.resize(data.len().next_multiple_of(align), 0);
-        out.extend(name(&tensor.name));
-        out.extend((tensor.shape.len() as u32).to_le_bytes());
-        out.extend(tensor.shape.iter().flat_map(|n| n.to_le_bytes()));
-        let matrix = tensor.shape.len() > 1;
-        out.extend(if matrix { F16 } else { F32 }.to_le_bytes());
-        out.extend((data.len() as u64).to_le_bytes());
-        if matrix {
-            let mut halves = vec![0; values.len()];
-            Kernels::detect().to_f16(&values, &mut halves);
-            data.extend(halves.iter().flat_map(|half| half.to_le_bytes()));
-        } else {
-            data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        }
-    }
-    out.resize(out.len().next_multiple_of(align), 0);
-    out.extend(data);
-    out
-}
-
 #[test]
 fn the_cache_alone_costs_no_more_than_the_peer_s() {
-    let whole: Arc<dyn Source> = Arc::new(MemorySource::new("expanded.gguf", expanded(&smollm2())));
-    let (between, to_golden) = cost(|| ModelSource::Parts(vec![whole.clone()]));
+    let whole = expanded(&smollm2(), Expanded::F16);
+    let (between, to_golden) = cost(|| whole.clone());
     println!("mean KL f16 to q8_0 {between:.3e}, exact to q8_0 {to_golden:.3e}");
     assert!(between <= PEER_EXACT, "mean KL {between:.3e}");
     assert!(to_golden <= PEER_TO_GOLDEN, "mean KL {to_golden:.3e}");

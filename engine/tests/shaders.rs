@@ -6,11 +6,12 @@
 mod common;
 
 use common::gpu::{cooperative, featured, loaded_on, noop};
+use common::reference::without_vocabulary;
 use common::synthetic;
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use weft::synth::SynthShape;
-use weft::{Capabilities, EngineOptions, Gpu, LoadOptions};
+use weft::{Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
 use weft_components::TensorFormat;
 use weft_components::formats::FORMATS;
 use weft_gpu::shader::{KernelSpec, Part, parts};
@@ -64,15 +65,36 @@ fn check(spec: &KernelSpec) {
     }
 }
 
-/// Checks the kernels of the plan of a model, and gives the names of their parts.
+/// Checks the kernels of the plan of a made-up model, and gives the names of their parts.
 fn plan(gpu: Gpu, shape: &SynthShape, format: &str) -> BTreeSet<&'static str> {
+    plan_of(gpu, synthetic(shape, format), &format!("{format} {shape:?}"))
+}
+
+/// Files of golden data that, together, have everything that layers differ in.
+const ARCHITECTURES: [&str; 12] = [
+    "tiny/tiny-phi3-long",
+    "tiny/tiny-qwen2",
+    "tiny/tiny-gemma2",
+    "tiny/tiny-gemma3",
+    "tiny/tiny-mixtral",
+    "tiny/tiny-mixtral-q4_0",
+    "tiny/tiny-qwen2moe",
+    "tiny/tiny-qwen3moe",
+    "tiny/tiny-bitnet",
+    "hf/olmo2",
+    "hf/smollm3",
+    "hf/granite",
+];
+
+/// Checks the kernels of the plan of a model, and gives the names of their parts.
+fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'static str> {
     let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
     let options = EngineOptions { max_rows: Some(128), ..EngineOptions::default() };
-    let (mut engine, model) = loaded_on(synthetic(shape, format), &options, vec![gpu], &load);
+    let (mut engine, model) = loaded_on(source, &options, vec![gpu], &load);
     // A step says that the plan is there.
     common::greedy(&mut engine, model, &[1, 2, 3], 2);
-    let [part] = engine.gpu_parts(model) else { panic!("{format} {shape:?}: the model moved to the CPU") };
-    assert_eq!(part.gpu.failure(), None, "{format} {shape:?}");
+    let [part] = engine.gpu_parts(model) else { panic!("{what}: the model moved to the CPU") };
+    assert_eq!(part.gpu.failure(), None, "{what}");
     let specs = part.gpu.pipelines.specs();
     specs.iter().for_each(check);
     specs.iter().flat_map(KernelSpec::part_names).collect()
@@ -91,6 +113,12 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         }
         for shape in shapes() {
             seen.extend(plan(noop(capabilities), &shape, "q8_0"));
+        }
+        for name in ARCHITECTURES {
+            for storage_buffers in [8, 16] {
+                let gpu = noop(|caps| Capabilities { storage_buffers, ..capabilities(caps) });
+                seen.extend(plan_of(gpu, without_vocabulary(&format!("{name}.gguf")), name));
+            }
         }
         // What WebGPU promises at least.
         seen.extend(plan(
@@ -131,7 +159,8 @@ fn every_format_is_read_by_every_kernel() {
         let matrix = GpuMatrix::new(&gpu, format.name(), encoding, rows, COLUMNS).unwrap();
         let decode = matrix.decode();
         let few = |dot: [Part; 2]| {
-            let before = [parts::WAVE, parts::REDUCE_SUBGROUP, parts::MATVEC, parts::OUT_STORE];
+            let before =
+                [parts::WAVE, parts::ROWS_WAVE, parts::REDUCE_SUBGROUP, parts::MATVEC, parts::OUT_STORE];
             let spec = KernelSpec::new("matvec", before.into_iter().chain(decode).chain(dot));
             [("WG", 256), ("LANES", 32), ("NR", 2), ("PASSES", 1), ("SPLIT", 2), ("PARTS", 1), ("ROWS", 2)]
                 .into_iter()

@@ -1,4 +1,4 @@
-//! Small models of each supported architecture against llama.cpp.
+//! A small model in several formats and on several instruction sets; every architecture is in `architectures.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -7,21 +7,6 @@ mod common;
 use common::reference::{MOST_DIVERGENCE, format_divergence, tiny_agrees};
 use common::{golden, golden_json, ids, loaded, loaded_with, logits};
 use weft::{EngineOptions, Kernels};
-
-#[test]
-fn llama() {
-    tiny_agrees("tiny-llama", &EngineOptions::default());
-}
-
-#[test]
-fn llama31_with_rope_factors_and_a_tied_head() {
-    tiny_agrees("tiny-llama31", &EngineOptions::default());
-}
-
-#[test]
-fn mistral_with_one_kv_head() {
-    tiny_agrees("tiny-mistral", &EngineOptions::default());
-}
 
 #[test]
 fn float_weights_meet_exact_activations() {

@@ -108,3 +108,10 @@ pub enum GpuError {
         reason: String,
     },
 }
+
+impl GpuError {
+    /// Whether it is about what a model is made of: no GPU would take it.
+    pub const fn is_of_model(&self) -> bool {
+        matches!(self, Self::Columns { .. } | Self::Shape { .. } | Self::Experts { .. })
+    }
+}

@@ -58,6 +58,9 @@ impl core::ops::AddAssign for Work {
 pub(crate) enum WorkOf {
     /// A product with a matrix of so many weights.
     Product { weights: u64, count: Count },
+    /// A product of pairs of a row and one of its `used` experts with one expert's matrix of so many weights; `held` of
+    /// `experts` are in the matrix that is bound.
+    Experts { weights: u64, used: u64, held: u64, experts: u64 },
     /// Attention: bytes of a token's keys and values, and operations of a row with a token.
     Attention { token_bytes: u64, pair_flops: u64 },
     /// Little beside the others: nothing is counted.
@@ -68,6 +71,12 @@ impl WorkOf {
     /// The work of a kernel.
     pub(crate) fn of(spec: &KernelSpec) -> Self {
         let constant = |name| spec.constant(name).map(u64::from);
+        let experts = (constant("USED"), constant("HELD"), constant("EXPERTS"));
+        if let ((Some(used), Some(held), Some(experts)), Some(columns), Some(rows)) =
+            (experts, constant("K"), constant("N"))
+        {
+            return Self::Experts { weights: columns * rows, used, held, experts };
+        }
         let product = (constant("K"), constant("N"), constant("ROW_COUNT"));
         if let (Some(columns), Some(rows), Some(count)) = product {
             let count = if count == Count::LogitRows as u64 { Count::LogitRows } else { Count::Rows };
@@ -93,6 +102,15 @@ impl WorkOf {
                     Count::LogitRows => shape.logit_rows,
                 };
                 Work { weight_bytes: matrix_bytes, kv_bytes: 0, flops: 2 * weights * u64::from(rows) }
+            }
+            // Rows choose differently: as many experts are read as there are pairs, at most all.
+            Self::Experts { weights, used, held, experts } => {
+                let pairs = u64::from(shape.rows) * used;
+                Work {
+                    weight_bytes: matrix_bytes * pairs.min(experts) / experts,
+                    kv_bytes: 0,
+                    flops: 2 * weights * pairs * held / experts,
+                }
             }
             Self::Attention { token_bytes, pair_flops } => Work {
                 weight_bytes: 0,

@@ -81,13 +81,7 @@ impl Activations {
         (self.rows, self.cols, self.need) = (rows, cols, need);
         let blocks = if need.quantized { rows * (cols / CODES) } else { 0 };
         let floats = if need.floats { rows * cols } else { 0 };
-        grow(&mut self.codes, blocks);
-        grow(&mut self.scales, blocks);
-        grow(&mut self.sums, blocks);
-        grow(&mut self.offsets, blocks);
-        grow(&mut self.half_sums, blocks);
-        grow(&mut self.half_offsets, blocks);
-        grow(&mut self.floats, floats);
+        self.grow(blocks, floats);
         let job = Job {
             rows,
             cols,
@@ -103,6 +97,23 @@ impl Activations {
             floats: &mut self.floats[..floats],
         };
         job.run(cpu);
+    }
+
+    /// Takes memory for any load of at most `rows` rows of `cols` floats in the forms of `need`.
+    pub fn reserve(&mut self, rows: usize, cols: usize, need: Need) {
+        let blocks = if need.quantized { rows * (cols / CODES) } else { 0 };
+        let floats = if need.floats { rows * cols } else { 0 };
+        self.grow(blocks, floats);
+    }
+
+    fn grow(&mut self, blocks: usize, floats: usize) {
+        grow(&mut self.codes, blocks);
+        grow(&mut self.scales, blocks);
+        grow(&mut self.sums, blocks);
+        grow(&mut self.offsets, blocks);
+        grow(&mut self.half_sums, blocks);
+        grow(&mut self.half_offsets, blocks);
+        grow(&mut self.floats, floats);
     }
 
     /// Rows held.

@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use std::slice;
 use std::sync::Arc;
 
-use weft_components::TensorFormat;
+use weft_components::{TensorFormat, TensorRole};
 use weft_platform::storage::{MemorySource, Source};
 use weft_systems::load::gguf::{Gguf, GgufWriteError};
-use weft_systems::load::synth::{PRESETS, Synth, SynthError, SynthShape};
-use weft_systems::load::{ARCHITECTURES, ModelFile};
+use weft_systems::load::synth::{PRESETS, Synth, SynthError, SynthExperts, SynthShape};
+use weft_systems::load::{ARCHITECTURES, Mix, ModelFile};
 use weft_systems::tokenize::SpecialTokens;
 
 const FORMATS: [&str; 6] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"];
@@ -55,6 +55,8 @@ fn every_architecture_reads_the_numbers_that_were_asked_for() {
     };
     for arch in ARCHITECTURES {
         for tied in [true, false] {
+            // Some heads are the embedding, whatever is asked.
+            let tied = tied || ["gemma", "gemma2", "bitnet"].contains(&arch.name);
             let shape = SynthShape { tied, ..shape.clone() };
             let format = Synth::format("q4_1").unwrap();
             let plan = Synth::new("made.gguf", arch.name, &shape, format, 1).unwrap();
@@ -73,15 +75,51 @@ fn every_architecture_reads_the_numbers_that_were_asked_for() {
                 context: config.context,
                 tied: config.tied,
                 rope_base: config.ropes[0].base,
+                ..shape.clone()
             };
             assert_eq!(found, shape, "{}", arch.name);
             assert_eq!((config.architecture.as_str(), config.ropes[0].dimensions), (arch.name, 48));
-            assert_eq!(file.shards.len(), plan.tensors());
+            assert!(file.shards.len() >= plan.tensors(), "{}", arch.name);
             let gguf = Gguf::read(&[source]).unwrap();
-            let matrices = gguf.tensors.iter().filter(|tensor| tensor.shape.len() == 2);
-            assert!(matrices.clone().count() > 0 && matrices.clone().all(|tensor| tensor.format == format));
+            let matrices = gguf.tensors.iter().filter(|tensor| tensor.shape.len() >= 2);
+            let matrices = matrices.filter(|tensor| !tensor.name.contains("_inp"));
+            assert!(
+                matrices.clone().count() > 0 && matrices.clone().all(|tensor| tensor.format == format.base())
+            );
         }
     }
+}
+
+#[test]
+fn experts_and_windows_are_what_was_asked_for() {
+    let experts = SynthExperts { count: 6, used: 3, feed_forward: 32, shared_feed_forward: 64 };
+    let shape = SynthShape { layers: 6, experts: Some(experts), ..SynthShape::default() };
+    let read = |arch: &str, shape: &SynthShape| {
+        let plan = Synth::new("made.gguf", arch, shape, Synth::format("F16").unwrap(), 1).unwrap();
+        ModelFile::read(vec![source(make(&plan, 1))]).unwrap()
+    };
+    for (arch, shared) in [("llama", 0), ("qwen2moe", 64), ("qwen3moe", 0), ("granitemoe", 64)] {
+        let file = read(arch, &shape);
+        let found = file.config.experts.unwrap();
+        assert_eq!((found.count, found.used, found.feed_forward), (6, 3, 32), "{arch}");
+        assert_eq!(found.shared_feed_forward, shared, "{arch}");
+        let of = |role| file.shards.iter().filter(move |spec| spec.shard.role == role);
+        assert_eq!(of(TensorRole::ExpertDown).count(), 6 * 6, "{arch}");
+        assert!(of(TensorRole::ExpertUp).all(|spec| (spec.shard.rows, spec.shard.cols) == (32, 256)));
+    }
+    let local = |arch: &str| {
+        let file = read(arch, &SynthShape { layers: 6, window: Some(8), ..SynthShape::default() });
+        file.config.layer.iter().map(|layer| usize::from(layer.window == Some(8))).collect::<Vec<_>>()
+    };
+    assert_eq!(local("llama"), [1; 6]);
+    assert_eq!(local("gemma2"), [1, 0, 1, 0, 1, 0]);
+    assert_eq!(local("gemma3"), [1, 1, 1, 1, 1, 0]);
+    let refused = |shape: SynthShape| {
+        let made = Synth::new("made.gguf", "qwen2", &shape, Synth::format("F16").unwrap(), 1);
+        assert!(matches!(made, Err(SynthError::BadNumber { .. })), "{made:?}");
+    };
+    refused(shape);
+    refused(SynthShape { window: Some(8), ..SynthShape::default() });
 }
 
 #[test]
@@ -195,7 +233,7 @@ fn what_no_model_has_is_refused() {
     assert_eq!(refused(SynthShape { vocabulary: 258, ..base() }), "vocab_size 258");
     assert_eq!(refused(SynthShape { rope_base: f32::NAN, ..base() }), "rope.freq_base NaN");
 
-    let format = |name| TensorFormat::from_name(name).unwrap();
+    let format = |name| Mix::uniform(TensorFormat::from_name(name).unwrap());
     let narrow = SynthShape { embedding: 272, ..base() };
     let error = Synth::new("made.gguf", "llama", &narrow, format("Q8_0"), 0).unwrap_err();
     assert!(matches!(error, SynthError::Write(GgufWriteError::RowNotBlocks { row: 272, .. })), "{error}");
@@ -203,10 +241,10 @@ fn what_no_model_has_is_refused() {
     assert!(
         matches!(&error, SynthError::UnsupportedArchitecture { .. }) && error.to_string().contains("llama")
     );
-    for name in ["Q6_K", "I32", "none"] {
+    for name in ["NVFP4", "I32", "none"] {
         let error = Synth::format(name).unwrap_err();
         assert!(FORMATS.iter().all(|format| error.to_string().contains(format)), "{error}");
     }
-    let error = Synth::new("made.gguf", "llama", &base(), format("IQ1_S"), 0).unwrap_err();
+    let error = Synth::new("made.gguf", "llama", &base(), format("NVFP4"), 0).unwrap_err();
     assert!(matches!(error, SynthError::UnsupportedFormat { .. }), "{error}");
 }

@@ -409,6 +409,21 @@ pub(crate) struct ShapeArgs {
     /// Base of the rotary frequencies
     #[arg(long, value_name = "X")]
     pub(crate) rope_base: Option<f32>,
+    /// Tokens that layers with a window see
+    #[arg(long, value_name = "N")]
+    pub(crate) window: Option<usize>,
+    /// Experts of a layer
+    #[arg(long, value_name = "N")]
+    pub(crate) experts: Option<usize>,
+    /// Experts that a row uses
+    #[arg(long, value_name = "N")]
+    pub(crate) experts_used: Option<usize>,
+    /// Width of an expert
+    #[arg(long, value_name = "N")]
+    pub(crate) expert_feed_forward: Option<usize>,
+    /// Width of the expert that every row uses; 0 for none
+    #[arg(long, value_name = "N")]
+    pub(crate) shared_feed_forward: Option<usize>,
     /// The embedding is also the head
     #[arg(long, conflicts_with = "untied")]
     pub(crate) tied: bool,

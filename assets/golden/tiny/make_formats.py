@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""tiny-llama in each weight format that the engine computes with, and what llama.cpp says of it.
+"""tiny-llama in each weight format that the engine computes with, and what llama.cpp says of it; what it says of BitNet.
 
 pip install llama-cpp-python==0.3.36 numpy; python make_formats.py
 Writes tiny-llama-FORMAT.gguf (llama.cpp's quantizer, every matrix in that format) and a JSON beside it:
 tokens       tiny-llama's prompt and 16 tokens that llama.cpp says greedily after it
 logits       rows after each of those tokens, from the same weights expanded to F32: no rounding of activations
 divergence   mean KL divergence from those rows of llama.cpp's on the file itself, which rounds activations to 8 bits
+For the two tiny-bitnet files it writes the JSON alone, as NAME-exact.json.
 """
 import ctypes, json, tempfile
 from pathlib import Path
@@ -18,8 +19,6 @@ FORMATS = {"f32": 0, "q4_0": 2, "q4_1": 3, "q8_0": 7, "bf16": 32}  # llama_ftype
 L.llama_backend_init()
 quiet = L.llama_log_callback(lambda *_: None)
 L.llama_log_set(quiet, None)
-base = json.loads((HERE / "tiny-llama.json").read_text())
-
 
 
 def quantize(source, target, ftype):
@@ -55,19 +54,26 @@ def log_softmax(rows):
     return rows - np.log(np.exp(rows).sum(1, keepdims=True))
 
 
-for name, ftype in FORMATS.items():
-    path = HERE / f"tiny-llama-{name}.gguf"
-    quantize(HERE / "tiny-llama.gguf", path, ftype)
+def compare(path, name, target):
+    tokens = json.loads((HERE / f"{name}.json").read_text())["tokens"]
     with tempfile.TemporaryDirectory() as folder:
         exact_path = Path(folder) / "exact.gguf"
         quantize(path, exact_path, 0)
         exact, peer = Model(exact_path), Model(path)
-        tokens = list(base["tokens"])
         for _ in range(16):
             tokens.append(int(peer.logits(tokens)[-1].argmax()))
         wanted = exact.logits(tokens)
         p, q = log_softmax(wanted), log_softmax(peer.logits(tokens))
         divergence = float((np.exp(p) * (p - q)).sum(1).mean())
     logits = [[round(float(x), 5) for x in row] for row in wanted]
-    path.with_suffix(".json").write_text(json.dumps(dict(model=path.name, tokens=tokens, divergence=divergence, logits=logits)))
-    print(name, divergence)
+    target.write_text(json.dumps(dict(model=path.name, tokens=tokens, divergence=divergence, logits=logits)))
+    print(target.name, divergence)
+
+
+for name, ftype in FORMATS.items():
+    path = HERE / f"tiny-llama-{name}.gguf"
+    quantize(HERE / "tiny-llama.gguf", path, ftype)
+    compare(path, "tiny-llama", path.with_suffix(".json"))
+for name in ("tiny-bitnet", "tiny-bitnet-tq1"):
+    compare(HERE / f"{name}.gguf", name, HERE / f"{name}-exact.json")
+quantize(HERE / "tiny-mixtral.gguf", HERE / "tiny-mixtral-q4_0.gguf", FORMATS["q4_0"])

@@ -1,12 +1,11 @@
 //! What the tests of the GPU backend share: devices, models on them, and the CPU's word on what they say.
 
 use super::reference::{CLEAR, CLEAR_TINY};
-use super::{golden, loaded, logits, smollm2};
-use std::path::Path;
+use super::{Expanded, expanded, golden, logits, smollm2};
 use weft::components::{DeviceEvent, DeviceEventKind, Phase};
 use weft::{
-    Capabilities, Engine, EngineOptions, Gpu, GpuOptions, LoadOptions, ModelId, ModelSource, SessionId,
-    TickOutcome,
+    Capabilities, Engine, EngineOptions, Gpu, GpuOptions, KvFormat, LoadOptions, ModelId, ModelSource,
+    SessionId, TickOutcome,
 };
 
 /// With the features that only add speed, and without.
@@ -98,6 +97,9 @@ pub fn run_all(
 
 /// The CPU's word on greedy answers: each token is the best after what came before it, or so near to the best that rounding
 /// decides. Unlike a text to compare with, it holds for every step, also behind one that was decided the other way.
+///
+/// The judge itself rounds nothing: weights are floats, and so are the activations that meet them and the KV cache. Else its
+/// rounding would add to that of whom it judges, and how near is near is said of one rounding against none.
 pub struct Judge {
     engine: Engine,
     model: ModelId,
@@ -105,20 +107,23 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge by a model's own file; `clear` is how far apart two logits must be for rounding not to matter.
-    pub fn new(path: &Path, clear: f64) -> Self {
-        let (engine, model) = loaded(path);
+    /// A judge by a model of float weights; `clear` is how far apart two logits must be for rounding not to matter.
+    fn new(source: impl Into<ModelSource>, clear: f64) -> Self {
+        let mut engine = Engine::new(&EngineOptions::default()).expect("an engine");
+        let load = LoadOptions { kv_format: KvFormat::F32, ..LoadOptions::default() };
+        let model = engine.load(source, &load).expect("a model");
+        engine.wait_loaded(model).expect("a whole model");
         Self { engine, model, clear }
     }
 
-    /// Of tiny-llama.
+    /// Of tiny-llama, whose weights are floats as they come.
     pub fn tiny() -> Self {
-        Self::new(&golden("tiny/tiny-llama.gguf"), CLEAR_TINY)
+        Self::new(golden("tiny/tiny-llama.gguf").as_path(), CLEAR_TINY)
     }
 
-    /// Of SmolLM2.
+    /// Of SmolLM2: half a gigabyte, so after the answers are there and for no longer than needed.
     pub fn smollm2() -> Self {
-        Self::new(&smollm2(), CLEAR)
+        Self::new(expanded(&smollm2(), Expanded::F32), CLEAR)
     }
 
     /// Asserts that an answer is what the model says after `prompt`.
@@ -126,6 +131,7 @@ impl Judge {
         let whole: Vec<u32> = prompt.iter().chain(answer).copied().collect();
         let positions: Vec<usize> = (0..answer.len()).map(|step| prompt.len() - 1 + step).collect();
         let rows = logits(&mut self.engine, self.model, &whole, &positions, 0);
+        let mut most: f64 = 0.0;
         for (step, (row, token)) in rows.iter().zip(answer).enumerate() {
             let best = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let behind = f64::from(best - row[*token as usize]);
@@ -134,7 +140,9 @@ impl Judge {
                 "{what}, step {step}: {token} is {behind} behind {}",
                 super::argmax(row)
             );
+            most = most.max(behind);
         }
+        println!("{what}: at most {most:.4} behind");
     }
 }
 

@@ -21,11 +21,12 @@ use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use weft::gguf::{Gguf, GgufHeader, GgufWriter, open_files};
 use weft::storage::{MmapSource, Source, ThrottledSource};
 use weft::synth::{Synth, SynthShape};
 use weft::{
-    Engine, EngineOptions, FinishReason, GenerateOptions, KeepLogits, LoadOptions, ModelId, ModelSource,
-    Prompt, SessionId, SessionOptions,
+    Engine, EngineOptions, FinishReason, GenerateOptions, KeepLogits, Kernels, LoadOptions, ModelId,
+    ModelSource, Prompt, SessionId, SessionOptions, TensorFormat,
 };
 
 /// A file under `assets/golden`.
@@ -72,6 +73,45 @@ pub fn synthetic(shape: &SynthShape, format: &str) -> ModelSource {
     let synth = Synth::new("synthetic", "llama", shape, format, 1).expect("a model");
     let bytes = synth.write(Vec::new(), 1, |_| ControlFlow::Continue(())).expect("a file");
     ModelSource::memory("synthetic.gguf", bytes)
+}
+
+/// How [`expanded`] holds matrices; vectors are 32-bit floats in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expanded {
+    /// 32-bit floats: every weight exactly.
+    F32,
+    /// IEEE half floats, as a peer has expanded it: weights are rounded.
+    F16,
+}
+
+/// The same model with its weights as floats, in memory: activations that meet them are not rounded to 8 bits.
+pub fn expanded(path: &Path, matrices: Expanded) -> ModelSource {
+    let sources = open_files(path).expect("a file");
+    let gguf = Gguf::read(&sources).expect("a model");
+    let format = |name: &str| TensorFormat::from_name(name).expect("a format");
+    let (single, half) = (format("F32"), format("F16"));
+    let halved = |shape: &[u64]| matrices == Expanded::F16 && shape.len() > 1;
+    let mut header = GgufHeader::new(&gguf.metadata).expect("metadata");
+    for tensor in &gguf.tensors {
+        let format = if halved(&tensor.shape) { half } else { single };
+        header.tensor(&tensor.name, format, &tensor.shape).expect("a tensor");
+    }
+    let bytes = Vec::with_capacity(usize::try_from(header.file_bytes()).expect("a size"));
+    let mut writer = GgufWriter::new(bytes, &header).expect("a header");
+    for tensor in &gguf.tensors {
+        let bytes = sources[tensor.source].read(tensor.range.clone()).expect("weights");
+        let mut values = vec![0.0; usize::try_from(tensor.elements()).expect("a size")];
+        assert!(tensor.format.dequantize(&bytes, &mut values), "{}", tensor.name);
+        let data: Vec<u8> = if halved(&tensor.shape) {
+            let mut halves = vec![0; values.len()];
+            Kernels::detect().to_f16(&values, &mut halves);
+            halves.iter().flat_map(|half| half.to_le_bytes()).collect()
+        } else {
+            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        };
+        writer.data(&data).expect("weights");
+    }
+    ModelSource::memory("expanded.gguf", writer.finish().expect("a file"))
 }
 
 /// An engine with one whole model.

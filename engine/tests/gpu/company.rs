@@ -2,6 +2,7 @@
 
 use crate::common::company::{SESSIONS, asked, prompts, say_together, says_alone};
 use crate::common::gpu::{Judge, PATHS, on_gpu, on_gpu_unharmed};
+use crate::common::reference::CLEAR_TINY;
 use crate::common::{golden, golden_json, ids, loaded_with, smollm2};
 use weft::GenerateOptions;
 
@@ -9,12 +10,12 @@ fn in_chunks(chunk: usize) -> GenerateOptions {
     GenerateOptions { prefill_chunk: chunk, ..asked() }
 }
 
-#[test]
-fn sixteen_sessions_say_what_they_say_alone() {
+fn sixteen_sessions(name: &str) {
     let base = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
-    let mut judge = Judge::tiny();
+    let path = golden(&format!("tiny/{name}.gguf"));
+    let mut judge = Judge::new(&path, CLEAR_TINY);
     for plain in PATHS {
-        let (mut engine, model) = loaded_with(&golden("tiny/tiny-llama.gguf"), &on_gpu(plain));
+        let (mut engine, model) = loaded_with(&path, &on_gpu(plain));
         let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
         let alone: Vec<_> =
             prompts.iter().map(|prompt| says_alone(&mut engine, model, prompt, &asked())).collect();
@@ -33,29 +34,44 @@ fn sixteen_sessions_say_what_they_say_alone() {
     }
 }
 
+#[test]
+fn sixteen_sessions_say_what_they_say_alone() {
+    sixteen_sessions("tiny-llama");
+}
+
+#[test]
+fn sixteen_sessions_with_windows() {
+    sixteen_sessions("tiny-gemma3");
+}
+
+#[test]
+fn sixteen_sessions_with_experts() {
+    sixteen_sessions("tiny-qwen2moe");
+}
+
 /// Waves of a few rows round activations to 8 bits on the featured path, others do not: where that decides between two tokens,
 /// company may. So each step is judged.
 fn smollm2_in_company(plain: bool, generated: usize) {
     let base = ids(&golden_json("smollm2/prompt4.json")["tokens"]);
-    let mut judge = Judge::smollm2();
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(plain));
     let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
     let chunks = [1, 7, 512];
     let options = |n: usize| GenerateOptions { max_tokens: Some(generated), ..in_chunks(chunks[n % 3]) };
     let said = say_together(&mut engine, model, &prompts, options);
+    let alone: Vec<_> = (0..2).map(|n| says_alone(&mut engine, model, &prompts[n], &options(n))).collect();
+    on_gpu_unharmed(&engine, model);
+    drop(engine);
+    let mut judge = Judge::smollm2();
     assert_eq!(said.len(), SESSIONS);
     for (n, (prompt, answer)) in prompts.iter().zip(&said).enumerate() {
         assert_eq!(answer.len(), generated);
         judge.check(prompt, answer, &format!("session {n}, plain {plain}"));
     }
-    let mut same = 0;
-    for (n, prompt) in prompts.iter().enumerate().take(2) {
-        let alone = says_alone(&mut engine, model, prompt, &options(n));
-        judge.check(prompt, &alone, &format!("session {n}, plain {plain}, alone"));
-        same += usize::from(alone == said[n]);
+    for (n, (prompt, answer)) in prompts.iter().zip(&alone).enumerate() {
+        judge.check(prompt, answer, &format!("session {n}, plain {plain}, alone"));
     }
+    let same = alone.iter().zip(&said).filter(|(alone, said)| alone == said).count();
     println!("plain {plain}: {same} of 2 answers are the same to the last token");
-    on_gpu_unharmed(&engine, model);
 }
 
 #[test]

@@ -66,6 +66,49 @@ fn of_a_step(gpu: Gpu, layers: usize, format: &str, (count, context): (usize, us
     counted.dispatches as f64 / counted.submits as f64
 }
 
+/// Dispatches of a layer of each architecture where one session decodes: what a layer needs beyond Llama's five, it pays for.
+#[test]
+fn a_layer_takes_the_dispatches_that_its_tensors_ask_for() {
+    const LLAMA: (&str, u64) = ("tiny-llama", 5);
+    let wanted = [
+        ("tiny-llama31", 5),
+        ("tiny-mistral", 5),
+        ("tiny-phi3", 6),
+        ("tiny-qwen2", 6),
+        ("tiny-qwen3", 6),
+        ("tiny-gemma2", 8),
+        ("tiny-gemma3", 8),
+        ("tiny-mixtral", 8),
+        ("tiny-qwen3moe", 9),
+        // The scores of experts and of the shared one are of two formats.
+        ("tiny-qwen2moe", 12),
+        ("tiny-bitnet", 10),
+    ];
+    let of_a_step = |name: &str| {
+        let path = golden(&format!("tiny/{name}.gguf"));
+        let load = LoadOptions { kv_tokens: Some(256), ..LoadOptions::default() };
+        let (mut engine, model) = loaded_on(&*path, &EngineOptions::default(), vec![noop(featured)], &load);
+        decoding(&mut engine, model, 1, 8, 100);
+        let before = counters(&engine, model);
+        while counters(&engine, model).since(&before).submits < STEPS {
+            engine.tick();
+            engine.rest();
+        }
+        let counted = counters(&engine, model).since(&before);
+        on_gpu_unharmed(&engine, model);
+        let config = engine.config(model).unwrap();
+        (counted.dispatches / counted.submits, config.layers as u64, u64::from(config.logit_cap.is_some()))
+    };
+    let (step, layers, _) = of_a_step(LLAMA.0);
+    let ends = step - layers * LLAMA.1;
+    let found = wanted.map(|(name, _)| {
+        let (step, layers, capped) = of_a_step(name);
+        println!("{name}: {} dispatches a layer", (step - ends - capped) / layers);
+        (name, (step - ends - capped) / layers)
+    });
+    assert_eq!(found, wanted);
+}
+
 /// What one layer adds to the dispatches of a step: the ends take as many however many there are.
 fn of_a_layer(gpu: impl Fn() -> Gpu, format: &str, wave: (usize, usize)) -> f64 {
     of_a_step(gpu(), 2, format, wave) - of_a_step(gpu(), 1, format, wave)

@@ -245,18 +245,20 @@ fn two_models_on_the_device_that_is_lost() {
 #[test]
 fn smollm2_in_mid_answer() {
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(false));
-    let mut judge = Judge::smollm2();
     let prompts: Vec<Vec<u32>> =
         (1..=3).map(|n| ids(&golden_json(&format!("smollm2/prompt{n}.json"))["tokens"])).collect();
     let sessions: Vec<_> =
         prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asks(12))).collect();
     let told = run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 15);
     assert_eq!(told.kinds, [Rebuilt]);
-    for (n, (prompt, answer)) in prompts.iter().zip(said(&engine, &sessions)).enumerate() {
-        assert_eq!(answer.len(), 12);
-        judge.check(prompt, &answer, &format!("prompt {}", n + 1));
-    }
+    let said = said(&engine, &sessions);
     on_gpu_unharmed(&engine, model);
+    drop(engine);
+    let mut judge = Judge::smollm2();
+    for (n, (prompt, answer)) in prompts.iter().zip(&said).enumerate() {
+        assert_eq!(answer.len(), 12);
+        judge.check(prompt, answer, &format!("prompt {}", n + 1));
+    }
 }
 
 #[test]

@@ -207,12 +207,13 @@ fn smollm2_on_two_devices() {
         loaded_on(path.as_path(), &options, devices(false, &[2, 1]), &LoadOptions::default());
     let found: Vec<_> = engine.gpu_parts(model).iter().map(weft::GpuPart::layers).collect();
     assert_eq!(found, [20, 10]);
-    let mut judge = Judge::smollm2();
     let prompts: Vec<_> =
         (1..=4).map(|n| ids(&golden_json(&format!("smollm2/prompt{n}.json"))["tokens"])).collect();
     let said = say_together(&mut engine, model, &prompts, |_| asks(12));
+    on_gpu_unharmed(&engine, model);
+    drop(engine);
+    let mut judge = Judge::smollm2();
     for (n, (prompt, answer)) in prompts.iter().zip(&said).enumerate() {
         judge.check(prompt, answer, &format!("prompt {}", n + 1));
     }
-    on_gpu_unharmed(&engine, model);
 }

@@ -1,8 +1,8 @@
-// Products of weights with float activations, [rows, K].
+// Products of weights with float activations, [rows, K]. The part `rows_*` says which rows.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 
 // They are there already.
 fn prepare(lane: u32) {}
 
 // Activations 4i to 4i+3.
-fn floats4(i: u32) -> vec4<f32> { return x[i]; }
+fn floats4(i: u32) -> vec4<f32> { return x[input_at(i, K / 4u)]; }

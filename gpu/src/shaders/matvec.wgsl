@@ -1,6 +1,7 @@
 // Matrix times few rows: out[r][n] = weights[n] · x[r] for up to ROWS rows. A group of SPLIT teams of LANES lanes takes EACH
 // weight rows, NR at a time, its teams sharing K; a workgroup takes TILE columns of the output, each from PARTS weight rows
-// that lie N / PARTS apart (a gate and its up projection). The part `out_*` says what becomes of the sums.
+// that lie N / PARTS apart (a gate and its up projection). The part `out_*` says what becomes of the sums, the part
+// `rows_*` which rows and which weights there are.
 const TEAMS: u32 = WG / LANES;
 const EACH: u32 = NR * PASSES;
 const TILE: u32 = TEAMS / SPLIT * EACH / PARTS;
@@ -31,6 +32,8 @@ fn weight_row(first: u32, team: u32, n: u32) -> u32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    if (!enter(group.z)) { return; }
+    let base = weight_base();
     let team = lane / LANES;
     let first = (group.x + group.y * GRID_X) * TILE;
     let begin = (team % SPLIT) * LANES + lane % LANES;
@@ -40,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var w: array<Packet, NR>;
     var s: array<Scale, NR>;
     for (var n = 0u; n < NR; n++) {
-        at[n] = weight_row(first, team, n);
+        at[n] = base + weight_row(first, team, n);
         w[n] = load_packet(at[n] * PACKETS + start);
         s[n] = scale_of((at[n] * K + start * PACKET) / 32u);
     }
@@ -57,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         if (turn + 1u < PASSES) {
             for (var n = 0u; n < NR; n++) {
-                at[n] = weight_row(first, team, (turn + 1u) * NR + n);
+                at[n] = base + weight_row(first, team, (turn + 1u) * NR + n);
                 w[n] = load_packet(at[n] * PACKETS + start);
                 s[n] = scale_of((at[n] * K + start * PACKET) / 32u);
             }
@@ -68,5 +71,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     workgroupBarrier();
-    finish(lane, first);
+    finish(lane, first, group.z);
 }

@@ -1,6 +1,6 @@
 // Sums of gate and up become activations for the next product: gate_of(gate) * up.
-fn finish(lane: u32, first: u32) {
-    let rows = min(wave[ROW_COUNT], ROWS);
+fn finish(lane: u32, first: u32, z: u32) {
+    let rows = live_rows(z);
     for (var r = 0u; r < rows; r++) {
         let column = 4u * lane;
         let valid = column < TILE && first + column < COLUMNS;
@@ -12,6 +12,6 @@ fn finish(lane: u32, first: u32) {
                 up[i] = tile_sum(1u, column + i, r);
             }
         }
-        store_act(lane, r, first / 4u + lane, gate_of(gate) * up, valid);
+        store_act(lane, output_row(z, r), first / 4u + lane, gate_of(gate) * up, valid);
     }
 }

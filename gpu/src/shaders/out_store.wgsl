@@ -1,9 +1,9 @@
 // Sums become the output: floats, [rows, OUT_STRIDE], this segment's columns from ROW_BASE on.
 @group(0) @binding(30) var<storage, read_write> out: array<f32>;
-fn finish(lane: u32, first: u32) {
-    let rows = min(wave[ROW_COUNT], ROWS);
+fn finish(lane: u32, first: u32, z: u32) {
+    let rows = live_rows(z);
     for (var i = lane; i < TILE * rows; i += WG) {
         let column = first + i % TILE;
-        if (column < COLUMNS) { out[(i / TILE) * OUT_STRIDE + ROW_BASE + column] = tile_sum(0u, i % TILE, i / TILE); }
+        if (column < COLUMNS) { out[output_row(z, i / TILE) * OUT_STRIDE + ROW_BASE + column] = tile_sum(0u, i % TILE, i / TILE); }
     }
 }

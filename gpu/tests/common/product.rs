@@ -126,7 +126,8 @@ impl Few {
         let segment = &matrix.segments[0];
         let codes = kernel.iter().any(|part| [parts::DOT_Q8, parts::DOT_NORM_Q8].contains(part));
         let add = if codes { parts::ADD_Q8 } else { parts::ADD_F32 };
-        let list = [&[parts::WAVE, reduce, add, parts::MATVEC][..], &matrix.decode(), kernel].concat();
+        let list = [parts::WAVE, reduce, add, parts::MATVEC, parts::ROWS_WAVE];
+        let list = [&list[..], &matrix.decode(), kernel].concat();
         let spec = KernelSpec::new("matvec", list);
         let spec = matrix
             .shape(spec, segment)

@@ -34,6 +34,7 @@ pub(super) fn mix(
     if !share(gates, weights, experts, rows, sized(shared, count), sum) {
         return false;
     }
+    sized(gathered, rows.len());
     for (expert, range) in starts.windows(2).enumerate() {
         let places = &routed[range[0]..range[1]];
         if places.is_empty() {
@@ -44,8 +45,10 @@ pub(super) fn mix(
         for (place, out) in places.iter().zip(gathered.chunks_exact_mut(width)) {
             out.copy_from_slice(&rows[*place as usize / experts.used * width..][..width]);
         }
+        let network = Network::plain(matrices);
+        gates.reserve(&network, count);
         gates.load(gathered, Need::of(&[matrices[0], matrices[1]]));
-        gates.run(&Network::plain(matrices), gathered);
+        gates.run(&network, gathered);
         let _kernel = tracing::trace_span!(target: "weft::kernel", "add").entered();
         for (place, made) in places.iter().zip(gathered.chunks_exact(width)) {
             let (row, share) = (*place as usize / experts.used, shares[*place as usize]);

@@ -128,6 +128,15 @@ impl Gates<'_> {
         cpu::load(self.cpu, self.activations, rows, self.config.embedding, need);
     }
 
+    /// Takes memory for `rows` rows, so that it does not depend on how many there happen to be in a step.
+    fn reserve(&mut self, network: &Network<'_>, rows: usize) {
+        let Network { gate, up, down, .. } = network;
+        sized(self.gate_up, rows * 2 * gate.rows());
+        sized(self.gated, rows * gate.rows());
+        self.activations.reserve(rows, gate.cols(), Need::of(&[gate, up]));
+        self.activations.reserve(rows, down.cols(), Need::of(&[down]));
+    }
+
     /// The loaded rows through a network: `out` takes `[rows, embedding]`.
     fn run(&mut self, network: &Network<'_>, out: &mut [f32]) {
         let Self { cpu, config, activations, gate_up, gated } = self;

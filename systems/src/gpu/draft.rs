@@ -2,6 +2,7 @@
 //! from its matrix's layout, the class of waves and what the device can do; which kernels a layer has, from its tensors.
 
 mod attention;
+mod experts;
 mod ffn;
 mod product;
 

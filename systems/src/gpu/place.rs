@@ -6,7 +6,7 @@
 use super::GpuBackend;
 use super::part::{GpuModel, GpuPart, SPLIT_ROWS};
 use super::product::device_columns;
-use super::scratch::{Scratch, ScratchShape, logit_rows};
+use super::scratch::{Scratch, ScratchShape, expert_rows, logit_rows};
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{ShardOwner, ShardSpec};
 use core::ops::Range;
@@ -88,6 +88,7 @@ pub fn place(backend: &GpuBackend, wanted: &Wanted<'_>) -> Result<Placed, GpuErr
             continue;
         }
         let gpu = &backend.0[number];
+        limits.rows = expert_rows(&gpu.capabilities, config, limits.rows);
         limits.logit_rows = logit_rows(gpu, config, &limits);
         let room = Room { wanted, gpu, number, limits: &limits };
         let Some(part) = room.take(range.clone())? else { break };
@@ -275,11 +276,18 @@ fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
     shards.iter().map(each).sum()
 }
 
+/// Experts whose scores, or whose pairs' numbers, workgroup memory holds.
+const MOST_EXPERTS: usize = 1024;
+
 /// Shapes that kernels take: pairs of neighbouring elements are stored together, gates in vectors of four.
 fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuError> {
     let even = [("key length", config.key_length), ("value length", config.value_length)];
     if let Some((what, value)) = even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
         return Err(GpuError::Shape { what, value, allowed: "even numbers" });
+    }
+    if let Some(experts) = config.experts.filter(|experts| experts.count > MOST_EXPERTS) {
+        let allowed = "up to 1024";
+        return Err(GpuError::Shape { what: "number of experts", value: experts.count, allowed });
     }
     let experts = config.experts.map(|experts| (experts.feed_forward, experts.shared_feed_forward));
     let (each, shared) = experts.unwrap_or_default();

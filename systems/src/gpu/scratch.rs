@@ -1,7 +1,7 @@
 //! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
 
 use super::flight::id_words;
-use weft_components::{ModelConfig, RopeConfig, WaveLimits};
+use weft_components::{ExpertConfig, ModelConfig, RopeConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
 use weft_gpu::{ActFormat, BLOCK, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
 
@@ -64,6 +64,67 @@ impl Activations {
     }
 }
 
+/// Pairs of rows and experts that meet an expert's weights at once, where rows are many.
+pub(super) const PAIR_GROUP: usize = 8;
+
+/// Tiles that the pairs of so many rows may be grouped to: whole ones, and one that is not of each expert.
+pub(super) fn pair_tiles(experts: &ExpertConfig, rows: usize) -> usize {
+    let pairs = rows * experts.used;
+    pairs / PAIR_GROUP + experts.count.min(pairs)
+}
+
+/// What experts take: pairs are `rows * used`.
+pub(super) struct ExpertScratch<B = wgpu::Buffer> {
+    /// `[rows, experts]`, and one more column where a shared expert is weighed.
+    pub(super) scores: B,
+    /// `[pairs]`, an expert and a weight.
+    pub(super) routes: B,
+    /// Tiles of pairs, then pairs by expert.
+    pub(super) groups: B,
+    /// Input of the down projection, `[pairs, feed_forward]`.
+    pub(super) gated: Activations<B>,
+    /// What experts make of rows, `[pairs, embedding]`.
+    pub(super) rows: B,
+}
+
+impl<B> ExpertScratch<B> {
+    fn new(
+        storage: &mut impl FnMut(&str, u64) -> Result<B, GpuError>,
+        caps: &Capabilities,
+        experts: &ExpertConfig,
+        embedding: usize,
+        rows: usize,
+    ) -> Result<Self, GpuError> {
+        let pairs = rows * experts.used;
+        let width = experts.feed_forward.next_multiple_of(BLOCK);
+        let few = FEW * experts.used;
+        let bytes = |count: usize, each: usize| (count * each) as u64;
+        Ok(Self {
+            scores: storage("expert_scores", bytes(tiled(caps, rows).max(FEW) * (experts.count + 1), 4))?,
+            routes: storage("expert_routes", bytes(pairs, 8))?,
+            groups: storage("expert_groups", bytes(2 * pair_tiles(experts, rows) + pairs, 4))?,
+            gated: Activations {
+                floats: storage("expert_gated", bytes(pairs * width, 4))?,
+                halves: storage("expert_gated", 0)?,
+                codes: storage("expert_gated", bytes(few * width, 1))?,
+                scales: storage("expert_gated", bytes(few * width, 8) / BLOCK as u64)?,
+            },
+            rows: storage("expert_rows", bytes(pairs * embedding, 4))?,
+        })
+    }
+}
+
+/// Rows of a wave whose pairs with experts fit a binding and a grid.
+pub(super) fn expert_rows(caps: &Capabilities, config: &ModelConfig, rows: usize) -> usize {
+    /// Most workgroups along a dimension.
+    const GRID: usize = 65_535;
+    let Some(experts) = &config.experts else { return rows };
+    let width = config.embedding.max(experts.feed_forward.next_multiple_of(BLOCK));
+    let limit = usize::try_from(caps.max_binding.min(caps.max_buffer)).unwrap_or(usize::MAX);
+    let pairs = (limit / (4 * width)).min(GRID.saturating_sub(experts.count));
+    rows.min(pairs / experts.used.max(1)).max(1)
+}
+
 /// The buffers.
 pub(super) struct Scratch<B = wgpu::Buffer> {
     /// Rows that fit.
@@ -98,6 +159,8 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) sampled: B,
     /// Cosines and sines, of each of the model's rotary embeddings.
     pub(super) angles: Vec<B>,
+    /// What experts take, where the model has some.
+    pub(super) experts: Option<ExpertScratch<B>>,
 }
 
 /// Most rows of logits that a device computes at a time.
@@ -174,8 +237,13 @@ impl<B> Scratch<B> {
         let angles = |rope: &RopeConfig| angle_rows(tokens.min(config.context)) * rope.dimensions / 2;
         let each = config.ropes.iter().map(|rope| storage("angles", 8 * angles(rope) as u64));
         let angles = each.collect::<Result<_, _>>()?;
+        let experts = config.experts.as_ref();
+        let experts = experts
+            .map(|experts| ExpertScratch::new(&mut storage, caps, experts, config.embedding, rows))
+            .transpose()?;
         Ok(Self {
             rows,
+            experts,
             wave: storage("wave", wave_bytes(rows))?,
             tables: storage("block_tables", 4 * table_words as u64)?,
             table_words,

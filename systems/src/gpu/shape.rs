@@ -1,6 +1,6 @@
 //! What waves differ in, as far as kernels care: classes of sizes, and the grids that depend on a wave.
 
-use super::scratch::{BANDED, FEW};
+use super::scratch::{BANDED, FEW, PAIR_GROUP};
 use weft_gpu::Capabilities;
 
 /// Waves that the same kernels serve, by their number of rows.
@@ -42,6 +42,15 @@ pub(super) enum Extent {
     LogitTiles(u32),
     Splits,
     AttentionTiles,
+    /// Pairs of a row and one of its experts.
+    Pairs {
+        used: u32,
+    },
+    /// Tiles that pairs may be grouped to.
+    PairTiles {
+        used: u32,
+        experts: u32,
+    },
 }
 
 /// What a wave needs of a grid.
@@ -83,6 +92,11 @@ impl Extent {
             Self::LogitTiles(tile) => shape.logit_rows.div_ceil(tile),
             Self::Splits => shape.splits,
             Self::AttentionTiles => shape.tiles,
+            Self::Pairs { used } => shape.rows * used,
+            Self::PairTiles { used, experts } => {
+                let pairs = shape.rows * used;
+                pairs / PAIR_GROUP as u32 + experts.min(pairs)
+            }
         }
     }
 }

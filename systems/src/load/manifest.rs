@@ -18,6 +18,16 @@ pub enum ShardOwner {
     Layer(usize),
 }
 
+impl ShardOwner {
+    /// The layer's index.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Self::Model => None,
+            Self::Layer(index) => Some(index),
+        }
+    }
+}
+
 /// A shard to be spawned.
 #[derive(Clone, Debug)]
 pub struct ShardSpec {

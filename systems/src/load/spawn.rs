@@ -110,7 +110,13 @@ pub fn place_model(world: &mut World, model: Entity, on_gpu: bool) -> Result<(),
                 limits: origin.limits,
                 max_rows: world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows,
             };
-            gpu::place(backend, &wanted).map_err(|source| LoadError::Gpu { file: name.clone(), source })?
+            match gpu::place(backend, &wanted) {
+                Err(error) if wanted.layers == GpuLayers::Auto && error.is_of_model() => {
+                    tracing::warn!(model = name, %error, "stays on the CPU");
+                    Placed::on_cpu(&config, origin.limits)
+                }
+                placed => placed.map_err(|source| LoadError::Gpu { file: name.clone(), source })?,
+            }
         }
         None => Placed::on_cpu(&config, origin.limits),
     };

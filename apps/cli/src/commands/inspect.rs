@@ -2,6 +2,7 @@
 //!
 //! Works on every valid GGUF. Where the engine cannot run the model, the report says why.
 
+use super::inspect_model::ModelFacts;
 use crate::args::InspectArgs;
 use crate::report::CliError;
 use crate::style::Style;
@@ -28,6 +29,8 @@ struct Report<'a> {
     /// Why not.
     unsupported: Option<String>,
     parameters: u64,
+    /// The numbers that the engine computes by; none where it cannot run the model.
+    model: Option<ModelFacts>,
     memory: Memory,
     metadata: MetadataJson<'a>,
     tensors: Vec<TensorJson<'a>>,
@@ -83,6 +86,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
         supported: unsupported.is_none(),
         unsupported,
         parameters: gguf.tensors.iter().map(TensorInfo::elements).fold(0, u64::saturating_add),
+        model: config.as_ref().map(ModelFacts::new),
         memory: memory_needed(&gguf, config.as_ref()),
         metadata: MetadataJson(&gguf.metadata),
         tensors: gguf.tensors.iter().map(tensor_json).collect(),
@@ -126,6 +130,9 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     row("architecture", report.architecture.unwrap_or("none named").to_owned());
     row("name", report.name.unwrap_or("none").to_owned());
     row("parameters", report.parameters.to_string());
+    for (name, value) in report.model.iter().flat_map(ModelFacts::lines) {
+        row(name, value);
+    }
     row("runs here", report.unsupported.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}")));
     let needed = &report.memory;
     row("memory", format!("{} of weights", memory::human(needed.weights)));

@@ -9,6 +9,7 @@ mod chat;
 mod chat_command;
 mod detokenize;
 mod inspect;
+mod inspect_model;
 mod list;
 mod logits;
 mod perplexity;

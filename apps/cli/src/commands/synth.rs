@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use weft::storage::NewFile;
-use weft::synth::{Synth, SynthError, SynthShape};
+use weft::synth::{Synth, SynthError, SynthExperts, SynthShape};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -65,5 +65,22 @@ fn shape(args: &ShapeArgs) -> Result<SynthShape, CliError> {
         context: args.context.unwrap_or(base.context),
         tied: args.tied || (base.tied && !args.untied),
         rope_base: args.rope_base.unwrap_or(base.rope_base),
+        window: args.window.or(base.window),
+        experts: experts(args, base.experts),
+    })
+}
+
+/// Experts, where one of their numbers is given or the base has some.
+fn experts(args: &ShapeArgs, base: Option<SynthExperts>) -> Option<SynthExperts> {
+    let given = [args.experts, args.experts_used, args.expert_feed_forward, args.shared_feed_forward];
+    if base.is_none() && given.iter().all(Option::is_none) {
+        return None;
+    }
+    let base = base.unwrap_or_default();
+    Some(SynthExperts {
+        count: args.experts.unwrap_or(base.count),
+        used: args.experts_used.unwrap_or(base.used),
+        feed_forward: args.expert_feed_forward.unwrap_or(base.feed_forward),
+        shared_feed_forward: args.shared_feed_forward.unwrap_or(base.shared_feed_forward),
     })
 }

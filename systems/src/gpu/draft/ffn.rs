@@ -3,11 +3,10 @@
 use super::product::{In, Out};
 use super::{Draft, Drafter, WG};
 use crate::gpu::shape::{Class, Extent};
-use crate::gpu::vectors::Vectors;
 use crate::gpu::weights::{Dense, Ffn, Gated, LayerWeights};
 use weft_components::Activation;
-use weft_gpu::ActFormat;
 use weft_gpu::shader::{Part, parts};
+use weft_gpu::{ActFormat, Count};
 
 /// The part that has a gate's formula.
 const fn gate_part(activation: Activation) -> Part {
@@ -28,25 +27,26 @@ impl Drafter<'_> {
         let norm = weights.ffn_norm.as_ref();
         match &weights.ffn {
             Ffn::Dense(dense) => {
-                let mut drafts = self.gated(norm, dense, class);
+                let (mut drafts, input) = self.input(norm, &[self.kind(&dense.gate_up, class)], class);
+                drafts.extend(self.gated(input, dense, class));
                 let (residual, input) = (weights.ffn_residual.as_ref(), In::Act(&self.scratch.gated));
                 drafts.extend(self.into_residual("down", &dense.down, class, input, residual));
                 drafts
             }
-            Ffn::Experts(_) => Vec::new(),
+            Ffn::Experts(experts) => self.experts(norm, experts, weights.ffn_residual.as_ref(), class),
         }
     }
 
-    /// Norm, gate and up: what the down projection reads.
-    fn gated(&self, norm: Option<&Vectors>, dense: &Dense, class: Class) -> Vec<Draft> {
+    /// Gate and up: what the down projection reads.
+    pub(super) fn gated(&self, input: In<'_>, dense: &Dense, class: Class) -> Vec<Draft> {
         let scratch = self.scratch;
         let down = self.kind(&dense.down, class);
         if matches!(class, Class::Few(_)) && dense.gate_up.is_whole() && dense.gated.is_none() {
             let gate = Out::Gate(&scratch.gated, down, dense.down.columns());
-            return self.normed("gate_up", norm, &dense.gate_up, class, &gate);
+            return self.product("gate_up", &dense.gate_up, class, input, &gate, Count::Rows);
         }
         let store = Out::Store(&scratch.gate_up, dense.gate_up.rows);
-        let mut drafts = self.normed("gate_up", norm, &dense.gate_up, class, &store);
+        let mut drafts = self.product("gate_up", &dense.gate_up, class, input, &store, Count::Rows);
         drafts.push(self.gate_rows(dense, down));
         drafts
     }

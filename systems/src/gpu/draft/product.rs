@@ -43,6 +43,15 @@ pub(super) enum In<'a> {
     Norm(&'a Vectors),
 }
 
+/// Which rows a product with few rows has.
+#[derive(Clone, Copy)]
+pub(super) struct FewRows<'a> {
+    /// The parts that say it.
+    pub(super) parts: &'a [Part],
+    /// Rows of a workgroup at most.
+    pub(super) most: usize,
+}
+
 /// How a workgroup shares its columns of a product with few rows among its teams.
 struct Tile {
     /// Weight rows of a column: a gate and its up projection, or one.
@@ -93,7 +102,11 @@ fn turns(matrix: &GpuMatrix, lanes: u32) -> usize {
 impl Drafter<'_> {
     /// The kind of activations that a product of this class reads.
     pub(super) fn kind(&self, product: &Product, class: Class) -> ActFormat {
+        let (routes, experts) = (product.has(TensorRole::Router), product.experts.is_some());
         match class {
+            // Scores that are nearly equal decide who computes.
+            _ if routes => ActFormat::F32,
+            Class::Bands(_) | Class::Many if experts => ActFormat::F32,
             Class::Bands(_) => ActFormat::F16,
             Class::Many if self.caps.cooperative && is_tiled(product) => ActFormat::F16,
             Class::Few(_) if self.caps.packed_dot && product.is_quantized() && self.reads_codes(product) => {
@@ -122,18 +135,19 @@ impl Drafter<'_> {
         let mut drafts = Vec::new();
         for ProductMatrix { first, matrix, .. } in &product.matrices {
             for segment in &matrix.segments {
-                let [numbers, beside] = match input {
-                    In::Act(act) => act.buffers(kind),
-                    In::Hidden => [self.scratch.hidden.clone(), self.scratch.hidden.clone()],
-                    In::Norm(weight) => [self.scratch.hidden.clone(), weight.buffer.clone()],
-                };
+                let [numbers, beside] = self.read(input, kind);
                 let mut buffers = vec![(0, self.scratch.wave.clone()), (1, numbers), (2, beside)];
                 buffers.extend(segment.buffers());
                 let rows = segment.rows.len();
                 let (spec, grid) = match class {
-                    Class::Few(most) => self.matvec(name, matrix, kind, rows, most, input, out),
-                    Class::Bands(bands) => self.bands(name, matrix, rows, bands, out),
-                    Class::Many => self.matmul(name, matrix, kind, rows, out, count),
+                    Class::Few(most) => {
+                        let of = FewRows { parts: &[parts::WAVE, parts::ROWS_WAVE], most };
+                        self.matvec(name, matrix, kind, rows, of, input, out)
+                    }
+                    Class::Bands(bands) if kind == ActFormat::F16 => {
+                        self.bands(name, matrix, rows, bands, out)
+                    }
+                    Class::Bands(_) | Class::Many => self.matmul(name, matrix, kind, rows, out, count),
                 };
                 let spec = matrix
                     .encoding
@@ -142,34 +156,48 @@ impl Drafter<'_> {
                     .with("N", rows as u32)
                     .with("ROW_BASE", (first + segment.rows.start) as u32)
                     .with("ROW_COUNT", count as u32);
-                let spec = match out {
-                    Out::Store(buffer, stride) | Out::Add(buffer, stride) => {
-                        buffers.push((30, (*buffer).clone()));
-                        spec.with("OUT_STRIDE", *stride as u32)
-                    }
-                    Out::Gate(act, kind, width) => {
-                        buffers.extend(Self::act_buffers(act, *kind));
-                        spec.with("ACT_WIDTH", *width as u32)
-                    }
-                    Out::Rope(shaped, places) => {
-                        buffers.extend(places.iter().cloned());
-                        shaped(spec)
-                    }
-                };
+                let spec = Self::put(spec, out, &mut buffers);
                 drafts.push(Draft { spec, buffers, grid });
             }
         }
         drafts
     }
 
+    /// The constants and the buffers of what becomes of a product.
+    pub(super) fn put(spec: KernelSpec, out: &Out<'_>, buffers: &mut Vec<(u32, wgpu::Buffer)>) -> KernelSpec {
+        match out {
+            Out::Store(buffer, stride) | Out::Add(buffer, stride) => {
+                buffers.push((30, (*buffer).clone()));
+                spec.with("OUT_STRIDE", *stride as u32)
+            }
+            Out::Gate(act, kind, width) => {
+                buffers.extend(Self::act_buffers(act, *kind));
+                spec.with("ACT_WIDTH", *width as u32)
+            }
+            Out::Rope(shaped, places) => {
+                buffers.extend(places.iter().cloned());
+                shaped(spec)
+            }
+        }
+    }
+
+    /// Numbers and what goes with them, as a product reads them.
+    pub(super) fn read(&self, input: In<'_>, kind: ActFormat) -> [wgpu::Buffer; 2] {
+        match input {
+            In::Act(act) => act.buffers(kind),
+            In::Hidden => [self.scratch.hidden.clone(), self.scratch.hidden.clone()],
+            In::Norm(weight) => [self.scratch.hidden.clone(), weight.buffer.clone()],
+        }
+    }
+
     /// A product with few rows.
-    fn matvec(
+    pub(super) fn matvec(
         &self,
         name: &'static str,
         matrix: &GpuMatrix,
         kind: ActFormat,
         rows: usize,
-        most: usize,
+        FewRows { parts: rows_of, most }: FewRows<'_>,
         input: In<'_>,
         out: &Out<'_>,
     ) -> (KernelSpec, [Extent; 3]) {
@@ -183,7 +211,8 @@ impl Drafter<'_> {
             (_, ActFormat::Q8) => [parts::DOT_Q8, parts::ADD_Q8],
             _ => [parts::DOT_F32, parts::ADD_F32],
         };
-        let mut kernel = [&matrix.decode()[..], &dot, &[parts::MATVEC]].concat();
+        let (reduce, _) = self.reduce();
+        let mut kernel = [rows_of, &[reduce], &matrix.decode(), &dot, &[parts::MATVEC]].concat();
         match out {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
@@ -191,8 +220,9 @@ impl Drafter<'_> {
             Out::Rope(..) => kernel.extend([parts::ROPE, parts::OUT_ROPE]),
         }
         let tiles = (rows as u32 / parts_of).div_ceil(teams / split * each * passes / parts_of);
-        let spec = self
-            .spec(name, &kernel)
+        let spec = KernelSpec::new(name, kernel)
+            .with("WG", WG)
+            .with("LANES", lanes)
             .with("NR", each)
             .with("PASSES", passes)
             .with("SPLIT", split)
@@ -256,23 +286,22 @@ impl Drafter<'_> {
         class: Class,
         out: &Out<'_>,
     ) -> Vec<Draft> {
-        let (mut drafts, input) = self.input(norm, &[product], class);
+        let (mut drafts, input) = self.input(norm, &[self.kind(product, class)], class);
         drafts.extend(self.product(name, product, class, input, out, Count::Rows));
         drafts
     }
 
-    /// What products read of the hidden state, normed where there is a norm, and the kernels that make it.
+    /// What products read of the hidden state in these kinds, each named once, normed where there is a norm, and the kernels that
+    /// make it.
     pub(super) fn input<'n>(
         &'n self,
         norm: Option<&'n Vectors>,
-        products: &[&Product],
+        kinds: &[ActFormat],
         class: Class,
     ) -> (Vec<Draft>, In<'n>) {
         /// Memory of a workgroup that the rest of a kernel takes.
         const REST: usize = 4 << 10;
         let (inner, width) = (&self.scratch.inner, self.config.embedding);
-        let mut kinds: Vec<ActFormat> = products.iter().map(|product| self.kind(product, class)).collect();
-        kinds.dedup();
         let bytes = |kind: &ActFormat| if *kind == ActFormat::Q8 { width * 5 / 4 } else { width * 4 };
         let fits = |kind| bytes(kind) + REST <= self.caps.workgroup_memory as usize;
         match norm {

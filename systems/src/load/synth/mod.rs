@@ -8,6 +8,7 @@
 //! Invariant: a file depends on the architecture, the shape, the format and the seed alone, not on the number of
 //! threads. Memory does not grow with the weights.
 
+mod blocks;
 mod error;
 mod random;
 mod shape;
@@ -21,6 +22,7 @@ use super::architecture::{ARCHITECTURES, Architecture, TensorPattern, model_conf
 use super::error::LoadError;
 use super::gguf::{Gguf, GgufHeader, GgufWriter, Metadata};
 use super::manifest::{groups, name_of, shape_of};
+use super::mix::{Mix, MixedTensor};
 use random::SplitMix64;
 use weft_components::formats::F32;
 use weft_components::{BlockFormat, ModelConfig, RopeFactors, TensorFormat, TensorRole};
@@ -28,7 +30,7 @@ use weft_platform::{Kernels, Pool};
 use weights::RandomWeights;
 
 pub use error::SynthError;
-pub use shape::{PRESETS, SynthShape};
+pub use shape::{PRESETS, SynthExperts, SynthShape};
 
 /// Elements of a chunk, the piece of a tensor that has a random stream of its own: whole blocks of every format. The
 /// files that a seed gives depend on it.
@@ -59,13 +61,10 @@ impl Synth {
         file: &str,
         architecture: &str,
         shape: &SynthShape,
-        format: TensorFormat,
+        mix: Mix,
         seed: u64,
     ) -> Result<Self, SynthError> {
         let arch = find(architecture)?;
-        if RandomWeights::new(format, 0.0, 1.0).is_none() {
-            return Err(unsupported(format.name()));
-        }
         let metadata = Metadata::new(file, shape.metadata(arch)?)?;
         // What a reader will make of the metadata is what the tensors have to fit.
         let gguf = Gguf::planned(metadata)?;
@@ -75,22 +74,39 @@ impl Synth {
             }
             error => error.into(),
         })?;
-        let config = ModelConfig { tied: shape.tied, ..read };
+        let may_be_untied = arch.after.iter().any(|pattern| pattern.roles.contains(&TensorRole::Output));
+        let config = ModelConfig { tied: shape.tied || !may_be_untied, ..read };
         let mut entries: Vec<_> =
             gguf.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
         entries.extend(vocabulary::metadata(config.vocabulary));
         let mut header = GgufHeader::new(&Metadata::new(file, entries)?)?;
         let mut distributions = Vec::new();
-        let float = TensorFormat::from_ggml(F32::GGML_TYPE).unwrap_or(format);
+        let float = TensorFormat::from_ggml(F32::GGML_TYPE).unwrap_or(mix.base());
+        let group = config.heads.checked_div(config.kv_heads).unwrap_or(1);
         for (owner, patterns) in groups(arch, &config) {
             for pattern in patterns.into_iter().filter(|pattern| is_there(pattern, &config)) {
                 let (name, shape) = (name_of(pattern, owner, 0), shape_of(pattern, &config));
-                if pattern.roles.iter().any(|role| role.is_vector()) {
+                let inputs = shape.first().copied().unwrap_or(1);
+                if pattern.roles.iter().any(is_router) {
+                    // As converters and quantizers have them.
+                    header.tensor(&name, float, &shape)?;
+                    distributions.push((0.0, (inputs as f32).sqrt().recip()));
+                } else if pattern.roles.iter().any(|role| role.is_vector()) {
                     header.tensor(&name, float, &shape)?;
                     distributions.push((if name.ends_with(".bias") { 0.0 } else { 1.0 }, VECTOR_DEVIATION));
                 } else {
+                    let format = mix.format(&MixedTensor {
+                        role: pattern.roles[0],
+                        layer: owner.layer().unwrap_or(0),
+                        layers: config.layers,
+                        group,
+                        tied: config.tied,
+                        cols: inputs as usize,
+                    });
+                    if RandomWeights::new(format, 0.0, 1.0).is_none() {
+                        return Err(unsupported(format.name()));
+                    }
                     header.tensor(&name, format, &shape)?;
-                    let inputs = shape.first().copied().unwrap_or(1);
                     distributions.push((0.0, (inputs as f32).sqrt().recip()));
                 }
             }
@@ -98,14 +114,14 @@ impl Synth {
         Ok(Self { header, distributions, seed })
     }
 
-    /// The format called `name`, where weights can be drawn in it.
+    /// The format or mix called `name`, where weights can be drawn in it.
     ///
     /// # Errors
     /// [`SynthError::UnsupportedFormat`].
-    pub fn format(name: &str) -> Result<TensorFormat, SynthError> {
-        let found = TensorFormat::from_name(name);
+    pub fn format(name: &str) -> Result<Mix, SynthError> {
+        let found = Mix::from_name(name);
         found
-            .filter(|format| RandomWeights::new(*format, 0.0, 1.0).is_some())
+            .filter(|mix| RandomWeights::new(mix.base(), 0.0, 1.0).is_some())
             .ok_or_else(|| unsupported(name))
     }
 
@@ -175,8 +191,13 @@ fn find(name: &str) -> Result<&'static Architecture, SynthError> {
 }
 
 fn unsupported(format: &str) -> SynthError {
-    let supported = weights::format_names().collect::<Vec<_>>().join(", ");
+    let supported = weights::format_names().chain(Mix::names()).collect::<Vec<_>>().join(", ");
     SynthError::UnsupportedFormat { format: format.to_owned(), supported }
+}
+
+/// Whether a tensor scores experts.
+fn is_router(role: &TensorRole) -> bool {
+    matches!(role, TensorRole::Router | TensorRole::SharedRouter)
 }
 
 /// Whether a model of these numbers has the tensor. What may be missing is left out.

@@ -4,6 +4,7 @@ use super::error::SynthError;
 use super::vocabulary;
 use crate::load::architecture::{ARCHITECTURE, Architecture};
 use crate::load::gguf::Value;
+use weft_components::TensorRole;
 
 /// The numbers of a model that is made up, under the names that [`weft_components::ModelConfig`] has for them.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,30 @@ pub struct SynthShape {
     pub tied: bool,
     /// Base of the rotary frequencies.
     pub rope_base: f32,
+    /// Tokens that layers with a window see; `None` for what the architecture says.
+    pub window: Option<usize>,
+    /// Experts; `None` for a dense network, or for [`SynthExperts::default`] where the architecture knows no other.
+    pub experts: Option<SynthExperts>,
+}
+
+/// The numbers of a made-up model's experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynthExperts {
+    /// Experts of a layer.
+    pub count: usize,
+    /// Experts that a row uses.
+    pub used: usize,
+    /// Width of an expert.
+    pub feed_forward: usize,
+    /// Width of the expert that every row uses, where the architecture has one; 0 for none.
+    pub shared_feed_forward: usize,
+}
+
+impl Default for SynthExperts {
+    /// Experts for tests.
+    fn default() -> Self {
+        Self { count: 4, used: 2, feed_forward: 256, shared_feed_forward: 512 }
+    }
 }
 
 /// Shapes of models that are often measured, by name.
@@ -53,6 +78,8 @@ const LLAMA_3: SynthShape = SynthShape {
     context: 131_072,
     tied: true,
     rope_base: 500_000.0,
+    window: None,
+    experts: None,
 };
 
 /// Most layers. The deepest models have some hundred; the tensor table of a million would not be held in memory.
@@ -76,6 +103,8 @@ impl Default for SynthShape {
             context: 2048,
             tied: true,
             rope_base: 10_000.0,
+            window: None,
+            experts: None,
         }
     }
 }
@@ -142,9 +171,46 @@ impl SynthShape {
             ("rope.freq_base", Value::F32(self.rope_base)),
             ("vocab_size", count(self.vocabulary)),
         ];
-        let known = numbers.into_iter().filter(|(key, _)| arch.knows_key(key));
+        let numbers = numbers.into_iter().chain(self.optional_numbers(arch)?);
+        let known = numbers.filter(|(key, _)| arch.knows_key(key));
         entries.extend(known.map(|(key, value)| (format!("{}.{key}", arch.name), value)));
         Ok(entries)
+    }
+
+    /// Numbers that only some models have. What was asked for and the architecture lacks is refused, since it would change the
+    /// model.
+    fn optional_numbers(
+        &self,
+        arch: &Architecture,
+    ) -> Result<impl Iterator<Item = (&'static str, Value)> + use<>, SynthError> {
+        let dense = arch.layer_may_have(TensorRole::FfnDown);
+        let experts = self.experts.or((!dense).then(SynthExperts::default));
+        let shared = |experts: SynthExperts| match arch.layer_may_have(TensorRole::SharedDown) {
+            true => experts.shared_feed_forward,
+            false => 0,
+        };
+        let window = self.window.map(|window| ("attention.sliding_window", window));
+        let experts = experts.map(|experts| {
+            [
+                ("expert_count", experts.count),
+                ("expert_used_count", experts.used),
+                ("expert_feed_forward_length", experts.feed_forward),
+                ("expert_shared_feed_forward_length", shared(experts)),
+            ]
+        });
+        let numbers: Vec<_> = window
+            .into_iter()
+            .chain(experts.into_iter().flatten())
+            .filter(|(key, value)| *value > 0 || !key.contains("shared"))
+            .collect();
+        match numbers.iter().find(|(key, _)| !arch.knows_key(key)) {
+            Some((key, value)) => Err(SynthError::BadNumber {
+                field: (*key).to_owned(),
+                value: value.to_string(),
+                wanted: format!("left out: {} has none", arch.name),
+            }),
+            None => Ok(numbers.into_iter().map(|(key, value)| (key, count(value)))),
+        }
     }
 }
 

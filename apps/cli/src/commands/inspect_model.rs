@@ -1,0 +1,136 @@
+//! What `weft inspect` says of a model's numbers, as the engine has read them from metadata and tensors.
+
+use serde::Serialize;
+use weft::ModelConfig;
+use weft::components::Activation;
+
+/// A model's numbers.
+#[derive(Serialize)]
+pub(super) struct ModelFacts {
+    layers: usize,
+    embedding: usize,
+    feed_forward: usize,
+    activation: &'static str,
+    vocabulary: usize,
+    context: usize,
+    heads: usize,
+    kv_heads: usize,
+    key_length: usize,
+    value_length: usize,
+    window: Option<Window>,
+    ropes: Vec<Rope>,
+    experts: Option<Experts>,
+    attention_cap: Option<f32>,
+    logit_cap: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Window {
+    tokens: usize,
+    /// Layers that have it.
+    layers: usize,
+}
+
+#[derive(Serialize)]
+struct Rope {
+    base: f32,
+    dimensions: usize,
+    /// What positions are divided by.
+    factor: f32,
+    yarn: bool,
+    /// Whether frequencies have divisors of their own.
+    factors: bool,
+    /// Layers that turn by it.
+    layers: usize,
+}
+
+#[derive(Serialize)]
+struct Experts {
+    count: usize,
+    used: usize,
+    feed_forward: usize,
+    shared_feed_forward: usize,
+}
+
+impl ModelFacts {
+    pub(super) fn new(config: &ModelConfig) -> Self {
+        let window = config.layer.iter().find_map(|layer| layer.window).map(|tokens| Window {
+            tokens,
+            layers: config.layer.iter().filter(|layer| layer.window.is_some()).count(),
+        });
+        let ropes = config.ropes.iter().enumerate().map(|(index, rope)| Rope {
+            base: rope.base,
+            dimensions: rope.dimensions,
+            factor: 1.0 / rope.position_scale,
+            yarn: rope.yarn.is_some(),
+            factors: rope.factors.role().is_some(),
+            layers: config.layer.iter().filter(|layer| layer.rope == Some(index)).count(),
+        });
+        Self {
+            layers: config.layers,
+            embedding: config.embedding,
+            feed_forward: config.feed_forward,
+            activation: match config.activation {
+                Activation::Silu => "silu",
+                Activation::Gelu => "gelu",
+                Activation::ReluSquared => "relu2",
+            },
+            vocabulary: config.vocabulary,
+            context: config.context,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            key_length: config.key_length,
+            value_length: config.value_length,
+            window,
+            ropes: ropes.collect(),
+            experts: config.experts.map(|experts| Experts {
+                count: experts.count,
+                used: experts.used,
+                feed_forward: experts.feed_forward,
+                shared_feed_forward: experts.shared_feed_forward,
+            }),
+            attention_cap: config.attention_cap,
+            logit_cap: config.logit_cap,
+        }
+    }
+
+    /// The same for people: names and values of lines.
+    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![
+            ("layers", format!("{} of width {}, context {}", self.layers, self.embedding, self.context)),
+            (
+                "attention",
+                format!("{} heads of {}, {} for keys and values", self.heads, self.key_length, self.kv_heads),
+            ),
+        ];
+        if let Some(window) = &self.window {
+            lines.push(("", format!("{} of the layers see {} tokens", window.layers, window.tokens)));
+        }
+        for rope in &self.ropes {
+            let mut text = format!("{} dimensions, base {}", rope.dimensions, rope.base);
+            let scaled = format!(", positions / {}", rope.factor);
+            let parts = [
+                (rope.factor != 1.0, scaled.as_str()),
+                (rope.yarn, ", YaRN"),
+                (rope.factors, ", factors of its own"),
+            ];
+            text.extend(parts.iter().filter(|(there, _)| *there).map(|(_, part)| *part));
+            lines.push(("rotary", format!("{text}, in {} of the layers", rope.layers)));
+        }
+        match &self.experts {
+            Some(experts) => {
+                let Experts { count, used, feed_forward, shared_feed_forward } = experts;
+                lines.push(("experts", format!("{count} of width {feed_forward}, {used} for each token")));
+                if *shared_feed_forward > 0 {
+                    lines.push(("", format!("one of width {shared_feed_forward} for every token")));
+                }
+            }
+            None => lines.push(("feed-forward", format!("width {}, {}", self.feed_forward, self.activation))),
+        }
+        let caps = [("scores", self.attention_cap), ("logits", self.logit_cap)];
+        for (what, cap) in caps {
+            lines.extend(cap.map(|cap| ("caps", format!("{what} at {cap}"))));
+        }
+        lines
+    }
+}

@@ -38,40 +38,44 @@ impl PackedRows {
     }
 }
 
+/// Groups of four codes, one in each byte of a word.
+type Groups = [u32; CODES / 4];
+
+/// The same byte in all four.
+const fn each(byte: u8) -> u32 {
+    u32::from_le_bytes([byte; 4])
+}
+
 fn push_codes(codec: &Codec, block: &[u8; CODES], codes: &mut Vec<u8>, high: &mut Vec<u8>) {
     // Around its zero point a code is one of two's complement, whose upper bit is the other way round.
-    let flip = if is_centred(codec.layout) { codec.zero_point } else { 0 };
-    let block = block.map(|code| code ^ flip);
+    let flip = if is_centred(codec.layout) { each(codec.zero_point) } else { 0 };
+    let groups: Groups =
+        core::array::from_fn(|j| u32::from_le_bytes(core::array::from_fn(|i| block[4 * j + i])) ^ flip);
     match codec.layout.codes().bits {
-        8 => codes.extend(block),
+        8 => spread::<8>(&groups, 0, codes),
         6 => {
-            spread::<4>(&block, codes);
-            spread::<2>(&block.map(|code| code >> 4), high);
+            spread::<4>(&groups, 0, codes);
+            spread::<2>(&groups, 4, high);
         }
         5 => {
-            spread::<4>(&block, codes);
-            spread::<1>(&block.map(|code| code >> 4), high);
+            spread::<4>(&groups, 0, codes);
+            spread::<1>(&groups, 4, high);
         }
         3 => {
-            spread::<2>(&block, codes);
-            spread::<1>(&block.map(|code| code >> 2), high);
+            spread::<2>(&groups, 0, codes);
+            spread::<1>(&groups, 2, high);
         }
-        2 => spread::<2>(&block, codes),
-        _ => spread::<4>(&block, codes),
+        2 => spread::<2>(&groups, 0, codes),
+        _ => spread::<4>(&groups, 0, codes),
     }
 }
 
-/// The lower bits of codes, in groups of four.
-fn spread<const BITS: usize>(block: &[u8; CODES], out: &mut Vec<u8>) {
-    let mask = (1 << BITS) - 1;
-    for groups in block.chunks_exact(4 * 8 / BITS) {
-        let mut word = [0; 4];
-        for (at, group) in groups.as_chunks::<4>().0.iter().enumerate() {
-            for (byte, code) in word.iter_mut().zip(group) {
-                *byte |= (code & mask) << (BITS * at);
-            }
-        }
-        out.extend_from_slice(&word);
+/// So many bits of each code, from bit `first` up: as many groups a word as fit.
+fn spread<const BITS: usize>(groups: &Groups, first: u32, out: &mut Vec<u8>) {
+    let mask = each(u8::MAX >> (8 - BITS));
+    for groups in groups.chunks_exact(8 / BITS) {
+        let place = |word, (at, group): (usize, &u32)| word | (((group >> first) & mask) << (BITS * at));
+        out.extend_from_slice(&groups.iter().enumerate().fold(0, place).to_le_bytes());
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod company;
 pub mod gpu;
+pub mod mixed;
 pub mod reference;
 pub mod requests;
 

@@ -7,6 +7,7 @@ mod common;
 
 mod company;
 mod figures;
+mod formats;
 mod limits;
 mod loss;
 mod places;

@@ -12,6 +12,16 @@ fn scalar() -> &'static Kernels {
     Kernels::by_name("scalar").unwrap()
 }
 
+#[test]
+fn every_format_is_among_the_tested() {
+    let rows = weft_components::formats::FORMATS.iter().filter(|f| f.codec.is_some()).map(|f| f.name);
+    let mut names: Vec<&str> = rows.collect();
+    let mut tested = FORMATS.to_vec();
+    names.sort_unstable();
+    tested.sort_unstable();
+    assert_eq!(tested, names);
+}
+
 /// The activations as the product sees them: 8-bit codes times their block's scale.
 fn rounded(x: &[f32], quantized: bool) -> Vec<f64> {
     if !quantized {

@@ -72,8 +72,8 @@ macro_rules! instantiate {
             fn product_u5(p: &Product<'_>) = product::quant::<_, Plain<5>, Half<false>>;
             fn product_u5_min(p: &Product<'_>) = product::quant::<_, Plain<5>, Half<true>>;
             fn product_t4(p: &Product<'_>) = product::named::<_, 4, Half<false>>;
-            fn product_u8_float(p: &Product<'_>) = product::quant::<_, Plain<8>, Float>;
-            fn product_t4_float(p: &Product<'_>) = product::named::<_, 4, Float>;
+            fn product_u8_float(p: &Product<'_>) = product::quant::<_, Plain<8>, Float<false>>;
+            fn product_t4_float(p: &Product<'_>) = product::named::<_, 4, Float<true>>;
             fn product_u4_min_super(p: &Product<'_>) = product::quant::<_, Plain<4>, Super<true, 1>>;
             fn product_u5_min_super(p: &Product<'_>) = product::quant::<_, Plain<5>, Super<true, 1>>;
             fn product_u2_super(p: &Product<'_>) = product::quant::<_, Plain<2>, Super<false, 0>>;

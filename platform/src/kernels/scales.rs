@@ -40,16 +40,20 @@ impl<const MIN: bool> Scales for Half<MIN> {
     }
 }
 
-/// A float a block.
-pub(crate) struct Float;
+/// A float a block, of which the upper half is stored where `SHORT`.
+pub(crate) struct Float<const SHORT: bool>;
 
-impl Scales for Float {
+impl<const SHORT: bool> Scales for Float<SHORT> {
     const BLOCKS: usize = 1;
-    const WORDS: usize = LANES;
+    const WORDS: usize = if SHORT { HALVES } else { LANES };
     const MIN: bool = false;
     const BY_HALF: bool = false;
     #[inline(always)]
     fn heads<S: Simd>(s: S, group: &[u32], _unit: f32) -> [S::F; 2] {
+        if SHORT {
+            let (shorts, _) = bytemuck::cast_slice::<u32, u16>(group).as_chunks::<LANES>();
+            return [s.load_bf16(&shorts[0]); 2];
+        }
         let (floats, _) = bytemuck::cast_slice::<u32, f32>(group).as_chunks::<LANES>();
         [s.load(&floats[0]); 2]
     }

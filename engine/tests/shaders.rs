@@ -6,12 +6,11 @@
 mod common;
 
 use common::gpu::{cooperative, featured, loaded_on, noop};
-use common::reference::without_vocabulary;
-use common::synthetic;
+use common::{synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
-use weft::synth::SynthShape;
-use weft::{Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
+use weft::synth::{SynthExperts, SynthShape};
+use weft::{ARCHITECTURES, Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
 use weft_components::formats::FORMATS;
 use weft_gpu::shader::KernelSpec;
 
@@ -68,22 +67,6 @@ fn plan(gpu: Gpu, shape: &SynthShape, format: &str) -> BTreeSet<&'static str> {
     plan_of(gpu, synthetic(shape, format), &format!("{format} {shape:?}"))
 }
 
-/// Files of golden data that, together, have everything that layers differ in.
-const ARCHITECTURES: [&str; 12] = [
-    "tiny/tiny-phi3-long",
-    "tiny/tiny-qwen2",
-    "tiny/tiny-gemma2",
-    "tiny/tiny-gemma3",
-    "tiny/tiny-mixtral",
-    "tiny/tiny-mixtral-q4_0",
-    "tiny/tiny-qwen2moe",
-    "tiny/tiny-qwen3moe",
-    "tiny/tiny-bitnet",
-    "hf/olmo2",
-    "hf/smollm3",
-    "hf/granite",
-];
-
 /// Checks the kernels of the plan of a model, and gives the names of their parts.
 fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'static str> {
     let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
@@ -112,10 +95,13 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         for shape in shapes() {
             seen.extend(plan(noop(capabilities), &shape, "q8_0"));
         }
-        for name in ARCHITECTURES {
-            for storage_buffers in [8, 16] {
+        for arch in ARCHITECTURES.iter().map(|arch| arch.name).chain(["llama"]) {
+            // Llama with experts is Mixtral.
+            let experts = (arch == "llama").then(SynthExperts::default);
+            let shape = SynthShape { window: Some(64), experts, ..whole() };
+            for (format, storage_buffers) in [("f16", 16), ("q8_0", 8), ("q4_k_m", 16)] {
                 let gpu = noop(|caps| Capabilities { storage_buffers, ..capabilities(caps) });
-                seen.extend(plan_of(gpu, without_vocabulary(&format!("{name}.gguf")), name));
+                seen.extend(plan_of(gpu, synthetic_of(arch, &shape, format), &format!("{format} {arch}")));
             }
         }
         // What WebGPU promises at least.

@@ -109,6 +109,8 @@ MODELS = {
          "second expert": dict(num_experts_per_tok=1)}, {}),
     "bitnet": ("BitNet", BASE | TIED | dict(hidden_act="silu"), {"attention sub-norm": "attn_sub_norm",
         "feed-forward sub-norm": "ffn_sub_norm", "SiLU, not ReLU squared": dict(hidden_act="relu2")}, {}),
+    "bitnet-b1.58": ("BitNet", BASE | TIED | dict(hidden_act="relu2"), {"attention sub-norm": "attn_sub_norm",
+        "feed-forward sub-norm": "ffn_sub_norm", "ReLU squared, not SiLU": dict(hidden_act="silu")}, {}),
 }
 
 
@@ -126,8 +128,8 @@ def weights(model, kind, name):
     """A tensor's values come from its name and the model's; halves where the file has halves."""
     values, zero = {}, 1.0 if kind.startswith("Gemma") else 0.0  # Gemma's norms multiply by 1 + weight
     # Embeddings that the model multiplies, and uses again at its end, would make it repeat its last token.
-    sizes = {"Gemma": (0.1, 3), "Gemma2": (0.05, 6), "Gemma3": (0.05, 8), "Granite": (0.1, 8)}
-    embedding, final = sizes.get(kind, (0.4, 1))
+    sizes = {"Gemma": (0.1, 3), "Gemma2": (0.05, 6), "Gemma3": (0.05, 8), "Granite": (0.1, 8), "bitnet-b1.58": (0.05, 8)}
+    embedding, final = sizes.get(name, sizes.get(kind, (0.4, 1)))
     for key, old in model.named_parameters():
         noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(zlib.crc32(f"{name} {key}".encode())))
         if is_norm(key):
@@ -203,7 +205,7 @@ def write_vocabulary(self):
 
 def convert(model, name, folder, path):
     model.save_pretrained(folder)
-    if name == "bitnet":  # the converter knows the sub-norms under the names of older files
+    if name.startswith("bitnet"):  # the converter knows the sub-norms under the names of older files
         saved = load_file(folder / "model.safetensors")
         new = lambda key: key.replace("attn_sub_norm", "inner_attn_ln").replace("ffn_sub_norm", "ffn_layernorm")
         save_file({new(key): tensor for key, tensor in saved.items()}, folder / "model.safetensors")
@@ -211,6 +213,8 @@ def convert(model, name, folder, path):
     (folder / "tokenizer.json").write_text(json.dumps(counted))  # for Gemma 3's converter
     converter = get_model_class(json.loads((folder / "config.json").read_text())["architectures"][0])
     converter.set_vocab = write_vocabulary
+    if name == "bitnet-b1.58":  # the fork of BitNet's authors has its own name for it, and so for the keys
+        gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.BITNET] = name
     with torch.inference_mode():
         converter(folder, gguf.LlamaFileType.MOSTLY_F16, path, eager=True, model_name="random weights").write()
 

@@ -69,8 +69,13 @@ pub fn throttled(path: &Path, bytes_per_second: u64) -> ModelSource {
 
 /// A llama model of random weights.
 pub fn synthetic(shape: &SynthShape, format: &str) -> ModelSource {
+    synthetic_of("llama", shape, format)
+}
+
+/// The same of another architecture than Llama.
+pub fn synthetic_of(architecture: &str, shape: &SynthShape, format: &str) -> ModelSource {
     let format = Synth::format(format).expect("a format");
-    let synth = Synth::new("synthetic", "llama", shape, format, 1).expect("a model");
+    let synth = Synth::new("synthetic", architecture, shape, format, 1).expect("a model");
     let bytes = synth.write(Vec::new(), 1, |_| ControlFlow::Continue(())).expect("a file");
     ModelSource::memory("synthetic.gguf", bytes)
 }

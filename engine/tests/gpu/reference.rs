@@ -6,7 +6,7 @@ use crate::common::reference::{
     smollm2_perplexity, tiny_agrees_on,
 };
 use crate::common::{divergence, golden, golden_json, ids, loaded, loaded_with, logits, smollm2};
-use weft::{Engine, KvFormat};
+use weft::{Engine, EngineOptions, KvFormat};
 
 fn tiny(name: &str) {
     for plain in PATHS {
@@ -84,16 +84,19 @@ fn bitnet_with_scales_and_norms_within_blocks() {
     }
 }
 
-/// Against transformers, whose keys and values are not rounded to halves as they are on a GPU.
+/// Against transformers, whose keys and values are not rounded to halves as they are on a GPU. What that costs the CPU, which
+/// without it is nearer by far, a GPU may pay too.
 fn hf(names: &[&str]) {
     let mut wrong = Vec::new();
-    for plain in PATHS {
-        for name in names {
+    for name in names {
+        let mut engine = Engine::new(&EngineOptions::default()).unwrap();
+        let (halves, _) = hf_difference(name, &mut engine, KvFormat::F16);
+        for plain in PATHS {
             let mut engine = Engine::new(&on_gpu(plain)).unwrap();
             let (difference, model) = hf_difference(name, &mut engine, KvFormat::F16);
-            println!("{name}, plain {plain}: {difference:.1e} of the largest logit");
+            println!("{name}, plain {plain}: {difference:.2e} of the largest logit, the CPU {halves:.2e}");
             on_gpu_unharmed(&engine, model);
-            if difference.is_nan() || difference > MOST_DIFFERENCE {
+            if difference.is_nan() || difference > MOST_DIFFERENCE.max(1.1 * halves) {
                 wrong.push((name, plain, difference));
             }
         }
@@ -118,7 +121,7 @@ fn transformers_gemmas() {
 
 #[test]
 fn transformers_experts_and_bitnet() {
-    hf(&["mixtral", "qwen2moe", "qwen3moe", "bitnet"]);
+    hf(&["mixtral", "qwen2moe", "qwen3moe", "bitnet", "bitnet-b1.58"]);
 }
 
 /// Waves of few rows take other kernels than prompts: what they say is what the CPU says, whatever the chunks.

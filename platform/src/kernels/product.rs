@@ -50,7 +50,7 @@ impl Product<'_> {
 struct Quant<S: Simd> {
     table: S::B,
     /// Times a sum of activations: what the codes lack.
-    zero: S::I,
+    zero: i32,
     unit: f32,
 }
 
@@ -125,7 +125,7 @@ impl<S: Simd> Quant<S> {
     /// What a dot product starts from. Codes of layouts with minimums lack nothing.
     #[inline(always)]
     fn init<L: Scales>(&self, s: S, sum: i32) -> S::I {
-        if L::MIN { s.splat_i(0) } else { s.mul_i(s.splat_i(sum), self.zero) }
+        s.splat_i(if L::MIN { 0 } else { sum.wrapping_mul(self.zero) })
     }
 }
 
@@ -134,11 +134,7 @@ impl<S: Simd> Quant<S> {
 pub(crate) fn quant<S: Simd, C: Codes, L: Scales>(s: S, product: &Product<'_>) {
     let matrix = product.matrix;
     let bias = if C::BITS == 8 { S::U8_BIAS } else { 0 };
-    let quant = Quant {
-        table: s.table(&matrix.table()),
-        zero: s.splat_i(bias + matrix.offset()),
-        unit: matrix.unit(),
-    };
+    let quant = Quant { table: s.table(&matrix.table()), zero: bias + matrix.offset(), unit: matrix.unit() };
     for tile in product.tiles.clone() {
         let (codes, scales) = (matrix.tile(tile), bytemuck::cast_slice(matrix.tile_scales(tile)));
         let mut first = 0;

@@ -182,10 +182,6 @@ impl Simd for Avx2 {
         isa!([_mm256_set1_epi32(v); 2])
     }
     #[inline(always)]
-    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
-        both!(_mm256_mullo_epi32, a, b)
-    }
-    #[inline(always)]
     fn reduce_add_i(self, a: Self::I) -> i32 {
         isa!({
             let v = _mm256_add_epi32(a[0], a[1]);

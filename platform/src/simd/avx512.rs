@@ -146,10 +146,6 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         isa!(_mm512_set1_epi32(v))
     }
     #[inline(always)]
-    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
-        isa!(_mm512_mullo_epi32(a, b))
-    }
-    #[inline(always)]
     fn reduce_add_i(self, a: Self::I) -> i32 {
         isa!(_mm512_reduce_add_epi32(a))
     }

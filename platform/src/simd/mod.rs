@@ -79,7 +79,6 @@ pub(crate) trait Simd: Copy {
     /// `2^n` of floats that hold `n + ROUND`, -126 ≤ n ≤ 127.
     fn exp2_rounded(self, a: Self::F) -> Self::F;
     fn splat_i(self, v: i32) -> Self::I;
-    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn reduce_add_i(self, a: Self::I) -> i32;
     fn to_float(self, a: Self::I) -> Self::F;
     /// The low byte of each lane.

@@ -116,10 +116,6 @@ impl Simd for Scalar {
         [v; LANES]
     }
     #[inline(always)]
-    fn mul_i(self, a: Self::I, b: Self::I) -> Self::I {
-        from_fn(|i| a[i].wrapping_mul(b[i]))
-    }
-    #[inline(always)]
     fn reduce_add_i(self, a: Self::I) -> i32 {
         tree(a, i32::wrapping_add)
     }

@@ -183,6 +183,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     granitemoe::GRANITEMOE,
     olmo2::OLMO2,
     bitnet::BITNET,
+    bitnet::BITNET_2B,
 ];
 
 /// Finds the architecture of a file.

@@ -1,8 +1,11 @@
 //! `bitnet`: BitNet b1.58 (arXiv 2402.17764). Matrices of -1, 0 and 1, some with a factor of their own, and a norm before each
 //! output projection. The head is the embedding.
+//!
+//! `bitnet-b1.58`: the same with a squared ReLU (BitNet b1.58 2B4T, arXiv 2504.12285), as the fork of llama.cpp calls it that
+//! its authors convert with.
 
 use super::{Architecture, PLAIN, TensorPattern, optional, parts, required};
-use weft_components::TensorRole as Role;
+use weft_components::{Activation, TensorRole as Role};
 
 const SUB_NORMS: &[TensorPattern] = &[
     required("blk.{}.attn_sub_norm.weight", &[Role::AttentionSubNorm]),
@@ -25,3 +28,6 @@ pub(super) const BITNET: Architecture = Architecture {
     after: parts::AFTER_TIED,
     ..PLAIN
 };
+
+pub(super) const BITNET_2B: Architecture =
+    Architecture { name: "bitnet-b1.58", after: parts::AFTER, activation: Activation::ReluSquared, ..BITNET };

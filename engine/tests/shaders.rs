@@ -10,7 +10,7 @@ use common::{synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use weft::synth::{SynthExperts, SynthShape};
-use weft::{ARCHITECTURES, Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
+use weft::{ARCHITECTURES, Architecture, Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
 use weft_components::formats::FORMATS;
 use weft_gpu::shader::KernelSpec;
 
@@ -95,10 +95,11 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         for shape in shapes() {
             seen.extend(plan(noop(capabilities), &shape, "q8_0"));
         }
-        for arch in ARCHITECTURES.iter().map(|arch| arch.name).chain(["llama"]) {
-            // Llama with experts is Mixtral.
-            let experts = (arch == "llama").then(SynthExperts::default);
-            let shape = SynthShape { window: Some(64), experts, ..whole() };
+        // Llama with experts is Mixtral.
+        let mixtral = ("llama", SynthShape { experts: Some(SynthExperts::default()), ..whole() });
+        let windows = |arch: &Architecture| SynthShape { window: arch.windows.map(|_| 64), ..whole() };
+        let shapes = ARCHITECTURES.iter().map(|arch| (arch.name, windows(arch))).chain([mixtral]);
+        for (arch, shape) in shapes {
             for (format, storage_buffers) in [("f16", 16), ("q8_0", 8), ("q4_k_m", 16)] {
                 let gpu = noop(|caps| Capabilities { storage_buffers, ..capabilities(caps) });
                 seen.extend(plan_of(gpu, synthetic_of(arch, &shape, format), &format!("{format} {arch}")));

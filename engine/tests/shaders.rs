@@ -10,11 +10,9 @@ use common::{synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use weft::synth::{SynthExperts, SynthShape};
-use weft::{ARCHITECTURES, Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
-use weft_components::TensorFormat;
+use weft::{ARCHITECTURES, Architecture, Capabilities, EngineOptions, Gpu, LoadOptions, ModelSource};
 use weft_components::formats::FORMATS;
-use weft_gpu::shader::{KernelSpec, Part, parts};
-use weft_gpu::{Encoding, GpuMatrix};
+use weft_gpu::shader::KernelSpec;
 
 /// Rows of whole cooperative tiles; narrow, since weights are drawn and not looked at.
 fn whole() -> SynthShape {
@@ -89,7 +87,7 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         [("plain", |caps| caps), ("featured", featured), ("cooperative", cooperative)];
     let mut seen = BTreeSet::new();
     for (name, capabilities) in devices {
-        for format in ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"] {
+        for format in FORMATS.iter().filter(|info| info.codec.is_some()).map(|info| info.name) {
             let parts = plan(noop(capabilities), &whole(), format);
             println!("{name}, {format}: {parts:?}");
             seen.extend(parts);
@@ -97,74 +95,24 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         for shape in shapes() {
             seen.extend(plan(noop(capabilities), &shape, "q8_0"));
         }
-        for arch in ARCHITECTURES.iter().map(|arch| arch.name).chain(["llama"]) {
-            // Llama with experts is Mixtral.
-            let experts = (arch == "llama").then(SynthExperts::default);
-            let shape = SynthShape { window: Some(64), experts, ..whole() };
+        // Llama with experts is Mixtral.
+        let mixtral = ("llama", SynthShape { experts: Some(SynthExperts::default()), ..whole() });
+        let windows = |arch: &Architecture| SynthShape { window: arch.windows.map(|_| 64), ..whole() };
+        let shapes = ARCHITECTURES.iter().map(|arch| (arch.name, windows(arch))).chain([mixtral]);
+        for (arch, shape) in shapes {
             for (format, storage_buffers) in [("f16", 16), ("q8_0", 8), ("q4_k_m", 16)] {
                 let gpu = noop(|caps| Capabilities { storage_buffers, ..capabilities(caps) });
                 seen.extend(plan_of(gpu, synthetic_of(arch, &shape, format), &format!("{format} {arch}")));
             }
         }
         // What WebGPU promises at least.
-        seen.extend(plan(
-            noop(|caps| Capabilities { storage_buffers: 8, ..capabilities(caps) }),
-            &whole(),
-            "q4_1",
-        ));
+        for format in ["q4_1", "q6_k"] {
+            let gpu = noop(|caps| Capabilities { storage_buffers: 8, ..capabilities(caps) });
+            seen.extend(plan(gpu, &whole(), format));
+        }
     }
-    // Parts that read weights meet every kernel below; the parts that no plan is made of are those that measure a device.
-    seen.extend(encodings().flat_map(|(_, encoding)| decode_names(&encoding)));
+    // The parts that no plan is made of are those that measure a device.
     let all: BTreeSet<_> = weft_gpu::shader::part_names().collect();
     let unseen: Vec<_> = all.difference(&seen).collect();
     assert_eq!(unseen, [&"dispatch_chain", &"read_bandwidth"], "parts that no kernel is made of");
-}
-
-/// Every format that is computed with, and its encoding in rows of [`COLUMNS`].
-fn encodings() -> impl Iterator<Item = (TensorFormat, Encoding)> {
-    let formats = FORMATS.iter().filter(|info| info.codec.is_some());
-    formats.filter_map(|info| TensorFormat::from_ggml(info.ggml_type)).map(|format| {
-        let encoding = Encoding::of(format.name(), format, COLUMNS).unwrap();
-        (format, encoding)
-    })
-}
-
-fn decode_names(encoding: &Encoding) -> Vec<&'static str> {
-    KernelSpec::new("decode", encoding.decode()).part_names().collect()
-}
-
-/// Two super-blocks.
-const COLUMNS: usize = 512;
-
-/// Every format in every kernel that reads weights: formats of one layout differ in constants alone.
-#[test]
-fn every_format_is_read_by_every_kernel() {
-    let gpu = noop(cooperative);
-    let rows = 256;
-    for (format, encoding) in encodings() {
-        let matrix = GpuMatrix::new(&gpu, format.name(), encoding, rows, COLUMNS).unwrap();
-        let decode = matrix.decode();
-        let few = |dot: [Part; 2]| {
-            let before =
-                [parts::WAVE, parts::ROWS_WAVE, parts::REDUCE_SUBGROUP, parts::MATVEC, parts::OUT_STORE];
-            let spec = KernelSpec::new("matvec", before.into_iter().chain(decode).chain(dot));
-            [("WG", 256), ("LANES", 32), ("NR", 2), ("PASSES", 1), ("SPLIT", 2), ("PARTS", 1), ("ROWS", 2)]
-                .into_iter()
-                .fold(spec.with("EPSILON", 1e-5), |spec, (name, value)| spec.with(name, value))
-        };
-        let one = |part: Part| KernelSpec::new("product", [parts::WAVE, part].into_iter().chain(decode));
-        let floats = [[parts::DOT_F32, parts::ADD_F32], [parts::DOT_NORM_F32, parts::ADD_F32]];
-        let codes = [[parts::DOT_Q8, parts::ADD_Q8], [parts::DOT_NORM_Q8, parts::ADD_Q8]];
-        let mut specs: Vec<_> = floats.into_iter().map(few).collect();
-        specs.extend(codes.into_iter().filter(|_| encoding.layout.is_quantized()).map(few));
-        specs.push(one(parts::EMBED).with("WG", 64u32).with("VOCABULARY", 256u32).with("SCALE", 2.0));
-        specs.extend([parts::MATMUL, parts::MATMUL_COOPERATIVE].map(one));
-        specs.push(one(parts::MATMUL_SKINNY).with("BANDS", 4u32));
-        for spec in specs {
-            let spec = matrix.shape(spec, &matrix.segments[0]).with("ROW_COUNT", 0u32).with("ADD", 1u32);
-            let spec = spec.with("GRID_X", 8u32).with("GRID_Y", 8u32).with("OUT_STRIDE", rows as u32);
-            println!("{format}: {:?}", spec.part_names().collect::<Vec<_>>());
-            check(&spec);
-        }
-    }
 }

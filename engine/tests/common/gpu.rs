@@ -108,7 +108,7 @@ pub struct Judge {
 
 impl Judge {
     /// A judge by a model of float weights; `clear` is how far apart two logits must be for rounding not to matter.
-    fn new(source: impl Into<ModelSource>, clear: f64) -> Self {
+    pub fn new(source: impl Into<ModelSource>, clear: f64) -> Self {
         let mut engine = Engine::new(&EngineOptions::default()).expect("an engine");
         let load = LoadOptions { kv_format: KvFormat::F32, ..LoadOptions::default() };
         let model = engine.load(source, &load).expect("a model");

@@ -6,7 +6,7 @@ use crate::common::reference::{
     smollm2_perplexity, tiny_agrees_on,
 };
 use crate::common::{divergence, golden, golden_json, ids, loaded, loaded_with, logits, smollm2};
-use weft::{Engine, EngineOptions, KvFormat};
+use weft::{Engine, EngineOptions, GpuLayers, KvFormat, LoadOptions};
 
 fn tiny(name: &str) {
     for plain in PATHS {
@@ -160,6 +160,19 @@ fn layers_with_windows_caps_and_norms_say_what_the_cpu_says_whatever_the_chunks(
 fn experts_say_what_the_cpu_says_whatever_the_chunks() {
     for name in ["tiny-qwen2moe", "tiny-qwen3moe", "tiny-mixtral", "tiny-mixtral-q4_0"] {
         like_the_cpu(name);
+    }
+}
+
+/// The last layers on a GPU, the first on the CPU: each place does its part of scales, caps and experts.
+#[test]
+fn layers_of_every_kind_are_shared_with_the_cpu() {
+    for name in ["tiny-gemma2", "tiny-gemma3", "tiny-qwen2moe", "tiny-bitnet"] {
+        let mut engine = Engine::new(&on_gpu(false)).unwrap();
+        let load = LoadOptions { gpu_layers: GpuLayers::Count(1), ..LoadOptions::default() };
+        let model = engine.load(&*golden(&format!("tiny/{name}.gguf")), &load).unwrap();
+        engine.wait_loaded(model).unwrap();
+        tiny_agrees_on(name, &mut engine, model);
+        on_gpu_unharmed(&engine, model);
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) struct Experts {
 /// A layer's feed-forward network.
 pub(super) enum Ffn {
     Dense(Dense),
-    Experts(Experts),
+    Experts(Box<Experts>),
 }
 
 /// The weights and the KV cache of one layer.
@@ -206,12 +206,12 @@ impl<'a> Taker<'a> {
                 down: self.product("shared_down", &[Role::SharedDown])?,
             })
         });
-        Ok(Ffn::Experts(Experts {
+        Ok(Ffn::Experts(Box::new(Experts {
             router: self.product("router", &router)?,
             gate_up: self.stack("expert_gate_up", &[Role::ExpertGate, Role::ExpertUp], experts.count)?,
             down: self.stack("expert_down", &[Role::ExpertDown], experts.count)?,
             shared: shared.transpose()?,
-        }))
+        })))
     }
 }
 
@@ -260,7 +260,8 @@ impl LayerWeights {
     fn products(&self) -> impl Iterator<Item = &Product> {
         let ffn: Vec<&Product> = match &self.ffn {
             Ffn::Dense(Dense { gate_up, down, .. }) => vec![gate_up, down],
-            Ffn::Experts(Experts { router, gate_up, down, shared }) => {
+            Ffn::Experts(experts) => {
+                let Experts { router, gate_up, down, shared } = &**experts;
                 let shared = shared.as_ref().map(|dense| [&dense.gate_up, &dense.down]);
                 [router, gate_up, down].into_iter().chain(shared.into_iter().flatten()).collect()
             }

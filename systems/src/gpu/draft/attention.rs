@@ -175,6 +175,6 @@ impl Drafter<'_> {
     pub(super) fn output(&self, weights: &LayerWeights, class: Class) -> Vec<Draft> {
         let residual = weights.attention_residual.as_ref();
         let input = In::Act(&self.scratch.inner);
-        self.into_residual("attn_output", &weights.output, class, input, residual)
+        self.add_to_residual("attn_output", &weights.output, class, input, residual)
     }
 }

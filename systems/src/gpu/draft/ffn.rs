@@ -30,7 +30,7 @@ impl Drafter<'_> {
                 let (mut drafts, input) = self.input(norm, &[self.kind(&dense.gate_up, class)], class);
                 drafts.extend(self.gated(input, dense, class));
                 let (residual, input) = (weights.ffn_residual.as_ref(), In::Act(&self.scratch.gated));
-                drafts.extend(self.into_residual("down", &dense.down, class, input, residual));
+                drafts.extend(self.add_to_residual("down", &dense.down, class, input, residual));
                 drafts
             }
             Ffn::Experts(experts) => self.experts(norm, experts, weights.ffn_residual.as_ref(), class),

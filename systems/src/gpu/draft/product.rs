@@ -318,7 +318,7 @@ impl Drafter<'_> {
     }
 
     /// A product whose sums are added to the residual: by its own kernel, or by one behind it that does more to them.
-    pub(super) fn into_residual(
+    pub(super) fn add_to_residual(
         &self,
         name: &'static str,
         product: &Product,

@@ -25,6 +25,7 @@ use common::{FORMATS, Random, SHAPES, load, matrix};
 use core::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
+use weft_components::Activation;
 use weft_platform::{
     Activations, AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, Kernels, KvArena,
     KvFormat, KvShape, Need, PAGE, Pool, attention, matmul,

@@ -1,7 +1,5 @@
 //! What kernels rely on in every format, on random blocks; and the two formats that no reference file holds, by hand.
 
-#![expect(clippy::unwrap_used, reason = "tests may panic")]
-
 use weft_components::formats::FORMATS;
 use weft_components::{CODES, ScaleKind, TensorFormat, TileLayout};
 

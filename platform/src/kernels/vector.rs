@@ -178,7 +178,7 @@ fn silu<S: Simd>(s: S, x: S::F) -> S::F {
 /// `x / (1 + e^-2u)`, which is the same and does not cancel where x is negative.
 #[inline(always)]
 fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769;
     let cubic = s.fma(s.mul(s.mul(x, x), s.splat(0.044_715)), x, x);
     s.mul(x, logistic(s, s.mul(cubic, s.splat(TWICE_ROOT))))
 }

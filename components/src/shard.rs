@@ -1,4 +1,4 @@
-//! Weight shards: one tensor of a file each, and how far it has come.
+//! Weight shards: a tensor of a file each, or whole rows of one, and how far they have come.
 
 use crate::format::TensorFormat;
 use bevy_ecs::prelude::*;

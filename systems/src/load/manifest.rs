@@ -7,7 +7,10 @@ use super::error::LoadError;
 use super::gguf::{Gguf, TensorInfo};
 use std::collections::HashSet;
 use weft_components::formats::FORMATS;
-use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
+use weft_components::{Codec, ModelConfig, TensorRole as Role, WeightShard};
+
+/// Most shards that are believed: the largest models have not a third of it, and each takes about a kilobyte.
+const MAX_SHARDS: usize = 1 << 18;
 
 /// Whose weights a shard holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +256,14 @@ impl<'a> Manifest<'a> {
             let part = u128::from(tensor.bytes()) * rows as u128 * cols as u128 / u128::from(elements);
             u64::try_from(part).unwrap_or(u64::MAX)
         };
+        if self.shards.len().saturating_add(stacked.max(1).saturating_mul(parts.len())) > MAX_SHARDS {
+            return Err(LoadError::BadMetadata {
+                file: self.file.to_owned(),
+                key: format!("{}.expert_count", config.architecture),
+                value: stacked.to_string(),
+                wanted: "fewer experts over all layers",
+            });
+        }
         let mut at = tensor.range.start;
         for copy in 0..stacked.max(1) {
             for (role, rows, cols) in &parts {
@@ -280,11 +291,12 @@ impl<'a> Manifest<'a> {
     /// Vectors are read as floats; only matrices have tiles of codes.
     fn check_format(&self, pattern: &TensorPattern, tensor: &TensorInfo) -> Result<(), LoadError> {
         let vector = pattern.roles.iter().any(|role| role.is_vector());
-        let codec = tensor.format.codec();
-        if codec.is_some_and(|codec| !vector || !codec.layout.is_quantized()) {
+        let fits = |codec: &Codec| !vector || !codec.layout.is_quantized();
+        if tensor.format.codec().as_ref().is_some_and(fits) {
             return Ok(());
         }
-        let known = FORMATS.iter().filter(|format| format.codec.is_some()).map(|format| format.name);
+        let known = FORMATS.iter().filter(|format| format.codec.as_ref().is_some_and(fits));
+        let known = known.map(|format| format.name);
         Err(LoadError::UnsupportedFormat {
             file: self.file.to_owned(),
             name: tensor.name.clone(),

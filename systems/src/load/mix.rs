@@ -1,5 +1,6 @@
 //! Mixes: which format each tensor of a file takes. What users call Q4_K_M is not one format: the tensors that suffer most are
-//! stored in more bits. The rules are those of llama.cpp's quantizer without an importance matrix.
+//! stored in more bits. The rules are those of llama.cpp's quantizer without an importance matrix, for dense models below 70B with
+//! separate projections.
 
 use weft_components::{TensorFormat, TensorRole as Role};
 
@@ -59,10 +60,7 @@ static MIXES: [MixRules; 9] = [
         base: "Q3_K",
         value: |tensor| Some(if tensor.layer < 2 { "Q5_K" } else { "Q4_K" }),
         attention_output: |_| Some("Q4_K"),
-        down: |tensor| match tensor.layer < tensor.layers / 16 {
-            true => Some("Q5_K"),
-            false => tensor.wants_more_bits().then_some("Q4_K"),
-        },
+        down: |tensor| Some(if tensor.layer < tensor.layers / 16 { "Q5_K" } else { "Q4_K" }),
     },
     MixRules {
         name: "Q3_K_L",
@@ -86,8 +84,8 @@ static MIXES: [MixRules; 9] = [
 
 /// What is taken where a row is no whole number of blocks of a format.
 const SMALLER_BLOCKS: [(&str, &str); 15] = [
-    ("Q2_K", "Q4_0"),
-    ("Q3_K", "Q4_0"),
+    ("Q2_K", "IQ4_NL"),
+    ("Q3_K", "IQ4_NL"),
     ("Q4_K", "Q5_0"),
     ("Q5_K", "Q5_1"),
     ("Q6_K", "Q8_0"),

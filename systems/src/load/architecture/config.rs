@@ -142,7 +142,11 @@ fn experts(keys: &Keys<'_>, arch: &Architecture) -> Result<Option<ExpertConfig>,
             if data.share_width { (width / used).max(1) } else { width }
         }
     };
-    let shared_feed_forward = match keys.opt_count("expert_shared_feed_forward_length", MAX_COUNT)? {
+    const SHARED: &str = "expert_shared_feed_forward_length";
+    let shared_feed_forward = match keys.opt_count(SHARED, MAX_COUNT)? {
+        Some(width) if !arch.layer_may_have(TensorRole::SharedDown) => {
+            return Err(keys.bad(SHARED, width, "0: layers of this architecture have no shared expert"));
+        }
         Some(width) => width,
         None if data.shared => keys.count("feed_forward_length", MAX_COUNT)?,
         None => 0,

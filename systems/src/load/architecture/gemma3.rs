@@ -14,7 +14,7 @@ pub(super) const GEMMA3: Architecture = Architecture {
         parts::POST_NORMS,
     ],
     after: parts::AFTER,
-    keys: &[keys::COMMON, keys::WINDOW, keys::LOCAL_ROPE, keys::LOGIT_CAP],
+    keys: &[keys::COMMON, keys::WINDOW, keys::LOCAL_ROPE, keys::LOGIT_CAP, keys::VISION],
     windows: Some(Windows { default: None, global_every: 6, rope: LocalRope::Plain(Some(10_000.0)) }),
     // The 27B model.
     scales_by_width: Some(62),

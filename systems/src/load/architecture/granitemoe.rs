@@ -1,12 +1,11 @@
 //! `granitemoe`: Granite with experts, and in some models one besides that every row uses.
 
-use super::{Architecture, Experts, WithoutRope, granite::GRANITE, keys, parts};
+use super::{Architecture, Experts, granite::GRANITE, keys, parts};
 
 pub(super) const GRANITEMOE: Architecture = Architecture {
     name: "granitemoe",
     layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::EXPERTS, parts::SHARED_EXPERT],
     keys: &[keys::COMMON, keys::SCALES, keys::EXPERTS, keys::SHARED_EXPERT],
     experts: Some(Experts { normalise: true, share_width: false, shared: false }),
-    without_rope: WithoutRope::None,
     ..GRANITE
 };

@@ -30,6 +30,8 @@ pub(super) const COMMON: &[&str] = &[
     "rope.scale_linear",
     "vocab_size",
     "tensor_data_layout",
+    // Early converters wrote it for every architecture; only GPT-NeoX's has a meaning.
+    "use_parallel_residual",
 ];
 
 /// Keys of layers with a window.
@@ -53,6 +55,19 @@ pub(super) const SHARED_EXPERT: &[&str] = &["expert_shared_feed_forward_length"]
 
 /// Keys of Granite's factors.
 pub(super) const SCALES: &[&str] = &["embedding_scale", "residual_scale", "logit_scale"];
+
+/// Keys of a vision tower that is in a file of its own, and of how text refers to it.
+pub(super) const VISION: &[&str] = &[
+    "mm.tokens_per_image",
+    "vision.attention.head_count",
+    "vision.attention.layer_norm_epsilon",
+    "vision.block_count",
+    "vision.embedding_length",
+    "vision.feed_forward_length",
+    "vision.image_size",
+    "vision.num_channels",
+    "vision.patch_size",
+];
 
 /// Keys of the caps of scores and logits.
 pub(super) const ATTENTION_CAP: &[&str] = &["attn_logit_softcapping"];

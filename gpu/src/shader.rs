@@ -1,5 +1,5 @@
 //! Kernels as lists of shared parts: a format's decode functions, a way to reduce, a way to read and store activations, and
-//! the kernel itself. A new format is one file of decode functions; no kernel is copied for it.
+//! the kernel itself. What reads a layout is a kind of codes and a kind of scales (`planes.rs`); no kernel is copied for it.
 //!
 //! The shapes that a kernel is made for become constants at its head, so that the driver's compiler sees them. Bindings are
 //! read off the text: they are written down once, in the parts.

@@ -45,7 +45,9 @@ impl GpuMatrix {
         let limit = gpu.capabilities.max_binding.min(gpu.capabilities.max_buffer);
         // Whole tiles of rows, so that a kernel's tile never spans two segments.
         const TILE: usize = 256;
-        let fit = usize::try_from(limit / most.max(1)).unwrap_or(usize::MAX);
+        // Kernels count weights in 32 bits.
+        let addressed = u64::from(u32::MAX) / columns.max(1) as u64;
+        let fit = usize::try_from((limit / most.max(1)).min(addressed)).unwrap_or(usize::MAX);
         let each = if fit >= rows { rows } else { (fit / TILE * TILE).max(1) };
         let mut segments = Vec::new();
         let mut first = 0;

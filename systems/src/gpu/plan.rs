@@ -90,7 +90,7 @@ impl Plan {
             }
         };
         note(&embed);
-        // Layers differ in their layouts at most: those that are alike add nothing.
+        // Layers that are alike, in layouts, windows, rotary embedding and tensors, add nothing.
         for steps in layers.values().flatten() {
             steps.each().for_each(|drafts| note(drafts));
         }

@@ -85,7 +85,8 @@ impl Tile {
             (_, 4..) if most == 1 && each < 4 => 2,
             _ => 1,
         };
-        Self { parts: 1, each, passes: 1, split: split.min(teams) }
+        // A tile is an even number of columns: rotary embedding takes pairs.
+        Self { parts: 1, each, passes: 1, split: split.min(teams / 2).max(1) }
     }
 }
 

@@ -350,7 +350,7 @@ pub(crate) struct BenchArgs {
 pub(crate) struct SynthArgs {
     /// The GGUF file to write
     pub(crate) out: PathBuf,
-    /// How matrices are stored: f32, f16, bf16, q8_0, q4_0, q4_1
+    /// How matrices are stored: a format or a mix of some, such as f16, q8_0, q4_k_m, iq4_xs, mxfp4
     #[arg(long = "type", value_name = "TYPE", default_value = "q8_0")]
     pub(crate) format: String,
     /// Seed of the random weights: the same seed and shape give the same file

@@ -118,7 +118,7 @@ fn what_cannot_be_made_is_refused_before_a_byte_is_written() {
     let files = Files::new();
     let (path, line) = synth(&files, "model.gguf");
     for (more, kind) in [
-        ("--type q6_k", "unsupported_format"),
+        ("--type nvfp4", "unsupported_format"),
         ("--arch abacus", "unsupported_architecture"),
         ("--preset 3t", "unknown_preset"),
         ("--embedding 272", "row_not_blocks"),

@@ -108,9 +108,19 @@ pub struct Judge {
 
 impl Judge {
     /// A judge by a model of float weights; `clear` is how far apart two logits must be for rounding not to matter.
-    pub fn new(source: impl Into<ModelSource>, clear: f64) -> Self {
+    fn new(source: impl Into<ModelSource>, clear: f64) -> Self {
+        Self::with_kv(source, clear, KvFormat::F32)
+    }
+
+    /// A judge that keeps keys and values as a device does, in halves: where rounding them chooses another expert, what follows is
+    /// no longer near.
+    pub fn in_halves(source: impl Into<ModelSource>, clear: f64) -> Self {
+        Self::with_kv(source, clear, KvFormat::F16)
+    }
+
+    fn with_kv(source: impl Into<ModelSource>, clear: f64, kv_format: KvFormat) -> Self {
         let mut engine = Engine::new(&EngineOptions::default()).expect("an engine");
-        let load = LoadOptions { kv_format: KvFormat::F32, ..LoadOptions::default() };
+        let load = LoadOptions { kv_format, ..LoadOptions::default() };
         let model = engine.load(source, &load).expect("a model");
         engine.wait_loaded(model).expect("a whole model");
         Self { engine, model, clear }

@@ -13,7 +13,7 @@ fn in_chunks(chunk: usize) -> GenerateOptions {
 fn sixteen_sessions(name: &str) {
     let base = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
     let path = golden(&format!("tiny/{name}.gguf"));
-    let mut judge = Judge::new(&*path, CLEAR_TINY);
+    let mut judge = Judge::in_halves(&*path, CLEAR_TINY);
     for plain in PATHS {
         let (mut engine, model) = loaded_with(&path, &on_gpu(plain));
         let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);

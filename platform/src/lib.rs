@@ -16,7 +16,7 @@ pub use activations::{Activations, Need};
 pub use attention::{AttentionParams, AttentionScratch, AttentionSpan, attention};
 pub use buffer::MemoryError;
 pub use clock::Clock;
-pub use kernels::{Kernels, RopeStyle};
+pub use kernels::Kernels;
 pub use kv::{KvArena, KvError, KvFormat, KvShape, PAGE};
 pub use matmul::matmul;
 pub use threads::{Cpu, Pool, PoolError};

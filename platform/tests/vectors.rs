@@ -5,8 +5,8 @@
 mod common;
 
 use common::{Random, bits};
-use weft_components::Activation;
-use weft_platform::{Kernels, RopeStyle};
+use weft_components::{Activation, RopeStyle};
+use weft_platform::Kernels;
 
 const LENGTHS: [usize; 10] = [1, 2, 15, 16, 17, 63, 64, 130, 576, 1000];
 
@@ -187,7 +187,7 @@ fn add() {
 #[test]
 fn rope() {
     let mut random = Random(13);
-    for style in [RopeStyle::Pairs, RopeStyle::Halves] {
+    for style in [RopeStyle::Adjacent, RopeStyle::Half] {
         for (head_dim, rotary, heads) in
             [(64, 64, 9), (64, 32, 3), (80, 80, 2), (20, 20, 3), (16, 6, 1), (128, 128, 2)]
         {
@@ -199,8 +199,8 @@ fn rope() {
             for head in exact.chunks_mut(head_dim) {
                 for i in 0..rotary / 2 {
                     let (a, b) = match style {
-                        RopeStyle::Pairs => (2 * i, 2 * i + 1),
-                        RopeStyle::Halves => (i, i + rotary / 2),
+                        RopeStyle::Adjacent => (2 * i, 2 * i + 1),
+                        RopeStyle::Half => (i, i + rotary / 2),
                     };
                     let (va, vb) = (head[a], head[b]);
                     let (c, s) = (f64::from(cos[i]), f64::from(sin[i]));

@@ -23,7 +23,7 @@ pub(crate) use product::Product;
 
 use crate::activations::QuantRow;
 use core::fmt;
-use weft_components::{Activation, TileLayout};
+use weft_components::{Activation, RopeStyle, TileLayout};
 
 /// The kernels of one instruction set.
 #[expect(clippy::type_complexity, reason = "each is the signature of one kernel, named once")]
@@ -293,8 +293,8 @@ impl Kernels {
             return;
         }
         match style {
-            RopeStyle::Pairs => call!(self.rope_pairs, x, head_dim, cos, sin),
-            RopeStyle::Halves => call!(self.rope_halves, x, head_dim, cos, sin),
+            RopeStyle::Adjacent => call!(self.rope_pairs, x, head_dim, cos, sin),
+            RopeStyle::Half => call!(self.rope_halves, x, head_dim, cos, sin),
         }
     }
 
@@ -345,15 +345,6 @@ impl Kernels {
     pub(crate) fn merge(&self, into: &mut [f32], part: &[f32]) {
         call!(self.merge, into, part);
     }
-}
-
-/// Which elements of a head rotary positions pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RopeStyle {
-    /// `(2 i, 2 i + 1)`: GGUF files of the llama family.
-    Pairs,
-    /// `(i, i + rotary dimensions / 2)`: Qwen, Phi, Gemma, and safetensors.
-    Halves,
 }
 
 impl fmt::Debug for Kernels {

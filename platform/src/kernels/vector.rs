@@ -190,33 +190,35 @@ fn relu2<S: Simd>(s: S, x: S::F) -> S::F {
     s.mul(x, x)
 }
 
-/// `x = 1 / (1 + e^-x)`.
-#[inline(always)]
-pub(crate) fn sigmoid<S: Simd>(s: S, x: &mut [f32]) {
-    let (chunks, tail) = x.as_chunks_mut();
-    for x in chunks {
-        s.store(logistic(s, s.load(x)), x);
-    }
-    if !tail.is_empty() {
-        let mut last = padded(tail, 0.0);
-        s.store(logistic(s, s.load(&last)), &mut last);
-        tail.copy_from_slice(&last[..tail.len()]);
-    }
+/// A kernel `$name` of `x = $f(x)`.
+macro_rules! in_place {
+    ($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty)?), $f:ident) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub(crate) fn $name<S: Simd>(s: S, x: &mut [f32] $(, $arg: $ty)?) {
+            let (chunks, tail) = x.as_chunks_mut();
+            for x in chunks {
+                s.store($f(s, s.load(x) $(, $arg)?), x);
+            }
+            if !tail.is_empty() {
+                let mut last = padded(tail, 0.0);
+                s.store($f(s, s.load(&last) $(, $arg)?), &mut last);
+                tail.copy_from_slice(&last[..tail.len()]);
+            }
+        }
+    };
 }
 
-/// `x = cap * tanh(x / cap)`.
-#[inline(always)]
-pub(crate) fn soft_cap<S: Simd>(s: S, x: &mut [f32], cap: f32) {
-    let (chunks, tail) = x.as_chunks_mut();
-    for x in chunks {
-        s.store(capped(s, s.load(x), cap), x);
-    }
-    if !tail.is_empty() {
-        let mut last = padded(tail, 0.0);
-        s.store(capped(s, s.load(&last), cap), &mut last);
-        tail.copy_from_slice(&last[..tail.len()]);
-    }
-}
+in_place!(
+    /// `x = 1 / (1 + e^-x)`.
+    sigmoid(),
+    logistic
+);
+in_place!(
+    /// `x = cap * tanh(x / cap)`.
+    soft_cap(cap: f32),
+    capped
+);
 
 /// `cap * tanh(v / cap)`.
 #[inline(always)]

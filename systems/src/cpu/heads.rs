@@ -3,8 +3,7 @@
 
 use super::rope::RopeTable;
 use super::steps::{by_rows, row_of};
-use weft_components::RopeStyle;
-use weft_platform::{Cpu, RopeStyle as KernelRope};
+use weft_platform::Cpu;
 
 /// What is done to the queries, the keys or the values of a row, in this order.
 #[derive(Default)]
@@ -79,13 +78,9 @@ impl Heads<'_> {
                 values.apply(cpu, v, self.epsilon);
             }
             if let Some(Turn { table, cos, sin }) = &self.turn {
-                let style = match table.style {
-                    RopeStyle::Adjacent => KernelRope::Pairs,
-                    RopeStyle::Half => KernelRope::Halves,
-                };
                 let (pairs, turned) = (table.pairs(), &mut heads[..queries.width + keys.width]);
                 cpu.kernels.rope(
-                    style,
+                    table.style,
                     turned,
                     self.length,
                     row_of(cos, pairs, row),

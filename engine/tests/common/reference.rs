@@ -65,9 +65,19 @@ pub fn tiny_agrees_on(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
     most
 }
 
-/// The largest difference of a model's logits from those of transformers (`assets/golden/hf`), in parts of the largest logit, and
-/// the model. The argmax after each of the reference's own tokens is checked on the way.
-pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> (f64, ModelId) {
+/// How far a model's logits are from those of transformers.
+pub struct HfDifference {
+    /// The largest difference, in parts of the largest logit.
+    pub largest: f64,
+    /// The largest KL divergence of a row.
+    pub divergence: f64,
+    /// The model.
+    pub model: ModelId,
+}
+
+/// Compares a model's logits with those of transformers (`assets/golden/hf`). The argmax after each of the reference's own tokens is
+/// checked on the way.
+pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> HfDifference {
     let reference = golden_json(&format!("hf/{name}.json"));
     let mut tokens = ids(&reference["tokens"]);
     let greedy = ids(&reference["greedy"]);
@@ -80,12 +90,19 @@ pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> (f
     let positions: Vec<usize> = ids(&reference["logit_positions"]).into_iter().map(|p| p as usize).collect();
     let rows = logits(engine, model, &tokens, &positions, 0);
     let largest = reference["largest"].as_f64().expect("a number");
-    let mut most: f64 = 0.0;
-    for (row, wanted) in rows.iter().zip(reference["logits"].as_array().expect("rows")) {
-        for (found, wanted) in row.iter().zip(floats(wanted)) {
-            let difference = (f64::from(*found) - f64::from(wanted)).abs() / largest;
-            most = if difference > most || difference.is_nan() { difference } else { most };
+    let mut most = HfDifference { largest: 0.0, divergence: 0.0, model };
+    // Not `max`, which passes over what is no number.
+    let raise = |most: &mut f64, found: f64| {
+        if found > *most || found.is_nan() {
+            *most = found;
         }
+    };
+    for (row, wanted) in rows.iter().zip(reference["logits"].as_array().expect("rows")) {
+        let wanted = floats(wanted);
+        for (found, wanted) in row.iter().zip(&wanted) {
+            raise(&mut most.largest, f64::from((found - wanted).abs()) / largest);
+        }
+        raise(&mut most.divergence, divergence(&wanted, row));
     }
     let steps: Vec<usize> = (0..greedy.len()).map(|step| tokens.len() - 1 + step).collect();
     tokens.extend(&greedy);
@@ -94,7 +111,7 @@ pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> (f
         let clear = gap > MOST_DIFFERENCE * largest;
         assert!(!clear || argmax(row) == greedy[step] as usize, "{name}, step {step}");
     }
-    (most, model)
+    most
 }
 
 /// A model of golden data with the vocabulary's kind under a name that nobody reads, where the engine knows no such kind.

@@ -176,7 +176,10 @@ impl Engine {
     /// # Errors
     /// A file that is missing, damaged, or of a kind that the engine does not run.
     pub fn load(&mut self, source: impl Into<ModelSource>, options: &LoadOptions) -> Result<ModelId, Error> {
-        let file = ModelFile::read(source.into().open()?)?;
+        let mut file = ModelFile::read(source.into().open()?)?;
+        if let Some(template) = options.template.compile()? {
+            file.template = Some(template);
+        }
         let model = load::spawn_model(
             &mut self.world,
             file,

@@ -48,8 +48,8 @@ pub enum Error {
     /// The model has no vocabulary.
     #[error("the model's file has no vocabulary; give tokens instead of text")]
     NoTokenizer,
-    /// The model has no chat template.
-    #[error("the model's file has no chat template; use a raw prompt")]
+    /// The model has no chat template that can be used.
+    #[error("the model's chat template cannot be used; choose a built-in one, or give a raw prompt")]
     NoTemplate,
     /// A token id outside the vocabulary.
     #[error("token {token} does not exist; the vocabulary has {vocabulary} tokens, ids start at 0")]

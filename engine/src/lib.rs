@@ -22,6 +22,7 @@
 //! In a program with a loop of its own, call [`Engine::tick`] and [`Engine::read`] instead of
 //! [`Engine::next_piece`]: a tick never waits.
 
+mod chat;
 mod engine;
 mod error;
 mod figures;
@@ -30,6 +31,7 @@ mod schedule;
 mod session;
 mod vocabulary;
 
+pub use chat::{ChatOptions, TemplateChoice};
 pub use engine::{Engine, ModelId, TickOutcome};
 pub use error::Error;
 pub use options::{EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions};
@@ -51,5 +53,6 @@ pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
 pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile};
 pub use weft_systems::load::{gguf, synth};
 pub use weft_systems::tokenize::{
-    ChatTemplate, CivilTime, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,
+    BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, SpecialTokens,
+    TemplateError, TemplateVars, TokenizeError, Tokenizer,
 };

@@ -1,5 +1,6 @@
 //! How an engine, a load and a session are set up.
 
+use crate::chat::TemplateChoice;
 use std::sync::Arc;
 use weft_components::SamplerSettings;
 use weft_gpu::GpuOptions;
@@ -31,11 +32,18 @@ pub struct LoadOptions {
     pub kv_format: KvFormat,
     /// Layers wanted on the engine's GPUs, where it has some.
     pub gpu_layers: GpuLayers,
+    /// Which chat template it takes.
+    pub template: TemplateChoice,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { kv_tokens: None, kv_format: KvFormat::F16, gpu_layers: GpuLayers::Auto }
+        Self {
+            kv_tokens: None,
+            kv_format: KvFormat::F16,
+            gpu_layers: GpuLayers::Auto,
+            template: TemplateChoice::Shipped,
+        }
     }
 }
 

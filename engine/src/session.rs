@@ -3,7 +3,6 @@
 use crate::engine::{Engine, ModelId};
 use crate::error::Error;
 use crate::options::{GenerateOptions, Prompt, SessionOptions};
-use crate::vocabulary::wall_clock;
 use bevy_ecs::prelude::*;
 use weft_components::{
     BlockTable, ContextCursor, FinishReason, KeepLogits, KvPool, KvRun, LeafRun, LogitsKept, LogitsWanted,
@@ -13,7 +12,6 @@ use weft_platform::PAGE;
 use weft_systems::admit::truncate_session;
 use weft_systems::load::{ModelTemplate, ModelTokenizer};
 use weft_systems::sample::{SessionSampler, end_request};
-use weft_systems::tokenize::{ChatTemplate, Message, SpecialTokens, TemplateVars};
 
 /// A session of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -191,41 +189,6 @@ impl Engine {
         if let Some(mut history) = self.world.get_mut::<TokenHistory>(session.0) {
             history.0.reserve(tokens.min(ROOM));
         }
-    }
-
-    /// Renders messages with the model's chat template and makes them the session's context; then call
-    /// [`Engine::generate`]. Earlier turns that agree with the cached context are not computed again.
-    ///
-    /// # Errors
-    /// As [`Engine::append`], and the model has no template or it refuses the messages.
-    pub fn set_messages(&mut self, session: SessionId, messages: &[Message]) -> Result<(), Error> {
-        let model = self.model_of(session)?;
-        let text = self.render(model, messages, true)?;
-        let bos = self.tokenizer(model)?.bos().is_none_or(|bos| !self.starts_with_token(model, &text, bos));
-        let tokens = self.tokenizer(model)?.encode(&text, SpecialTokens::Parse, bos)?;
-        self.set_context(session, tokens)
-    }
-
-    fn starts_with_token(&self, model: ModelId, text: &str, token: u32) -> bool {
-        let bytes = self.tokenizer(model).ok().and_then(|tokenizer| tokenizer.token_bytes(token, true));
-        bytes.is_some_and(|bytes| !bytes.is_empty() && text.as_bytes().starts_with(bytes))
-    }
-
-    /// Renders messages with the model's chat template.
-    ///
-    /// # Errors
-    /// The model is gone, has no vocabulary or no template, or the template refuses the messages.
-    pub fn render(
-        &self,
-        model: ModelId,
-        messages: &[Message],
-        generation_prompt: bool,
-    ) -> Result<String, Error> {
-        let tokenizer = self.tokenizer(model)?;
-        let template: &ChatTemplate = &self.world.get::<ModelTemplate>(model.0).ok_or(Error::NoTemplate)?.0;
-        let vars =
-            TemplateVars { now: wall_clock(), ..TemplateVars::for_tokenizer(tokenizer, generation_prompt) };
-        Ok(template.render(messages, &vars)?)
     }
 
     /// Stops the session's request. Its context stays.

@@ -6,7 +6,7 @@ mod common;
 
 use common::reference::{PROMPTS, smollm2_agrees, smollm2_perplexity};
 use common::{golden_json, ids, loaded, smollm2};
-use weft::{EngineOptions, Message, SpecialTokens};
+use weft::{ChatOptions, EngineOptions, Message, SpecialTokens};
 
 #[test]
 fn prompts_have_the_reference_ids() {
@@ -19,7 +19,7 @@ fn prompts_have_the_reference_ids() {
         let user =
             text.split("<|im_start|>user\n").nth(1).and_then(|t| t.split("<|im_end|>").next()).unwrap();
         assert_eq!(
-            engine.render(model, &[Message::new("user", user)], true).unwrap(),
+            engine.render(model, &[Message::new("user", user)], &ChatOptions::default()).unwrap().text,
             text,
             "template of prompt {n}"
         );

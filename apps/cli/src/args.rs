@@ -118,6 +118,10 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Generation")]
 pub(crate) struct GenerateArgs {
+    /// Chat template instead of the model's own: a file in Jinja, or a built-in one: llama3, chatml, phi3, gemma, mistral,
+    /// alpaca, raw
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) chat_template: Option<String>,
     /// Divides the logits; 0 always takes the most likely token, so that answers can be repeated
     #[arg(long, default_value_t = 0.0)]
     pub(crate) temperature: f32,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use weft::storage::{Source, ThrottledSource};
 use weft::{
     Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions, ModelId,
-    ModelSource, Phase, SamplerSettings, SessionId, SessionOptions, TickOutcome,
+    ModelSource, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice, TickOutcome,
 };
 
 /// The file of a model: a path, a name of the catalogue, or the catalogue's default, which may have to be fetched.
@@ -35,12 +35,14 @@ pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
 }
 
 /// What differs between the commands' loads.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct HostOptions {
     /// Tokens of KV cache; `None` for the engine's default.
     pub(crate) kv_tokens: Option<usize>,
     /// Bytes a second at which the file is read.
     pub(crate) throttle: Option<NonZeroU64>,
+    /// Which chat template is taken.
+    pub(crate) template: TemplateChoice,
 }
 
 /// An engine and its model.
@@ -72,8 +74,12 @@ impl Host {
         }
         let mut engine = Engine::new(&engine_options)?;
         let started = Instant::now();
-        let load_options =
-            LoadOptions { kv_tokens: options.kv_tokens, kv_format, gpu_layers: args.gpu_layers };
+        let load_options = LoadOptions {
+            kv_tokens: options.kv_tokens,
+            kv_format,
+            gpu_layers: args.gpu_layers,
+            template: options.template,
+        };
         let model = engine.load(source(path, options.throttle)?, &load_options)?;
         let bar = LoadBar::new(&file_name);
         Ok(Self { engine, model, file_name, bar, started, loaded: None })

@@ -3,6 +3,7 @@
 use crate::report::CliError;
 use std::io::Read;
 use std::path::Path;
+use weft::{BuiltinTemplate, TemplateChoice};
 
 /// All of stdin, which must be UTF-8.
 pub(crate) fn stdin() -> Result<String, CliError> {
@@ -15,6 +16,15 @@ pub(crate) fn stdin() -> Result<String, CliError> {
 pub(crate) fn file(path: &Path) -> Result<String, CliError> {
     let bytes = std::fs::read(path).map_err(|error| CliError::read(path.display(), &error))?;
     text(&path.display().to_string(), bytes)
+}
+
+/// The chat template that is asked for: one of a name, or one in a file.
+pub(crate) fn template(asked: Option<&str>) -> Result<TemplateChoice, CliError> {
+    let Some(asked) = asked else { return Ok(TemplateChoice::Shipped) };
+    match BuiltinTemplate::find(asked) {
+        Some(template) => Ok(TemplateChoice::Builtin(template)),
+        None => Ok(TemplateChoice::Source(file(Path::new(asked))?)),
+    }
 }
 
 fn text(input: &str, bytes: Vec<u8>) -> Result<String, CliError> {

@@ -5,7 +5,7 @@ use super::error::LoadError;
 use super::gguf::Gguf;
 use super::manifest::{ShardSpec, manifest};
 use super::vocabulary::vocabulary;
-use crate::tokenize::{ChatTemplate, Tokenizer};
+use crate::tokenize::{BuiltinTemplate, ChatTemplate, Tokenizer};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::ModelConfig;
@@ -58,17 +58,21 @@ impl ModelFile {
 ///
 /// # Errors
 /// A vocabulary that is damaged or of a kind that is not supported. A template that does not parse is left out with
-/// a warning, since raw prompts do without it.
+/// a warning, since raw prompts do without it; where there is none, a built-in one serves.
 pub fn text_parts(gguf: &Gguf) -> Result<(Option<Tokenizer>, Option<ChatTemplate>), LoadError> {
-    let Some(vocabulary) = vocabulary(gguf)? else {
+    let Some(mut vocabulary) = vocabulary(gguf)? else {
         return Ok((None, None));
     };
-    let template = vocabulary.chat_template.as_deref().and_then(|source| match ChatTemplate::new(source) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            tracing::warn!(%error, "chat template left out");
-            None
+    let shipped = vocabulary.chat_template.take();
+    let tokenizer = Tokenizer::new(vocabulary)?;
+    let template = match shipped {
+        Some(source) => ChatTemplate::new(&source),
+        None => {
+            let builtin = BuiltinTemplate::of(&tokenizer);
+            tracing::info!("the file has no chat template: {:?} is taken", builtin.name);
+            builtin.compile()
         }
-    });
-    Ok((Some(Tokenizer::new(vocabulary)?), template))
+    };
+    let template = template.inspect_err(|error| tracing::warn!(%error, "chat template left out")).ok();
+    Ok((Some(tokenizer), template))
 }

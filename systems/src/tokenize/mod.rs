@@ -22,6 +22,9 @@ mod vocabulary;
 pub use detokenizer::Detokenizer;
 pub use error::TokenizeError;
 pub use stop::{StopStrings, Streamed};
-pub use template::{ChatTemplate, CivilTime, Message, TemplateError, TemplateVars};
+pub use template::{
+    BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, TemplateError,
+    TemplateVars,
+};
 pub use tokenizer::{SpecialTokens, Tokenizer};
 pub use vocabulary::{TokenType, Vocabulary};

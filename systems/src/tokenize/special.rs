@@ -227,6 +227,19 @@ pub(super) struct SpecialTokenFinder {
     tokens: Vec<SpecialToken>,
     /// Says which of `tokens` occur at all, in one pass over a text.
     presence: Option<AhoCorasick>,
+    /// Texts of the tokens that are found only when asked for, in order.
+    hidden: Vec<String>,
+    /// Bytes of the longest of them.
+    longest_hidden: usize,
+}
+
+/// What is looked for in a text besides user-defined tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// Nothing.
+    Shown,
+    /// Control tokens, but none that touches one of these ranges, which are ascending.
+    Outside(&'a [Range<usize>]),
 }
 
 #[derive(Debug)]
@@ -254,13 +267,39 @@ impl SpecialTokenFinder {
             let built = AhoCorasick::new(special.iter().map(|token| token.finder.needle()));
             Some(built.map_err(|error| TokenizeError::SpecialTokens { reason: error.to_string() })?)
         };
-        Ok(Self { tokens: special, presence })
+        let texts = tokens.iter().zip(attributes).filter(|(_, attributes)| attributes.is_hidden());
+        let mut hidden: Vec<String> =
+            texts.map(|(text, _)| text.clone()).filter(|text| !text.is_empty()).collect();
+        hidden.sort_unstable();
+        let longest_hidden = hidden.iter().map(String::len).max().unwrap_or(0);
+        Ok(Self { tokens: special, presence, hidden, longest_hidden })
+    }
+
+    /// Every occurrence of a control token's text, in the order of their ends.
+    pub(super) fn hidden_texts(&self, text: &str) -> Vec<Range<usize>> {
+        let Some(presence) = &self.presence else { return Vec::new() };
+        let found = presence.find_overlapping_iter(text);
+        found
+            .filter(|found| self.tokens[found.pattern().as_usize()].hidden)
+            .map(|found| found.range())
+            .collect()
+    }
+
+    /// The longest end of `text` that a control token's text begins with and goes on from.
+    pub(super) fn hidden_prefix(&self, text: &str) -> Option<Range<usize>> {
+        let from = text.len().saturating_sub(self.longest_hidden.saturating_sub(1));
+        let starts = (from..text.len()).filter(|at| text.is_char_boundary(*at));
+        let begins = |at: &usize| {
+            let end = &text[*at..];
+            let first = self.hidden.partition_point(|token| token.as_str() <= end);
+            self.hidden.get(first).is_some_and(|token| token.starts_with(end))
+        };
+        starts.clone().find(begins).map(|at| at..text.len())
     }
 
     /// Cuts `text` at its special tokens: at all occurrences of the longest token first, then at
-    /// those of the next one in what is left. User-defined tokens are found always, the others only
-    /// if `parse`.
-    pub(super) fn partition(&self, text: &str, parse: bool) -> Vec<Fragment> {
+    /// those of the next one in what is left. User-defined tokens are found always, the others as `wanted`.
+    pub(super) fn partition(&self, text: &str, wanted: Wanted<'_>) -> Vec<Fragment> {
         if text.is_empty() {
             return Vec::new();
         }
@@ -280,13 +319,15 @@ impl SpecialTokenFinder {
             }
         }
         for (token, _) in self.tokens.iter().zip(present).filter(|(_, present)| *present) {
-            if token.hidden && !parse {
-                continue;
-            }
+            let literal = match (token.hidden, wanted) {
+                (true, Wanted::Shown) => continue,
+                (true, Wanted::Outside(ranges)) => ranges,
+                (false, _) => &[],
+            };
             let mut finer = Vec::with_capacity(fragments.len());
             for fragment in fragments {
                 match fragment {
-                    Fragment::Text(range) => token.cut(text, range, &mut finer),
+                    Fragment::Text(range) => token.cut(text, range, literal, &mut finer),
                     Fragment::Token(_) => finer.push(fragment),
                 }
             }
@@ -297,16 +338,24 @@ impl SpecialTokenFinder {
 }
 
 impl SpecialToken {
-    /// Cuts one stretch of text at every occurrence of this token.
-    fn cut(&self, text: &str, range: Range<usize>, out: &mut Vec<Fragment>) {
+    /// Cuts one stretch of text at every occurrence of this token that touches none of the ranges `literal`.
+    fn cut(&self, text: &str, range: Range<usize>, literal: &[Range<usize>], out: &mut Vec<Fragment>) {
         let bytes = &text.as_bytes()[range.clone()];
-        let mut done = 0;
-        for at in self.finder.find_iter(bytes) {
+        let length = self.finder.needle().len();
+        let (mut done, mut from) = (0, 0);
+        while let Some(at) = bytes.get(from..).and_then(|rest| self.finder.find(rest)).map(|at| from + at) {
+            let (start, end) = (range.start + at, range.start + at + length);
+            let next = literal.partition_point(|literal| literal.end <= start);
+            if literal.get(next).is_some_and(|literal| literal.start < end) {
+                from = at + 1;
+                continue;
+            }
             if at > done {
-                out.push(Fragment::Text(range.start + done..range.start + at));
+                out.push(Fragment::Text(range.start + done..start));
             }
             out.push(Fragment::Token(self.id));
-            done = at + self.finder.needle().len();
+            done = at + length;
+            from = done;
         }
         if done < bytes.len() {
             out.push(Fragment::Text(range.start + done..range.end));

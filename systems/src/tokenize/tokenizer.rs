@@ -12,12 +12,13 @@
 //! Its splitting, its added tokens and its decoding are not used (see `split.rs` and `special.rs`).
 
 use std::collections::HashSet;
+use std::ops::Range;
 use tokenizers::Model;
 use tokenizers::models::bpe::{BPE, Vocab};
 
-use super::special::{Attributes, Fragment, SpecialTokenFinder, classify};
+use super::special::{Attributes, Fragment, SpecialTokenFinder, Wanted, classify};
 use super::split::Splitter;
-use super::{TokenizeError, Vocabulary, bytes, pretokenizers};
+use super::{Rendered, TokenizeError, Vocabulary, bytes, pretokenizers};
 
 /// The models of [`Vocabulary::model`] that are implemented.
 const SUPPORTED_MODELS: &str = "gpt2";
@@ -121,11 +122,32 @@ impl Tokenizer {
         special: SpecialTokens,
         add_special: bool,
     ) -> Result<Vec<u32>, TokenizeError> {
+        let wanted = match special {
+            SpecialTokens::Parse => Wanted::Outside(&[]),
+            SpecialTokens::AsText => Wanted::Shown,
+        };
+        self.encode_wanted(text, wanted, add_special)
+    }
+
+    /// The tokens of a rendered conversation: control tokens are the template's alone.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_rendered(&self, rendered: &Rendered, add_special: bool) -> Result<Vec<u32>, TokenizeError> {
+        self.encode_wanted(&rendered.text, Wanted::Outside(&rendered.literal), add_special)
+    }
+
+    fn encode_wanted(
+        &self,
+        text: &str,
+        wanted: Wanted<'_>,
+        add_special: bool,
+    ) -> Result<Vec<u32>, TokenizeError> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
         if add_special && self.add_bos {
             ids.extend(self.bos);
         }
-        for fragment in self.special.partition(text, special == SpecialTokens::Parse) {
+        for fragment in self.special.partition(text, wanted) {
             match fragment {
                 Fragment::Token(id) => ids.push(id),
                 Fragment::Text(range) => self.encode_text(&text[range], &mut ids)?,
@@ -192,6 +214,21 @@ impl Tokenizer {
     /// Whether an answer ends with this token.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.end_of_generation.binary_search(&id).is_ok()
+    }
+
+    /// Where a text reads as a control token, overlaps among them.
+    pub(super) fn control_texts(&self, text: &str) -> Vec<Range<usize>> {
+        self.special.hidden_texts(text)
+    }
+
+    /// The longest end of a text that could be the beginning of a control token.
+    pub(super) fn control_prefix(&self, text: &str) -> Option<Range<usize>> {
+        self.special.hidden_prefix(text)
+    }
+
+    /// Whether a token is a control token: found only when asked for, not shown unless asked for.
+    pub fn is_control(&self, id: u32) -> bool {
+        self.attributes.get(id as usize).is_some_and(|attributes| attributes.is_hidden())
     }
 
     /// Every token that ends an answer, in ascending order. Empty if the file names none.

@@ -121,7 +121,8 @@ impl Bench {
         let longest = args.prompt.max(args.generate);
         let alone = args.prompt.saturating_add(args.generate).saturating_add(8).saturating_add(args.depth);
         let batch = most_sessions.saturating_mul(BATCH_ROOM.saturating_add(args.depth));
-        let options = HostOptions { kv_tokens: Some(alone.max(batch).max(LEAST_ROOM)), throttle: None };
+        let options =
+            HostOptions { kv_tokens: Some(alone.max(batch).max(LEAST_ROOM)), ..HostOptions::default() };
         let mut host = Host::open(&args.model, isa, options)?;
         let placed = !host.engine.gpu_parts(host.model).is_empty();
         host.wait_loaded()?;

@@ -8,6 +8,7 @@ use super::chat_command::{self, Next};
 use super::run::{message, rate};
 use crate::args::ChatArgs;
 use crate::host::{Host, HostOptions, generate_options};
+use crate::input;
 use crate::interrupt::{self, Answering};
 use crate::output;
 use crate::report::CliError;
@@ -43,7 +44,8 @@ pub(super) struct AnswerStats {
 /// Runs the command.
 pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
     interrupt::install();
-    let options = HostOptions { kv_tokens: args.generate.context, throttle: None };
+    let template = input::template(args.generate.chat_template.as_deref())?;
+    let options = HostOptions { kv_tokens: args.generate.context, throttle: None, template };
     let mut host = Host::open(&args.model, isa, options)?;
     if !host.engine.has_template(host.model) {
         return Err(weft::Error::NoTemplate.into());

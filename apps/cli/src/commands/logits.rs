@@ -26,7 +26,8 @@ pub(super) fn run(args: &LogitsArgs, isa: Option<&str>) -> Result<(), CliError> 
         None => vec![last],
     };
     let room = tokens.len().saturating_add(BESIDE_TOKENS);
-    let options = HostOptions { kv_tokens: Some(room.saturating_mul(args.beside + 1)), throttle: None };
+    let options =
+        HostOptions { kv_tokens: Some(room.saturating_mul(args.beside + 1)), ..HostOptions::default() };
     let mut host = Host::open(&args.model, isa, options)?;
     let session = host.session(None)?;
     host.engine.append(session, Prompt::Tokens(tokens.clone()))?;

@@ -50,7 +50,8 @@ impl Score {
 pub(super) fn run(args: &PerplexityArgs, isa: Option<&str>) -> Result<(), CliError> {
     let text = input::file(&args.file)?;
     let length = args.context;
-    let mut host = Host::open(&args.model, isa, HostOptions { kv_tokens: Some(length), throttle: None })?;
+    let mut host =
+        Host::open(&args.model, isa, HostOptions { kv_tokens: Some(length), ..HostOptions::default() })?;
     let session = host.session(Some(length))?;
     let tokenizer = host.engine.tokenizer(host.model)?;
     let tokens = tokenizer.encode(&text, SpecialTokens::AsText, true)?;

@@ -38,7 +38,8 @@ struct Timings {
 pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
     interrupt::install();
     let prompt = prompt(args)?;
-    let options = HostOptions { kv_tokens: args.generate.context, throttle: args.throttle };
+    let template = input::template(args.generate.chat_template.as_deref())?;
+    let options = HostOptions { kv_tokens: args.generate.context, throttle: args.throttle, template };
     let mut host = Host::open(&args.model, isa, options)?;
     let session = host.session(args.generate.context)?;
     if args.raw {

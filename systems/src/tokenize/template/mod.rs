@@ -6,9 +6,12 @@
 //!
 //! A template comes with a file from anywhere, so it is held to a budget: see [`FUEL`] and `source`.
 
+mod builtin;
 mod clock;
 mod filters;
 mod json;
+mod literal;
+mod parts;
 mod source;
 mod values;
 
@@ -17,9 +20,14 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
+pub use builtin::{BUILTIN_TEMPLATES, BuiltinTemplate};
 pub use clock::CivilTime;
+pub use literal::Rendered;
 
 use super::Tokenizer;
+use literal::StandIns;
+use parts::Reads;
+use std::sync::OnceLock;
 
 /// Work that one rendering may do: instructions, and 64 bytes of data made or read. A real
 /// template takes some hundred for each message and a few for each kilobyte of text.
@@ -129,6 +137,8 @@ impl TemplateVars {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// What form of content it reads; found out when it is first asked for.
+    reads: OnceLock<Reads>,
 }
 
 impl ChatTemplate {
@@ -153,10 +163,31 @@ impl ChatTemplate {
         values::install(&mut environment);
         environment.add_function("raise_exception", raise_exception);
         environment.add_template_owned(NAME, source::prepare(source)?).map_err(syntax)?;
-        Ok(Self { environment })
+        Ok(Self { environment, reads: OnceLock::new() })
     }
 
-    /// Renders messages: a slice of [`Message`], or JSON of the shape of OpenAI's `messages`.
+    /// Renders messages whose text comes from users: what they wrote can neither forge a control token of `tokenizer` nor, in
+    /// parts, be printed as a list. Encode the result with [`Tokenizer::encode_rendered`].
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`]; also a part of content that is no text, where the template reads text alone.
+    pub fn render_chat<M: Serialize + ?Sized>(
+        &self,
+        messages: &M,
+        vars: &TemplateVars,
+        tokenizer: &Tokenizer,
+    ) -> Result<Rendered, TemplateError> {
+        let mut messages = to_json(messages)?;
+        self.reads.get_or_init(|| Reads::probe(self)).shape(&mut messages)?;
+        let mut stand_ins = StandIns::new(tokenizer);
+        stand_ins.replace_all(&mut messages);
+        let mut vars = vars.clone();
+        vars.tools.iter_mut().for_each(|tools| stand_ins.replace_all(tools));
+        Ok(stand_ins.restore(&self.render(&messages, &vars)?))
+    }
+
+    /// Renders messages: a slice of [`Message`], or JSON of the shape of OpenAI's `messages`. Exactly what the template says of
+    /// them, so for text from users see [`ChatTemplate::render_chat`].
     ///
     /// # Errors
     /// [`TemplateError::Raised`] where the template refuses the messages; otherwise what went wrong.
@@ -165,8 +196,7 @@ impl ChatTemplate {
         messages: &M,
         vars: &TemplateVars,
     ) -> Result<String, TemplateError> {
-        let messages = serde_json::to_value(messages)
-            .map_err(|error| TemplateError::Input { reason: error.to_string() })?;
+        let messages = to_json(messages)?;
         let mut context = vec![
             ("messages", input(&messages, 0)?),
             ("add_generation_prompt", Value::from(vars.add_generation_prompt)),
@@ -187,6 +217,11 @@ impl ChatTemplate {
         let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
         rendered.map_err(|error| failure(&error))
     }
+}
+
+/// Messages as JSON, no deeper than a template may be given.
+fn to_json<M: Serialize + ?Sized>(messages: &M) -> Result<serde_json::Value, TemplateError> {
+    serde_json::to_value(messages).map_err(|error| TemplateError::Input { reason: error.to_string() })
 }
 
 /// A JSON value as the template sees it.

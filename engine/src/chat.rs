@@ -1,0 +1,105 @@
+//! Conversations: messages, a model's chat template, and the context that becomes of them.
+
+use crate::engine::{Engine, ModelId};
+use crate::error::Error;
+use crate::session::SessionId;
+use crate::vocabulary::wall_clock;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use weft_systems::load::ModelTemplate;
+use weft_systems::tokenize::{BuiltinTemplate, ChatTemplate, Rendered, TemplateError, TemplateVars};
+
+/// Which chat template a model takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TemplateChoice {
+    /// The one that its file has; where it has none, the built-in one that its vocabulary's control tokens belong to, or `raw`.
+    #[default]
+    Shipped,
+    /// One that comes with the engine.
+    Builtin(BuiltinTemplate),
+    /// This one, in Jinja.
+    Source(String),
+}
+
+impl TemplateChoice {
+    /// The template to take instead of what the file has; `None` for that.
+    pub(crate) fn compile(&self) -> Result<Option<ChatTemplate>, TemplateError> {
+        match self {
+            Self::Shipped => Ok(None),
+            Self::Builtin(template) => template.compile().map(Some),
+            Self::Source(source) => ChatTemplate::new(source).map(Some),
+        }
+    }
+}
+
+/// What a chat template is told besides messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatOptions {
+    /// Definitions of tools, as in OpenAI's `tools`.
+    pub tools: Option<Value>,
+    /// Further variables, such as `enable_thinking`. They are the host's word: control tokens in them count.
+    pub extra: Map<String, Value>,
+    /// Whether the text ends after the last message, not where an answer begins.
+    pub no_generation_prompt: bool,
+}
+
+impl Engine {
+    /// Makes messages the session's context, rendered with the model's chat template; then call [`Engine::generate`]. Earlier
+    /// turns that agree with the cached context are not computed again. Messages are a slice of
+    /// [`Message`](weft_systems::tokenize::Message), or JSON of the shape of OpenAI's `messages`, content in parts and calls of tools
+    /// included. Whatever their text says, it is no control token.
+    ///
+    /// # Errors
+    /// As [`Engine::append`], and the model has no template or it refuses the messages.
+    pub fn set_messages<M: Serialize + ?Sized>(
+        &mut self,
+        session: SessionId,
+        messages: &M,
+    ) -> Result<(), Error> {
+        self.set_chat(session, messages, &ChatOptions::default())
+    }
+
+    /// [`Engine::set_messages`] with tools and what else a template reads.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_chat<M: Serialize + ?Sized>(
+        &mut self,
+        session: SessionId,
+        messages: &M,
+        options: &ChatOptions,
+    ) -> Result<(), Error> {
+        let model = self.model_of(session)?;
+        let rendered = self.render(model, messages, options)?;
+        let bos = self.tokenizer(model)?.bos();
+        let bos = bos.is_none_or(|bos| !self.starts_with_token(model, &rendered.text, bos));
+        let tokens = self.tokenizer(model)?.encode_rendered(&rendered, bos)?;
+        self.set_context(session, tokens)
+    }
+
+    fn starts_with_token(&self, model: ModelId, text: &str, token: u32) -> bool {
+        let bytes = self.tokenizer(model).ok().and_then(|tokenizer| tokenizer.token_bytes(token, true));
+        bytes.is_some_and(|bytes| !bytes.is_empty() && text.as_bytes().starts_with(bytes))
+    }
+
+    /// Renders messages with the model's chat template.
+    ///
+    /// # Errors
+    /// The model is gone, has no vocabulary or no template, or the template refuses the messages.
+    pub fn render<M: Serialize + ?Sized>(
+        &self,
+        model: ModelId,
+        messages: &M,
+        options: &ChatOptions,
+    ) -> Result<Rendered, Error> {
+        let tokenizer = self.tokenizer(model)?;
+        let template: &ChatTemplate = &self.world.get::<ModelTemplate>(model.0).ok_or(Error::NoTemplate)?.0;
+        let vars = TemplateVars {
+            now: wall_clock(),
+            tools: options.tools.clone(),
+            extra: options.extra.clone(),
+            ..TemplateVars::for_tokenizer(tokenizer, !options.no_generation_prompt)
+        };
+        Ok(template.render_chat(messages, &vars, tokenizer)?)
+    }
+}

@@ -1,0 +1,121 @@
+//! What users wrote, inside a rendered conversation: whatever it says, it is no control token.
+//!
+//! A template joins its own control tokens and the messages' text to one text, in which `<|im_end|>` may be either's. So
+//! before it runs, texts of control tokens in its input are replaced by stand-ins, a number between two noncharacters of
+//! Unicode; afterwards they are put back, and where they stand is known: no control token may touch these ranges.
+//!
+//! The beginning of such a text at the end of a string is replaced as well, since a template can put two strings side by side.
+
+use super::super::Tokenizer;
+use serde_json::Value;
+use std::ops::Range;
+
+/// Before and after the number of a stand-in. Noncharacters mean nothing in any text; in input they are stood in for themselves.
+const OPEN: char = '\u{fdd0}';
+const CLOSE: char = '\u{fdd1}';
+
+/// A rendered conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text.
+    pub text: String,
+    /// Byte ranges that are text whatever they say, ascending.
+    pub literal: Vec<Range<usize>>,
+}
+
+/// The texts that have been replaced: stand-in `n` is for text `n`.
+pub(super) struct StandIns<'t> {
+    tokenizer: &'t Tokenizer,
+    texts: Vec<String>,
+}
+
+impl<'t> StandIns<'t> {
+    pub(super) fn new(tokenizer: &'t Tokenizer) -> Self {
+        Self { tokenizer, texts: Vec::new() }
+    }
+
+    /// Replaces what could be read as a control token in every string of a value, names of fields among them.
+    pub(super) fn replace_all(&mut self, value: &mut Value) {
+        match value {
+            Value::String(text) => self.replace(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.replace_all(item)),
+            Value::Object(entries) => {
+                let old = std::mem::take(entries);
+                for (mut name, mut item) in old {
+                    self.replace(&mut name);
+                    self.replace_all(&mut item);
+                    entries.insert(name, item);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn replace(&mut self, text: &mut String) {
+        let ranges = self.forged(text);
+        if ranges.is_empty() {
+            return;
+        }
+        let (mut new, mut done) = (String::with_capacity(text.len() + 8 * ranges.len()), 0);
+        for range in ranges {
+            new.push_str(&text[done..range.start]);
+            new.push(OPEN);
+            new.push_str(&self.texts.len().to_string());
+            new.push(CLOSE);
+            self.texts.push(text[range.clone()].to_owned());
+            done = range.end;
+        }
+        new.push_str(&text[done..]);
+        *text = new;
+    }
+
+    /// Where a text has what must be replaced: ascending ranges that do not overlap.
+    fn forged(&self, text: &str) -> Vec<Range<usize>> {
+        let mut ranges = self.tokenizer.control_texts(text);
+        ranges.extend(
+            text.char_indices()
+                .filter(|(_, c)| matches!(*c, OPEN | CLOSE))
+                .map(|(at, c)| at..at + c.len_utf8()),
+        );
+        // Templates trim, so what stands before white space may come to stand at the end.
+        ranges.extend(self.tokenizer.control_prefix(text.trim_end()));
+        ranges.extend(self.tokenizer.control_prefix(text));
+        ranges.sort_by_key(|range| (range.start, range.end));
+        let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+                _ => merged.push(range),
+            }
+        }
+        merged
+    }
+
+    /// Puts the texts back into what a template has made of its input. A stand-in that the template has taken apart stays.
+    pub(super) fn restore(&self, rendered: &str) -> Rendered {
+        let mut out = Rendered { text: String::with_capacity(rendered.len()), literal: Vec::new() };
+        let mut rest = rendered;
+        while let Some(open) = rest.find(OPEN) {
+            let (before, from) = rest.split_at(open);
+            out.text.push_str(before);
+            let inner = &from[OPEN.len_utf8()..];
+            let found = inner
+                .split_once(CLOSE)
+                .and_then(|(number, after)| Some((self.texts.get(number.parse::<usize>().ok()?)?, after)));
+            match found {
+                Some((text, after)) => {
+                    let start = out.text.len();
+                    out.text.push_str(text);
+                    out.literal.push(start..out.text.len());
+                    rest = after;
+                }
+                None => {
+                    out.text.push(OPEN);
+                    rest = inner;
+                }
+            }
+        }
+        out.text.push_str(rest);
+        out
+    }
+}

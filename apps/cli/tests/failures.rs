@@ -29,8 +29,12 @@ fn failures_exit_with_1_and_say_kind_message_and_facts() {
     let error = weft_with(format!("run --model '{TINY}' --raw --json"), long).failed();
     assert_eq!(error["kind"], "context_overflow");
     assert_eq!(error["limit"], 512);
-    let error = weft(format!("run --model '{TINY}' --json Hello")).failed();
-    assert_eq!(error["kind"], "no_template");
+    let files = Files::new();
+    let bad = files.write("bad.jinja", "{% for %}");
+    let error = weft(format!("run --model '{TINY}' --chat-template '{bad}' --json Hello")).failed();
+    assert_eq!(error["kind"], "syntax");
+    let error = weft(format!("run --model '{TINY}' --chat-template nowhere --json Hello")).failed();
+    assert_eq!(error["input"], "nowhere");
 }
 
 #[test]
@@ -77,8 +81,6 @@ fn bad_text_and_tokens_are_refused() {
     assert_eq!(error["kind"], "syntax");
     let error = weft_with(format!("template --file '{file}' --json --vars 3"), "[]").failed();
     assert_eq!(error["kind"], "bad_json");
-    let error = weft_with(format!("template --model '{TINY}' --json"), "[]").failed();
-    assert_eq!(error["kind"], "no_template");
     let file = files.write("short.txt", "Hello");
     let error = weft(format!("perplexity --model '{TINY}' --file '{file}' --json")).failed();
     assert_eq!(error["kind"], "text_too_short");

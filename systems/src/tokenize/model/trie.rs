@@ -95,6 +95,12 @@ impl Trie {
         longest
     }
 
+    /// How many bytes `text` has in common with the string that has most.
+    pub(super) fn reach(&self, text: &[u8]) -> usize {
+        let mut node = 0;
+        text.iter().take_while(|byte| self.child(node, **byte).map(|child| node = child).is_some()).count()
+    }
+
     fn child(&self, node: usize, byte: u8) -> Option<usize> {
         let Node { first_child, children, .. } = self.nodes[node];
         let first = first_child as usize;
@@ -127,5 +133,6 @@ mod tests {
         assert_eq!(all(""), []);
         assert_eq!(trie.longest(b"abx"), Some((7, 2)));
         assert_eq!(Trie::new(Vec::new()).longest(b"a"), None);
+        assert_eq!((trie.reach(b"abcd"), trie.reach(b"abx"), trie.reach(b"x")), (3, 2, 0));
     }
 }

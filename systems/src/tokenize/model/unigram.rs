@@ -8,7 +8,7 @@ use super::charsmap::Charsmap;
 use super::trie::{LONGEST, Trie};
 use crate::tokenize::pieces::SPACE;
 use crate::tokenize::special::Attributes;
-use crate::tokenize::{Rules, TokenizeError, Vocabulary};
+use crate::tokenize::{Rules, SpacePrefix, TokenizeError, Vocabulary};
 
 /// How much worse than the worst token an unknown character is.
 const UNKNOWN_PENALTY: f32 = 10.0;
@@ -26,7 +26,9 @@ pub(in crate::tokenize) struct Unigram {
     user_defined: Trie,
     charsmap: Option<Charsmap>,
     add_space_prefix: bool,
+    space_prefix: SpacePrefix,
     remove_extra_whitespaces: bool,
+    rules: Rules,
 }
 
 /// The best way to a place in the text.
@@ -68,7 +70,9 @@ impl Unigram {
             user_defined: Trie::new(user_defined),
             charsmap: charsmap.transpose()?,
             add_space_prefix: vocabulary.add_space_prefix.unwrap_or(false),
+            space_prefix: vocabulary.space_prefix,
             remove_extra_whitespaces: vocabulary.remove_extra_whitespaces.unwrap_or(false),
+            rules: vocabulary.rules,
         })
     }
 
@@ -116,11 +120,13 @@ impl Unigram {
 
     /// Spaces and characters as SentencePiece writes them.
     fn normalize(&self, text: &str) -> String {
+        let has_space = self.space_prefix != SpacePrefix::Stretch && text.starts_with([' ', SPACE]);
         let mut normalized = Normalized {
             text: String::with_capacity(text.len() + text.len() / 2),
             in_word: false,
-            begun: !self.add_space_prefix,
+            begun: has_space || !self.add_space_prefix,
             merge: self.remove_extra_whitespaces,
+            any_space: self.remove_extra_whitespaces && self.rules == Rules::HuggingFace,
         };
         if let Some(charsmap) = self.charsmap.as_ref().filter(|charsmap| charsmap.by_grapheme()) {
             charsmap.normalize_graphemes(text, |piece| normalized.push(piece));
@@ -128,7 +134,9 @@ impl Unigram {
         }
         let mut rest = text;
         while !rest.is_empty() {
-            if let Some((_, length)) = self.user_defined.longest(rest.as_bytes()) {
+            // llama.cpp leaves alone what a user-defined token begins with, even if the rest of it does not follow.
+            let length = rest.floor_char_boundary(self.user_defined.reach(rest.as_bytes()));
+            if length > 0 {
                 let (token, after) = rest.split_at(length);
                 normalized.push(token);
                 rest = after;
@@ -158,12 +166,14 @@ struct Normalized {
     begun: bool,
     /// Whether spaces become one, before the word that follows.
     merge: bool,
+    /// Whether all white space is a space, not only what the table makes one.
+    any_space: bool,
 }
 
 impl Normalized {
     fn push(&mut self, text: &str) {
         for character in text.chars() {
-            if character == ' ' {
+            if character == ' ' || (self.any_space && character.is_whitespace()) {
                 self.in_word = false;
                 if !self.merge {
                     self.text.push(SPACE);

@@ -24,6 +24,8 @@ const REMEMBERED: usize = 64;
 #[derive(Debug)]
 pub(in crate::tokenize) struct WordPiece {
     tokens: Trie,
+    /// Tokens that go on with a word, where a word that holds the mark of a beginning must not take others.
+    continuations: Option<Trie>,
     unk: Option<u32>,
     lowercase: bool,
     strip_accents: bool,
@@ -48,8 +50,12 @@ impl WordPiece {
             return Err(TokenizeError::LongToken { id, bytes: text.len(), limit: LONGEST });
         }
         let lowercase = vocabulary.lowercase.unwrap_or(true);
+        let findable = findable.map(|(id, text)| (text.as_str(), id));
+        let continuations = (vocabulary.rules == Rules::HuggingFace)
+            .then(|| Trie::new(findable.clone().filter(|(text, _)| !text.starts_with(SPACE)).collect()));
         Ok(Self {
-            tokens: Trie::new(findable.map(|(id, text)| (text.as_str(), id)).collect()),
+            tokens: Trie::new(findable.collect()),
+            continuations,
             unk: vocabulary.unk,
             lowercase,
             strip_accents: vocabulary.strip_accents.unwrap_or(lowercase),
@@ -113,13 +119,15 @@ impl WordPiece {
         let start = out.len();
         let mut rest = word.as_bytes();
         let too_long = self.rules == Rules::HuggingFace && word.chars().count() > 1 + LONGEST_WORD;
+        let mut tokens = &self.tokens;
         while !rest.is_empty() {
-            let Some((id, length)) = self.tokens.longest(rest).filter(|_| !too_long) else {
+            let Some((id, length)) = tokens.longest(rest).filter(|_| !too_long) else {
                 out.truncate(start);
                 out.extend(self.unk);
                 return;
             };
             out.push(id);
+            tokens = self.continuations.as_ref().unwrap_or(tokens);
             rest = rest.get(length..).unwrap_or_default();
         }
     }

@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
-mod tokenize_golden;
 #[path = "tokenize_golden/byte_level.rs"]
 mod byte_level;
+mod tokenize_golden;
 
-use serde_json::Value;
 use byte_level::{tokenizer, vocabulary};
+use serde_json::Value;
 use tokenize_golden::{golden, golden_text};
 use weft_systems::tokenize::{Detokenizer, SpecialTokens, TokenizeError, Tokenizer};
 

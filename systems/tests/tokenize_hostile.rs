@@ -3,14 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
-mod tokenize_golden;
 #[path = "tokenize_golden/byte_level.rs"]
 mod byte_level;
+mod tokenize_golden;
 
+use byte_level::{tokenizer, vocabulary};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
-use byte_level::{tokenizer, vocabulary};
 use weft_systems::tokenize::{Detokenizer, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
 
 /// A vocabulary of the characters of `alphabet`, then `tokens`.
@@ -134,7 +134,10 @@ fn wrong_vocabularies_of_other_kinds() {
     }
     for table in [&[1][..], &[0xff; 4], &[9, 0, 0, 0, 1], &[0, 0, 0, 0, 0xff]] {
         let vocabulary = Vocabulary { charsmap: table.to_vec(), ..kind("t5", "?", &[]) };
-        assert!(matches!(Tokenizer::new(vocabulary).err(), Some(TokenizeError::Charsmap { .. })), "{table:?}");
+        assert!(
+            matches!(Tokenizer::new(vocabulary).err(), Some(TokenizeError::Charsmap { .. })),
+            "{table:?}"
+        );
     }
     // An array whose entries lead out of it.
     for entry in [u32::MAX, 0x8000_0000, 0x7fff_ff61, 0x161, 0x561] {

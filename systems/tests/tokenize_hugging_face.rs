@@ -6,7 +6,7 @@ mod tokenize_golden;
 
 use serde_json::{Value, json};
 use tokenize_golden::golden;
-use weft_systems::tokenize::{HuggingFaceFiles, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
+use weft_systems::tokenize::{HuggingFaceFiles, Rules, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
 
 const NAMES: [&str; 10] =
     ["gpt-2", "llama-3", "qwen-2", "llama-2", "mistral", "gemma", "t5", "xlm", "bert", "bert-cased"];
@@ -72,6 +72,21 @@ fn roles_and_templates_are_read() {
     let (_, mistral) = load("mistral");
     assert_eq!((mistral.model.as_str(), mistral.bos, mistral.add_bos), ("llama", Some(1), Some(true)));
     assert_eq!(mistral.scores.len(), mistral.tokens.len());
+}
+
+/// A GGUF file has no merges for these kinds: what it keeps gives the same ids, to llama.cpp's rules.
+#[test]
+fn what_a_gguf_keeps_is_enough() {
+    for name in ["llama-2", "gemma"] {
+        let (golden, vocabulary) = load(name);
+        let kept = Vocabulary { merges: Vec::new(), rules: Rules::LlamaCpp, ..vocabulary };
+        let tokenizer = Tokenizer::new(kept).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let got = tokenizer.encode(text, SpecialTokens::Parse, false).unwrap();
+            assert_eq!(got, ids(&case["ids"]), "{name} {text:?}");
+        }
+    }
 }
 
 /// Merges as pairs, ids with gaps, a file without the kind of its model, a template of its own.

@@ -117,7 +117,8 @@ fn strips(
             )
         };
         let special = (0u32..).zip(tokens.iter().zip(token_types)).filter(|(_, (_, kind))| is_special(kind));
-        let strips = special.filter(|(_, (text, _))| !["<unk>", "<s>", "<|endoftext|>"].contains(&text.as_str()));
+        let strips =
+            special.filter(|(_, (text, _))| !["<unk>", "<s>", "<|endoftext|>"].contains(&text.as_str()));
         return Ok((Vec::new(), strips.map(|(id, _)| id).collect()));
     }
     if name.contains("modern-bert") {

@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
+#[path = "tokenize_golden/byte_level.rs"]
+mod byte_level;
 mod tokenize_golden;
 
+use byte_level::{tokenizer, vocabulary};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
-use tokenize_golden::{tokenizer, vocabulary};
 use weft_systems::tokenize::{Detokenizer, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
 
 /// A vocabulary of the characters of `alphabet`, then `tokens`.
@@ -51,7 +53,7 @@ fn wrong_vocabularies() {
         Tokenizer::new(vocabulary).err()
     };
     assert_eq!(error(&|_| {}), None);
-    assert!(matches!(error(&|v| v.model = "llama".into()), Some(TokenizeError::UnsupportedModel { .. })));
+    assert!(matches!(error(&|v| v.model = "rwkv".into()), Some(TokenizeError::UnsupportedModel { .. })));
     assert!(matches!(error(&|v| v.model = String::new()), Some(TokenizeError::UnsupportedModel { .. })));
     assert!(matches!(error(&|v| v.pre = "x".into()), Some(TokenizeError::UnknownPreTokenizer { .. })));
     assert_eq!(error(&|v| v.pre = String::new()), None);
@@ -102,6 +104,96 @@ fn beginning_and_end_of_text() {
     assert_eq!(encode(vocabulary.clone(), "a"), [2, 0, 3]);
     vocabulary.bos = None;
     assert_eq!(encode(vocabulary, "a"), [0, 3]);
+}
+
+/// A vocabulary of a kind, with the characters of `alphabet` and then `tokens`, the later the better.
+fn kind(model: &str, alphabet: &str, tokens: &[&str]) -> Vocabulary {
+    let mut vocabulary = Vocabulary { model: model.to_owned(), ..small(alphabet, tokens, &[]) };
+    vocabulary.scores = (0..vocabulary.tokens.len()).map(|id| id as f32 - 1000.0).collect();
+    vocabulary.unk = Some(0);
+    vocabulary.add_bos = Some(false);
+    vocabulary.add_eos = Some(false);
+    vocabulary.add_space_prefix = Some(false);
+    vocabulary
+}
+
+#[test]
+fn wrong_vocabularies_of_other_kinds() {
+    for model in ["llama", "t5"] {
+        let mut vocabulary = kind(model, "?abc", &["ab"]);
+        vocabulary.scores.pop();
+        let error = TokenizeError::Scores { scores: 4, tokens: 5 };
+        assert_eq!(Tokenizer::new(vocabulary.clone()).err(), Some(error));
+        vocabulary.scores.clear();
+        assert_eq!(Tokenizer::new(vocabulary).err(), Some(TokenizeError::NoScores));
+    }
+    for model in ["bert", "t5"] {
+        let vocabulary = kind(model, "?", &[&"a".repeat(5000)]);
+        let error = TokenizeError::LongToken { id: 1, bytes: 5000, limit: 1024 };
+        assert_eq!(Tokenizer::new(vocabulary).err(), Some(error));
+    }
+    for table in [&[1][..], &[0xff; 4], &[9, 0, 0, 0, 1], &[0, 0, 0, 0, 0xff]] {
+        let vocabulary = Vocabulary { charsmap: table.to_vec(), ..kind("t5", "?", &[]) };
+        assert!(
+            matches!(Tokenizer::new(vocabulary).err(), Some(TokenizeError::Charsmap { .. })),
+            "{table:?}"
+        );
+    }
+    // An array whose entries lead out of it.
+    for entry in [u32::MAX, 0x8000_0000, 0x7fff_ff61, 0x161, 0x561] {
+        let mut table = 16u32.to_le_bytes().to_vec();
+        table.extend([entry; 4].iter().flat_map(|entry| entry.to_le_bytes()));
+        table.extend(b"x\0y");
+        let vocabulary = Vocabulary { charsmap: table, ..kind("t5", "?a", &[]) };
+        assert!(!encode(vocabulary, "aaaa").is_empty());
+    }
+}
+
+#[test]
+fn bytes_and_scores_of_odd_kinds() {
+    let odd = ["<0x-1>", "<0x1>", "<0xC3>", "<0xA9>", "<s>", "s>", "<s"];
+    let mut vocabulary = kind("llama", "?abc<s>", &odd);
+    vocabulary.token_types = vec![1; 14];
+    vocabulary.token_types[7..11].fill(6);
+    vocabulary.token_types[11] = 3;
+    let encode = |vocabulary: &Vocabulary, text: &str| {
+        Tokenizer::new(vocabulary.clone()).unwrap().encode(text, SpecialTokens::AsText, false).unwrap()
+    };
+    // Bytes where they are all there, unknown where not.
+    assert_eq!(encode(&vocabulary, "aéx"), [1, 9, 10, 0]);
+    // Neither a control token nor a byte is made of what spells it, though its halves are tokens.
+    assert_eq!(encode(&vocabulary, "<s>"), [13, 6]);
+    assert_eq!(encode(&vocabulary, "<0x1>").last(), Some(&6));
+    let tokenizer = Tokenizer::new(vocabulary.clone()).unwrap();
+    assert_eq!(tokenizer.decode(&[7, 8, 9, 10], true).unwrap(), "é");
+    vocabulary.scores.fill(f32::NAN);
+    assert_eq!(encode(&vocabulary, "<s>"), [13, 6]);
+    vocabulary.scores = [f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0].repeat(4);
+    assert_eq!(encode(&vocabulary, "abc"), [1, 2, 3]);
+    for score in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MIN] {
+        let mut vocabulary = kind("t5", "?abc", &["ab"]);
+        vocabulary.scores.fill(score);
+        assert!(!encode(&vocabulary, "abcx").is_empty());
+    }
+}
+
+/// Text without a space, and of tokens that overlap, in about linear time.
+#[test]
+fn a_mebibyte_for_other_kinds() {
+    const SIZE: usize = 1 << 20;
+    let runs: Vec<String> = (2..=256).map(|length| "a".repeat(length)).collect();
+    let mut tokens: Vec<&str> = runs.iter().map(String::as_str).collect();
+    tokens.extend(["▁", "▁▁", "▁▁▁▁", "▁a", "▁b", "<0x0A>"]);
+    for model in ["llama", "t5", "bert"] {
+        let tokenizer = Tokenizer::new(kind(model, "?ab", &tokens)).unwrap();
+        for part in ["a", "b", " ", "a ", "ab", "é", "\u{301}", "\0", "▁", "语", "."] {
+            let text = part.repeat(SIZE / part.len());
+            let start = Instant::now();
+            tokenizer.encode(&text, SpecialTokens::Parse, true).unwrap();
+            // About a second at worst on a machine that does nothing else; quadratic would take hours.
+            assert!(start.elapsed() < Duration::from_secs(30), "{model} {part:?}");
+        }
+    }
 }
 
 static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
@@ -198,6 +290,29 @@ proptest! {
         }
         text.push_str(detokenizer.finish());
         prop_assert_eq!(text, tokenizer.decode(&ids, true).unwrap());
+    }
+
+    #[test]
+    fn any_vocabulary_of_another_kind_is_answered(
+        model in "llama|t5|bert",
+        tokens in proptest::collection::hash_set("[a-d▁<>é]{0,4}|<0x[0-9A-F]{2}>", 1..40),
+        types in proptest::collection::vec(-1i32..8, 40),
+        scores in proptest::collection::vec(any::<f32>(), 40),
+        charsmap in proptest::collection::vec(any::<u8>(), 0..40),
+        text in "[a-d <>é▁\n]{0,60}",
+    ) {
+        let vocabulary = Vocabulary {
+            model,
+            tokens: tokens.into_iter().collect(),
+            token_types: types,
+            scores,
+            charsmap: if charsmap.len() < 20 { Vec::new() } else { charsmap },
+            ..Vocabulary::default()
+        };
+        if let Ok(tokenizer) = Tokenizer::new(vocabulary) {
+            let ids = tokenizer.encode(&text, SpecialTokens::AsText, true).unwrap();
+            tokenizer.decode(&ids, true).unwrap();
+        }
     }
 
     #[test]

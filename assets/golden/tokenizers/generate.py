@@ -120,9 +120,10 @@ def pretokenizers(vocabulary):
             data["ids"] = [None if a == b else a for a, b in zip(data["ids"], base)]
     write("pretokenizers.json.gz", {"texts": texts, "names": out})
 
-for argument in sys.argv[1:]:
-    name, path = argument.split("=")
-    vocabulary = read_vocabulary(path)
-    write(name + ".vocab.json.gz", pack(vocabulary))
-    cases(name, path, vocabulary)
-    if name == "gpt-2": pretokenizers(vocabulary)
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        name, path = argument.split("=")
+        vocabulary = read_vocabulary(path)
+        write(name + ".vocab.json.gz", pack(vocabulary))
+        cases(name, path, vocabulary)
+        if name == "gpt-2": pretokenizers(vocabulary)

@@ -8,8 +8,8 @@
 //! - `((?=[\p{L}])([^a-z]))` is `[\p{L}--[a-z]]`. (llama.cpp tells upper from lower case in ASCII only.)
 //!
 //! Left out: names whose expressions need more than that (`kimi-k2`, `superbpe`, `jais-2`,
-//! `tiny_aya`, `afmoe`, `youtu`), those that are not byte-level (`gemma4`, `sarvam-moe`,
-//! `whitespace`) and those of embedding models (`jina-*`, `roberta-bpe`, `modern-bert`).
+//! `tiny_aya`, `cohere2moe`, `afmoe`, `youtu`) and those that are not byte-level (`gemma4`,
+//! `granite-embed-multi-311m`, `sarvam-moe`, `whitespace`).
 
 /// One cut: every match of `pattern` is a word of its own, and so is what lies between two matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,14 @@ pub(super) const TABLE: &[PreTokenizer] = &[
             "trillion",
             "granite-docling",
             "exaone4",
+            "jina-es",
+            "jina-de",
+            "jina-v1-en",
+            "jina-v2-es",
+            "jina-v2-de",
+            "jina-v2-code",
+            "roberta-bpe",
+            "modern-bert",
         ],
         &[GPT2],
     ),
@@ -121,12 +129,23 @@ pub(super) const TABLE: &[PreTokenizer] = &[
         &[ONE_DIGIT, GPT2],
     ),
     PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+        ],
         splits: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,
     },
-    family(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
+    family(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[LLAMA3]),
+    PreTokenizer { names: &["glm4", "glm5"], splits: &[LLAMA3], ignore_merges: true, add_bos: false },
     family(
         &[
             "qwen2",

@@ -1,0 +1,149 @@
+//! Vocabularies from `tokenizer.json` give the ids of the Hugging Face library.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
+
+mod tokenize_golden;
+
+use serde_json::{Value, json};
+use tokenize_golden::golden;
+use weft_systems::tokenize::{HuggingFaceFiles, Rules, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
+
+const NAMES: [&str; 10] =
+    ["gpt-2", "llama-3", "qwen-2", "llama-2", "mistral", "gemma", "t5", "xlm", "bert", "bert-cased"];
+
+fn read(golden: &Value) -> Result<Vocabulary, TokenizeError> {
+    let file = |key: &str| golden[key].as_str().map(str::as_bytes);
+    Vocabulary::from_hugging_face(&HuggingFaceFiles {
+        tokenizer: file("tokenizer").unwrap_or_default(),
+        tokenizer_config: file("tokenizer_config"),
+        special_tokens_map: file("special_tokens_map"),
+        generation_config: file("generation_config"),
+        config: file("config"),
+        chat_template: file("chat_template"),
+    })
+}
+
+fn load(name: &str) -> (Value, Vocabulary) {
+    let golden = golden(&format!("hf-{name}.json.gz"));
+    let vocabulary = read(&golden).unwrap();
+    (golden, vocabulary)
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn ids_are_the_librarys() {
+    let mut wrong = Vec::new();
+    for name in NAMES {
+        let (golden, vocabulary) = load(name);
+        let tokenizer = Tokenizer::new(vocabulary).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let expected = ids(&case["ids"]);
+            let got = tokenizer.encode(text, SpecialTokens::Parse, false).unwrap();
+            if got != expected {
+                wrong.push(format!("{name} {text:?}:\n  {got:?} for\n  {expected:?}"));
+            }
+            // Decoders that glue words together again, and those of T5, are not ours.
+            let back = case["back"].as_str().unwrap_or(text);
+            let text = tokenizer.decode(&expected, false).unwrap();
+            if !["t5", "xlm", "bert", "bert-cased"].contains(&name) && text != back {
+                wrong.push(format!("{name} {text:?} back for {back:?}"));
+            }
+        }
+        let framed = tokenizer.encode("Hi", SpecialTokens::Parse, true).unwrap();
+        assert_eq!(framed, ids(&golden["framed"]), "{name}");
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn roles_and_templates_are_read() {
+    let (_, llama) = load("llama-3");
+    assert_eq!((llama.pre.as_str(), llama.ignore_merges), ("llama-bpe", Some(true)));
+    assert_eq!(llama.chat_template.as_deref(), Some("{% for m in messages %}{{ m['content'] }}{% endfor %}"));
+    let tokenizer = Tokenizer::new(llama).unwrap();
+    assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.adds_bos()), (Some(0), Some(2), true));
+    assert_eq!(tokenizer.end_of_generation(), [1, 2]);
+    let (_, qwen) = load("qwen-2");
+    assert_eq!((qwen.pre.as_str(), qwen.add_bos, qwen.nfc), ("qwen2", Some(false), true));
+    let (_, mistral) = load("mistral");
+    assert_eq!((mistral.model.as_str(), mistral.bos, mistral.add_bos), ("llama", Some(1), Some(true)));
+    assert_eq!(mistral.scores.len(), mistral.tokens.len());
+}
+
+/// A GGUF file has no merges for these kinds: what it keeps gives the same ids, to llama.cpp's rules.
+#[test]
+fn what_a_gguf_keeps_is_enough() {
+    for name in ["llama-2", "gemma"] {
+        let (golden, vocabulary) = load(name);
+        let kept = Vocabulary { merges: Vec::new(), rules: Rules::LlamaCpp, ..vocabulary };
+        let tokenizer = Tokenizer::new(kept).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let got = tokenizer.encode(text, SpecialTokens::Parse, false).unwrap();
+            assert_eq!(got, ids(&case["ids"]), "{name} {text:?}");
+        }
+    }
+}
+
+/// Merges as pairs, ids with gaps, a file without the kind of its model, a template of its own.
+#[test]
+fn other_ways_to_write_it() {
+    let mut golden = golden("hf-gpt-2.json.gz");
+    let mut file: Value = serde_json::from_str(golden["tokenizer"].as_str().unwrap()).unwrap();
+    for merge in file["model"]["merges"].as_array_mut().unwrap() {
+        *merge = match merge.as_str() {
+            Some(text) => text.split(' ').collect(),
+            None => json!(format!("{} {}", merge[0].as_str().unwrap(), merge[1].as_str().unwrap())),
+        };
+    }
+    let plain = read(&golden).unwrap();
+    golden["tokenizer"] = json!(file.to_string());
+    assert_eq!(read(&golden).unwrap(), plain);
+    file["model"].as_object_mut().unwrap().remove("type");
+    golden["tokenizer"] = json!(file.to_string());
+    golden["chat_template"] = json!("{{ messages }}");
+    let other = read(&golden).unwrap();
+    assert_eq!(other.chat_template.as_deref(), Some("{{ messages }}"));
+    assert_eq!(other.tokens, plain.tokens);
+    file["added_tokens"][0]["id"] = json!(plain.tokens.len() + 3);
+    golden["tokenizer"] = json!(file.to_string());
+    let gaps = read(&golden).unwrap();
+    assert_eq!(gaps.tokens.len(), plain.tokens.len() + 4);
+    let Err(error) = Tokenizer::new(gaps) else { panic!("the same token twice") };
+    assert!(matches!(error, TokenizeError::DuplicateToken { .. }), "{error}");
+}
+
+#[test]
+fn what_is_not_known_is_named() {
+    let golden = golden("hf-gpt-2.json.gz");
+    let file: Value = serde_json::from_str(golden["tokenizer"].as_str().unwrap()).unwrap();
+    let error = |change: &dyn Fn(&mut Value)| {
+        let mut file = file.clone();
+        change(&mut file);
+        read(&json!({"tokenizer": file.to_string()})).unwrap_err().to_string()
+    };
+    let split = json!({"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated", "invert": false});
+    let level = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false});
+    let steps = json!({"type": "Sequence", "pretokenizers": [split, level]});
+    let message = error(&|file| file["pre_tokenizer"] = steps.clone());
+    assert!(message.contains("pre_tokenizer") && message.contains("x+"), "{message}");
+    let message = error(&|file| file["normalizer"] = json!({"type": "Lowercase"}));
+    assert!(message.contains("normalizer") && message.contains("Lowercase"), "{message}");
+    let message = error(&|file| file["model"]["type"] = json!("WordLevel"));
+    assert!(message.contains("WordLevel"), "{message}");
+    let message = error(&|file| file["post_processor"] = json!({"type": "Odd"}));
+    assert!(message.contains("Odd"), "{message}");
+    let message = error(&|file| file["added_tokens"][0]["id"] = json!(4_000_000_000u32));
+    assert!(message.contains("4000000000"), "{message}");
+    let message = error(&|file| file["added_tokens"][0]["single_word"] = json!(true));
+    assert!(message.contains("single_word"), "{message}");
+    for text in ["", "[]", "{}", "{\"model\": {\"vocab\": 1}}", "\u{0}", "[[[[[[[[[["] {
+        assert!(read(&json!({ "tokenizer": text })).is_err(), "{text}");
+    }
+    let deep = "[".repeat(1 << 20);
+    assert!(read(&json!({ "tokenizer": deep })).is_err());
+}

@@ -291,7 +291,7 @@ impl SpecialTokenFinder {
             let built = AhoCorasick::new(special.iter().map(|token| token.finder.needle()));
             Some(built.map_err(|error| TokenizeError::SpecialTokens { reason: error.to_string() })?)
         };
-        let texts = tokens.iter().zip(attributes).filter(|(_, attributes)| attributes.is_hidden());
+        let texts = vocabulary.tokens.iter().zip(attributes).filter(|(_, attributes)| attributes.is_hidden());
         let mut hidden: Vec<String> =
             texts.map(|(text, _)| text.clone()).filter(|text| !text.is_empty()).collect();
         hidden.sort_unstable();

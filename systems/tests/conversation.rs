@@ -2,13 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
+#[path = "tokenize_golden/byte_level.rs"]
+mod byte_level;
 mod tokenize_golden;
 
+use byte_level::tokenizer;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use tokenize_golden::tokenizer;
 use weft_systems::tokenize::{
     BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, SpecialTokens, TemplateError, TemplateVars, TokenType,
     Tokenizer, Vocabulary,

@@ -79,7 +79,7 @@ pub enum Prompt {
 /// Where a model comes from.
 #[derive(Clone)]
 pub enum ModelSource {
-    /// A GGUF file, or any part of a split one.
+    /// A GGUF file, or any part of a split one; a Hugging Face folder, or the weights in it or their index.
     #[cfg(not(target_family = "wasm"))]
     Path(std::path::PathBuf),
     /// The parts of a GGUF, in order.

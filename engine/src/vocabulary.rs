@@ -56,7 +56,7 @@ impl ModelSource {
     pub fn open(self) -> Result<Vec<std::sync::Arc<dyn weft_platform::storage::Source>>, Error> {
         match self {
             #[cfg(not(target_family = "wasm"))]
-            Self::Path(path) => Ok(weft_systems::load::gguf::open_files(&path).map_err(LoadError::from)?),
+            Self::Path(path) => Ok(weft_systems::load::open_model(&path)?),
             Self::Parts(parts) => Ok(parts),
         }
     }

@@ -79,7 +79,7 @@ impl Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// A GGUF file, or a name from `weft list`
+    /// A GGUF file, a Hugging Face folder, or a name from `weft list`
     #[arg(long, short)]
     pub(crate) model: Option<String>,
     /// What computes: cpu, gpu
@@ -206,7 +206,7 @@ pub(crate) struct RunArgs {
 /// `weft inspect`
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A GGUF file, or a name from `weft list`
+    /// A GGUF file, a Hugging Face folder, or a name from `weft list`
     pub(crate) file: String,
     /// Print one JSON value
     #[arg(long)]
@@ -216,7 +216,7 @@ pub(crate) struct InspectArgs {
 /// `weft tokenize`
 #[derive(Debug, Args)]
 pub(crate) struct TokenizeArgs {
-    /// A GGUF file, which need not hold tensors, or a name from `weft list`
+    /// A GGUF file, which need not hold tensors, a Hugging Face folder, or a name from `weft list`
     #[arg(long, short)]
     pub(crate) model: Option<String>,
     /// Take the names of special tokens for those tokens
@@ -236,7 +236,7 @@ pub(crate) struct DetokenizeArgs {
     /// Token ids, such as 1,2,3
     #[arg(value_name = "IDS")]
     pub(crate) tokens: IdList,
-    /// A GGUF file, which need not hold tensors, or a name from `weft list`
+    /// A GGUF file, which need not hold tensors, a Hugging Face folder, or a name from `weft list`
     #[arg(long, short)]
     pub(crate) model: Option<String>,
     /// Leave out special tokens instead of writing their names
@@ -250,7 +250,7 @@ pub(crate) struct DetokenizeArgs {
 /// `weft template`
 #[derive(Debug, Args)]
 pub(crate) struct TemplateArgs {
-    /// A GGUF file, which need not hold tensors, or a name from `weft list`
+    /// A GGUF file, which need not hold tensors, a Hugging Face folder, or a name from `weft list`
     #[arg(long, short, conflicts_with = "file")]
     pub(crate) model: Option<String>,
     /// A template in Jinja
@@ -292,7 +292,7 @@ pub(crate) struct LogitsArgs {
 /// `weft tensor`
 #[derive(Debug, Args)]
 pub(crate) struct TensorArgs {
-    /// A GGUF file, or a name from `weft list`
+    /// A GGUF file, a Hugging Face folder, or a name from `weft list`
     pub(crate) file: String,
     /// The tensor's name
     pub(crate) name: String,

@@ -249,7 +249,7 @@ fn source(path: PathBuf, throttle: Option<NonZeroU64>) -> Result<ModelSource, Cl
     let Some(rate) = throttle else {
         return Ok(ModelSource::Path(path));
     };
-    let parts = weft::gguf::open_files(&path)?;
+    let parts = ModelSource::Path(path).open()?;
     let slowed = parts.into_iter().map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
     Ok(ModelSource::Parts(slowed.collect()))
 }

@@ -1,6 +1,6 @@
 //! The stage `Load`: from a model file to resident layers.
 //!
-//! [`gguf`] reads the container, [`architecture`](self) says what its tensors are for, the manifest orders them, the
+//! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one, [`architecture`](self) says what its tensors are for, the manifest orders them, the
 //! feed fetches them, and systems put them into the world. [`synth`] goes the other way and makes files up.
 
 mod architecture;
@@ -11,6 +11,8 @@ pub mod gguf;
 pub mod hugging_face;
 mod manifest;
 mod mix;
+#[cfg(not(target_family = "wasm"))]
+mod open;
 mod receive;
 pub mod safetensors;
 mod spawn;
@@ -23,5 +25,7 @@ pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
 pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
 pub use manifest::{ShardOwner, ShardSpec};
 pub use mix::{Mix, MixedTensor};
+#[cfg(not(target_family = "wasm"))]
+pub use open::open_model;
 pub use receive::{LoadFailed, Loading, receive_shards};
 pub use spawn::{ModelOrigin, SpawnOptions, place_model, spawn_model};

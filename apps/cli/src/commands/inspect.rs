@@ -8,8 +8,10 @@ use crate::report::CliError;
 use crate::style::Style;
 use crate::{host, memory, output};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
-use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value, open_files};
-use weft::{KvFormat, ModelConfig, ModelFile};
+use std::iter;
+use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
+use weft::hugging_face::{HuggingFaceFolder, TensorOrigin, folder_of};
+use weft::{KvFormat, LoadError, ModelConfig, ModelFile, ModelSource};
 
 /// Tokens of KV cache that the memory is told for: the engine's own default.
 const KV_TOKENS: usize = 16_384;
@@ -63,12 +65,22 @@ struct TensorJson<'a> {
     /// From the beginning of the part.
     offset: u64,
     bytes: u64,
+    /// Of a folder, the files that hold it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<&'a str>,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
-    let sources = open_files(&path)?;
+    let folder = folder_of(&path).map(|folder| HuggingFaceFolder::open(&folder));
+    let folder = folder.transpose().map_err(|error| weft::Error::from(LoadError::from(error)))?;
+    let sources = match &folder {
+        Some(folder) => vec![folder.source()],
+        None => ModelSource::from(path.as_path()).open()?,
+    };
+    // In the order of the tensors.
+    let origins = folder.iter().flat_map(HuggingFaceFolder::origins).map(Some).chain(iter::repeat(None));
     let gguf = Gguf::read(&sources)?;
     let (config, unsupported) = match ModelFile::read(sources.clone()) {
         Ok(file) => (Some(file.config), None),
@@ -89,12 +101,15 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
         model: config.as_ref().map(ModelFacts::new),
         memory: memory_needed(&gguf, config.as_ref()),
         metadata: MetadataJson(&gguf.metadata),
-        tensors: gguf.tensors.iter().map(tensor_json).collect(),
+        tensors: gguf.tensors.iter().zip(origins).map(tensor_json).collect(),
     };
     if args.json { output::json(&report) } else { output::text(&readable(&report, &gguf.metadata)) }
 }
 
-fn tensor_json(tensor: &TensorInfo) -> TensorJson<'_> {
+fn tensor_json<'a>((tensor, origin): (&'a TensorInfo, Option<&'a TensorOrigin>)) -> TensorJson<'a> {
+    let mut files: Vec<_> =
+        origin.into_iter().flat_map(|origin| &origin.tensors).map(|(file, _)| file.as_str()).collect();
+    files.dedup();
     TensorJson {
         name: &tensor.name,
         format: tensor.format.name(),
@@ -102,6 +117,7 @@ fn tensor_json(tensor: &TensorInfo) -> TensorJson<'_> {
         part: tensor.source,
         offset: tensor.range.start,
         bytes: tensor.bytes(),
+        files,
     }
 }
 

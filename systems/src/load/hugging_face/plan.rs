@@ -200,7 +200,7 @@ impl Plan<'_> {
         let values = self.values(&name, vector);
         let id = match values {
             Values::Ternary => F16::GGML_TYPE,
-            _ if vector => F32::GGML_TYPE,
+            _ if vector || name.contains(ROUTER) => F32::GGML_TYPE,
             _ => format.ggml_type(),
         };
         let mut shape = vec![cols];
@@ -252,6 +252,9 @@ impl Plan<'_> {
         HuggingFaceError::MissingTensor { folder: self.folder.to_owned(), tensor }
     }
 }
+
+/// What names of routers hold, which choose by small differences: they are in 32 bits, as vectors are.
+const ROUTER: &str = ".ffn_gate_inp";
 
 /// The head.
 const HEAD: &str = "output.weight";

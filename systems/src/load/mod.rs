@@ -1,7 +1,8 @@
 //! The stage `Load`: from a model file to resident layers.
 //!
-//! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one, [`architecture`](self) says what its tensors are for, the manifest orders them, the
-//! feed fetches them, and systems put them into the world. [`synth`] goes the other way and makes files up.
+//! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one;
+//! [`architecture`](self) says what its tensors are for, the manifest orders them, the feed fetches them, and systems put
+//! them into the world. [`synth`] goes the other way and makes files up; [`quantize`] writes them anew in other formats.
 
 mod architecture;
 mod error;
@@ -13,6 +14,7 @@ mod manifest;
 mod mix;
 #[cfg(not(target_family = "wasm"))]
 mod open;
+pub mod quantize;
 mod receive;
 pub mod safetensors;
 mod spawn;
@@ -24,7 +26,7 @@ pub use error::LoadError;
 pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
 pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
 pub use manifest::{ShardOwner, ShardSpec};
-pub use mix::{Mix, MixedTensor};
+pub use mix::{Mix, MixedModel, MixedTensor};
 #[cfg(not(target_family = "wasm"))]
 pub use open::open_model;
 pub use receive::{LoadFailed, Loading, receive_shards};

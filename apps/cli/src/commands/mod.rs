@@ -14,6 +14,7 @@ mod list;
 mod logits;
 mod perplexity;
 mod pull;
+mod quantize;
 mod run;
 mod synth;
 mod template;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Perplexity(args) => perplexity::run(&args, isa),
         Command::Bench(args) => bench::run(&args, isa),
         Command::Synth(args) => synth::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),
     }

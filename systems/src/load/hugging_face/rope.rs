@@ -48,10 +48,8 @@ impl Parameters<'_> {
     }
 
     fn original_context(&self) -> Result<Option<f64>, HuggingFaceError> {
-        match self.float("original_max_position_embeddings")? {
-            Some(context) => Ok(Some(context)),
-            None => self.config.opt_float("original_max_position_embeddings"),
-        }
+        const FIELD: &str = "original_max_position_embeddings";
+        Ok(self.float(FIELD)?.or(self.config.opt_float(FIELD)?))
     }
 }
 

@@ -48,7 +48,7 @@ pub use weft_gpu::{
 };
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
 pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
-pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile};
+pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile, OpenModel};
 pub use weft_systems::load::{gguf, hugging_face, quantize, safetensors, synth};
 pub use weft_systems::tokenize::{
     ChatTemplate, CivilTime, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,

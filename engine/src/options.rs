@@ -6,6 +6,7 @@ use weft_gpu::GpuOptions;
 use weft_platform::KvFormat;
 use weft_platform::storage::{MemorySource, Source};
 use weft_systems::gpu::GpuLayers;
+use weft_systems::load::OpenModel;
 use weft_systems::tokenize::SpecialTokens;
 
 /// How an engine is set up.
@@ -84,6 +85,8 @@ pub enum ModelSource {
     Path(std::path::PathBuf),
     /// The parts of a GGUF, in order.
     Parts(Vec<Arc<dyn Source>>),
+    /// Files that are open.
+    Open(OpenModel),
 }
 
 impl ModelSource {

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use weft::gguf::Gguf;
 use weft::quantize::{Quantize, QuantizeOptions};
 use weft::storage::Source;
-use weft::{Engine, EngineOptions, Error, KvFormat, LoadError, ModelConfig, ModelFile, ModelSource};
+use weft::{Engine, EngineOptions, Error, KvFormat, LoadError, Message, ModelConfig, ModelFile, ModelSource};
+use weft::{SpecialTokens, VocabularyFile};
 
 /// Every folder of the golden data.
 fn names() -> Vec<String> {
@@ -40,7 +41,7 @@ fn reference(name: &str) -> serde_json::Value {
 }
 
 fn open(path: &Path) -> Vec<Arc<dyn Source>> {
-    ModelSource::from(path).open().unwrap()
+    ModelSource::from(path).open().unwrap().sources
 }
 
 /// The folder's model as a file of this type.
@@ -53,7 +54,7 @@ fn converted(folder: &Path, mix: &str) -> Vec<u8> {
 #[test]
 fn folders_agree_with_transformers() {
     let names = names();
-    assert!(names.len() >= 21, "{names:?}");
+    assert!(names.len() >= 22, "{names:?}");
     let mut wrong = Vec::new();
     for name in &names {
         let (folder, reference) = (unpacked(name), reference(name));
@@ -129,6 +130,22 @@ fn without_vocabulary(file: &Path, folder: &Path) -> PathBuf {
     let path = folder.join("peer.gguf");
     std::fs::write(&path, bytes).unwrap();
     path
+}
+
+#[test]
+fn texts_have_the_ids_of_the_folder_s_tokenizer() {
+    let (folder, reference) = (unpacked("llama3-text"), reference("llama3-text"));
+    let file = ModelSource::memory("converted.gguf", converted(folder.path(), "bf16"));
+    for source in [ModelSource::from(folder.path()), file] {
+        let file = VocabularyFile::read(source).unwrap();
+        for case in reference["texts"].as_array().unwrap() {
+            let found = file.tokenizer.encode(case[0].as_str().unwrap(), SpecialTokens::Parse, true).unwrap();
+            assert_eq!(found, common::ids(&case[1]), "{case}");
+        }
+        let messages = [Message::new("user", "May I?")];
+        let text = file.template.as_ref().unwrap().render(&messages, &file.template_vars(true)).unwrap();
+        assert_eq!(text, "<|im_start|>user\nMay I?<|im_end|>\n<|im_start|>assistant\n");
+    }
 }
 
 #[test]

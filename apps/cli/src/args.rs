@@ -2,7 +2,7 @@
 
 mod make;
 
-pub(crate) use make::{QuantizeArgs, ShapeArgs, SynthArgs};
+pub(crate) use make::{ConvertArgs, QuantizeArgs, ShapeArgs, SynthArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroU64;
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a model up: random weights, for measuring where no model can be had
     Synth(SynthArgs),
+    /// Make a GGUF file of a Hugging Face folder
+    Convert(ConvertArgs),
     /// Store a model's weights in other formats
     Quantize(QuantizeArgs),
     /// Fetch a model
@@ -70,6 +72,7 @@ impl Command {
             Self::Perplexity(args) => args.json,
             Self::Bench(args) => args.json,
             Self::Synth(args) => args.json,
+            Self::Convert(args) => args.json,
             Self::Quantize(args) => args.json,
             Self::Pull(args) => args.json,
             Self::List(args) => args.json,

@@ -18,7 +18,8 @@ without             how far the logits move, in parts of `largest`, if one thing
 made_with           versions
 
 folders/NAME.zip is the folder as transformers saves it, in F32, of some of these models. A VARIANT of one has all its weights
-rounded to another type, which it is saved in, and logits of its own in folders/NAME.json.
+rounded to another type, which it is saved in, and logits of its own in folders/NAME.json. A variant with a vocabulary has a
+tokenizer trained on smollm2/apache-2.0.txt and `texts` in its JSON, each with its ids.
 """
 import copy, json, re, sys, tempfile, zipfile, zlib
 from pathlib import Path
@@ -119,11 +120,16 @@ MODELS = {
     "bitnet-b1.58": ("BitNet", BASE | TIED | dict(hidden_act="relu2"), {"attention sub-norm": "attn_sub_norm",
         "feed-forward sub-norm": "ffn_sub_norm", "ReLU squared, not SiLU": dict(hidden_act="silu")}, {}),
 }
-# Models whose folders are saved; variants: of which model, in which type, and the size of a shard.
+# Models whose folders are saved; variants: of which model, in which type, the size of a shard, and what differs.
 FOLDERS = ["llama-linear", "llama3", "mistral", "mixtral", "qwen2-yarn", "qwen2moe", "qwen3", "qwen3moe", "phi3-longrope",
     "gemma", "gemma2", "gemma3", "smollm3", "granite", "granitemoe", "olmo2", "bitnet", "bitnet-b1.58"]
-VARIANTS = {"llama3-f16": ("llama3", torch.float16, "1GB"), "qwen2-bf16": ("qwen2-yarn", torch.bfloat16, "20KB"),
-    "gemma3-bf16": ("gemma3", torch.bfloat16, "1GB")}
+VARIANTS = {"llama3-f16": ("llama3", torch.float16, "1GB", {}), "qwen2-bf16": ("qwen2-yarn", torch.bfloat16, "20KB", {}),
+    "gemma3-bf16": ("gemma3", torch.bfloat16, "1GB", {}), "llama3-text": ("llama3", torch.bfloat16, "1GB",
+        dict(vocab_size=320, bos_token_id=None, eos_token_id=319, pad_token_id=317))}
+TEXTS = ["Hello, world", "The Licensor  grants\n\nYou 2,000 rights.", "na\u00efve caf\u00e9 \u4f60\u597d \U0001f600",
+    "<|im_start|>user\nMay I?<|im_end|>\n", " leading and trailing ", "\t\r\n"]
+TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 
 
 def build(kind, settings):
@@ -216,6 +222,21 @@ def write_vocabulary(self):
     writer.add_unk_token_id(0)
 
 
+def vocabulary(folder, size):
+    """Trains a byte-level tokenizer of so many tokens into the folder; gives the ids of TEXTS."""
+    import tokenizers as T
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = T.Tokenizer(T.models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = T.pre_tokenizers.ByteLevel(add_prefix_space=False), T.decoders.ByteLevel()
+    trainer = T.trainers.BpeTrainer(vocab_size=size - 3, initial_alphabet=T.pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train([str(HERE.parent / "smollm2" / "apache-2.0.txt")], trainer)
+    tokenizer.add_special_tokens(special)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[2], pad_token=special[0],
+        chat_template=TEMPLATE, clean_up_tokenization_spaces=False)
+    fast.save_pretrained(folder)
+    return [[text, fast(text, add_special_tokens=False).input_ids] for text in TEXTS]
+
+
 def zipped(folder, path):
     """The folder's files, always as the same bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
@@ -265,19 +286,20 @@ def make(name):
 
 
 def make_variant(variant):
-    name, dtype, shard = VARIANTS[variant]
+    name, dtype, shard, more = VARIANTS[variant]
     kind, settings, _, _ = MODELS[name]
-    settings = TOKENS | settings
+    settings = TOKENS | settings | more
     model = build(kind, settings)
     values = {key: value.to(dtype).float() for key, value in weights(model, kind, name).items()}
     with tempfile.TemporaryDirectory() as folder:
         put(model, values).to(dtype).save_pretrained(folder, max_shard_size=shard)
+        texts = vocabulary(Path(folder), settings["vocab_size"]) if more else []
         zipped(Path(folder), HERE / "folders" / f"{variant}.zip")
     model = put(build(kind, settings), values)
-    record(variant, kind, settings, model, values, {}, {}, f"{variant}.zip", HERE / "folders")
+    record(variant, kind, settings, model, values, {}, {}, f"{variant}.zip", HERE / "folders", texts=texts)
 
 
-def record(name, kind, settings, model, values, parts, lengths, file, folder):
+def record(name, kind, settings, model, values, parts, lengths, file, folder, **more):
     for case, length in (lengths or {name: 40}).items():
         tokens, chosen, best = prompt(model, case, length)
         rows = run(model, tokens)
@@ -291,7 +313,7 @@ def record(name, kind, settings, model, values, parts, lengths, file, folder):
             logit_positions=positions, logits=[[digits(x) for x in row.tolist()] for row in rows],
             largest=digits(largest), without={part: float(f"{x:.2g}") for part, x in moved.items()},
             made_with=dict(transformers=transformers.__version__, torch=torch.__version__.partition("+")[0],
-                converter="llama.cpp, in llama-cpp-python 0.3.36"))
+                converter="llama.cpp, in llama-cpp-python 0.3.36"), **{key: value for key, value in more.items() if value})
         (folder / f"{case}.json").write_text(json.dumps(result) + "\n")
         print(f"{case}: {len(set(chosen))} tokens, largest {largest:.3g}, least gap {min(result['gaps']):.3g}, "
             f"{(folder / file).stat().st_size} bytes, without {result['without']}", flush=True)

@@ -12,7 +12,6 @@ pub mod gguf;
 pub mod hugging_face;
 mod manifest;
 mod mix;
-#[cfg(not(target_family = "wasm"))]
 mod open;
 pub mod quantize;
 mod receive;
@@ -27,7 +26,6 @@ pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
 pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
 pub use manifest::{ShardOwner, ShardSpec};
 pub use mix::{Mix, MixedModel, MixedTensor};
-#[cfg(not(target_family = "wasm"))]
-pub use open::open_model;
+pub use open::OpenModel;
 pub use receive::{LoadFailed, Loading, receive_shards};
 pub use spawn::{ModelOrigin, SpawnOptions, place_model, spawn_model};

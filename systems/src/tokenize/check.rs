@@ -4,7 +4,8 @@ use super::vocabulary::ModelKind;
 use super::{TokenizeError, Vocabulary};
 
 /// The models of [`Vocabulary::model`] that are implemented.
-const SUPPORTED_MODELS: &str = "gpt2 (byte-level BPE), llama (SentencePiece BPE), t5 (unigram), bert (WordPiece)";
+const SUPPORTED_MODELS: &str =
+    "gpt2 (byte-level BPE), llama (SentencePiece BPE), t5 (unigram), bert (WordPiece)";
 /// Ids are `i32` in the files and in llama.cpp; as many again are kept for phantoms.
 const MAX_ENTRIES: usize = i32::MAX as usize / 4;
 /// How -1, "there is none", reads as an unsigned id.

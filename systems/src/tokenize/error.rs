@@ -104,7 +104,9 @@ pub enum TokenizeError {
     },
     /// `tokenizer.json` asks for something that is not implemented. Leaving it out would give wrong tokens without any
     /// sign of it.
-    #[error("tokenizer.json: {part} {value} is not supported; convert the model to GGUF with a tool that knows it")]
+    #[error(
+        "tokenizer.json: {part} {value} is not supported; convert the model to GGUF with a tool that knows it"
+    )]
     UnsupportedPart {
         /// The field, such as `pre_tokenizer`.
         part: &'static str,

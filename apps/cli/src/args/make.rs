@@ -90,6 +90,27 @@ pub(crate) struct ShapeArgs {
     pub(crate) untied: bool,
 }
 
+/// `weft convert`
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// A folder with config.json and safetensors, as Hugging Face's libraries save models
+    pub(crate) folder: PathBuf,
+    /// The GGUF file to write
+    pub(crate) out: PathBuf,
+    /// How matrices are stored: f32, f16, bf16, or what weft quantize takes; without it, as the folder has them
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) mix: Option<String>,
+    /// Threads that convert; 0 for one per core
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print {"path", "type", "bytes", "tensors", "formats", "seconds"}
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `weft quantize`
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {

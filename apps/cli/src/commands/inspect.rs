@@ -9,6 +9,7 @@ use crate::style::Style;
 use crate::{host, memory, output};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use std::iter;
+use std::path::Path;
 use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
 use weft::hugging_face::{HuggingFaceFolder, TensorOrigin, folder_of};
 use weft::{KvFormat, LoadError, ModelConfig, ModelFile, ModelSource};
@@ -75,14 +76,14 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
     let folder = folder_of(&path).map(|folder| HuggingFaceFolder::open(&folder));
     let folder = folder.transpose().map_err(|error| weft::Error::from(LoadError::from(error)))?;
-    let sources = match &folder {
-        Some(folder) => vec![folder.source()],
-        None => ModelSource::from(path.as_path()).open()?,
-    };
     // In the order of the tensors.
-    let origins = folder.iter().flat_map(HuggingFaceFolder::origins).map(Some).chain(iter::repeat(None));
+    let origins = folder.as_ref().map_or_else(Vec::new, |folder| folder.origins().to_vec());
+    let model =
+        folder.map_or_else(|| ModelSource::from(path.as_path()).open(), |folder| Ok(folder.into()))?;
+    let sources = model.sources.clone();
+    let origins = origins.iter().map(Some).chain(iter::repeat(None));
     let gguf = Gguf::read(&sources)?;
-    let (config, unsupported) = match ModelFile::read(sources.clone()) {
+    let (config, unsupported) = match ModelFile::read(model) {
         Ok(file) => (Some(file.config), None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -142,7 +143,9 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     let mut row =
         |name: &str, value: String| lines.push(format!("{} {value}", style.bold(&format!("{name:<13}"))));
     row("file", format!("{} ({}, {} part(s))", report.file, memory::human(report.bytes), report.parts));
-    row("format", format!("GGUF {}, alignment {}", report.version, report.alignment));
+    let folder = report.tensors.iter().any(|tensor| !tensor.files.is_empty());
+    let held = if folder { "safetensors, read as " } else { "" };
+    row("format", format!("{held}GGUF {}, alignment {}", report.version, report.alignment));
     row("architecture", report.architecture.unwrap_or("none named").to_owned());
     row("name", report.name.unwrap_or("none").to_owned());
     row("parameters", report.parameters.to_string());
@@ -166,7 +169,10 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     lines.extend(report.tensors.iter().map(|tensor| {
         let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
         let (name, format, bytes) = (tensor.name, tensor.format, memory::human(tensor.bytes));
-        format!("  {name:<width$}  {format:<7}  {:<16}  {bytes}", shape.join(" × "))
+        let files: Vec<_> =
+            tensor.files.iter().filter_map(|file| Path::new(file).file_name()?.to_str()).collect();
+        let (shape, files) = (shape.join(" × "), files.join(", "));
+        format!("  {name:<width$}  {format:<7}  {shape:<16}  {bytes:<9}  {files}").trim_end().to_owned()
     }));
     lines.push(String::new());
     lines.join("\n")

@@ -11,10 +11,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
-use weft::TensorFormat;
-use weft::gguf::open_files;
 use weft::quantize::{Quantize, QuantizeError, QuantizeOptions, quantized_formats};
 use weft::storage::NewFile;
+use weft::{ModelSource, TensorFormat};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -38,23 +37,47 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
         embedding: args.embedding_type.as_deref().map(format).transpose()?,
         ..QuantizeOptions::new(&args.mix)?
     };
-    let sources = open_files(&host::model_file(Some(&args.input))?)?;
+    let sources = ModelSource::Path(host::model_file(Some(&args.input))?).open()?.sources;
     let name = args.out.display().to_string();
     if sources.iter().any(|source| is_same_file(&args.out, Path::new(source.name()))) {
         let message = format!("{name} is the model that is read; write to another file");
         return Err(CliError::usage(message));
     }
     let plan = Quantize::new(&name, &sources, &options)?;
-    let file = NewFile::create(&args.out, args.force, plan.bytes())?;
     let again = plan.requantized();
     if again > 0 {
         let said = "were quantized before and lose more than from floats; quantize the unquantized model for the best";
         output::note(&format!("warning: {again} tensors {said}"));
     }
+    write(
+        &plan,
+        &options,
+        &Target { out: &args.out, force: args.force, threads: args.threads, json: args.json, start },
+    )
+}
+
+/// Where a model goes, and how.
+pub(super) struct Target<'a> {
+    pub(super) out: &'a Path,
+    pub(super) force: bool,
+    pub(super) threads: usize,
+    pub(super) json: bool,
+    /// When the work began.
+    pub(super) start: Instant,
+}
+
+/// Writes a planned file and tells of it.
+pub(super) fn write(
+    plan: &Quantize<'_>,
+    options: &QuantizeOptions,
+    target: &Target<'_>,
+) -> Result<(), CliError> {
+    let name = target.out.display().to_string();
+    let file = NewFile::create(target.out, target.force, plan.bytes())?;
     let bar = WriteBar::new(&name, plan.bytes());
     interrupt::install();
     let ctrl_c = Answering::start();
-    let written = plan.write(file, args.threads, |bytes| {
+    let written = plan.write(file, target.threads, |bytes| {
         bar.show(bytes);
         if ctrl_c.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -64,10 +87,10 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     })?;
     file.commit()?;
     drop(bar);
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = target.start.elapsed().as_secs_f64();
     let (bytes, formats) = (plan.bytes(), plan.formats());
     let tensors = formats.values().sum();
-    if args.json {
+    if target.json {
         let mix = options.mix.name();
         return output::json(&Report { path: &name, mix, bytes, tensors, formats, seconds });
     }

@@ -16,7 +16,7 @@ const OFFERED: usize = 3;
 pub(super) fn run(args: &TensorArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
     let file = path.display().to_string();
-    let sources = ModelSource::Path(path).open()?;
+    let sources = ModelSource::Path(path).open()?.sources;
     let gguf = Gguf::read(&sources)?;
     let Some(tensor) = gguf.tensor(&args.name) else {
         let similar = similar(gguf.tensors.iter().map(|tensor| tensor.name.as_str()), &args.name);

@@ -2,6 +2,7 @@
 
 use crate::load::gguf::{GgufError, GgufWriteError};
 use crate::load::safetensors::SafetensorsError;
+use crate::tokenize::TokenizeError;
 use weft_platform::storage::StorageError;
 
 /// An error of reading a Hugging Face folder.
@@ -20,6 +21,14 @@ pub enum HuggingFaceError {
     /// What the folder holds makes no table of tensors.
     #[error(transparent)]
     Write(#[from] GgufWriteError),
+    /// The tokenizer's files cannot be used.
+    #[error("{folder}: {source}")]
+    Tokenize {
+        /// The folder.
+        folder: String,
+        /// Why.
+        source: TokenizeError,
+    },
     /// A folder that holds no model.
     #[error("{folder}: has no {wanted}; name a folder that a model was saved to, or a .gguf file")]
     NotAModel {

@@ -3,6 +3,7 @@
 use super::HuggingFaceError;
 use super::config::CONFIG;
 use crate::load::safetensors::SafetensorsHeader;
+use crate::tokenize::HuggingFaceFiles;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,15 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const SUFFIX: &str = ".safetensors";
 
+/// Files of a tokenizer; the first has to be there.
+const TOKENS: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+
 /// Longest description that is read. Tokenizers of large vocabularies are the longest, at some 30 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -23,6 +33,8 @@ pub(super) struct FolderFiles {
     pub(super) name: String,
     pub(super) config: (String, Bytes),
     pub(super) weights: Vec<Arc<dyn Source>>,
+    /// What the tokenizer's files hold, by name, as many as there are.
+    tokens: Vec<(&'static str, Bytes)>,
     /// The index and the file of each tensor by it.
     pub(super) index: Option<(String, BTreeMap<String, String>)>,
 }
@@ -51,9 +63,16 @@ impl FolderFiles {
         }
         let config = (config_path.display().to_string(), read_all(&config_path)?);
         let (weights, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+        let mut tokens = Vec::new();
+        for name in TOKENS {
+            let path = folder.join(name);
+            if path.is_file() {
+                tokens.push((name, read_all(&path)?));
+            }
+        }
         if weights.is_file() {
             let weights: Vec<Arc<dyn Source>> = vec![Arc::new(MmapSource::open(&weights)?)];
-            return Ok(Self { name, config, weights, index: None });
+            return Ok(Self { name, config, weights, tokens, index: None });
         }
         if !index.is_file() {
             return Err(lacks("model.safetensors, nor an index of several such files"));
@@ -71,7 +90,23 @@ impl FolderFiles {
             }
             weights.push(Arc::new(MmapSource::open(&path)?));
         }
-        Ok(Self { name, config, weights, index: Some((index, map)) })
+        Ok(Self { name, config, weights, tokens, index: Some((index, map)) })
+    }
+
+    /// The tokenizer's files; `None` where the folder has no tokenizer.
+    pub(super) fn tokens(&self) -> Option<HuggingFaceFiles<'_>> {
+        let file =
+            |name: &str| self.tokens.iter().find(|(found, _)| *found == name).map(|(_, bytes)| &**bytes);
+        let [tokenizer, tokenizer_config, special_tokens_map, generation_config, chat_template] =
+            TOKENS.map(file);
+        Some(HuggingFaceFiles {
+            tokenizer: tokenizer?,
+            tokenizer_config,
+            special_tokens_map,
+            generation_config,
+            config: Some(&self.config.1),
+            chat_template,
+        })
     }
 
     /// Checks that every tensor is in the file that the index says.

@@ -22,6 +22,8 @@ pub(super) struct Numbers {
     pub(super) heads: u64,
     /// Key and value heads.
     pub(super) kv_heads: u64,
+    /// Rows of the embedding.
+    pub(super) vocabulary: u64,
     /// Experts of a layer; 0 for none.
     pub(super) experts: u64,
     /// Whether the embedding is the head too, where the file says so.
@@ -142,8 +144,10 @@ fn common(config: &Config, family: &Family, keys: &mut Keys) -> Result<Numbers, 
     }
     let epsilon = config.opt_float("rms_norm_eps")?.ok_or_else(|| config.missing("rms_norm_eps"))?;
     keys.float("attention.layer_norm_rms_epsilon", epsilon);
-    keys.count("vocab_size", config.count("vocab_size")?);
-    Ok(Numbers { heads, kv_heads, experts, tied: config.opt_flag("tie_word_embeddings")?.or(family.tied) })
+    let vocabulary = config.count("vocab_size")?;
+    keys.count("vocab_size", vocabulary);
+    let tied = config.opt_flag("tie_word_embeddings")?.or(family.tied);
+    Ok(Numbers { heads, kv_heads, vocabulary, experts, tied })
 }
 
 /// The length of a head.
@@ -199,17 +203,16 @@ fn windows(
     let width = config.opt_count("sliding_window")?.filter(|_| used != Some(false));
     let types = config.opt_list("layer_types")?;
     let each = config.opt_count("sliding_window_pattern")?.or(config.opt_count("_sliding_window_pattern")?);
-    let Some(windows) = arch.windows else {
+    if arch.windows.is_none() {
         // The width alone means nothing here: configurations have it for other models' sake.
         config.only("use_sliding_window", &[json!(false)])?;
+    }
+    let (Some(windows), Some(width)) = (arch.windows, width) else {
         if let Some(kind) = types.and_then(|types| types.iter().find(|kind| **kind != json!(GLOBAL))) {
             return Err(config.bad("layer_types", kind, GLOBAL));
         }
-        return Ok(());
-    };
-    let Some(width) = width else {
         // Said where silence would mean the architecture's own.
-        if windows.default.is_some() {
+        if arch.windows.is_some_and(|windows| windows.default.is_some()) {
             keys.count("attention.sliding_window", 0);
         }
         return Ok(());

@@ -17,6 +17,7 @@ mod names;
 mod plan;
 mod rope;
 mod rows;
+mod tokens;
 mod view;
 
 pub use error::HuggingFaceError;
@@ -28,6 +29,8 @@ pub use rows::RowOrder;
 
 use super::gguf::{GgufHeader, Metadata};
 use super::safetensors::SafetensorsHeader;
+use super::vocabulary::vocabulary_entries;
+use crate::tokenize::{HuggingFaceFiles, Vocabulary};
 use config::Config;
 use keys::Described;
 use plan::{Plan, PlannedRows};
@@ -37,6 +40,9 @@ use view::{Content, View};
 use weft_components::formats::F32;
 use weft_components::{BlockFormat, TensorFormat};
 use weft_platform::storage::Source;
+
+/// The embedding.
+const EMBEDDING: &str = "token_embd.weight";
 
 /// Where a tensor of the GGUF is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +56,7 @@ pub struct TensorOrigin {
 /// A folder whose headers have been read and checked.
 pub struct HuggingFaceFolder {
     source: Arc<dyn Source>,
+    vocabulary: Option<Arc<Vocabulary>>,
     origins: Vec<TensorOrigin>,
 }
 
@@ -63,35 +70,48 @@ impl HuggingFaceFolder {
         let files = files::FolderFiles::open(folder)?;
         let headers = read_headers(&files.weights)?;
         files.check_index(&headers)?;
-        let (config_file, config) = files.config;
-        let config = Config::parse(config_file, &config)?;
-        Self::new(&files.name, config, files.weights, &headers)
+        let (config_file, config) = &files.config;
+        let config = Config::parse(config_file.clone(), config)?;
+        Self::new(&files.name, config, files.tokens(), files.weights.clone(), &headers)
     }
 
-    /// The same of files that lie anywhere: what `config.json` holds, and the files of weights. `name` stands for the folder.
+    /// The same of files that lie anywhere: what `config.json` and the tokenizer's files hold, and the files of weights. `name`
+    /// stands for the folder.
     ///
     /// # Errors
     /// As [`HuggingFaceFolder::open`].
     pub fn from_files(
         name: &str,
         config: &[u8],
+        tokens: Option<HuggingFaceFiles<'_>>,
         weights: Vec<Arc<dyn Source>>,
     ) -> Result<Self, HuggingFaceError> {
         let headers = read_headers(&weights)?;
-        Self::new(name, Config::parse(format!("{name}/{}", config::CONFIG), config)?, weights, &headers)
+        let config = Config::parse(format!("{name}/{}", config::CONFIG), config)?;
+        Self::new(name, config, tokens, weights, &headers)
     }
 
     fn new(
         name: &str,
         mut config: Config,
+        tokens: Option<HuggingFaceFiles<'_>>,
         weights: Vec<Arc<dyn Source>>,
         headers: &[SafetensorsHeader],
     ) -> Result<Self, HuggingFaceError> {
         let (family, arch) = families::find(&mut config)?;
         let title = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or(name);
-        let Described { entries, numbers, rope } = keys::describe(&config, family, arch, title)?;
+        let Described { mut entries, numbers, rope } = keys::describe(&config, family, arch, title)?;
         let plan = Plan { folder: name, family, arch, numbers, other_parts: config.has_other_parts() };
         let tensors = plan.tensors(headers)?;
+        let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
+        let vocabulary =
+            vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;
+        if let Some(vocabulary) = &vocabulary {
+            let rows =
+                tensors.iter().find(|tensor| tensor.name == EMBEDDING).and_then(|tensor| tensor.shape.get(1));
+            let rows = rows.and_then(|rows| usize::try_from(*rows).ok()).unwrap_or(0);
+            entries.extend(vocabulary_entries(vocabulary, rows));
+        }
         let mut header = GgufHeader::new(&Metadata::new(name, entries)?)?;
         let (mut contents, mut origins) = (Vec::new(), Vec::new());
         let single = TensorFormat::from_ggml(F32::GGML_TYPE);
@@ -109,12 +129,17 @@ impl HuggingFaceFolder {
             origins.push(TensorOrigin { name, tensors });
         }
         let source = Arc::new(View::new(&header, contents, weights)?);
-        Ok(Self { source, origins })
+        Ok(Self { source, vocabulary: vocabulary.map(Arc::new), origins })
     }
 
     /// The model as the bytes of a GGUF of version 3.
     pub fn source(&self) -> Arc<dyn Source> {
         Arc::clone(&self.source)
+    }
+
+    /// The vocabulary, where the folder has one: with rules that a GGUF has no keys for.
+    pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
+        self.vocabulary.as_ref()
     }
 
     /// Where each tensor of the GGUF is from, in its order.

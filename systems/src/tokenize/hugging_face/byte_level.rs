@@ -8,7 +8,10 @@ use crate::tokenize::{TokenizeError, Vocabulary, pretokenizers};
 
 /// Whether the bytes of words are written in GPT-2's alphabet.
 pub(super) fn is_byte_level(file: &TokenizerFile) -> bool {
-    steps(&file.pre_tokenizer).into_iter().chain(steps(&file.normalizer)).any(|step| kind(step) == "ByteLevel")
+    steps(&file.pre_tokenizer)
+        .into_iter()
+        .chain(steps(&file.normalizer))
+        .any(|step| kind(step) == "ByteLevel")
 }
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
@@ -39,9 +42,8 @@ fn pre(pre_tokenizer: &Value, ignore_merges: bool) -> Result<&'static str, Token
     let found: Option<Vec<Step<'_>>> = steps(pre_tokenizer).into_iter().filter_map(step).collect();
     let found = found.ok_or_else(|| unsupported("pre_tokenizer", pre_tokenizer))?;
     let mut names = SPLITS.iter().filter(|(_, steps)| *steps == found.as_slice()).map(|(name, _)| *name);
-    let habit = |name: &&str| {
-        pretokenizers::find(name).is_some_and(|family| family.ignore_merges == ignore_merges)
-    };
+    let habit =
+        |name: &&str| pretokenizers::find(name).is_some_and(|family| family.ignore_merges == ignore_merges);
     let any = names.clone().next();
     names.find(habit).or(any).ok_or_else(|| unsupported("pre_tokenizer", pre_tokenizer))
 }
@@ -54,7 +56,9 @@ fn step(step: &Value) -> Option<Option<Step<'_>>> {
         "ByteLevel" if flag("add_prefix_space") == Some(true) => None,
         "ByteLevel" if flag("use_regex") == Some(false) => return None,
         "ByteLevel" => Some(Step::Gpt2),
-        "Digits" => Some(if flag("individual_digits") == Some(true) { Step::EachDigit } else { Step::Digits }),
+        "Digits" => {
+            Some(if flag("individual_digits") == Some(true) { Step::EachDigit } else { Step::Digits })
+        }
         "Punctuation" if step["behavior"] == "Contiguous" => Some(Step::Punctuation),
         "Split" if step["behavior"] == "Isolated" && flag("invert") != Some(true) => {
             step["pattern"]["Regex"].as_str().map(Step::Isolated)

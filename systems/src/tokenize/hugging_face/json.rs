@@ -150,7 +150,8 @@ pub(super) fn steps(part: &Value) -> Vec<&Value> {
         if part.is_null() {
             return;
         }
-        let inner = ["normalizers", "pretokenizers", "processors"].iter().find_map(|key| part[*key].as_array());
+        let inner =
+            ["normalizers", "pretokenizers", "processors"].iter().find_map(|key| part[*key].as_array());
         match inner.filter(|_| kind(part) == "Sequence") {
             // As deep as the JSON reader lets it be.
             Some(inner) => inner.iter().for_each(|step| flatten(step, out)),

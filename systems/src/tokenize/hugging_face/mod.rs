@@ -90,7 +90,9 @@ fn tokens(file: &TokenizerFile) -> Result<Vocabulary, TokenizeError> {
     let model = &file.model;
     let listed: Vec<(&str, u32)> = match &model.vocab {
         Vocab::Ids(tokens) => tokens.iter().map(|(text, id)| (text.as_str(), *id)).collect(),
-        Vocab::Scores(tokens) => tokens.iter().zip(0u32..).map(|((text, _), id)| (text.as_str(), id)).collect(),
+        Vocab::Scores(tokens) => {
+            tokens.iter().zip(0u32..).map(|((text, _), id)| (text.as_str(), id)).collect()
+        }
     };
     let count = listed.len() + file.added_tokens.len();
     let added = file.added_tokens.iter().map(|token| (token.content.as_str(), token.id));
@@ -125,7 +127,10 @@ fn tokens(file: &TokenizerFile) -> Result<Vocabulary, TokenizeError> {
         file.added_tokens.iter().filter(|token| wanted(token)).map(|token| token.id).collect()
     };
     if let Some(token) = file.added_tokens.iter().find(|token| token.single_word) {
-        return Err(unsupported("added_tokens", &Value::from(format!("{:?} with single_word", token.content))));
+        return Err(unsupported(
+            "added_tokens",
+            &Value::from(format!("{:?} with single_word", token.content)),
+        ));
     }
     if model.dropout.is_some_and(|dropout| dropout != 0.0) {
         return Err(unsupported("model.dropout", &Value::from(model.dropout)));

@@ -31,7 +31,8 @@ impl Charsmap {
         let (length, rest) = table.split_first_chunk::<4>().ok_or(damaged("it has no length"))?;
         let length = u32::from_le_bytes(*length) as usize;
         let array = rest.get(..length).ok_or(damaged("it ends before its array does"))?;
-        let results = std::str::from_utf8(&rest[length..]).map_err(|_| damaged("its results are not UTF-8"))?;
+        let results =
+            std::str::from_utf8(&rest[length..]).map_err(|_| damaged("its results are not UTF-8"))?;
         let (entries, _) = array.as_chunks::<4>();
         let array = entries.iter().map(|entry| u32::from_le_bytes(*entry)).collect();
         Ok(Self { array, results: results.to_owned(), by_grapheme })
@@ -92,7 +93,8 @@ impl Charsmap {
             }
             node ^= children(entry);
             if (entry >> 8) & 1 == 1
-                && let Some(result) = self.array.get(node as usize).and_then(|entry| self.result(entry & !RESULT))
+                && let Some(result) =
+                    self.array.get(node as usize).and_then(|entry| self.result(entry & !RESULT))
             {
                 found(at + 1, result);
             }

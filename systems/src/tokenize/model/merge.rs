@@ -110,7 +110,9 @@ impl Merger {
         let heap = &mut self.heap;
         heap.clear();
         let enter = |heap: &mut BinaryHeap<_>, symbols: &[Symbol], left: u32, right: u32| {
-            let (Some(&a), Some(&b)) = (symbols.get(left as usize), symbols.get(right as usize)) else { return };
+            let (Some(&a), Some(&b)) = (symbols.get(left as usize), symbols.get(right as usize)) else {
+                return;
+            };
             if let Some(Merge { rank, id }) = merges.merge(word, a, b) {
                 heap.push(Reverse(Candidate { rank, left, right, end: b.end, start: a.start, id }));
             }

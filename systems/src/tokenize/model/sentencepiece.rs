@@ -86,8 +86,7 @@ impl SentencePiece {
         };
         let byte = |byte: u8| {
             // As llama.cpp does, a character of one byte where there is no token of the byte.
-            let plain = || ids.get(std::str::from_utf8(&[byte]).ok()?)
-                .filter(|&id| is_ordinary(id));
+            let plain = || ids.get(std::str::from_utf8(&[byte]).ok()?).filter(|&id| is_ordinary(id));
             ids.get(&byte_token(byte)).or_else(plain)
         };
         let mut before_space = HashSet::new();
@@ -227,7 +226,9 @@ fn pairs(merges: &[String], ids: &TokenIds, ordinary: impl Fn(u32) -> bool) -> O
     let id = |text: &str| ids.get(text).filter(|&id| ordinary(id));
     for (rank, merge) in (0u32..).zip(merges) {
         let Some((left, right)) = merge.split_once(' ') else { continue };
-        if let (Some(left_id), Some(right_id), Some(id)) = (id(left), id(right), id(&format!("{left}{right}"))) {
+        if let (Some(left_id), Some(right_id), Some(id)) =
+            (id(left), id(right), id(&format!("{left}{right}")))
+        {
             pairs.entry((left_id, right_id)).or_insert(Merge { rank, id });
         }
     }

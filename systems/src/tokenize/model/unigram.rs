@@ -40,7 +40,8 @@ struct Best {
 
 impl Unigram {
     pub(super) fn new(vocabulary: &Vocabulary, attributes: &[Attributes]) -> Result<Self, TokenizeError> {
-        let all = (0u32..).zip(&vocabulary.tokens).zip(attributes).map(|((id, text), kind)| (id, text, *kind));
+        let all =
+            (0u32..).zip(&vocabulary.tokens).zip(attributes).map(|((id, text), kind)| (id, text, *kind));
         let findable = all.clone().filter(|(_, _, kind)| !kind.is_hidden());
         let findable = findable.filter(|(_, _, kind)| kind.normal || kind.user_defined || kind.unused);
         if let Some((id, text, _)) = findable.clone().find(|(_, text, _)| text.len() > LONGEST) {

@@ -7,7 +7,9 @@
 use hashbrown::HashMap;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+use tokenizers::{
+    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+};
 
 use super::classes::CharClass;
 use super::trie::{LONGEST, Trie};
@@ -78,9 +80,8 @@ impl WordPiece {
             if dropped || (self.strip_accents && class.is_accent()) {
                 continue;
             }
-            let alone = class.is_punctuation()
-                || (character < '\x7f' && class.is_symbol())
-                || is_chinese(character);
+            let alone =
+                class.is_punctuation() || (character < '\x7f' && class.is_symbol()) || is_chinese(character);
             if alone {
                 words.end();
             }

@@ -50,8 +50,8 @@ pub use weft_gpu::{
 };
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
 pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
-pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile};
-pub use weft_systems::load::{gguf, synth};
+pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile, OpenModel};
+pub use weft_systems::load::{gguf, hugging_face, quantize, safetensors, synth};
 pub use weft_systems::tokenize::{
     BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, SpecialTokens,
     TemplateError, TemplateVars, TokenizeError, Tokenizer,

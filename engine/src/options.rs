@@ -7,6 +7,7 @@ use weft_gpu::GpuOptions;
 use weft_platform::KvFormat;
 use weft_platform::storage::{MemorySource, Source};
 use weft_systems::gpu::GpuLayers;
+use weft_systems::load::OpenModel;
 use weft_systems::tokenize::SpecialTokens;
 
 /// How an engine is set up.
@@ -87,11 +88,13 @@ pub enum Prompt {
 /// Where a model comes from.
 #[derive(Clone)]
 pub enum ModelSource {
-    /// A GGUF file, or any part of a split one.
+    /// A GGUF file, or any part of a split one; a Hugging Face folder, or the weights in it or their index.
     #[cfg(not(target_family = "wasm"))]
     Path(std::path::PathBuf),
     /// The parts of a GGUF, in order.
     Parts(Vec<Arc<dyn Source>>),
+    /// Files that are open.
+    Open(OpenModel),
 }
 
 impl ModelSource {

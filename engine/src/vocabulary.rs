@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::options::ModelSource;
 use weft_systems::load::gguf::Gguf;
-use weft_systems::load::{LoadError, text_parts};
+use weft_systems::load::{LoadError, OpenModel, text_parts};
 use weft_systems::tokenize::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
 
 /// A tokenizer and a chat template, read from a file that need not hold a single tensor.
@@ -20,8 +20,9 @@ impl VocabularyFile {
     /// # Errors
     /// A file that is missing or damaged, or has no vocabulary or one of a kind that is not supported.
     pub fn read(source: impl Into<ModelSource>) -> Result<Self, Error> {
-        let gguf = read_gguf(source)?;
-        let (tokenizer, template) = text_parts(&gguf)?;
+        let OpenModel { sources, vocabulary } = source.into().open()?;
+        let gguf = Gguf::read(&sources).map_err(LoadError::from)?;
+        let (tokenizer, template) = text_parts(&gguf, vocabulary)?;
         Ok(Self { tokenizer: tokenizer.ok_or(Error::NoTokenizer)?, template })
     }
 
@@ -42,22 +43,17 @@ pub fn wall_clock() -> Option<CivilTime> {
     }
 }
 
-/// Opens a source's parts and reads their headers.
-pub(crate) fn read_gguf(source: impl Into<ModelSource>) -> Result<Gguf, Error> {
-    let sources = source.into().open()?;
-    Ok(Gguf::read(&sources).map_err(LoadError::from)?)
-}
-
 impl ModelSource {
-    /// The parts of the file, opened.
+    /// The files of the model, opened: the parts of a GGUF, which may present a folder.
     ///
     /// # Errors
     /// A file that is missing or cannot be read, or a split one whose parts are not all there.
-    pub fn open(self) -> Result<Vec<std::sync::Arc<dyn weft_platform::storage::Source>>, Error> {
+    pub fn open(self) -> Result<OpenModel, Error> {
         match self {
             #[cfg(not(target_family = "wasm"))]
-            Self::Path(path) => Ok(weft_systems::load::gguf::open_files(&path).map_err(LoadError::from)?),
-            Self::Parts(parts) => Ok(parts),
+            Self::Path(path) => Ok(OpenModel::open(&path)?),
+            Self::Parts(parts) => Ok(parts.into()),
+            Self::Open(model) => Ok(model),
         }
     }
 }

@@ -26,7 +26,7 @@ fn tokenizer(name: &str) -> Tokenizer {
     let mut file = Vec::new();
     GzDecoder::new(packed.as_slice()).read_to_end(&mut file).unwrap();
     let source: Arc<dyn Source> = Arc::new(MemorySource::new(name.to_owned(), file));
-    text_parts(&Gguf::read(&[source]).unwrap()).unwrap().0.unwrap()
+    text_parts(&Gguf::read(&[source]).unwrap(), None).unwrap().0.unwrap()
 }
 
 fn ids(value: &Value) -> Vec<u32> {

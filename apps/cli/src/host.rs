@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use weft::storage::{Source, ThrottledSource};
 use weft::{
     Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions, ModelId,
-    ModelSource, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice, TickOutcome,
+    ModelSource, OpenModel, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice, TickOutcome,
 };
 
 /// The file of a model: a path, a name of the catalogue, or the catalogue's default, which may have to be fetched.
@@ -255,7 +255,8 @@ fn source(path: PathBuf, throttle: Option<NonZeroU64>) -> Result<ModelSource, Cl
     let Some(rate) = throttle else {
         return Ok(ModelSource::Path(path));
     };
-    let parts = weft::gguf::open_files(&path)?;
-    let slowed = parts.into_iter().map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
-    Ok(ModelSource::Parts(slowed.collect()))
+    let model = ModelSource::Path(path).open()?;
+    let slowed =
+        model.sources.into_iter().map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
+    Ok(ModelSource::Open(OpenModel { sources: slowed.collect(), ..model }))
 }

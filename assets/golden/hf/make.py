@@ -16,8 +16,12 @@ greedy              16 tokens, each the argmax after the prompt and those before
 greedy_top2_logits  the two best logits at each of these steps, and gaps the differences
 without             how far the logits move, in parts of `largest`, if one thing is left out: each must be noticed
 made_with           versions
+
+folders/NAME.zip is the folder as transformers saves it, in F32, of some of these models. A VARIANT of one has all its weights
+rounded to another type, which it is saved in, and logits of its own in folders/NAME.json. A variant with a vocabulary has a
+tokenizer trained on smollm2/apache-2.0.txt and `texts` in its JSON, each with its ids.
 """
-import copy, json, re, sys, tempfile, zlib
+import copy, json, re, sys, tempfile, zipfile, zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -95,6 +99,10 @@ MODELS = {
         attention_multiplier=0.4, logits_scaling=2.0), {f"{name} multiplier": {key: neutral} for name, key, neutral in (
             ("embedding", "embedding_multiplier", 1.0), ("residual", "residual_multiplier", 1.0),
             ("attention", "attention_multiplier", 0.25), ("logits", "logits_scaling", 1.0))}, {}),
+    "granitemoe": ("GraniteMoe", SMALL | TIED | dict(intermediate_size=32, num_local_experts=4, num_experts_per_tok=2, embedding_multiplier=6.0,
+        residual_multiplier=0.6, attention_multiplier=0.4, logits_scaling=2.0),
+        {"second expert": dict(num_experts_per_tok=1), "router": "router", "experts": "down_proj",
+         "attention multiplier": dict(attention_multiplier=0.25)}, {}),
     "olmo2": ("Olmo2", BASE | UNTIED | dict(rope_parameters=rope(theta=5e5)),
         {"q norm": "q_norm", "k norm": "k_norm", "post norms": "post_.*norm"}, {}),
     "mixtral": ("Mixtral", SMALL | UNTIED | dict(num_local_experts=4, num_experts_per_tok=2),
@@ -112,6 +120,16 @@ MODELS = {
     "bitnet-b1.58": ("BitNet", BASE | TIED | dict(hidden_act="relu2"), {"attention sub-norm": "attn_sub_norm",
         "feed-forward sub-norm": "ffn_sub_norm", "ReLU squared, not SiLU": dict(hidden_act="silu")}, {}),
 }
+# Models whose folders are saved; variants: of which model, in which type, the size of a shard, and what differs.
+FOLDERS = ["llama-linear", "llama3", "mistral", "mixtral", "qwen2-yarn", "qwen2moe", "qwen3", "qwen3moe", "phi3-longrope",
+    "gemma", "gemma2", "gemma3", "smollm3", "granite", "granitemoe", "olmo2", "bitnet", "bitnet-b1.58"]
+VARIANTS = {"llama3-f16": ("llama3", torch.float16, "1GB", {}), "qwen2-bf16": ("qwen2-yarn", torch.bfloat16, "20KB", {}),
+    "gemma3-bf16": ("gemma3", torch.bfloat16, "1GB", {}), "llama3-text": ("llama3", torch.bfloat16, "1GB",
+        dict(vocab_size=320, bos_token_id=None, eos_token_id=319, pad_token_id=317))}
+TEXTS = ["Hello, world", "The Licensor  grants\n\nYou 2,000 rights.", "na\u00efve caf\u00e9 \u4f60\u597d \U0001f600",
+    "<|im_start|>user\nMay I?<|im_end|>\n", " leading and trailing ", "\t\r\n"]
+TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 
 
 def build(kind, settings):
@@ -128,7 +146,8 @@ def weights(model, kind, name):
     """A tensor's values come from its name and the model's; halves where the file has halves."""
     values, zero = {}, 1.0 if kind.startswith("Gemma") else 0.0  # Gemma's norms multiply by 1 + weight
     # Embeddings that the model multiplies, and uses again at its end, would make it repeat its last token.
-    sizes = {"Gemma": (0.1, 3), "Gemma2": (0.05, 6), "Gemma3": (0.05, 8), "Granite": (0.1, 8), "bitnet-b1.58": (0.05, 8)}
+    sizes = {"Gemma": (0.1, 3), "Gemma2": (0.05, 6), "Gemma3": (0.05, 8), "Granite": (0.1, 8), "bitnet-b1.58": (0.05, 8),
+        "GraniteMoe": (0.1, 8)}
     embedding, final = sizes.get(name, sizes.get(kind, (0.4, 1)))
     for key, old in model.named_parameters():
         noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(zlib.crc32(f"{name} {key}".encode())))
@@ -203,8 +222,33 @@ def write_vocabulary(self):
     writer.add_unk_token_id(0)
 
 
+def vocabulary(folder, size):
+    """Trains a byte-level tokenizer of so many tokens into the folder; gives the ids of TEXTS."""
+    import tokenizers as T
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = T.Tokenizer(T.models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = T.pre_tokenizers.ByteLevel(add_prefix_space=False), T.decoders.ByteLevel()
+    trainer = T.trainers.BpeTrainer(vocab_size=size - 3, initial_alphabet=T.pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train([str(HERE.parent / "smollm2" / "apache-2.0.txt")], trainer)
+    tokenizer.add_special_tokens(special)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[2], pad_token=special[0],
+        chat_template=TEMPLATE, clean_up_tokenization_spaces=False)
+    fast.save_pretrained(folder)
+    return [[text, fast(text, add_special_tokens=False).input_ids] for text in TEXTS]
+
+
+def zipped(folder, path):
+    """The folder's files, always as the same bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
+        for file in sorted(folder.iterdir()):
+            if file.name != "generation_config.json":
+                out.writestr(zipfile.ZipInfo(file.name), file.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
 def convert(model, name, folder, path):
     model.save_pretrained(folder)
+    if name in FOLDERS:
+        zipped(folder, HERE / "folders" / f"{name}.zip")
     if name.startswith("bitnet"):  # the converter knows the sub-norms under the names of older files
         saved = load_file(folder / "model.safetensors")
         new = lambda key: key.replace("attn_sub_norm", "inner_attn_ln").replace("ffn_sub_norm", "ffn_layernorm")
@@ -238,6 +282,24 @@ def make(name):
     if kind == "BitNet":
         values = {k: ternary(v) if v.ndim == 2 and "embed" not in k else v for k, v in values.items()}
         put(model, values)
+    record(name, kind, settings, model, values, parts, lengths, f"{name}.gguf", HERE)
+
+
+def make_variant(variant):
+    name, dtype, shard, more = VARIANTS[variant]
+    kind, settings, _, _ = MODELS[name]
+    settings = TOKENS | settings | more
+    model = build(kind, settings)
+    values = {key: value.to(dtype).float() for key, value in weights(model, kind, name).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        put(model, values).to(dtype).save_pretrained(folder, max_shard_size=shard)
+        texts = vocabulary(Path(folder), settings["vocab_size"]) if more else []
+        zipped(Path(folder), HERE / "folders" / f"{variant}.zip")
+    model = put(build(kind, settings), values)
+    record(variant, kind, settings, model, values, {}, {}, f"{variant}.zip", HERE / "folders", texts=texts)
+
+
+def record(name, kind, settings, model, values, parts, lengths, file, folder, **more):
     for case, length in (lengths or {name: 40}).items():
         tokens, chosen, best = prompt(model, case, length)
         rows = run(model, tokens)
@@ -246,17 +308,18 @@ def make(name):
         largest = float(rows.abs().max())
         moved = {part: float((without(kind, settings, values, change, tokens)[positions] - rows).abs().max()) / largest
             for part, change in parts.items()}
-        result = dict(model=f"{name}.gguf", tokens=tokens, greedy=chosen,
+        result = dict(model=file, tokens=tokens, greedy=chosen,
             greedy_top2_logits=[[digits(x) for x in pair] for pair in best], gaps=[digits(a - b) for a, b in best],
             logit_positions=positions, logits=[[digits(x) for x in row.tolist()] for row in rows],
             largest=digits(largest), without={part: float(f"{x:.2g}") for part, x in moved.items()},
             made_with=dict(transformers=transformers.__version__, torch=torch.__version__.partition("+")[0],
-                converter="llama.cpp, in llama-cpp-python 0.3.36"))
-        (HERE / f"{case}.json").write_text(json.dumps(result) + "\n")
+                converter="llama.cpp, in llama-cpp-python 0.3.36"), **{key: value for key, value in more.items() if value})
+        (folder / f"{case}.json").write_text(json.dumps(result) + "\n")
         print(f"{case}: {len(set(chosen))} tokens, largest {largest:.3g}, least gap {min(result['gaps']):.3g}, "
-            f"{(HERE / (name + '.gguf')).stat().st_size} bytes, without {result['without']}", flush=True)
+            f"{(folder / file).stat().st_size} bytes, without {result['without']}", flush=True)
         assert all(x > 0.01 for x in moved.values()), f"{case} would not notice"
 
 
-for name in sys.argv[2:] or MODELS:
-    make(name)
+(HERE / "folders").mkdir(exist_ok=True)
+for name in sys.argv[2:] or [*MODELS, *VARIANTS]:
+    make_variant(name) if name in VARIANTS else make(name)

@@ -79,13 +79,25 @@ pub struct HfDifference {
 /// checked on the way.
 pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> HfDifference {
     let reference = golden_json(&format!("hf/{name}.json"));
+    let file = reference["model"].as_str().expect("a name");
+    let source = without_vocabulary(&format!("hf/{file}"));
+    difference_from(&reference, name, source, engine, kv_format)
+}
+
+/// [`hf_difference`] of a model that lies elsewhere.
+pub fn difference_from(
+    reference: &serde_json::Value,
+    name: &str,
+    source: ModelSource,
+    engine: &mut Engine,
+    kv_format: KvFormat,
+) -> HfDifference {
     let mut tokens = ids(&reference["tokens"]);
     let greedy = ids(&reference["greedy"]);
     // Transformers chooses longrope's factors by the length of the text; the engine by how long one may become.
     let kv_tokens = Some(tokens.len() + greedy.len());
     let options = LoadOptions { kv_format, kv_tokens, ..LoadOptions::default() };
-    let file = reference["model"].as_str().expect("a name");
-    let model = engine.load(without_vocabulary(&format!("hf/{file}")), &options).expect(name);
+    let model = engine.load(source, &options).expect(name);
     engine.wait_loaded(model).expect(name);
     let positions: Vec<usize> = ids(&reference["logit_positions"]).into_iter().map(|p| p as usize).collect();
     let rows = logits(engine, model, &tokens, &positions, 0);
@@ -107,7 +119,7 @@ pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> Hf
     let steps: Vec<usize> = (0..greedy.len()).map(|step| tokens.len() - 1 + step).collect();
     tokens.extend(&greedy);
     let rows = logits(engine, model, &tokens, &steps, 0);
-    for (step, (row, gap)) in rows.iter().zip(gaps(&reference)).enumerate() {
+    for (step, (row, gap)) in rows.iter().zip(gaps(reference)).enumerate() {
         let clear = gap > MOST_DIFFERENCE * largest;
         assert!(!clear || argmax(row) == greedy[step] as usize, "{name}, step {step}");
     }

@@ -1,6 +1,7 @@
 //! What can go wrong between a file and a resident model.
 
 use super::gguf::GgufError;
+use super::hugging_face::HuggingFaceError;
 use crate::tokenize::TokenizeError;
 use weft_platform::storage::StorageError;
 use weft_platform::{KvError, PackError};
@@ -11,6 +12,9 @@ pub enum LoadError {
     /// The container is damaged.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The folder is none that a model can be read from.
+    #[error(transparent)]
+    HuggingFace(#[from] HuggingFaceError),
     /// Bytes could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -4,8 +4,9 @@ use super::architecture::{architecture, model_config};
 use super::error::LoadError;
 use super::gguf::Gguf;
 use super::manifest::{ShardSpec, manifest};
-use super::vocabulary::vocabulary;
-use crate::tokenize::{BuiltinTemplate, ChatTemplate, Tokenizer};
+use super::open::OpenModel;
+use super::vocabulary::vocabulary_of;
+use crate::tokenize::{BuiltinTemplate, ChatTemplate, Tokenizer, Vocabulary};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::ModelConfig;
@@ -39,13 +40,14 @@ impl ModelFile {
     /// # Errors
     /// A damaged file, an architecture or a tensor format that is not supported, or metadata that contradicts the
     /// tensors.
-    pub fn read(sources: Vec<Arc<dyn Source>>) -> Result<Self, LoadError> {
+    pub fn read(model: impl Into<OpenModel>) -> Result<Self, LoadError> {
+        let OpenModel { sources, vocabulary } = model.into();
         let gguf = Gguf::read(&sources)?;
         let file = sources.first().map_or("", |source| source.name());
         let arch = architecture(&gguf, file)?;
         let config = model_config(&gguf, &arch, file)?;
         let shards = manifest(&gguf, &arch, &config, file)?;
-        let (tokenizer, template) = text_parts(&gguf)?;
+        let (tokenizer, template) = text_parts(&gguf, vocabulary)?;
         if let Some(tokens) = tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|n| *n > config.vocabulary)
         {
             return Err(LoadError::VocabularySize { file: file.to_owned(), tokens, rows: config.vocabulary });
@@ -54,14 +56,21 @@ impl ModelFile {
     }
 }
 
-/// The tokenizer and the chat template of a file, which may hold nothing else.
+/// The tokenizer and the chat template of a file, which may hold nothing else; those of `vocabulary`, where it is there.
 ///
 /// # Errors
 /// A vocabulary that is damaged or of a kind that is not supported. A template that does not parse is left out with
 /// a warning, since raw prompts do without it; where there is none, a built-in one serves.
-pub fn text_parts(gguf: &Gguf) -> Result<(Option<Tokenizer>, Option<ChatTemplate>), LoadError> {
-    let Some(mut vocabulary) = vocabulary(gguf)? else {
-        return Ok((None, None));
+pub fn text_parts(
+    gguf: &Gguf,
+    vocabulary: Option<Arc<Vocabulary>>,
+) -> Result<(Option<Tokenizer>, Option<ChatTemplate>), LoadError> {
+    let mut vocabulary = match vocabulary {
+        Some(vocabulary) => Arc::unwrap_or_clone(vocabulary),
+        None => match vocabulary_of(gguf)? {
+            Some(vocabulary) => vocabulary,
+            None => return Ok((None, None)),
+        },
     };
     let shipped = vocabulary.chat_template.take();
     let tokenizer = Tokenizer::new(vocabulary)?;

@@ -1,16 +1,21 @@
 //! The stage `Load`: from a model file to resident layers.
 //!
-//! [`gguf`] reads the container, [`architecture`](self) says what its tensors are for, the manifest orders them, the
-//! feed fetches them, and systems put them into the world. [`synth`] goes the other way and makes files up.
+//! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one;
+//! [`architecture`](self) says what its tensors are for, the manifest orders them, the feed fetches them, and systems put
+//! them into the world. [`synth`] goes the other way and makes files up; [`quantize`] writes them anew in other formats.
 
 mod architecture;
 mod error;
 mod feed;
 mod file;
 pub mod gguf;
+pub mod hugging_face;
 mod manifest;
 mod mix;
+mod open;
+pub mod quantize;
 mod receive;
+pub mod safetensors;
 mod spawn;
 pub mod synth;
 mod vocabulary;
@@ -20,6 +25,7 @@ pub use error::LoadError;
 pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
 pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
 pub use manifest::{ShardOwner, ShardSpec};
-pub use mix::{Mix, MixedTensor};
+pub use mix::{Mix, MixedModel, MixedTensor};
+pub use open::OpenModel;
 pub use receive::{LoadFailed, Loading, receive_shards};
 pub use spawn::{ModelOrigin, SpawnOptions, place_model, spawn_model};

@@ -8,8 +8,11 @@ use crate::report::CliError;
 use crate::style::Style;
 use crate::{host, memory, output};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
-use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value, open_files};
-use weft::{KvFormat, ModelConfig, ModelFile};
+use std::iter;
+use std::path::Path;
+use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
+use weft::hugging_face::{HuggingFaceFolder, TensorOrigin, folder_of};
+use weft::{KvFormat, LoadError, ModelConfig, ModelFile, ModelSource};
 
 /// Tokens of KV cache that the memory is told for: the engine's own default.
 const KV_TOKENS: usize = 16_384;
@@ -63,14 +66,24 @@ struct TensorJson<'a> {
     /// From the beginning of the part.
     offset: u64,
     bytes: u64,
+    /// Of a folder, the files that hold it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<&'a str>,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
-    let sources = open_files(&path)?;
+    let folder = folder_of(&path).map(|folder| HuggingFaceFolder::open(&folder));
+    let folder = folder.transpose().map_err(|error| weft::Error::from(LoadError::from(error)))?;
+    // In the order of the tensors.
+    let origins = folder.as_ref().map_or_else(Vec::new, |folder| folder.origins().to_vec());
+    let model =
+        folder.map_or_else(|| ModelSource::from(path.as_path()).open(), |folder| Ok(folder.into()))?;
+    let sources = model.sources.clone();
+    let origins = origins.iter().map(Some).chain(iter::repeat(None));
     let gguf = Gguf::read(&sources)?;
-    let (config, unsupported) = match ModelFile::read(sources.clone()) {
+    let (config, unsupported) = match ModelFile::read(model) {
         Ok(file) => (Some(file.config), None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -89,12 +102,15 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
         model: config.as_ref().map(ModelFacts::new),
         memory: memory_needed(&gguf, config.as_ref()),
         metadata: MetadataJson(&gguf.metadata),
-        tensors: gguf.tensors.iter().map(tensor_json).collect(),
+        tensors: gguf.tensors.iter().zip(origins).map(tensor_json).collect(),
     };
     if args.json { output::json(&report) } else { output::text(&readable(&report, &gguf.metadata)) }
 }
 
-fn tensor_json(tensor: &TensorInfo) -> TensorJson<'_> {
+fn tensor_json<'a>((tensor, origin): (&'a TensorInfo, Option<&'a TensorOrigin>)) -> TensorJson<'a> {
+    let mut files: Vec<_> =
+        origin.into_iter().flat_map(|origin| &origin.tensors).map(|(file, _)| file.as_str()).collect();
+    files.dedup();
     TensorJson {
         name: &tensor.name,
         format: tensor.format.name(),
@@ -102,6 +118,7 @@ fn tensor_json(tensor: &TensorInfo) -> TensorJson<'_> {
         part: tensor.source,
         offset: tensor.range.start,
         bytes: tensor.bytes(),
+        files,
     }
 }
 
@@ -126,7 +143,9 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     let mut row =
         |name: &str, value: String| lines.push(format!("{} {value}", style.bold(&format!("{name:<13}"))));
     row("file", format!("{} ({}, {} part(s))", report.file, memory::human(report.bytes), report.parts));
-    row("format", format!("GGUF {}, alignment {}", report.version, report.alignment));
+    let folder = report.tensors.iter().any(|tensor| !tensor.files.is_empty());
+    let held = if folder { "safetensors, read as " } else { "" };
+    row("format", format!("{held}GGUF {}, alignment {}", report.version, report.alignment));
     row("architecture", report.architecture.unwrap_or("none named").to_owned());
     row("name", report.name.unwrap_or("none").to_owned());
     row("parameters", report.parameters.to_string());
@@ -150,7 +169,10 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     lines.extend(report.tensors.iter().map(|tensor| {
         let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
         let (name, format, bytes) = (tensor.name, tensor.format, memory::human(tensor.bytes));
-        format!("  {name:<width$}  {format:<7}  {:<16}  {bytes}", shape.join(" × "))
+        let files: Vec<_> =
+            tensor.files.iter().filter_map(|file| Path::new(file).file_name()?.to_str()).collect();
+        let (shape, files) = (shape.join(" × "), files.join(", "));
+        format!("  {name:<width$}  {format:<7}  {shape:<16}  {bytes:<9}  {files}").trim_end().to_owned()
     }));
     lines.push(String::new());
     lines.join("\n")

@@ -7,6 +7,7 @@ mod bench_profile;
 mod bench_table;
 mod chat;
 mod chat_command;
+mod convert;
 mod detokenize;
 mod inspect;
 mod inspect_model;
@@ -14,6 +15,7 @@ mod list;
 mod logits;
 mod perplexity;
 mod pull;
+mod quantize;
 mod run;
 mod synth;
 mod template;
@@ -38,6 +40,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Perplexity(args) => perplexity::run(&args, isa),
         Command::Bench(args) => bench::run(&args, isa),
         Command::Synth(args) => synth::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),
     }

@@ -3,8 +3,9 @@
 use crate::args::TensorArgs;
 use crate::report::CliError;
 use crate::{host, output};
+use weft::ModelSource;
 use weft::components::formats::FORMATS;
-use weft::gguf::{Gguf, open_files};
+use weft::gguf::Gguf;
 
 /// Bytes of the file that are turned into floats at once.
 const CHUNK: usize = 1 << 20;
@@ -15,7 +16,7 @@ const OFFERED: usize = 3;
 pub(super) fn run(args: &TensorArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
     let file = path.display().to_string();
-    let sources = open_files(&path)?;
+    let sources = ModelSource::Path(path).open()?.sources;
     let gguf = Gguf::read(&sources)?;
     let Some(tensor) = gguf.tensor(&args.name) else {
         let similar = similar(gguf.tensors.iter().map(|tensor| tensor.name.as_str()), &args.name);

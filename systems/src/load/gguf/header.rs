@@ -165,7 +165,7 @@ impl GgufHeader {
     }
 
     /// Writes the header and the padding after it.
-    pub(super) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(in crate::load) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(&MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
         out.write_all(&(self.tensors.len() as u64).to_le_bytes())?;

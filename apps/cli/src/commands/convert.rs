@@ -1,0 +1,29 @@
+//! `weft convert`: a Hugging Face folder as a GGUF file.
+
+use super::quantize::{Target, write};
+use crate::args::ConvertArgs;
+use crate::report::CliError;
+use std::time::Instant;
+use weft::ModelSource;
+use weft::gguf::Gguf;
+use weft::hugging_face::folder_of;
+use weft::quantize::{Quantize, QuantizeOptions};
+
+/// The tensor whose format is that of the weights where no other is asked for.
+const EMBEDDING: &str = "token_embd.weight";
+
+/// Runs the command.
+pub(super) fn run(args: &ConvertArgs) -> Result<(), CliError> {
+    let start = Instant::now();
+    if args.folder.exists() && folder_of(&args.folder).is_none() {
+        let folder = args.folder.display();
+        return Err(CliError::usage(format!("{folder} is no folder; weft quantize takes GGUF files")));
+    }
+    let sources = ModelSource::Path(args.folder.clone()).open()?.sources;
+    let gguf = Gguf::read(&sources)?;
+    let own = gguf.tensor(EMBEDDING).map_or("f16", |tensor| tensor.format.name());
+    let options = QuantizeOptions::new(args.mix.as_deref().unwrap_or(own))?;
+    let plan = Quantize::new(&args.out.display().to_string(), &sources, &options)?;
+    let target = Target { out: &args.out, force: args.force, threads: args.threads, json: args.json, start };
+    write(&plan, &options, &target)
+}

@@ -1,0 +1,154 @@
+//! Hugging Face folders: `config.json` beside safetensors, presented as the GGUF that a conversion would make of them.
+//!
+//! The configuration becomes metadata under the keys of GGUF, tensors get their names there, and what a conversion changes is a
+//! small change of rows or values that is made as they are read. So nothing behind this module knows where a model comes from:
+//! the bytes that [`HuggingFaceFolder::source`] gives are a GGUF, in the folder's own formats, of which nothing is ever whole in
+//! memory or on disk.
+//!
+//! What is written where follows llama.cpp's converter, so that such a GGUF is one that other programs read.
+
+mod config;
+mod error;
+mod families;
+#[cfg(not(target_family = "wasm"))]
+mod files;
+mod keys;
+mod names;
+mod plan;
+mod rope;
+mod rows;
+mod tokens;
+mod view;
+
+pub use error::HuggingFaceError;
+#[cfg(not(target_family = "wasm"))]
+pub use files::folder_of;
+pub use names::{NamedTensor, gguf_names};
+pub use plan::row_order;
+pub use rows::RowOrder;
+
+use super::gguf::{GgufHeader, Metadata};
+use super::safetensors::SafetensorsHeader;
+use super::vocabulary::vocabulary_entries;
+use crate::tokenize::{HuggingFaceFiles, Vocabulary};
+use config::Config;
+use keys::Described;
+use plan::{Plan, PlannedRows};
+use std::path::Path;
+use std::sync::Arc;
+use view::{Content, View};
+use weft_components::formats::F32;
+use weft_components::{BlockFormat, TensorFormat};
+use weft_platform::storage::Source;
+
+/// The embedding.
+const EMBEDDING: &str = "token_embd.weight";
+
+/// Where a tensor of the GGUF is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorOrigin {
+    /// Its name in the GGUF.
+    pub name: String,
+    /// Files and names of the tensors that it is made of; none where it is worked out from the configuration.
+    pub tensors: Vec<(String, String)>,
+}
+
+/// A folder whose headers have been read and checked.
+pub struct HuggingFaceFolder {
+    source: Arc<dyn Source>,
+    vocabulary: Option<Arc<Vocabulary>>,
+    origins: Vec<TensorOrigin>,
+}
+
+impl HuggingFaceFolder {
+    /// Reads the headers of the model in `folder`, and none of its weights.
+    ///
+    /// # Errors
+    /// A [`HuggingFaceError`] that names the file, the field or tensor and what to do.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn open(folder: &Path) -> Result<Self, HuggingFaceError> {
+        let files = files::FolderFiles::open(folder)?;
+        let headers = read_headers(&files.weights)?;
+        files.check_index(&headers)?;
+        let (config_file, config) = &files.config;
+        let config = Config::parse(config_file.clone(), config)?;
+        Self::new(&files.name, config, files.tokens(), files.weights.clone(), &headers)
+    }
+
+    /// The same of files that lie anywhere: what `config.json` and the tokenizer's files hold, and the files of weights. `name`
+    /// stands for the folder.
+    ///
+    /// # Errors
+    /// As [`HuggingFaceFolder::open`].
+    pub fn from_files(
+        name: &str,
+        config: &[u8],
+        tokens: Option<HuggingFaceFiles<'_>>,
+        weights: Vec<Arc<dyn Source>>,
+    ) -> Result<Self, HuggingFaceError> {
+        let headers = read_headers(&weights)?;
+        let config = Config::parse(format!("{name}/{}", config::CONFIG), config)?;
+        Self::new(name, config, tokens, weights, &headers)
+    }
+
+    fn new(
+        name: &str,
+        mut config: Config,
+        tokens: Option<HuggingFaceFiles<'_>>,
+        weights: Vec<Arc<dyn Source>>,
+        headers: &[SafetensorsHeader],
+    ) -> Result<Self, HuggingFaceError> {
+        let (family, arch) = families::find(&mut config)?;
+        let title = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or(name);
+        let Described { mut entries, numbers, rope } = keys::describe(&config, family, arch, title)?;
+        let plan = Plan { folder: name, family, arch, numbers, other_parts: config.has_other_parts() };
+        let tensors = plan.tensors(headers)?;
+        let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
+        let vocabulary =
+            vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;
+        if let Some(vocabulary) = &vocabulary {
+            let rows =
+                tensors.iter().find(|tensor| tensor.name == EMBEDDING).and_then(|tensor| tensor.shape.get(1));
+            let rows = rows.and_then(|rows| usize::try_from(*rows).ok()).unwrap_or(0);
+            entries.extend(vocabulary_entries(vocabulary, rows));
+        }
+        let mut header = GgufHeader::new(&Metadata::new(name, entries)?)?;
+        let (mut contents, mut origins) = (Vec::new(), Vec::new());
+        let single = TensorFormat::from_ggml(F32::GGML_TYPE);
+        for ((tensor, factors), format) in rope.factors.into_iter().zip(single.into_iter().cycle()) {
+            header.tensor(tensor, format, &[factors.len() as u64])?;
+            let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+            contents.push(Content::Bytes(bytes.into()));
+            origins.push(TensorOrigin { name: tensor.to_owned(), tensors: Vec::new() });
+        }
+        for PlannedRows { name, format, shape, rows, origins: from } in tensors {
+            header.tensor(&name, format, &shape)?;
+            contents.push(Content::Rows(rows));
+            let file = |file: usize| headers.get(file).map_or_else(String::new, |header| header.file.clone());
+            let tensors = from.into_iter().map(|(index, tensor)| (file(index), tensor)).collect();
+            origins.push(TensorOrigin { name, tensors });
+        }
+        let source = Arc::new(View::new(&header, contents, weights)?);
+        Ok(Self { source, vocabulary: vocabulary.map(Arc::new), origins })
+    }
+
+    /// The model as the bytes of a GGUF of version 3.
+    pub fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.source)
+    }
+
+    /// The vocabulary, where the folder has one: with rules that a GGUF has no keys for.
+    pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
+        self.vocabulary.as_ref()
+    }
+
+    /// Where each tensor of the GGUF is from, in its order.
+    pub fn origins(&self) -> &[TensorOrigin] {
+        &self.origins
+    }
+}
+
+fn read_headers(weights: &[Arc<dyn Source>]) -> Result<Vec<SafetensorsHeader>, HuggingFaceError> {
+    let headers = weights.iter().map(|source| SafetensorsHeader::read(source));
+    Ok(headers.collect::<Result<_, _>>()?)
+}

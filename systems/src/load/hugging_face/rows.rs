@@ -1,0 +1,232 @@
+//! Rows of a tensor of the GGUF, made of rows of the folder's files.
+
+use half::{bf16, f16};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use weft_components::formats::{Bf16, F16, F32};
+use weft_components::{BlockFormat, TensorFormat};
+use weft_platform::storage::{Bytes, Source, StorageError};
+
+/// Which row of a file a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOrder {
+    /// The same.
+    Same,
+    /// Rows `i` and `i + head / 2` of each `head` rows, a head's, lie side by side: rotary embedding of adjacent pairs, where a
+    /// folder has halves.
+    Paired {
+        /// Rows of a head, even.
+        head: u64,
+    },
+}
+
+impl RowOrder {
+    /// The row of the folder that is row `row` of the GGUF.
+    pub fn source(self, row: u64) -> u64 {
+        match self {
+            Self::Same => row,
+            Self::Paired { head } => {
+                let (first, at) = (row / head * head, row % head);
+                first + at / 2 + at % 2 * (head / 2)
+            }
+        }
+    }
+}
+
+/// What becomes of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    /// Nothing.
+    Same,
+    /// They grow by one.
+    AddOne,
+    /// They are rounded to -1, 0 or 1 times the mean of their sizes (arXiv 2402.17764, section 2).
+    Ternary,
+}
+
+/// A tensor's rows.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// File and first byte of each matrix.
+    pieces: Vec<(usize, u64)>,
+    /// Rows of a matrix, and their elements.
+    rows: u64,
+    cols: u64,
+    from: TensorFormat,
+    to: TensorFormat,
+    order: RowOrder,
+    values: Values,
+    /// What ternary values are multiplied by, once it is known.
+    scale: OnceLock<f32>,
+}
+
+/// Bytes that are read at once where all of a tensor has to be seen.
+const CHUNK: u64 = 1 << 20;
+
+impl Rows {
+    /// Rows of `shape`, rows and columns, in `formats`, the file's and the GGUF's: floats of at most 32 bits.
+    pub(super) fn new(
+        pieces: Vec<(usize, u64)>,
+        shape: (u64, u64),
+        formats: (TensorFormat, TensorFormat),
+        order: RowOrder,
+        values: Values,
+    ) -> Self {
+        let ((rows, cols), (from, to)) = (shape, formats);
+        Self { pieces, rows, cols, from, to, order, values, scale: OnceLock::new() }
+    }
+
+    /// The bytes at `range` of the tensor, which is not empty and inside it.
+    pub(super) fn read(&self, files: &[Arc<dyn Source>], range: Range<u64>) -> Result<Bytes, StorageError> {
+        let row = self.cols * self.to.block_bytes() as u64;
+        let matrix = row * self.rows;
+        let as_they_are = self.values == Values::Same && self.from == self.to && self.order == RowOrder::Same;
+        if as_they_are && range.start / matrix == (range.end - 1) / matrix {
+            let first = range.start / matrix * matrix;
+            return self.file_bytes(files, range.start / matrix, range.start - first..range.end - first);
+        }
+        let (first, last) = (range.start / row, (range.end - 1) / row);
+        let skipped = usize::try_from(range.start - first * row).unwrap_or(usize::MAX);
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut out = Vec::with_capacity(len);
+        let mut line = Vec::new();
+        for index in first..=last {
+            line.clear();
+            self.row(files, index, &mut line)?;
+            let begun = if index == first { skipped } else { 0 };
+            let room = len - out.len();
+            out.extend(line.get(begun..).unwrap_or_default().iter().take(room));
+        }
+        Ok(out.into())
+    }
+
+    /// Appends row `index` of the tensor.
+    fn row(&self, files: &[Arc<dyn Source>], index: u64, out: &mut Vec<u8>) -> Result<(), StorageError> {
+        let row = self.cols * self.from.block_bytes() as u64;
+        let start = self.order.source(index % self.rows) * row;
+        let bytes = self.file_bytes(files, index / self.rows, start..start + row)?;
+        match self.values {
+            Values::Same if self.from == self.to => out.extend_from_slice(&bytes),
+            Values::Same => self.convert(&bytes, out, |value| value),
+            Values::AddOne => self.convert(&bytes, out, |value| value + 1.0),
+            Values::Ternary => {
+                let scale = self.scale(files)?;
+                let inverse = 1.0 / scale;
+                self.convert(&bytes, out, |value| {
+                    (value * inverse).round_ties_even().clamp(-1.0, 1.0) / inverse
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of matrix `piece` as the file has them.
+    fn file_bytes(
+        &self,
+        files: &[Arc<dyn Source>],
+        piece: u64,
+        range: Range<u64>,
+    ) -> Result<Bytes, StorageError> {
+        let piece = usize::try_from(piece).ok().and_then(|piece| self.pieces.get(piece));
+        match piece.and_then(|(file, start)| Some((files.get(*file)?, start))) {
+            Some((file, start)) => file.read(start + range.start..start + range.end),
+            None => Err(StorageError::out_of_range("", range, 0)),
+        }
+    }
+
+    fn convert(&self, bytes: &[u8], out: &mut Vec<u8>, change: impl Fn(f32) -> f32) {
+        for value in floats(self.from, bytes).map(change) {
+            match self.to.ggml_type() {
+                F16::GGML_TYPE => out.extend(f16::from_f32(value).to_le_bytes()),
+                Bf16::GGML_TYPE => out.extend(bf16::from_f32(value).to_le_bytes()),
+                _ => out.extend(value.to_le_bytes()),
+            }
+        }
+    }
+
+    /// The mean size of the values, which are read once for it.
+    fn scale(&self, files: &[Arc<dyn Source>]) -> Result<f32, StorageError> {
+        /// What the model's authors divide by at least.
+        const LEAST: f32 = 1e-5;
+        if let Some(scale) = self.scale.get() {
+            return Ok(*scale);
+        }
+        let matrix = self.rows * self.cols * self.from.block_bytes() as u64;
+        let mut sum = 0.0;
+        for piece in 0..self.pieces.len() as u64 {
+            for start in (0..matrix).step_by(CHUNK as usize) {
+                let bytes = self.file_bytes(files, piece, start..(start + CHUNK).min(matrix))?;
+                sum += floats(self.from, &bytes).map(|value| f64::from(value.abs())).sum::<f64>();
+            }
+        }
+        let count = self.pieces.len() as u64 * self.rows * self.cols;
+        let scale = ((sum / count as f64) as f32).max(LEAST);
+        Ok(*self.scale.get_or_init(|| scale))
+    }
+}
+
+/// Values of a format of floats.
+fn floats(format: TensorFormat, bytes: &[u8]) -> impl Iterator<Item = f32> {
+    let (width, id) = (format.block_bytes(), format.ggml_type());
+    bytes.chunks_exact(width).map(move |bytes| match (id, bytes) {
+        (F32::GGML_TYPE, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+        (F16::GGML_TYPE, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
+        (Bf16::GGML_TYPE, &[a, b]) => bf16::from_le_bytes([a, b]).to_f32(),
+        _ => f32::NAN,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_platform::storage::MemorySource;
+
+    fn format(name: &str) -> TensorFormat {
+        TensorFormat::from_name(name).unwrap()
+    }
+
+    #[test]
+    fn pairs_lie_side_by_side() {
+        let order = RowOrder::Paired { head: 6 };
+        let rows: Vec<_> = (0..12).map(|row| order.source(row)).collect();
+        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+
+    #[test]
+    fn any_range_of_a_tensor_is_what_all_of_it_has_there() {
+        let values: Vec<u8> =
+            (0..96u32).flat_map(|i| bf16::from_f32(i as f32 - 40.5).to_le_bytes()).collect();
+        let files: Vec<Arc<dyn Source>> =
+            vec![Arc::new(MemorySource::new("a", values.clone())), Arc::new(MemorySource::new("b", values))];
+        for (to, order, values) in [
+            ("BF16", RowOrder::Same, Values::Same),
+            ("BF16", RowOrder::Paired { head: 4 }, Values::Same),
+            ("F32", RowOrder::Same, Values::AddOne),
+            ("F16", RowOrder::Paired { head: 2 }, Values::Ternary),
+        ] {
+            let to = format(to);
+            let pieces = vec![(1, 16), (0, 0)];
+            let rows = Rows::new(pieces, (4, 6), (format("BF16"), to), order, values);
+            let bytes = 2 * 4 * 6 * to.block_bytes() as u64;
+            let all = rows.read(&files, 0..bytes).unwrap();
+            assert_eq!(all.len() as u64, bytes);
+            for start in 0..bytes {
+                for end in start + 1..=bytes {
+                    let part = rows.read(&files, start..end).unwrap();
+                    assert_eq!(&*part, &all[start as usize..end as usize], "{start} to {end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ternary_values_are_the_mean_size_or_nothing() {
+        let values = [0.25f32, -0.5, 0.75, -0.5, 0.0, 1.0];
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let files: Vec<Arc<dyn Source>> = vec![Arc::new(MemorySource::new("a", bytes))];
+        let rows =
+            Rows::new(vec![(0, 0)], (2, 3), (format("F32"), format("F32")), RowOrder::Same, Values::Ternary);
+        let found = rows.read(&files, 0..24).unwrap();
+        assert_eq!(floats(format("F32"), &found).collect::<Vec<_>>(), [0.0, -0.5, 0.5, -0.5, 0.0, 0.5]);
+    }
+}

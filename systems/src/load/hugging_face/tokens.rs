@@ -1,0 +1,41 @@
+//! The vocabulary of a folder, as many tokens as the embedding has rows for.
+
+use crate::tokenize::{HuggingFaceFiles, TokenizeError, Vocabulary};
+
+/// Reads the vocabulary of a model whose embedding has `rows` rows.
+///
+/// Tokenizers may know more tokens, such as those of images, which text never holds.
+pub(super) fn read(files: &HuggingFaceFiles<'_>, rows: u64) -> Result<Vocabulary, TokenizeError> {
+    let mut vocabulary = Vocabulary::from_hugging_face(files)?;
+    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+    if vocabulary.tokens.len() <= rows {
+        return Ok(vocabulary);
+    }
+    vocabulary.tokens.truncate(rows);
+    vocabulary.token_types.truncate(rows);
+    vocabulary.scores.truncate(rows);
+    let is_there = |id: &u32| (*id as usize) < rows;
+    for ids in [&mut vocabulary.ends, &mut vocabulary.lstrip, &mut vocabulary.rstrip] {
+        ids.retain(is_there);
+    }
+    for id in [
+        &mut vocabulary.bos,
+        &mut vocabulary.eos,
+        &mut vocabulary.eot,
+        &mut vocabulary.eom,
+        &mut vocabulary.unk,
+        &mut vocabulary.pad,
+        &mut vocabulary.cls,
+        &mut vocabulary.sep,
+        &mut vocabulary.mask,
+        &mut vocabulary.fim_pre,
+        &mut vocabulary.fim_suf,
+        &mut vocabulary.fim_mid,
+        &mut vocabulary.fim_pad,
+        &mut vocabulary.fim_rep,
+        &mut vocabulary.fim_sep,
+    ] {
+        *id = id.filter(is_there);
+    }
+    Ok(vocabulary)
+}

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let vocabulary = arguments.next().ok_or("name a GGUF file and texts")?;
     let gguf = Gguf::read(&open_files(Path::new(&vocabulary))?)?;
-    let tokenizer = text_parts(&gguf)?.0.ok_or("the file has no vocabulary")?;
+    let tokenizer = text_parts(&gguf, None)?.0.ok_or("the file has no vocabulary")?;
     for path in arguments {
         let text = std::fs::read_to_string(&path)?;
         let mut times = Vec::new();

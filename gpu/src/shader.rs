@@ -30,7 +30,7 @@ pub mod parts {
         ACT_F32 "act_f32", ACT_F16 "act_f16", ACT_Q8 "act_q8",
         EMBED "embed", RMS_NORM "rms_norm", DOT_F32 "dot_f32", DOT_Q8 "dot_q8", MATVEC "matvec",
         OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", ROPE "rope", ROPE_KV "rope_kv", OUT_ROPE "out_rope",
-        GATE_SILU "gate_silu", GATE_GELU "gate_gelu", GATE_RELU2 "gate_relu2", GATE_MUL "gate_mul", GATE_NORM "gate_norm",
+        GATE_SILU "gate_silu", GATE_GELU "gate_gelu", GATE_GELU_ERF "gate_gelu_erf", GATE_RELU2 "gate_relu2", GATE_MUL "gate_mul", GATE_NORM "gate_norm",
         ROPE_HEADS "rope_heads", LOAD_ACT "load_act", RESIDUAL "residual", DELTA_ROWS "delta_rows", DELTA_EXPERTS "delta_experts",
         CAP_LOGITS "cap_logits", ROWS_WAVE "rows_wave", ROWS_PAIRS "rows_pairs", ROWS_GROUPS "rows_groups", ROUTE "route",
         GROUP_PAIRS "group_pairs",

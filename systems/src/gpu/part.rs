@@ -358,17 +358,22 @@ impl GpuPart {
     }
 
     /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.
-    pub(super) fn send_rows(&mut self, wave: &mut Wave, vocabulary: usize) {
+    pub(super) fn send_rows(&mut self, wave: &mut Wave, config: &ModelConfig) {
         let count = wave.logit_rows.len();
         let mut ends = wave.spans.iter().zip(&self.chosen);
         let logits = ends.any(|(span, chosen)| !chosen && !span.logits.is_empty());
         let spans = core::mem::replace(&mut wave.spans, self.spare.pop().unwrap_or_default());
         let rows = core::mem::take(&mut wave.logit_rows);
-        let cargo = Cargo::Rows { rows, chosen: core::mem::take(&mut self.chosen), logits };
+        let states = core::mem::take(&mut wave.state_rows);
+        let hidden_rows = if states.is_empty() { 0 } else { wave.rows() };
+        let cargo = Cargo::Rows { rows, chosen: core::mem::take(&mut self.chosen), logits, states };
         let scratch = Arc::clone(&self.scratch);
         let id_bytes = 4 * id_words(count) as u64;
-        let logit_bytes = if logits { 4 * (count * vocabulary) as u64 } else { 0 };
-        self.send(cargo, spans, &[(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes)]);
+        let logit_bytes = if logits { 4 * (count * config.vocabulary) as u64 } else { 0 };
+        let hidden_bytes = 4 * (hidden_rows * config.embedding) as u64;
+        let parts =
+            [(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes), (&scratch.hidden, hidden_bytes)];
+        self.send(cargo, spans, &parts);
         wave.clear();
     }
 }

@@ -13,6 +13,7 @@ const fn gate_part(activation: Activation) -> Part {
     match activation {
         Activation::Silu => parts::GATE_SILU,
         Activation::Gelu => parts::GATE_GELU,
+        Activation::GeluErf => parts::GATE_GELU_ERF,
         Activation::ReluSquared => parts::GATE_RELU2,
     }
 }

@@ -49,7 +49,7 @@ impl SessionSampler {
         let mut sampler = Sampler::new(settings.clone(), vocabulary)?;
         let seen = history.len().saturating_sub(settings.penalty_last_n);
         history[seen..].iter().for_each(|token| sampler.accept(*token));
-        Ok(Self { sampler, detokenizer: Detokenizer::default(), stops: StopStrings::new(stop)? })
+        Ok(Self { sampler, detokenizer: Detokenizer::continuing(false), stops: StopStrings::new(stop)? })
     }
 }
 

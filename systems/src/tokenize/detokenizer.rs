@@ -3,10 +3,12 @@
 use super::{TokenizeError, Tokenizer};
 
 /// A streaming detokenizer. All texts given, one after the other, are the lossy text of all bytes:
-/// what [`Tokenizer::decode`] gives for the same tokens.
+/// what [`Tokenizer::decode`] gives for the same tokens, if it begins a text.
 #[derive(Debug, Clone, Default)]
 pub struct Detokenizer {
     render_special: bool,
+    /// Whether nothing has been given, so that a space may be the tokenizer's and not the text's.
+    at_start: bool,
     /// Bytes not given yet: at most the beginning of one character, between two calls.
     pending: Vec<u8>,
     /// The text given last.
@@ -14,8 +16,14 @@ pub struct Detokenizer {
 }
 
 impl Detokenizer {
-    /// Begins a text. With `render_special`, control tokens are shown.
+    /// Begins a text: where the tokenizer puts a space before texts, it is taken away, as llama.cpp and the Hugging Face
+    /// library do it. With `render_special`, control tokens are shown.
     pub fn new(render_special: bool) -> Self {
+        Self { render_special, at_start: true, ..Self::default() }
+    }
+
+    /// Goes on with a text that has begun, such as a prompt's: a space that the tokens begin with belongs to it.
+    pub fn continuing(render_special: bool) -> Self {
         Self { render_special, ..Self::default() }
     }
 
@@ -24,7 +32,10 @@ impl Detokenizer {
     /// # Errors
     /// An id that is not in the vocabulary; nothing is added then.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> Result<&str, TokenizeError> {
-        self.pending.extend_from_slice(tokenizer.checked_bytes(id, self.render_special)?);
+        let bytes = tokenizer.checked_bytes(id, self.render_special)?;
+        let space = self.at_start && tokenizer.adds_space();
+        self.at_start &= bytes.is_empty();
+        self.pending.extend_from_slice(bytes.strip_prefix(b" ").filter(|_| space).unwrap_or(bytes));
         self.text.clear();
         let mut kept = 0;
         let mut chunks = self.pending.utf8_chunks().peekable();

@@ -7,10 +7,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum TokenizeError {
     /// `tokenizer.ggml.model` names an algorithm that is not implemented.
-    #[error(
-        "tokenizer model {model:?} is not supported (supported: {supported}); \
-         convert the model with a byte-level BPE vocabulary"
-    )]
+    #[error("tokenizer model {model:?} is not supported; supported: {supported}")]
     UnsupportedModel {
         /// The name that the file gives.
         model: String,
@@ -70,6 +67,50 @@ pub enum TokenizeError {
         /// The higher id.
         second: u32,
     },
+    /// `tokenizer.ggml.scores` covers only some of the tokens.
+    #[error("tokenizer.ggml.scores holds {scores} entries for {tokens} tokens")]
+    Scores {
+        /// Entries of the score array.
+        scores: usize,
+        /// Entries of the token array.
+        tokens: usize,
+    },
+    /// A vocabulary whose tokens are chosen by their scores has none.
+    #[error("the vocabulary holds no scores; tokenizer.ggml.scores is missing or empty")]
+    NoScores,
+    /// A token that would make looking for the longest one slow.
+    #[error("token {id} of the vocabulary has {bytes} bytes; at most {limit} are supported")]
+    LongToken {
+        /// Its id.
+        id: u32,
+        /// Its length.
+        bytes: usize,
+        /// The greatest length accepted.
+        limit: usize,
+    },
+    /// The normalisation table of a SentencePiece vocabulary is damaged.
+    #[error("tokenizer.ggml.precompiled_charsmap is damaged: {reason}")]
+    Charsmap {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// One of the files of a Hugging Face folder is not what it should be.
+    #[error("{file}: {reason}")]
+    HuggingFace {
+        /// The file's name.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `tokenizer.json` asks for something that is not implemented. Leaving it out would give wrong tokens without any
+    /// sign of it.
+    #[error("tokenizer.json: {part} {value} is not supported; convert the model to GGUF with a tool that knows it")]
+    UnsupportedPart {
+        /// The field, such as `pre_tokenizer`.
+        part: &'static str,
+        /// What it says, in JSON.
+        value: String,
+    },
     /// A special token's id is not in the vocabulary.
     #[error("{field} is {id}, but the vocabulary has only {vocab_size} tokens")]
     SpecialTokenOutOfRange {
@@ -80,11 +121,13 @@ pub enum TokenizeError {
         /// Number of tokens.
         vocab_size: usize,
     },
-    /// The tokenizer library refused the vocabulary or a text.
-    #[error("byte-pair encoding failed: {reason}")]
-    BytePair {
-        /// What the library says.
-        reason: String,
+    /// A text or a vocabulary is too long for positions of 32 bits.
+    #[error("a text of {bytes} bytes is too long; at most {limit} can be tokenized at once")]
+    TextTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The greatest length accepted.
+        limit: usize,
     },
     /// The special tokens are too many or too long to be searched for together.
     #[error("the special tokens cannot be searched for: {reason}")]

@@ -1,7 +1,7 @@
 //! Text to tokens and back, and chat templates.
 //!
-//! - [`Vocabulary`]: what a model file says, as plain data. [`Tokenizer`] is built from it and
-//!   gives the ids that llama.cpp gives.
+//! - [`Vocabulary`]: what a model file says, as plain data, read from GGUF or from the files of a Hugging Face folder.
+//!   [`Tokenizer`] is built from it and gives the ids that llama.cpp gives.
 //! - [`Detokenizer`] and [`StopStrings`] turn tokens into text as they come, one after the other.
 //! - [`ChatTemplate`] renders messages with the Jinja template that the model ships.
 //!
@@ -9,8 +9,13 @@
 //! panic. Time is about linear in a text; for templates see the bounds in `template`.
 
 pub(crate) mod bytes;
+mod check;
 mod detokenizer;
 mod error;
+mod hugging_face;
+mod ids;
+mod model;
+mod pieces;
 mod pretokenizers;
 mod special;
 mod split;
@@ -21,7 +26,8 @@ mod vocabulary;
 
 pub use detokenizer::Detokenizer;
 pub use error::TokenizeError;
+pub use hugging_face::HuggingFaceFiles;
 pub use stop::{StopStrings, Streamed};
 pub use template::{ChatTemplate, CivilTime, Message, TemplateError, TemplateVars};
 pub use tokenizer::{SpecialTokens, Tokenizer};
-pub use vocabulary::{TokenType, Vocabulary};
+pub use vocabulary::{Rules, SpacePrefix, TokenType, Vocabulary};

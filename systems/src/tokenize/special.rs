@@ -19,6 +19,8 @@ pub(super) struct Attributes {
     pub control: bool,
     pub user_defined: bool,
     pub unknown: bool,
+    pub byte: bool,
+    pub unused: bool,
 }
 
 impl Attributes {
@@ -28,15 +30,31 @@ impl Attributes {
             control: kind == TokenType::Control,
             user_defined: kind == TokenType::UserDefined,
             unknown: kind == TokenType::Unknown,
+            byte: kind == TokenType::Byte,
+            unused: kind == TokenType::Unused,
         }
     }
 
-    const USER_DEFINED: Self = Self { normal: false, control: false, user_defined: true, unknown: false };
-    const NORMAL: Self = Self { normal: true, control: false, user_defined: false, unknown: false };
+    const NONE: Self = Self {
+        normal: false,
+        control: false,
+        user_defined: false,
+        unknown: false,
+        byte: false,
+        unused: false,
+    };
+    const USER_DEFINED: Self = Self { user_defined: true, ..Self::NONE };
+    const NORMAL: Self = Self { normal: true, ..Self::NONE };
 
     /// Whether the token is looked for only when special tokens are parsed, and hidden unless asked for.
     pub(super) fn is_hidden(self) -> bool {
         self.control || self.unknown
+    }
+
+    /// Whether text that is no special token can become this token. Were it otherwise, what a user writes could
+    /// become a control token, or a byte that it does not hold.
+    pub(super) fn is_ordinary(self) -> bool {
+        !self.is_hidden() && !self.byte
     }
 
     /// Whether the token is found in a text as a whole.
@@ -177,6 +195,7 @@ pub(super) fn classify(
     };
     let mut ends = BTreeSet::new();
     ends.extend([vocabulary.eos, vocabulary.eot, vocabulary.eom].into_iter().flatten());
+    ends.extend(&vocabulary.ends);
 
     for role in ROLES {
         let id = (role.given)(vocabulary).or_else(|| {
@@ -233,17 +252,22 @@ pub(super) struct SpecialTokenFinder {
 struct SpecialToken {
     id: u32,
     hidden: bool,
+    /// Whether it swallows the white space before it, and after it.
+    lstrip: bool,
+    rstrip: bool,
     finder: Finder<'static>,
 }
 
 impl SpecialTokenFinder {
-    pub(super) fn new(tokens: &[String], attributes: &[Attributes]) -> Result<Self, TokenizeError> {
+    pub(super) fn new(vocabulary: &Vocabulary, attributes: &[Attributes]) -> Result<Self, TokenizeError> {
         let mut special: Vec<SpecialToken> = (0u32..)
-            .zip(tokens.iter().zip(attributes))
+            .zip(vocabulary.tokens.iter().zip(attributes))
             .filter(|(_, (text, attributes))| attributes.is_special() && !text.is_empty())
             .map(|(id, (text, attributes))| SpecialToken {
                 id,
                 hidden: attributes.is_hidden(),
+                lstrip: vocabulary.lstrip.binary_search(&id).is_ok(),
+                rstrip: vocabulary.rstrip.binary_search(&id).is_ok(),
                 finder: Finder::new(text.as_bytes()).into_owned(),
             })
             .collect();
@@ -301,15 +325,28 @@ impl SpecialToken {
     fn cut(&self, text: &str, range: Range<usize>, out: &mut Vec<Fragment>) {
         let bytes = &text.as_bytes()[range.clone()];
         let mut done = 0;
-        for at in self.finder.find_iter(bytes) {
-            if at > done {
-                out.push(Fragment::Text(range.start + done..range.start + at));
+        while let Some(at) = self.finder.find(&bytes[done..]) {
+            let at = done + at;
+            let mut end = at;
+            while self.lstrip && end > done && is_space(bytes[end - 1]) {
+                end -= 1;
+            }
+            if end > done {
+                out.push(Fragment::Text(range.start + done..range.start + end));
             }
             out.push(Fragment::Token(self.id));
             done = at + self.finder.needle().len();
+            while self.rstrip && bytes.get(done).copied().is_some_and(is_space) {
+                done += 1;
+            }
         }
         if done < bytes.len() {
             out.push(Fragment::Text(range.start + done..range.end));
         }
     }
+}
+
+/// White space as C's `isspace` has it.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
 }

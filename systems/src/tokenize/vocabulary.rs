@@ -7,17 +7,25 @@
 /// [`Tokenizer::new`]: super::Tokenizer::new
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vocabulary {
-    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level byte-pair encoding.
+    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level byte-pair encoding, `llama` that of SentencePiece,
+    /// `t5` the unigram model, `bert` WordPiece.
     pub model: String,
     /// The pre-tokenizer's name, `tokenizer.ggml.pre`; empty if the file has none.
     pub pre: String,
     /// Text of each token, indexed by id. In a byte-level vocabulary each byte is one character of
-    /// the printable alphabet that GPT-2 introduced.
+    /// the printable alphabet that GPT-2 introduced, in the others a space is U+2581. WordPiece's tokens begin with that
+    /// where they begin a word, and have no mark where they continue one.
     pub tokens: Vec<String>,
     /// Type of each token (see [`TokenType`]), as many as `tokens`, or empty: all normal.
     pub token_types: Vec<i32>,
-    /// Merges `left right`, best first.
+    /// Score of each token, `tokenizer.ggml.scores`, as many as `tokens`: the log of its probability in a unigram model;
+    /// in `llama`, tokens of a higher one are merged first.
+    pub scores: Vec<f32>,
+    /// Merges `left right`, best first. Where `llama` has them, they decide and not the scores, as in the Hugging Face
+    /// library; GGUF files have none.
     pub merges: Vec<String>,
+    /// The table by which SentencePiece normalises characters, `tokenizer.ggml.precompiled_charsmap`; may be empty.
+    pub charsmap: Vec<u8>,
     /// Beginning of a text.
     pub bos: Option<u32>,
     /// End of a text.
@@ -30,6 +38,12 @@ pub struct Vocabulary {
     pub unk: Option<u32>,
     /// Padding.
     pub pad: Option<u32>,
+    /// Beginning of a text, in embedding models.
+    pub cls: Option<u32>,
+    /// Between and after texts, in embedding models (`tokenizer.ggml.seperator_token_id`, so spelt).
+    pub sep: Option<u32>,
+    /// A word to be guessed, in embedding models.
+    pub mask: Option<u32>,
     /// Fill in the middle: before the prefix.
     pub fim_pre: Option<u32>,
     /// Fill in the middle: before the suffix.
@@ -46,10 +60,84 @@ pub struct Vocabulary {
     pub add_bos: Option<bool>,
     /// Whether a text ends with `eos`; no if the file does not say.
     pub add_eos: Option<bool>,
-    /// Whether a text starts with a space. Byte-level vocabularies have no use for it.
+    /// Whether a text ends with `sep`. WordPiece's always do.
+    pub add_sep: Option<bool>,
+    /// Whether a text starts with a space: `llama`'s do if the file does not say. Byte-level vocabularies have no use for
+    /// it.
     pub add_space_prefix: Option<bool>,
+    /// Where that space is put.
+    pub space_prefix: SpacePrefix,
+    /// Whether runs of spaces are one, and those around a text none, in a unigram model; no if the file does not say.
+    pub remove_extra_whitespaces: Option<bool>,
+    /// Whether WordPiece lowers case (`tokenizer.ggml.normalizer.lowercase`); yes if the file does not say.
+    pub lowercase: Option<bool>,
+    /// Whether WordPiece strips accents (`tokenizer.ggml.normalizer.strip_accents`); as `lowercase` if the file does not
+    /// say.
+    pub strip_accents: Option<bool>,
+    /// Whether a byte-level word that is a token is that token, whatever the merges say; the pre-tokenizer's habit if the
+    /// file does not say.
+    pub ignore_merges: Option<bool>,
+    /// Whether text is put into Unicode's normalisation form C. Byte-level vocabularies only.
+    pub nfc: bool,
+    /// Tokens that end an answer, beside those that the fields above name.
+    pub ends: Vec<u32>,
+    /// Special tokens that swallow the white space before them.
+    pub lstrip: Vec<u32>,
+    /// Special tokens that swallow the white space after them.
+    pub rstrip: Vec<u32>,
+    /// Whose rules hold where llama.cpp and the Hugging Face library differ.
+    pub rules: Rules,
     /// The chat template, in Jinja.
     pub chat_template: Option<String>,
+}
+
+/// Where a vocabulary that starts texts with a space puts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpacePrefix {
+    /// Before every stretch of text that begins the whole or follows a special token.
+    #[default]
+    Stretch,
+    /// Before such stretches as do not begin with a space already.
+    Missing,
+    /// At the beginning of the whole, if it does not begin with a space already.
+    Start,
+}
+
+/// Whose rules hold where two implementations of the same algorithm differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rules {
+    /// llama.cpp's, for GGUF files.
+    #[default]
+    LlamaCpp,
+    /// The Hugging Face library's, for `tokenizer.json`.
+    HuggingFace,
+}
+
+/// The algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ModelKind {
+    ByteLevel,
+    SentencePiece,
+    Unigram,
+    WordPiece,
+}
+
+impl Vocabulary {
+    pub(super) fn kind(&self) -> Option<ModelKind> {
+        Some(match self.model.as_str() {
+            "gpt2" => ModelKind::ByteLevel,
+            "llama" => ModelKind::SentencePiece,
+            "t5" => ModelKind::Unigram,
+            "bert" => ModelKind::WordPiece,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn is_byte_level(&self) -> bool {
+        self.kind() == Some(ModelKind::ByteLevel)
+    }
 }
 
 /// The values of `tokenizer.ggml.token_type`.

@@ -1,0 +1,121 @@
+//! Refuses vocabularies that cannot be right, and puts the rest into the form that the tokenizer expects.
+
+use super::vocabulary::ModelKind;
+use super::{TokenizeError, Vocabulary};
+
+/// The models of [`Vocabulary::model`] that are implemented.
+const SUPPORTED_MODELS: &str = "gpt2 (byte-level BPE), llama (SentencePiece BPE), t5 (unigram), bert (WordPiece)";
+/// Ids are `i32` in the files and in llama.cpp; as many again are kept for phantoms.
+const MAX_ENTRIES: usize = i32::MAX as usize / 4;
+/// How -1, "there is none", reads as an unsigned id.
+const NO_TOKEN: u32 = u32::MAX;
+
+/// Checks sizes and ids, fills in what a file may leave out, and says which algorithm it is.
+pub(super) fn check(vocabulary: &mut Vocabulary) -> Result<ModelKind, TokenizeError> {
+    let kind = vocabulary.kind().ok_or_else(|| TokenizeError::UnsupportedModel {
+        model: vocabulary.model.clone(),
+        supported: SUPPORTED_MODELS,
+    })?;
+    let vocab_size = vocabulary.tokens.len();
+    if vocab_size == 0 {
+        return Err(TokenizeError::EmptyVocabulary);
+    }
+    for (field, count) in
+        [("tokenizer.ggml.tokens", vocab_size), ("tokenizer.ggml.merges", vocabulary.merges.len())]
+    {
+        if count > MAX_ENTRIES {
+            return Err(TokenizeError::TooLarge { field, count, limit: MAX_ENTRIES });
+        }
+    }
+    match kind {
+        ModelKind::ByteLevel if vocabulary.merges.is_empty() => return Err(TokenizeError::NoMerges),
+        // Without scores every text would be cut into characters, or merged from the left.
+        ModelKind::Unigram if vocabulary.scores.is_empty() => return Err(TokenizeError::NoScores),
+        ModelKind::SentencePiece if vocabulary.scores.is_empty() && vocabulary.merges.is_empty() => {
+            return Err(TokenizeError::NoScores);
+        }
+        _ => {}
+    }
+    let types = vocabulary.token_types.len();
+    if types != 0 && types < vocab_size {
+        return Err(TokenizeError::TokenTypes { types, tokens: vocab_size });
+    }
+    let scores = vocabulary.scores.len();
+    if scores != 0 && scores < vocab_size {
+        return Err(TokenizeError::Scores { scores, tokens: vocab_size });
+    }
+    for (id, text) in vocabulary.tokens.iter_mut().enumerate() {
+        if text.is_empty() {
+            *text = format!("[EMPTY_{id}]");
+        }
+    }
+    check_ids(vocabulary, vocab_size)?;
+    fill_in(vocabulary, kind, vocab_size);
+    Ok(kind)
+}
+
+fn check_ids(vocabulary: &mut Vocabulary, vocab_size: usize) -> Result<(), TokenizeError> {
+    // Without these the model could not be told where a text begins or an answer ends.
+    for (field, id) in [
+        ("tokenizer.ggml.bos_token_id", &mut vocabulary.bos),
+        ("tokenizer.ggml.eos_token_id", &mut vocabulary.eos),
+        ("tokenizer.ggml.eot_token_id", &mut vocabulary.eot),
+        ("tokenizer.ggml.eom_token_id", &mut vocabulary.eom),
+    ] {
+        match *id {
+            Some(NO_TOKEN) => *id = None,
+            Some(id) if id as usize >= vocab_size => {
+                return Err(TokenizeError::SpecialTokenOutOfRange { field, id, vocab_size });
+            }
+            _ => {}
+        }
+    }
+    for id in [
+        &mut vocabulary.unk,
+        &mut vocabulary.pad,
+        &mut vocabulary.cls,
+        &mut vocabulary.sep,
+        &mut vocabulary.mask,
+        &mut vocabulary.fim_pre,
+        &mut vocabulary.fim_suf,
+        &mut vocabulary.fim_mid,
+        &mut vocabulary.fim_pad,
+        &mut vocabulary.fim_rep,
+        &mut vocabulary.fim_sep,
+    ] {
+        *id = id.filter(|&id| (id as usize) < vocab_size);
+    }
+    for ids in [&mut vocabulary.ends, &mut vocabulary.lstrip, &mut vocabulary.rstrip] {
+        ids.retain(|&id| (id as usize) < vocab_size);
+        ids.sort_unstable();
+    }
+    Ok(())
+}
+
+/// What llama.cpp takes where a file does not say.
+fn fill_in(vocabulary: &mut Vocabulary, kind: ModelKind, vocab_size: usize) {
+    if vocabulary.rules != super::Rules::LlamaCpp {
+        return;
+    }
+    let default = |given: &mut Option<u32>, id: u32| {
+        *given = given.or(Some(id).filter(|&id| (id as usize) < vocab_size));
+    };
+    match kind {
+        ModelKind::ByteLevel => {}
+        ModelKind::SentencePiece => {
+            default(&mut vocabulary.bos, 1);
+            default(&mut vocabulary.eos, 2);
+            default(&mut vocabulary.unk, 0);
+        }
+        ModelKind::Unigram => {
+            default(&mut vocabulary.eos, 1);
+            default(&mut vocabulary.unk, 2);
+        }
+        ModelKind::WordPiece => {
+            vocabulary.bos = vocabulary.bos.or(vocabulary.cls);
+            default(&mut vocabulary.bos, 101);
+            default(&mut vocabulary.unk, 100);
+            default(&mut vocabulary.sep, 102);
+        }
+    }
+}

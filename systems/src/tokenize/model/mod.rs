@@ -1,0 +1,75 @@
+//! The algorithms that turn text without special tokens into ids, one a file.
+
+mod byte_level;
+mod charsmap;
+mod classes;
+mod merge;
+mod sentencepiece;
+mod trie;
+mod unigram;
+mod wordpiece;
+
+use super::ids::TokenIds;
+use super::special::Attributes;
+use super::vocabulary::ModelKind;
+use super::{TokenizeError, Vocabulary};
+use byte_level::ByteLevel;
+use sentencepiece::SentencePiece;
+use unigram::Unigram;
+use wordpiece::WordPiece;
+
+/// What stands before a stretch of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing: it begins the whole text.
+    Start,
+    /// A special token.
+    AfterToken,
+}
+
+/// One vocabulary's algorithm, made ready.
+#[derive(Debug)]
+pub(super) enum Model {
+    ByteLevel(ByteLevel),
+    SentencePiece(SentencePiece),
+    Unigram(Unigram),
+    WordPiece(WordPiece),
+}
+
+impl Model {
+    /// # Errors
+    /// What the algorithm cannot work with.
+    pub(super) fn new(
+        kind: ModelKind,
+        vocabulary: &Vocabulary,
+        attributes: &[Attributes],
+        ids: &TokenIds,
+    ) -> Result<Self, TokenizeError> {
+        Ok(match kind {
+            ModelKind::ByteLevel => Self::ByteLevel(ByteLevel::new(vocabulary, attributes, ids)?),
+            ModelKind::SentencePiece => Self::SentencePiece(SentencePiece::new(vocabulary, attributes, ids)),
+            ModelKind::Unigram => Self::Unigram(Unigram::new(vocabulary, attributes)?),
+            ModelKind::WordPiece => Self::WordPiece(WordPiece::new(vocabulary, attributes)?),
+        })
+    }
+
+    /// Whether texts start with BOS, and end with EOS, where the file does not say.
+    pub(super) fn habits(&self) -> (bool, bool) {
+        match self {
+            Self::ByteLevel(model) => (model.adds_bos(), false),
+            Self::SentencePiece(_) => (true, false),
+            Self::Unigram(_) => (false, true),
+            Self::WordPiece(_) => (true, false),
+        }
+    }
+
+    /// Appends the tokens of a stretch of text, which is not empty and holds no special tokens.
+    pub(super) fn encode(&self, ids: &TokenIds, text: &str, place: Place, out: &mut Vec<u32>) {
+        match self {
+            Self::ByteLevel(model) => model.encode(ids, text, out),
+            Self::SentencePiece(model) => model.encode(ids, text, place, out),
+            Self::Unigram(model) => model.encode(text, out),
+            Self::WordPiece(model) => model.encode(text, out),
+        }
+    }
+}

@@ -79,9 +79,6 @@ pub enum GpuError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// A model whose tokens see those behind them.
-    #[error("the model is an encoder, which kernels do not compute yet; leave it on the CPU")]
-    Encoder,
     /// A KV cache that GPU kernels do not read.
     #[error("a KV cache in {format} is not kept on GPUs; use f16 (--kv f16), or the CPU")]
     KvFormat {
@@ -115,6 +112,6 @@ pub enum GpuError {
 impl GpuError {
     /// Whether it is about what a model is made of: no GPU would take it.
     pub const fn is_of_model(&self) -> bool {
-        matches!(self, Self::Columns { .. } | Self::Shape { .. } | Self::Experts { .. } | Self::Encoder)
+        matches!(self, Self::Columns { .. } | Self::Shape { .. } | Self::Experts { .. })
     }
 }

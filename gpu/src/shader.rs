@@ -28,7 +28,7 @@ pub mod parts {
         SCALES_HALF_MIN "scales_half_min", SCALES_FLOAT "scales_float", SCALES_SUPER "scales_super",
         SCALES_SUPER_MIN "scales_super_min", SCALES_HALVES "scales_halves", SCALES_HALVES_MIN "scales_halves_min",
         ACT_F32 "act_f32", ACT_F16 "act_f16", ACT_Q8 "act_q8",
-        EMBED "embed", RMS_NORM "rms_norm", DOT_F32 "dot_f32", DOT_Q8 "dot_q8", MATVEC "matvec",
+        EMBED "embed", EMBED_ADD "embed_add", RMS_NORM "rms_norm", LAYER_NORM "layer_norm", ACTIVATE "activate", DOT_F32 "dot_f32", DOT_Q8 "dot_q8", MATVEC "matvec",
         OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", ROPE "rope", ROPE_KV "rope_kv", OUT_ROPE "out_rope",
         GATE_SILU "gate_silu", GATE_GELU "gate_gelu", GATE_GELU_ERF "gate_gelu_erf", GATE_RELU2 "gate_relu2", GATE_MUL "gate_mul", GATE_NORM "gate_norm",
         ROPE_HEADS "rope_heads", LOAD_ACT "load_act", RESIDUAL "residual", DELTA_ROWS "delta_rows", DELTA_EXPERTS "delta_experts",

@@ -166,7 +166,10 @@ pub fn collect_gpu(
                 work.0 += 1;
                 if let Some((rows, start)) = flight.started {
                     part.pace.learn(rows, part.layers.len(), start.elapsed());
-                    limits.rows = part.pace.rows(part.gpu.submit_budget(), part.scratch.rows);
+                    // Texts of an encoder were promised whole waves.
+                    if config.causal {
+                        limits.rows = part.pace.rows(part.gpu.submit_budget(), part.scratch.rows);
+                    }
                 }
                 if let Some(bytes) = flight.words() {
                     let words: &[u32] = bytemuck::cast_slice(&bytes);

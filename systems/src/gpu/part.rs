@@ -76,6 +76,7 @@ struct RowWords {
     kv: Vec<u32>,
     tables: Vec<u32>,
     tiles: Vec<u32>,
+    seen: Vec<u32>,
 }
 
 /// What the host tells the device for each wave.
@@ -209,7 +210,7 @@ impl GpuPart {
             Some(_) => return false,
             None => {}
         }
-        self.write_wave(wave);
+        self.write_wave(wave, config.causal);
         self.entered = self.flights.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
         if wave.hidden_at == Place::Cpu && !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
             let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
@@ -284,12 +285,14 @@ impl GpuPart {
         self.attention.splits(rows as usize, longest, WORKGROUPS).min(most.max(1) as u32)
     }
 
-    fn write_wave(&mut self, wave: &Wave) {
+    /// Tells the device of a wave, whose rows see what is before them, or all of their text.
+    fn write_wave(&mut self, wave: &Wave, causal: bool) {
         let mut arrays = core::mem::take(&mut self.rows);
-        let RowWords { kv, tables, tiles } = &mut arrays;
+        let RowWords { kv, tables, tiles, seen } = &mut arrays;
         kv.clear();
         tables.clear();
         tiles.clear();
+        seen.clear();
         let tiled = wave.spans.iter().any(|span| span.rows.len() > TILED_ROWS);
         let mut longest = 0;
         for span in &wave.spans {
@@ -297,6 +300,10 @@ impl GpuPart {
             for row in span.rows.clone() {
                 kv.push(wave.slots[row] * PAGE as u32 + wave.positions[row] % PAGE as u32);
                 tables.push(span.table.start as u32);
+            }
+            if !causal {
+                let last = span.start + span.rows.len() - 1;
+                seen.extend(span.rows.clone().map(|_| last as u32));
             }
             if tiled {
                 let firsts = span.rows.clone().step_by(TILE);
@@ -327,6 +334,7 @@ impl GpuPart {
             tables,
             logit_rows: &wave.logit_rows,
             tiles,
+            seen,
             splits: self.shape.splits,
         };
         data.encode(&mut self.words);

@@ -169,6 +169,7 @@ impl Room<'_> {
             .into_iter()
             .filter(|shard| match shard.role {
                 TensorRole::TokenEmbedding => embed || (head && tied),
+                TensorRole::PositionEmbedding | TensorRole::TokenTypes => embed,
                 TensorRole::Output | TensorRole::OutputNorm => head,
                 _ => false,
             })
@@ -281,9 +282,6 @@ const MOST_EXPERTS: usize = 1024;
 
 /// Shapes that kernels take: pairs of neighbouring elements are stored together, gates in vectors of four.
 fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuError> {
-    if !config.causal {
-        return Err(GpuError::Encoder);
-    }
     let even = [("key length", config.key_length), ("value length", config.value_length)];
     if let Some((what, value)) = even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
         return Err(GpuError::Shape { what, value, allowed: "even numbers" });

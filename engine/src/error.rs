@@ -87,7 +87,9 @@ pub enum Error {
     #[error("the session is still answering; cancel it or wait until it has finished")]
     Busy,
     /// The model has no head.
-    #[error("`{architecture}` is an encoder: it gives embeddings and generates nothing; ask it for an embedding")]
+    #[error(
+        "`{architecture}` is an encoder: it gives embeddings and generates nothing; ask it for an embedding"
+    )]
     Encoder {
         /// `general.architecture`.
         architecture: String,
@@ -96,7 +98,9 @@ pub enum Error {
     #[error("the embedding holds numbers that are none; the model's file is damaged, fetch it again")]
     InvalidEmbedding,
     /// A text did not pass the model.
-    #[error("the text ended early ({reason:?}) after {positions} of {tokens} tokens; free the KV cache and ask again")]
+    #[error(
+        "the text ended early ({reason:?}) after {positions} of {tokens} tokens; free the KV cache and ask again"
+    )]
     EmbeddingEndedEarly {
         /// Why.
         reason: FinishReason,

@@ -34,7 +34,9 @@ mod vocabulary;
 pub use embedding::Embedding;
 pub use engine::{Engine, ModelId, TickOutcome};
 pub use error::Error;
-pub use options::{EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions};
+pub use options::{
+    EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
+};
 pub use schedule::{LayerSet, LayerStep, Tick, TickSet};
 pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};

@@ -6,8 +6,8 @@ use crate::options::{GenerateOptions, Prompt, SessionOptions};
 use crate::vocabulary::wall_clock;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    BlockTable, ContextCursor, EmbeddingWanted, FinishReason, KeepLogits, KvPool, KvRun, LeafRun, LogitsKept, LogitsWanted,
-    Output, Phase, Request, SessionOf, TokenHistory, WaveLimits,
+    BlockTable, ContextCursor, EmbeddingWanted, FinishReason, KeepLogits, KvPool, KvRun, LeafRun, LogitsKept,
+    LogitsWanted, Output, Phase, Request, SessionOf, TokenHistory, WaveLimits,
 };
 use weft_platform::PAGE;
 use weft_systems::admit::{AdmitOptions, truncate_session};

@@ -7,11 +7,13 @@ mod common;
 use common::embedding::{
     ENCODERS, MOST_DIFFERENCE, difference, encoder, pooled, prompts, reference_states, texts, together,
 };
-use common::{Expanded, expanded, golden, golden_floats, golden_json, ids, loaded, smollm2, synthetic_of, told};
+use common::{
+    Expanded, expanded, golden, golden_floats, golden_json, ids, loaded, smollm2, synthetic_of, told,
+};
 use weft::synth::SynthShape;
 use weft::{
-    ARCHITECTURES, EmbedOptions, Embedding, Engine, EngineOptions, Error, GenerateOptions, KeepLogits, KvFormat,
-    LoadOptions, ModelId, Phase, Pooling, Prompt, SessionOptions,
+    ARCHITECTURES, EmbedOptions, Embedding, Engine, EngineOptions, Error, GenerateOptions, KeepLogits,
+    KvFormat, LoadOptions, ModelId, Phase, Pooling, Prompt, SessionOptions,
 };
 
 const POOLINGS: [Pooling; 4] = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last];
@@ -166,6 +168,22 @@ fn the_file_says_how_to_pool_and_text_is_tokenized() {
 }
 
 #[test]
+fn a_text_of_an_encoder_is_put_between_its_marks() {
+    let (mut engine, model) = loaded(&golden("embed/bert.gguf"));
+    // Tokens 2 and 3 are [CLS] and [SEP], 5 and 31 an a that begins a word and one that goes on.
+    let ids = |text: &str| {
+        engine.tokenizer(model).unwrap().encode(text, weft::SpecialTokens::AsText, true).unwrap()
+    };
+    assert_eq!(ids("A aa"), [2, 5, 5, 31, 3]);
+    assert_eq!(ids(""), [2, 3]);
+    let text = |text: &str| Prompt::Text { text: text.to_owned(), special: weft::SpecialTokens::AsText };
+    let texts = [text("A aa"), text(""), Prompt::Tokens(vec![2, 5, 5, 31, 3])];
+    let found = engine.embed(model, &texts, &EmbedOptions::default()).unwrap();
+    assert_eq!(found[0], found[2]);
+    assert_eq!((found[0].tokens, found[1].tokens), (5, 2));
+}
+
+#[test]
 fn a_made_up_encoder_of_each_architecture_embeds() {
     for arch in ARCHITECTURES.iter().filter(|arch| !arch.causal) {
         let mut engine = Engine::new(&EngineOptions::default()).unwrap();
@@ -217,7 +235,11 @@ fn what_makes_no_sense_is_refused() {
     let (mut engine, model) = encoder("bert", &small, KvFormat::F16);
     let refused = engine.embed(model, &[Prompt::Tokens(vec![5; 17])], &EmbedOptions::default());
     assert!(matches!(refused, Err(Error::ContextOverflow { tokens: 17, limit: 16 })), "{refused:?}");
-    let whole = engine.embed(model, &[Prompt::Tokens(vec![5; 16])], &EmbedOptions { prefill_chunk: 3, ..EmbedOptions::default() });
+    let whole = engine.embed(
+        model,
+        &[Prompt::Tokens(vec![5; 16])],
+        &EmbedOptions { prefill_chunk: 3, ..EmbedOptions::default() },
+    );
     assert_eq!(whole.unwrap()[0].tokens, 16);
 }
 

@@ -10,7 +10,9 @@ use common::{synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use weft::synth::{SynthExperts, SynthShape};
-use weft::{ARCHITECTURES, Architecture, Capabilities, EmbedOptions, EngineOptions, Gpu, LoadOptions, ModelSource};
+use weft::{
+    ARCHITECTURES, Architecture, Capabilities, EmbedOptions, EngineOptions, Gpu, LoadOptions, ModelSource,
+};
 use weft_components::formats::FORMATS;
 use weft_gpu::shader::KernelSpec;
 

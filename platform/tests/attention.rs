@@ -145,7 +145,8 @@ fn cases() -> impl Iterator<Item = Case> {
     CASES.into_iter().map(move |(heads, kv_heads, k_dim, v_dim, tokens, soft_cap, window, format)| {
         let slots = tokens.div_ceil(PAGE) + 1;
         let shape = KvShape { layers: 2, slots, kv_heads, k_dim, v_dim, format };
-        let params = AttentionParams { heads, scale: 1.0 / (k_dim as f32).sqrt(), soft_cap, window, whole: false };
+        let params =
+            AttentionParams { heads, scale: 1.0 / (k_dim as f32).sqrt(), soft_cap, window, whole: false };
         case(&mut random, shape, params, tokens)
     })
 }

@@ -88,7 +88,8 @@ fn gelu_with_the_error_function() {
     for n in LENGTHS {
         let (gate, up) = (random.floats(n), random.floats(n));
         let gelu = |x: f64| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()));
-        let exact: Vec<f64> = gate.iter().zip(&up).map(|(g, u)| gelu(f64::from(*g)) * f64::from(*u)).collect();
+        let exact: Vec<f64> =
+            gate.iter().zip(&up).map(|(g, u)| gelu(f64::from(*g)) * f64::from(*u)).collect();
         let tail: Vec<f64> = exact.iter().map(|v| v + 1f64.copysign(*v)).collect();
         // The complement is good to 1.2e-7 of itself and some roundings, beside one.
         check("gelu_erf_mul", 2e-6, &tail, |k| {

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod embed;
+
+pub(crate) use embed::EmbedArgs;
+
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -36,6 +40,8 @@ pub(crate) enum Command {
     Template(TemplateArgs),
     /// The logits at positions of a prompt
     Logits(LogitsArgs),
+    /// The embeddings of texts
+    Embed(EmbedArgs),
     /// A tensor's values on stdout, as little-endian 32-bit floats
     Tensor(TensorArgs),
     /// How well a model predicts a text
@@ -61,6 +67,7 @@ impl Command {
             Self::Detokenize(args) => args.json,
             Self::Template(args) => args.json,
             Self::Logits(args) => args.json,
+            Self::Embed(args) => args.json,
             Self::Perplexity(args) => args.json,
             Self::Bench(args) => args.json,
             Self::Synth(args) => args.json,

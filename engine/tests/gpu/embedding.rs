@@ -21,7 +21,9 @@ fn encoder_difference(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
     let wanted: Vec<_> = states.iter().map(|rows| pooled(rows, Pooling::None)).collect();
     let alone: Vec<_> = texts
         .iter()
-        .flat_map(|text| engine.embed(model, &prompts(std::slice::from_ref(text)), &of(Pooling::None)).unwrap())
+        .flat_map(|text| {
+            engine.embed(model, &prompts(std::slice::from_ref(text)), &of(Pooling::None)).unwrap()
+        })
         .collect();
     let (together, _) = together(engine, model, &texts, &of(Pooling::None));
     difference(&alone, &wanted).max(difference(&together, &wanted))
@@ -71,7 +73,9 @@ fn decoders_give_what_the_cpu_gives() {
                 let options = EmbedOptions { prefill_chunk, ..of(pooling) };
                 let (found, _) = together(&mut engine, model, &texts, &options);
                 let difference = difference(&found, &wanted);
-                println!("{pooling:?}, plain {plain}, chunks of {prefill_chunk}: {difference:.2e} of the largest");
+                println!(
+                    "{pooling:?}, plain {plain}, chunks of {prefill_chunk}: {difference:.2e} of the largest"
+                );
                 assert!(difference < MOST_DIFFERENCE, "{pooling:?}, plain {plain}: {difference:.2e}");
             }
         }

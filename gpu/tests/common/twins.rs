@@ -23,7 +23,8 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f64> {
         let squares: f64 = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum();
         let scale = (squares / n + f64::from(EPSILON)).sqrt().recip();
         let each = row.iter().zip(weight).zip(bias);
-        each.map(|((x, w), b)| (f64::from(*x) - mean) * scale * f64::from(*w) + f64::from(*b)).collect::<Vec<_>>()
+        each.map(|((x, w), b)| (f64::from(*x) - mean) * scale * f64::from(*w) + f64::from(*b))
+            .collect::<Vec<_>>()
     };
     x.chunks_exact(weight.len()).flat_map(norm).collect()
 }

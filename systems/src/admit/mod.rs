@@ -15,8 +15,8 @@ use core::ops::Range;
 use room::{Pressure, make_room};
 use weft_components::{
     AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, EmbeddingWanted, FinishReason, KvPage, KvPool, LeafRun,
-    LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, StepsAhead, TickWork,
-    TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan, Waves,
+    LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions,
+    StepsAhead, TickWork, TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan, Waves,
 };
 use weft_platform::PAGE;
 
@@ -123,7 +123,8 @@ pub fn admit(
         }
     }
     for (mut wave, of) in &mut waves {
-        let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), failed)) = models.get_mut(of.0)
+        let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), failed)) =
+            models.get_mut(of.0)
         else {
             continue;
         };
@@ -243,7 +244,10 @@ impl Admission<'_> {
         if self.whole.is_some_and(|most| end - start > most) {
             return Some(FinishReason::ContextFull);
         }
-        if self.logits == 0 || self.whole.is_some_and(|_| end - start > self.room) || (start == 0 && !self.pressure.may_start(place, session)) {
+        if self.logits == 0
+            || self.whole.is_some_and(|_| end - start > self.room)
+            || (start == 0 && !self.pressure.may_start(place, session))
+        {
             *session.phase = Phase::Waiting;
             return None;
         }

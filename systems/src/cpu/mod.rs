@@ -16,8 +16,8 @@ pub use prepare::{CpuPrepare, CpuWeights};
 pub use rope::RopeTable;
 pub use scratch::{CpuScratch, ExpertScratch, sized};
 pub use steps::{
-    Block, activate_rows, add_rows, cap_rows, gate_rows, layer_norm_rows, load, norm_in_place, norm_rows, product,
-    scale_rows,
+    Block, activate_rows, add_rows, cap_rows, gate_rows, layer_norm_rows, load, norm_in_place, norm_rows,
+    product, scale_rows,
 };
 
 use bevy_ecs::prelude::*;

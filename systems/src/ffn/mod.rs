@@ -64,9 +64,7 @@ fn run(
         norm: weights.vector(Role::FfnPostNorm),
         epsilon,
         residual_scale: config.residual_scale,
-        residual_norm: weights
-            .vector(Role::FfnResidualNorm)
-            .zip(weights.vector(Role::FfnResidualNormBias)),
+        residual_norm: weights.vector(Role::FfnResidualNorm).zip(weights.vector(Role::FfnResidualNormBias)),
     };
     if there {
         block.add(cpu, hidden, normed, width);

@@ -113,8 +113,7 @@ impl Drafter<'_> {
             .with("WIDTH", self.config.embedding as u32)
             .with("EPSILON", self.config.norm_epsilon);
         let scratch = self.scratch;
-        let buffers =
-            vec![(0, scratch.wave.clone()), (1, scratch.hidden.clone()), (2, norm.buffer.clone())];
+        let buffers = vec![(0, scratch.wave.clone()), (1, scratch.hidden.clone()), (2, norm.buffer.clone())];
         Draft { spec, buffers, grid: a_row(Extent::Rows) }
     }
 

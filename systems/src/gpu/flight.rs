@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use web_time::Instant;
 use weft_components::{
-    Model, ModelConfig, Place, SessionEvent, ShardOf, TensorRole, TickWork, Wave, WaveLimits, WaveSpan, WeightShard,
+    Model, ModelConfig, Place, SessionEvent, ShardOf, TensorRole, TickWork, Wave, WaveLimits, WaveSpan,
+    WeightShard,
 };
 use weft_gpu::sampling::NO_TOKEN;
 use weft_gpu::{Gpu, GpuError, wgpu};

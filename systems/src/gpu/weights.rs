@@ -288,7 +288,8 @@ impl LayerWeights {
             &self.ffn_layer_norm,
         ];
         let residuals = [&self.attention_residual, &self.ffn_residual];
-        let extras = [self.heads.as_ref().map(|heads| &heads.extra), gated.map(|gated| &gated.extra), ungated];
+        let extras =
+            [self.heads.as_ref().map(|heads| &heads.extra), gated.map(|gated| &gated.extra), ungated];
         let residuals = residuals.map(|residual| residual.as_ref().map(|residual| &residual.extra));
         norms.map(Option::as_ref).into_iter().chain(extras).chain(residuals).flatten()
     }

@@ -101,6 +101,9 @@ mod tests {
     #[test]
     fn each_pooling_asks_for_its_positions() {
         let of = |pooling| wanted_positions(&EmbeddingWanted { tokens: 5, pooling, normalize: true });
-        assert_eq!([Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last].map(of), [0..5, 0..5, 0..1, 4..5]);
+        assert_eq!(
+            [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last].map(of),
+            [0..5, 0..5, 0..1, 4..5]
+        );
     }
 }

@@ -6,9 +6,9 @@ use crate::load::ModelTokenizer;
 use crate::tokenize::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Model, ModelConfig, Output,
-    Phase, Request, SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob,
-    Wave, WaveOf, WaveSpan,
+    AtLayer, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept,
+    LogitsWanted, Model, ModelConfig, Output, Phase, Request, SamplerSettings, SessionEvent,
+    SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf, WaveSpan,
 };
 use weft_gpu::sampling::{SampleBatch, SampleKind};
 

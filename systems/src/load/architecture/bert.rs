@@ -13,8 +13,7 @@ const BEFORE: &[TensorPattern] = &[
     required("token_embd_norm.bias", &[Role::EmbeddingNormBias]),
 ];
 
-const OUTPUT_BIAS: &[TensorPattern] =
-    &[required("blk.{}.attn_output.bias", &[Role::AttentionOutputBias])];
+const OUTPUT_BIAS: &[TensorPattern] = &[required("blk.{}.attn_output.bias", &[Role::AttentionOutputBias])];
 
 const FFN: &[TensorPattern] = &[
     required("blk.{}.ffn_up.weight", &[Role::FfnUp]),

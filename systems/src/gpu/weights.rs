@@ -61,7 +61,7 @@ pub(super) struct Experts {
 
 /// A layer's feed-forward network.
 pub(super) enum Ffn {
-    Dense(Dense),
+    Dense(Box<Dense>),
     Experts(Box<Experts>),
 }
 
@@ -213,12 +213,12 @@ impl<'a> Taker<'a> {
             let ungated = !self.has(Role::FfnGate);
             let bias = [Slot::new(Role::FfnUpBias, config.feed_forward, 0.0)];
             let roles: &[Role] = if ungated { &[Role::FfnUp] } else { &[Role::FfnGate, Role::FfnUp] };
-            return Ok(Ffn::Dense(Dense {
+            return Ok(Ffn::Dense(Box::new(Dense {
                 gate_up: self.product("ffn_gate_up", roles)?,
                 ungated: ungated.then(|| Vectors::new(self.gpu, "ffn_up_bias", &bias)).transpose()?,
                 gated: self.gated(config.feed_forward)?,
                 down: self.product("ffn_down", &[Role::FfnDown])?,
-            }));
+            })));
         };
         let mut router = vec![Role::Router];
         router.extend(Some(Role::SharedRouter).filter(|role| self.has(*role)));
@@ -296,7 +296,7 @@ impl LayerWeights {
 
     fn products(&self) -> impl Iterator<Item = &Product> {
         let ffn: Vec<&Product> = match &self.ffn {
-            Ffn::Dense(Dense { gate_up, down, .. }) => vec![gate_up, down],
+            Ffn::Dense(dense) => vec![&dense.gate_up, &dense.down],
             Ffn::Experts(experts) => {
                 let Experts { router, gate_up, down, shared } = &**experts;
                 let shared = shared.as_ref().map(|dense| [&dense.gate_up, &dense.down]);

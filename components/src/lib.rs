@@ -19,12 +19,13 @@ pub use kv::{KvPage, KvPool, KvRun, PageOf, Pages, RunOf};
 pub use message::{DeviceEvent, DeviceEventKind, LoadFailure, LoadProgress, SessionEvent, SessionEventKind};
 pub use model::{
     Activation, Ends, ExpertConfig, LayerConfig, LayerIndex, LayerOf, Layers, MissingShards, Model,
-    ModelConfig, OnCpu, OnGpu, OnPeer, Place, Resident, RopeConfig, RopeFactors, RopeStyle, StepsAhead, Yarn,
+    ModelConfig, OnCpu, OnGpu, OnPeer, Place, Pooling, Resident, RopeConfig, RopeFactors, RopeStyle,
+    StepsAhead, Yarn,
 };
 pub use sampling::SamplerSettings;
 pub use session::{
-    BlockTable, ContextCursor, FinishReason, KeepLogits, LeafRun, LogitsKept, LogitsWanted, Output, Phase,
-    Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
+    BlockTable, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LeafRun, LogitsKept,
+    LogitsWanted, Output, Phase, Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
 };
 pub use shard::{Evictable, Queued, ShardOf, Shards, TensorRole, WeightShard};
 pub use wave::{AtLayer, CurrentLayer, DEVICE_TOKEN, TickWork, Wave, WaveLimits, WaveOf, WaveSpan, Waves};

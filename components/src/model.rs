@@ -88,6 +88,21 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)²`.
     ReluSquared,
+    /// GELU with the error function: `x/2 (1 + erf(x / √2))`.
+    GeluErf,
+}
+
+/// How the final hidden states of a text's tokens become its embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// They do not: a vector a token.
+    None,
+    /// Their mean.
+    Mean,
+    /// That of the first token, which BERT calls CLS.
+    Cls,
+    /// That of the last token.
+    Last,
 }
 
 /// How a feed-forward network chooses among experts: softmax over the router's logits, the best `used`, their weighted sum.
@@ -145,8 +160,19 @@ pub struct ModelConfig {
     pub vocabulary: usize,
     /// Positions the model was trained on.
     pub context: usize,
-    /// Epsilon of the RMS norms.
+    /// Epsilon of the norms.
     pub norm_epsilon: f32,
+    /// Whether a token sees only those before it. Where it does not, it sees its whole text: the model is an encoder, which gives
+    /// embeddings and generates nothing.
+    pub causal: bool,
+    /// How the model's makers turn hidden states into an embedding, where the file says it.
+    pub pooling: Option<Pooling>,
+    /// Whether a row of [`TensorRole::PositionEmbedding`] is added to each embedding.
+    pub learned_positions: bool,
+    /// Rows of [`TensorRole::TokenTypes`], the first of which is added to each embedding; 0 where there is none.
+    pub token_types: usize,
+    /// Whether [`TensorRole::EmbeddingNorm`] norms embeddings.
+    pub embedding_norm: bool,
     /// Rotary position embeddings: one, or one for global and one for local layers.
     pub ropes: Vec<RopeConfig>,
     /// Each layer's own.
@@ -179,6 +205,12 @@ impl ModelConfig {
                 rope.factors = if tokens > bound { RopeFactors::Long } else { RopeFactors::One };
             }
         }
+    }
+
+    /// How hidden states become an embedding where nobody says it: as the model's makers do, else the last token's of a decoder,
+    /// which has seen the others, and the mean of an encoder.
+    pub fn default_pooling(&self) -> Pooling {
+        self.pooling.unwrap_or(if self.causal { Pooling::Last } else { Pooling::Mean })
     }
 
     /// Whether the model computes with tensors of a role. Of factors of the rotary frequencies it uses one tensor.

@@ -1,5 +1,6 @@
 //! Sessions: one conversation or completion each.
 
+use crate::model::Pooling;
 use crate::sampling::SamplerSettings;
 use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::prelude::*;
@@ -203,6 +204,28 @@ impl LogitsKept {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Asks for an embedding of what the session holds.
+#[derive(Component, Clone, Copy, Debug)]
+pub struct EmbeddingWanted {
+    /// Tokens of the text: all that the session holds.
+    pub tokens: usize,
+    /// How final hidden states become it.
+    pub pooling: Pooling,
+    /// Whether vectors are divided by their Euclidean length.
+    pub normalize: bool,
+}
+
+/// Answers [`EmbeddingWanted`], position by position.
+#[derive(Component, Clone, Debug, Default)]
+pub struct EmbeddingKept {
+    /// Leading positions that have been taken into account.
+    pub positions: usize,
+    /// The sum of the hidden states of those, `[embedding]`, where their mean is wanted.
+    pub sum: Vec<f64>,
+    /// Hidden states that were asked for, `[embedding]` each.
+    pub rows: Vec<Vec<f32>>,
 }
 
 /// The run that ends a session's context. Removing it despawns the run and so returns its pages.

@@ -9,6 +9,14 @@ use core::ops::Range;
 pub enum TensorRole {
     /// Rows of the vocabulary, `[vocabulary, embedding]`.
     TokenEmbedding,
+    /// Added to a token's embedding by its position, `[context, embedding]`.
+    PositionEmbedding,
+    /// Added to a token's embedding by the sentence that it is of, `[types, embedding]`.
+    TokenTypes,
+    /// LayerNorm of embeddings, `[embedding]`.
+    EmbeddingNorm,
+    /// Added behind that norm, `[embedding]`.
+    EmbeddingNormBias,
     /// Divisors of the rotary frequencies, `[rope dimensions / 2]`; for short contexts where there are two.
     RopeFactors,
     /// Divisors for long contexts, `[rope dimensions / 2]`.
@@ -39,18 +47,30 @@ pub enum TensorRole {
     AttentionOutputBias,
     /// Norm of what attention adds to the residual, `[embedding]`.
     AttentionPostNorm,
+    /// LayerNorm of the residual behind attention, `[embedding]`.
+    AttentionResidualNorm,
+    /// Added behind that norm, `[embedding]`.
+    AttentionResidualNormBias,
     /// Norm before the feed-forward network, `[embedding]`.
     FfnNorm,
     /// Gate projection, `[feed_forward, embedding]`.
     FfnGate,
-    /// Up projection, `[feed_forward, embedding]`.
+    /// Up projection, `[feed_forward, embedding]`. Without a gate the nonlinearity is its own.
     FfnUp,
+    /// Added to the up projection of a network without a gate, `[feed_forward]`.
+    FfnUpBias,
     /// Norm of the gated values before the down projection, `[feed_forward]`.
     FfnSubNorm,
     /// Down projection, `[embedding, feed_forward]`.
     FfnDown,
+    /// Added to the down projection, `[embedding]`.
+    FfnDownBias,
     /// Norm of what the feed-forward network adds to the residual, `[embedding]`.
     FfnPostNorm,
+    /// LayerNorm of the residual behind the feed-forward network, `[embedding]`.
+    FfnResidualNorm,
+    /// Added behind that norm, `[embedding]`.
+    FfnResidualNormBias,
     /// What outputs of the query projection are multiplied by, `[1]`.
     QueryScale,
     /// The same of keys.
@@ -96,7 +116,9 @@ impl TensorRole {
         use TensorRole as R;
         matches!(
             self,
-            R::RopeFactors
+            R::EmbeddingNorm
+                | R::EmbeddingNormBias
+                | R::RopeFactors
                 | R::RopeFactorsLong
                 | R::AttentionNorm
                 | R::QueryBias
@@ -107,9 +129,15 @@ impl TensorRole {
                 | R::AttentionSubNorm
                 | R::AttentionOutputBias
                 | R::AttentionPostNorm
+                | R::AttentionResidualNorm
+                | R::AttentionResidualNormBias
                 | R::FfnNorm
+                | R::FfnUpBias
                 | R::FfnSubNorm
+                | R::FfnDownBias
                 | R::FfnPostNorm
+                | R::FfnResidualNorm
+                | R::FfnResidualNormBias
                 | R::QueryScale
                 | R::KeyScale
                 | R::ValueScale

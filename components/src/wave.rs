@@ -20,7 +20,7 @@ pub enum AtLayer {
     Layer(usize),
     /// Stands before the head.
     Head,
-    /// Its logits are there to be sampled.
+    /// Its logits and states are there to be taken to their sessions.
     Sample,
     /// Its logits are recorded on a device, which is to be given the commands.
     OnDevice,
@@ -39,6 +39,8 @@ pub struct WaveSpan {
     pub table: Range<usize>,
     /// Rows of the wave's logits that are its own.
     pub logits: Range<usize>,
+    /// Rows of the wave's states that are its own.
+    pub states: Range<usize>,
     /// The session's epoch when the rows were made.
     pub epoch: u32,
     /// Whether its last row is the end of what the session holds, so that a token can be chosen.
@@ -67,6 +69,8 @@ pub struct Wave {
     pub slots: Vec<u32>,
     /// Rows whose logits are wanted, ascending.
     pub logit_rows: Vec<u32>,
+    /// Rows whose final hidden state is wanted, ascending.
+    pub state_rows: Vec<u32>,
     /// Where the hidden state is.
     pub hidden_at: Place,
     /// Whether it is on its way to the host.
@@ -75,6 +79,8 @@ pub struct Wave {
     pub hidden: Vec<f32>,
     /// Logits, row by row.
     pub logits: Vec<f32>,
+    /// Final hidden states, `[state rows, embedding]`.
+    pub states: Vec<f32>,
 }
 
 impl Wave {
@@ -99,6 +105,7 @@ impl Wave {
         self.positions.clear();
         self.slots.clear();
         self.logit_rows.clear();
+        self.state_rows.clear();
     }
 }
 
@@ -121,8 +128,8 @@ impl WaveLimits {
         let budget = weight_bytes.max(LEAST);
         let heads = config.heads.saturating_mul(config.key_length.saturating_add(config.value_length));
         let kv_heads = config.kv_heads.saturating_mul(config.key_length.saturating_add(config.value_length));
-        // Hidden and normed, projections and attention, gate, up and their product; once more for quantized copies.
-        let row = config.embedding.saturating_mul(2).saturating_add(heads).saturating_add(kv_heads);
+        // Hidden, normed and kept, projections and attention, gate, up and their product; once more for quantized copies.
+        let row = config.embedding.saturating_mul(3).saturating_add(heads).saturating_add(kv_heads);
         let row = row.saturating_add(config.feed_forward.saturating_mul(3));
         // Layers with experts: scores, rows of one expert, the sum over them.
         let experts = config.experts.map_or(0, |experts| {

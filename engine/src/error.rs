@@ -1,6 +1,7 @@
 //! What the public API can refuse.
 
 use std::sync::Arc;
+use weft_components::FinishReason;
 use weft_systems::load::LoadError;
 use weft_systems::sample::SampleError;
 use weft_systems::tokenize::{TemplateError, TokenizeError};
@@ -85,6 +86,29 @@ pub enum Error {
     /// The session is in the middle of something.
     #[error("the session is still answering; cancel it or wait until it has finished")]
     Busy,
+    /// The model has no head.
+    #[error(
+        "`{architecture}` is an encoder: it gives embeddings and generates nothing; ask it for an embedding"
+    )]
+    Encoder {
+        /// `general.architecture`.
+        architecture: String,
+    },
+    /// The model's numbers are no numbers.
+    #[error("the embedding holds numbers that are none; the model's file is damaged, fetch it again")]
+    InvalidEmbedding,
+    /// A text did not pass the model.
+    #[error(
+        "the text ended early ({reason:?}) after {positions} of {tokens} tokens; free the KV cache and ask again"
+    )]
+    EmbeddingEndedEarly {
+        /// Why.
+        reason: FinishReason,
+        /// Tokens that passed.
+        positions: usize,
+        /// Tokens of the text.
+        tokens: usize,
+    },
     /// Nothing was asked of the session.
     #[error("nothing was asked of the session; call generate first")]
     NothingAsked,

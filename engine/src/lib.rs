@@ -23,6 +23,7 @@
 //! [`Engine::next_piece`]: a tick never waits.
 
 mod chat;
+mod embedding;
 mod engine;
 mod error;
 mod figures;
@@ -32,16 +33,19 @@ mod session;
 mod vocabulary;
 
 pub use chat::{ChatOptions, TemplateChoice};
+pub use embedding::Embedding;
 pub use engine::{Engine, ModelId, TickOutcome};
 pub use error::Error;
-pub use options::{EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions};
+pub use options::{
+    EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
+};
 pub use schedule::{LayerSet, LayerStep, Tick, TickSet};
 pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
     DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
-    Phase, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
+    Phase, Pooling, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use weft_gpu::GpuProbe;

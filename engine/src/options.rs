@@ -2,7 +2,7 @@
 
 use crate::chat::TemplateChoice;
 use std::sync::Arc;
-use weft_components::SamplerSettings;
+use weft_components::{Pooling, SamplerSettings};
 use weft_gpu::GpuOptions;
 use weft_platform::KvFormat;
 use weft_platform::storage::{MemorySource, Source};
@@ -68,6 +68,24 @@ pub struct GenerateOptions {
     pub sampler: SamplerSettings,
     /// Most rows of the prompt in one wave; 0 for as many as fit.
     pub prefill_chunk: usize,
+}
+
+/// What to make of hidden states.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbedOptions {
+    /// How those of a text become its embedding; `None` as the model's file says, else the last token's of a decoder and the mean
+    /// of an encoder.
+    pub pooling: Option<Pooling>,
+    /// Whether vectors are divided by their Euclidean length.
+    pub normalize: bool,
+    /// Most rows of a text in one wave; 0 for as many as fit. Texts of encoders are never cut.
+    pub prefill_chunk: usize,
+}
+
+impl Default for EmbedOptions {
+    fn default() -> Self {
+        Self { pooling: None, normalize: true, prefill_chunk: 0 }
+    }
 }
 
 /// What a session is told.

@@ -5,11 +5,11 @@ use crate::error::Error;
 use crate::options::{GenerateOptions, Prompt, SessionOptions};
 use bevy_ecs::prelude::*;
 use weft_components::{
-    BlockTable, ContextCursor, FinishReason, KeepLogits, KvPool, KvRun, LeafRun, LogitsKept, LogitsWanted,
-    Output, Phase, Request, SessionOf, TokenHistory,
+    BlockTable, ContextCursor, EmbeddingWanted, FinishReason, KeepLogits, KvPool, KvRun, LeafRun, LogitsKept,
+    LogitsWanted, Output, Phase, Request, SessionOf, TokenHistory, WaveLimits,
 };
 use weft_platform::PAGE;
-use weft_systems::admit::truncate_session;
+use weft_systems::admit::{AdmitOptions, truncate_session};
 use weft_systems::load::{ModelTemplate, ModelTokenizer};
 use weft_systems::sample::{SessionSampler, end_request};
 
@@ -32,9 +32,12 @@ impl Engine {
     /// # Errors
     /// The model is gone.
     pub fn open_session(&mut self, model: ModelId, options: &SessionOptions) -> Result<SessionId, Error> {
-        let context = self.config(model)?.context;
+        let config = self.config(model)?;
+        let context = config.context;
+        // A text of an encoder travels whole.
+        let wave = if config.causal { usize::MAX } else { self.wave_rows(model) };
         let arena = self.world.get::<KvPool>(model.0).map_or(0, |pool| pool.capacity().saturating_mul(PAGE));
-        let limit = options.context.unwrap_or(context).min(context).min(arena);
+        let limit = options.context.unwrap_or(context).min(context).min(arena).min(wave);
         let run = self.world.spawn(KvRun).id();
         let session = self.world.spawn((
             SessionOf(model.0),
@@ -48,6 +51,12 @@ impl Engine {
             ReadCursor::default(),
         ));
         Ok(SessionId(session.id()))
+    }
+
+    /// Most rows of a wave of a model.
+    fn wave_rows(&self, model: ModelId) -> usize {
+        let limits = self.world.get::<WaveLimits>(model.0).map_or(1, |limits| limits.rows);
+        self.world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows.min(limits)
     }
 
     /// Closes a session, whatever it is doing, and returns its pages.
@@ -89,7 +98,7 @@ impl Engine {
         self.world.get::<Output>(session.0).ok_or(Error::NoSession)
     }
 
-    fn ensure_at_rest(&self, session: SessionId) -> Result<(), Error> {
+    pub(crate) fn ensure_at_rest(&self, session: SessionId) -> Result<(), Error> {
         match self.phase(session)? {
             Phase::Idle | Phase::Finished(_) => Ok(()),
             Phase::Waiting | Phase::Prefilling | Phase::Decoding | Phase::Paused => Err(Error::Busy),
@@ -143,7 +152,7 @@ impl Engine {
         Ok(())
     }
 
-    fn truncate(&mut self, session: SessionId, keep: usize) {
+    pub(crate) fn truncate(&mut self, session: SessionId, keep: usize) {
         // The system is ours and takes any entity: it cannot be refused.
         let _ = self.world.run_system_cached_with(truncate_session, (session.0, keep));
     }
@@ -151,8 +160,17 @@ impl Engine {
     /// Starts to generate from what the session was told. Ticks do the work.
     ///
     /// # Errors
-    /// The session is gone, busy or empty, or the sampler's settings make no sense.
+    /// The session is gone, busy or empty, the model is an encoder, or the sampler's settings make no sense.
     pub fn generate(&mut self, session: SessionId, options: &GenerateOptions) -> Result<(), Error> {
+        let config = self.config(self.model_of(session)?)?;
+        if !config.causal {
+            return Err(Error::Encoder { architecture: config.architecture.clone() });
+        }
+        self.start(session, options)
+    }
+
+    /// Starts a request: what the session was told on its way through the model, and then tokens.
+    pub(crate) fn start(&mut self, session: SessionId, options: &GenerateOptions) -> Result<(), Error> {
         self.ensure_at_rest(session)?;
         let model = self.model_of(session)?;
         let vocabulary = self.config(model)?.vocabulary;
@@ -172,7 +190,7 @@ impl Engine {
             prefill_chunk: options.prefill_chunk,
         };
         self.make_room(session, request.max_tokens);
-        self.world.entity_mut(session.0).remove::<LogitsWanted>();
+        self.world.entity_mut(session.0).remove::<(LogitsWanted, EmbeddingWanted)>();
         let output = Output::with_capacity(request.max_tokens.min(ROOM));
         self.world.entity_mut(session.0).insert((
             request,

@@ -63,7 +63,7 @@ fn load(source: ModelSource) -> Result<(Engine, ModelId), Error> {
 
 #[test]
 fn a_made_up_model_of_each_architecture_answers() {
-    for arch in ARCHITECTURES {
+    for arch in ARCHITECTURES.iter().filter(|arch| arch.causal) {
         let window = arch.windows.map(|_| 8);
         let shape = SynthShape { layers: 6, window, ..SynthShape::default() };
         let plan = Synth::new("made.gguf", arch.name, &shape, Synth::format("Q8_0").unwrap(), 1).unwrap();

@@ -3,7 +3,7 @@
 /// Words before the lists.
 const HEADER: usize = 16;
 /// Lists, whose words of one index lie side by side: a wave of few rows takes few words.
-const LISTS: usize = 6;
+const LISTS: usize = 7;
 
 /// In place of a token's id: it is on the device, at the index in the lower bits of `sampled`.
 pub use weft_components::DEVICE_TOKEN;
@@ -38,6 +38,8 @@ pub struct WaveData<'a> {
     pub logit_rows: &'a [u32],
     /// Tiles of neighbouring rows of one session: first row times 256 plus count.
     pub tiles: &'a [u32],
+    /// Last position that each row sees; empty where that is its own.
+    pub seen: &'a [u32],
     /// Parts that each row's context is split into.
     pub splits: u32,
 }
@@ -45,8 +47,9 @@ pub struct WaveData<'a> {
 impl WaveData<'_> {
     /// Lays the wave out in `words`, which keeps its memory.
     pub fn encode(&self, words: &mut Vec<u32>) {
+        let seen = if self.seen.is_empty() { self.positions } else { self.seen };
         let lists: [_; LISTS] =
-            [self.tokens, self.positions, self.kv, self.tables, self.logit_rows, self.tiles];
+            [self.tokens, self.positions, self.kv, self.tables, self.logit_rows, self.tiles, seen];
         let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
         words.clear();
         words.resize(HEADER + LISTS * longest, 0);

@@ -30,6 +30,8 @@ struct Scene {
     rows: Vec<(u32, u32)>,
     /// First row and rows of each tile.
     tiles: Vec<(usize, usize)>,
+    /// Last position that each row sees, where that is not its own.
+    seen: Vec<u32>,
 }
 
 impl Scene {
@@ -48,6 +50,7 @@ impl Scene {
             tables: vec![u32::MAX; random.below(4)],
             rows: Vec::new(),
             tiles: Vec::new(),
+            seen: Vec::new(),
         };
         for session in sessions {
             let table = scene.tables.len();
@@ -79,6 +82,13 @@ impl Scene {
         scene
     }
 
+    /// The same where every row sees all of its session, whose rows are all there.
+    fn whole(mut self, sessions: &[Session]) -> Self {
+        let last = |session: &Session| vec![session.length as u32 - 1; session.rows];
+        self.seen = sessions.iter().flat_map(last).collect();
+        self
+    }
+
     fn first_visible(&self, position: usize) -> usize {
         if self.shape.window == 0 { 0 } else { (position + 1).saturating_sub(self.shape.window) }
     }
@@ -89,7 +99,8 @@ impl Scene {
         let mut out = Vec::new();
         for (row, (table, position)) in self.rows.iter().enumerate() {
             let table = &self.tables[*table as usize..];
-            let seen = self.first_visible(*position as usize)..=*position as usize;
+            let last = self.seen.get(row).unwrap_or(position);
+            let seen = self.first_visible(*last as usize)..=*last as usize;
             for head in 0..shape.heads {
                 let kv = head / (shape.heads / shape.kv_heads);
                 let query = &self.queries[(row * shape.heads + head) * shape.key..][..shape.key];
@@ -125,6 +136,7 @@ impl Scene {
             positions: &positions,
             tables: &tables,
             tiles: &tiles,
+            seen: &self.seen,
             splits,
             ..WaveData::default()
         };
@@ -245,6 +257,18 @@ fn many_rows() {
             let sessions = sessions(&mut random, 1, &[45, 7, 32]);
             let scene = Scene::new(&mut random, shape, &sessions);
             check(&gpu, &scene, format, &[Way::Tiled]);
+        }
+    }
+}
+
+#[test]
+fn rows_may_see_their_whole_text() {
+    for gpu in devices() {
+        let mut random = Random(5);
+        for (shape, format) in [SHAPES[0], SHAPES[3], SHAPES[4]] {
+            let sessions = [1, 3, 31, 32, 33, 70].map(|length| Session { length, rows: length });
+            let scene = Scene::new(&mut random, shape, &sessions).whole(&sessions);
+            check(&gpu, &scene, format, &[Way::Short, Way::Direct, Way::Split(3), Way::Tiled]);
         }
     }
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::act::Act;
 use common::product::{FORMATS, RELATED, exact, fit, matrix, reading};
-use common::twins::{EPSILON, rms_norm};
+use common::twins::{EPSILON, layer_norm, rms_norm};
 use common::{Random, buffer, close, devices, is_untouched, output, read, reduce, run, wave};
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, DEVICE_TOKEN, Gpu, WaveData};
@@ -122,6 +122,64 @@ fn norm() {
                 let allowed: Vec<f64> = wanted.iter().map(|x| 1e-6 * x.abs()).collect();
                 act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}, gather {gather}"));
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_added_to_embeddings() {
+    for gpu in devices() {
+        let mut random = Random(4);
+        for (i, format) in FORMATS.into_iter().enumerate() {
+            let first = i % 2;
+            let (n, columns) = (5 + random.below(60), fit(format, 32 * (1 + random.below(30))));
+            let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
+            let positions: Vec<u32> = (0..9).map(|_| random.below(n) as u32).collect();
+            let x = random.floats(positions.len() * columns);
+            let data = WaveData { tokens: &positions, positions: &positions, ..WaveData::default() };
+            let (wave, hidden) = (wave(&gpu, &data), buffer(&gpu, &x));
+            let spec =
+                reading("embed_add", &w, parts::EMBED_ADD).with("WG", 64u32).with("FIRST", first as u32);
+            let spec = w.shape(spec, &w.segments[0]);
+            let mut buffers = vec![(0, &wave), (2, &hidden)];
+            let planes: Vec<_> = w.segments[0].buffers().collect();
+            buffers.extend(planes.iter().map(|(index, buffer)| (*index, buffer)));
+            run(&gpu, &spec, &buffers, [positions.len() as u32, 1, 1]);
+            let found = read::<f32>(&gpu, &hidden, x.len());
+            for ((position, x), found) in
+                positions.iter().zip(x.chunks_exact(columns)).zip(found.chunks_exact(columns))
+            {
+                let row = if first == 1 { 0 } else { *position as usize };
+                let added = &weights[row * columns..][..columns];
+                let wanted: Vec<f64> = x.iter().zip(added).map(|(x, w)| f64::from(*x) + *w as f64).collect();
+                close(found, &wanted, 1e-6, &format!("{format}, row {row}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn norm_about_the_mean() {
+    for gpu in devices() {
+        let mut random = Random(5);
+        for turns in [0, 1] {
+            let (width, rows) = (width(&mut random, turns), 4);
+            let mut x = random.floats(rows * width);
+            x[width..2 * width].iter_mut().for_each(|x| *x = 30.0 + 4.0 * *x);
+            x[2 * width..3 * width].fill(0.5);
+            let (weight, bias) = (random.floats(width), random.floats(width));
+            let wanted = layer_norm(&x, &weight, &bias);
+            let extra: Vec<f32> = weight.into_iter().chain(bias).collect();
+            let (wave, x, extra) = (wave(&gpu, &WaveData::default()), buffer(&gpu, &x), buffer(&gpu, &extra));
+            let (reduce, lanes) = reduce(&gpu);
+            let spec = KernelSpec::new("layer_norm", [parts::WAVE, reduce, parts::LAYER_NORM])
+                .with("WG", 256u32)
+                .with("LANES", lanes)
+                .with("WIDTH", width as u32)
+                .with("EPSILON", EPSILON);
+            run(&gpu, &spec, &[(0, &wave), (1, &x), (2, &extra)], [rows as u32, 1, 1]);
+            // The mean of 30 is good to some roundings of 2^-24 of it, beside a deviation of 2.
+            close(&read::<f32>(&gpu, &x, wanted.len()), &wanted, 5e-6, &format!("width {width}"));
         }
     }
 }

@@ -63,6 +63,31 @@ fn gate_times_up() {
 }
 
 #[test]
+fn a_nonlinearity_without_a_gate() {
+    for gpu in devices() {
+        let mut random = Random(5);
+        for ((form, turns), (gate, gate_of, _)) in
+            FORMS.into_iter().zip([0, 1, 2]).zip(GATES.into_iter().cycle().skip(3))
+        {
+            let (width, rows) = (1024 * turns + 32 * (1 + random.below(31)), 3);
+            let x: Vec<f32> = random.floats(rows * width).iter().map(|x| 4.0 * x).collect();
+            let bias = random.floats(width);
+            let shifted = x.iter().zip(bias.iter().cycle()).map(|(x, bias)| f64::from(x + bias));
+            let wanted: Vec<f64> = shifted.map(gate_of).collect();
+            let act = Act::new(&gpu, form, wanted.len());
+            let (wave, x, bias) = (wave(&gpu, &WaveData::default()), buffer(&gpu, &x), buffer(&gpu, &bias));
+            let buffers: Vec<_> =
+                [(0, &wave), (1, &x), (2, &bias)].into_iter().chain(act.bindings()).collect();
+            let spec = kernel(&gpu, form, gate, parts::ACTIVATE, width);
+            run(&gpu, &spec, &buffers, [(width / 4).div_ceil(256) as u32, rows as u32, 1]);
+            // As above.
+            let allowed: Vec<f64> = wanted.iter().map(|x| 6e-6 * x.abs() + 1e-7).collect();
+            act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}"));
+        }
+    }
+}
+
+#[test]
 fn a_norm_behind_the_gate() {
     for gpu in devices() {
         let mut random = Random(4);

@@ -1,4 +1,4 @@
-//! Causal attention of a wave's rows over the KV cache's pages.
+//! Attention of a wave's rows over the KV cache's pages: each row sees what came before it, or all rows of its text.
 //!
 //! Work is cut into items: a KV head and a *batch* of at most six queries that share its loads (the heads of its
 //! group, at one or several consecutive positions). A query's context is cut into *segments* of `SEGMENT` pages;
@@ -41,6 +41,8 @@ pub struct AttentionParams {
     pub soft_cap: Option<f32>,
     /// How many tokens, itself included, a query sees; all where `None`.
     pub window: Option<usize>,
+    /// Whether a query sees all rows of its span, those behind it too. There is no window then.
+    pub whole: bool,
 }
 
 /// Scratch of [`attention`]. Grows to the largest use and is kept.
@@ -62,11 +64,16 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     /// Segments that any of its queries sees.
-    fn segments(&self, window: Option<usize>) -> Range<usize> {
+    fn segments(&self, params: &AttentionParams) -> Range<usize> {
         let tokens = SEGMENT * PAGE;
         let first = self.span.start + self.row;
-        let from = window.map_or(0, |w| (first + 1).saturating_sub(w));
-        from / tokens..(first + self.rows).div_ceil(tokens)
+        let from = params.window.map_or(0, |w| (first + 1).saturating_sub(w));
+        from / tokens..self.seen(params).div_ceil(tokens)
+    }
+
+    /// Leading tokens that any of its queries sees.
+    fn seen(&self, params: &AttentionParams) -> usize {
+        self.span.start + if params.whole { self.span.rows } else { self.row + self.rows }
     }
 }
 
@@ -244,9 +251,10 @@ impl<'a> Job<'a> {
         let mut positions = [0; MAX_QUERIES];
         let len = batch.rows * batch.heads;
         for (i, position) in positions.iter_mut().take(len).enumerate() {
-            *position = batch.span.start + batch.row + i / batch.heads;
+            let row = if self.params.whole { batch.span.rows - 1 } else { batch.row + i / batch.heads };
+            *position = batch.span.start + row;
         }
-        let pages = (batch.span.start + batch.row + batch.rows).div_ceil(PAGE);
+        let pages = batch.seen(&self.params).div_ceil(PAGE);
         let attend = Attend {
             layer: self.arena.layer(self.layer),
             slot_bytes: self.arena.slot_stride(),
@@ -339,7 +347,7 @@ impl<'a> Job<'a> {
         let mut turned = [0.0; TURNED];
         let queries = self.queries(&batch, &mut turned);
         let mut total = [0.0; SIZE];
-        let mut segments = batch.segments(self.params.window);
+        let mut segments = batch.segments(&self.params);
         if let Some(segment) = segments.next() {
             self.segment(&batch, queries, segment, &mut total);
         }
@@ -364,7 +372,7 @@ impl<'a> Job<'a> {
         cpu.for_each_part(states, size, 1, |index, states| {
             let (item, segment) = (index / segments, index % segments);
             let batch = self.batch(item);
-            if batch.segments(self.params.window).contains(&segment) {
+            if batch.segments(&self.params).contains(&segment) {
                 if self.arena.shape().format.rotates() {
                     self.turned_segment(&batch, segment, states);
                 } else {
@@ -374,7 +382,7 @@ impl<'a> Job<'a> {
         });
         for (item, states) in states.chunks_exact_mut(segments * size).enumerate() {
             let batch = self.batch(item);
-            let seen = batch.segments(self.params.window);
+            let seen = batch.segments(&self.params);
             let (total, parts) = states[seen.start * size..seen.end * size].split_at_mut(size);
             for part in parts.chunks_exact(size) {
                 self.join(&batch, total, part);

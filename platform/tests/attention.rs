@@ -84,7 +84,7 @@ impl Case {
 
     fn naive(&self) -> Vec<f64> {
         let KvShape { kv_heads, k_dim, v_dim, .. } = self.shape;
-        let AttentionParams { heads, scale, soft_cap, window } = self.params;
+        let AttentionParams { heads, scale, soft_cap, window, whole } = self.params;
         let (keys, values) = (self.stored(&self.k, k_dim), self.stored(&self.v, v_dim));
         let mut out = Vec::new();
         for t in 0..self.tokens {
@@ -92,7 +92,8 @@ impl Case {
                 let kv = h / (heads / kv_heads);
                 let q = &self.q[(t * heads + h) * k_dim..][..k_dim];
                 let from = window.map_or(0, |w| (t + 1).saturating_sub(w));
-                let scores: Vec<f64> = (from..=t)
+                let last = if whole { self.tokens - 1 } else { t };
+                let scores: Vec<f64> = (from..=last)
                     .map(|s| {
                         let k = &keys[(s * kv_heads + kv) * k_dim..][..k_dim];
                         let dot: f64 = q.iter().zip(k).map(|(q, k)| f64::from(*q) * k).sum();
@@ -144,7 +145,8 @@ fn cases() -> impl Iterator<Item = Case> {
     CASES.into_iter().map(move |(heads, kv_heads, k_dim, v_dim, tokens, soft_cap, window, format)| {
         let slots = tokens.div_ceil(PAGE) + 1;
         let shape = KvShape { layers: 2, slots, kv_heads, k_dim, v_dim, format };
-        let params = AttentionParams { heads, scale: 1.0 / (k_dim as f32).sqrt(), soft_cap, window };
+        let params =
+            AttentionParams { heads, scale: 1.0 / (k_dim as f32).sqrt(), soft_cap, window, whole: false };
         case(&mut random, shape, params, tokens)
     })
 }
@@ -167,6 +169,24 @@ fn plain_rust_is_the_naive_attention() {
             case.params,
             mean / out.len() as f64
         );
+    }
+}
+
+#[test]
+fn rows_may_see_their_whole_text() {
+    let pool = Pool::new(3).unwrap();
+    for mut case in cases().filter(|case| case.params.window.is_none()) {
+        case.params.whole = true;
+        let want = case.run(&serial(Kernels::by_name("scalar").unwrap()), case.tokens);
+        for (i, (out, exact)) in want.iter().zip(case.naive()).enumerate() {
+            assert!((f64::from(*out) - exact).abs() <= 2e-3, "{:?} {i}: {out} {exact}", case.params);
+        }
+        for kernels in Kernels::available() {
+            let out = case.run(&serial(kernels), case.tokens);
+            assert!(bits(&out) == bits(&want), "{kernels:?}: {:?}", case.params);
+            let out = pool.install(|| case.run(&pool.cpu(kernels), case.tokens));
+            assert!(bits(&out) == bits(&want), "{kernels:?}, 3 threads: {:?}", case.params);
+        }
     }
 }
 

@@ -52,6 +52,61 @@ fn rms_norm() {
 }
 
 #[test]
+fn layer_norm() {
+    let mut random = Random(19);
+    for n in LENGTHS {
+        let (x, weight, bias) = (random.floats(n), random.floats(n), random.floats(n));
+        let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64;
+        let variance = x.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n as f64;
+        let scale = 1.0 / (variance + 1e-5).sqrt();
+        // Differences and the bias may cancel: what is left is compared beside a hundred, which no element exceeds.
+        let norm = |((x, w), b): ((&f32, &f32), &f32)| {
+            (f64::from(*x) - mean) * scale * f64::from(*w) + f64::from(*b) + 100.0
+        };
+        let exact: Vec<f64> = x.iter().zip(&weight).zip(&bias).map(norm).collect();
+        check("layer_norm", 1e-6, &exact, |k| {
+            let mut x = x.clone();
+            k.layer_norm(&mut x, &weight, &bias, 1e-5);
+            x.iter().map(|v| v + 100.0).collect()
+        });
+    }
+}
+
+/// The error function: the integral by Simpson's rule, good to 1e-12.
+fn erf(x: f64) -> f64 {
+    const STEPS: usize = 2000;
+    let end = x.abs().min(7.0);
+    let at = |i: usize| (-(end * i as f64 / STEPS as f64).powi(2)).exp();
+    let inner: f64 = (1..STEPS).map(|i| at(i) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
+    let integral = (at(0) + inner + at(STEPS)) * end / STEPS as f64 / 3.0;
+    (2.0 / std::f64::consts::PI.sqrt() * integral).copysign(x)
+}
+
+#[test]
+fn gelu_with_the_error_function() {
+    let mut random = Random(20);
+    for n in LENGTHS {
+        let (gate, up) = (random.floats(n), random.floats(n));
+        let gelu = |x: f64| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()));
+        let exact: Vec<f64> =
+            gate.iter().zip(&up).map(|(g, u)| gelu(f64::from(*g)) * f64::from(*u)).collect();
+        let tail: Vec<f64> = exact.iter().map(|v| v + 1f64.copysign(*v)).collect();
+        // The complement is good to 1.2e-7 of itself and some roundings, beside one.
+        check("gelu_erf_mul", 2e-6, &tail, |k| {
+            let mut out = vec![0.0; n];
+            k.gate(Activation::GeluErf, &gate, &up, &mut out);
+            out.iter().zip(&exact).map(|(v, exact)| v + 1f32.copysign(*exact as f32)).collect()
+        });
+        let alone: Vec<f64> = gate.iter().map(|g| gelu(f64::from(*g)) + 2.0).collect();
+        check("activate", 1e-6, &alone, |k| {
+            let mut out = vec![0.0; n];
+            k.activate(Activation::GeluErf, &gate, &mut out);
+            out.iter().map(|v| v + 2.0).collect()
+        });
+    }
+}
+
+#[test]
 fn silu_mul() {
     let mut random = Random(11);
     for n in LENGTHS {
@@ -76,7 +131,7 @@ fn silu_of_extremes() {
     for kernels in Kernels::available() {
         let gate = [-1e30, -200.0, -0.0, 200.0, 1e30, f32::NAN, f32::INFINITY];
         let mut out = [0.0; 7];
-        for activation in [Activation::Silu, Activation::Gelu] {
+        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluErf] {
             kernels.gate(activation, &gate, &[1.0; 7], &mut out);
             assert!(out[0].abs() < 1e-7 && out[1].abs() < 1e-30 && out[2] == 0.0, "{kernels:?} {out:?}");
             assert_eq!((out[3], out[4], out[6]), (200.0, 1e30, f32::INFINITY), "{kernels:?}");

@@ -1,7 +1,9 @@
 //! The command line.
 
+mod embed;
 mod make;
 
+pub(crate) use embed::EmbedArgs;
 pub(crate) use make::{ConvertArgs, QuantizeArgs, ShapeArgs, SynthArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Template(TemplateArgs),
     /// The logits at positions of a prompt
     Logits(LogitsArgs),
+    /// The embeddings of texts
+    Embed(EmbedArgs),
     /// A tensor's values on stdout, as little-endian 32-bit floats
     Tensor(TensorArgs),
     /// How well a model predicts a text
@@ -69,6 +73,7 @@ impl Command {
             Self::Detokenize(args) => args.json,
             Self::Template(args) => args.json,
             Self::Logits(args) => args.json,
+            Self::Embed(args) => args.json,
             Self::Perplexity(args) => args.json,
             Self::Bench(args) => args.json,
             Self::Synth(args) => args.json,

@@ -317,3 +317,40 @@ fn list_shows_the_catalogue() {
     assert!(models.iter().all(|model| model["file"].is_null()));
     assert!(weft("list").text().contains("(default)"));
 }
+
+#[test]
+fn embed_gives_vectors_of_length_one_for_each_text() {
+    let embed = format!("embed --model '{TINY}' --json");
+    let both = weft(format!("{embed} Hello 'Hello again'")).done();
+    assert_eq!(keys(&both), ["embeddings", "tokens"]);
+    let vectors: Vec<Vec<f64>> = items(&both["embeddings"]).iter().map(floats).collect();
+    assert_eq!(vectors.len(), 2);
+    assert!(vectors[0].len() == vectors[1].len() && vectors[0] != vectors[1]);
+    for vector in &vectors {
+        let length = vector.iter().map(|x| x.powi(2)).sum::<f64>().sqrt();
+        assert!((length - 1.0).abs() < 1e-6, "{length}");
+    }
+    let count = |text: &str| {
+        items(&weft_with(format!("tokenize --model '{TINY}' --json"), text).done()["tokens"]).len()
+    };
+    assert_eq!(both["tokens"], count("Hello") + count("Hello again"));
+    // A text alone, from a file, and in chunks.
+    let files = Files::new();
+    let path = files.write("texts", "Hello\nHello again\n");
+    assert_eq!(weft(format!("{embed} --file '{path}' --chunk 2")).done(), both);
+    assert_eq!(weft(format!("{embed} Hello")).done()["embeddings"][0], both["embeddings"][0]);
+    // The last token's, here the default, is one of the tokens'.
+    let each = weft(format!("{embed} --pooling none Hello")).done();
+    let rows: Vec<Vec<f64>> = items(&each["embeddings"][0]).iter().map(floats).collect();
+    assert_eq!((rows.len(), rows.last()), (count("Hello"), vectors.first()));
+    assert_eq!(
+        weft(format!("{embed} --pooling cls Hello")).done()["embeddings"][0],
+        each["embeddings"][0][0]
+    );
+    let raw = weft(format!("{embed} --pooling mean --no-normalize Hello")).done();
+    assert_ne!(raw["embeddings"], weft(format!("{embed} --pooling mean Hello")).done()["embeddings"]);
+    let plain = weft(format!("embed --model '{TINY}' Hello"));
+    let line: Vec<f64> = plain.text().split_whitespace().map(|x| x.parse().expect("a float")).collect();
+    assert_eq!(line, vectors[0]);
+    assert_eq!(weft(format!("embed --model '{TINY}'")).code, Some(2));
+}

@@ -10,6 +10,7 @@
 )]
 
 pub mod company;
+pub mod embedding;
 pub mod gpu;
 pub mod mixed;
 pub mod reference;

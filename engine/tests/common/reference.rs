@@ -127,7 +127,7 @@ pub fn difference_from(
 }
 
 /// A model of golden data with the vocabulary's kind under a name that nobody reads, where the engine knows no such kind.
-fn without_vocabulary(name: &str) -> ModelSource {
+pub fn without_vocabulary(name: &str) -> ModelSource {
     const KEY: &[u8] = b"tokenizer.ggml.model";
     let mut file = std::fs::read(golden(name)).expect(name);
     let at = file.windows(KEY.len()).position(|bytes| bytes == KEY).expect("a vocabulary");

@@ -6,6 +6,7 @@
 mod common;
 
 mod company;
+mod embedding;
 mod figures;
 mod formats;
 mod limits;

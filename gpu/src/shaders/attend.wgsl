@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let t = lane % TEAM;
 
     // The split's pages first_page..=last_page, none where it begins beyond the row's.
-    let position = row_position(row);
+    let position = row_seen(row);
     let table = row_table(row);
     let earliest = first_visible(position);
     let pages = position / PAGE + 1u - earliest / PAGE;

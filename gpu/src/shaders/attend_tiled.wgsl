@@ -154,7 +154,7 @@ fn products(q: Queries, at: u32) -> mat4x4<f32> {
     );
 }
 
-// Scores of a key at position p, for rows at `positions`.
+// Scores of a key at position p, for rows whose last ones to be seen are `positions`.
 fn masked(s: vec4<f32>, p: u32, positions: vec4<u32>) -> vec4<f32> {
     var seen = vec4<u32>(p) <= positions;
     if (WINDOW > 0u) { seen = seen & (vec4<u32>(p + WINDOW) > positions); }
@@ -175,9 +175,9 @@ fn main(
     let row = tile.x;
     let rows = tile.y;
     let table = row_table(row);
-    let position = row_position(row);
+    let position = row_seen(row);
     let first = first_visible(position);
-    let last = position + rows - 1u;
+    let last = row_seen(row + rows - 1u);
     let team = lane / TEAM;
     let t = lane % TEAM;
     let h = team / FOURS;
@@ -188,7 +188,12 @@ fn main(
 
     // The team's rows; those beyond the tile's are its last once more, and are not stored.
     let mine = min(vec4<u32>(4u * four, 4u * four + 1u, 4u * four + 2u, 4u * four + 3u), vec4<u32>(rows - 1u));
-    let positions = mine + position;
+    let positions = vec4<u32>(
+        row_seen(row + mine.x),
+        row_seen(row + mine.y),
+        row_seen(row + mine.z),
+        row_seen(row + mine.w),
+    );
     let q0 = queries_of(row, mine, head + min(h, heads - 1u), t);
     var q1 = q0;
     if (KEY_STEPS > 1u) { q1 = queries_of(row, mine, head + min(h, heads - 1u), TEAM + t); }

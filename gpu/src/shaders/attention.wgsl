@@ -17,7 +17,7 @@ const LOG2_E: f32 = 1.4426950408889634;
 const NEVER: f32 = -3e38;
 const LOWEST: f32 = -1e30;
 
-// First position that a row at `position` sees.
+// First position that a row sees whose last one is `position`.
 fn first_visible(position: u32) -> u32 {
     if (WINDOW > 0u && position >= WINDOW) { return position + 1u - WINDOW; }
     return 0u;

@@ -15,6 +15,20 @@ pub fn rms_norm(x: &[f32], weight: &[f32]) -> Vec<f64> {
     x.chunks_exact(weight.len()).flat_map(norm).collect()
 }
 
+/// LayerNorm of each row.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f64> {
+    let norm = |row: &[f32]| {
+        let n = row.len() as f64;
+        let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+        let squares: f64 = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum();
+        let scale = (squares / n + f64::from(EPSILON)).sqrt().recip();
+        let each = row.iter().zip(weight).zip(bias);
+        each.map(|((x, w), b)| (f64::from(*x) - mean) * scale * f64::from(*w) + f64::from(*b))
+            .collect::<Vec<_>>()
+    };
+    x.chunks_exact(weight.len()).flat_map(norm).collect()
+}
+
 /// The gate of SwiGLU.
 pub fn silu(gate: f64) -> f64 {
     gate / (1.0 + (-gate).exp())
@@ -26,6 +40,17 @@ pub fn gelu(gate: f64) -> f64 {
     0.5 * gate * (1.0 + inner.tanh())
 }
 
+/// GELU with the error function, whose integral is taken by Simpson's rule.
+pub fn gelu_erf(gate: f64) -> f64 {
+    const STEPS: usize = 400;
+    let end = (gate.abs() / 2f64.sqrt()).min(6.0);
+    let at = |i: usize| (-(end * i as f64 / STEPS as f64).powi(2)).exp();
+    let inner: f64 = (1..STEPS).map(|i| at(i) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
+    let integral = (at(0) + inner + at(STEPS)) * end / STEPS as f64 / 3.0;
+    let complement = 1.0 - 2.0 / core::f64::consts::PI.sqrt() * integral;
+    gate.max(0.0) - 0.5 * gate.abs() * if end < 6.0 { complement } else { 0.0 }
+}
+
 /// The gate of squared ReLU.
 pub fn relu2(gate: f64) -> f64 {
     gate.max(0.0).powi(2)
@@ -35,8 +60,12 @@ pub fn relu2(gate: f64) -> f64 {
 pub type Gate = (Part, fn(f64) -> f64, f64);
 
 /// Every gate.
-pub const GATES: [Gate; 3] =
-    [(parts::GATE_SILU, silu, 1.1), (parts::GATE_GELU, gelu, 1.2), (parts::GATE_RELU2, relu2, 16.0)];
+pub const GATES: [Gate; 4] = [
+    (parts::GATE_SILU, silu, 1.1),
+    (parts::GATE_GELU, gelu, 1.2),
+    (parts::GATE_RELU2, relu2, 16.0),
+    (parts::GATE_GELU_ERF, gelu_erf, 1.2),
+];
 
 /// Numbers as 8-bit codes stand for them.
 pub struct Rounded {

@@ -34,12 +34,13 @@ pub struct Kernels {
     quantize: unsafe fn(&[f32], QuantRow<'_>),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     add_rms_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32, &mut [f32]),
+    layer_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32),
     add: unsafe fn(&mut [f32], &[f32]),
     rms_norm_in_place: unsafe fn(&mut [f32], &[f32], f32),
     add_scaled: unsafe fn(&mut [f32], &[f32], f32),
     scale: unsafe fn(&mut [f32], f32),
     /// By [`Activation`].
-    gates: [unsafe fn(&[f32], &[f32], &mut [f32]); 3],
+    gates: [unsafe fn(&[f32], &[f32], &mut [f32]); 4],
     sigmoid: unsafe fn(&mut [f32]),
     soft_cap: unsafe fn(&mut [f32], f32),
     softmax: unsafe fn(&mut [f32]),
@@ -87,6 +88,7 @@ macro_rules! instantiate {
             fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm;
             fn add_rms_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) =
                 vector::add_rms_norm;
+            fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) = vector::layer_norm;
             fn add(x: &mut [f32], delta: &[f32]) = vector::add;
             fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) = vector::rms_norm_in_place;
             fn add_scaled(x: &mut [f32], delta: &[f32], factor: f32) = vector::add_scaled;
@@ -94,6 +96,7 @@ macro_rules! instantiate {
             fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::silu_mul;
             fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::gelu_mul;
             fn relu2_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::relu2_mul;
+            fn gelu_erf_mul(gate: &[f32], up: &[f32], out: &mut [f32]) = vector::gelu_erf_mul;
             fn sigmoid(x: &mut [f32]) = vector::sigmoid;
             fn soft_cap(x: &mut [f32], cap: f32) = vector::soft_cap;
             fn softmax(x: &mut [f32]) = vector::softmax;
@@ -136,11 +139,12 @@ macro_rules! instantiate {
             quantize,
             rms_norm,
             add_rms_norm,
+            layer_norm,
             add,
             rms_norm_in_place,
             add_scaled,
             scale,
-            gates: [silu_mul, gelu_mul, relu2_mul],
+            gates: [silu_mul, gelu_mul, relu2_mul, gelu_erf_mul],
             sigmoid,
             soft_cap,
             softmax,
@@ -236,6 +240,13 @@ impl Kernels {
         call!(self.add_rms_norm, x, delta, weight, eps, out);
     }
 
+    /// LayerNorm in place (arXiv 1607.06450): `x = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`, of as many elements as
+    /// `x` has.
+    #[inline]
+    pub fn layer_norm(&self, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+        call!(self.layer_norm, x, weight, bias, eps);
+    }
+
     /// `x += delta`.
     #[inline]
     pub fn add(&self, x: &mut [f32], delta: &[f32]) {
@@ -264,6 +275,15 @@ impl Kernels {
     #[inline]
     pub fn gate(&self, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
         call!(self.gates[activation as usize], gate, up, out);
+    }
+
+    /// `out = activation(x)`, over the shorter of the two.
+    #[inline]
+    pub fn activate(&self, activation: Activation, x: &[f32], out: &mut [f32]) {
+        const ONES: [f32; 256] = [1.0; 256];
+        for (x, out) in x.chunks(ONES.len()).zip(out.chunks_mut(ONES.len())) {
+            self.gate(activation, x, &ONES, out);
+        }
     }
 
     /// `x = 1 / (1 + e^-x)`.

@@ -50,21 +50,28 @@ fn padded(x: &[f32], pad: f32) -> [f32; LANES] {
     out
 }
 
+/// The sum of a term over `x`, in four partial sums of vectors, the last of which is filled up with `pad`.
+macro_rules! sum_of {
+    ($s:ident, $x:expr, $pad:expr, |$v:ident, $sum:ident| $term:expr) => {{
+        let mut sums = [$s.splat(0.0); 4];
+        let (quads, tail) = $x.as_chunks::<{ 4 * LANES }>();
+        for quad in quads {
+            for (sum, v) in sums.iter_mut().zip(quad.as_chunks::<LANES>().0) {
+                let ($v, $sum) = ($s.load(v), *sum);
+                *sum = $term;
+            }
+        }
+        for tail in tail.chunks(LANES) {
+            let ($v, $sum) = ($s.load(&padded(tail, $pad)), sums[0]);
+            sums[0] = $term;
+        }
+        $s.reduce_add($s.add($s.add(sums[0], sums[2]), $s.add(sums[1], sums[3])))
+    }};
+}
+
 #[inline(always)]
 fn scale_of<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
-    let mut sums = [s.splat(0.0); 4];
-    let (quads, tail) = x.as_chunks::<{ 4 * LANES }>();
-    for quad in quads {
-        for (sum, v) in sums.iter_mut().zip(quad.as_chunks::<LANES>().0) {
-            let v = s.load(v);
-            *sum = s.fma(v, v, *sum);
-        }
-    }
-    for tail in tail.chunks(LANES) {
-        let v = s.load(&padded(tail, 0.0));
-        sums[0] = s.fma(v, v, sums[0]);
-    }
-    let sum = s.reduce_add(s.add(s.add(sums[0], sums[2]), s.add(sums[1], sums[3])));
+    let sum = sum_of!(s, x, 0.0, |v, sum| s.fma(v, v, sum));
     1.0 / (sum / x.len().max(1) as f32 + eps).sqrt()
 }
 
@@ -97,6 +104,23 @@ pub(crate) fn rms_norm_in_place<S: Simd>(s: S, x: &mut [f32], weight: &[f32], ep
     let scale = scale_of(s, x, eps);
     for (x, weight) in x.iter_mut().zip(weight) {
         *x = *x * scale * weight;
+    }
+}
+
+/// `x = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`.
+#[inline(always)]
+pub(crate) fn layer_norm<S: Simd>(s: S, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let n = x.len().max(1) as f32;
+    let mean = sum_of!(s, x, 0.0, |v, sum| s.add(v, sum)) / n;
+    let middle = s.splat(mean);
+    // Padded with the mean, which adds nothing.
+    let squares = sum_of!(s, x, mean, |v, sum| {
+        let v = s.sub(v, middle);
+        s.fma(v, v, sum)
+    });
+    let scale = 1.0 / (squares / n + eps).sqrt();
+    for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
+        *x = (*x - mean) * scale * weight + bias;
     }
 }
 
@@ -158,6 +182,11 @@ gate!(
     gelu
 );
 gate!(
+    /// `out = gelu(gate) * up`, the GELU of the error function.
+    gelu_erf_mul,
+    gelu_erf
+);
+gate!(
     /// `out = max(gate, 0)² * up`.
     relu2_mul,
     relu2
@@ -188,6 +217,36 @@ fn relu2<S: Simd>(s: S, x: S::F) -> S::F {
     // The bound comes first, so that a NaN stays one.
     let x = s.max(s.splat(0.0), x);
     s.mul(x, x)
+}
+
+/// GELU with the error function, `x/2 (1 + erf(x/√2))`, as `max(x, 0) - |x|/2 erfc(|x|/√2)`, which does not cancel where x is
+/// negative. The complement is good to 1.2e-7 of itself (Numerical Recipes, section 6.2).
+#[inline(always)]
+fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
+    const POLYNOMIAL: [f32; 10] = [
+        0.170_872_77,
+        -0.822_152_2,
+        1.488_515_9,
+        -1.135_204,
+        0.278_868_07,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_7,
+        -1.265_512_2,
+    ];
+    // Farther out the complement is 0, and infinity times it would be no number.
+    const FAR: f32 = 30.0;
+    let (one, zero) = (s.splat(1.0), s.splat(0.0));
+    let size = s.sub(zero, s.max(s.splat(-FAR), s.sub(zero, s.abs(x))));
+    let z = s.mul(size, s.splat(core::f32::consts::FRAC_1_SQRT_2));
+    let t = s.div(one, s.fma(z, s.splat(0.5), one));
+    let mut p = s.splat(POLYNOMIAL[0]);
+    for coefficient in &POLYNOMIAL[1..] {
+        p = s.fma(p, t, s.splat(*coefficient));
+    }
+    let complement = s.mul(t, exp(s, s.sub(p, s.mul(z, z))));
+    s.sub(s.max(zero, x), s.mul(s.mul(size, s.splat(0.5)), complement))
 }
 
 /// A kernel `$name` of `x = $f(x)`.

@@ -2,21 +2,21 @@
 //!
 //! Sessions that decode come first, a row each; prompts fill what room is left, in chunks, and a part of the room is
 //! theirs. A session without a page waits. When nobody can move, context is given up and computed again later, never
-//! lost (see `room`). Only a session that the whole arena cannot hold is finished.
+//! lost (see `room`). A text of an encoder travels whole: its rows see each other. Only a session that the whole arena cannot hold is finished.
 
 mod room;
 
 pub use room::truncate_session;
 
 use crate::load::LoadFailed;
-use crate::sample::{Ending, SessionSampler};
+use crate::sample::{Ending, SessionSampler, wanted_positions};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use room::{Pressure, make_room};
 use weft_components::{
-    AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, FinishReason, KvPage, KvPool, LeafRun, LogitsKept,
-    LogitsWanted, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions, StepsAhead, TickWork,
-    TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan, Waves,
+    AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, EmbeddingWanted, FinishReason, KvPage, KvPool, LeafRun,
+    LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions,
+    StepsAhead, TickWork, TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan, Waves,
 };
 use weft_platform::PAGE;
 
@@ -65,6 +65,7 @@ pub struct AdmitSession {
     output: &'static mut Output,
     wanted: Option<&'static LogitsWanted>,
     kept: Option<&'static LogitsKept>,
+    embedding: Option<&'static EmbeddingWanted>,
 }
 
 impl AdmitSessionItem<'_, '_> {
@@ -99,6 +100,7 @@ pub fn admit(
         '_,
         '_,
         (
+            &ModelConfig,
             &WaveLimits,
             &mut KvPool,
             &mut AdmitCursor,
@@ -121,7 +123,8 @@ pub fn admit(
         }
     }
     for (mut wave, of) in &mut waves {
-        let Ok((limits, mut pool, mut turn, ahead, abreast, Some(list), failed)) = models.get_mut(of.0)
+        let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), failed)) =
+            models.get_mut(of.0)
         else {
             continue;
         };
@@ -135,7 +138,8 @@ pub fn admit(
             continue;
         }
         let pressure = Pressure::of(list, &sessions, pool.free());
-        let rounds = rounds(options.max_rows.clamp(1, limits.rows), &mut turn, &pressure);
+        let most = options.max_rows.clamp(1, limits.rows);
+        let rounds = rounds(most, &mut turn, &pressure);
         let mut admission = Admission {
             model: of.0,
             room: 0,
@@ -143,6 +147,7 @@ pub fn admit(
             sessions: pressure.active.div_ceil(abreast.entities().len().max(1)),
             logits: limits.logit_rows,
             ahead: ahead.map_or(0, |ahead| ahead.0),
+            whole: (!config.causal).then_some(most),
             now: work.0,
             wave: &mut wave,
             pool: &mut pool,
@@ -210,6 +215,8 @@ struct Admission<'a> {
     logits: usize,
     /// Steps of a session that may be under way with their tokens unread.
     ahead: usize,
+    /// Most rows of a wave, where a text must travel whole.
+    whole: Option<usize>,
     /// What the clock of last use shows.
     now: u64,
     wave: &'a mut Wave,
@@ -234,19 +241,28 @@ impl Admission<'_> {
             // The tokens that are still to be read may end the request in another way.
             return (session.cursor.unread == 0).then_some(FinishReason::ContextFull);
         }
-        if self.logits == 0 || (start == 0 && !self.pressure.may_start(place, session)) {
+        if self.whole.is_some_and(|most| end - start > most) {
+            return Some(FinishReason::ContextFull);
+        }
+        if self.logits == 0
+            || self.whole.is_some_and(|_| end - start > self.room)
+            || (start == 0 && !self.pressure.may_start(place, session))
+        {
             *session.phase = Phase::Waiting;
             return None;
         }
-        let chunk =
-            if session.request.prefill_chunk == 0 { usize::MAX } else { session.request.prefill_chunk };
+        let chunk = match session.request.prefill_chunk {
+            chunk if chunk > 0 && self.whole.is_none() => chunk,
+            _ => usize::MAX,
+        };
         let mut rows = (end - start).min(self.room).min(chunk);
         while session.table.0.len() * PAGE < start + rows {
             let Some(slot) = self.pool.take() else { break };
             session.table.0.push(slot);
             commands.spawn((KvPage { slot, pool: self.model }, PageOf(session.leaf.0)));
         }
-        rows = rows.min((session.table.0.len() * PAGE).saturating_sub(start));
+        let paged = (session.table.0.len() * PAGE).saturating_sub(start);
+        rows = if self.whole.is_some() && paged < rows { 0 } else { rows.min(paged) };
         // What has been kept already is not asked for again by a context that is computed a second time.
         let kept = session.kept.map_or(0, LogitsKept::len);
         let wanted = session.wanted.and_then(|wanted| wanted.positions.get(kept..)).unwrap_or_default();
@@ -284,6 +300,7 @@ impl Admission<'_> {
     ) {
         let wave = &mut *self.wave;
         let (first_row, first_table, first_logit) = (wave.rows(), wave.tables.len(), wave.logit_rows.len());
+        let first_state = wave.state_rows.len();
         let pages = positions.end.div_ceil(PAGE);
         wave.tables.extend_from_slice(&session.table.0[..pages]);
         for position in positions.clone() {
@@ -299,12 +316,18 @@ impl Admission<'_> {
         if samples && wave.logit_rows[first_logit..].last() != Some(&last) {
             wave.logit_rows.push(last);
         }
+        if let Some(embedding) = session.embedding {
+            let wanted = wanted_positions(embedding);
+            let here = wanted.start.max(positions.start)..wanted.end.min(positions.end);
+            wave.state_rows.extend(here.map(row_of));
+        }
         wave.spans.push(WaveSpan {
             session: entity,
             rows: first_row..wave.rows(),
             start: positions.start,
             table: first_table..wave.tables.len(),
             logits: first_logit..wave.logit_rows.len(),
+            states: first_state..wave.state_rows.len(),
             epoch: session.cursor.epoch,
             complete,
         });

@@ -159,6 +159,10 @@ impl Stage<'_> {
             norm: self.weights.vector(Role::AttentionPostNorm),
             epsilon: config.norm_epsilon,
             residual_scale: config.residual_scale,
+            residual_norm: self
+                .weights
+                .vector(Role::AttentionResidualNorm)
+                .zip(self.weights.vector(Role::AttentionResidualNormBias)),
         };
         block.add(cpu, residual, normed, width);
         wave.hidden = hidden;
@@ -182,6 +186,7 @@ impl Stage<'_> {
             scale: config.attention_scale,
             soft_cap: config.attention_cap,
             window: self.window,
+            whole: !config.causal,
         };
         for group in wave.spans.chunks(TOGETHER) {
             let mut spans = [AttentionSpan { first_row: 0, rows: 0, start: 0, table: &[] }; TOGETHER];

@@ -15,7 +15,10 @@ pub use plan::{CpuPlan, Weights, plan_cpu};
 pub use prepare::{CpuPrepare, CpuWeights};
 pub use rope::RopeTable;
 pub use scratch::{CpuScratch, ExpertScratch, sized};
-pub use steps::{Block, add_rows, cap_rows, gate_rows, load, norm_in_place, norm_rows, product, scale_rows};
+pub use steps::{
+    Block, activate_rows, add_rows, cap_rows, gate_rows, layer_norm_rows, load, norm_in_place, norm_rows,
+    product, scale_rows,
+};
 
 use bevy_ecs::prelude::*;
 use weft_components::ModelConfig;

@@ -29,6 +29,12 @@ pub fn norm_in_place(cpu: &Cpu, x: &mut [f32], weight: &[f32], epsilon: f32) {
     by_rows(cpu, x, weight.len(), |_, x| cpu.kernels.rms_norm_in_place(x, weight, epsilon));
 }
 
+/// LayerNorm of each row in place (arXiv 1607.06450).
+pub fn layer_norm_rows(cpu: &Cpu, x: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+    let _kernel = tracing::trace_span!(target: "weft::kernel", "layer_norm").entered();
+    by_rows(cpu, x, weight.len(), |_, x| cpu.kernels.layer_norm(x, weight, bias, epsilon));
+}
+
 /// `x[r] += delta[r] * factor`, rows of `width` floats.
 pub fn add_rows(cpu: &Cpu, x: &mut [f32], delta: &[f32], width: usize, factor: f32) {
     let _kernel = tracing::trace_span!(target: "weft::kernel", "add").entered();
@@ -58,6 +64,22 @@ pub fn gate_rows(cpu: &Cpu, activation: Activation, gate_up: &[f32], gated: &mut
     });
 }
 
+/// The nonlinearity of rows of `x`, `width` floats each, with a bias before it where there is one. `x` is changed on the way.
+pub fn activate_rows(
+    cpu: &Cpu,
+    activation: Activation,
+    x: &mut [f32],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+    width: usize,
+) {
+    let _kernel = tracing::trace_span!(target: "weft::kernel", "activate").entered();
+    if let Some(bias) = bias {
+        by_rows(cpu, x, width, |_, row| cpu.kernels.add(row, bias));
+    }
+    by_rows(cpu, out, width, |row, out| cpu.kernels.activate(activation, row_of(x, width, row), out));
+}
+
 /// Rows of activations as the next product reads them.
 pub fn load(cpu: &Cpu, activations: &mut Activations, x: &[f32], width: usize, need: Need) {
     let _kernel = tracing::trace_span!(target: "weft::kernel", "quantize").entered();
@@ -82,6 +104,8 @@ pub struct Block<'a> {
     pub epsilon: f32,
     /// What is multiplied by in the end.
     pub residual_scale: f32,
+    /// Weight and bias of the LayerNorm that the residual passes then.
+    pub residual_norm: Option<(&'a [f32], &'a [f32])>,
 }
 
 impl Block<'_> {
@@ -95,5 +119,8 @@ impl Block<'_> {
             norm_in_place(cpu, delta, norm, self.epsilon);
         }
         add_rows(cpu, residual, delta, width, self.residual_scale);
+        if let Some((weight, bias)) = self.residual_norm {
+            layer_norm_rows(cpu, residual, weight, bias, self.epsilon);
+        }
     }
 }

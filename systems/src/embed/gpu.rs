@@ -19,19 +19,28 @@ pub fn embed_gpu(
         let Ok((config, ends, mut model)) = models.get_mut(of.0) else { continue };
         let Place::Gpu(number) = ends.embed else { continue };
         let Some(part) = model.on(number) else { continue };
-        if !part.has(TensorRole::TokenEmbedding) {
-            let there = |(shard, owner): (&WeightShard, &ShardOf)| {
-                shard.role == TensorRole::TokenEmbedding && owner.0 == of.0
-            };
-            if !shards.iter().any(there) {
-                continue;
+        for role in read_roles(config) {
+            if !part.has(role) && shards.iter().any(|(shard, owner)| shard.role == role && owner.0 == of.0) {
+                part.arrived(role);
             }
-            part.arrived(TensorRole::TokenEmbedding);
         }
-        if part.enter(entity, &mut wave, config) {
+        if read_roles(config).all(|role| part.has(role)) && part.enter(entity, &mut wave, config) {
             let _span = tracing::trace_span!("embed", rows = wave.rows()).entered();
             part.record_embed();
             wave.at = AtLayer::Layer(0);
         }
     }
+}
+
+/// Tensors that embedding reads.
+fn read_roles(config: &ModelConfig) -> impl Iterator<Item = TensorRole> + use<> {
+    [
+        (true, TensorRole::TokenEmbedding),
+        (config.learned_positions, TensorRole::PositionEmbedding),
+        (config.token_types > 0, TensorRole::TokenTypes),
+        (config.embedding_norm, TensorRole::EmbeddingNorm),
+        (config.embedding_norm, TensorRole::EmbeddingNormBias),
+    ]
+    .into_iter()
+    .filter_map(|(read, role)| read.then_some(role))
 }

@@ -1,4 +1,5 @@
-//! The feed-forward network: norm, gate and up, the gate's product (arXiv 2002.05202), down, residual; or experts in its place.
+//! The feed-forward network: norm, gate and up, the gate's product (arXiv 2002.05202), down, residual; or up, a nonlinearity and
+//! down; or experts in its place.
 //!
 //! Which norms and factors there are, and whether there are experts, the layer's tensors say.
 
@@ -59,10 +60,11 @@ fn run(
     };
     let block = Block {
         factor: weights.factor(Role::FfnDownScale),
-        bias: None,
+        bias: weights.vector(Role::FfnDownBias),
         norm: weights.vector(Role::FfnPostNorm),
         epsilon,
         residual_scale: config.residual_scale,
+        residual_norm: weights.vector(Role::FfnResidualNorm).zip(weights.vector(Role::FfnResidualNormBias)),
     };
     if there {
         block.add(cpu, hidden, normed, width);
@@ -72,28 +74,27 @@ fn run(
 
 /// Rows through one network: whether the layer has what it takes.
 fn dense(gates: &mut Gates<'_>, weights: &Weights, rows: &mut [f32]) -> bool {
-    let (Some(gate), Some(up), Some(down)) =
-        (weights.matrix(Role::FfnGate), weights.matrix(Role::FfnUp), weights.matrix(Role::FfnDown))
-    else {
+    let (Some(up), Some(down)) = (weights.matrix(Role::FfnUp), weights.matrix(Role::FfnDown)) else {
         return false;
     };
     let network = Network {
-        gate,
+        gate: weights.matrix(Role::FfnGate),
         up,
         down,
         gate_factor: weights.factor(Role::FfnGateScale),
         up_factor: weights.factor(Role::FfnUpScale),
+        up_bias: weights.vector(Role::FfnUpBias),
         norm: weights.vector(Role::FfnSubNorm),
     };
-    gates.load(rows, Need::of(&[gate, up]));
+    gates.load(rows, network.need());
     gates.run(&network, rows);
     true
 }
 
-/// One gated network: a layer's, an expert's, the shared expert's.
+/// One network: a layer's, an expert's, the shared expert's.
 struct Network<'a> {
-    /// `[inner, embedding]`.
-    gate: &'a CpuMatrix,
+    /// `[inner, embedding]`, where the network is gated.
+    gate: Option<&'a CpuMatrix>,
     /// `[inner, embedding]`.
     up: &'a CpuMatrix,
     /// `[embedding, inner]`.
@@ -102,6 +103,8 @@ struct Network<'a> {
     gate_factor: f32,
     /// The same of the up projection.
     up_factor: f32,
+    /// What is added to the up projection where there is no gate.
+    up_bias: Option<&'a [f32]>,
     /// Norm before the down projection.
     norm: Option<&'a [f32]>,
 }
@@ -109,7 +112,15 @@ struct Network<'a> {
 impl<'a> Network<'a> {
     /// One without factors and norm.
     fn plain([gate, up, down]: [&'a CpuMatrix; 3]) -> Self {
-        Self { gate, up, down, gate_factor: 1.0, up_factor: 1.0, norm: None }
+        Self { gate: Some(gate), up, down, gate_factor: 1.0, up_factor: 1.0, up_bias: None, norm: None }
+    }
+
+    /// The forms in which its first products read their input.
+    fn need(&self) -> Need {
+        match self.gate {
+            Some(gate) => Need::of(&[gate, self.up]),
+            None => Need::of(&[self.up]),
+        }
     }
 }
 
@@ -130,29 +141,35 @@ impl Gates<'_> {
 
     /// Takes memory for `rows` rows, so that it does not depend on how many there happen to be in a step.
     fn reserve(&mut self, network: &Network<'_>, rows: usize) {
-        let Network { gate, up, down, .. } = network;
-        sized(self.gate_up, rows * 2 * gate.rows());
-        sized(self.gated, rows * gate.rows());
-        self.activations.reserve(rows, gate.cols(), Need::of(&[gate, up]));
+        let Network { up, down, .. } = network;
+        sized(self.gate_up, rows * 2 * up.rows());
+        sized(self.gated, rows * up.rows());
+        self.activations.reserve(rows, up.cols(), network.need());
         self.activations.reserve(rows, down.cols(), Need::of(&[down]));
     }
 
     /// The loaded rows through a network: `out` takes `[rows, embedding]`.
     fn run(&mut self, network: &Network<'_>, out: &mut [f32]) {
         let Self { cpu, config, activations, gate_up, gated } = self;
-        let Network { gate, up, down, gate_factor, up_factor, norm } = network;
-        let (rows, inner) = (activations.rows(), gate.rows());
-        let gate_up = sized(gate_up, rows * 2 * inner);
-        cpu::product(cpu, &[gate, up], activations, gate_up, 2 * inner);
-        if (*gate_factor, *up_factor) != (1.0, 1.0) {
-            for row in gate_up.chunks_exact_mut(2 * inner) {
-                let (gate, up) = row.split_at_mut(inner);
-                cpu.kernels.scale(gate, *gate_factor);
-                cpu.kernels.scale(up, *up_factor);
-            }
-        }
+        let Network { gate, up, down, gate_factor, up_factor, up_bias, norm } = network;
+        let (rows, inner) = (activations.rows(), up.rows());
         let gated = sized(gated, rows * inner);
-        cpu::gate_rows(cpu, config.activation, gate_up, gated, inner);
+        if let Some(gate) = gate {
+            let gate_up = sized(gate_up, rows * 2 * inner);
+            cpu::product(cpu, &[gate, up], activations, gate_up, 2 * inner);
+            if (*gate_factor, *up_factor) != (1.0, 1.0) {
+                for row in gate_up.chunks_exact_mut(2 * inner) {
+                    let (gate, up) = row.split_at_mut(inner);
+                    cpu.kernels.scale(gate, *gate_factor);
+                    cpu.kernels.scale(up, *up_factor);
+                }
+            }
+            cpu::gate_rows(cpu, config.activation, gate_up, gated, inner);
+        } else {
+            let raised = sized(gate_up, rows * inner);
+            cpu::product(cpu, &[up], activations, raised, inner);
+            cpu::activate_rows(cpu, config.activation, raised, *up_bias, gated, inner);
+        }
         if let Some(norm) = norm {
             cpu::norm_in_place(cpu, gated, norm, config.norm_epsilon);
         }

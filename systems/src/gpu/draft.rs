@@ -7,6 +7,7 @@ mod ffn;
 mod product;
 
 use super::plan::{HeadSteps, LayerSteps, Step};
+use super::product::Product;
 use super::scratch::{Activations, Scratch, sampling};
 use super::shape::{Class, Extent};
 use super::vectors::Vectors;
@@ -70,9 +71,8 @@ impl Drafter<'_> {
 
     pub(super) fn embed(&self, ends: &EndWeights) -> Vec<Draft> {
         let Some(embedding) = &ends.embedding else { return Vec::new() };
-        let segments =
-            embedding.matrices.iter().flat_map(|m| m.matrix.segments.iter().map(move |s| (&m.matrix, s)));
-        segments
+        let mut drafts: Vec<_> = embedding
+            .segments()
             .map(|(matrix, segment)| {
                 let spec = KernelSpec::new("embed", reading(matrix, &[parts::EMBED]))
                     .with("WG", 64u32)
@@ -86,7 +86,35 @@ impl Drafter<'_> {
                 buffers.extend(segment.buffers());
                 Draft { spec: matrix.shape(spec, segment), buffers, grid: a_row(Extent::Rows) }
             })
-            .collect()
+            .collect();
+        for (product, first) in [(&ends.positions, 0u32), (&ends.types, 1)] {
+            drafts.extend(product.iter().flat_map(|product| self.embed_add(product, first)));
+        }
+        drafts.extend(ends.embedding_norm.as_ref().map(|norm| self.layer_norm(norm)));
+        drafts
+    }
+
+    /// Adds a row of a matrix to each embedding: that of its position, or the first where `first` is 1.
+    fn embed_add(&self, product: &Product, first: u32) -> impl Iterator<Item = Draft> {
+        product.segments().map(move |(matrix, segment)| {
+            let spec = KernelSpec::new("embed_add", reading(matrix, &[parts::EMBED_ADD]))
+                .with("WG", 64u32)
+                .with("FIRST", first);
+            let mut buffers = vec![(0, self.scratch.wave.clone()), (2, self.scratch.hidden.clone())];
+            buffers.extend(segment.buffers());
+            Draft { spec: matrix.shape(spec, segment), buffers, grid: a_row(Extent::Rows) }
+        })
+    }
+
+    /// LayerNorm of the hidden state in place.
+    fn layer_norm(&self, norm: &Vectors) -> Draft {
+        let spec = self
+            .spec("layer_norm", &[parts::LAYER_NORM])
+            .with("WIDTH", self.config.embedding as u32)
+            .with("EPSILON", self.config.norm_epsilon);
+        let scratch = self.scratch;
+        let buffers = vec![(0, scratch.wave.clone()), (1, scratch.hidden.clone()), (2, norm.buffer.clone())];
+        Draft { spec, buffers, grid: a_row(Extent::Rows) }
     }
 
     /// The norm of rows of `x`, or of those whose logits are wanted, as activations.
@@ -141,11 +169,15 @@ impl Drafter<'_> {
         weights: &LayerWeights,
         class: Class,
     ) -> Result<LayerSteps<Vec<Draft>>, GpuError> {
+        let normed = |mut drafts: Vec<Draft>, norm: &Option<Vectors>| {
+            drafts.extend(norm.as_ref().map(|norm| self.layer_norm(norm)));
+            drafts
+        };
         Ok(LayerSteps {
             project: self.project(index, weights, class),
             attend: self.attend(index, weights, class)?,
-            output: self.output(weights, class),
-            ffn: self.ffn(weights, class),
+            output: normed(self.output(weights, class), &weights.attention_layer_norm),
+            ffn: normed(self.ffn(weights, class), &weights.ffn_layer_norm),
         })
     }
 

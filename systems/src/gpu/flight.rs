@@ -3,13 +3,17 @@
 use super::part::GpuModel;
 use super::place::AHEAD;
 use super::scratch::MOST_LOGIT_ROWS;
+use crate::cpu::{self, CpuBackend, CpuWeights};
 use crate::load::ModelTokenizer;
-use crate::sample::{Computed, LogitRows, SampleBuffers, SampledSession, deliver};
+use crate::sample::{Computed, LogitRows, SampleBuffers, SampledSession, StateRows, deliver};
 use bevy_ecs::prelude::*;
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use web_time::Instant;
-use weft_components::{Model, ModelConfig, Place, SessionEvent, TickWork, Wave, WaveLimits, WaveSpan};
+use weft_components::{
+    Model, ModelConfig, Place, SessionEvent, ShardOf, TensorRole, TickWork, Wave, WaveLimits, WaveSpan,
+    WeightShard,
+};
 use weft_gpu::sampling::NO_TOKEN;
 use weft_gpu::{Gpu, GpuError, wgpu};
 
@@ -21,7 +25,8 @@ pub(super) struct Staging {
 
 /// What a submit brings back.
 pub(super) enum Cargo {
-    /// A token for each row of logits, then, where somebody wants them, the rows of logits.
+    /// A token for each row of logits, then, where somebody wants them, the rows of logits, then, likewise, the hidden state of
+    /// all rows.
     Rows {
         /// The wave's row of each row of logits.
         rows: Vec<u32>,
@@ -29,6 +34,8 @@ pub(super) enum Cargo {
         chosen: Vec<bool>,
         /// Whether the logits come too.
         logits: bool,
+        /// Rows whose final hidden state is wanted; the hidden state comes where there are some.
+        states: Vec<u32>,
     },
     /// The hidden state of a wave that goes on elsewhere.
     Hidden {
@@ -114,21 +121,40 @@ pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<
     Ok(Staging { buffer: gpu.readback("readback", size)?, bytes })
 }
 
+/// The final hidden state of some rows, normed where the model ends with a norm.
+fn final_states(
+    backend: &CpuBackend,
+    config: &ModelConfig,
+    norm: Option<&[f32]>,
+    hidden: &[f32],
+    rows: &[u32],
+) -> Vec<f32> {
+    let width = config.embedding;
+    let mut states: Vec<f32> = Vec::with_capacity(rows.len() * width);
+    rows.iter().for_each(|row| states.extend_from_slice(&hidden[*row as usize * width..][..width]));
+    if let Some(norm) = norm {
+        cpu::norm_in_place(&backend.0, &mut states, norm, config.norm_epsilon);
+    }
+    states
+}
+
 /// Takes what GPUs have finished to sessions and waves. Runs in the set `Load`; never waits.
 pub fn collect_gpu(
+    backend: Res<'_, CpuBackend>,
     mut buffers: ResMut<'_, SampleBuffers>,
     mut models: Query<
         '_,
         '_,
-        (&ModelConfig, &mut GpuModel, &mut WaveLimits, Option<&ModelTokenizer>),
+        (Entity, &ModelConfig, &mut GpuModel, &mut WaveLimits, Option<&ModelTokenizer>),
         With<Model>,
     >,
+    shards: Query<'_, '_, (&WeightShard, &CpuWeights, &ShardOf)>,
     mut waves: Query<'_, '_, &mut Wave>,
     mut sessions: Query<'_, '_, SampledSession>,
     mut work: ResMut<'_, TickWork>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
-    for (config, mut model, mut limits, tokenizer) in &mut models {
+    for (entity, config, mut model, mut limits, tokenizer) in &mut models {
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
         for part in &mut model.0 {
             if part.flights.is_empty() {
@@ -141,14 +167,29 @@ pub fn collect_gpu(
                 work.0 += 1;
                 if let Some((rows, start)) = flight.started {
                     part.pace.learn(rows, part.layers.len(), start.elapsed());
-                    limits.rows = part.pace.rows(part.gpu.submit_budget(), part.scratch.rows);
+                    // Texts of an encoder were promised whole waves.
+                    if config.causal {
+                        limits.rows = part.pace.rows(part.gpu.submit_budget(), part.scratch.rows);
+                    }
                 }
                 if let Some(bytes) = flight.words() {
                     let words: &[u32] = bytemuck::cast_slice(&bytes);
                     match &flight.cargo {
-                        Cargo::Rows { rows, chosen, logits } => {
-                            let ids = &words[..rows.len()];
-                            let logits = if *logits { &words[id_words(rows.len())..] } else { &[] };
+                        Cargo::Rows { rows, chosen, logits, states: state_rows } => {
+                            let (ids, rest) = words.split_at(id_words(rows.len()));
+                            let count = if *logits { rows.len() * config.vocabulary } else { 0 };
+                            let (logits, hidden) = rest.split_at(count);
+                            let states = if state_rows.is_empty() {
+                                Vec::new()
+                            } else {
+                                let norm = shards.iter().find(|(shard, _, of)| {
+                                    shard.role == TensorRole::OutputNorm && of.0 == entity
+                                });
+                                let norm = norm.and_then(|(_, weights, _)| weights.0.vector());
+                                final_states(&backend, config, norm, bytemuck::cast_slice(hidden), state_rows)
+                            };
+                            let states =
+                                StateRows { states: &states, rows: state_rows, width: config.embedding };
                             let rows = LogitRows {
                                 logits: bytemuck::cast_slice(logits),
                                 rows,
@@ -162,7 +203,15 @@ pub fn collect_gpu(
                                         }
                                         _ => Computed::Logits(rows),
                                     };
-                                deliver(span, &computed, tokenizer, &mut sessions, &mut buffers, &mut events);
+                                deliver(
+                                    span,
+                                    &computed,
+                                    states,
+                                    tokenizer,
+                                    &mut sessions,
+                                    &mut buffers,
+                                    &mut events,
+                                );
                             }
                         }
                         Cargo::Hidden { wave } => {

@@ -76,6 +76,7 @@ struct RowWords {
     kv: Vec<u32>,
     tables: Vec<u32>,
     tiles: Vec<u32>,
+    seen: Vec<u32>,
 }
 
 /// What the host tells the device for each wave.
@@ -209,7 +210,7 @@ impl GpuPart {
             Some(_) => return false,
             None => {}
         }
-        self.write_wave(wave);
+        self.write_wave(wave, config.causal);
         self.entered = self.flights.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
         if wave.hidden_at == Place::Cpu && !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
             let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
@@ -284,12 +285,14 @@ impl GpuPart {
         self.attention.splits(rows as usize, longest, WORKGROUPS).min(most.max(1) as u32)
     }
 
-    fn write_wave(&mut self, wave: &Wave) {
+    /// Tells the device of a wave, whose rows see what is before them, or all of their text.
+    fn write_wave(&mut self, wave: &Wave, causal: bool) {
         let mut arrays = core::mem::take(&mut self.rows);
-        let RowWords { kv, tables, tiles } = &mut arrays;
+        let RowWords { kv, tables, tiles, seen } = &mut arrays;
         kv.clear();
         tables.clear();
         tiles.clear();
+        seen.clear();
         let tiled = wave.spans.iter().any(|span| span.rows.len() > TILED_ROWS);
         let mut longest = 0;
         for span in &wave.spans {
@@ -297,6 +300,10 @@ impl GpuPart {
             for row in span.rows.clone() {
                 kv.push(wave.slots[row] * PAGE as u32 + wave.positions[row] % PAGE as u32);
                 tables.push(span.table.start as u32);
+            }
+            if !causal {
+                let last = span.start + span.rows.len() - 1;
+                seen.extend(span.rows.clone().map(|_| last as u32));
             }
             if tiled {
                 let firsts = span.rows.clone().step_by(TILE);
@@ -327,6 +334,7 @@ impl GpuPart {
             tables,
             logit_rows: &wave.logit_rows,
             tiles,
+            seen,
             splits: self.shape.splits,
         };
         data.encode(&mut self.words);
@@ -358,17 +366,22 @@ impl GpuPart {
     }
 
     /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.
-    pub(super) fn send_rows(&mut self, wave: &mut Wave, vocabulary: usize) {
+    pub(super) fn send_rows(&mut self, wave: &mut Wave, config: &ModelConfig) {
         let count = wave.logit_rows.len();
         let mut ends = wave.spans.iter().zip(&self.chosen);
         let logits = ends.any(|(span, chosen)| !chosen && !span.logits.is_empty());
         let spans = core::mem::replace(&mut wave.spans, self.spare.pop().unwrap_or_default());
         let rows = core::mem::take(&mut wave.logit_rows);
-        let cargo = Cargo::Rows { rows, chosen: core::mem::take(&mut self.chosen), logits };
+        let states = core::mem::take(&mut wave.state_rows);
+        let hidden_rows = if states.is_empty() { 0 } else { wave.rows() };
+        let cargo = Cargo::Rows { rows, chosen: core::mem::take(&mut self.chosen), logits, states };
         let scratch = Arc::clone(&self.scratch);
         let id_bytes = 4 * id_words(count) as u64;
-        let logit_bytes = if logits { 4 * (count * vocabulary) as u64 } else { 0 };
-        self.send(cargo, spans, &[(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes)]);
+        let logit_bytes = if logits { 4 * (count * config.vocabulary) as u64 } else { 0 };
+        let hidden_bytes = 4 * (hidden_rows * config.embedding) as u64;
+        let parts =
+            [(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes), (&scratch.hidden, hidden_bytes)];
+        self.send(cargo, spans, &parts);
         wave.clear();
     }
 }

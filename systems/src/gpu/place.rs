@@ -169,6 +169,7 @@ impl Room<'_> {
             .into_iter()
             .filter(|shard| match shard.role {
                 TensorRole::TokenEmbedding => embed || (head && tied),
+                TensorRole::PositionEmbedding | TensorRole::TokenTypes => embed,
                 TensorRole::Output | TensorRole::OutputNorm => head,
                 _ => false,
             })

@@ -4,7 +4,7 @@
 use core::ops::Range;
 use std::sync::Arc;
 use weft_components::{TensorFormat, TensorRole as Role, WeightShard};
-use weft_gpu::{BLOCK, Encoding, Gpu, GpuError, GpuMatrix};
+use weft_gpu::{BLOCK, Encoding, Gpu, GpuError, GpuMatrix, Segment};
 
 /// A matrix of a product.
 pub(super) struct ProductMatrix {
@@ -112,6 +112,11 @@ impl Product {
         })?;
         let before = (expert - found.experts.start.min(expert)) * found.rows;
         Some((Arc::clone(&found.matrix), before + rows.start - found.first))
+    }
+
+    /// The segments of its matrices, in order.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (&GpuMatrix, &Segment)> {
+        self.matrices.iter().flat_map(|m| m.matrix.segments.iter().map(move |segment| (&*m.matrix, segment)))
     }
 
     /// Input features.

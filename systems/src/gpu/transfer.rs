@@ -95,7 +95,7 @@ pub fn submit_gpu(
             _ => false,
         };
         if wave.at == AtLayer::OnDevice {
-            part.send_rows(&mut wave, config.vocabulary);
+            part.send_rows(&mut wave, config);
             work.0 += 1;
         } else if elsewhere {
             let bytes = 4 * (wave.rows() * config.embedding) as u64;

@@ -41,7 +41,10 @@ pub(super) struct Gated {
 
 /// A feed-forward network that every row uses.
 pub(super) struct Dense {
+    /// Gate and up; up alone where there is no gate.
     pub(super) gate_up: Product,
+    /// The bias of a network without a gate.
+    pub(super) ungated: Option<Vectors>,
     pub(super) gated: Option<Gated>,
     pub(super) down: Product,
 }
@@ -58,7 +61,7 @@ pub(super) struct Experts {
 
 /// A layer's feed-forward network.
 pub(super) enum Ffn {
-    Dense(Dense),
+    Dense(Box<Dense>),
     Experts(Box<Experts>),
 }
 
@@ -71,10 +74,14 @@ pub(super) struct LayerWeights {
     pub(super) output: Product,
     /// `None` where attention is added to the residual as it is.
     pub(super) attention_residual: Option<Residual>,
+    /// LayerNorm of the residual behind attention.
+    pub(super) attention_layer_norm: Option<Vectors>,
     pub(super) ffn_norm: Option<Vectors>,
     pub(super) ffn: Ffn,
     /// `None` where the network is added to the residual as it is.
     pub(super) ffn_residual: Option<Residual>,
+    /// LayerNorm of the residual behind the network.
+    pub(super) ffn_layer_norm: Option<Vectors>,
     pub(super) keys: wgpu::Buffer,
     pub(super) values: wgpu::Buffer,
 }
@@ -121,6 +128,18 @@ impl<'a> Taker<'a> {
     fn vector(&self, role: Role) -> Result<Option<Vectors>, GpuError> {
         let Ok(shard) = self.shard(role) else { return Ok(None) };
         Vectors::new(self.gpu, &shard.name, &[Slot::new(role, shard.cols, 0.0)]).map(Some)
+    }
+
+    /// Weight and bias of a LayerNorm, where there is one.
+    fn layer_norm(&self, [weight, bias]: [Role; 2]) -> Result<Option<Vectors>, GpuError> {
+        let Ok(shard) = self.shard(weight) else { return Ok(None) };
+        let slots = [Slot::new(weight, shard.cols, 1.0), Slot::new(bias, shard.cols, 0.0)];
+        Vectors::new(self.gpu, &shard.name, &slots).map(Some)
+    }
+
+    /// A matrix of the model, where there is one.
+    fn optional(&self, what: &str, role: Role) -> Result<Option<Product>, GpuError> {
+        self.has(role).then(|| self.product(what, &[role])).transpose()
     }
 
     fn heads(&self) -> Result<Option<Heads>, GpuError> {
@@ -191,17 +210,22 @@ impl<'a> Taker<'a> {
     fn ffn(&self) -> Result<Ffn, GpuError> {
         let config = self.config;
         let Some(experts) = config.experts.filter(|_| self.has(Role::Router)) else {
-            return Ok(Ffn::Dense(Dense {
-                gate_up: self.product("ffn_gate_up", &[Role::FfnGate, Role::FfnUp])?,
+            let ungated = !self.has(Role::FfnGate);
+            let bias = [Slot::new(Role::FfnUpBias, config.feed_forward, 0.0)];
+            let roles: &[Role] = if ungated { &[Role::FfnUp] } else { &[Role::FfnGate, Role::FfnUp] };
+            return Ok(Ffn::Dense(Box::new(Dense {
+                gate_up: self.product("ffn_gate_up", roles)?,
+                ungated: ungated.then(|| Vectors::new(self.gpu, "ffn_up_bias", &bias)).transpose()?,
                 gated: self.gated(config.feed_forward)?,
                 down: self.product("ffn_down", &[Role::FfnDown])?,
-            }));
+            })));
         };
         let mut router = vec![Role::Router];
         router.extend(Some(Role::SharedRouter).filter(|role| self.has(*role)));
         let shared = self.has(Role::SharedGate).then(|| {
             Ok::<_, GpuError>(Dense {
                 gate_up: self.product("shared_gate_up", &[Role::SharedGate, Role::SharedUp])?,
+                ungated: None,
                 gated: None,
                 down: self.product("shared_down", &[Role::SharedDown])?,
             })
@@ -229,7 +253,11 @@ impl LayerWeights {
         };
         let attention = [Role::AttentionPostNorm, Role::AttentionOutputBias, Role::AttentionOutputScale];
         let ffn = take.ffn()?;
-        let of_ffn = [Some(Role::FfnPostNorm), None, Some(Role::FfnDownScale)];
+        let of_ffn = [Role::FfnPostNorm, Role::FfnDownBias, Role::FfnDownScale].map(Some);
+        let [behind_attention, behind_ffn] = [
+            [Role::AttentionResidualNorm, Role::AttentionResidualNormBias],
+            [Role::FfnResidualNorm, Role::FfnResidualNormBias],
+        ];
         Ok(Self {
             attention_norm: take.vector(Role::AttentionNorm)?,
             qkv: take.product("attn_qkv", &[Role::Query, Role::Key, Role::Value])?,
@@ -237,8 +265,10 @@ impl LayerWeights {
             sub_norm: take.vector(Role::AttentionSubNorm)?,
             output: take.product("attn_output", &[Role::AttentionOutput])?,
             attention_residual: take.residual("attn_residual", attention.map(Some), false)?,
+            attention_layer_norm: take.layer_norm(behind_attention)?,
             ffn_norm: take.vector(Role::FfnNorm)?,
             ffn_residual: take.residual("ffn_residual", of_ffn, matches!(ffn, Ffn::Experts(_)))?,
+            ffn_layer_norm: take.layer_norm(behind_ffn)?,
             ffn,
             keys: cache("kv_keys", config.key_length)?,
             values: cache("kv_values", config.value_length)?,
@@ -246,20 +276,27 @@ impl LayerWeights {
     }
 
     fn vectors(&self) -> impl Iterator<Item = &Vectors> {
-        let gated = match &self.ffn {
-            Ffn::Dense(dense) => dense.gated.as_ref(),
-            Ffn::Experts(_) => None,
+        let (gated, ungated) = match &self.ffn {
+            Ffn::Dense(dense) => (dense.gated.as_ref(), dense.ungated.as_ref()),
+            Ffn::Experts(_) => (None, None),
         };
-        let norms = [&self.attention_norm, &self.sub_norm, &self.ffn_norm];
+        let norms = [
+            &self.attention_norm,
+            &self.sub_norm,
+            &self.attention_layer_norm,
+            &self.ffn_norm,
+            &self.ffn_layer_norm,
+        ];
         let residuals = [&self.attention_residual, &self.ffn_residual];
-        let extras = [self.heads.as_ref().map(|heads| &heads.extra), gated.map(|gated| &gated.extra)];
+        let extras =
+            [self.heads.as_ref().map(|heads| &heads.extra), gated.map(|gated| &gated.extra), ungated];
         let residuals = residuals.map(|residual| residual.as_ref().map(|residual| &residual.extra));
         norms.map(Option::as_ref).into_iter().chain(extras).chain(residuals).flatten()
     }
 
     fn products(&self) -> impl Iterator<Item = &Product> {
         let ffn: Vec<&Product> = match &self.ffn {
-            Ffn::Dense(Dense { gate_up, down, .. }) => vec![gate_up, down],
+            Ffn::Dense(dense) => vec![&dense.gate_up, &dense.down],
             Ffn::Experts(experts) => {
                 let Experts { router, gate_up, down, shared } = &**experts;
                 let shared = shared.as_ref().map(|dense| [&dense.gate_up, &dense.down]);
@@ -287,6 +324,12 @@ impl LayerWeights {
 /// The weights of a model's ends, as far as they are on this device.
 pub(super) struct EndWeights {
     pub(super) embedding: Option<Product>,
+    /// Added to embeddings by position.
+    pub(super) positions: Option<Product>,
+    /// Of which the first row is added to embeddings.
+    pub(super) types: Option<Product>,
+    /// LayerNorm of embeddings.
+    pub(super) embedding_norm: Option<Vectors>,
     pub(super) norm: Option<Vectors>,
     /// `None` where the embedding is the head too, or the head is elsewhere.
     pub(super) head: Option<Product>,
@@ -304,8 +347,17 @@ impl EndWeights {
     ) -> Result<Self, GpuError> {
         let take = Taker { gpu, config, shards };
         let wanted = embed || (head && config.tied);
+        let (mut positions, mut types, mut embedding_norm) = (None, None, None);
+        if embed {
+            positions = take.optional("position_embd", Role::PositionEmbedding)?;
+            types = take.optional("token_types", Role::TokenTypes)?;
+            embedding_norm = take.layer_norm([Role::EmbeddingNorm, Role::EmbeddingNormBias])?;
+        }
         Ok(Self {
             embedding: wanted.then(|| take.product("token_embd", &[Role::TokenEmbedding])).transpose()?,
+            positions,
+            types,
+            embedding_norm,
             norm: head.then(|| take.vector(Role::OutputNorm)).transpose()?.flatten(),
             head: (head && !config.tied).then(|| take.product("output", &[Role::Output])).transpose()?,
             tied: config.tied,
@@ -319,10 +371,11 @@ impl EndWeights {
 
     /// Where the shard of a role goes.
     pub(super) fn target(&self, role: Role) -> Option<Target> {
-        if let Some((buffer, at)) = self.norm.as_ref().and_then(|norm| norm.target(role)) {
+        let norms = [self.norm.as_ref(), self.embedding_norm.as_ref()];
+        if let Some((buffer, at)) = norms.into_iter().flatten().find_map(|norm| norm.target(role)) {
             return Some(Target::Vector(buffer, at));
         }
-        let products = [self.embedding.as_ref(), self.head.as_ref()];
+        let products = [&self.embedding, &self.positions, &self.types, &self.head].map(Option::as_ref);
         let (matrix, row) = products.into_iter().flatten().find_map(|product| product.target(role, 0))?;
         Some(Target::Matrix(matrix, row))
     }

@@ -1,4 +1,4 @@
-//! The head: hidden state to logits, for the rows whose logits somebody wants.
+//! The head: the final norm, for the rows whose hidden state somebody wants, and logits for those whose logits somebody wants.
 
 mod gpu;
 
@@ -6,39 +6,48 @@ pub use gpu::head_gpu;
 
 use crate::cpu::{self, CpuBackend, CpuPlan, CpuScratch, sized};
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, TensorRole, Wave, WaveOf};
+use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, Resident, TensorRole, Wave, WaveOf};
 use weft_platform::Need;
 
-/// Computes the logits of waves that stand before the head. Waits where the head is not there.
+/// Computes the final hidden states and the logits of waves that stand before the head. Waits where the head is not there.
 pub fn head_cpu(
     backend: Res<'_, CpuBackend>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
-    models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan), With<Model>>,
+    models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan, Has<Resident>), With<Model>>,
 ) {
     for (mut wave, of, mut scratch) in &mut waves {
         if wave.at != AtLayer::Head {
             continue;
         }
-        let Ok((config, ends, plan)) = models.get(of.0) else {
+        let Ok((config, ends, plan, resident)) = models.get(of.0) else {
             continue;
         };
         if ends.head != Place::Cpu || wave.hidden_at != Place::Cpu {
             continue;
         }
-        let Some((norm, head)) = plan.model.vector(TensorRole::OutputNorm).zip(plan.head(config.tied)) else {
+        let (norm, Some(head)) = (plan.model.vector(TensorRole::OutputNorm), plan.head(config.tied)) else {
             continue;
         };
+        // A model that is whole and has no such norm ends without one.
+        if norm.is_none() && !resident {
+            continue;
+        }
         let _span = tracing::trace_span!("head", rows = wave.logit_rows.len()).entered();
         let cpu = &backend.0;
         let wave = &mut *wave;
         let (rows, width) = (wave.logit_rows.len(), config.embedding);
-        let CpuScratch { normed, activations, gated, .. } = &mut *scratch;
-        let wanted = sized(gated, rows * width);
-        for (row, out) in wave.logit_rows.iter().zip(wanted.chunks_exact_mut(width)) {
-            out.copy_from_slice(&wave.hidden[*row as usize * width..][..width]);
-        }
+        let CpuScratch { normed, activations, .. } = &mut *scratch;
+        let gather = |rows: &[u32], out: &mut [f32]| {
+            for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+                out.copy_from_slice(&wave.hidden[*row as usize * width..][..width]);
+            }
+            if let Some(norm) = norm {
+                cpu::norm_in_place(cpu, out, norm, config.norm_epsilon);
+            }
+        };
+        gather(&wave.state_rows, sized(&mut wave.states, wave.state_rows.len() * width));
         let normed = sized(normed, rows * width);
-        cpu::norm_rows(cpu, wanted, norm, config.norm_epsilon, normed);
+        gather(&wave.logit_rows, normed);
         cpu::load(cpu, activations, normed, width, Need::of(&[head]));
         let logits = sized(&mut wave.logits, rows * config.vocabulary);
         cpu::product(cpu, &[head], activations, logits, config.vocabulary);

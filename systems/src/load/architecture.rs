@@ -5,6 +5,7 @@
 //! experts) and off the numbers of [`weft_components::ModelConfig`]. Supporting an architecture whose parts the engine
 //! already has means adding a file under `architecture/` and a row to [`ARCHITECTURES`].
 
+mod bert;
 mod bitnet;
 mod config;
 mod gemma;
@@ -14,6 +15,7 @@ mod granite;
 mod granitemoe;
 mod keys;
 mod llama;
+mod nomic_bert;
 mod olmo2;
 mod parts;
 mod phi3;
@@ -113,6 +115,8 @@ pub struct Architecture {
     pub keys: &'static [&'static [&'static str]],
     /// Nonlinearity of the feed-forward network.
     pub activation: Activation,
+    /// Whether a token sees only those before it, where the metadata do not say it.
+    pub causal: bool,
     /// Windows, where layers may have some.
     pub windows: Option<Windows>,
     /// Layers without rotary embedding.
@@ -138,6 +142,7 @@ const PLAIN: Architecture = Architecture {
     after: parts::AFTER,
     keys: &[keys::COMMON],
     activation: Activation::Silu,
+    causal: true,
     windows: None,
     without_rope: WithoutRope::None,
     experts: None,
@@ -156,6 +161,11 @@ impl Architecture {
     /// Patterns of a layer's tensors.
     pub(super) fn layer_patterns(&self) -> impl Iterator<Item = &'static TensorPattern> + use<> {
         self.layer.iter().flat_map(|group| group.iter())
+    }
+
+    /// Whether a model as a whole has the tensor of a role, or may have it.
+    pub(super) fn may_have(&self, role: TensorRole) -> bool {
+        self.before.iter().chain(self.after).any(|pattern| pattern.roles.contains(&role))
     }
 
     /// Whether its layers may have the tensor of a role.
@@ -184,6 +194,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     olmo2::OLMO2,
     bitnet::BITNET,
     bitnet::BITNET_2B,
+    bert::BERT,
+    nomic_bert::NOMIC_BERT,
 ];
 
 /// Finds the architecture of a file.

@@ -212,8 +212,20 @@ impl Placed {
             (ShardOwner::Model, TensorRole::TokenEmbedding) => {
                 self.ends.embed == Place::Cpu || (config.tied && self.ends.head == Place::Cpu)
             }
-            // The angles of rotary embedding are computed on the host for every place.
-            (ShardOwner::Model, TensorRole::RopeFactors | TensorRole::RopeFactorsLong) => true,
+            // Added to the embedding, wherever the head is.
+            (
+                ShardOwner::Model,
+                TensorRole::PositionEmbedding
+                | TensorRole::TokenTypes
+                | TensorRole::EmbeddingNorm
+                | TensorRole::EmbeddingNormBias,
+            ) => self.ends.embed == Place::Cpu,
+            // The angles of rotary embedding are computed on the host for every place, and hidden states that are to become
+            // embeddings normed there.
+            (
+                ShardOwner::Model,
+                TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm,
+            ) => true,
             (ShardOwner::Model, _) => self.ends.head == Place::Cpu,
         }
     }

@@ -11,6 +11,7 @@
 
 mod chain;
 mod choose;
+mod embedding;
 mod error;
 mod exp;
 mod gpu;
@@ -22,6 +23,8 @@ mod truncate;
 
 pub use chain::{Choice, SampleScratch, Sampler};
 pub use choose::argmax;
+pub(crate) use embedding::wanted_positions;
+pub use embedding::{StateRows, vectors};
 pub use error::SampleError;
 pub use gpu::sample_gpu;
 pub use logprobs::{log_softmax, token_logprob};

@@ -1,13 +1,14 @@
 //! The stage `Sample`: logits become tokens, tokens become text, and requests end.
 
+use super::embedding::{StateRows, keep_states};
 use super::{SampleError, SampleScratch, Sampler, token_logprob};
 use crate::load::ModelTokenizer;
 use crate::tokenize::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, ContextCursor, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Model, ModelConfig, Output,
-    Phase, Request, SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob,
-    Wave, WaveOf, WaveSpan,
+    AtLayer, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept,
+    LogitsWanted, Model, ModelConfig, Output, Phase, Request, SamplerSettings, SessionEvent,
+    SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf, WaveSpan,
 };
 use weft_gpu::sampling::{SampleBatch, SampleKind};
 
@@ -144,6 +145,7 @@ pub struct SampledSession {
     output: &'static mut Output,
     pub(super) wanted: Option<&'static LogitsWanted>,
     kept: Option<&'static mut LogitsKept>,
+    embedding: Option<(&'static EmbeddingWanted, &'static mut EmbeddingKept)>,
 }
 
 /// What a wave computed for its sessions.
@@ -171,12 +173,13 @@ impl<'a> LogitRows<'a> {
     }
 }
 
-/// Takes what was computed for a span to its session: keeps logits that were asked for, appends the token that was chosen
+/// Takes what was computed for a span to its session: keeps logits and hidden states that were asked for, appends the token that was chosen
 /// or chooses one, and ends the request where it is at its end. Rows of a session that died or gave up its context since
 /// are left out.
 pub fn deliver(
     span: &WaveSpan,
     computed: &Computed<'_>,
+    states: StateRows<'_>,
     tokenizer: Option<&Tokenizer>,
     sessions: &mut Query<'_, '_, SampledSession>,
     buffers: &mut SampleBuffers,
@@ -191,6 +194,9 @@ pub fn deliver(
     session.cursor.computed = span.start + span.rows.len();
     if let Computed::Logits(rows) = computed {
         keep_logits(&mut session, rows, span);
+    }
+    if let Some((wanted, kept)) = &mut session.embedding {
+        keep_states(wanted, kept, states, span);
     }
     if !span.complete || !session.phase.is_active() {
         return;
@@ -244,8 +250,9 @@ pub fn sample(
             rows: &wave.logit_rows,
             vocabulary: config.vocabulary,
         });
+        let states = StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding };
         for span in &wave.spans {
-            deliver(span, &computed, tokenizer, &mut sessions, &mut buffers, &mut events);
+            deliver(span, &computed, states, tokenizer, &mut sessions, &mut buffers, &mut events);
         }
     }
 }

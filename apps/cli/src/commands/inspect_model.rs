@@ -1,8 +1,8 @@
 //! What `weft inspect` says of a model's numbers, as the engine has read them from metadata and tensors.
 
 use serde::Serialize;
-use weft::ModelConfig;
 use weft::components::Activation;
+use weft::{ModelConfig, Pooling};
 
 /// A model's numbers.
 #[derive(Serialize)]
@@ -17,6 +17,10 @@ pub(super) struct ModelFacts {
     kv_heads: usize,
     key_length: usize,
     value_length: usize,
+    /// Whether a token sees only those before it.
+    causal: bool,
+    /// How tokens' vectors become a text's, where nobody says it.
+    pooling: &'static str,
     window: Option<Window>,
     ropes: Vec<Rope>,
     experts: Option<Experts>,
@@ -74,6 +78,7 @@ impl ModelFacts {
                 Activation::Silu => "silu",
                 Activation::Gelu => "gelu",
                 Activation::ReluSquared => "relu2",
+                Activation::GeluErf => "gelu_erf",
             },
             vocabulary: config.vocabulary,
             context: config.context,
@@ -81,8 +86,16 @@ impl ModelFacts {
             kv_heads: config.kv_heads,
             key_length: config.key_length,
             value_length: config.value_length,
+            causal: config.causal,
+            pooling: match config.default_pooling() {
+                Pooling::None => "none",
+                Pooling::Mean => "mean",
+                Pooling::Cls => "cls",
+                Pooling::Last => "last",
+            },
             window,
-            ropes: ropes.collect(),
+            // Encoders with embeddings of positions turn nothing.
+            ropes: ropes.filter(|rope| rope.layers > 0).collect(),
             experts: config.experts.map(|experts| Experts {
                 count: experts.count,
                 used: experts.used,
@@ -103,6 +116,10 @@ impl ModelFacts {
                 format!("{} heads of {}, {} for keys and values", self.heads, self.key_length, self.kv_heads),
             ),
         ];
+        if !self.causal {
+            lines.push(("", "an encoder: every token sees all of its text".to_owned()));
+            lines.push(("pooling", self.pooling.to_owned()));
+        }
         if let Some(window) = &self.window {
             lines.push(("", format!("{} of the layers see {} tokens", window.layers, window.tokens)));
         }

@@ -9,6 +9,7 @@ mod chat;
 mod chat_command;
 mod convert;
 mod detokenize;
+mod embed;
 mod inspect;
 mod inspect_model;
 mod list;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Detokenize(args) => detokenize::run(&args),
         Command::Template(args) => template::run(&args),
         Command::Logits(args) => logits::run(&args, isa),
+        Command::Embed(args) => embed::run(&args, isa),
         Command::Tensor(args) => tensor::run(&args),
         Command::Perplexity(args) => perplexity::run(&args, isa),
         Command::Bench(args) => bench::run(&args, isa),

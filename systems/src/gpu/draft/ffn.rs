@@ -3,6 +3,7 @@
 use super::product::{In, Out};
 use super::{Draft, Drafter, WG};
 use crate::gpu::shape::{Class, Extent};
+use crate::gpu::vectors::Vectors;
 use crate::gpu::weights::{Dense, Ffn, Gated, LayerWeights};
 use weft_components::Activation;
 use weft_gpu::shader::{Part, parts};
@@ -13,6 +14,7 @@ const fn gate_part(activation: Activation) -> Part {
     match activation {
         Activation::Silu => parts::GATE_SILU,
         Activation::Gelu => parts::GATE_GELU,
+        Activation::GeluErf => parts::GATE_GELU_ERF,
         Activation::ReluSquared => parts::GATE_RELU2,
     }
 }
@@ -41,14 +43,33 @@ impl Drafter<'_> {
     pub(super) fn gated(&self, input: In<'_>, dense: &Dense, class: Class) -> Vec<Draft> {
         let scratch = self.scratch;
         let down = self.kind(&dense.down, class);
-        if matches!(class, Class::Few(_)) && dense.gate_up.is_whole() && dense.gated.is_none() {
+        let plain = dense.gated.is_none() && dense.ungated.is_none();
+        if matches!(class, Class::Few(_)) && dense.gate_up.is_whole() && plain {
             let gate = Out::Gate(&scratch.gated, down, dense.down.columns());
             return self.product("gate_up", &dense.gate_up, class, input, &gate, Count::Rows);
         }
         let store = Out::Store(&scratch.gate_up, dense.gate_up.rows);
         let mut drafts = self.product("gate_up", &dense.gate_up, class, input, &store, Count::Rows);
-        drafts.push(self.gate_rows(dense, down));
+        drafts.push(match &dense.ungated {
+            Some(bias) => self.activate(dense, bias, down),
+            None => self.gate_rows(dense, down),
+        });
         drafts
+    }
+
+    /// The nonlinearity of a network without a gate.
+    fn activate(&self, dense: &Dense, bias: &Vectors, kind: ActFormat) -> Draft {
+        let scratch = self.scratch;
+        let width = dense.gate_up.rows as u32;
+        let spec = self
+            .spec("activate", &[kind.part(), self.gate(), parts::ACTIVATE])
+            .with("WIDTH", width)
+            .with("ACT_WIDTH", dense.down.columns() as u32);
+        let mut buffers =
+            vec![(0, scratch.wave.clone()), (1, scratch.gate_up.clone()), (2, bias.buffer.clone())];
+        buffers.extend(Self::act_buffers(&scratch.gated, kind));
+        let across = Extent::Fixed((width / 4).div_ceil(WG));
+        Draft { spec, buffers, grid: [across, Extent::Rows, Extent::Fixed(1)] }
     }
 
     /// Gate times up of rows that hold both.

@@ -5,7 +5,7 @@ use super::rope::{local_rope, rope};
 use super::{Architecture, TensorPattern, Windows, WithoutRope};
 use crate::load::error::LoadError;
 use crate::load::gguf::{Gguf, Value};
-use weft_components::{ExpertConfig, LayerConfig, ModelConfig, TensorRole};
+use weft_components::{ExpertConfig, LayerConfig, ModelConfig, Pooling, TensorRole};
 
 /// Longest context that is believed.
 const MAX_CONTEXT: u64 = 1 << 30;
@@ -21,9 +21,6 @@ pub(in crate::load) fn model_config(
 ) -> Result<ModelConfig, LoadError> {
     let keys = Keys { gguf, file, prefix: arch.name };
     refuse_unknown_keys(&keys, arch)?;
-    if keys.opt_bool("attention.causal")? == Some(false) {
-        return Err(keys.bad("attention.causal", false, "true, since the engine generates text"));
-    }
     let layers = keys.count("block_count", MAX_COUNT)?;
     let embedding = keys.count("embedding_length", MAX_COUNT)?;
     let heads = keys.count("attention.head_count", MAX_COUNT)?;
@@ -71,6 +68,10 @@ pub(in crate::load) fn model_config(
             layer.rope = None;
         }
     }
+    let causal = keys.opt_bool("attention.causal")?.unwrap_or(arch.causal);
+    if !causal && layer.iter().any(|layer| layer.window.is_some()) {
+        return Err(keys.bad("attention.causal", causal, "true where layers have a window"));
+    }
     let scaled_by =
         if arch.scales_by_width == Some(layers) { (embedding / heads).max(1) } else { key_length };
     Ok(ModelConfig {
@@ -85,7 +86,15 @@ pub(in crate::load) fn model_config(
         feed_forward,
         vocabulary,
         context,
-        norm_epsilon: keys.float_or("attention.layer_norm_rms_epsilon", 1e-5)?,
+        norm_epsilon: match keys.opt_float("attention.layer_norm_epsilon")? {
+            Some(epsilon) => epsilon,
+            None => keys.float_or("attention.layer_norm_rms_epsilon", 1e-5)?,
+        },
+        causal,
+        pooling: pooling(&keys)?,
+        learned_positions: arch.may_have(TensorRole::PositionEmbedding),
+        token_types: token_types(&keys, arch),
+        embedding_norm: arch.may_have(TensorRole::EmbeddingNorm),
         experts,
         activation: arch.activation,
         ropes,
@@ -114,6 +123,29 @@ pub(in crate::load) fn model_config(
 /// Whether the file has the tensor of an optional role.
 pub(super) fn has(gguf: &Gguf, patterns: &[TensorPattern], role: TensorRole) -> bool {
     patterns.iter().any(|pattern| pattern.roles.contains(&role) && gguf.tensor(pattern.name).is_some())
+}
+
+/// How the model's makers turn hidden states into an embedding.
+fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>, LoadError> {
+    const KEY: &str = "pooling_type";
+    Ok(match keys.gguf.metadata.opt_u64(&keys.key(KEY))? {
+        None => None,
+        Some(0) => Some(Pooling::None),
+        Some(1) => Some(Pooling::Mean),
+        Some(2) => Some(Pooling::Cls),
+        Some(3) => Some(Pooling::Last),
+        Some(other) => return Err(keys.bad(KEY, other, "0 (none), 1 (mean), 2 (CLS) or 3 (last)")),
+    })
+}
+
+/// Rows of the embedding of sentence types: as many as the file has, or two.
+fn token_types(keys: &Keys<'_>, arch: &Architecture) -> usize {
+    let pattern = arch.before.iter().find(|pattern| pattern.roles.contains(&TensorRole::TokenTypes));
+    let tensor = pattern.map(|pattern| keys.gguf.tensor(pattern.name));
+    tensor.map_or(0, |tensor| {
+        let rows = tensor.map_or(2, |tensor| tensor.shape.get(1).copied().unwrap_or(1));
+        usize::try_from(rows).unwrap_or(usize::MAX)
+    })
 }
 
 /// Experts, where the file has some.

@@ -16,6 +16,7 @@ pub(super) const COMMON: &[&str] = &[
     "attention.layer_norm_rms_epsilon",
     "attention.scale",
     "attention.causal",
+    "pooling_type",
     "rope.dimension_count",
     "rope.freq_base",
     "rope.scaling.type",
@@ -52,6 +53,9 @@ pub(super) const EXPERTS: &[&str] = &[
 
 /// The key of the expert that every row uses.
 pub(super) const SHARED_EXPERT: &[&str] = &["expert_shared_feed_forward_length"];
+
+/// The key of a LayerNorm's epsilon.
+pub(super) const LAYER_NORM: &[&str] = &["attention.layer_norm_epsilon"];
 
 /// Keys of Granite's factors.
 pub(super) const SCALES: &[&str] = &["embedding_scale", "residual_scale", "logit_scale"];

@@ -30,6 +30,14 @@ pub(super) const POST_NORMS: &[TensorPattern] = &[
     required("blk.{}.post_ffw_norm.weight", &[Role::FfnPostNorm]),
 ];
 
+/// Norms of the residual behind attention and behind the feed-forward network.
+pub(super) const RESIDUAL_NORMS: &[TensorPattern] = &[
+    required("blk.{}.attn_output_norm.weight", &[Role::AttentionResidualNorm]),
+    required("blk.{}.attn_output_norm.bias", &[Role::AttentionResidualNormBias]),
+    required("blk.{}.layer_output_norm.weight", &[Role::FfnResidualNorm]),
+    required("blk.{}.layer_output_norm.bias", &[Role::FfnResidualNormBias]),
+];
+
 /// Attention with three projections, which some writers fuse into one tensor.
 pub(super) const ATTENTION: &[TensorPattern] = &[
     required("blk.{}.attn_q.weight", &[Role::Query]),

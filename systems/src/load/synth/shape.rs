@@ -167,6 +167,7 @@ impl SynthShape {
             ("attention.key_length", count(key_length)),
             ("attention.value_length", count(self.value_length.unwrap_or(key_length))),
             ("attention.layer_norm_rms_epsilon", Value::F32(NORM_EPSILON)),
+            ("attention.layer_norm_epsilon", Value::F32(NORM_EPSILON)),
             ("rope.dimension_count", count(key_length)),
             ("rope.freq_base", Value::F32(self.rope_base)),
             ("vocab_size", count(self.vocabulary)),

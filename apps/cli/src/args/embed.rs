@@ -1,0 +1,56 @@
+//! The arguments of `weft embed`.
+
+use super::ModelArgs;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use weft::Pooling;
+
+/// `weft embed`
+#[derive(Debug, Args)]
+pub(crate) struct EmbedArgs {
+    /// Texts
+    #[arg(value_name = "TEXT", required_unless_present = "file", conflicts_with = "file")]
+    pub(crate) texts: Vec<String>,
+    /// Texts from a file, one a line
+    #[arg(long)]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// How the tokens' vectors become the text's; without it, as the model's file says, else the last of a decoder and the mean of
+    /// an encoder
+    #[arg(long, value_enum)]
+    pub(crate) pooling: Option<PoolingName>,
+    /// Leave vectors as long as they are, instead of dividing them by their length
+    #[arg(long)]
+    pub(crate) no_normalize: bool,
+    /// Most tokens of a text that pass through the model together; 0 for as many as fit
+    #[arg(long, value_name = "C", default_value_t = 0)]
+    pub(crate) chunk: usize,
+    /// Print {"embeddings": [[…], …], "tokens": n}; with --pooling none each is a list of vectors, one a token
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A way of pooling.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PoolingName {
+    /// None: a vector a token
+    None,
+    /// The mean of all
+    Mean,
+    /// The first
+    Cls,
+    /// The last
+    Last,
+}
+
+impl From<PoolingName> for Pooling {
+    fn from(name: PoolingName) -> Self {
+        match name {
+            PoolingName::None => Self::None,
+            PoolingName::Mean => Self::Mean,
+            PoolingName::Cls => Self::Cls,
+            PoolingName::Last => Self::Last,
+        }
+    }
+}

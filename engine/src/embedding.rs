@@ -1,0 +1,138 @@
+//! Embeddings: what a text's hidden states say of it, of any model.
+
+use crate::engine::{Engine, ModelId};
+use crate::error::Error;
+use crate::options::{EmbedOptions, GenerateOptions, Prompt};
+use crate::session::SessionId;
+use weft_components::{EmbeddingKept, EmbeddingWanted, FinishReason, Phase, Pooling};
+use weft_systems::sample::vectors;
+#[cfg(not(target_family = "wasm"))]
+use {crate::options::SessionOptions, core::mem};
+
+/// The embedding of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// One vector of the model's width, or one a token where there is no pooling ([`Pooling::None`]).
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens of the text.
+    pub tokens: usize,
+}
+
+/// Texts that are under way together in [`Engine::embed`]: enough to fill waves with short ones.
+#[cfg(not(target_family = "wasm"))]
+const TOGETHER: usize = 64;
+
+impl Engine {
+    /// How hidden states become an embedding where nobody says it: as the model's file does, else the last token's of a decoder
+    /// and the mean of an encoder.
+    ///
+    /// # Errors
+    /// The model is gone.
+    pub fn pooling(&self, model: ModelId) -> Result<Pooling, Error> {
+        Ok(self.config(model)?.default_pooling())
+    }
+
+    /// Asks for the embedding of what the session was told, and starts it on its way from the beginning. When the session has
+    /// finished, [`Engine::take_embedding`] has it.
+    ///
+    /// # Errors
+    /// The session is gone, busy or empty.
+    pub fn ask_embedding(&mut self, session: SessionId, options: &EmbedOptions) -> Result<(), Error> {
+        let pooling = match options.pooling {
+            Some(pooling) => pooling,
+            None => self.pooling(self.model_of(session)?)?,
+        };
+        let prefill_chunk = options.prefill_chunk;
+        self.start(
+            session,
+            &GenerateOptions { max_tokens: Some(0), prefill_chunk, ..GenerateOptions::default() },
+        )?;
+        self.truncate(session, 0);
+        let tokens = self.history(session)?.len();
+        let wanted = EmbeddingWanted { tokens, pooling, normalize: options.normalize };
+        self.world.entity_mut(session.0).insert((wanted, EmbeddingKept::default()));
+        Ok(())
+    }
+
+    /// What [`Engine::ask_embedding`] asked for, once the session has finished, and forgets the question; `None` while it is
+    /// under way.
+    ///
+    /// # Errors
+    /// The session is gone or was never asked, its request ended before all of the text had passed, or the model's numbers are
+    /// none.
+    pub fn take_embedding(&mut self, session: SessionId) -> Result<Option<Embedding>, Error> {
+        let Phase::Finished(reason) = self.phase(session)? else {
+            return match self.world.get::<EmbeddingWanted>(session.0) {
+                Some(_) => Ok(None),
+                None => Err(Error::NothingAsked),
+            };
+        };
+        let mut entity = self.world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
+        let (Some(wanted), Some(kept)) = (entity.take::<EmbeddingWanted>(), entity.take::<EmbeddingKept>())
+        else {
+            return Err(Error::NothingAsked);
+        };
+        if reason == FinishReason::ModelFailed {
+            self.progress(self.model_of(session)?)?;
+            return Err(Error::NoModel);
+        }
+        let (positions, tokens) = (kept.positions, wanted.tokens);
+        if positions < tokens {
+            return Err(Error::EmbeddingEndedEarly { reason, positions, tokens });
+        }
+        let vectors = vectors(&wanted, kept);
+        if vectors.iter().flatten().any(|x| !x.is_finite()) {
+            return Err(Error::InvalidEmbedding);
+        }
+        Ok(Some(Embedding { vectors, tokens }))
+    }
+
+    /// The embeddings of texts, in their order, in sessions of their own that travel together. Waits for them.
+    ///
+    /// # Errors
+    /// As [`Engine::open_session`], [`Engine::append`], [`Engine::ask_embedding`] and [`Engine::take_embedding`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn embed(
+        &mut self,
+        model: ModelId,
+        texts: &[Prompt],
+        options: &EmbedOptions,
+    ) -> Result<Vec<Embedding>, Error> {
+        let mut embeddings = Vec::with_capacity(texts.len());
+        let mut sessions = Vec::with_capacity(TOGETHER.min(texts.len()));
+        for texts in texts.chunks(TOGETHER) {
+            let done = self.embed_together(model, texts, options, &mut sessions);
+            mem::take(&mut sessions).into_iter().for_each(|session| self.close(session));
+            embeddings.extend(done?);
+        }
+        Ok(embeddings)
+    }
+
+    /// The embeddings of some texts; what is opened for them is left in `sessions`.
+    #[cfg(not(target_family = "wasm"))]
+    fn embed_together(
+        &mut self,
+        model: ModelId,
+        texts: &[Prompt],
+        options: &EmbedOptions,
+        sessions: &mut Vec<SessionId>,
+    ) -> Result<Vec<Embedding>, Error> {
+        for text in texts {
+            let session = self.open_session(model, &SessionOptions::default())?;
+            sessions.push(session);
+            self.append(session, text.clone())?;
+            self.ask_embedding(session, options)?;
+        }
+        let mut embeddings = Vec::with_capacity(texts.len());
+        for session in sessions {
+            let embedding = loop {
+                match self.take_embedding(*session)? {
+                    Some(embedding) => break embedding,
+                    None => self.tick_or_rest(),
+                }
+            };
+            embeddings.push(embedding);
+        }
+        Ok(embeddings)
+    }
+}

@@ -1,0 +1,19 @@
+// What is added to embeddings: hidden[row] += weights[the row's position], or the first of the weights where FIRST is 1. K wide;
+// this segment of the matrix holds rows ROW_BASE to ROW_BASE + N.
+@group(0) @binding(2) var<storage, read_write> hidden: array<vec4<f32>>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.x;
+    var index = row_position(row);
+    if (FIRST == 1u) { index = 0u; }
+    if (index < ROW_BASE || index >= ROW_BASE + N) { return; }
+    let weight_row = index - ROW_BASE;
+    for (var p = lane; p < K / PACKET; p += WG) {
+        let w = load_packet(weight_row * (K / PACKET) + p);
+        let s = scale_of((weight_row * K + p * PACKET) / 32u);
+        for (var j = 0u; j < PACKET / 4u; j++) {
+            hidden[(row * K + p * PACKET) / 4u + j] += scaled(decode(w, j), s, j);
+        }
+    }
+}

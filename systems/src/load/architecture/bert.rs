@@ -1,0 +1,35 @@
+//! `bert`: BERT (arXiv 1810.04805) and what is converted under that name: BGE, E5, MiniLM, GTE. An encoder: every token sees all
+//! of its text. Positions have embeddings, every projection has a bias, the residual is normed behind attention and behind the
+//! feed-forward network, which has no gate. There is no norm and no head at the end.
+
+use super::{Architecture, PLAIN, TensorPattern, WithoutRope, keys, parts, required};
+use weft_components::{Activation, TensorRole as Role};
+
+const BEFORE: &[TensorPattern] = &[
+    required("token_embd.weight", &[Role::TokenEmbedding]),
+    required("position_embd.weight", &[Role::PositionEmbedding]),
+    required("token_types.weight", &[Role::TokenTypes]),
+    required("token_embd_norm.weight", &[Role::EmbeddingNorm]),
+    required("token_embd_norm.bias", &[Role::EmbeddingNormBias]),
+];
+
+const OUTPUT_BIAS: &[TensorPattern] = &[required("blk.{}.attn_output.bias", &[Role::AttentionOutputBias])];
+
+const FFN: &[TensorPattern] = &[
+    required("blk.{}.ffn_up.weight", &[Role::FfnUp]),
+    required("blk.{}.ffn_up.bias", &[Role::FfnUpBias]),
+    required("blk.{}.ffn_down.weight", &[Role::FfnDown]),
+    required("blk.{}.ffn_down.bias", &[Role::FfnDownBias]),
+];
+
+pub(super) const BERT: Architecture = Architecture {
+    name: "bert",
+    before: BEFORE,
+    layer: &[parts::ATTENTION, parts::BIASES, OUTPUT_BIAS, parts::RESIDUAL_NORMS, FFN],
+    after: &[],
+    keys: &[keys::COMMON, keys::LAYER_NORM],
+    activation: Activation::GeluErf,
+    without_rope: WithoutRope::Every(1),
+    causal: false,
+    ..PLAIN
+};

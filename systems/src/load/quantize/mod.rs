@@ -19,7 +19,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::gguf::{Gguf, GgufHeader, GgufWriter, Metadata, TensorInfo, Value};
+use super::gguf::{Gguf, GgufHeader, GgufWriter, Metadata, PlannedTensor, TensorInfo, Value};
 use weft_components::TensorFormat;
 use weft_platform::storage::Source;
 use weft_platform::{Cpu, Kernels, Pool};
@@ -74,6 +74,11 @@ impl<'a> Quantize<'a> {
         Ok(Self { sources, tensors: gguf.tensors, header })
     }
 
+    /// The header of the file: names, formats and places of its tensors.
+    pub fn header(&self) -> &GgufHeader {
+        &self.header
+    }
+
     /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
         self.header.file_bytes()
@@ -90,12 +95,10 @@ impl<'a> Quantize<'a> {
 
     /// How many tensors were quantized before and are quantized again, which loses more than once from floats.
     pub fn requantized(&self) -> usize {
-        let again = |(from, to): &(&TensorInfo, _)| from.format.block() > 1 && from.format != *to;
-        self.tensors
-            .iter()
-            .zip(self.header.tensors().iter().map(|tensor| tensor.format))
-            .filter(again)
-            .count()
+        let again = |(from, to): (&TensorInfo, &PlannedTensor)| {
+            from.format.block() > 1 && to.format.block() > 1 && from.format != to.format
+        };
+        self.tensors.iter().zip(self.header.tensors()).filter(|pair| again(*pair)).count()
     }
 
     /// Quantizes on `threads` threads, 0 for one a core, and writes the file. `progress` is told the bytes written so far, every few

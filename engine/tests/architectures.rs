@@ -14,8 +14,8 @@ use weft::gguf::{Gguf, GgufHeader, GgufWriter, Metadata, Value};
 use weft::storage::{MemorySource, Source};
 use weft::synth::{Synth, SynthShape};
 use weft::{
-    ARCHITECTURES, EmbedOptions, Engine, EngineOptions, Error, KvFormat, LoadError, LoadOptions, ModelId, ModelSource,
-    Pooling, TensorFormat,
+    ARCHITECTURES, EmbedOptions, Engine, EngineOptions, Error, KvFormat, LoadError, LoadOptions, ModelId,
+    ModelSource, Pooling, TensorFormat,
 };
 
 /// Names of the JSON files of a folder of golden data that have `logits`.

@@ -2,12 +2,15 @@
 
 use crate::engine::{Engine, ModelId};
 use crate::error::Error;
-use crate::options::{EmbedOptions, GenerateOptions, Prompt};
+use crate::options::{EmbedOptions, GenerateOptions};
 use crate::session::SessionId;
 use weft_components::{EmbeddingKept, EmbeddingWanted, FinishReason, Phase, Pooling};
 use weft_systems::sample::vectors;
 #[cfg(not(target_family = "wasm"))]
-use {crate::options::SessionOptions, core::mem};
+use {
+    crate::options::{Prompt, SessionOptions},
+    core::mem,
+};
 
 /// The embedding of a text.
 #[derive(Clone, Debug, PartialEq)]

@@ -98,7 +98,7 @@ impl Engine {
         self.world.get::<Output>(session.0).ok_or(Error::NoSession)
     }
 
-    pub(crate) fn ensure_at_rest(&self, session: SessionId) -> Result<(), Error> {
+    fn ensure_at_rest(&self, session: SessionId) -> Result<(), Error> {
         match self.phase(session)? {
             Phase::Idle | Phase::Finished(_) => Ok(()),
             Phase::Waiting | Phase::Prefilling | Phase::Decoding | Phase::Paused => Err(Error::Busy),

@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::embedding::{self, difference, prompts, reference_states, texts};
 use common::reference::{MOST_DIFFERENCE, hf_difference, tiny_agrees};
 use common::{golden, greedy, ids, logits};
 use std::ops::ControlFlow;
@@ -13,8 +14,8 @@ use weft::gguf::{Gguf, GgufHeader, GgufWriter, Metadata, Value};
 use weft::storage::{MemorySource, Source};
 use weft::synth::{Synth, SynthShape};
 use weft::{
-    ARCHITECTURES, Engine, EngineOptions, Error, KvFormat, LoadError, LoadOptions, ModelId, ModelSource,
-    TensorFormat,
+    ARCHITECTURES, EmbedOptions, Engine, EngineOptions, Error, KvFormat, LoadError, LoadOptions, ModelId,
+    ModelSource, Pooling, TensorFormat,
 };
 
 /// Names of the JSON files of a folder of golden data that have `logits`.
@@ -89,14 +90,14 @@ struct Tensor {
     bytes: Vec<u8>,
 }
 
-/// A golden model with changed metadata and tensors.
+/// A golden model, of `tiny` where no folder is named, with changed metadata and tensors.
 fn remade(
     name: &str,
     entries: impl Fn(&mut Vec<(String, Value)>),
     tensors: impl Fn(Vec<Tensor>) -> Vec<Tensor>,
 ) -> ModelSource {
     let source: Arc<dyn Source> =
-        Arc::new(MemorySource::new(name, std::fs::read(golden(&format!("tiny/{name}.gguf"))).unwrap()));
+        Arc::new(MemorySource::new(name, std::fs::read(golden(&format!("{}.gguf", path(name)))).unwrap()));
     let gguf = Gguf::read(std::slice::from_ref(&source)).unwrap();
     let mut metadata: Vec<_> =
         gguf.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
@@ -115,6 +116,10 @@ fn remade(
     let mut writer = GgufWriter::new(Vec::new(), &header).unwrap();
     tensors.iter().for_each(|tensor| writer.data(&tensor.bytes).unwrap());
     ModelSource::memory(name, writer.finish().unwrap())
+}
+
+fn path(name: &str) -> String {
+    if name.contains('/') { name.to_owned() } else { format!("tiny/{name}") }
 }
 
 fn as_it_is(_: &mut Vec<(String, Value)>) {}
@@ -178,6 +183,26 @@ fn tensors_fused_or_apart_are_the_same_model() {
     let stacked = said(remade("tiny-mixtral", as_it_is, |tensors| tensors));
     assert!(said(remade("tiny-mixtral", as_it_is, apart)) == stacked);
     assert!(said(remade("tiny-mixtral", as_it_is, fused)) == stacked);
+}
+
+/// Any decoder may be converted as an encoder: its tokens see all of their text.
+#[test]
+fn a_llama_that_sees_its_whole_text_agrees_with_transformers() {
+    let change = |entries: &mut Vec<(String, Value)>| {
+        // The vocabulary is made up.
+        entries.retain(|(key, _)| !key.starts_with("tokenizer."));
+        entries.push(("llama.attention.causal".to_owned(), Value::Bool(false)));
+    };
+    let mut engine = Engine::new(&EngineOptions::default()).unwrap();
+    let options = LoadOptions { kv_format: KvFormat::F32, ..LoadOptions::default() };
+    let model = engine.load(remade("hf/llama", change, |tensors| tensors), &options).unwrap();
+    let texts = texts("llama-whole");
+    let states = reference_states("llama-whole", &texts, engine.config(model).unwrap().embedding);
+    let each = EmbedOptions { pooling: Some(Pooling::None), normalize: false, ..EmbedOptions::default() };
+    let found = engine.embed(model, &prompts(&texts), &each).unwrap();
+    let difference = difference(&found, &states);
+    println!("llama-whole: {difference:.1e} of the largest component");
+    assert!(difference < embedding::MOST_DIFFERENCE, "{difference:.1e}");
 }
 
 // --- Files that are wrong ----------------------------------------------------------------------------------------------------
@@ -270,6 +295,32 @@ fn tensors_that_are_missing_or_unknown_are_named() {
         let error = refusal(remade("tiny-llama", as_it_is, more));
         assert!(matches!(&*error, LoadError::UnusedTensor { name: found, .. } if found == name), "{error}");
     }
+}
+
+#[test]
+fn encoders_that_are_wrong_are_refused() {
+    for name in [
+        "position_embd.weight",
+        "token_types.weight",
+        "token_embd_norm.bias",
+        "blk.1.attn_output.bias",
+        "blk.2.layer_output_norm.weight",
+        "blk.0.ffn_up.bias",
+    ] {
+        let error = refusal(remade("embed/bert", as_it_is, without(name)));
+        assert!(matches!(&*error, LoadError::MissingTensor { name: found, .. } if found == name), "{error}");
+    }
+    let same = |tensors| tensors;
+    // One row fewer than positions are stated.
+    let error = refusal(remade("embed/bert", with("bert.context_length", Value::U32(97)), same));
+    assert!(matches!(&*error, LoadError::BadShape { .. }), "{error}");
+    let bad = |model: &str, key: &'static str, value| {
+        let error = refusal(remade(model, with(key, value), same));
+        assert!(matches!(&*error, LoadError::BadMetadata { key: found, .. } if found == key), "{error}");
+    };
+    bad("embed/bert", "bert.pooling_type", Value::U32(4));
+    bad("embed/bert", "bert.attention.layer_norm_epsilon", Value::F32(f32::NAN));
+    bad("tiny-gemma2", "gemma2.attention.causal", Value::Bool(false));
 }
 
 #[test]

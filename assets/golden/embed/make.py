@@ -13,6 +13,7 @@ made_with  versions
 without    of encoders: how far the states move, in parts of the largest, without one thing: each must be noticed
 NAME.f32.gz has little-endian floats: for each text the final hidden state of each token, then, for SmolLM2 in their place,
 the vectors of mean, first and last pooling, each divided by its length.
+llama-whole is ../hf/llama.gguf as an encoder: the same weights, every token seeing all of its text.
 """
 import gzip, json, sys, zlib
 from pathlib import Path
@@ -168,7 +169,23 @@ def smollm2(path):
     save("smollm2", texts, [torch.nn.functional.normalize(row, dim=0) for row in pooled])
 
 
+def whole():
+    """A Llama of ../hf whose tokens see all of their text: what its file means with attention.causal = false."""
+    model = transformers.AutoModel.from_pretrained(HERE.parent / "hf", gguf_file="llama.gguf", dtype=torch.float32, **EAGER).eval()
+    generator = torch.Generator().manual_seed(3)
+    texts = [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in (1, 5, 40)]
+    with torch.inference_mode():
+        run = lambda tokens: model(input_ids=torch.tensor([tokens]), use_cache=False,
+            attention_mask=torch.zeros(1, 1, len(tokens), len(tokens))).last_hidden_state[0]
+        rows = [run(tokens) for tokens in texts]
+    causal = states(model, texts)
+    assert all(float((a - b)[0].abs().max()) > 0.1 for a, b in zip(rows[1:], causal[1:])), "the mask is ignored"
+    assert float((rows[0] - causal[0]).abs().max()) < 1e-5
+    save("llama-whole", texts, rows)
+
+
 for name in MODELS:
     encoder(name)
+whole()
 if len(sys.argv) > 1:
     smollm2(Path(sys.argv[1]).resolve())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use weft_systems::load::LoadError;
+use weft_systems::load::adapter::AdapterError;
 use weft_systems::sample::SampleError;
 use weft_systems::tokenize::{TemplateError, TokenizeError};
 
@@ -20,6 +21,24 @@ pub enum Error {
     /// Sampler settings make no sense.
     #[error("{0}")]
     Sample(Arc<SampleError>),
+    /// The adapter could not be loaded.
+    #[error("{0}")]
+    Adapter(Arc<AdapterError>),
+    /// The adapter is gone.
+    #[error("the adapter has been removed; load it again")]
+    NoAdapter,
+    /// The adapter belongs to another model than the session.
+    #[error("the adapter was loaded beside another model than the session's; load it beside that one")]
+    ForeignAdapter,
+    /// A scale that is no number.
+    #[error("the adapter's scale is {scale}, not a number")]
+    AdapterScale {
+        /// The scale.
+        scale: f32,
+    },
+    /// GPUs do not compute adapters.
+    #[error("sessions of models on a GPU cannot use adapters; load the model onto the CPU, or merge the adapter into it")]
+    AdapterOnGpu,
     /// No such instruction set here.
     #[error("instruction set `{name}` is not available on this machine; available: {available}")]
     UnknownIsa {
@@ -109,4 +128,4 @@ impl From<weft_systems::sample::RequestError> for Error {
     }
 }
 
-from_shared!(Load LoadError, Tokenize TokenizeError, Template TemplateError, Sample SampleError);
+from_shared!(Load LoadError, Adapter AdapterError, Tokenize TokenizeError, Template TemplateError, Sample SampleError);

@@ -22,6 +22,7 @@
 //! In a program with a loop of its own, call [`Engine::tick`] and [`Engine::read`] instead of
 //! [`Engine::next_piece`]: a tick never waits.
 
+mod adapter;
 mod engine;
 mod error;
 mod figures;
@@ -30,6 +31,7 @@ mod schedule;
 mod session;
 mod vocabulary;
 
+pub use adapter::{AdapterId, AdapterSource};
 pub use engine::{Engine, ModelId, TickOutcome};
 pub use error::Error;
 pub use options::{EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions};
@@ -38,7 +40,7 @@ pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
-    DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
+    Adapter, DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
     Phase, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
 #[cfg(not(target_family = "wasm"))]
@@ -49,6 +51,9 @@ pub use weft_gpu::{
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
 pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
 pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile};
+pub use weft_systems::load::adapter::{
+    AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,
+};
 pub use weft_systems::load::{gguf, synth};
 pub use weft_systems::tokenize::{
     ChatTemplate, CivilTime, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,

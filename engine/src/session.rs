@@ -145,7 +145,7 @@ impl Engine {
         Ok(())
     }
 
-    fn truncate(&mut self, session: SessionId, keep: usize) {
+    pub(crate) fn truncate(&mut self, session: SessionId, keep: usize) {
         // The system is ours and takes any entity: it cannot be refused.
         let _ = self.world.run_system_cached_with(truncate_session, (session.0, keep));
     }

@@ -98,7 +98,7 @@ pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> (f
 }
 
 /// A model of golden data with the vocabulary's kind under a name that nobody reads, where the engine knows no such kind.
-fn without_vocabulary(name: &str) -> ModelSource {
+pub fn without_vocabulary(name: &str) -> ModelSource {
     const KEY: &[u8] = b"tokenizer.ggml.model";
     let mut file = std::fs::read(golden(name)).expect(name);
     let at = file.windows(KEY.len()).position(|bytes| bytes == KEY).expect("a vocabulary");

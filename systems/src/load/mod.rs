@@ -1,8 +1,10 @@
 //! The stage `Load`: from a model file to resident layers.
 //!
 //! [`gguf`] reads the container, [`architecture`](self) says what its tensors are for, the manifest orders them, the
-//! feed fetches them, and systems put them into the world. [`synth`] goes the other way and makes files up.
+//! feed fetches them, and systems put them into the world. [`adapter`] reads what changes a model, and [`synth`] goes the other
+//! way and makes files up.
 
+pub mod adapter;
 mod architecture;
 mod error;
 mod feed;

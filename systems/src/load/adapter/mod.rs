@@ -1,0 +1,297 @@
+//! LoRA adapters: GGUF files, and the folders that PEFT saves.
+//!
+//! Both are lists of pairs of matrices, each named after a matrix of the model. What a pair is added to follows from the model's
+//! architecture (`target`); every shape is checked against the model's numbers before anything is laid out.
+
+mod error;
+mod gguf;
+pub mod merge;
+mod peft;
+mod target;
+
+pub use error::AdapterError;
+pub use merge::{Merge, MergeError, Stored};
+pub use target::AdapterBase;
+
+use crate::cpu::AdapterMatrices;
+use std::borrow::Cow;
+use std::sync::Arc;
+use target::{MOST_RANK, Target};
+use weft_components::formats::F32;
+use weft_components::{Adapter, BlockFormat, LowRank, RopeStyle, TensorFormat, TensorRole as Role};
+use weft_platform::CpuMatrix;
+use weft_platform::storage::{Bytes, Source};
+
+/// Where an adapter comes from.
+#[derive(Clone)]
+pub enum AdapterFiles {
+    /// A GGUF file, or all parts of a split one.
+    Gguf(Vec<Arc<dyn Source>>),
+    /// What PEFT saves.
+    Peft {
+        /// `adapter_config.json`.
+        config: Arc<dyn Source>,
+        /// `adapter_model.safetensors`.
+        weights: Arc<dyn Source>,
+    },
+}
+
+impl AdapterFiles {
+    /// Opens a GGUF file, or a folder that PEFT saved.
+    ///
+    /// # Errors
+    /// A file that is missing or cannot be read.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn open(path: &std::path::Path) -> Result<Self, AdapterError> {
+        use weft_platform::storage::MmapSource;
+        if !path.is_dir() {
+            return Ok(Self::Gguf(super::gguf::open_files(path)?));
+        }
+        let open = |file: &'static str| {
+            let whole = path.join(file);
+            if !whole.is_file() {
+                return Err(AdapterError::NoFile { folder: path.display().to_string(), file });
+            }
+            Ok(Arc::new(MmapSource::open(whole)?))
+        };
+        Ok(Self::Peft { config: open("adapter_config.json")?, weights: open("adapter_model.safetensors")? })
+    }
+}
+
+/// An adapter, read and checked against its model.
+pub struct AdapterFile {
+    /// What it changes.
+    pub adapter: Adapter,
+    /// By what.
+    pub matrices: AdapterMatrices,
+}
+
+impl AdapterFile {
+    /// Reads an adapter whole.
+    ///
+    /// # Errors
+    /// A damaged file, an adapter for another model, or one that does what the engine does not.
+    pub fn read(files: &AdapterFiles, base: &AdapterBase<'_>) -> Result<Self, AdapterError> {
+        match files {
+            AdapterFiles::Gguf(sources) => gguf::read(sources, base),
+            AdapterFiles::Peft { config, weights } => peft::read(&**config, &**weights, base),
+        }
+    }
+}
+
+/// A matrix as a file holds it.
+struct Half {
+    name: String,
+    format: TensorFormat,
+    rows: u64,
+    cols: u64,
+    bytes: Bytes,
+}
+
+/// How the rows of queries and keys lie in the file, beside the model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowOrder {
+    /// As the model's.
+    Same,
+    /// Halves of a head that turn together lie apart, where the model has them side by side.
+    ApartToAdjacent,
+    /// The other way.
+    AdjacentToApart,
+}
+
+impl RowOrder {
+    /// From the order of a file of one style to a model of another.
+    fn of(file: RopeStyle, model: RopeStyle) -> Self {
+        match (file, model) {
+            (RopeStyle::Half, RopeStyle::Adjacent) => Self::ApartToAdjacent,
+            (RopeStyle::Adjacent, RopeStyle::Half) => Self::AdjacentToApart,
+            _ => Self::Same,
+        }
+    }
+
+    /// The file's row of a row of a head of `length` rows.
+    fn row(self, row: usize, length: usize) -> usize {
+        let half = length / 2;
+        match self {
+            Self::Same => row,
+            Self::ApartToAdjacent => row % 2 * half + row / 2,
+            Self::AdjacentToApart => row % half.max(1) * 2 + row / half.max(1),
+        }
+    }
+}
+
+/// An adapter that is being read.
+struct Reader<'a> {
+    file: &'a str,
+    base: &'a AdapterBase<'a>,
+    order: RowOrder,
+    pairs: Vec<(LowRank, CpuMatrix, CpuMatrix)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(file: &'a str, base: &'a AdapterBase<'a>, order: RowOrder) -> Self {
+        Self { file, base, order, pairs: Vec::new() }
+    }
+
+    fn unknown(&self, tensor: &str) -> AdapterError {
+        AdapterError::UnknownTensor { file: self.file.to_owned(), tensor: tensor.to_owned() }
+    }
+
+    fn missing(&self, tensor: String) -> AdapterError {
+        AdapterError::MissingHalf { file: self.file.to_owned(), tensor }
+    }
+
+    fn no_such(&self, tensor: &str) -> AdapterError {
+        AdapterError::NoSuchTensor {
+            file: self.file.to_owned(),
+            tensor: tensor.to_owned(),
+            architecture: self.base.config.architecture.clone(),
+        }
+    }
+
+    /// Takes a pair: checks its shapes, and lays it out. `scale` is told the rank.
+    fn pair(
+        &mut self,
+        target: &Target<'_>,
+        [down, up]: [&Half; 2],
+        scale: impl FnOnce(usize) -> f32,
+    ) -> Result<(), AdapterError> {
+        let rank = usize::try_from(down.rows).ok().filter(|rank| (1..=MOST_RANK).contains(rank));
+        let rank = rank.ok_or_else(|| AdapterError::Rank {
+            file: self.file.to_owned(),
+            tensor: down.name.clone(),
+            rank: down.rows,
+            most: MOST_RANK,
+        })?;
+        let pair = self.base.place(self.file, target, rank, scale(rank))?;
+        if !pair.scale.is_finite() {
+            return Err(AdapterError::BadField {
+                file: self.file.to_owned(),
+                field: "alpha".to_owned(),
+                value: format!("{} times the rank", pair.scale),
+                wanted: "a number that 32 bits hold",
+            });
+        }
+        for (half, wanted) in [(down, [rank, pair.inputs]), (up, [pair.outputs, rank])] {
+            let (found, wanted) = ([half.rows, half.cols], wanted.map(|n| n as u64));
+            if found != wanted {
+                let (file, tensor) = (self.file.to_owned(), half.name.clone());
+                return Err(AdapterError::Shape { file, tensor, found, wanted });
+            }
+        }
+        let a = self.matrix(down, rank, pair.inputs, &down.bytes)?;
+        let b = self.matrix(up, pair.outputs, rank, &self.ordered(up, target.roles)?)?;
+        self.pairs.push((pair, a, b));
+        Ok(())
+    }
+
+    /// The bytes of B with its rows in the model's order.
+    fn ordered<'b>(&self, up: &'b Half, roles: &[Role]) -> Result<Cow<'b, [u8]>, AdapterError> {
+        let config = self.base.config;
+        let turned = |role: &Role| matches!(role, Role::Query | Role::Key);
+        if self.order == RowOrder::Same || !roles.iter().any(turned) {
+            return Ok(Cow::Borrowed(&up.bytes));
+        }
+        let row_bytes = usize::try_from(up.cols).ok().and_then(|cols| up.format.row_bytes(cols));
+        let row_bytes = row_bytes.filter(|bytes| *bytes > 0).ok_or_else(|| self.format(up))?;
+        let mut ordered = up.bytes.to_vec();
+        let length = config.key_length;
+        let (from, mut rest) = (&*up.bytes, &mut *ordered);
+        let mut first = 0;
+        for role in roles {
+            let rows = match role {
+                Role::Query => config.heads * length,
+                Role::Key => config.kv_heads * length,
+                _ => break,
+            };
+            let (part, behind) = core::mem::take(&mut rest)
+                .split_at_mut_checked(rows * row_bytes)
+                .ok_or_else(|| self.format(up))?;
+            rest = behind;
+            for (row, to) in part.chunks_exact_mut(row_bytes).enumerate() {
+                let head = row / length * length;
+                let source = first + head + self.order.row(row - head, length);
+                let bytes = from.get(source * row_bytes..(source + 1) * row_bytes);
+                to.copy_from_slice(bytes.ok_or_else(|| self.format(up))?);
+            }
+            first += rows;
+        }
+        Ok(Cow::Owned(ordered))
+    }
+
+    fn format(&self, half: &Half) -> AdapterError {
+        AdapterError::Format {
+            file: self.file.to_owned(),
+            tensor: half.name.clone(),
+            format: half.format.to_string(),
+        }
+    }
+
+    /// Lays a matrix out: floats as they are, everything else as the floats that it stands for.
+    fn matrix(
+        &self,
+        half: &Half,
+        rows: usize,
+        cols: usize,
+        bytes: &[u8],
+    ) -> Result<CpuMatrix, AdapterError> {
+        let codec = half.format.codec().ok_or_else(|| self.format(half))?;
+        let pack = |format, bytes: &[u8]| {
+            CpuMatrix::pack(format, rows, cols, bytes).map_err(|source| AdapterError::Pack {
+                file: self.file.to_owned(),
+                tensor: half.name.clone(),
+                source,
+            })
+        };
+        if !codec.layout.is_quantized() {
+            return pack(half.format, bytes);
+        }
+        // The shape is the model's own, which takes more memory than this.
+        let mut values = vec![0.0f32; rows * cols];
+        let single = TensorFormat::from_ggml(F32::GGML_TYPE).ok_or_else(|| self.format(half))?;
+        if !half.format.dequantize(bytes, &mut values) {
+            return Err(self.format(half));
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        pack(single, &bytes)
+    }
+
+    /// The adapter, whole.
+    fn finish(mut self, name: &str) -> Result<AdapterFile, AdapterError> {
+        if self.pairs.is_empty() {
+            return Err(AdapterError::Empty { file: self.file.to_owned() });
+        }
+        // Sums of a row are then in the same order whatever the order of the file.
+        self.pairs.sort_by_key(|(pair, ..)| (pair.layer.unwrap_or(usize::MAX), pair.site, pair.first));
+        for neighbours in self.pairs.windows(2) {
+            if let [(pair, ..), (next, ..)] = neighbours
+                && (next.layer, next.site) == (pair.layer, pair.site)
+                && next.first < pair.first + pair.outputs
+            {
+                let (file, tensor, other) = (self.file.to_owned(), pair.name.clone(), next.name.clone());
+                return Err(AdapterError::Twice { file, tensor, other });
+            }
+        }
+        let mut matrices = AdapterMatrices::new(self.base.config.layers);
+        let mut pairs = Vec::with_capacity(self.pairs.len());
+        for (pair, down, up) in self.pairs {
+            matrices.push(&pair, down, up);
+            pairs.push(pair);
+        }
+        Ok(AdapterFile { adapter: Adapter { name: name.to_owned(), pairs }, matrices })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_heads_change_places_and_back() {
+        // Of a head of 6: halves 0 1 2 and 3 4 5 become pairs.
+        let order: Vec<_> = (0..6).map(|row| RowOrder::ApartToAdjacent.row(row, 6)).collect();
+        assert_eq!(order, [0, 3, 1, 4, 2, 5]);
+        let back: Vec<_> = (0..6).map(|row| order[RowOrder::AdjacentToApart.row(row, 6)]).collect();
+        assert_eq!(back, [0, 1, 2, 3, 4, 5]);
+    }
+}

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::lora_args::{LoraArgs, MergeArgs};
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a model up: random weights, for measuring where no model can be had
     Synth(SynthArgs),
+    /// Write a model with a LoRA adapter merged into it
+    Merge(MergeArgs),
     /// Fetch a model
     Pull(PullArgs),
     /// List the models of the catalogue
@@ -64,6 +67,7 @@ impl Command {
             Self::Perplexity(args) => args.json,
             Self::Bench(args) => args.json,
             Self::Synth(args) => args.json,
+            Self::Merge(args) => args.json,
             Self::Pull(args) => args.json,
             Self::List(args) => args.json,
         }
@@ -112,6 +116,8 @@ pub(crate) struct ModelArgs {
     /// How the KV cache is stored: f16, f32, q8_0
     #[arg(long, default_value = "f16")]
     pub(crate) kv: String,
+    #[command(flatten)]
+    pub(crate) lora: LoraArgs,
 }
 
 /// How tokens are chosen and when they end.

@@ -12,6 +12,7 @@ mod inspect;
 mod inspect_model;
 mod list;
 mod logits;
+mod merge;
 mod perplexity;
 mod pull;
 mod run;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Perplexity(args) => perplexity::run(&args, isa),
         Command::Bench(args) => bench::run(&args, isa),
         Command::Synth(args) => synth::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),
     }

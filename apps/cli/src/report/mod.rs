@@ -42,6 +42,9 @@ pub(crate) enum CliError {
     /// A model could not be made up.
     #[error("{0}")]
     Synth(#[from] weft::synth::SynthError),
+    /// A model and an adapter could not be merged.
+    #[error("{0}")]
+    Merge(#[from] weft::MergeError),
     /// A file could not be made.
     #[error("{0}")]
     NewFile(#[from] weft::storage::NewFileError),

@@ -129,8 +129,7 @@ impl Engine {
     /// uses the same adapter at the same scale already.
     ///
     /// # Errors
-    /// The session or the adapter is gone, the adapter is of another model, the scale is no number, or layers of the model are on
-    /// a GPU.
+    /// The session or the adapter is gone, the adapter is of another model, or the scale is no number.
     pub fn set_adapter(
         &mut self,
         session: SessionId,
@@ -138,9 +137,6 @@ impl Engine {
         scale: f32,
     ) -> Result<(), Error> {
         let model = self.model_of(session)?;
-        if adapter.is_some() && !self.gpu_parts(model).is_empty() {
-            return Err(Error::AdapterOnGpu);
-        }
         let wanted = match adapter {
             None => None,
             Some(_) if !scale.is_finite() => return Err(Error::AdapterScale { scale }),

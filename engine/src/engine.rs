@@ -125,7 +125,7 @@ fn add_gpus(world: &mut World, gpus: Vec<Gpu>) {
     world.insert_resource(GpuBackend(gpus.into_iter().map(Arc::new).collect()));
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
-            (gpu::plan_gpu, gpu::collect_gpu, gpu::recover_gpu)
+            (gpu::plan_gpu, gpu::plan_gpu_adapters, gpu::collect_gpu, gpu::recover_gpu)
                 .chain()
                 .in_set(TickSet::Load)
                 .after(load::receive_shards)

@@ -36,9 +36,6 @@ pub enum Error {
         /// The scale.
         scale: f32,
     },
-    /// GPUs do not compute adapters.
-    #[error("sessions of models on a GPU cannot use adapters; load the model onto the CPU, or merge the adapter into it")]
-    AdapterOnGpu,
     /// No such instruction set here.
     #[error("instruction set `{name}` is not available on this machine; available: {available}")]
     UnknownIsa {

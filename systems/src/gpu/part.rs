@@ -1,10 +1,12 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
+use super::adapters::{AdapterBuffers, Listed};
 use super::flight::{Cargo, Flight, Staging, id_words, staging};
 use super::pace::Pace;
+use super::maker::{PlanMaker, PlanSlot};
 use super::plan::Plan;
 use super::prepare::GpuPrepare;
-use super::scratch::Scratch;
+use super::scratch::{MOST_LOGIT_ROWS, Scratch};
 use super::shape::{Attend, WaveShape};
 use super::upload::Upload;
 use super::weights::{EndWeights, LayerWeights};
@@ -16,14 +18,6 @@ use weft_components::{AtLayer, ModelConfig, Place, TensorRole, Wave, WaveSpan};
 use weft_gpu::sampling::SampleBatch;
 use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, WaveData, wgpu};
 use weft_platform::PAGE;
-
-/// A plan that is being made, or is there.
-pub(super) enum PlanSlot {
-    #[cfg(not(target_family = "wasm"))]
-    Building(crossbeam_channel::Receiver<Result<Plan, GpuError>>),
-    Ready(Box<Plan>),
-    Failed(GpuError),
-}
 
 /// What one GPU holds of a model.
 pub struct GpuPart {
@@ -61,6 +55,21 @@ pub struct GpuPart {
     words: Vec<u32>,
     rows: RowWords,
     uploads: Uploads,
+    /// What makes a plan anew.
+    maker: PlanMaker,
+    /// The model's adapters here, where it has some.
+    adapted: Option<AdaptedPart>,
+    /// Whether the model has other adapters than `adapted`.
+    stale: bool,
+    /// Whether rows of the wave that is on the device use adapters.
+    adapting: bool,
+    used: Vec<[u32; 2]>,
+}
+
+/// A model's adapters on a GPU.
+struct AdaptedPart {
+    buffers: Arc<AdapterBuffers>,
+    plan: PlanSlot,
 }
 
 /// Rows of a session from which tiles of rows pay.
@@ -138,11 +147,8 @@ impl GpuPart {
     ) -> Self {
         let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
         let (shape, attention) = attention;
-        let build = {
-            let (gpu, layers, ends) = (Arc::clone(&gpu), Arc::clone(&layers), Arc::clone(&ends));
-            let (scratch, config) = (Arc::clone(&scratch), config.clone());
-            move || Plan::build(&gpu, &config, &shape, &scratch, &layers, &ends)
-        };
+        let maker = PlanMaker { config: config.clone(), attention: shape };
+        let plan = maker.start(&gpu, &layers, &ends, &scratch, None);
         Self {
             number,
             gpu,
@@ -150,7 +156,7 @@ impl GpuPart {
             ends,
             scratch,
             attention,
-            plan: start(build),
+            plan,
             angles: false,
             commands: Commands::default(),
             pace: Pace::default(),
@@ -166,7 +172,59 @@ impl GpuPart {
             words: Vec::new(),
             rows: RowWords::default(),
             uploads: Uploads::default(),
+            maker,
+            adapted: None,
+            stale: false,
+            adapting: false,
+            used: Vec::new(),
         }
+    }
+
+    /// Whether these are the adapters that are here. Where they are not, no wave that uses some enters until they are.
+    pub(super) fn holds_adapters(&mut self, wanted: &[Entity]) -> bool {
+        let held = self.adapted.as_ref().map_or(&[][..], |adapted| adapted.buffers.list());
+        self.stale = held != wanted;
+        !self.stale
+    }
+
+    /// Takes the adapters of the model in place of those before, if no wave is on the device.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub(super) fn take_adapters(&mut self, list: &[Listed]) -> Result<(), GpuError> {
+        if self.occupied.is_some() {
+            return Ok(());
+        }
+        self.adapted = None;
+        self.stale = false;
+        if list.is_empty() {
+            return Ok(());
+        }
+        let Self { gpu, layers, ends, scratch, .. } = self;
+        let rows = [scratch.rows, MOST_LOGIT_ROWS];
+        let buffers = Arc::new(AdapterBuffers::new(gpu, list, layers, ends, rows)?);
+        let plan = self.maker.start(gpu, layers, ends, scratch, Some(Arc::clone(&buffers)));
+        self.adapted = Some(AdaptedPart { buffers, plan });
+        Ok(())
+    }
+
+    /// The plan for the wave that is on the device, its shape and what it is recorded to.
+    fn recording(&mut self) -> Option<(&Plan, &WaveShape, &mut Commands)> {
+        let slot = match &self.adapted {
+            Some(adapted) if self.adapting => &adapted.plan,
+            _ => &self.plan,
+        };
+        match slot {
+            PlanSlot::Ready(plan) => Some((plan, &self.shape, &mut self.commands)),
+            _ => None,
+        }
+    }
+
+    /// Whether the plan for a wave's rows is there.
+    fn may_take(&self, wave: &Wave) -> bool {
+        wave.adapters.is_empty()
+            || (!self.stale
+                && self.adapted.as_ref().is_none_or(|adapted| matches!(adapted.plan, PlanSlot::Ready(_))))
     }
 
     /// The plan, once it and what it reads are there.
@@ -177,31 +235,19 @@ impl GpuPart {
         }
     }
 
-    /// Takes the plan from its thread, if it is done. Never waits.
+    /// Takes plans from their threads, if they are done. Never waits.
     pub(super) fn poll_plan(&mut self) -> Result<(), GpuError> {
-        #[cfg(not(target_family = "wasm"))]
-        if let PlanSlot::Building(receiver) = &self.plan {
-            match receiver.try_recv() {
-                Ok(Ok(plan)) => self.plan = PlanSlot::Ready(Box::new(plan)),
-                Ok(Err(error)) => self.plan = PlanSlot::Failed(error),
-                Err(crossbeam_channel::TryRecvError::Empty) => {}
-                Err(crossbeam_channel::TryRecvError::Disconnected) => {
-                    let reason = "the thread that compiles kernels ended".to_owned();
-                    self.plan =
-                        PlanSlot::Failed(GpuError::Lost { adapter: self.gpu.info.name.clone(), reason });
-                }
-            }
-        }
-        match &self.plan {
-            PlanSlot::Failed(error) => Err(error.clone()),
-            _ => Ok(()),
+        self.plan.poll(&self.gpu)?;
+        match &mut self.adapted {
+            Some(adapted) => adapted.plan.poll(&self.gpu),
+            None => Ok(()),
         }
     }
 
     /// Brings a wave's rows onto the device, its hidden state too where the host has it. `false` where the device cannot
     /// take it yet.
     pub(crate) fn enter(&mut self, entity: Entity, wave: &mut Wave, config: &ModelConfig) -> bool {
-        if self.plan().is_none() {
+        if self.plan().is_none() || !self.may_take(wave) {
             return false;
         }
         match self.occupied {
@@ -253,17 +299,16 @@ impl GpuPart {
 
     /// Records a layer's attention. `false` where the layer is not here.
     pub(crate) fn record_attention(&mut self, layer: usize) -> bool {
-        match &self.plan {
-            PlanSlot::Ready(plan) => plan.record_attention(layer, &self.shape, &mut self.commands),
-            _ => false,
-        }
+        let recording = self.recording();
+        recording.is_some_and(|(plan, shape, commands)| plan.record_attention(layer, shape, commands))
     }
 
     /// Records a layer's feed-forward network, and submits what is recorded where it would keep the device for long. `false`
     /// where the layer is not here.
     pub(crate) fn record_ffn(&mut self, layer: usize) -> bool {
-        let PlanSlot::Ready(plan) = &self.plan else { return false };
-        let recorded = plan.record_ffn(layer, &self.shape, &mut self.commands);
+        let recording = self.recording();
+        let recorded =
+            recording.is_some_and(|(plan, shape, commands)| plan.record_ffn(layer, shape, commands));
         if recorded && self.pace.layer(self.shape.rows as usize, self.gpu.submit_budget()) {
             self.commands.submit(&self.gpu);
             self.pace.submitted();
@@ -273,8 +318,8 @@ impl GpuPart {
 
     /// Records the head up to the logits.
     pub(crate) fn record_head(&mut self) {
-        if let PlanSlot::Ready(plan) = &self.plan {
-            plan.record_head(&self.shape, &mut self.commands);
+        if let Some((plan, shape, commands)) = self.recording() {
+            plan.record_head(shape, commands);
         }
     }
 
@@ -335,6 +380,12 @@ impl GpuPart {
         let table_words = wave.tables.len().min(scratch.table_words);
         uploads.tables.write(gpu, &scratch.tables, &wave.tables[..table_words]);
         self.rows = arrays;
+        self.adapting = false;
+        if let Some(adapted) = self.adapted.as_ref().filter(|_| !wave.adapters.is_empty()) {
+            self.adapting = true;
+            let Self { gpu, used, .. } = self;
+            adapted.buffers.write(gpu, wave.rows(), &wave.logit_rows, &wave.adapters, used);
+        }
     }
 
     /// Submits what is recorded and starts to bring back bytes of buffers, one after another. The wave leaves the device.
@@ -370,25 +421,5 @@ impl GpuPart {
         let logit_bytes = if logits { 4 * (count * vocabulary) as u64 } else { 0 };
         self.send(cargo, spans, &[(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes)]);
         wave.clear();
-    }
-}
-
-#[cfg(not(target_family = "wasm"))]
-fn start(build: impl FnOnce() -> Result<Plan, GpuError> + Send + 'static) -> PlanSlot {
-    let (sender, receiver) = crossbeam_channel::bounded(1);
-    let work = move || _ = sender.send(build());
-    match std::thread::Builder::new().name("weft-kernels".into()).spawn(work) {
-        Ok(_) => PlanSlot::Building(receiver),
-        Err(error) => {
-            PlanSlot::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() })
-        }
-    }
-}
-
-#[cfg(target_family = "wasm")]
-fn start(build: impl FnOnce() -> Result<Plan, GpuError>) -> PlanSlot {
-    match build() {
-        Ok(plan) => PlanSlot::Ready(Box::new(plan)),
-        Err(error) => PlanSlot::Failed(error),
     }
 }

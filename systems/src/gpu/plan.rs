@@ -4,6 +4,7 @@
 //! cooperative matrices; many rows make tiles. Kernels are made for the number of rows, so a plan holds its steps once for
 //! each [`Class`] of waves.
 
+use super::adapters::AdapterBuffers;
 use super::draft::{Draft, Drafter};
 use super::scratch::{Scratch, sampling};
 use super::shape::{Class, Extent, WaveShape};
@@ -58,7 +59,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Compiles and binds everything, in parallel where there are threads.
+    /// Compiles and binds everything, in parallel where there are threads; for waves whose rows may use `adapters`, or without any.
     pub(super) fn build(
         gpu: &Gpu,
         config: &ModelConfig,
@@ -66,8 +67,9 @@ impl Plan {
         scratch: &Scratch,
         layers: &BTreeMap<usize, LayerWeights>,
         ends: &EndWeights,
+        adapters: Option<&AdapterBuffers>,
     ) -> Result<Self, GpuError> {
-        let draft = Drafter { caps: &gpu.capabilities, config, attention, scratch };
+        let draft = Drafter { caps: &gpu.capabilities, config, attention, scratch, adapters };
         let embed = draft.embed(ends);
         let classes = Class::all(&gpu.capabilities);
         let layers: BTreeMap<usize, Vec<LayerSteps<Vec<Draft>>>> = layers

@@ -54,7 +54,7 @@ pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile};
 pub use weft_systems::load::adapter::{
     AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,
 };
-pub use weft_systems::load::{gguf, synth};
+pub use weft_systems::load::{gguf, quantize, synth};
 pub use weft_systems::tokenize::{
     ChatTemplate, CivilTime, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,
 };

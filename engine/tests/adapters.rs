@@ -5,111 +5,41 @@
 
 mod common;
 
+use common::adapters::{ADAPTERS, Base, adapter_difference, bits};
 use common::company::asked;
-use common::reference::{MOST_DIFFERENCE, floats, without_vocabulary};
-use common::{golden, golden_json, ids, logits, told};
+use common::reference::{MOST_DIFFERENCE, without_vocabulary};
+use common::{golden, told};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use weft::components::LowRank;
 use weft::storage::{Source, ThrottledSource};
 use weft::{
-    AdapterId, Engine, EngineOptions, Error, GenerateOptions, KeepLogits, KvFormat, LoadOptions, ModelId, ModelSource, SessionId,
-    SessionOptions,
+    AdapterFiles, EngineOptions, Error, GenerateOptions, KeepLogits, KvFormat, LoadOptions, Merge,
+    MergeError, ModelSource, SessionId, SessionOptions, Stored,
 };
-
-/// A model of `assets/golden/hf`, and its prompt.
-struct Base {
-    engine: Engine,
-    model: ModelId,
-    tokens: Vec<u32>,
-    positions: Vec<usize>,
-}
-
-impl Base {
-    fn load(name: &str) -> Self {
-        Self::load_from(name, without_vocabulary(&format!("hf/{name}.gguf")))
-    }
-
-    /// A model that may still be arriving.
-    fn load_from(name: &str, source: ModelSource) -> Self {
-        let mut engine = Engine::new(&EngineOptions::default()).unwrap();
-        // Keys and values in halves would cost more than what is looked for.
-        let options = LoadOptions { kv_format: KvFormat::F32, ..LoadOptions::default() };
-        let model = engine.load(source, &options).unwrap();
-        let reference = golden_json(&format!("hf/{name}.json"));
-        let tokens = ids(&reference["tokens"]);
-        let positions = ids(&reference["logit_positions"]).into_iter().map(|n| n as usize).collect();
-        Self { engine, model, tokens, positions }
-    }
-
-    fn adapter(&mut self, file: &str) -> AdapterId {
-        self.engine.load_adapter(self.model, &*golden(&format!("lora/{file}"))).unwrap()
-    }
-
-    /// A session that is asked for its logits, and has not started.
-    fn ask(&mut self, adapter: Option<(AdapterId, f32)>) -> SessionId {
-        let session = told(&mut self.engine, self.model, &self.tokens);
-        if let Some((adapter, scale)) = adapter {
-            self.engine.set_adapter(session, Some(adapter), scale).unwrap();
-        }
-        self.engine.ask_logits(session, self.positions.clone(), KeepLogits::Row, 0).unwrap();
-        session
-    }
-
-    fn answer(&mut self, session: SessionId) -> Vec<Vec<f32>> {
-        self.engine.wait(session).unwrap();
-        let rows = self.engine.take_logits(session).unwrap().rows;
-        self.engine.close(session);
-        assert_eq!(rows.len(), self.positions.len());
-        rows
-    }
-
-    fn logits(&mut self, adapter: Option<(AdapterId, f32)>) -> Vec<Vec<f32>> {
-        let session = self.ask(adapter);
-        self.answer(session)
-    }
-
-    fn plain(&mut self) -> Vec<Vec<f32>> {
-        let (tokens, positions) = (self.tokens.clone(), self.positions.clone());
-        logits(&mut self.engine, self.model, &tokens, &positions, 0)
-    }
-}
-
-fn bits(rows: &[Vec<f32>]) -> Vec<u32> {
-    rows.iter().flatten().map(|logit| logit.to_bits()).collect()
-}
-
-/// How far rows are from those that PEFT gives under `key`, in parts of the largest.
-fn difference(name: &str, key: &str, rows: &[Vec<f32>]) -> f32 {
-    let reference = golden_json(&format!("lora/{name}.json"));
-    let largest = reference["largest"].as_f64().unwrap() as f32;
-    let wanted = reference[key].as_array().unwrap();
-    assert_eq!(rows.len(), wanted.len());
-    let each = rows.iter().zip(wanted).flat_map(|(row, wanted)| {
-        let wanted = floats(wanted);
-        assert_eq!(row.len(), wanted.len());
-        row.iter().zip(wanted).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>()
-    });
-    each.fold(0.0, |most: f32, x| if x.is_nan() || x > most { x } else { most }) / largest
-}
 
 #[track_caller]
 fn agrees(name: &str, key: &str, rows: &[Vec<f32>]) {
-    let found = difference(name, key, rows);
+    let found = adapter_difference(name, key, rows);
     println!("{name}, {key}: {found:.1e} of the largest logit");
-    assert!(f64::from(found) <= f64::from(MOST_DIFFERENCE as f32), "{name}, {key}: {found:.1e}");
+    assert!(found <= MOST_DIFFERENCE, "{name}, {key}: {found:.1e}");
 }
 
-const ADAPTERS: [(&str, &str); 4] = [
-    ("llama", "llama-all"),
-    ("llama", "llama-qv"),
-    ("qwen2", "qwen2-some"),
-    ("phi3", "phi3-all"),
-];
+/// A model on the CPU, with keys and values as they are: in halves they would cost more than what is looked for.
+fn base(name: &str) -> Base {
+    base_from(name, without_vocabulary(&format!("hf/{name}.gguf")))
+}
+
+/// One that may still be arriving.
+fn base_from(name: &str, source: ModelSource) -> Base {
+    let options = LoadOptions { kv_format: KvFormat::F32, ..LoadOptions::default() };
+    Base::load(name, source, &EngineOptions::default(), &options)
+}
 
 #[test]
 fn logits_are_those_of_peft() {
-    for (base, name) in ADAPTERS {
-        let mut base = Base::load(base);
+    for (base_name, name) in ADAPTERS {
+        let mut base = base(base_name);
         let adapter = base.adapter(&format!("{name}.gguf"));
         let rows = base.logits(Some((adapter, 1.0)));
         agrees(name, "logits", &rows);
@@ -129,7 +59,7 @@ fn logits_are_those_of_peft() {
 
 #[test]
 fn sessions_with_different_adapters_and_without_share_waves() {
-    let mut base = Base::load("llama");
+    let mut base = base("llama");
     let never = base.plain();
     let all = base.adapter("llama-all.gguf");
     let some = base.adapter("llama-qv.gguf");
@@ -147,7 +77,7 @@ fn sessions_with_different_adapters_and_without_share_waves() {
 
 #[test]
 fn answers_together_are_answers_alone() {
-    let mut base = Base::load("phi3");
+    let mut base = base("phi3");
     let adapter = base.adapter("phi3-all.gguf");
     let mut say = |scales: &[Option<f32>]| {
         let start = |base: &mut Base, scale: Option<f32>| {
@@ -173,7 +103,7 @@ fn answers_together_are_answers_alone() {
 
 #[test]
 fn an_adapter_is_swapped_and_removed_while_its_session_answers() {
-    let mut base = Base::load("llama");
+    let mut base = base("llama");
     let plain = base.plain();
     let (all, some) = (base.adapter("llama-all.gguf"), base.adapter("llama-qv.gguf"));
     // Some tokens in, everything cached is computed again with the other adapter: what follows is what a session says that was
@@ -225,7 +155,7 @@ fn an_adapter_is_swapped_and_removed_while_its_session_answers() {
 
 #[test]
 fn logits_that_were_asked_for_are_all_of_the_adapter_in_the_end() {
-    let mut base = Base::load("llama");
+    let mut base = base("llama");
     let all = base.adapter("llama-all.gguf");
     let session = told(&mut base.engine, base.model, &base.tokens);
     base.engine.ask_logits(session, base.positions.clone(), KeepLogits::Row, 3).unwrap();
@@ -242,15 +172,56 @@ fn an_adapter_is_loaded_while_the_model_arrives() {
     let ModelSource::Parts(parts) = without_vocabulary("hf/llama.gguf") else { panic!("not in memory") };
     let rate = std::num::NonZeroU64::new(1 << 20).unwrap();
     let slowed = parts.into_iter().map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
-    let mut base = Base::load_from("llama", ModelSource::Parts(slowed.collect()));
+    let mut base = base_from("llama", ModelSource::Parts(slowed.collect()));
     let adapter = base.adapter("llama-all.gguf");
     let session = base.ask(Some((adapter, 1.0)));
     agrees("llama-all", "logits", &base.answer(session));
 }
 
+/// What is written is the model that the adapter makes of the base.
+#[test]
+fn merged_models_say_what_the_adapter_says() {
+    for (base, name) in ADAPTERS {
+        for (scale, key) in [(1.0, "logits"), (0.5, "half")] {
+            let ModelSource::Parts(parts) = without_vocabulary(&format!("hf/{base}.gguf")) else { panic!("not in memory") };
+            let adapter = AdapterFiles::open(&golden(&format!("lora/{name}"))).unwrap();
+            let stored = Stored::from_name("f32").unwrap();
+            let merge = Merge::new("merged.gguf", parts, &adapter, scale, stored).unwrap();
+            assert!(merge.changed() < merge.tensors());
+            let file = merge.write(Vec::new(), 2, |_| ControlFlow::Continue(())).unwrap();
+            assert_eq!(file.len() as u64, merge.bytes());
+            let mut merged = base_from(base, ModelSource::memory("merged.gguf", file));
+            agrees(name, key, &merged.plain());
+        }
+    }
+}
+
+#[test]
+fn merging_keeps_float_formats_and_stops_when_asked() {
+    let parts = || match without_vocabulary("hf/llama.gguf") {
+        ModelSource::Parts(parts) => parts,
+        ModelSource::Path(_) => panic!("not in memory"),
+    };
+    let adapter = AdapterFiles::open(&golden("lora/llama-qv.gguf")).unwrap();
+    let merge = Merge::new("merged.gguf", parts(), &adapter, 1.0, Stored::Same).unwrap();
+    assert_eq!(merge.changed(), 4);
+    let base: u64 = parts().iter().map(|part| part.len()).sum();
+    // Of the same formats: no byte more than the alignment asks for.
+    assert!(merge.bytes().abs_diff(base) < 64, "{} of {base} bytes", merge.bytes());
+    let stopped = merge.write(Vec::new(), 1, |_| ControlFlow::Break(())).unwrap_err();
+    assert!(matches!(stopped, MergeError::Stopped { .. }), "{stopped}");
+    let scale = Merge::new("merged.gguf", parts(), &adapter, f32::NAN, Stored::Same).err().unwrap();
+    assert!(matches!(scale, MergeError::Scale { .. }), "{scale}");
+    assert!(matches!(Stored::from_name("iq1_s"), Err(MergeError::Format { .. })));
+    // llama3's head is its embedding.
+    let ModelSource::Parts(tied) = without_vocabulary("hf/llama3.gguf") else { panic!("not in memory") };
+    let error = Merge::new("merged.gguf", tied, &adapter, 1.0, Stored::Same).err().unwrap();
+    assert!(matches!(error, MergeError::Adapter(_)), "{error}");
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let mut base = Base::load("llama");
+    let mut base = base("llama");
     let all = base.adapter("llama-all.gguf");
     let session = base.engine.open_session(base.model, &SessionOptions::default()).unwrap();
     for scale in [f32::NAN, f32::INFINITY] {

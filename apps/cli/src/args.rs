@@ -1,6 +1,11 @@
 //! The command line.
 
-use crate::lora_args::{LoraArgs, MergeArgs};
+mod lora;
+mod make;
+
+pub(crate) use lora::{LoraArgs, MergeArgs};
+pub(crate) use make::{QuantizeArgs, ShapeArgs, SynthArgs};
+
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -47,6 +52,8 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Write a model with a LoRA adapter merged into it
     Merge(MergeArgs),
+    /// Store a model's weights in other formats
+    Quantize(QuantizeArgs),
     /// Fetch a model
     Pull(PullArgs),
     /// List the models of the catalogue
@@ -68,6 +75,7 @@ impl Command {
             Self::Bench(args) => args.json,
             Self::Synth(args) => args.json,
             Self::Merge(args) => args.json,
+            Self::Quantize(args) => args.json,
             Self::Pull(args) => args.json,
             Self::List(args) => args.json,
         }
@@ -349,93 +357,6 @@ pub(crate) struct BenchArgs {
     /// Show where the time of a decode tick goes, instead of measuring speed
     #[arg(long, conflicts_with_all = ["peer_json", "sessions", "repeat"])]
     pub(crate) profile: bool,
-}
-
-/// `weft synth`
-#[derive(Debug, Args)]
-pub(crate) struct SynthArgs {
-    /// The GGUF file to write
-    pub(crate) out: PathBuf,
-    /// How matrices are stored: a format or a mix of some, such as f16, q8_0, q4_k_m, iq4_xs, mxfp4
-    #[arg(long = "type", value_name = "TYPE", default_value = "q8_0")]
-    pub(crate) format: String,
-    /// Seed of the random weights: the same seed and shape give the same file
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Threads that make weights; 0 for one per core
-    #[arg(long, default_value_t = 0)]
-    pub(crate) threads: usize,
-    /// Overwrite the file if it is there
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Print {"path", "bytes", "tensors", "seconds"}
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) shape: ShapeArgs,
-}
-
-/// The numbers of a model that is made up.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Shape")]
-pub(crate) struct ShapeArgs {
-    /// What is not given below: 1b (Llama 3.2 1B) or 8b (Llama 3 8B); without it, a tiny model
-    #[arg(long, value_name = "NAME")]
-    pub(crate) preset: Option<String>,
-    /// Architecture
-    #[arg(long, default_value = "llama")]
-    pub(crate) arch: String,
-    /// Layers
-    #[arg(long, value_name = "N")]
-    pub(crate) layers: Option<usize>,
-    /// Width of the hidden state
-    #[arg(long, value_name = "N")]
-    pub(crate) embedding: Option<usize>,
-    /// Width of the feed-forward network
-    #[arg(long, value_name = "N")]
-    pub(crate) feed_forward: Option<usize>,
-    /// Query heads
-    #[arg(long, value_name = "N")]
-    pub(crate) heads: Option<usize>,
-    /// Key and value heads
-    #[arg(long, value_name = "N")]
-    pub(crate) kv_heads: Option<usize>,
-    /// Dimensions of a key head; without it, the width divided by the heads
-    #[arg(long, value_name = "N")]
-    pub(crate) key_length: Option<usize>,
-    /// Dimensions of a value head; without it, as many as a key head has
-    #[arg(long, value_name = "N")]
-    pub(crate) value_length: Option<usize>,
-    /// Tokens of the vocabulary
-    #[arg(long, value_name = "N")]
-    pub(crate) vocab: Option<usize>,
-    /// Tokens of the context that the model states
-    #[arg(long, value_name = "N")]
-    pub(crate) context: Option<usize>,
-    /// Base of the rotary frequencies
-    #[arg(long, value_name = "X")]
-    pub(crate) rope_base: Option<f32>,
-    /// Tokens that layers with a window see
-    #[arg(long, value_name = "N")]
-    pub(crate) window: Option<usize>,
-    /// Experts of a layer
-    #[arg(long, value_name = "N")]
-    pub(crate) experts: Option<usize>,
-    /// Experts that a row uses
-    #[arg(long, value_name = "N")]
-    pub(crate) experts_used: Option<usize>,
-    /// Width of an expert
-    #[arg(long, value_name = "N")]
-    pub(crate) expert_feed_forward: Option<usize>,
-    /// Width of the expert that every row uses; 0 for none
-    #[arg(long, value_name = "N")]
-    pub(crate) shared_feed_forward: Option<usize>,
-    /// The embedding is also the head
-    #[arg(long, conflicts_with = "untied")]
-    pub(crate) tied: bool,
-    /// The head is a matrix of its own
-    #[arg(long)]
-    pub(crate) untied: bool,
 }
 
 /// `weft pull`

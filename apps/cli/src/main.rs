@@ -9,7 +9,6 @@ mod commands;
 mod host;
 mod input;
 mod interrupt;
-mod lora_args;
 mod memory;
 mod output;
 mod profile;

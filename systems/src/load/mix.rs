@@ -1,31 +1,70 @@
 //! Mixes: which format each tensor of a file takes. What users call Q4_K_M is not one format: the tensors that suffer most are
-//! stored in more bits. The rules are those of llama.cpp's quantizer without an importance matrix, for dense models below 70B with
-//! separate projections.
+//! stored in more bits. The rules are those of llama.cpp's quantizer without an importance matrix (in llama-cpp-python 0.3.36).
 
 use weft_components::{TensorFormat, TensorRole as Role};
 
-/// A tensor that is given a format.
+/// What rules ask of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct MixedTensor {
-    /// What it is for.
-    pub role: Role,
-    /// Its layer, 0 for the model's own.
-    pub layer: usize,
-    /// Layers of the model.
+pub struct MixedModel {
+    /// Layers.
     pub layers: usize,
     /// Query heads a KV head.
     pub group: usize,
+    /// Experts of a layer; 0 where there are none.
+    pub experts: usize,
     /// Whether the embedding also serves as the head.
     pub tied: bool,
+    /// Whether it is one of the models of 70 billion weights whose value projections are small beside the rest.
+    pub large: bool,
+}
+
+impl MixedModel {
+    /// A model of this architecture and these numbers.
+    pub fn new(
+        architecture: &str,
+        layers: usize,
+        heads: usize,
+        kv_heads: usize,
+        experts: usize,
+        tied: bool,
+    ) -> Self {
+        const LARGE_LAYERS: usize = 80;
+        let grouped = architecture == "llama" && heads != kv_heads;
+        let large = layers == LARGE_LAYERS && (grouped || architecture == "qwen2");
+        Self { layers, group: heads.checked_div(kv_heads).unwrap_or(0), experts, tied, large }
+    }
+}
+
+/// A matrix that is given a format.
+#[derive(Clone, Copy, Debug)]
+pub struct MixedTensor {
+    /// Its model.
+    pub model: MixedModel,
+    /// What it is for; the value projection, where it fuses several.
+    pub role: Role,
+    /// Its layer, 0 for the model's own.
+    pub layer: usize,
     /// Elements of a row.
     pub cols: usize,
+    /// Whether it is a stack of matrices, one for each expert.
+    pub stack: bool,
 }
 
 impl MixedTensor {
     /// The first and the last eighth of the layers, and each third one between.
     fn wants_more_bits(&self) -> bool {
-        let (layer, eighth) = (self.layer, self.layers / 8);
-        layer < eighth || layer >= 7 * self.layers / 8 || (layer - eighth) % 3 == 2
+        let (layer, layers, eighth) = (self.layer, self.model.layers, self.model.layers / 8);
+        layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
+    }
+
+    /// The first eighth of the layers.
+    fn is_early(&self) -> bool {
+        self.layer < self.model.layers / 8
+    }
+
+    /// Eight experts, as Mixtral has them: attention is then small beside the rest.
+    fn of_eight(&self) -> bool {
+        self.model.experts == 8
     }
 }
 
@@ -35,57 +74,109 @@ type Rule = fn(&MixedTensor) -> Option<&'static str>;
 /// A row of [`MIXES`].
 struct MixRules {
     name: &'static str,
+    /// The number of `general.file_type`: `llama_ftype` of llama.cpp.
+    file_type: u32,
     /// The format of what no rule is for.
     base: &'static str,
     value: Rule,
     attention_output: Rule,
     down: Rule,
+    /// In place of all others.
+    only: Option<Rule>,
 }
 
 const NONE: Rule = |_| None;
 const MORE_Q6_K: Rule = |tensor| tensor.wants_more_bits().then_some("Q6_K");
+const EARLY_Q5_K: Rule = |tensor| tensor.is_early().then_some("Q5_K");
+const OF_EIGHT_Q5_K: Rule = |tensor| tensor.of_eight().then_some("Q5_K");
+const GROUPED_Q5_K: Rule = |tensor| (tensor.model.group >= 4).then_some("Q5_K");
 
-/// Every mix of several formats.
-static MIXES: [MixRules; 9] = [
+/// A mix without rules of its own.
+const fn plain(name: &'static str, file_type: u32, base: &'static str) -> MixRules {
+    MixRules { name, file_type, base, value: NONE, attention_output: NONE, down: NONE, only: None }
+}
+
+/// Mixes of several formats; their names are taken wherever a format's is.
+static MIXES: [MixRules; 10] = [
     MixRules {
-        name: "Q2_K",
-        base: "Q2_K",
-        value: |tensor| Some(if tensor.group >= 4 { "Q4_K" } else { "Q3_K" }),
-        attention_output: |_| Some("Q3_K"),
+        value: |tensor| Some(if tensor.model.group >= 4 { "Q4_K" } else { "Q3_K" }),
+        attention_output: |tensor| Some(if tensor.of_eight() { "Q5_K" } else { "Q3_K" }),
         down: |_| Some("Q3_K"),
+        ..plain("Q2_K", 10, "Q2_K")
     },
-    MixRules { name: "Q3_K_S", base: "Q3_K", value: NONE, attention_output: NONE, down: NONE },
     MixRules {
-        name: "Q3_K_M",
-        base: "Q3_K",
+        value: |tensor| (tensor.model.group >= 4).then_some("Q4_K"),
+        down: |tensor| tensor.is_early().then_some("Q4_K"),
+        ..plain("Q2_K_S", 21, "Q2_K")
+    },
+    MixRules { attention_output: OF_EIGHT_Q5_K, ..plain("Q3_K_S", 11, "Q3_K") },
+    MixRules {
         value: |tensor| Some(if tensor.layer < 2 { "Q5_K" } else { "Q4_K" }),
-        attention_output: |_| Some("Q4_K"),
-        down: |tensor| Some(if tensor.layer < tensor.layers / 16 { "Q5_K" } else { "Q4_K" }),
+        attention_output: |tensor| Some(if tensor.of_eight() { "Q5_K" } else { "Q4_K" }),
+        down: |tensor| Some(if tensor.layer < tensor.model.layers / 16 { "Q5_K" } else { "Q4_K" }),
+        ..plain("Q3_K_M", 12, "Q3_K")
     },
     MixRules {
-        name: "Q3_K_L",
-        base: "Q3_K",
         value: |_| Some("Q5_K"),
-        attention_output: |_| Some("Q5_K"),
+        attention_output: |tensor| (!tensor.of_eight()).then_some("Q5_K"),
         down: |_| Some("Q5_K"),
+        ..plain("Q3_K_L", 13, "Q3_K")
     },
     MixRules {
-        name: "Q4_K_S",
-        base: "Q4_K",
         value: |tensor| (tensor.layer < 4).then_some("Q5_K"),
-        attention_output: NONE,
-        down: |tensor| (tensor.layer < tensor.layers / 8).then_some("Q5_K"),
+        attention_output: OF_EIGHT_Q5_K,
+        down: EARLY_Q5_K,
+        ..plain("Q4_K_S", 14, "Q4_K")
     },
-    MixRules { name: "Q4_K_M", base: "Q4_K", value: MORE_Q6_K, attention_output: NONE, down: MORE_Q6_K },
-    MixRules { name: "Q5_K_S", base: "Q5_K", value: NONE, attention_output: NONE, down: NONE },
-    MixRules { name: "Q5_K_M", base: "Q5_K", value: MORE_Q6_K, attention_output: NONE, down: MORE_Q6_K },
-    MixRules { name: "Q6_K", base: "Q6_K", value: NONE, attention_output: NONE, down: NONE },
+    MixRules {
+        value: MORE_Q6_K,
+        attention_output: OF_EIGHT_Q5_K,
+        down: MORE_Q6_K,
+        ..plain("Q4_K_M", 15, "Q4_K")
+    },
+    plain("Q5_K_S", 16, "Q5_K"),
+    MixRules { value: MORE_Q6_K, down: MORE_Q6_K, ..plain("Q5_K_M", 17, "Q5_K") },
+    plain("Q6_K", 18, "Q6_K"),
 ];
+
+/// What a quantizer also makes, under names that elsewhere are those of one format for all matrices.
+static QUANTIZER_MIXES: [MixRules; 13] = [
+    plain("F32", 0, "F32"),
+    plain("F16", 1, "F16"),
+    plain("BF16", 32, "BF16"),
+    plain("Q4_0", 2, "Q4_0"),
+    plain("Q4_1", 3, "Q4_1"),
+    plain("Q5_0", 8, "Q5_0"),
+    plain("Q5_1", 9, "Q5_1"),
+    plain("Q8_0", 7, "Q8_0"),
+    MixRules {
+        value: GROUPED_Q5_K,
+        attention_output: OF_EIGHT_Q5_K,
+        down: EARLY_Q5_K,
+        ..plain("IQ4_NL", 25, "IQ4_NL")
+    },
+    MixRules {
+        value: GROUPED_Q5_K,
+        attention_output: OF_EIGHT_Q5_K,
+        down: EARLY_Q5_K,
+        ..plain("IQ4_XS", 30, "IQ4_XS")
+    },
+    plain("TQ1_0", 36, "TQ1_0"),
+    plain("TQ2_0", 37, "TQ2_0"),
+    MixRules {
+        only: Some(|tensor| Some(if tensor.stack { "MXFP4" } else { "Q8_0" })),
+        ..plain("MXFP4_MOE", 38, "MXFP4")
+    },
+];
+
+/// What a quantizer makes where a format is named that several mixes are based on.
+const USUAL: [(&str, &str); 4] =
+    [("Q3_K", "Q3_K_M"), ("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("MXFP4", "MXFP4_MOE")];
 
 /// What is taken where a row is no whole number of blocks of a format.
 const SMALLER_BLOCKS: [(&str, &str); 15] = [
-    ("Q2_K", "IQ4_NL"),
-    ("Q3_K", "IQ4_NL"),
+    ("Q2_K", "Q4_0"),
+    ("Q3_K", "Q4_0"),
     ("Q4_K", "Q5_0"),
     ("Q5_K", "Q5_1"),
     ("Q6_K", "Q8_0"),
@@ -101,7 +192,7 @@ const SMALLER_BLOCKS: [(&str, &str); 15] = [
     ("TQ2_0", "Q4_0"),
 ];
 
-/// Which format each tensor takes: one for all, or a mix.
+/// Which format each matrix takes: one for all, or a mix.
 #[derive(Clone, Copy)]
 pub struct Mix {
     base: TensorFormat,
@@ -116,9 +207,21 @@ impl Mix {
         Some(Self { base, rules })
     }
 
+    /// What llama.cpp's quantizer makes under this name, in any case: also where it is a format's, some matrices take another.
+    pub fn quantizer(name: &str) -> Option<Self> {
+        let usual = USUAL.iter().find(|(format, _)| format.eq_ignore_ascii_case(name));
+        let name = usual.map_or(name, |(_, mix)| mix);
+        let rules = Self::quantizer_rules().find(|mix| mix.name.eq_ignore_ascii_case(name))?;
+        Some(Self { base: TensorFormat::from_name(rules.base)?, rules: Some(rules) })
+    }
+
     /// One format for all.
     pub fn uniform(format: TensorFormat) -> Self {
         Self { base: format, rules: None }
+    }
+
+    fn quantizer_rules() -> impl Iterator<Item = &'static MixRules> {
+        QUANTIZER_MIXES.iter().chain(&MIXES)
     }
 
     /// Names of the mixes.
@@ -126,9 +229,20 @@ impl Mix {
         MIXES.iter().map(|mix| mix.name)
     }
 
+    /// Names that [`Mix::quantizer`] knows.
+    pub fn quantizer_names() -> impl Iterator<Item = &'static str> {
+        Self::quantizer_rules().map(|mix| mix.name)
+    }
+
     /// The name.
     pub fn name(&self) -> &'static str {
         self.rules.map_or(self.base.name(), |rules| rules.name)
+    }
+
+    /// What `general.file_type` says of such files; `None` where there is no number for them.
+    pub fn file_type(&self) -> Option<u32> {
+        let rules = self.rules.or_else(|| Self::quantizer_rules().find(|mix| mix.name == self.base.name()));
+        rules.map(|rules| rules.file_type)
     }
 
     /// The format of what no rule is for.
@@ -138,13 +252,11 @@ impl Mix {
 
     /// The format of a matrix: by the rules, and in smaller blocks where its rows ask for it.
     pub fn format(&self, tensor: &MixedTensor) -> TensorFormat {
-        let wanted = self.rules.and_then(|rules| match tensor.role {
-            Role::Output => Some("Q6_K"),
-            Role::TokenEmbedding if tensor.tied => Some("Q6_K"),
-            Role::Value => (rules.value)(tensor),
-            Role::AttentionOutput => (rules.attention_output)(tensor),
-            Role::FfnDown | Role::ExpertDown | Role::SharedDown => (rules.down)(tensor),
-            _ => None,
+        let is_float = self.base.block() == 1;
+        let rules = self.rules.filter(|_| !is_float);
+        let wanted = rules.and_then(|rules| match rules.only {
+            Some(rule) => rule(tensor),
+            None => self.by_role(rules, tensor),
         });
         let format = wanted.and_then(TensorFormat::from_name).unwrap_or(self.base);
         if tensor.cols.is_multiple_of(format.block()) {
@@ -153,6 +265,34 @@ impl Mix {
         let smaller = SMALLER_BLOCKS.iter().find(|(name, _)| *name == format.name());
         let smaller = smaller.and_then(|(_, name)| TensorFormat::from_name(name));
         smaller.filter(|format| tensor.cols.is_multiple_of(format.block())).unwrap_or(format)
+    }
+
+    /// What the rules say of a matrix.
+    fn by_role(&self, rules: &MixRules, tensor: &MixedTensor) -> Option<&'static str> {
+        let base = self.base.name();
+        match tensor.role {
+            Role::Output => self.head(tensor),
+            Role::TokenEmbedding if tensor.model.tied => self.head(tensor),
+            Role::TokenEmbedding => ["TQ1_0", "TQ2_0"].contains(&base).then_some("Q4_K"),
+            Role::Value | Role::Key if tensor.of_eight() => Some("Q8_0"),
+            Role::Value => {
+                let wanted = (rules.value)(tensor).unwrap_or(base);
+                let more = tensor.model.large && ["Q3_K", "Q4_K"].contains(&wanted);
+                Some(if more { "Q5_K" } else { wanted })
+            }
+            Role::AttentionOutput => (rules.attention_output)(tensor),
+            Role::FfnDown | Role::ExpertDown | Role::SharedDown => (rules.down)(tensor),
+            _ => None,
+        }
+    }
+
+    /// What the head takes, or an embedding that serves as one.
+    fn head(&self, tensor: &MixedTensor) -> Option<&'static str> {
+        match self.base.name() {
+            _ if !tensor.cols.is_multiple_of(self.base.block()) => Some("Q8_0"),
+            "Q8_0" => None,
+            _ => Some("Q6_K"),
+        }
     }
 }
 
@@ -167,7 +307,8 @@ mod tests {
     use super::*;
 
     fn of(mix: &str, role: Role, layer: usize, cols: usize) -> &'static str {
-        let tensor = MixedTensor { role, layer, layers: 16, group: 4, tied: false, cols };
+        let model = MixedModel::new("llama", 16, 32, 8, 0, false);
+        let tensor = MixedTensor { model, role, layer, cols, stack: false };
         Mix::from_name(mix).unwrap().format(&tensor).name()
     }
 

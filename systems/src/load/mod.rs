@@ -1,8 +1,8 @@
 //! The stage `Load`: from a model file to resident layers.
 //!
 //! [`gguf`] reads the container, [`architecture`](self) says what its tensors are for, the manifest orders them, the
-//! feed fetches them, and systems put them into the world. [`adapter`] reads what changes a model, and [`synth`] goes the other
-//! way and makes files up.
+//! feed fetches them, and systems put them into the world. [`adapter`] reads what changes a model. [`synth`] goes the other way and
+//! makes files up; [`quantize`] writes them anew in other formats.
 
 pub mod adapter;
 mod architecture;
@@ -13,6 +13,7 @@ pub mod gguf;
 pub mod hugging_face;
 mod manifest;
 mod mix;
+pub mod quantize;
 mod receive;
 pub mod safetensors;
 mod spawn;
@@ -24,6 +25,6 @@ pub use error::LoadError;
 pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
 pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
 pub use manifest::{ShardOwner, ShardSpec};
-pub use mix::{Mix, MixedTensor};
+pub use mix::{Mix, MixedModel, MixedTensor};
 pub use receive::{LoadFailed, Loading, receive_shards};
 pub use spawn::{ModelOrigin, SpawnOptions, place_model, spawn_model};

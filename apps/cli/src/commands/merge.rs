@@ -1,7 +1,7 @@
 //! `weft merge`: a model with a LoRA adapter merged into it.
 
+use crate::args::MergeArgs;
 use crate::interrupt::{self, Answering};
-use crate::lora_args::MergeArgs;
 use crate::progress::WriteBar;
 use crate::report::CliError;
 use crate::{host, memory, output};
@@ -25,7 +25,7 @@ struct Report<'a> {
 pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
     let start = Instant::now();
     let name = args.out.display().to_string();
-    let stored = args.format.as_deref().map_or(Ok(Stored::Float), Stored::from_name)?;
+    let stored = args.format.as_deref().map_or(Ok(Stored::Same), Stored::from_name)?;
     let sources = weft::gguf::open_files(&host::model_file(Some(&args.model))?)?;
     let adapter = AdapterFiles::open(&args.lora).map_err(MergeError::from)?;
     let plan = Merge::new(&name, sources, &adapter, args.lora_scale, stored)?;

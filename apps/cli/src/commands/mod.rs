@@ -15,6 +15,7 @@ mod logits;
 mod merge;
 mod perplexity;
 mod pull;
+mod quantize;
 mod run;
 mod synth;
 mod template;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Bench(args) => bench::run(&args, isa),
         Command::Synth(args) => synth::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),
     }

@@ -45,6 +45,9 @@ pub(crate) enum CliError {
     /// A model and an adapter could not be merged.
     #[error("{0}")]
     Merge(#[from] weft::MergeError),
+    /// A model could not be quantized.
+    #[error("{0}")]
+    Quantize(#[from] weft::quantize::QuantizeError),
     /// A file could not be made.
     #[error("{0}")]
     NewFile(#[from] weft::storage::NewFileError),

@@ -3,8 +3,9 @@
 //! `general.type` is `adapter`, `adapter.type` is `lora`; a pair's tensors are called after the matrix that they change, with
 //! `.lora_a` and `.lora_b` behind: A is `[rank, inputs]`, B is `[outputs, rank]`, outer dimension first.
 
-use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, RowOrder, Target};
+use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, Target};
 use crate::load::gguf::{Gguf, TensorInfo};
+use crate::load::hugging_face::RowOrder;
 use std::sync::Arc;
 use weft_platform::storage::Source;
 
@@ -60,8 +61,7 @@ pub(super) fn read(
             wanted: "a number",
         });
     }
-    let order = base.rope_styles().map_or(RowOrder::Same, |(file, model)| RowOrder::of(file, model));
-    let mut reader = Reader::new(file, base, order);
+    let mut reader = Reader::new(file, base);
     for tensor in &gguf.tensors {
         let Some(name) = tensor.name.strip_suffix(DOWN) else {
             let there = tensor.name.strip_suffix(UP).map(|name| format!("{name}{DOWN}"));
@@ -77,7 +77,7 @@ pub(super) fn read(
         let halves = [half(tensor, sources, &reader)?, half(up, sources, &reader)?];
         // An alpha of 0 says that there is none: llama.cpp takes the matrices as they are then.
         let scale = |rank: usize| if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
-        reader.pair(&Target { name, layer, roles }, halves.each_ref(), scale)?;
+        reader.pair(&Target { name, layer, roles }, halves.each_ref(), RowOrder::Same, scale)?;
     }
     let name = metadata.opt_str("general.name")?.unwrap_or(file);
     reader.finish(name)

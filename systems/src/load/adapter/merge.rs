@@ -8,13 +8,13 @@ use crate::cpu::{AdapterMatrices, AdapterPair};
 use crate::load::ModelFile;
 use crate::load::gguf::{Gguf, GgufError, GgufHeader, GgufWriteError, GgufWriter, Metadata, TensorInfo};
 use crate::load::manifest::dimensions;
+use crate::load::quantize::{EncodeError, quantize_rows, quantized_formats};
 use crate::load::{LoadError, ShardSpec};
-use half::{bf16, f16};
 use std::collections::HashMap;
 use std::io::Write;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use weft_components::formats::{Bf16, F16, F32};
+use weft_components::formats::F16;
 use weft_components::{AdapterSite, BlockFormat, ModelConfig, TensorFormat};
 use weft_platform::storage::{Source, StorageError};
 use weft_platform::{Kernels, Pool, PoolError};
@@ -58,6 +58,14 @@ pub enum MergeError {
         /// Names of those that can.
         supported: String,
     },
+    /// Numbers that the format cannot hold.
+    #[error("tensor `{tensor}`: {source}")]
+    Encode {
+        /// The tensor.
+        tensor: String,
+        /// Why.
+        source: EncodeError,
+    },
     /// A scale that is no number.
     #[error("the adapter's scale is {scale}, not a number")]
     Scale {
@@ -75,14 +83,11 @@ pub enum MergeError {
 /// How merged matrices are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// As they were where that is F32, F16 or BF16, else in F16.
-    Float,
-    /// In this format: F32, F16 or BF16.
+    /// As they were, or in F16 where nothing can be turned into that format.
+    Same,
+    /// In this format.
     As(TensorFormat),
 }
-
-/// Floats that merged matrices can be stored in.
-const FLOATS: [u32; 3] = [F32::GGML_TYPE, F16::GGML_TYPE, Bf16::GGML_TYPE];
 
 impl Stored {
     /// The format of this name, in any case.
@@ -90,9 +95,9 @@ impl Stored {
     /// # Errors
     /// [`MergeError::Format`].
     pub fn from_name(name: &str) -> Result<Self, MergeError> {
-        let found = TensorFormat::from_name(name).filter(|format| FLOATS.contains(&format.ggml_type()));
+        let found = quantized_formats().find(|format| format.name().eq_ignore_ascii_case(name));
         found.map(Self::As).ok_or_else(|| {
-            let names = FLOATS.into_iter().filter_map(TensorFormat::from_ggml).map(TensorFormat::name);
+            let names = quantized_formats().map(TensorFormat::name);
             MergeError::Format { format: name.to_owned(), supported: names.collect::<Vec<_>>().join(", ") }
         })
     }
@@ -100,29 +105,10 @@ impl Stored {
     fn format(self, base: TensorFormat) -> TensorFormat {
         match self {
             Self::As(format) => format,
-            Self::Float if FLOATS.contains(&base.ggml_type()) => base,
-            Self::Float => TensorFormat::from_ggml(F16::GGML_TYPE).unwrap_or(base),
+            Self::Same if quantized_formats().any(|format| format == base) => base,
+            Self::Same => TensorFormat::from_ggml(F16::GGML_TYPE).unwrap_or(base),
         }
     }
-}
-
-/// Stores floats, which `out` has room for. `false` where the format is not one of [`FLOATS`].
-fn store(format: TensorFormat, values: &[f32], out: &mut [u8]) -> bool {
-    match format.ggml_type() {
-        F32::GGML_TYPE => {
-            out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, value)| *out = value.to_le_bytes());
-        }
-        F16::GGML_TYPE => {
-            let half = |value: &f32| f16::from_f32(*value).to_le_bytes();
-            out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, value)| *out = half(value));
-        }
-        Bf16::GGML_TYPE => {
-            let half = |value: &f32| bf16::from_f32(*value).to_le_bytes();
-            out.as_chunks_mut().0.iter_mut().zip(values).for_each(|(out, value)| *out = half(value));
-        }
-        _ => return false,
-    }
-    true
 }
 
 /// What is added to the rows of a tensor, with A as floats.
@@ -329,28 +315,31 @@ impl Merge {
             format: format.to_string(),
             known: "those of matrices".to_owned(),
         };
-        let sizes = tensor.format.row_bytes(cols).zip(format.row_bytes(cols));
-        let (from, to) = sizes.filter(|(from, to)| *from > 0 && *to > 0).ok_or_else(|| unsupported(format))?;
+        let row_bytes = tensor.format.row_bytes(cols).filter(|bytes| *bytes > 0);
+        let from = row_bytes.ok_or_else(|| unsupported(tensor.format))?;
         let overlaps = self.base.overlaps(&tensor.name).into_iter();
         let changes: Vec<_> = overlaps.map(|part| Change::new(part, cols)).collect();
         let bytes = source.read(tensor.range.clone())?;
         let cpu = pool.cpu(Kernels::detect());
-        let rows = (BATCH / to).max(1);
-        let mut made = vec![0; rows.min(bytes.len() / from) * to];
+        let rows = (BATCH / (4 * cols)).max(1);
+        let (mut values, mut made) = (Vec::new(), Vec::new());
         for (batch, bytes) in bytes.chunks(rows * from).enumerate() {
-            let made = &mut made[..bytes.len() / from * to];
-            pool.install(|| {
-                cpu.for_each_part(made, to, 16, |row, out| {
-                    let (mut values, mut up) = (vec![0.0; cols], Vec::new());
-                    // What cannot be decoded or stored has been refused when the model was read and the merge planned.
-                    let _ = tensor.format.dequantize(&bytes[row * from..][..from], &mut values);
+            values.clear();
+            values.resize(bytes.len() / from * cols, 0.0);
+            made.clear();
+            let encoded = pool.install(|| {
+                cpu.for_each_part(&mut values, cols, 16, |row, values| {
+                    let mut up = Vec::new();
+                    // What cannot be decoded has been refused when the model was read.
+                    let _ = tensor.format.dequantize(&bytes[row * from..][..from], values);
                     changes.iter().for_each(|change| {
-                        change.add(batch * rows + row, self.scale, &mut up, &mut values);
+                        change.add(batch * rows + row, self.scale, &mut up, values);
                     });
-                    let _ = store(format, &values, out);
                 });
+                quantize_rows(cpu, format, &values, cols, &mut made)
             });
-            put(made)?;
+            encoded.map_err(|source| MergeError::Encode { tensor: tensor.name.clone(), source })?;
+            put(&made)?;
         }
         Ok(())
     }

@@ -14,11 +14,12 @@ pub use merge::{Merge, MergeError, Stored};
 pub use target::AdapterBase;
 
 use crate::cpu::AdapterMatrices;
+use crate::load::hugging_face::RowOrder;
 use std::borrow::Cow;
 use std::sync::Arc;
 use target::{MOST_RANK, Target};
 use weft_components::formats::F32;
-use weft_components::{Adapter, BlockFormat, LowRank, RopeStyle, TensorFormat, TensorRole as Role};
+use weft_components::{Adapter, BlockFormat, LowRank, TensorFormat};
 use weft_platform::CpuMatrix;
 use weft_platform::storage::{Bytes, Source};
 
@@ -88,49 +89,16 @@ struct Half {
     bytes: Bytes,
 }
 
-/// How the rows of queries and keys lie in the file, beside the model's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RowOrder {
-    /// As the model's.
-    Same,
-    /// Halves of a head that turn together lie apart, where the model has them side by side.
-    ApartToAdjacent,
-    /// The other way.
-    AdjacentToApart,
-}
-
-impl RowOrder {
-    /// From the order of a file of one style to a model of another.
-    fn of(file: RopeStyle, model: RopeStyle) -> Self {
-        match (file, model) {
-            (RopeStyle::Half, RopeStyle::Adjacent) => Self::ApartToAdjacent,
-            (RopeStyle::Adjacent, RopeStyle::Half) => Self::AdjacentToApart,
-            _ => Self::Same,
-        }
-    }
-
-    /// The file's row of a row of a head of `length` rows.
-    fn row(self, row: usize, length: usize) -> usize {
-        let half = length / 2;
-        match self {
-            Self::Same => row,
-            Self::ApartToAdjacent => row % 2 * half + row / 2,
-            Self::AdjacentToApart => row % half.max(1) * 2 + row / half.max(1),
-        }
-    }
-}
-
 /// An adapter that is being read.
 struct Reader<'a> {
     file: &'a str,
     base: &'a AdapterBase<'a>,
-    order: RowOrder,
     pairs: Vec<(LowRank, CpuMatrix, CpuMatrix)>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(file: &'a str, base: &'a AdapterBase<'a>, order: RowOrder) -> Self {
-        Self { file, base, order, pairs: Vec::new() }
+    fn new(file: &'a str, base: &'a AdapterBase<'a>) -> Self {
+        Self { file, base, pairs: Vec::new() }
     }
 
     fn unknown(&self, tensor: &str) -> AdapterError {
@@ -149,11 +117,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes a pair: checks its shapes, and lays it out. `scale` is told the rank.
+    /// Takes a pair: checks its shapes, and lays it out. `scale` is told the rank, `order` says which row of the file a row of B is.
     fn pair(
         &mut self,
         target: &Target<'_>,
         [down, up]: [&Half; 2],
+        order: RowOrder,
         scale: impl FnOnce(usize) -> f32,
     ) -> Result<(), AdapterError> {
         let rank = usize::try_from(down.rows).ok().filter(|rank| (1..=MOST_RANK).contains(rank));
@@ -180,41 +149,23 @@ impl<'a> Reader<'a> {
             }
         }
         let a = self.matrix(down, rank, pair.inputs, &down.bytes)?;
-        let b = self.matrix(up, pair.outputs, rank, &self.ordered(up, target.roles)?)?;
+        let b = self.matrix(up, pair.outputs, rank, &self.ordered(up, pair.outputs, order)?)?;
         self.pairs.push((pair, a, b));
         Ok(())
     }
 
     /// The bytes of B with its rows in the model's order.
-    fn ordered<'b>(&self, up: &'b Half, roles: &[Role]) -> Result<Cow<'b, [u8]>, AdapterError> {
-        let config = self.base.config;
-        let turned = |role: &Role| matches!(role, Role::Query | Role::Key);
-        if self.order == RowOrder::Same || !roles.iter().any(turned) {
+    fn ordered<'b>(&self, up: &'b Half, rows: usize, order: RowOrder) -> Result<Cow<'b, [u8]>, AdapterError> {
+        if order == RowOrder::Same {
             return Ok(Cow::Borrowed(&up.bytes));
         }
         let row_bytes = usize::try_from(up.cols).ok().and_then(|cols| up.format.row_bytes(cols));
-        let row_bytes = row_bytes.filter(|bytes| *bytes > 0).ok_or_else(|| self.format(up))?;
-        let mut ordered = up.bytes.to_vec();
-        let length = config.key_length;
-        let (from, mut rest) = (&*up.bytes, &mut *ordered);
-        let mut first = 0;
-        for role in roles {
-            let rows = match role {
-                Role::Query => config.heads * length,
-                Role::Key => config.kv_heads * length,
-                _ => break,
-            };
-            let (part, behind) = core::mem::take(&mut rest)
-                .split_at_mut_checked(rows * row_bytes)
-                .ok_or_else(|| self.format(up))?;
-            rest = behind;
-            for (row, to) in part.chunks_exact_mut(row_bytes).enumerate() {
-                let head = row / length * length;
-                let source = first + head + self.order.row(row - head, length);
-                let bytes = from.get(source * row_bytes..(source + 1) * row_bytes);
-                to.copy_from_slice(bytes.ok_or_else(|| self.format(up))?);
-            }
-            first += rows;
+        let row_bytes = row_bytes.ok_or_else(|| self.format(up))?;
+        let mut ordered = Vec::with_capacity(up.bytes.len());
+        for row in 0..rows as u64 {
+            let start = usize::try_from(order.source(row)).unwrap_or(usize::MAX).saturating_mul(row_bytes);
+            let bytes = up.bytes.get(start..start.saturating_add(row_bytes));
+            ordered.extend_from_slice(bytes.ok_or_else(|| self.format(up))?);
         }
         Ok(Cow::Owned(ordered))
     }
@@ -279,19 +230,5 @@ impl<'a> Reader<'a> {
             pairs.push(pair);
         }
         Ok(AdapterFile { adapter: Adapter { name: name.to_owned(), pairs }, matrices })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_of_heads_change_places_and_back() {
-        // Of a head of 6: halves 0 1 2 and 3 4 5 become pairs.
-        let order: Vec<_> = (0..6).map(|row| RowOrder::ApartToAdjacent.row(row, 6)).collect();
-        assert_eq!(order, [0, 3, 1, 4, 2, 5]);
-        let back: Vec<_> = (0..6).map(|row| order[RowOrder::AdjacentToApart.row(row, 6)]).collect();
-        assert_eq!(back, [0, 1, 2, 3, 4, 5]);
     }
 }

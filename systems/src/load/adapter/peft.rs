@@ -5,28 +5,13 @@
 //! turns neighbours are put into that. A field of the configuration that changes what the adapter does and is not known is an
 //! error.
 
-use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, RowOrder, Target};
+use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, Target};
+use crate::load::hugging_face::{RowOrder, gguf_names, row_order};
+use crate::load::manifest::dimensions;
 use crate::load::safetensors::{Dtype, SafetensorsHeader, SafetensorsTensor};
 use serde_json::{Map, Value};
-use weft_components::{RopeStyle, TensorRole as Role};
+use weft_components::TensorRole as Role;
 use weft_platform::storage::Source;
-
-/// The modules of a layer and the projections that they hold.
-const MODULES: [(&str, &[Role]); 10] = [
-    ("self_attn.q_proj", &[Role::Query]),
-    ("self_attn.k_proj", &[Role::Key]),
-    ("self_attn.v_proj", &[Role::Value]),
-    ("self_attn.qkv_proj", &[Role::Query, Role::Key, Role::Value]),
-    ("self_attn.o_proj", &[Role::AttentionOutput]),
-    ("mlp.gate_proj", &[Role::FfnGate]),
-    ("mlp.up_proj", &[Role::FfnUp]),
-    ("mlp.gate_up_proj", &[Role::FfnGate, Role::FfnUp]),
-    ("mlp.down_proj", &[Role::FfnDown]),
-    ("mlp.gate", &[Role::Router]),
-];
-
-/// The modules of a model.
-const ENDS: [(&str, &[Role]); 2] = [("lm_head", &[Role::Output]), ("model.embed_tokens", &[Role::TokenEmbedding])];
 
 /// Fields that change nothing once the adapter is trained.
 const HARMLESS: [&str; 24] = [
@@ -81,9 +66,7 @@ pub(super) fn read(
 ) -> Result<AdapterFile, AdapterError> {
     let settings = Config::read(config)?;
     let header = SafetensorsHeader::read(weights)?;
-    let model = base.rope_styles().map(|(_, model)| model);
-    let order = model.map_or(RowOrder::Same, |model| RowOrder::of(RopeStyle::Half, model));
-    let mut reader = Reader::new(weights.name(), base, order);
+    let mut reader = Reader::new(weights.name(), base);
     for tensor in &header.tensors {
         let name = tensor.name.strip_prefix(PREFIX).ok_or_else(|| reader.unknown(&tensor.name))?;
         // A head that has a pair is saved beside it, as it is in the model.
@@ -104,32 +87,24 @@ pub(super) fn read(
         };
         let up_name = format!("{PREFIX}{module}{UP}");
         let up = header.tensor(&up_name).ok_or_else(|| reader.missing(up_name))?;
-        let (layer, roles) =
-            roles_of(module, base.config.layers).ok_or_else(|| reader.no_such(module))?;
+        let (target, order) = target_of(module, base).ok_or_else(|| reader.no_such(module))?;
         let halves = [half(tensor, weights, &reader)?, half(up, weights, &reader)?];
-        let target = Target { name: module, layer, roles };
-        reader.pair(&target, halves.each_ref(), |rank| settings.scale(module, rank))?;
+        reader.pair(&target, halves.each_ref(), order, |rank| settings.scale(module, rank))?;
     }
     let name = weights.name();
     reader.finish(name)
 }
 
-/// The layer and the projections of a module.
-fn roles_of(module: &str, layers: usize) -> Option<(Option<usize>, &'static [Role])> {
-    let found = |modules: &[(&str, &'static [Role])], name: &str| {
-        modules.iter().find(|(module, _)| *module == name).map(|(_, roles)| *roles)
-    };
-    let Some((number, rest)) = module.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) else {
-        return found(&ENDS, module).map(|roles| (None, roles));
-    };
-    let layer = number.parse().ok().filter(|layer| *layer < layers)?;
-    if rest.contains("shared_expert") {
-        return Some((Some(layer), &[Role::SharedGate]));
-    }
-    if rest.contains(".experts") {
-        return Some((Some(layer), &[Role::ExpertGate]));
-    }
-    found(&MODULES, rest).map(|roles| (Some(layer), roles))
+/// What a module holds, and which of its rows the model's are.
+fn target_of<'a>(module: &'a str, base: &AdapterBase<'_>) -> Option<(Target<'a>, RowOrder)> {
+    let config = base.config;
+    let named = gguf_names(&config.architecture, &format!("{module}.weight"))?;
+    let name = named.names.first()?;
+    let (layer, roles) = base.gguf_roles(name)?;
+    let heads = if roles == [Role::Key] { config.kv_heads } else { config.heads };
+    let rows = roles.iter().filter_map(|role| dimensions(*role, config).0).sum::<usize>();
+    let order = row_order(base.architecture()?, name, heads as u64, rows as u64)?;
+    Some((Target { name: module, layer, roles }, order))
 }
 
 fn half(

@@ -3,7 +3,7 @@
 use super::AdapterError;
 use crate::load::architecture::{ARCHITECTURES, Architecture};
 use crate::load::manifest::{ShardOwner, ShardSpec, applies, dimensions};
-use weft_components::{AdapterSite, LowRank, ModelConfig, RopeStyle, TensorRole as Role};
+use weft_components::{AdapterSite, LowRank, ModelConfig, TensorRole as Role};
 
 /// Largest rank that is taken.
 pub(super) const MOST_RANK: usize = 512;
@@ -43,11 +43,6 @@ fn factor_of(role: Role) -> Option<Role> {
 impl<'a> AdapterBase<'a> {
     pub(super) fn architecture(&self) -> Option<&'static Architecture> {
         ARCHITECTURES.iter().find(|arch| arch.name == self.config.architecture)
-    }
-
-    /// How the model's own files turn heads, and how this model does, where both turn some.
-    pub(super) fn rope_styles(&self) -> Option<(RopeStyle, RopeStyle)> {
-        Some((self.architecture()?.rope, self.config.ropes.first()?.style))
     }
 
     /// The layer and the roles of a GGUF tensor's name; `None` where a model of this architecture does not have it.

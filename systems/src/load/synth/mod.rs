@@ -22,7 +22,7 @@ use super::architecture::{ARCHITECTURES, Architecture, TensorPattern, model_conf
 use super::error::LoadError;
 use super::gguf::{Gguf, GgufHeader, GgufWriter, Metadata};
 use super::manifest::{groups, name_of, shape_of};
-use super::mix::{Mix, MixedTensor};
+use super::mix::{Mix, MixedModel, MixedTensor};
 use random::SplitMix64;
 use weft_components::formats::F32;
 use weft_components::{BlockFormat, ModelConfig, RopeFactors, TensorFormat, TensorRole};
@@ -82,7 +82,9 @@ impl Synth {
         let mut header = GgufHeader::new(&Metadata::new(file, entries)?)?;
         let mut distributions = Vec::new();
         let float = TensorFormat::from_ggml(F32::GGML_TYPE).unwrap_or(mix.base());
-        let group = config.heads.checked_div(config.kv_heads).unwrap_or(1);
+        let experts = config.experts.map_or(0, |experts| experts.count);
+        let model =
+            MixedModel::new(arch.name, config.layers, config.heads, config.kv_heads, experts, config.tied);
         for (owner, patterns) in groups(arch, &config) {
             for pattern in patterns.into_iter().filter(|pattern| is_there(pattern, &config)) {
                 let (name, shape) = (name_of(pattern, owner, 0), shape_of(pattern, &config));
@@ -96,12 +98,11 @@ impl Synth {
                     distributions.push((if name.ends_with(".bias") { 0.0 } else { 1.0 }, VECTOR_DEVIATION));
                 } else {
                     let format = mix.format(&MixedTensor {
+                        model,
                         role: pattern.roles[0],
                         layer: owner.layer().unwrap_or(0),
-                        layers: config.layers,
-                        group,
-                        tied: config.tied,
                         cols: inputs as usize,
+                        stack: pattern.roles[0].is_expert(),
                     });
                     if RandomWeights::new(format, 0.0, 1.0).is_none() {
                         return Err(unsupported(format.name()));

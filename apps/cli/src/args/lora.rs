@@ -28,8 +28,8 @@ pub(crate) struct MergeArgs {
     /// What the adapter's part is multiplied by
     #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) lora_scale: f32,
-    /// How matrices that the adapter changes are stored: f32, f16 or bf16; without it, as they were where that is one of
-    /// these, else f16
+    /// How matrices that the adapter changes are stored, such as f16, q8_0, q4_k; without it, as they were, or in f16 where
+    /// nothing can be quantized to that format
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) format: Option<String>,
     /// Threads that compute; 0 for one per core

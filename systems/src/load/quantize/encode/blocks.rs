@@ -1,0 +1,73 @@
+//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: blocks of 32 with a scale, or a scale and a minimum, of their own.
+
+use super::bits::{fifth_bits, put_half, put_nibbles};
+use super::search::{Lines, Signed, Unit, Values, best_line, best_scale, clamp, inverse, peak, round};
+
+/// Elements of a block.
+const N: usize = 32;
+
+/// Every element counts the same.
+const EQUAL: [f32; N] = [1.0; N];
+
+/// Writes the scale at the start of the block and gives the codes.
+#[inline(always)]
+fn scaled(x: &[f32; N], values: Signed, out: &mut [u8]) -> Option<[u8; N]> {
+    let unit = Unit::of(x);
+    let scale = put_half(out, 0, best_scale(values, &unit.parts(x), &EQUAL) * unit.size)?;
+    let inverse = inverse(scale);
+    Some(x.map(|x| values.code(values.nearest(inverse * x))))
+}
+
+/// Writes the scale and the minimum at the start of the block and gives the codes, up to `most`.
+#[inline(always)]
+fn with_min(x: &[f32; N], most: f32, out: &mut [u8]) -> Option<[u8; N]> {
+    let unit = Unit::of(x);
+    let line = best_line(Lines { most, free: true, from: -0.9, tries: 19 }, &unit.parts(x), &EQUAL);
+    let scale = put_half(out, 0, line.scale * unit.size)?;
+    let min = put_half(out, 2, line.min * unit.size)?;
+    let inverse = inverse(scale);
+    Some(x.map(|x| round(clamp(inverse * (x - min), 0.0, most)) as u8))
+}
+
+/// `w = d (code - 8)`.
+pub(super) fn q4_0(x: &[f32], out: &mut [u8]) -> Option<()> {
+    let codes = scaled(x.first_chunk()?, Signed(8.0), out)?;
+    put_nibbles(out.get_mut(2..)?, &codes);
+    Some(())
+}
+
+/// `w = d code + m`.
+pub(super) fn q4_1(x: &[f32], out: &mut [u8]) -> Option<()> {
+    let codes = with_min(x.first_chunk()?, 15.0, out)?;
+    put_nibbles(out.get_mut(4..)?, &codes);
+    Some(())
+}
+
+/// `w = d (code - 16)`.
+pub(super) fn q5_0(x: &[f32], out: &mut [u8]) -> Option<()> {
+    let codes = scaled(x.first_chunk()?, Signed(16.0), out)?;
+    out.get_mut(2..6)?.copy_from_slice(&fifth_bits(&codes));
+    put_nibbles(out.get_mut(6..)?, &codes);
+    Some(())
+}
+
+/// `w = d code + m`.
+pub(super) fn q5_1(x: &[f32], out: &mut [u8]) -> Option<()> {
+    let codes = with_min(x.first_chunk()?, 31.0, out)?;
+    out.get_mut(4..8)?.copy_from_slice(&fifth_bits(&codes));
+    put_nibbles(out.get_mut(8..)?, &codes);
+    Some(())
+}
+
+/// `w = d q`. Rounding is so fine here that the scale which makes the largest element the largest code is as good as any.
+pub(super) fn q8_0(x: &[f32], out: &mut [u8]) -> Option<()> {
+    const MOST: f32 = 127.0;
+    let scale = peak(x).abs() / MOST;
+    put_half(out, 0, scale)?;
+    // Codes are those of the scale before it was rounded, as other quantizers have them.
+    let inverse = inverse(scale);
+    for (byte, x) in out.get_mut(2..)?.iter_mut().zip(x) {
+        *byte = (round(clamp(inverse * x, -MOST, MOST)) as i8).cast_unsigned();
+    }
+    Some(())
+}

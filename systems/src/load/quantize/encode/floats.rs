@@ -1,0 +1,33 @@
+//! F32, F16, BF16: floats, rounded to the nearest, halves to even.
+
+use half::{bf16, f16};
+
+/// One value; never `None`.
+pub(super) fn f32(x: &[f32], out: &mut [u8]) -> Option<()> {
+    for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {
+        *bytes = value.to_le_bytes();
+    }
+    Some(())
+}
+
+/// `None` for a value past the largest half.
+pub(super) fn f16(x: &[f32], out: &mut [u8]) -> Option<()> {
+    let mut finite = true;
+    for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {
+        let half = f16::from_f32(*value);
+        finite &= half.is_finite();
+        *bytes = half.to_le_bytes();
+    }
+    finite.then_some(())
+}
+
+/// `None` for a value that rounds to infinity.
+pub(super) fn bf16(x: &[f32], out: &mut [u8]) -> Option<()> {
+    let mut finite = true;
+    for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {
+        let half = bf16::from_f32(*value);
+        finite &= half.is_finite();
+        *bytes = half.to_le_bytes();
+    }
+    finite.then_some(())
+}

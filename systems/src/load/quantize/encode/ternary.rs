@@ -1,0 +1,58 @@
+//! TQ1_0, TQ2_0: -1, 0 or 1 times a scale that 256 elements share.
+
+use super::bits::{add_bits, put_half};
+use super::search::inverse;
+
+/// Elements of a super-block.
+const N: usize = 256;
+
+/// The scale of the least squared error.
+///
+/// Of any number of elements that do not become zero the largest are best, and for these the scale is the mean of their sizes: the
+/// error falls by the square of their sum over their number.
+fn best_scale(x: &[f32; N]) -> f32 {
+    let mut sizes = x.map(f32::abs);
+    sizes.sort_unstable_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut best, mut most) = (0.0, 0.0, 0.0);
+    for (size, count) in sizes.iter().zip(1u16..) {
+        sum += f64::from(*size);
+        let mean = sum / f64::from(count);
+        if mean * sum > most {
+            most = mean * sum;
+            best = mean;
+        }
+    }
+    best as f32
+}
+
+/// Writes the scale at `out[at..]` and gives the codes: 0, 1 and 2.
+fn codes(x: &[f32], out: &mut [u8], at: usize) -> Option<[u8; N]> {
+    let x = x.first_chunk()?;
+    let inverse = inverse(put_half(out, at, best_scale(x))?);
+    Some(x.map(|x| u8::from(inverse * x > -0.5) + u8::from(inverse * x > 0.5)))
+}
+
+/// Five digits in base 3 a byte, as a fraction of 256.
+pub(super) fn tq1_0(x: &[f32], out: &mut [u8]) -> Option<()> {
+    let codes = codes(x, out, 52)?;
+    // First element, bytes, digits of a byte.
+    for (start, first, bytes, digits) in [(0, 0, 32, 5), (160, 32, 16, 5), (240, 48, 4, 4)] {
+        for (i, byte) in out.get_mut(first..first + bytes)?.iter_mut().enumerate() {
+            let digit = |n: usize| if n < digits { u16::from(codes[start + n * bytes + i]) } else { 0 };
+            let number = (0..5).fold(0, |number, n| 3 * number + digit(n));
+            // Rounded up, so that multiplying by 3 brings each digit back above its place.
+            *byte = (256 * number).div_ceil(243) as u8;
+        }
+    }
+    Some(())
+}
+
+/// Two bits each.
+pub(super) fn tq2_0(x: &[f32], out: &mut [u8]) -> Option<()> {
+    out.fill(0);
+    let codes = codes(x, out, 64)?;
+    for (part, codes) in codes.chunks_exact(32).enumerate() {
+        add_bits(out.get_mut(32 * (part / 4)..64)?, codes, 0, 3, 2 * (part % 4));
+    }
+    Some(())
+}

@@ -1,0 +1,184 @@
+//! From floats to other formats: [`quantize_rows`] for numbers, [`Quantize`] for model files.
+//!
+//! A file is read through its sources and written as a stream, a band of a tensor at a time: memory does not grow with the model. What
+//! is in the format already is copied; all else becomes floats, exactly, and then blocks.
+//!
+//! Invariant: the bytes do not depend on the number of threads.
+
+mod choose;
+mod encode;
+mod error;
+
+pub use choose::QuantizeOptions;
+pub use encode::{EncodeError, quantize_rows, quantized_formats};
+pub use error::QuantizeError;
+
+use choose::Choice;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::gguf::{Gguf, GgufHeader, GgufWriter, Metadata, TensorInfo, Value};
+use weft_components::TensorFormat;
+use weft_platform::storage::Source;
+use weft_platform::{Cpu, Kernels, Pool};
+
+/// Elements of a band: whole blocks of every format.
+const BAND: usize = 1 << 21;
+
+/// Elements that a thread turns into floats at once.
+const PART: usize = 1 << 12;
+
+/// Keys of a part of a split model, which the whole has not.
+const SPLIT_KEYS: &str = "split.";
+
+/// The key of what a file's matrices are stored in.
+const FILE_TYPE: &str = "general.file_type";
+
+/// The key of the version of the formats, and the version: since 2023 there is no other.
+const VERSION: (&str, u32) = ("general.quantization_version", 2);
+
+/// A model that is to be quantized: where it is read, and the header of what is written.
+pub struct Quantize<'a> {
+    sources: &'a [Arc<dyn Source>],
+    /// In the order of the header's.
+    tensors: Vec<TensorInfo>,
+    header: GgufHeader,
+}
+
+impl<'a> Quantize<'a> {
+    /// Plans the file. `file` is what errors call it; `sources` are what [`Gguf::read`] takes.
+    ///
+    /// # Errors
+    /// A [`QuantizeError`] for a file that is none, a tensor that cannot be read, and rows that are no whole blocks of a format that
+    /// was asked for.
+    pub fn new(
+        file: &str,
+        sources: &'a [Arc<dyn Source>],
+        options: &QuantizeOptions,
+    ) -> Result<Self, QuantizeError> {
+        let gguf = Gguf::read(sources)?;
+        let metadata = metadata(file, &gguf.metadata, options)?;
+        let mut header = GgufHeader::new(&metadata)?;
+        let choice = Choice::new(&gguf, options)?;
+        for tensor in &gguf.tensors {
+            let format = choice.format(tensor);
+            if format != tensor.format && tensor.format.codec().is_none() {
+                let file = sources.get(tensor.source).map_or("", |source| source.name()).to_owned();
+                let (tensor, format) = (tensor.name.clone(), tensor.format.name());
+                return Err(QuantizeError::UnreadableTensor { file, tensor, format });
+            }
+            header.tensor(&tensor.name, format, &tensor.shape)?;
+        }
+        Ok(Self { sources, tensors: gguf.tensors, header })
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.header.file_bytes()
+    }
+
+    /// How many tensors the file has of each format, by name.
+    pub fn formats(&self) -> BTreeMap<&'static str, usize> {
+        let mut formats = BTreeMap::new();
+        for tensor in self.header.tensors() {
+            *formats.entry(tensor.format.name()).or_default() += 1;
+        }
+        formats
+    }
+
+    /// How many tensors were quantized before and are quantized again, which loses more than once from floats.
+    pub fn requantized(&self) -> usize {
+        let again = |(from, to): &(&TensorInfo, _)| from.format.block() > 1 && from.format != *to;
+        self.tensors
+            .iter()
+            .zip(self.header.tensors().iter().map(|tensor| tensor.format))
+            .filter(again)
+            .count()
+    }
+
+    /// Quantizes on `threads` threads, 0 for one a core, and writes the file. `progress` is told the bytes written so far, every few
+    /// megabytes, and may stop it.
+    ///
+    /// # Errors
+    /// [`QuantizeError::Encode`] for numbers that are none or too large, [`QuantizeError::Storage`], [`QuantizeError::Write`] where
+    /// `out` refuses, [`QuantizeError::Stopped`], [`QuantizeError::Threads`].
+    pub fn write<W: Write>(
+        &self,
+        out: W,
+        threads: usize,
+        mut progress: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<W, QuantizeError> {
+        let pool = Pool::new(threads)?;
+        let cpu = pool.cpu(Kernels::detect());
+        let mut writer = GgufWriter::new(out, &self.header)?;
+        let (mut values, mut blocks) = (Vec::new(), Vec::new());
+        let start = self.header.data_start();
+        for (from, to) in self.tensors.iter().zip(self.header.tensors()) {
+            let Some(source) = self.sources.get(from.source) else { continue };
+            let (mut read, mut written) = (from.range.start, 0);
+            let band = BAND / from.format.block() * from.format.block_bytes();
+            while read < from.range.end {
+                let end = from.range.end.min(read + band as u64);
+                let bytes = source.read(read..end)?;
+                if from.format == to.format {
+                    writer.data(&bytes)?;
+                    written += bytes.len() as u64;
+                } else {
+                    blocks.clear();
+                    let made = pool.install(|| {
+                        dequantize(cpu, from.format, &bytes, &mut values);
+                        // Rows are whole blocks, so where one ends is all the same.
+                        quantize_rows(cpu, to.format, &values, values.len(), &mut blocks)
+                    });
+                    let first = (read - from.range.start) / from.format.block_bytes() as u64
+                        * from.format.block() as u64;
+                    made.map_err(|error| QuantizeError::Encode {
+                        file: source.name().to_owned(),
+                        tensor: from.name.clone(),
+                        source: error.after(first),
+                    })?;
+                    writer.data(&blocks)?;
+                    written += blocks.len() as u64;
+                }
+                read = end;
+                if progress(start + to.offset + written).is_break() {
+                    return Err(QuantizeError::Stopped { file: self.header.file().to_owned() });
+                }
+            }
+        }
+        Ok(writer.finish()?)
+    }
+}
+
+/// The exact values of whole blocks.
+fn dequantize(cpu: Cpu, format: TensorFormat, bytes: &[u8], values: &mut Vec<f32>) {
+    values.clear();
+    values.resize(bytes.len() / format.block_bytes() * format.block(), 0.0);
+    let part_bytes = PART / format.block() * format.block_bytes();
+    let part = |index: usize, values: &mut [f32]| {
+        let start = index * part_bytes;
+        let end = bytes.len().min(start + part_bytes);
+        // Formats without a codec were refused, and the lengths are each other's.
+        format.dequantize(bytes.get(start..end).unwrap_or_default(), values);
+    };
+    cpu.for_each_part(values, PART, 1, part);
+    let whole = values.chunks_exact_mut(PART);
+    part(whole.len(), whole.into_remainder());
+}
+
+/// The metadata of the file that is written.
+fn metadata(file: &str, read: &Metadata, options: &QuantizeOptions) -> Result<Metadata, QuantizeError> {
+    if let Some(key) = read.lossy_keys().find(|key| key.starts_with("tokenizer.")) {
+        return Err(QuantizeError::NotUtf8 { file: read.file().to_owned(), key: key.to_owned() });
+    }
+    let set = [options.mix.file_type().map(|number| (FILE_TYPE, number)), Some(VERSION)];
+    let set: Vec<_> = set.into_iter().flatten().collect();
+    let kept = read
+        .iter()
+        .filter(|(key, _)| !key.starts_with(SPLIT_KEYS) && !set.iter().any(|(other, _)| key == other));
+    let mut entries: Vec<_> = kept.map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    entries.extend(set.iter().map(|(key, number)| ((*key).to_owned(), Value::U32(*number))));
+    Ok(Metadata::new(file, entries)?)
+}

@@ -5,9 +5,7 @@ use crate::error::Error;
 use crate::session::SessionId;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::{
-    Adapter, AdapterOf, AdapterUsers, Adapters, LogitsKept, LogitsWanted, UsesAdapter,
-};
+use weft_components::{Adapter, AdapterOf, AdapterUsers, Adapters, LogitsKept, LogitsWanted, UsesAdapter};
 use weft_systems::cpu::AdapterWeights;
 use weft_systems::load::ModelOrigin;
 use weft_systems::load::adapter::{AdapterBase, AdapterFile, AdapterFiles};

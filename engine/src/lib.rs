@@ -40,8 +40,8 @@ pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
-    Adapter, DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
-    Phase, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
+    Adapter, DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig,
+    Output, Phase, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use weft_gpu::GpuProbe;
@@ -50,10 +50,10 @@ pub use weft_gpu::{
 };
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
 pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
-pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile};
 pub use weft_systems::load::adapter::{
     AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,
 };
+pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile};
 pub use weft_systems::load::{gguf, quantize, synth};
 pub use weft_systems::tokenize::{
     ChatTemplate, CivilTime, Message, SpecialTokens, TemplateError, TemplateVars, TokenizeError, Tokenizer,

@@ -46,10 +46,12 @@ fn logits_are_those_of_peft() {
         // The folder that PEFT saved is the same adapter; its alpha may be rounded in another place.
         let folder = base.adapter(name);
         agrees(name, "logits", &base.logits(Some((folder, 1.0))));
-        let (gguf, peft) = [adapter, folder].map(|adapter| base.engine.adapter(adapter).unwrap().clone()).into();
+        let (gguf, peft) =
+            [adapter, folder].map(|adapter| base.engine.adapter(adapter).unwrap().clone()).into();
         assert_eq!(gguf.pairs.len(), peft.pairs.len());
         for (a, b) in gguf.pairs.iter().zip(&peft.pairs) {
-            let of = |pair: &LowRank| (pair.layer, pair.site, pair.first, pair.outputs, pair.inputs, pair.rank);
+            let of =
+                |pair: &LowRank| (pair.layer, pair.site, pair.first, pair.outputs, pair.inputs, pair.rank);
             assert_eq!(of(a), of(b));
             assert!((a.scale - b.scale).abs() < 1e-6 * a.scale.abs(), "{a:?} {b:?}");
         }
@@ -64,7 +66,15 @@ fn sessions_with_different_adapters_and_without_share_waves() {
     let all = base.adapter("llama-all.gguf");
     let some = base.adapter("llama-qv.gguf");
     assert_eq!(base.engine.adapters(base.model).unwrap(), [all, some]);
-    let kinds = [None, Some((all, 1.0)), Some((some, 1.0)), Some((all, 0.5)), None, Some((some, 0.5)), Some((all, 1.0))];
+    let kinds = [
+        None,
+        Some((all, 1.0)),
+        Some((some, 1.0)),
+        Some((all, 0.5)),
+        None,
+        Some((some, 0.5)),
+        Some((all, 1.0)),
+    ];
     let alone: Vec<_> = kinds.iter().map(|kind| base.logits(*kind)).collect();
     assert_eq!(bits(&alone[0]), bits(&never), "an adapter that nobody uses");
     agrees("llama-all", "logits", &alone[1]);
@@ -183,7 +193,9 @@ fn an_adapter_is_loaded_while_the_model_arrives() {
 fn merged_models_say_what_the_adapter_says() {
     for (base, name) in ADAPTERS {
         for (scale, key) in [(1.0, "logits"), (0.5, "half")] {
-            let ModelSource::Parts(parts) = without_vocabulary(&format!("hf/{base}.gguf")) else { panic!("not in memory") };
+            let ModelSource::Parts(parts) = without_vocabulary(&format!("hf/{base}.gguf")) else {
+                panic!("not in memory")
+            };
             let adapter = AdapterFiles::open(&golden(&format!("lora/{name}"))).unwrap();
             let stored = Stored::from_name("f32").unwrap();
             let merge = Merge::new("merged.gguf", parts, &adapter, scale, stored).unwrap();

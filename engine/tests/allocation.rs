@@ -11,7 +11,8 @@ use common::{golden, loaded_with, told};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use weft::{
-    AdapterId, Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, PAGE, SamplerSettings, TickOutcome,
+    AdapterId, Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, PAGE, SamplerSettings,
+    TickOutcome,
 };
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);

@@ -1,6 +1,11 @@
 //! Adapter files that are wrong, damaged or for another model: each is an error that names what is wrong, and none panics.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test should stop where it failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test should stop where it failed"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +106,9 @@ fn what_is_no_adapter_for_the_model_is_named() {
     }
     assert!(matches!(refused(&adapter(metadata("adapter.lora.alpha", None), &PAIR)), AdapterError::Gguf(_)));
     assert!(matches!(refused(&adapter(plain(), &[])), AdapterError::Empty { .. }));
-    for (name, error) in ["phi3", "gemma3"].map(|name| (name, refused(&AdapterFiles::open(&golden("lora/qwen2-some.gguf")).unwrap()))) {
+    for (name, error) in ["phi3", "gemma3"]
+        .map(|name| (name, refused(&AdapterFiles::open(&golden("lora/qwen2-some.gguf")).unwrap())))
+    {
         assert!(matches!(&error, AdapterError::OtherArchitecture { .. }), "{name}: {error}");
     }
 }
@@ -109,7 +116,8 @@ fn what_is_no_adapter_for_the_model_is_named() {
 #[test]
 fn tensors_that_do_not_fit_are_named_with_both_shapes() {
     let model = model("llama");
-    let refused = |tensors: &[(&str, &[u64])]| read(&model, &adapter(plain(), tensors)).err().expect("a wrong file");
+    let refused =
+        |tensors: &[(&str, &[u64])]| read(&model, &adapter(plain(), tensors)).err().expect("a wrong file");
     let (a, b) = ("blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b");
     for (shapes, name, shapes_found) in [
         ([&[32, 4][..], &[4, 64]], a, [4, 32]),
@@ -132,8 +140,17 @@ fn tensors_that_do_not_fit_are_named_with_both_shapes() {
     let error = refused(&[PAIR[1]]);
     assert!(matches!(&error, AdapterError::MissingHalf { tensor, .. } if tensor == a), "{error}");
     let error = refused(&[PAIR[0], PAIR[1], ("blk.0.attn_norm.weight", &[64])]);
-    assert!(matches!(&error, AdapterError::UnknownTensor { tensor, .. } if tensor == "blk.0.attn_norm.weight"), "{error}");
-    for name in ["blk.2.attn_q.weight", "blk.0.ffn_gate_exps.weight", "blk.0.attn_z.weight", "blk.x.attn_q.weight", "other"] {
+    assert!(
+        matches!(&error, AdapterError::UnknownTensor { tensor, .. } if tensor == "blk.0.attn_norm.weight"),
+        "{error}"
+    );
+    for name in [
+        "blk.2.attn_q.weight",
+        "blk.0.ffn_gate_exps.weight",
+        "blk.0.attn_z.weight",
+        "blk.x.attn_q.weight",
+        "other",
+    ] {
         let names = [".lora_a", ".lora_b"].map(|half| format!("{name}{half}"));
         let error = refused(&[(&names[0], &[64, 4]), (&names[1], &[4, 64])]);
         assert!(matches!(&error, AdapterError::NoSuchTensor { tensor, .. } if tensor == name), "{error}");
@@ -141,7 +158,10 @@ fn tensors_that_do_not_fit_are_named_with_both_shapes() {
     for name in ["token_embd.weight", "blk.0.attn_norm.weight", "output_norm.weight"] {
         let names = [".lora_a", ".lora_b"].map(|half| format!("{name}{half}"));
         let error = refused(&[(&names[0], &[64, 4]), (&names[1], &[4, 64])]);
-        assert!(matches!(&error, AdapterError::UnsupportedTensor { tensor, .. } if tensor == name), "{error}");
+        assert!(
+            matches!(&error, AdapterError::UnsupportedTensor { tensor, .. } if tensor == name),
+            "{error}"
+        );
     }
     // Queries, keys and values together change the queries too.
     let fused: [(&str, &[u64]); 2] =

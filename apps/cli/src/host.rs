@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft::storage::{Source, ThrottledSource};
 use weft::{
-    AdapterId, Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions, ModelId,
-    ModelSource, Phase, SamplerSettings, SessionId, SessionOptions, TickOutcome,
+    AdapterId, Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions,
+    ModelId, ModelSource, Phase, SamplerSettings, SessionId, SessionOptions, TickOutcome,
 };
 
 /// The file of a model: a path, a name of the catalogue, or the catalogue's default, which may have to be fetched.

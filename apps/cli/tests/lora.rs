@@ -85,7 +85,11 @@ fn what_does_not_fit_is_an_error() {
     assert_eq!(failed(&golden("qwen2-some.gguf"))["kind"], "other_architecture");
     // The head of the adapter has another vocabulary.
     let error = failed(&golden("llama-all.gguf"));
-    assert_eq!((&error["kind"], &error["tensor"]), (&"shape".into(), &"output.weight.lora_b".into()), "{error}");
+    assert_eq!(
+        (&error["kind"], &error["tensor"]),
+        (&"shape".into(), &"output.weight.lora_b".into()),
+        "{error}"
+    );
     assert_eq!(failed(&model)["kind"], "not_an_adapter");
     assert_eq!(failed("no/such/file.gguf")["kind"], "open");
     let folder = files.path(".").display().to_string();

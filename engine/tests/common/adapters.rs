@@ -3,7 +3,8 @@
 use super::reference::floats;
 use super::{golden, golden_json, ids, logits, told};
 use weft::{
-    AdapterId, Engine, EngineOptions, GenerateOptions, KeepLogits, LoadOptions, ModelId, ModelSource, SessionId,
+    AdapterId, Engine, EngineOptions, GenerateOptions, KeepLogits, LoadOptions, ModelId, ModelSource,
+    SessionId,
 };
 
 /// Adapters and the models of `assets/golden/hf` that they are for.

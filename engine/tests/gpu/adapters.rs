@@ -14,17 +14,18 @@ fn base(name: &str, options: &EngineOptions, load: &LoadOptions) -> Base {
 }
 
 /// Keys and values are halves on a GPU: what that costs the CPU, a GPU may pay too.
-fn allowed(base_name: &str, name: &str) -> f64 {
+fn allowed(base_name: &str, name: &str, key: &str) -> f64 {
     let mut base = base(base_name, &EngineOptions::default(), &LoadOptions::default());
     let adapter = base.adapter(&format!("{name}.gguf"));
-    let halves = adapter_difference(name, "logits", &base.logits(Some((adapter, 1.0))));
+    let scale = if key == "half" { 0.5 } else { 1.0 };
+    let halves = adapter_difference(name, key, &base.logits(Some((adapter, scale))));
     MOST_DIFFERENCE.max(1.1 * halves)
 }
 
 #[test]
 fn logits_are_those_of_peft_whatever_the_chunks() {
     for (base_name, name) in ADAPTERS {
-        let allowed = allowed(base_name, name);
+        let allowed = allowed(base_name, name, "logits");
         for plain in PATHS {
             let mut base = base(base_name, &on_gpu(plain), &LoadOptions::default());
             let adapter = base.adapter(&format!("{name}.gguf"));
@@ -42,7 +43,8 @@ fn logits_are_those_of_peft_whatever_the_chunks() {
 
 #[test]
 fn rows_of_several_adapters_and_of_none_share_a_wave() {
-    let allowed = ["llama-all", "llama-qv"].map(|name| allowed("llama", name));
+    let wanted = [("llama-all", "logits"), ("llama-qv", "logits"), ("llama-all", "half")];
+    let allowed = wanted.map(|(name, key)| allowed("llama", name, key));
     for plain in PATHS {
         let mut base = base("llama", &on_gpu(plain), &LoadOptions::default());
         let never = base.plain();
@@ -50,12 +52,8 @@ fn rows_of_several_adapters_and_of_none_share_a_wave() {
         let kinds = [None, Some((all, 1.0)), Some((some, 1.0)), Some((all, 0.5)), None];
         let sessions = kinds.map(|kind| base.ask(kind));
         let [first, of_all, of_some, half, last] = sessions.map(|session| base.answer(session));
-        for (name, key, rows, allowed) in [
-            ("llama-all", "logits", &of_all, allowed[0]),
-            ("llama-qv", "logits", &of_some, allowed[1]),
-            ("llama-all", "half", &half, allowed[0]),
-        ] {
-            let found = adapter_difference(name, key, rows);
+        for (((name, key), allowed), rows) in wanted.into_iter().zip(allowed).zip([of_all, of_some, half]) {
+            let found = adapter_difference(name, key, &rows);
             assert!(found <= allowed, "{name}, {key}, plain {plain}: {found:.1e}");
         }
         for rows in [first, last] {
@@ -99,7 +97,7 @@ fn adapters_are_swapped_and_removed_while_sessions_answer() {
 fn layers_shared_with_the_cpu_have_their_adapters() {
     let load = LoadOptions { gpu_layers: GpuLayers::Count(1), ..LoadOptions::default() };
     for (base_name, name) in ADAPTERS {
-        let allowed = allowed(base_name, name);
+        let allowed = allowed(base_name, name, "logits");
         let mut base = base(base_name, &on_gpu(false), &load);
         let adapter = base.adapter(&format!("{name}.gguf"));
         let found = adapter_difference(name, "logits", &base.logits(Some((adapter, 1.0))));

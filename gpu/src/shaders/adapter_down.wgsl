@@ -5,16 +5,16 @@
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y;
-    let of = adapter_of(row);
+    let uses = adapter_of(row);
     var rank = group.x;
     var start = NO_ADAPTER;
     var scale = 0.0;
-    if (of.x != NO_ADAPTER) {
+    if (uses.x != NO_ADAPTER) {
         for (var pair = 0u; pair < PAIRS; pair++) {
-            let at = pair_at(of.x, pair);
+            let at = pair_at(uses.x, pair);
             if (start == NO_ADAPTER && rank < pair_rank(at)) {
                 start = pair_down(at) + rank * K;
-                scale = pair_scale(at) * bitcast<f32>(of.y);
+                scale = pair_scale(at) * bitcast<f32>(uses.y);
             } else if (start == NO_ADAPTER) {
                 rank -= pair_rank(at);
             }

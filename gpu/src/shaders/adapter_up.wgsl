@@ -6,20 +6,20 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let column = group.x * WG + lane;
     let row = group.y;
-    let of = adapter_of(row);
-    if (of.x == NO_ADAPTER || column >= N) { return; }
-    var from = row * low_stride();
+    let uses = adapter_of(row);
+    if (uses.x == NO_ADAPTER || column >= N) { return; }
+    var entry = row * low_stride();
     for (var pair = 0u; pair < PAIRS; pair++) {
-        let at = pair_at(of.x, pair);
+        let at = pair_at(uses.x, pair);
         let rank = pair_rank(at);
         let outputs = pair_outputs(at);
         // Columns before the first one wrap and are past the last one.
         let output = column - pair_first(at);
         if (rank > 0u && output < outputs) {
             var sum = 0.0;
-            for (var k = 0u; k < rank; k++) { sum += weight_at(pair_up(at) + k * outputs + output) * low[from + k]; }
+            for (var k = 0u; k < rank; k++) { sum += weight_at(pair_up(at) + k * outputs + output) * low[entry + k]; }
             out[row * OUT_STRIDE + column] += sum;
         }
-        from += rank;
+        entry += rank;
     }
 }

@@ -7,7 +7,8 @@ mod gpu;
 pub use gpu::attention_gpu;
 
 use crate::cpu::{
-    self, Adapting, Block, CpuBackend, CpuKv, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn, Weights, sized,
+    self, Adapting, Block, CpuBackend, CpuKv, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn, Weights,
+    sized,
 };
 use bevy_ecs::prelude::*;
 use weft_components::{
@@ -115,7 +116,15 @@ impl Stage<'_> {
         let (width, queries) = (config.embedding, config.heads * config.key_length);
         let stride = queries + config.kv_heads * (config.key_length + config.value_length);
         let CpuScratch {
-            normed, activations, qkv: heads, attended, cos, sin, attention: memory, adapters, ..
+            normed,
+            activations,
+            qkv: heads,
+            attended,
+            cos,
+            sin,
+            attention: memory,
+            adapters,
+            ..
         } = scratch;
         let mut adapting = Adapting::layer(cpu, &wave.adapters, self.plan, self.layer, adapters);
 

@@ -81,12 +81,7 @@ impl Stage<'_> {
 }
 
 /// Rows through one network: whether the layer has what it takes.
-fn dense(
-    gates: &mut Gates<'_>,
-    weights: &Weights,
-    adapting: Option<Adapting<'_>>,
-    rows: &mut [f32],
-) -> bool {
+fn dense(gates: &mut Gates<'_>, weights: &Weights, adapting: Option<Adapting<'_>>, rows: &mut [f32]) -> bool {
     let (Some(gate), Some(up), Some(down)) =
         (weights.matrix(Role::FfnGate), weights.matrix(Role::FfnUp), weights.matrix(Role::FfnDown))
     else {

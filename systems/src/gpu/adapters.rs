@@ -8,7 +8,7 @@ use crate::cpu::{AdapterMatrices, AdapterPair};
 use bevy_ecs::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use weft_components::{AdapterSite, WaveAdapters};
+use weft_components::{AdapterSite, Wave};
 use weft_gpu::{Gpu, GpuError, wgpu};
 
 /// Pairs of an adapter at one product: no product has more projections.
@@ -45,12 +45,9 @@ pub(super) struct AdapterBuffers {
 }
 
 /// The words of a site's buffer, ranks and inputs; `None` where no adapter adds anything.
-fn site_words(
-    list: &[Listed],
-    layer: Option<usize>,
-    site: AdapterSite,
-) -> Option<(Vec<u32>, usize, usize)> {
-    let of = |listed: &'_ Listed| listed.1.pairs(layer, site).iter().map(|pair| pair.down.rows()).sum::<usize>();
+fn site_words(list: &[Listed], layer: Option<usize>, site: AdapterSite) -> Option<(Vec<u32>, usize, usize)> {
+    let of =
+        |listed: &'_ Listed| listed.1.pairs(layer, site).iter().map(|pair| pair.down.rows()).sum::<usize>();
     let ranks = list.iter().map(of).max().filter(|ranks| *ranks > 0)?;
     let mut words = vec![0; 1 + list.len() * PAIRS * PAIR_WORDS];
     words[0] = ranks as u32;
@@ -94,7 +91,8 @@ impl AdapterBuffers {
         [rows, logit_rows]: [usize; 2],
     ) -> Result<Self, GpuError> {
         let of_layers = layers.keys().flat_map(|layer| {
-            let sites = [AdapterSite::Qkv, AdapterSite::AttentionOutput, AdapterSite::GateUp, AdapterSite::Down];
+            let sites =
+                [AdapterSite::Qkv, AdapterSite::AttentionOutput, AdapterSite::GateUp, AdapterSite::Down];
             sites.map(|site| (Some(*layer), site))
         });
         let of_head = ends.head().map(|_| (None, AdapterSite::Head));
@@ -117,25 +115,15 @@ impl AdapterBuffers {
         })
     }
 
-    /// The adapters by number.
-    pub(super) fn list(&self) -> &[Entity] {
-        &self.list
-    }
-
     /// The matrices at a product, where some adapter adds to it.
     pub(super) fn site(&self, layer: Option<usize>, site: AdapterSite) -> Option<&SiteBuffer> {
         self.sites.get(&(layer, site))
     }
 
-    /// Says which adapter each row uses. `words` is memory.
-    pub(super) fn write(
-        &self,
-        gpu: &Gpu,
-        rows: usize,
-        logit_rows: &[u32],
-        adapters: &WaveAdapters,
-        words: &mut Vec<[u32; 2]>,
-    ) {
+    /// Says which adapter each row of a wave uses. `words` is memory.
+    pub(super) fn write(&self, gpu: &Gpu, wave: &Wave, words: &mut Vec<[u32; 2]>) {
+        let Wave { adapters, logit_rows, .. } = wave;
+        let rows = wave.rows();
         words.clear();
         words.resize(rows, [NO_ADAPTER, 0]);
         for group in &adapters.groups {

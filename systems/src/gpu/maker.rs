@@ -1,8 +1,8 @@
 //! Making plans: on a thread of its own where there are threads, since kernels take time to compile.
 
-use super::adapters::AdapterBuffers;
+use super::adapters::{AdapterBuffers, Listed};
 use super::plan::Plan;
-use super::scratch::Scratch;
+use super::scratch::{MOST_LOGIT_ROWS, Scratch};
 use super::weights::{EndWeights, LayerWeights};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,18 +24,24 @@ pub(super) struct PlanMaker {
 }
 
 impl PlanMaker {
-    /// Starts to make a plan, for waves whose rows use adapters or for those of the plain model.
+    /// Starts to make a plan: for waves whose rows use some of `adapters`, which are brought to the device, or, where there are none,
+    /// for those of the plain model.
     pub(super) fn start(
         &self,
         gpu: &Arc<Gpu>,
         layers: &Arc<BTreeMap<usize, LayerWeights>>,
         ends: &Arc<EndWeights>,
         scratch: &Arc<Scratch>,
-        adapters: Option<Arc<AdapterBuffers>>,
+        adapters: Vec<Listed>,
     ) -> PlanSlot {
         let (gpu, layers, ends) = (Arc::clone(gpu), Arc::clone(layers), Arc::clone(ends));
         let (scratch, config, attention) = (Arc::clone(scratch), self.config.clone(), self.attention);
-        start(move || Plan::build(&gpu, &config, &attention, &scratch, &layers, &ends, adapters.as_deref()))
+        start(move || {
+            let take =
+                || AdapterBuffers::new(&gpu, &adapters, &layers, &ends, [scratch.rows, MOST_LOGIT_ROWS]);
+            let adapters = if adapters.is_empty() { None } else { Some(take()?) };
+            Plan::build(&gpu, &config, &attention, &scratch, &layers, &ends, adapters)
+        })
     }
 }
 

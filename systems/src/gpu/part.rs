@@ -1,12 +1,12 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
-use super::adapters::{AdapterBuffers, Listed};
+use super::adapters::Listed;
 use super::flight::{Cargo, Flight, Staging, id_words, staging};
-use super::pace::Pace;
 use super::maker::{PlanMaker, PlanSlot};
+use super::pace::Pace;
 use super::plan::Plan;
 use super::prepare::GpuPrepare;
-use super::scratch::{MOST_LOGIT_ROWS, Scratch};
+use super::scratch::Scratch;
 use super::shape::{Attend, WaveShape};
 use super::upload::Upload;
 use super::weights::{EndWeights, LayerWeights};
@@ -68,7 +68,7 @@ pub struct GpuPart {
 
 /// A model's adapters on a GPU.
 struct AdaptedPart {
-    buffers: Arc<AdapterBuffers>,
+    list: Vec<Entity>,
     plan: PlanSlot,
 }
 
@@ -148,7 +148,7 @@ impl GpuPart {
         let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
         let (shape, attention) = attention;
         let maker = PlanMaker { config: config.clone(), attention: shape };
-        let plan = maker.start(&gpu, &layers, &ends, &scratch, None);
+        let plan = maker.start(&gpu, &layers, &ends, &scratch, Vec::new());
         Self {
             number,
             gpu,
@@ -182,30 +182,21 @@ impl GpuPart {
 
     /// Whether these are the adapters that are here. Where they are not, no wave that uses some enters until they are.
     pub(super) fn holds_adapters(&mut self, wanted: &[Entity]) -> bool {
-        let held = self.adapted.as_ref().map_or(&[][..], |adapted| adapted.buffers.list());
+        let held = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.list);
         self.stale = held != wanted;
         !self.stale
     }
 
     /// Takes the adapters of the model in place of those before, if no wave is on the device.
-    ///
-    /// # Errors
-    /// There is no memory for them.
-    pub(super) fn take_adapters(&mut self, list: &[Listed]) -> Result<(), GpuError> {
+    pub(super) fn take_adapters(&mut self, list: Vec<Listed>) {
         if self.occupied.is_some() {
-            return Ok(());
+            return;
         }
-        self.adapted = None;
         self.stale = false;
-        if list.is_empty() {
-            return Ok(());
-        }
-        let Self { gpu, layers, ends, scratch, .. } = self;
-        let rows = [scratch.rows, MOST_LOGIT_ROWS];
-        let buffers = Arc::new(AdapterBuffers::new(gpu, list, layers, ends, rows)?);
-        let plan = self.maker.start(gpu, layers, ends, scratch, Some(Arc::clone(&buffers)));
-        self.adapted = Some(AdaptedPart { buffers, plan });
-        Ok(())
+        self.adapted = (!list.is_empty()).then(|| AdaptedPart {
+            list: list.iter().map(|(adapter, _)| *adapter).collect(),
+            plan: self.maker.start(&self.gpu, &self.layers, &self.ends, &self.scratch, list),
+        });
     }
 
     /// The plan for the wave that is on the device, its shape and what it is recorded to.
@@ -381,10 +372,12 @@ impl GpuPart {
         uploads.tables.write(gpu, &scratch.tables, &wave.tables[..table_words]);
         self.rows = arrays;
         self.adapting = false;
-        if let Some(adapted) = self.adapted.as_ref().filter(|_| !wave.adapters.is_empty()) {
-            self.adapting = true;
-            let Self { gpu, used, .. } = self;
-            adapted.buffers.write(gpu, wave.rows(), &wave.logit_rows, &wave.adapters, used);
+        let Self { gpu, adapted, used, adapting, .. } = self;
+        if let Some(AdaptedPart { plan: PlanSlot::Ready(plan), .. }) = adapted
+            && let Some(buffers) = plan.adapters.as_ref().filter(|_| !wave.adapters.is_empty())
+        {
+            *adapting = true;
+            buffers.write(gpu, wave, used);
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Plan {
     /// In the order of [`SampleStep::ALL`].
     sample: Steps,
     sampling: Sampling,
+    /// What the kernels of adapters are bound to, where rows may use some.
+    pub(super) adapters: Option<AdapterBuffers>,
 }
 
 impl Plan {
@@ -67,9 +69,10 @@ impl Plan {
         scratch: &Scratch,
         layers: &BTreeMap<usize, LayerWeights>,
         ends: &EndWeights,
-        adapters: Option<&AdapterBuffers>,
+        adapters: Option<AdapterBuffers>,
     ) -> Result<Self, GpuError> {
-        let draft = Drafter { caps: &gpu.capabilities, config, attention, scratch, adapters };
+        let draft =
+            Drafter { caps: &gpu.capabilities, config, attention, scratch, adapters: adapters.as_ref() };
         let embed = draft.embed(ends);
         let classes = Class::all(&gpu.capabilities);
         let layers: BTreeMap<usize, Vec<LayerSteps<Vec<Draft>>>> = layers
@@ -113,6 +116,7 @@ impl Plan {
             head: head.into_iter().map(|steps| HeadSteps { logits: bind(steps.logits) }).collect(),
             sample: bind(sample),
             sampling: sampling(config),
+            adapters,
         })
     }
 

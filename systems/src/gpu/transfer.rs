@@ -8,8 +8,8 @@ use crate::cpu::{AdapterWeights, CpuWeights, RopeTable};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    Adapters, AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, RopeConfig, ShardOf, TensorRole,
-    TickWork, Wave, WaveOf, WeightShard,
+    Adapters, AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, RopeConfig, ShardOf,
+    TensorRole, TickWork, Wave, WaveOf, WeightShard,
 };
 use weft_gpu::GpuError;
 
@@ -51,25 +51,17 @@ pub fn plan_gpu(
 
 /// Brings the adapters of models to the GPUs that have layers of theirs. Runs in the set `Load`.
 pub fn plan_gpu_adapters(
-    mut commands: Commands<'_, '_>,
-    mut models: Query<'_, '_, (Entity, &mut GpuModel, Option<&Adapters>), With<Model>>,
+    mut models: Query<'_, '_, (&mut GpuModel, Option<&Adapters>), With<Model>>,
     weights: Query<'_, '_, &AdapterWeights>,
-    mut work: ResMut<'_, TickWork>,
 ) {
-    for (entity, mut model, adapters) in &mut models {
+    for (mut model, adapters) in &mut models {
         let there = adapters.map_or(&[][..], Adapters::entities);
         for part in &mut model.0 {
             if part.holds_adapters(there) {
                 continue;
             }
             let listed = |adapter: &Entity| Some((*adapter, Arc::clone(&weights.get(*adapter).ok()?.0)));
-            let list: Vec<_> = there.iter().filter_map(listed).collect();
-            match part.take_adapters(&list) {
-                Ok(()) => work.0 += 1,
-                Err(error) => {
-                    commands.entity(entity).insert(GpuFailed(error));
-                }
-            }
+            part.take_adapters(there.iter().filter_map(listed).collect());
         }
     }
 }

@@ -49,6 +49,9 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
         return output::json(&Report { path: &name, bytes, tensors, changed, seconds });
     }
     output::line(&name)?;
-    output::note(&format!("{}, {changed} of {tensors} tensors changed, {seconds:.1} s", memory::human(bytes)));
+    output::note(&format!(
+        "{}, {changed} of {tensors} tensors changed, {seconds:.1} s",
+        memory::human(bytes)
+    ));
     Ok(())
 }

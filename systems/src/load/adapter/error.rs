@@ -31,7 +31,9 @@ pub enum AdapterError {
         wanted: &'static str,
     },
     /// It was made for another architecture.
-    #[error("{file}: made for architecture `{found}`, the model's is `{wanted}`; use the adapter's own base model")]
+    #[error(
+        "{file}: made for architecture `{found}`, the model's is `{wanted}`; use the adapter's own base model"
+    )]
     OtherArchitecture {
         /// File.
         file: String,
@@ -61,7 +63,9 @@ pub enum AdapterError {
         wanted: &'static str,
     },
     /// Something that changes what the adapter does and that the engine does not do.
-    #[error("{file}: `{field}` is {value}, which is not supported and changes what the adapter does; {remedy}")]
+    #[error(
+        "{file}: `{field}` is {value}, which is not supported and changes what the adapter does; {remedy}"
+    )]
     UnsupportedField {
         /// File.
         file: String,
@@ -73,7 +77,9 @@ pub enum AdapterError {
         remedy: &'static str,
     },
     /// A tensor that is no half of a pair.
-    #[error("{file}: tensor `{tensor}` is no matrix A or B of a pair, so the adapter would do something else without it")]
+    #[error(
+        "{file}: tensor `{tensor}` is no matrix A or B of a pair, so the adapter would do something else without it"
+    )]
     UnknownTensor {
         /// File.
         file: String,
@@ -81,7 +87,9 @@ pub enum AdapterError {
         tensor: String,
     },
     /// A matrix that the model does not have.
-    #[error("{file}: the adapter changes `{tensor}`, which a model of architecture `{architecture}` does not have; use the adapter's own base model")]
+    #[error(
+        "{file}: the adapter changes `{tensor}`, which a model of architecture `{architecture}` does not have; use the adapter's own base model"
+    )]
     NoSuchTensor {
         /// File.
         file: String,
@@ -91,7 +99,9 @@ pub enum AdapterError {
         architecture: String,
     },
     /// A matrix that adapters cannot change here.
-    #[error("{file}: the adapter changes `{tensor}`, {why}; it can be merged into its base model before conversion")]
+    #[error(
+        "{file}: the adapter changes `{tensor}`, {why}; it can be merged into its base model before conversion"
+    )]
     UnsupportedTensor {
         /// File.
         file: String,
@@ -119,7 +129,9 @@ pub enum AdapterError {
         tensor: String,
     },
     /// A matrix that does not fit the model.
-    #[error("{file}: tensor `{tensor}` has shape {found:?}, the model asks for {wanted:?} (outputs, inputs); use the adapter's own base model")]
+    #[error(
+        "{file}: tensor `{tensor}` has shape {found:?}, the model asks for {wanted:?} (outputs, inputs); use the adapter's own base model"
+    )]
     Shape {
         /// File.
         file: String,
@@ -143,7 +155,9 @@ pub enum AdapterError {
         most: usize,
     },
     /// A format that cannot be decoded.
-    #[error("{file}: tensor `{tensor}` is {format}, which is not supported; convert the adapter to F16 or F32")]
+    #[error(
+        "{file}: tensor `{tensor}` is {format}, which is not supported; convert the adapter to F16 or F32"
+    )]
     Format {
         /// File.
         file: String,

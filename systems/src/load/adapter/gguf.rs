@@ -15,16 +15,12 @@ const ARCHITECTURE: &str = "general.architecture";
 const ALPHA: &str = "adapter.lora.alpha";
 
 /// Keys under `adapter.` that are understood or change nothing.
-const KNOWN: [&str; 4] =
-    [ADAPTER_KIND, ALPHA, "adapter.lora.task_name", "adapter.lora.prompt_prefix"];
+const KNOWN: [&str; 4] = [ADAPTER_KIND, ALPHA, "adapter.lora.task_name", "adapter.lora.prompt_prefix"];
 
 const DOWN: &str = ".lora_a";
 const UP: &str = ".lora_b";
 
-pub(super) fn read(
-    sources: &[Arc<dyn Source>],
-    base: &AdapterBase<'_>,
-) -> Result<AdapterFile, AdapterError> {
+pub(super) fn read(sources: &[Arc<dyn Source>], base: &AdapterBase<'_>) -> Result<AdapterFile, AdapterError> {
     let gguf = Gguf::read(sources)?;
     let file = sources.first().map_or("", |source| source.name());
     let metadata = &gguf.metadata;
@@ -84,11 +80,7 @@ pub(super) fn read(
 }
 
 /// A tensor of two dimensions.
-fn half(
-    tensor: &TensorInfo,
-    sources: &[Arc<dyn Source>],
-    reader: &Reader<'_>,
-) -> Result<Half, AdapterError> {
+fn half(tensor: &TensorInfo, sources: &[Arc<dyn Source>], reader: &Reader<'_>) -> Result<Half, AdapterError> {
     let dimension = |n: usize| tensor.shape.get(n).copied().unwrap_or(1);
     if tensor.shape.iter().skip(2).any(|n| *n != 1) {
         return Err(reader.unknown(&tensor.name));

@@ -45,7 +45,9 @@ pub enum MergeError {
     #[error(transparent)]
     Threads(#[from] PoolError),
     /// The embedding is the head too, and the adapter changes the head alone.
-    #[error("{file}: the adapter changes the head, which in this model is the embedding too; use it beside the model instead")]
+    #[error(
+        "{file}: the adapter changes the head, which in this model is the embedding too; use it beside the model instead"
+    )]
     TiedHead {
         /// The adapter.
         file: String,
@@ -182,8 +184,7 @@ impl Base {
             if let Some(site) = AdapterSite::of(role) {
                 // The shard's rows are these outputs of its product.
                 let before = site.roles().iter().take_while(|found| **found != role);
-                let column: usize =
-                    before.map(|found| dimensions(*found, &self.config).0.unwrap_or(0)).sum();
+                let column: usize = before.map(|found| dimensions(*found, &self.config).0.unwrap_or(0)).sum();
                 for pair in self.matrices.pairs(spec.owner.layer(), site) {
                     let start = pair.first.max(column);
                     let end = (pair.first + pair.up.rows()).min(column + rows);

@@ -179,13 +179,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Lays a matrix out: floats as they are, everything else as the floats that it stands for.
-    fn matrix(
-        &self,
-        half: &Half,
-        rows: usize,
-        cols: usize,
-        bytes: &[u8],
-    ) -> Result<CpuMatrix, AdapterError> {
+    fn matrix(&self, half: &Half, rows: usize, cols: usize, bytes: &[u8]) -> Result<CpuMatrix, AdapterError> {
         let codec = half.format.codec().ok_or_else(|| self.format(half))?;
         let pack = |format, bytes: &[u8]| {
             CpuMatrix::pack(format, rows, cols, bytes).map_err(|source| AdapterError::Pack {

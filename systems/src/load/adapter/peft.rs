@@ -8,7 +8,7 @@
 use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, Target};
 use crate::load::hugging_face::{RowOrder, gguf_names, row_order};
 use crate::load::manifest::dimensions;
-use crate::load::safetensors::{Dtype, SafetensorsHeader, SafetensorsTensor};
+use crate::load::safetensors::{SafetensorsHeader, SafetensorsTensor};
 use serde_json::{Map, Value};
 use weft_components::TensorRole as Role;
 use weft_platform::storage::Source;
@@ -107,16 +107,12 @@ fn target_of<'a>(module: &'a str, base: &AdapterBase<'_>) -> Option<(Target<'a>,
     Some((Target { name: module, layer, roles }, order))
 }
 
-fn half(
-    tensor: &SafetensorsTensor,
-    weights: &dyn Source,
-    reader: &Reader<'_>,
-) -> Result<Half, AdapterError> {
+fn half(tensor: &SafetensorsTensor, weights: &dyn Source, reader: &Reader<'_>) -> Result<Half, AdapterError> {
     let &[rows, cols] = &tensor.shape[..] else { return Err(reader.unknown(&tensor.name)) };
     let format = tensor.dtype.format().ok_or_else(|| AdapterError::Format {
         file: weights.name().to_owned(),
         tensor: tensor.name.clone(),
-        format: Dtype::name(tensor.dtype).to_owned(),
+        format: tensor.dtype.name().to_owned(),
     })?;
     Ok(Half { name: tensor.name.clone(), format, rows, cols, bytes: weights.read(tensor.range.clone())? })
 }
@@ -137,7 +133,8 @@ impl Config {
             }
         }
         fields.check()?;
-        let alpha = fields.number("lora_alpha")?.ok_or_else(|| bad("`lora_alpha` is not there".to_owned()))?;
+        let alpha =
+            fields.number("lora_alpha")?.ok_or_else(|| bad("`lora_alpha` is not there".to_owned()))?;
         Ok(Self { alpha, alphas: fields.alphas()?, by_root: fields.truth("use_rslora")? })
     }
 

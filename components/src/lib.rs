@@ -2,6 +2,7 @@
 //!
 //! Nothing here acts: no I/O, no threads, no arithmetic beyond decoding one block of one tensor format.
 
+pub mod adapter;
 pub mod format;
 pub mod formats;
 pub mod kv;
@@ -12,6 +13,9 @@ pub mod session;
 pub mod shard;
 pub mod wave;
 
+pub use adapter::{
+    AdaptedRows, Adapter, AdapterOf, AdapterSite, AdapterUsers, Adapters, LowRank, UsesAdapter, WaveAdapters,
+};
 pub use format::{
     BlockCodes, BlockFormat, CODES, CodeKind, Codec, FormatInfo, SUPER, ScaleKind, TensorFormat, TileLayout,
 };

@@ -1,5 +1,6 @@
 //! The rows that travel through a model together.
 
+use crate::adapter::{UsesAdapter, WaveAdapters};
 use crate::model::{ModelConfig, Place};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
@@ -45,6 +46,8 @@ pub struct WaveSpan {
     pub epoch: u32,
     /// Whether its last row is the end of what the session holds, so that a token can be chosen.
     pub complete: bool,
+    /// The adapter that the session uses.
+    pub adapter: Option<UsesAdapter>,
 }
 
 /// The rows travelling together: arrays by row, hidden state `[rows, embedding]`, logits `[logit rows, vocabulary]`.
@@ -71,6 +74,8 @@ pub struct Wave {
     pub logit_rows: Vec<u32>,
     /// Rows whose final hidden state is wanted, ascending.
     pub state_rows: Vec<u32>,
+    /// Which of the rows use an adapter.
+    pub adapters: WaveAdapters,
     /// Where the hidden state is.
     pub hidden_at: Place,
     /// Whether it is on its way to the host.
@@ -106,6 +111,7 @@ impl Wave {
         self.slots.clear();
         self.logit_rows.clear();
         self.state_rows.clear();
+        self.adapters.clear();
     }
 }
 

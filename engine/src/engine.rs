@@ -107,7 +107,7 @@ fn add_cpu(world: &mut World, cpu: Cpu) {
     world.insert_resource(CpuBackend(cpu));
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
-            cpu::plan_cpu.in_set(TickSet::Load).after(load::receive_shards),
+            (cpu::plan_cpu, cpu::plan_adapters).chain().in_set(TickSet::Load).after(load::receive_shards),
             embed::embed_cpu.in_set(TickSet::Embed),
             head::head_cpu.in_set(TickSet::Head),
         ));
@@ -125,11 +125,11 @@ fn add_gpus(world: &mut World, gpus: Vec<Gpu>) {
     world.insert_resource(GpuBackend(gpus.into_iter().map(Arc::new).collect()));
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
-            (gpu::plan_gpu, gpu::collect_gpu, gpu::recover_gpu)
+            (gpu::plan_gpu, gpu::plan_gpu_adapters, gpu::collect_gpu, gpu::recover_gpu)
                 .chain()
                 .in_set(TickSet::Load)
                 .after(load::receive_shards)
-                .after(cpu::plan_cpu),
+                .after(cpu::plan_adapters),
             embed::embed_gpu.in_set(TickSet::Embed).after(embed::embed_cpu),
             head::head_gpu.in_set(TickSet::Head).after(head::head_cpu),
             (sample::sample_gpu, gpu::submit_gpu).chain().in_set(TickSet::Sample).after(sample::sample),

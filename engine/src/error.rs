@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use weft_components::FinishReason;
 use weft_systems::load::LoadError;
+use weft_systems::load::adapter::AdapterError;
 use weft_systems::sample::SampleError;
 use weft_systems::tokenize::{TemplateError, TokenizeError};
 
@@ -21,6 +22,21 @@ pub enum Error {
     /// Sampler settings make no sense.
     #[error("{0}")]
     Sample(Arc<SampleError>),
+    /// The adapter could not be loaded.
+    #[error("{0}")]
+    Adapter(Arc<AdapterError>),
+    /// The adapter is gone.
+    #[error("the adapter has been removed; load it again")]
+    NoAdapter,
+    /// The adapter belongs to another model than the session.
+    #[error("the adapter was loaded beside another model than the session's; load it beside that one")]
+    ForeignAdapter,
+    /// A scale that is no number.
+    #[error("the adapter's scale is {scale}, not a number")]
+    AdapterScale {
+        /// The scale.
+        scale: f32,
+    },
     /// No such instruction set here.
     #[error("instruction set `{name}` is not available on this machine; available: {available}")]
     UnknownIsa {
@@ -133,4 +149,4 @@ impl From<weft_systems::sample::RequestError> for Error {
     }
 }
 
-from_shared!(Load LoadError, Tokenize TokenizeError, Template TemplateError, Sample SampleError);
+from_shared!(Load LoadError, Adapter AdapterError, Tokenize TokenizeError, Template TemplateError, Sample SampleError);

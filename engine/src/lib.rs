@@ -22,6 +22,7 @@
 //! In a program with a loop of its own, call [`Engine::tick`] and [`Engine::read`] instead of
 //! [`Engine::next_piece`]: a tick never waits.
 
+mod adapter;
 mod chat;
 mod embedding;
 mod engine;
@@ -32,6 +33,7 @@ mod schedule;
 mod session;
 mod vocabulary;
 
+pub use adapter::{AdapterId, AdapterSource};
 pub use chat::{ChatOptions, TemplateChoice};
 pub use embedding::Embedding;
 pub use engine::{Engine, ModelId, TickOutcome};
@@ -44,8 +46,8 @@ pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
-    DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig, Output,
-    Phase, Pooling, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
+    Adapter, DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig,
+    Output, Phase, Pooling, SamplerSettings, SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use weft_gpu::GpuProbe;
@@ -54,6 +56,9 @@ pub use weft_gpu::{
 };
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
 pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
+pub use weft_systems::load::adapter::{
+    AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,
+};
 pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile, OpenModel};
 pub use weft_systems::load::{gguf, hugging_face, quantize, safetensors, synth};
 pub use weft_systems::tokenize::{

@@ -5,10 +5,15 @@
 
 mod common;
 
+use common::adapters::Base;
+use common::reference::without_vocabulary;
 use common::{golden, loaded_with, told};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use weft::{EngineOptions, GenerateOptions, PAGE, SamplerSettings, TickOutcome};
+use weft::{
+    AdapterId, Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, PAGE, SamplerSettings,
+    TickOutcome,
+};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -40,7 +45,12 @@ static ALLOCATOR: Counting = Counting;
 /// Allocations of the ticks between two pages, with three sessions that decode.
 fn allocations(name: &str, threads: usize) -> usize {
     let options = EngineOptions { threads, ..EngineOptions::default() };
-    let (mut engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), &options);
+    let (engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), &options);
+    allocations_of(engine, model, &[None; 3])
+}
+
+/// Allocations of a model whose sessions use these adapters.
+fn allocations_of(mut engine: Engine, model: ModelId, adapters: &[Option<AdapterId>; 3]) -> usize {
     let settings = [
         SamplerSettings::default(),
         SamplerSettings {
@@ -52,8 +62,9 @@ fn allocations(name: &str, threads: usize) -> usize {
         },
         SamplerSettings { temperature: 0.8, min_p: 0.05, ..Default::default() },
     ];
-    for sampler in settings {
+    for (sampler, adapter) in settings.into_iter().zip(adapters) {
         let session = told(&mut engine, model, &[1, 2, 3]);
+        engine.set_adapter(session, *adapter, 0.5).unwrap();
         let options = GenerateOptions {
             max_tokens: Some(100),
             ignore_end: true,
@@ -83,4 +94,11 @@ fn a_tick_that_decodes_allocates_nothing() {
         assert_eq!(allocations(name, 1), 0, "{name} in {TICKS} ticks on one thread");
         assert!(allocations(name, 2) <= entering, "{name} in {TICKS} ticks on two threads");
     }
+    // Beside a session without an adapter, two that use different ones.
+    let options = EngineOptions { threads: 1, ..EngineOptions::default() };
+    let mut base =
+        Base::load("llama", without_vocabulary("hf/llama.gguf"), &options, &LoadOptions::default());
+    base.engine.wait_loaded(base.model).unwrap();
+    let adapters = [None, Some(base.adapter("llama-all.gguf")), Some(base.adapter("llama-qv.gguf"))];
+    assert_eq!(allocations_of(base.engine, base.model, &adapters), 0, "adapters in {TICKS} ticks");
 }

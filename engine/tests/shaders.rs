@@ -5,13 +5,16 @@
 
 mod common;
 
+use common::adapters::ADAPTERS;
 use common::gpu::{cooperative, featured, loaded_on, noop};
-use common::{synthetic, synthetic_of};
+use common::reference::without_vocabulary;
+use common::{golden, synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use weft::synth::{SynthExperts, SynthShape};
 use weft::{
-    ARCHITECTURES, Architecture, Capabilities, EmbedOptions, EngineOptions, Gpu, LoadOptions, ModelSource,
+    ARCHITECTURES, Architecture, Capabilities, EmbedOptions, EngineOptions, GenerateOptions, Gpu,
+    LoadOptions, ModelSource,
 };
 use weft_components::formats::FORMATS;
 use weft_gpu::shader::KernelSpec;
@@ -89,6 +92,23 @@ fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'s
     specs.iter().flat_map(KernelSpec::part_names).collect()
 }
 
+/// Checks the kernels of the plan of a model whose sessions use an adapter, and gives the names of their parts.
+fn plan_adapted(gpu: Gpu, (base, adapter): (&str, &str)) -> BTreeSet<&'static str> {
+    let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
+    let source = without_vocabulary(&format!("hf/{base}.gguf"));
+    let (mut engine, model) = loaded_on(source, &EngineOptions::default(), vec![gpu], &load);
+    let adapter = engine.load_adapter(model, &*golden(&format!("lora/{adapter}.gguf"))).unwrap();
+    let session = common::told(&mut engine, model, &[1, 2, 3]);
+    engine.set_adapter(session, Some(adapter), 1.0).unwrap();
+    engine.generate(session, &GenerateOptions { max_tokens: Some(2), ..GenerateOptions::default() }).unwrap();
+    engine.wait(session).unwrap();
+    let [part] = engine.gpu_parts(model) else { panic!("{base}: the model moved to the CPU") };
+    assert_eq!(part.gpu.failure(), None, "{base}");
+    let specs = part.gpu.pipelines.specs();
+    specs.iter().for_each(check);
+    specs.iter().flat_map(KernelSpec::part_names).collect()
+}
+
 #[test]
 fn every_kernel_of_every_layout_and_device_is_valid() {
     let devices: [(&str, fn(Capabilities) -> Capabilities); 3] =
@@ -112,6 +132,9 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
                 let gpu = noop(|caps| Capabilities { storage_buffers, ..capabilities(caps) });
                 seen.extend(plan_of(gpu, synthetic_of(arch, &shape, format), &format!("{format} {arch}")));
             }
+        }
+        for names in ADAPTERS {
+            seen.extend(plan_adapted(noop(capabilities), names));
         }
         // What WebGPU promises at least.
         for format in ["q4_1", "q6_k"] {

@@ -33,7 +33,7 @@ pub mod parts {
         GATE_SILU "gate_silu", GATE_GELU "gate_gelu", GATE_GELU_ERF "gate_gelu_erf", GATE_RELU2 "gate_relu2", GATE_MUL "gate_mul", GATE_NORM "gate_norm",
         ROPE_HEADS "rope_heads", LOAD_ACT "load_act", RESIDUAL "residual", DELTA_ROWS "delta_rows", DELTA_EXPERTS "delta_experts",
         CAP_LOGITS "cap_logits", ROWS_WAVE "rows_wave", ROWS_PAIRS "rows_pairs", ROWS_GROUPS "rows_groups", ROUTE "route",
-        GROUP_PAIRS "group_pairs",
+        GROUP_PAIRS "group_pairs", ADAPTER "adapter", ADAPTER_DOWN "adapter_down", ADAPTER_UP "adapter_up",
         DOT_NORM_F32 "dot_norm_f32", DOT_NORM_Q8 "dot_norm_q8", ADD_F32 "add_f32", ADD_Q8 "add_q8",
         MATMUL "matmul", MATMUL_COOPERATIVE "matmul_cooperative", MATMUL_SKINNY "matmul_skinny", TEAM_PLAIN "team_plain", TEAM_SUBGROUP "team_subgroup", ATTENTION "attention", ATTEND "attend",
         ATTEND_DIRECT "attend_direct", ATTEND_SPLIT "attend_split", ATTEND_COMBINE "attend_combine",

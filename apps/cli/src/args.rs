@@ -1,9 +1,11 @@
 //! The command line.
 
 mod embed;
+mod lora;
 mod make;
 
 pub(crate) use embed::EmbedArgs;
+pub(crate) use lora::{LoraArgs, MergeArgs};
 pub(crate) use make::{ConvertArgs, QuantizeArgs, ShapeArgs, SynthArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Make a GGUF file of a Hugging Face folder
     Convert(ConvertArgs),
+    /// Write a model with a LoRA adapter merged into it
+    Merge(MergeArgs),
     /// Store a model's weights in other formats
     Quantize(QuantizeArgs),
     /// Fetch a model
@@ -78,6 +82,7 @@ impl Command {
             Self::Bench(args) => args.json,
             Self::Synth(args) => args.json,
             Self::Convert(args) => args.json,
+            Self::Merge(args) => args.json,
             Self::Quantize(args) => args.json,
             Self::Pull(args) => args.json,
             Self::List(args) => args.json,
@@ -127,6 +132,8 @@ pub(crate) struct ModelArgs {
     /// How the KV cache is stored: f16, f32, q8_0
     #[arg(long, default_value = "f16")]
     pub(crate) kv: String,
+    #[command(flatten)]
+    pub(crate) lora: LoraArgs,
 }
 
 /// How tokens are chosen and when they end.

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft::storage::{Source, ThrottledSource};
 use weft::{
-    Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions, ModelId,
-    ModelSource, OpenModel, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice, TickOutcome,
+    AdapterId, Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions,
+    ModelId, ModelSource, OpenModel, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice,
+    TickOutcome,
 };
 
 /// The file of a model: a path, a name of the catalogue, or the catalogue's default, which may have to be fetched.
@@ -51,6 +52,8 @@ pub(crate) struct Host {
     pub(crate) model: ModelId,
     /// The file's name, without its folder.
     pub(crate) file_name: String,
+    /// The adapter that sessions use, and its scale.
+    adapter: Option<(AdapterId, f32)>,
     bar: LoadBar,
     started: Instant,
     loaded: Option<Duration>,
@@ -81,17 +84,25 @@ impl Host {
             template: options.template,
         };
         let model = engine.load(source(path, options.throttle)?, &load_options)?;
+        let adapter = match &args.lora.lora {
+            Some(path) => Some((engine.load_adapter(model, path.as_path())?, args.lora.lora_scale)),
+            None => None,
+        };
         let bar = LoadBar::new(&file_name);
-        Ok(Self { engine, model, file_name, bar, started, loaded: None })
+        Ok(Self { engine, model, file_name, adapter, bar, started, loaded: None })
     }
 
-    /// Opens a session; a context that the model was not made for is refused rather than cut.
+    /// Opens a session, with the adapter where there is one; a context that the model was not made for is refused rather than cut.
     pub(crate) fn session(&mut self, context: Option<usize>) -> Result<SessionId, CliError> {
         let model = self.engine.config(self.model)?.context;
         if let Some(asked) = context.filter(|asked| *asked > model) {
             return Err(CliError::ContextTooLarge { asked, model });
         }
-        Ok(self.engine.open_session(self.model, &SessionOptions { context })?)
+        let session = self.engine.open_session(self.model, &SessionOptions { context })?;
+        if let Some((adapter, scale)) = self.adapter {
+            self.engine.set_adapter(session, Some(adapter), scale)?;
+        }
+        Ok(session)
     }
 
     /// When the load began.

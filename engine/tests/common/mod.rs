@@ -9,6 +9,7 @@
     reason = "each test program uses its part of this"
 )]
 
+pub mod adapters;
 pub mod company;
 pub mod embedding;
 pub mod gpu;

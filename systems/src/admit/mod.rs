@@ -14,9 +14,10 @@ use bevy_ecs::prelude::*;
 use core::ops::Range;
 use room::{Pressure, make_room};
 use weft_components::{
-    AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, EmbeddingWanted, FinishReason, KvPage, KvPool, LeafRun,
-    LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, Request, SessionEvent, Sessions,
-    StepsAhead, TickWork, TokenHistory, Wave, WaveLimits, WaveOf, WaveSpan, Waves,
+    AdaptedRows, AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, EmbeddingWanted, FinishReason, KvPage,
+    KvPool, LeafRun, LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, Request,
+    SessionEvent, Sessions, StepsAhead, TickWork, TokenHistory, UsesAdapter, Wave, WaveLimits, WaveOf,
+    WaveSpan, Waves,
 };
 use weft_platform::PAGE;
 
@@ -66,6 +67,7 @@ pub struct AdmitSession {
     wanted: Option<&'static LogitsWanted>,
     kept: Option<&'static LogitsKept>,
     embedding: Option<&'static EmbeddingWanted>,
+    adapter: Option<&'static UsesAdapter>,
 }
 
 impl AdmitSessionItem<'_, '_> {
@@ -178,6 +180,7 @@ pub fn admit(
         let starved = core::mem::take(&mut admission.starved);
         if wave.rows() > 0 {
             wave.at = AtLayer::Embed;
+            group_adapted(&mut wave);
             wave.turn = turn.waves;
             turn.waves += 1;
             turn.standing = true;
@@ -330,6 +333,7 @@ impl Admission<'_> {
             states: first_state..wave.state_rows.len(),
             epoch: session.cursor.epoch,
             complete,
+            adapter: session.adapter.copied(),
         });
     }
 }
@@ -338,6 +342,24 @@ impl Admission<'_> {
 /// is kept there under the place of the row that it was chosen from.
 fn kv_place(table: &[u32], position: usize) -> u32 {
     table[position / PAGE] * PAGE as u32 + (position % PAGE) as u32
+}
+
+/// Lists the rows of a wave that use adapters, those of one adapter together.
+fn group_adapted(wave: &mut Wave) {
+    let Wave { spans, adapters, .. } = wave;
+    for first in spans.iter().filter_map(|span| span.adapter) {
+        if adapters.groups.iter().any(|group| group.adapter == first.adapter) {
+            continue;
+        }
+        let start = adapters.rows.len();
+        for span in spans.iter() {
+            let Some(used) = span.adapter.filter(|used| used.adapter == first.adapter) else { continue };
+            adapters.rows.extend(span.rows.clone().map(|row| row as u32));
+            adapters.scales.extend(span.rows.clone().map(|_| used.scale));
+        }
+        let places = start..adapters.rows.len();
+        adapters.groups.push(AdaptedRows { adapter: first.adapter, places });
+    }
 }
 
 fn finish_all(

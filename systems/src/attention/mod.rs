@@ -7,10 +7,13 @@ mod gpu;
 pub use gpu::attention_gpu;
 
 use crate::cpu::{
-    self, Block, CpuBackend, CpuKv, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn, Weights, sized,
+    self, Adapting, Block, CpuBackend, CpuKv, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn, Weights,
+    sized,
 };
 use bevy_ecs::prelude::*;
-use weft_components::{CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, Place, TensorRole as Role, Wave};
+use weft_components::{
+    AdapterSite, CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, Place, TensorRole as Role, Wave,
+};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, Need, PAGE, attention,
 };
@@ -44,6 +47,7 @@ pub fn attention_cpu(
     let stage = Stage {
         cpu: &backend.0,
         config,
+        plan,
         weights,
         layer: current.index,
         window: layer.window,
@@ -57,6 +61,7 @@ pub fn attention_cpu(
 struct Stage<'a> {
     cpu: &'a Cpu,
     config: &'a ModelConfig,
+    plan: &'a CpuPlan,
     weights: &'a Weights,
     layer: usize,
     window: Option<usize>,
@@ -110,8 +115,18 @@ impl Stage<'_> {
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
         let (width, queries) = (config.embedding, config.heads * config.key_length);
         let stride = queries + config.kv_heads * (config.key_length + config.value_length);
-        let CpuScratch { normed, activations, qkv: heads, attended, cos, sin, attention: memory, .. } =
-            scratch;
+        let CpuScratch {
+            normed,
+            activations,
+            qkv: heads,
+            attended,
+            cos,
+            sin,
+            attention: memory,
+            adapters,
+            ..
+        } = scratch;
+        let mut adapting = Adapting::layer(cpu, &wave.adapters, self.plan, self.layer, adapters);
 
         // Taken out for the time being: the spans of the wave are read beside it.
         let mut hidden = core::mem::take(&mut wave.hidden);
@@ -127,6 +142,9 @@ impl Stage<'_> {
         cpu::load(cpu, activations, input, width, Need::of(&qkv));
         let heads = sized(heads, rows * stride);
         cpu::product(cpu, &qkv, activations, heads, stride);
+        if let Some(adapting) = &mut adapting {
+            adapting.add(AdapterSite::Qkv, (input, width), activations, (&mut *heads, stride));
+        }
         self.heads(rows, cos, sin).apply(cpu, heads);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "kv_write").entered();
@@ -153,6 +171,10 @@ impl Stage<'_> {
         }
         cpu::load(cpu, activations, attended, attended_width, Need::of(&[output]));
         cpu::product(cpu, &[output], activations, normed, width);
+        if let Some(adapting) = &mut adapting {
+            let input = (&*attended, attended_width);
+            adapting.add(AdapterSite::AttentionOutput, input, activations, (&mut *normed, width));
+        }
         let block = Block {
             factor: self.weights.factor(Role::AttentionOutputScale),
             bias: self.weights.vector(Role::AttentionOutputBias),

@@ -3,6 +3,7 @@
 //! The plan is what a step reads: flat arrays of weight handles, rebuilt only when a layer becomes resident or stops
 //! being so. Systems of the stages look up one plan a step and no weights by query.
 
+mod adapt;
 mod heads;
 mod plan;
 mod prepare;
@@ -10,11 +11,12 @@ mod rope;
 mod scratch;
 mod steps;
 
+pub use adapt::{AdapterMatrices, AdapterPair, AdapterWeights, Adapting, PlannedAdapter, plan_adapters};
 pub use heads::{HeadPart, Heads, Turn};
 pub use plan::{CpuPlan, Weights, plan_cpu};
 pub use prepare::{CpuPrepare, CpuWeights};
 pub use rope::RopeTable;
-pub use scratch::{CpuScratch, ExpertScratch, sized};
+pub use scratch::{AdapterScratch, CpuScratch, ExpertScratch, sized};
 pub use steps::{
     Block, activate_rows, add_rows, cap_rows, gate_rows, layer_norm_rows, load, norm_in_place, norm_rows,
     product, scale_rows,

@@ -1,5 +1,6 @@
 //! The plan of a model on the CPU: weight handles in the order of use.
 
+use super::adapt::PlannedAdapter;
 use super::prepare::{CpuWeight, CpuWeights};
 use super::rope::RopeTable;
 use bevy_ecs::prelude::*;
@@ -78,12 +79,14 @@ pub struct CpuPlan {
     pub layers: Vec<Option<Weights>>,
     /// Rotary frequencies, one table for each of [`ModelConfig::ropes`]; none until the model's factors are there.
     pub ropes: Vec<RopeTable>,
+    /// The model's adapters.
+    pub adapters: Vec<PlannedAdapter>,
 }
 
 impl CpuPlan {
     pub(super) fn new(config: &ModelConfig) -> Self {
         let layers = (0..config.layers).map(|_| None).collect();
-        let mut plan = Self { model: Weights::default(), layers, ropes: Vec::new() };
+        let mut plan = Self { model: Weights::default(), layers, ropes: Vec::new(), adapters: Vec::new() };
         plan.make_ropes(config);
         plan
     }

@@ -26,6 +26,23 @@ pub struct CpuScratch {
     pub sin: Vec<f32>,
     /// Of the attention kernel.
     pub attention: AttentionScratch,
+    /// Of rows that use adapters.
+    pub adapters: AdapterScratch,
+}
+
+/// What rows of one adapter take.
+#[derive(Default)]
+pub struct AdapterScratch {
+    /// Their places among the rows of a product.
+    pub places: Vec<usize>,
+    /// Their scales.
+    pub scales: Vec<f32>,
+    /// Their inputs, `[rows, inputs]`.
+    pub rows: Vec<f32>,
+    /// What A makes of them, `[rows, ranks]`.
+    pub low: Vec<f32>,
+    /// What B makes of that, `[rows, outputs]`.
+    pub sums: Vec<f32>,
 }
 
 /// What routing rows to experts takes.

@@ -48,7 +48,7 @@ pub(super) fn mix(
         let network = Network::plain(matrices);
         gates.reserve(&network, count);
         gates.load(gathered, Need::of(&[matrices[0], matrices[1]]));
-        gates.run(&network, gathered);
+        gates.run(&network, None, gathered);
         let _kernel = tracing::trace_span!(target: "weft::kernel", "add").entered();
         for (place, made) in places.iter().zip(gathered.chunks_exact(width)) {
             let (row, share) = (*place as usize / experts.used, shares[*place as usize]);
@@ -87,7 +87,7 @@ fn share(
         cpu.kernels.sigmoid(shares);
     }
     gates.load(rows, Need::of(&[gate, up]));
-    gates.run(&Network::plain([gate, up, down]), sum);
+    gates.run(&Network::plain([gate, up, down]), None, sum);
     if router.is_some() {
         for (row, share) in sum.chunks_exact_mut(width).zip(&*shares) {
             cpu.kernels.scale(row, *share);

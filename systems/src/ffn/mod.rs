@@ -8,9 +8,11 @@ mod gpu;
 
 pub use gpu::ffn_gpu;
 
-use crate::cpu::{self, Block, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
+use crate::cpu::{self, Adapting, Block, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
 use bevy_ecs::prelude::*;
-use weft_components::{CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, TensorRole as Role, Wave};
+use weft_components::{
+    AdapterSite, CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, TensorRole as Role, Wave,
+};
 use weft_platform::{Activations, Cpu, CpuMatrix, Need};
 
 /// Runs the feed-forward network of the current layer, if it is placed on the CPU.
@@ -34,46 +36,56 @@ pub fn ffn_cpu(
         return;
     };
     let _span = tracing::trace_span!("ffn", layer = current.index).entered();
-    current.computed = current.attended && run(&backend.0, config, weights, &mut wave, &mut scratch);
+    let stage = Stage { cpu: &backend.0, config, plan, weights, layer: current.index };
+    current.computed = current.attended && stage.run(&mut wave, &mut scratch);
 }
 
-/// Whether the layer has what it takes.
-fn run(
-    cpu: &Cpu,
-    config: &ModelConfig,
-    weights: &Weights,
-    wave: &mut Wave,
-    scratch: &mut CpuScratch,
-) -> bool {
-    let (rows, width, epsilon) = (wave.rows(), config.embedding, config.norm_epsilon);
-    let CpuScratch { normed, activations, gate_up, gated, experts, .. } = scratch;
-    let hidden = sized(&mut wave.hidden, rows * width);
-    let normed = sized(normed, rows * width);
-    match weights.vector(Role::FfnNorm) {
-        Some(norm) => cpu::norm_rows(cpu, hidden, norm, epsilon, normed),
-        None => normed.copy_from_slice(hidden),
+/// What a layer's feed-forward network is made of.
+struct Stage<'a> {
+    cpu: &'a Cpu,
+    config: &'a ModelConfig,
+    plan: &'a CpuPlan,
+    weights: &'a Weights,
+    layer: usize,
+}
+
+impl Stage<'_> {
+    /// Whether the layer has what it takes.
+    fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch) -> bool {
+        let Self { cpu, config, plan, weights, layer } = *self;
+        let (rows, width, epsilon) = (wave.rows(), config.embedding, config.norm_epsilon);
+        let CpuScratch { normed, activations, gate_up, gated, experts, adapters, .. } = scratch;
+        let adapting = Adapting::layer(cpu, &wave.adapters, plan, layer, adapters);
+        let hidden = sized(&mut wave.hidden, rows * width);
+        let normed = sized(normed, rows * width);
+        match weights.vector(Role::FfnNorm) {
+            Some(norm) => cpu::norm_rows(cpu, hidden, norm, epsilon, normed),
+            None => normed.copy_from_slice(hidden),
+        }
+        let mut gates = Gates { cpu, config, activations, gate_up, gated };
+        let there = match config.experts {
+            Some(numbers) => experts::mix(&mut gates, &numbers, weights, normed, experts),
+            None => dense(&mut gates, weights, adapting, normed),
+        };
+        let block = Block {
+            factor: weights.factor(Role::FfnDownScale),
+            bias: weights.vector(Role::FfnDownBias),
+            norm: weights.vector(Role::FfnPostNorm),
+            epsilon,
+            residual_scale: config.residual_scale,
+            residual_norm: weights
+                .vector(Role::FfnResidualNorm)
+                .zip(weights.vector(Role::FfnResidualNormBias)),
+        };
+        if there {
+            block.add(cpu, hidden, normed, width);
+        }
+        there
     }
-    let mut gates = Gates { cpu, config, activations, gate_up, gated };
-    let there = match config.experts {
-        Some(numbers) => experts::mix(&mut gates, &numbers, weights, normed, experts),
-        None => dense(&mut gates, weights, normed),
-    };
-    let block = Block {
-        factor: weights.factor(Role::FfnDownScale),
-        bias: weights.vector(Role::FfnDownBias),
-        norm: weights.vector(Role::FfnPostNorm),
-        epsilon,
-        residual_scale: config.residual_scale,
-        residual_norm: weights.vector(Role::FfnResidualNorm).zip(weights.vector(Role::FfnResidualNormBias)),
-    };
-    if there {
-        block.add(cpu, hidden, normed, width);
-    }
-    there
 }
 
 /// Rows through one network: whether the layer has what it takes.
-fn dense(gates: &mut Gates<'_>, weights: &Weights, rows: &mut [f32]) -> bool {
+fn dense(gates: &mut Gates<'_>, weights: &Weights, adapting: Option<Adapting<'_>>, rows: &mut [f32]) -> bool {
     let (Some(up), Some(down)) = (weights.matrix(Role::FfnUp), weights.matrix(Role::FfnDown)) else {
         return false;
     };
@@ -87,7 +99,7 @@ fn dense(gates: &mut Gates<'_>, weights: &Weights, rows: &mut [f32]) -> bool {
         norm: weights.vector(Role::FfnSubNorm),
     };
     gates.load(rows, network.need());
-    gates.run(&network, rows);
+    gates.run(&network, adapting, rows);
     true
 }
 
@@ -148,15 +160,19 @@ impl Gates<'_> {
         self.activations.reserve(rows, down.cols(), Need::of(&[down]));
     }
 
-    /// The loaded rows through a network: `out` takes `[rows, embedding]`.
-    fn run(&mut self, network: &Network<'_>, out: &mut [f32]) {
+    /// The loaded rows through a network: `out` takes `[rows, embedding]`. Where adapters add to the network's products, `out`
+    /// holds the loaded rows.
+    fn run(&mut self, network: &Network<'_>, mut adapting: Option<Adapting<'_>>, out: &mut [f32]) {
         let Self { cpu, config, activations, gate_up, gated } = self;
         let Network { gate, up, down, gate_factor, up_factor, up_bias, norm } = network;
-        let (rows, inner) = (activations.rows(), up.rows());
+        let (rows, inner, width) = (activations.rows(), up.rows(), config.embedding);
         let gated = sized(gated, rows * inner);
         if let Some(gate) = gate {
             let gate_up = sized(gate_up, rows * 2 * inner);
             cpu::product(cpu, &[gate, up], activations, gate_up, 2 * inner);
+            if let Some(adapting) = &mut adapting {
+                adapting.add(AdapterSite::GateUp, (&*out, width), activations, (&mut *gate_up, 2 * inner));
+            }
             if (*gate_factor, *up_factor) != (1.0, 1.0) {
                 for row in gate_up.chunks_exact_mut(2 * inner) {
                     let (gate, up) = row.split_at_mut(inner);
@@ -174,6 +190,9 @@ impl Gates<'_> {
             cpu::norm_in_place(cpu, gated, norm, config.norm_epsilon);
         }
         cpu::load(cpu, activations, gated, inner, Need::of(&[down]));
-        cpu::product(cpu, &[down], activations, out, config.embedding);
+        cpu::product(cpu, &[down], activations, out, width);
+        if let Some(adapting) = &mut adapting {
+            adapting.add(AdapterSite::Down, (&*gated, inner), activations, (out, width));
+        }
     }
 }

@@ -1,19 +1,22 @@
 //! The kernels of a model, written down with the buffers and grids they are to be bound to. What a kernel is made of follows
 //! from its matrix's layout, the class of waves and what the device can do; which kernels a layer has, from its tensors.
 
+mod adapter;
 mod attention;
 mod experts;
 mod ffn;
 mod product;
 
+use super::adapters::AdapterBuffers;
 use super::plan::{HeadSteps, LayerSteps, Step};
 use super::product::Product;
 use super::scratch::{Activations, Scratch, sampling};
 use super::shape::{Class, Extent};
 use super::vectors::Vectors;
 use super::weights::{EndWeights, LayerWeights, Residual};
+use adapter::Adapted;
 use product::{In, Out, reading};
-use weft_components::ModelConfig;
+use weft_components::{AdapterSite, ModelConfig};
 use weft_gpu::sampling::SampleStep;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, AttentionShape, Bound, Capabilities, Count, Gpu, GpuError, wgpu};
@@ -49,6 +52,8 @@ pub(super) struct Drafter<'a> {
     /// Attention of a layer that sees all of its context.
     pub(super) attention: &'a AttentionShape,
     pub(super) scratch: &'a Scratch,
+    /// The adapters that rows may use; `None` for waves that use none.
+    pub(super) adapters: Option<&'a AdapterBuffers>,
 }
 
 impl Drafter<'_> {
@@ -176,8 +181,8 @@ impl Drafter<'_> {
         Ok(LayerSteps {
             project: self.project(index, weights, class),
             attend: self.attend(index, weights, class)?,
-            output: normed(self.output(weights, class), &weights.attention_layer_norm),
-            ffn: normed(self.ffn(weights, class), &weights.ffn_layer_norm),
+            output: normed(self.output(index, weights, class), &weights.attention_layer_norm),
+            ffn: normed(self.ffn(index, weights, class), &weights.ffn_layer_norm),
         })
     }
 
@@ -203,6 +208,9 @@ impl Drafter<'_> {
         let mut logits = vec![self.norm(norm, &scratch.hidden, config.embedding, act, Extent::LogitRows)];
         let store = Out::Store(&scratch.logits, config.vocabulary);
         logits.extend(self.product("head", head, class, In::Act(&scratch.inner), &store, Count::LogitRows));
+        let x = (&self.read(In::Act(&scratch.inner), ActFormat::F32)[0], config.embedding);
+        let adapted = Adapted { layer: None, site: AdapterSite::Head };
+        logits.extend(self.adapt(adapted, x, (&scratch.logits, config.vocabulary), Count::LogitRows));
         let scaled = (config.logit_scale - 1.0).abs() > 0.0;
         if scaled || config.logit_cap.is_some() {
             logits.push(self.cap_logits());

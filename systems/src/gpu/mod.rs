@@ -4,9 +4,11 @@
 //! A wave's stages record commands; one submit at the end of a tick runs them. Nothing waits: what a submit computed is
 //! mapped for reading and found by a later tick.
 
+mod adapters;
 mod draft;
 mod figures;
 mod flight;
+mod maker;
 mod pace;
 mod part;
 mod place;
@@ -27,7 +29,7 @@ pub use place::{GpuLayers, Placed, Wanted, place};
 pub use prepare::{GpuPrepare, PrepareAll};
 pub use recover::{Recovery, recover_gpu};
 pub use shape::{Attend, WaveShape};
-pub use transfer::{GpuFailed, plan_gpu, submit_gpu};
+pub use transfer::{GpuFailed, plan_gpu, plan_gpu_adapters, submit_gpu};
 
 use bevy_ecs::prelude::*;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
+use super::adapters::Listed;
 use super::flight::{Cargo, Flight, Staging, id_words, staging};
+use super::maker::{PlanMaker, PlanSlot};
 use super::pace::Pace;
 use super::plan::Plan;
 use super::prepare::GpuPrepare;
@@ -16,14 +18,6 @@ use weft_components::{AtLayer, ModelConfig, Place, TensorRole, Wave, WaveSpan};
 use weft_gpu::sampling::SampleBatch;
 use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, WaveData, wgpu};
 use weft_platform::PAGE;
-
-/// A plan that is being made, or is there.
-pub(super) enum PlanSlot {
-    #[cfg(not(target_family = "wasm"))]
-    Building(crossbeam_channel::Receiver<Result<Plan, GpuError>>),
-    Ready(Box<Plan>),
-    Failed(GpuError),
-}
 
 /// What one GPU holds of a model.
 pub struct GpuPart {
@@ -61,6 +55,21 @@ pub struct GpuPart {
     words: Vec<u32>,
     rows: RowWords,
     uploads: Uploads,
+    /// What makes a plan anew.
+    maker: PlanMaker,
+    /// The model's adapters here, where it has some.
+    adapted: Option<AdaptedPart>,
+    /// Whether the model has other adapters than `adapted`.
+    stale: bool,
+    /// Whether rows of the wave that is on the device use adapters.
+    adapting: bool,
+    used: Vec<[u32; 2]>,
+}
+
+/// A model's adapters on a GPU.
+struct AdaptedPart {
+    list: Vec<Entity>,
+    plan: PlanSlot,
 }
 
 /// Rows of a session from which tiles of rows pay.
@@ -139,11 +148,8 @@ impl GpuPart {
     ) -> Self {
         let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
         let (shape, attention) = attention;
-        let build = {
-            let (gpu, layers, ends) = (Arc::clone(&gpu), Arc::clone(&layers), Arc::clone(&ends));
-            let (scratch, config) = (Arc::clone(&scratch), config.clone());
-            move || Plan::build(&gpu, &config, &shape, &scratch, &layers, &ends)
-        };
+        let maker = PlanMaker { config: config.clone(), attention: shape };
+        let plan = maker.start(&gpu, &layers, &ends, &scratch, Vec::new());
         Self {
             number,
             gpu,
@@ -151,7 +157,7 @@ impl GpuPart {
             ends,
             scratch,
             attention,
-            plan: start(build),
+            plan,
             angles: false,
             commands: Commands::default(),
             pace: Pace::default(),
@@ -167,7 +173,50 @@ impl GpuPart {
             words: Vec::new(),
             rows: RowWords::default(),
             uploads: Uploads::default(),
+            maker,
+            adapted: None,
+            stale: false,
+            adapting: false,
+            used: Vec::new(),
         }
+    }
+
+    /// Whether these are the adapters that are here. Where they are not, no wave that uses some enters until they are.
+    pub(super) fn holds_adapters(&mut self, wanted: &[Entity]) -> bool {
+        let held = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.list);
+        self.stale = held != wanted;
+        !self.stale
+    }
+
+    /// Takes the adapters of the model in place of those before, if no wave is on the device.
+    pub(super) fn take_adapters(&mut self, list: Vec<Listed>) {
+        if self.occupied.is_some() {
+            return;
+        }
+        self.stale = false;
+        self.adapted = (!list.is_empty()).then(|| AdaptedPart {
+            list: list.iter().map(|(adapter, _)| *adapter).collect(),
+            plan: self.maker.start(&self.gpu, &self.layers, &self.ends, &self.scratch, list),
+        });
+    }
+
+    /// The plan for the wave that is on the device, its shape and what it is recorded to.
+    fn recording(&mut self) -> Option<(&Plan, &WaveShape, &mut Commands)> {
+        let slot = match &self.adapted {
+            Some(adapted) if self.adapting => &adapted.plan,
+            _ => &self.plan,
+        };
+        match slot {
+            PlanSlot::Ready(plan) => Some((plan, &self.shape, &mut self.commands)),
+            _ => None,
+        }
+    }
+
+    /// Whether the plan for a wave's rows is there.
+    fn may_take(&self, wave: &Wave) -> bool {
+        wave.adapters.is_empty()
+            || (!self.stale
+                && self.adapted.as_ref().is_none_or(|adapted| matches!(adapted.plan, PlanSlot::Ready(_))))
     }
 
     /// The plan, once it and what it reads are there.
@@ -178,31 +227,19 @@ impl GpuPart {
         }
     }
 
-    /// Takes the plan from its thread, if it is done. Never waits.
+    /// Takes plans from their threads, if they are done. Never waits.
     pub(super) fn poll_plan(&mut self) -> Result<(), GpuError> {
-        #[cfg(not(target_family = "wasm"))]
-        if let PlanSlot::Building(receiver) = &self.plan {
-            match receiver.try_recv() {
-                Ok(Ok(plan)) => self.plan = PlanSlot::Ready(Box::new(plan)),
-                Ok(Err(error)) => self.plan = PlanSlot::Failed(error),
-                Err(crossbeam_channel::TryRecvError::Empty) => {}
-                Err(crossbeam_channel::TryRecvError::Disconnected) => {
-                    let reason = "the thread that compiles kernels ended".to_owned();
-                    self.plan =
-                        PlanSlot::Failed(GpuError::Lost { adapter: self.gpu.info.name.clone(), reason });
-                }
-            }
-        }
-        match &self.plan {
-            PlanSlot::Failed(error) => Err(error.clone()),
-            _ => Ok(()),
+        self.plan.poll(&self.gpu)?;
+        match &mut self.adapted {
+            Some(adapted) => adapted.plan.poll(&self.gpu),
+            None => Ok(()),
         }
     }
 
     /// Brings a wave's rows onto the device, its hidden state too where the host has it. `false` where the device cannot
     /// take it yet.
     pub(crate) fn enter(&mut self, entity: Entity, wave: &mut Wave, config: &ModelConfig) -> bool {
-        if self.plan().is_none() {
+        if self.plan().is_none() || !self.may_take(wave) {
             return false;
         }
         match self.occupied {
@@ -254,17 +291,16 @@ impl GpuPart {
 
     /// Records a layer's attention. `false` where the layer is not here.
     pub(crate) fn record_attention(&mut self, layer: usize) -> bool {
-        match &self.plan {
-            PlanSlot::Ready(plan) => plan.record_attention(layer, &self.shape, &mut self.commands),
-            _ => false,
-        }
+        let recording = self.recording();
+        recording.is_some_and(|(plan, shape, commands)| plan.record_attention(layer, shape, commands))
     }
 
     /// Records a layer's feed-forward network, and submits what is recorded where it would keep the device for long. `false`
     /// where the layer is not here.
     pub(crate) fn record_ffn(&mut self, layer: usize) -> bool {
-        let PlanSlot::Ready(plan) = &self.plan else { return false };
-        let recorded = plan.record_ffn(layer, &self.shape, &mut self.commands);
+        let recording = self.recording();
+        let recorded =
+            recording.is_some_and(|(plan, shape, commands)| plan.record_ffn(layer, shape, commands));
         if recorded && self.pace.layer(self.shape.rows as usize, self.gpu.submit_budget()) {
             self.commands.submit(&self.gpu);
             self.pace.submitted();
@@ -274,8 +310,8 @@ impl GpuPart {
 
     /// Records the head up to the logits.
     pub(crate) fn record_head(&mut self) {
-        if let PlanSlot::Ready(plan) = &self.plan {
-            plan.record_head(&self.shape, &mut self.commands);
+        if let Some((plan, shape, commands)) = self.recording() {
+            plan.record_head(shape, commands);
         }
     }
 
@@ -343,6 +379,14 @@ impl GpuPart {
         let table_words = wave.tables.len().min(scratch.table_words);
         uploads.tables.write(gpu, &scratch.tables, &wave.tables[..table_words]);
         self.rows = arrays;
+        self.adapting = false;
+        let Self { gpu, adapted, used, adapting, .. } = self;
+        if let Some(AdaptedPart { plan: PlanSlot::Ready(plan), .. }) = adapted
+            && let Some(buffers) = plan.adapters.as_ref().filter(|_| !wave.adapters.is_empty())
+        {
+            *adapting = true;
+            buffers.write(gpu, wave, used);
+        }
     }
 
     /// Submits what is recorded and starts to bring back bytes of buffers, one after another. The wave leaves the device.
@@ -383,25 +427,5 @@ impl GpuPart {
             [(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes), (&scratch.hidden, hidden_bytes)];
         self.send(cargo, spans, &parts);
         wave.clear();
-    }
-}
-
-#[cfg(not(target_family = "wasm"))]
-fn start(build: impl FnOnce() -> Result<Plan, GpuError> + Send + 'static) -> PlanSlot {
-    let (sender, receiver) = crossbeam_channel::bounded(1);
-    let work = move || _ = sender.send(build());
-    match std::thread::Builder::new().name("weft-kernels".into()).spawn(work) {
-        Ok(_) => PlanSlot::Building(receiver),
-        Err(error) => {
-            PlanSlot::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() })
-        }
-    }
-}
-
-#[cfg(target_family = "wasm")]
-fn start(build: impl FnOnce() -> Result<Plan, GpuError>) -> PlanSlot {
-    match build() {
-        Ok(plan) => PlanSlot::Ready(Box::new(plan)),
-        Err(error) => PlanSlot::Failed(error),
     }
 }

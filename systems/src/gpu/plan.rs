@@ -4,6 +4,7 @@
 //! cooperative matrices; many rows make tiles. Kernels are made for the number of rows, so a plan holds its steps once for
 //! each [`Class`] of waves.
 
+use super::adapters::AdapterBuffers;
 use super::draft::{Draft, Drafter};
 use super::scratch::{Scratch, sampling};
 use super::shape::{Class, Extent, WaveShape};
@@ -55,10 +56,12 @@ pub(super) struct Plan {
     /// In the order of [`SampleStep::ALL`].
     sample: Steps,
     sampling: Sampling,
+    /// What the kernels of adapters are bound to, where rows may use some.
+    pub(super) adapters: Option<AdapterBuffers>,
 }
 
 impl Plan {
-    /// Compiles and binds everything, in parallel where there are threads.
+    /// Compiles and binds everything, in parallel where there are threads; for waves whose rows may use `adapters`, or without any.
     pub(super) fn build(
         gpu: &Gpu,
         config: &ModelConfig,
@@ -66,8 +69,10 @@ impl Plan {
         scratch: &Scratch,
         layers: &BTreeMap<usize, LayerWeights>,
         ends: &EndWeights,
+        adapters: Option<AdapterBuffers>,
     ) -> Result<Self, GpuError> {
-        let draft = Drafter { caps: &gpu.capabilities, config, attention, scratch };
+        let draft =
+            Drafter { caps: &gpu.capabilities, config, attention, scratch, adapters: adapters.as_ref() };
         let embed = draft.embed(ends);
         let classes = Class::all(&gpu.capabilities);
         let layers: BTreeMap<usize, Vec<LayerSteps<Vec<Draft>>>> = layers
@@ -111,6 +116,7 @@ impl Plan {
             head: head.into_iter().map(|steps| HeadSteps { logits: bind(steps.logits) }).collect(),
             sample: bind(sample),
             sampling: sampling(config),
+            adapters,
         })
     }
 

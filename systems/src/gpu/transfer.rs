@@ -4,11 +4,12 @@
 use super::flight::Cargo;
 use super::part::{GpuModel, GpuPart};
 use super::scratch::angle_rows;
-use crate::cpu::{CpuWeights, RopeTable};
+use crate::cpu::{AdapterWeights, CpuWeights, RopeTable};
 use bevy_ecs::prelude::*;
+use std::sync::Arc;
 use weft_components::{
-    AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, RopeConfig, ShardOf, TensorRole,
-    TickWork, Wave, WaveOf, WeightShard,
+    Adapters, AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, RopeConfig, ShardOf,
+    TensorRole, TickWork, Wave, WaveOf, WeightShard,
 };
 use weft_gpu::GpuError;
 
@@ -44,6 +45,23 @@ pub fn plan_gpu(
                 }
             }
             work.0 += u64::from(part.plan().is_some() && !ready);
+        }
+    }
+}
+
+/// Brings the adapters of models to the GPUs that have layers of theirs. Runs in the set `Load`.
+pub fn plan_gpu_adapters(
+    mut models: Query<'_, '_, (&mut GpuModel, Option<&Adapters>), With<Model>>,
+    weights: Query<'_, '_, &AdapterWeights>,
+) {
+    for (mut model, adapters) in &mut models {
+        let there = adapters.map_or(&[][..], Adapters::entities);
+        for part in &mut model.0 {
+            if part.holds_adapters(there) {
+                continue;
+            }
+            let listed = |adapter: &Entity| Some((*adapter, Arc::clone(&weights.get(*adapter).ok()?.0)));
+            part.take_adapters(there.iter().filter_map(listed).collect());
         }
     }
 }

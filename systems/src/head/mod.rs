@@ -4,9 +4,11 @@ mod gpu;
 
 pub use gpu::head_gpu;
 
-use crate::cpu::{self, CpuBackend, CpuPlan, CpuScratch, sized};
+use crate::cpu::{self, Adapting, CpuBackend, CpuPlan, CpuScratch, sized};
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, Resident, TensorRole, Wave, WaveOf};
+use weft_components::{
+    AdapterSite, AtLayer, Ends, Model, ModelConfig, Place, Resident, TensorRole, Wave, WaveOf,
+};
 use weft_platform::Need;
 
 /// Computes the final hidden states and the logits of waves that stand before the head. Waits where the head is not there.
@@ -36,7 +38,7 @@ pub fn head_cpu(
         let cpu = &backend.0;
         let wave = &mut *wave;
         let (rows, width) = (wave.logit_rows.len(), config.embedding);
-        let CpuScratch { normed, activations, .. } = &mut *scratch;
+        let CpuScratch { normed, activations, adapters, .. } = &mut *scratch;
         let gather = |rows: &[u32], out: &mut [f32]| {
             for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
                 out.copy_from_slice(&wave.hidden[*row as usize * width..][..width]);
@@ -51,6 +53,11 @@ pub fn head_cpu(
         cpu::load(cpu, activations, normed, width, Need::of(&[head]));
         let logits = sized(&mut wave.logits, rows * config.vocabulary);
         cpu::product(cpu, &[head], activations, logits, config.vocabulary);
+        let adapting = Adapting::head(cpu, &wave.adapters, plan, &wave.logit_rows, adapters);
+        if let Some(mut adapting) = adapting {
+            let out = (&mut *logits, config.vocabulary);
+            adapting.add(AdapterSite::Head, (&*normed, width), activations, out);
+        }
         cpu::scale_rows(cpu, logits, config.vocabulary, config.logit_scale);
         if let Some(cap) = config.logit_cap {
             cpu::cap_rows(cpu, logits, config.vocabulary, cap);

@@ -78,7 +78,7 @@ pub(super) fn groups(
 }
 
 /// Whether layers of these numbers can have the tensor: their feed-forward networks are dense or have experts.
-fn applies(pattern: &TensorPattern, config: &ModelConfig) -> bool {
+pub(super) fn applies(pattern: &TensorPattern, config: &ModelConfig) -> bool {
     use Role as R;
     pattern.roles.iter().all(|role| match role {
         R::FfnGate | R::FfnUp | R::FfnDown => config.experts.is_none(),
@@ -127,7 +127,7 @@ pub(super) fn shape_of(pattern: &TensorPattern, config: &ModelConfig) -> Vec<u64
 }
 
 /// Outer and inner dimension that the metadata asks of a role; no outer one for a vector.
-fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, usize) {
+pub(super) fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, usize) {
     let queries = config.heads.saturating_mul(config.key_length);
     let keys = config.kv_heads.saturating_mul(config.key_length);
     let values = config.kv_heads.saturating_mul(config.value_length);

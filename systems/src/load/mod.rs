@@ -2,8 +2,10 @@
 //!
 //! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one;
 //! [`architecture`](self) says what its tensors are for, the manifest orders them, the feed fetches them, and systems put
-//! them into the world. [`synth`] goes the other way and makes files up; [`quantize`] writes them anew in other formats.
+//! them into the world. [`adapter`] reads what changes a model. [`synth`] goes the other way and makes files up; [`quantize`]
+//! writes them anew in other formats.
 
+pub mod adapter;
 mod architecture;
 mod error;
 mod feed;

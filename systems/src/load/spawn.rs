@@ -44,6 +44,13 @@ pub struct ModelOrigin {
     options: SpawnOptions,
 }
 
+impl ModelOrigin {
+    /// The model's tensors.
+    pub fn shards(&self) -> &[ShardSpec] {
+        &self.specs
+    }
+}
+
 /// Spawns a model with its layers, shards, waves and KV pool, places it and starts its loader.
 ///
 /// # Errors

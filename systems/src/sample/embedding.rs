@@ -75,7 +75,17 @@ mod tests {
 
     fn span(start: usize, rows: Range<usize>, states: Range<usize>) -> WaveSpan {
         let session = Entity::PLACEHOLDER;
-        WaveSpan { session, rows, start, table: 0..0, logits: 0..0, states, epoch: 0, complete: false }
+        WaveSpan {
+            session,
+            rows,
+            start,
+            table: 0..0,
+            logits: 0..0,
+            states,
+            epoch: 0,
+            complete: false,
+            adapter: None,
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod inspect;
 mod inspect_model;
 mod list;
 mod logits;
+mod merge;
 mod perplexity;
 mod pull;
 mod quantize;
@@ -43,6 +44,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Command::Bench(args) => bench::run(&args, isa),
         Command::Synth(args) => synth::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Pull(args) => pull::run(&args),
         Command::List(args) => list::run(&args),

@@ -42,6 +42,9 @@ pub(crate) enum CliError {
     /// A model could not be made up.
     #[error("{0}")]
     Synth(#[from] weft::synth::SynthError),
+    /// A model and an adapter could not be merged.
+    #[error("{0}")]
+    Merge(#[from] weft::MergeError),
     /// A model could not be quantized.
     #[error("{0}")]
     Quantize(#[from] weft::quantize::QuantizeError),

@@ -1,10 +1,11 @@
 //! Attention's kernels: the projection of heads, what becomes of them before they turn, the weighted sum, its projection.
 
+use super::adapter::Adapted;
 use super::product::{In, Out};
 use super::{Draft, Drafter};
 use crate::gpu::shape::{Class, Extent};
 use crate::gpu::weights::{Heads, LayerWeights};
-use weft_components::{RopeConfig, RopeStyle};
+use weft_components::{AdapterSite, RopeConfig, RopeStyle};
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};
 use weft_platform::PAGE;
@@ -52,6 +53,7 @@ impl Drafter<'_> {
                 && segment.rows.len().is_multiple_of(2)
         };
         matches!(class, Class::Few(_))
+            && self.adapters.is_none()
             && weights.heads.is_none()
             && self.halves(index) == 0
             && weights.qkv.matrices.iter().flat_map(|m| &m.matrix.segments).all(fits)
@@ -60,13 +62,14 @@ impl Drafter<'_> {
     /// From the hidden state to queries, and keys and values in the cache.
     pub(super) fn project(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
         let norm = weights.attention_norm.as_ref();
+        let adapted = Adapted { layer: Some(index), site: AdapterSite::Qkv };
         if self.turns(index, weights, class) {
             let shaped = |spec| self.rope_shape(index, spec);
             let out = Out::Rope(&shaped, self.rope_buffers(index, weights));
-            return self.normed("qkv_rope", norm, &weights.qkv, class, &out);
+            return self.normed("qkv_rope", norm, &weights.qkv, class, &out, adapted);
         }
         let store = Out::Store(&self.scratch.qkv, weights.qkv.rows);
-        let mut drafts = self.normed("qkv", norm, &weights.qkv, class, &store);
+        let mut drafts = self.normed("qkv", norm, &weights.qkv, class, &store, adapted);
         drafts.push(match &weights.heads {
             Some(heads) => self.rope_heads(index, weights, heads),
             None => self.rope(index, weights),
@@ -172,9 +175,10 @@ impl Drafter<'_> {
     }
 
     /// The projection of what attention has left, into the residual.
-    pub(super) fn output(&self, weights: &LayerWeights, class: Class) -> Vec<Draft> {
+    pub(super) fn output(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
         let residual = weights.attention_residual.as_ref();
         let input = In::Act(&self.scratch.inner);
-        self.add_to_residual("attn_output", &weights.output, class, input, residual)
+        let adapted = Adapted { layer: Some(index), site: AdapterSite::AttentionOutput };
+        self.add_to_residual("attn_output", &weights.output, class, input, residual, adapted)
     }
 }

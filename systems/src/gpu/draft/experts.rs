@@ -54,7 +54,7 @@ impl Drafter<'_> {
         let gated = In::Act(&scratch.gated);
         drafts.extend(self.pairs("expert_down", &experts.down, class, gated, &store, 1));
         if let Some(shared) = &experts.shared {
-            drafts.extend(self.gated(input, shared, class));
+            drafts.extend(self.gated(input, shared, class, None));
             let store = Out::Store(&self.scratch.qkv, self.config.embedding);
             let gated = In::Act(&self.scratch.gated);
             drafts.extend(self.product("shared_down", &shared.down, class, gated, &store, Count::Rows));

@@ -1,11 +1,12 @@
 //! The kernels of feed-forward networks.
 
+use super::adapter::Adapted;
 use super::product::{In, Out};
 use super::{Draft, Drafter, WG};
 use crate::gpu::shape::{Class, Extent};
 use crate::gpu::vectors::Vectors;
 use crate::gpu::weights::{Dense, Ffn, Gated, LayerWeights};
-use weft_components::Activation;
+use weft_components::{Activation, AdapterSite};
 use weft_gpu::shader::{Part, parts};
 use weft_gpu::{ActFormat, Count};
 
@@ -25,31 +26,45 @@ impl Drafter<'_> {
     }
 
     /// A layer's feed-forward network, from the hidden state into the residual.
-    pub(super) fn ffn(&self, weights: &LayerWeights, class: Class) -> Vec<Draft> {
+    pub(super) fn ffn(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
         let norm = weights.ffn_norm.as_ref();
         match &weights.ffn {
             Ffn::Dense(dense) => {
                 let (mut drafts, input) = self.input(norm, &[self.kind(&dense.gate_up, class)], class);
-                drafts.extend(self.gated(input, dense, class));
+                let adapted = |site| Adapted { layer: Some(index), site };
+                drafts.extend(self.gated(input, dense, class, Some(adapted(AdapterSite::GateUp))));
                 let (residual, input) = (weights.ffn_residual.as_ref(), In::Act(&self.scratch.gated));
-                drafts.extend(self.add_to_residual("down", &dense.down, class, input, residual));
+                let adapted = adapted(AdapterSite::Down);
+                drafts.extend(self.add_to_residual("down", &dense.down, class, input, residual, adapted));
                 drafts
             }
             Ffn::Experts(experts) => self.experts(norm, experts, weights.ffn_residual.as_ref(), class),
         }
     }
 
-    /// Gate and up: what the down projection reads.
-    pub(super) fn gated(&self, input: In<'_>, dense: &Dense, class: Class) -> Vec<Draft> {
+    /// Gate and up: what the down projection reads. `adapted` where adapters may add to them.
+    pub(super) fn gated(
+        &self,
+        input: In<'_>,
+        dense: &Dense,
+        class: Class,
+        adapted: Option<Adapted>,
+    ) -> Vec<Draft> {
         let scratch = self.scratch;
         let down = self.kind(&dense.down, class);
         let plain = dense.gated.is_none() && dense.ungated.is_none();
-        if matches!(class, Class::Few(_)) && dense.gate_up.is_whole() && plain {
+        let stored = self.adapters.is_some() && adapted.is_some();
+        if matches!(class, Class::Few(_)) && !stored && dense.gate_up.is_whole() && plain {
             let gate = Out::Gate(&scratch.gated, down, dense.down.columns());
             return self.product("gate_up", &dense.gate_up, class, input, &gate, Count::Rows);
         }
         let store = Out::Store(&scratch.gate_up, dense.gate_up.rows);
         let mut drafts = self.product("gate_up", &dense.gate_up, class, input, &store, Count::Rows);
+        if let Some(adapted) = adapted {
+            let x = &self.read(input, ActFormat::F32)[0];
+            let x = (x, dense.gate_up.columns());
+            drafts.extend(self.adapt(adapted, x, (&scratch.gate_up, dense.gate_up.rows), Count::Rows));
+        }
         drafts.push(match &dense.ungated {
             Some(bias) => self.activate(dense, bias, down),
             None => self.gate_rows(dense, down),

@@ -1,5 +1,6 @@
 //! Products: which kernel multiplies a matrix with how many rows, what it reads, and what becomes of the sums.
 
+use super::adapter::Adapted;
 use super::{Draft, Drafter, WG};
 use crate::gpu::product::{Product, ProductMatrix};
 use crate::gpu::scratch::{Activations, COOPERATIVE_TILE};
@@ -105,6 +106,8 @@ impl Drafter<'_> {
     pub(super) fn kind(&self, product: &Product, class: Class) -> ActFormat {
         let (routes, experts) = (product.has(TensorRole::Router), product.experts.is_some());
         match class {
+            // Adapters read floats beside the product.
+            _ if self.adapters.is_some() => ActFormat::F32,
             // Scores that are nearly equal decide who computes.
             _ if routes => ActFormat::F32,
             Class::Bands(_) | Class::Many if experts => ActFormat::F32,
@@ -286,9 +289,15 @@ impl Drafter<'_> {
         product: &Product,
         class: Class,
         out: &Out<'_>,
+        adapted: Adapted,
     ) -> Vec<Draft> {
         let (mut drafts, input) = self.input(norm, &[self.kind(product, class)], class);
         drafts.extend(self.product(name, product, class, input, out, Count::Rows));
+        if let Out::Store(buffer, width) = out {
+            let x = &self.read(input, ActFormat::F32)[0];
+            let x = (x, product.columns());
+            drafts.extend(self.adapt(adapted, x, (buffer, *width), Count::Rows));
+        }
         drafts
     }
 
@@ -306,7 +315,9 @@ impl Drafter<'_> {
         let bytes = |kind: &ActFormat| if *kind == ActFormat::Q8 { width * 5 / 4 } else { width * 4 };
         let fits = |kind| bytes(kind) + REST <= self.caps.workgroup_memory as usize;
         match norm {
-            Some(norm) if class == Class::Few(1) && kinds.iter().all(fits) => (Vec::new(), In::Norm(norm)),
+            Some(norm) if self.adapters.is_none() && class == Class::Few(1) && kinds.iter().all(fits) => {
+                (Vec::new(), In::Norm(norm))
+            }
             None if kinds == [ActFormat::F32] => (Vec::new(), In::Hidden),
             _ => {
                 let each = |kind: &ActFormat| match norm {
@@ -326,13 +337,17 @@ impl Drafter<'_> {
         class: Class,
         input: In<'_>,
         residual: Option<&Residual>,
+        adapted: Adapted,
     ) -> Vec<Draft> {
         let (scratch, width) = (self.scratch, self.config.embedding);
-        let Some(residual) = residual else {
-            return self.product(name, product, class, input, &Out::Add(&scratch.hidden, width), Count::Rows);
+        let (to, out) = match residual {
+            None => (&scratch.hidden, Out::Add(&scratch.hidden, width)),
+            Some(_) => (&scratch.qkv, Out::Store(&scratch.qkv, width)),
         };
-        let mut drafts =
-            self.product(name, product, class, input, &Out::Store(&scratch.qkv, width), Count::Rows);
+        let mut drafts = self.product(name, product, class, input, &out, Count::Rows);
+        let x = &self.read(input, ActFormat::F32)[0];
+        drafts.extend(self.adapt(adapted, (x, product.columns()), (to, width), Count::Rows));
+        let Some(residual) = residual else { return drafts };
         drafts.push(self.residual(residual, parts::DELTA_ROWS, vec![(1, scratch.qkv.clone())]));
         drafts
     }

@@ -1,0 +1,44 @@
+//! Arguments of adapters.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// The LoRA adapter that sessions use.
+#[derive(Debug, Args)]
+pub(crate) struct LoraArgs {
+    /// A LoRA adapter: a GGUF file, or a folder that PEFT saved
+    #[arg(long, value_name = "PATH")]
+    pub(crate) lora: Option<PathBuf>,
+    /// What the adapter's part is multiplied by
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "lora", allow_negative_numbers = true)]
+    pub(crate) lora_scale: f32,
+}
+
+/// `weft merge`
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The GGUF file to write
+    pub(crate) out: PathBuf,
+    /// The base model: a GGUF file, or a name from `weft list`
+    #[arg(long, short)]
+    pub(crate) model: String,
+    /// The LoRA adapter: a GGUF file, or a folder that PEFT saved
+    #[arg(long, value_name = "PATH")]
+    pub(crate) lora: PathBuf,
+    /// What the adapter's part is multiplied by
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) lora_scale: f32,
+    /// How matrices that the adapter changes are stored, such as f16, q8_0, q4_k; without it, as they were, or in f16 where
+    /// nothing can be quantized to that format
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) format: Option<String>,
+    /// Threads that compute; 0 for one per core
+    #[arg(long, default_value_t = 0)]
+    pub(crate) threads: usize,
+    /// Overwrite the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print {"path", "bytes", "tensors", "changed", "seconds"}
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,103 @@
+//! LoRA adapters on the command line: sessions that use one, and models that have one merged into them.
+
+mod support;
+
+use std::path::Path;
+use support::{Files, floats, items, keys, weft};
+
+/// An adapter of `assets/golden/lora`, for models of the shape that [`base`] makes.
+fn golden(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/lora").join(name);
+    path.display().to_string()
+}
+
+/// A made-up model that the golden adapters for Llama fit.
+fn base(files: &Files, format: &str) -> String {
+    let path = files.path(&format!("{format}.gguf")).display().to_string();
+    let shape = "--layers 2 --embedding 64 --feed-forward 96 --heads 4 --kv-heads 2 --vocab 512 --untied";
+    weft(format!("synth '{path}' {shape} --type {format} --json")).done();
+    path
+}
+
+fn logits(model: &str, more: &str) -> Vec<f64> {
+    let line = format!("logits --model '{model}' --kv f32 --tokens 257,72,105,33 {more} --json");
+    floats(&items(&weft(line).done()["logits"])[0])
+}
+
+/// The largest difference, in parts of the largest logit.
+fn difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let largest = a.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+    a.iter().zip(b).fold(0.0f64, |most, (a, b)| most.max((a - b).abs())) / largest
+}
+
+#[test]
+fn an_adapter_changes_what_a_model_says_and_can_be_merged() {
+    let files = Files::new();
+    let model = base(&files, "f32");
+    let (gguf, folder) = (golden("llama-qv.gguf"), golden("llama-qv"));
+    let plain = logits(&model, "");
+    let adapted = logits(&model, &format!("--lora '{gguf}'"));
+    assert!(difference(&plain, &adapted) > 0.05);
+    assert!(difference(&adapted, &logits(&model, &format!("--lora '{folder}'"))) < 1e-6);
+    assert_eq!(logits(&model, &format!("--lora '{gguf}' --lora-scale 0")), plain);
+    assert!(difference(&adapted, &logits(&model, &format!("--lora '{gguf}' --lora-scale -1"))) > 0.05);
+    assert_eq!(logits(&model, &format!("--lora '{gguf}' --beside 3")), adapted);
+    let said = weft(format!("run --model '{model}' --lora '{gguf}' --raw -n 4 --json Hello")).done();
+    assert!(!items(&said["tokens"]).is_empty(), "{said}");
+
+    let out = files.path("merged.gguf").display().to_string();
+    let merge = |more: &str| weft(format!("merge '{out}' --model '{model}' --lora '{gguf}' --json {more}"));
+    let merged = merge("").done();
+    assert_eq!(keys(&merged), ["path", "bytes", "tensors", "changed", "seconds"]);
+    assert_eq!(merged["changed"], 4);
+    assert!(difference(&adapted, &logits(&out, "")) < 1e-4);
+    assert_eq!(merge("").failed()["kind"], "exists");
+    merge("--force --lora-scale 0").done();
+    assert!(std::fs::read(&out).expect("merged") == std::fs::read(&model).expect("the base"));
+    merge("--force --type f16").done();
+    assert!(difference(&adapted, &logits(&out, "")) < 1e-2);
+}
+
+#[test]
+fn quantized_models_keep_their_formats() {
+    let files = Files::new();
+    let model = base(&files, "q8_0");
+    let adapter = golden("llama-qv.gguf");
+    let out = files.path("merged.gguf").display().to_string();
+    weft(format!("merge '{out}' --model '{model}' --lora '{adapter}' --json")).done();
+    let formats = |path: &str| {
+        let inspected = weft(format!("inspect '{path}' --json")).done();
+        items(&inspected["tensors"]).iter().map(|tensor| tensor["format"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(formats(&out), formats(&model));
+    let adapted = logits(&model, &format!("--lora '{adapter}'"));
+    assert!(difference(&adapted, &logits(&out, "")) < 0.05);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let files = Files::new();
+    let model = base(&files, "f16");
+    let failed = |adapter: &str| {
+        weft(format!("logits --model '{model}' --tokens 1 --lora '{adapter}' --json")).failed()
+    };
+    assert_eq!(failed(&golden("qwen2-some.gguf"))["kind"], "other_architecture");
+    // The head of the adapter has another vocabulary.
+    let error = failed(&golden("llama-all.gguf"));
+    assert_eq!(
+        (&error["kind"], &error["tensor"]),
+        (&"shape".into(), &"output.weight.lora_b".into()),
+        "{error}"
+    );
+    assert_eq!(failed(&model)["kind"], "not_an_adapter");
+    assert_eq!(failed("no/such/file.gguf")["kind"], "open");
+    let folder = files.path(".").display().to_string();
+    assert_eq!(failed(&folder)["kind"], "no_file");
+    let usage = weft(format!("logits --model '{model}' --tokens 1 --lora-scale 2 --json"));
+    assert_eq!(usage.code, Some(2), "{}", usage.stderr);
+    let out = files.path("merged.gguf").display().to_string();
+    let line = format!("merge '{out}' --model '{model}' --json --lora '{}'", golden("qwen2-some.gguf"));
+    assert_eq!(weft(line).failed()["kind"], "other_architecture");
+    assert!(!files.path("merged.gguf").exists());
+}

@@ -1,0 +1,56 @@
+//! LoRA adapters: GGUF files, or a PEFT folder's two files where the input holds the separator.
+//!
+//! Run from the repository root: `cargo +nightly fuzz run adapter`. Seeds: the files of `assets/golden/lora`, copied to
+//! `fuzz/corpus/adapter`, a folder's two files joined by the separator.
+#![no_main]
+
+use std::hint::black_box;
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use weft_platform::storage::{MemorySource, Source};
+use weft_systems::load::ModelFile;
+use weft_systems::load::adapter::{AdapterBase, AdapterFile, AdapterFiles};
+
+/// Stands between a configuration and the weights.
+const SEPARATOR: &[u8] = b"\0--weights--\0";
+
+/// The model that adapters are for, with the vocabulary's kind under a name that nobody reads.
+static MODEL: LazyLock<ModelFile> = LazyLock::new(|| {
+    const KEY: &[u8] = b"tokenizer.ggml.model";
+    let mut file = include_bytes!("../../assets/golden/hf/llama.gguf").to_vec();
+    if let Some(at) = file.windows(KEY.len()).position(|bytes| bytes == KEY) {
+        file[at..at + KEY.len()].copy_from_slice(b"tokenizer.left.alone");
+    }
+    ModelFile::read(vec![source("llama.gguf", &file)]).expect("a golden model")
+});
+
+fn source(name: &str, bytes: &[u8]) -> Arc<dyn Source> {
+    Arc::new(MemorySource::new(name, bytes.to_vec()))
+}
+
+fuzz_target!(|input: &[u8]| {
+    let at = input.windows(SEPARATOR.len()).position(|window| window == SEPARATOR);
+    let files = match at {
+        Some(at) => AdapterFiles::Peft {
+            config: source("adapter_config.json", &input[..at]),
+            weights: source("adapter_model.safetensors", &input[at + SEPARATOR.len()..]),
+        },
+        None => AdapterFiles::Gguf(vec![source("adapter.gguf", input)]),
+    };
+    let base = AdapterBase { config: &MODEL.config, shards: &MODEL.shards };
+    match AdapterFile::read(&files, &base) {
+        Ok(AdapterFile { adapter, matrices }) => {
+            for pair in &adapter.pairs {
+                let found = matrices.pairs(pair.layer, pair.site);
+                assert!(found.iter().any(|found| found.first == pair.first
+                    && found.up.rows() == pair.outputs
+                    && found.down.cols() == pair.inputs));
+                assert!(pair.scale.is_finite());
+            }
+        }
+        Err(error) => {
+            black_box(error.to_string());
+        }
+    }
+});

@@ -1,0 +1,90 @@
+//! Making plans: on a thread of its own where there are threads, since kernels take time to compile.
+
+use super::adapters::{AdapterBuffers, Listed};
+use super::plan::Plan;
+use super::scratch::{MOST_LOGIT_ROWS, Scratch};
+use super::weights::{EndWeights, LayerWeights};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weft_components::ModelConfig;
+use weft_gpu::{AttentionShape, Gpu, GpuError};
+
+/// A plan that is being made, or is there.
+pub(super) enum PlanSlot {
+    #[cfg(not(target_family = "wasm"))]
+    Building(crossbeam_channel::Receiver<Result<Plan, GpuError>>),
+    Ready(Box<Plan>),
+    Failed(GpuError),
+}
+
+/// What a plan is made from besides weights and scratch.
+pub(super) struct PlanMaker {
+    pub(super) config: ModelConfig,
+    pub(super) attention: AttentionShape,
+}
+
+impl PlanMaker {
+    /// Starts to make a plan: for waves whose rows use some of `adapters`, which are brought to the device, or, where there are none,
+    /// for those of the plain model.
+    pub(super) fn start(
+        &self,
+        gpu: &Arc<Gpu>,
+        layers: &Arc<BTreeMap<usize, LayerWeights>>,
+        ends: &Arc<EndWeights>,
+        scratch: &Arc<Scratch>,
+        adapters: Vec<Listed>,
+    ) -> PlanSlot {
+        let (gpu, layers, ends) = (Arc::clone(gpu), Arc::clone(layers), Arc::clone(ends));
+        let (scratch, config, attention) = (Arc::clone(scratch), self.config.clone(), self.attention);
+        start(move || {
+            let take =
+                || AdapterBuffers::new(&gpu, &adapters, &layers, &ends, [scratch.rows, MOST_LOGIT_ROWS]);
+            let adapters = if adapters.is_empty() { None } else { Some(take()?) };
+            Plan::build(&gpu, &config, &attention, &scratch, &layers, &ends, adapters)
+        })
+    }
+}
+
+impl PlanSlot {
+    /// Takes the plan from its thread, if it is done. Never waits.
+    pub(super) fn poll(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
+        #[cfg(target_family = "wasm")]
+        let _ = gpu;
+        #[cfg(not(target_family = "wasm"))]
+        if let Self::Building(receiver) = self {
+            match receiver.try_recv() {
+                Ok(Ok(plan)) => *self = Self::Ready(Box::new(plan)),
+                Ok(Err(error)) => *self = Self::Failed(error),
+                Err(crossbeam_channel::TryRecvError::Empty) => {}
+                Err(crossbeam_channel::TryRecvError::Disconnected) => {
+                    let reason = "the thread that compiles kernels ended".to_owned();
+                    *self = Self::Failed(GpuError::Lost { adapter: gpu.info.name.clone(), reason });
+                }
+            }
+        }
+        match self {
+            Self::Failed(error) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn start(build: impl FnOnce() -> Result<Plan, GpuError> + Send + 'static) -> PlanSlot {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let work = move || _ = sender.send(build());
+    match std::thread::Builder::new().name("weft-kernels".into()).spawn(work) {
+        Ok(_) => PlanSlot::Building(receiver),
+        Err(error) => {
+            PlanSlot::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() })
+        }
+    }
+}
+
+#[cfg(target_family = "wasm")]
+fn start(build: impl FnOnce() -> Result<Plan, GpuError>) -> PlanSlot {
+    match build() {
+        Ok(plan) => PlanSlot::Ready(Box::new(plan)),
+        Err(error) => PlanSlot::Failed(error),
+    }
+}

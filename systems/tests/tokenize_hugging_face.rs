@@ -8,8 +8,20 @@ use serde_json::{Value, json};
 use tokenize_golden::golden;
 use weft_systems::tokenize::{HuggingFaceFiles, Rules, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
 
-const NAMES: [&str; 10] =
-    ["gpt-2", "llama-3", "qwen-2", "llama-2", "mistral", "gemma", "t5", "xlm", "bert", "bert-cased"];
+const NAMES: [&str; 12] = [
+    "gpt-2",
+    "llama-3",
+    "qwen-2",
+    "tekken",
+    "gpt-4o",
+    "llama-2",
+    "mistral",
+    "gemma",
+    "t5",
+    "xlm",
+    "bert",
+    "bert-cased",
+];
 
 fn read(golden: &Value) -> Result<Vocabulary, TokenizeError> {
     let file = |key: &str| golden[key].as_str().map(str::as_bytes);

@@ -5,7 +5,8 @@ the Hugging Face library (tokenizers 0.23) gives.
 
 hf-NAME.json.gz: `tokenizer`, the text of tokenizer.json; `tokenizer_config` and the like where there are such; `cases`,
 strings with their `ids` and the `text` of the ids without special tokens, where that is not the string; `framed`, ids of
-"Hi" with special tokens.
+"Hi" with special tokens. The library's training of unigram and WordPiece models is not seeded: those come out a little
+different each time.
 """
 import json, random
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,6 +16,10 @@ from generate import strings, write
 GPT2, LLAMA3, QWEN2 = None, \
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+", \
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+WORDS = r"[^\r\n\p{L}\p{N}]?" + UPPER + "*" + LOWER + "+{0}|" + r"[^\r\n\p{L}\p{N}]?" + UPPER + "+" + LOWER + "*{0}|"
+TEKKEN = WORDS.replace("{0}", "") + r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT4O = WORDS.replace("{0}", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?") + r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 def save(name, text, special, **files):
@@ -106,6 +111,8 @@ byte_level("llama-3", LLAMA3, ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id
            generation_config={"eos_token_id": [1, 2]})
 byte_level("qwen-2", QWEN2, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], normalizer=normalizers.NFC(),
            tokenizer_config={"add_bos_token": False, "eos_token": "<|im_end|>", "bos_token": None, "chat_template": TEMPLATE}, config={"bos_token_id": 0, "eos_token_id": 2})
+byte_level("tekken", TEKKEN, ["<unk>", "<s>", "</s>", "[INST]"], ignore_merges=True, before="<s>", tokenizer_config={"bos_token": "<s>", "eos_token": "</s>"})
+byte_level("gpt-4o", GPT4O, ["<|endoftext|>", "<|return|>"], tokenizer_config={"eos_token": "<|return|>"})
 spm("llama-2", prepend, [])
 spm("mistral", metaspace, ["[INST]", "[/INST]"])
 spm("gemma", gemma, ["<start_of_turn>", "<end_of_turn>"], before="<s>", after=None)

@@ -226,6 +226,24 @@ pub(super) fn find(name: &str) -> Option<&'static PreTokenizer> {
     TABLE.iter().find(|family| family.names.contains(&name))
 }
 
+const TEKKEN_CASED: Split = spaced(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+",
+);
+const GPT4O_CASED: Split = spaced(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+",
+);
+
+impl PreTokenizer {
+    /// The cuts that the models' own files make, where llama.cpp's differ: it tells upper from lower case in ASCII only.
+    pub(super) fn original_splits(&self) -> &'static [Split] {
+        match self.splits {
+            [TEKKEN] => &[TEKKEN_CASED],
+            [GPT4O] => &[GPT4O_CASED],
+            splits => splits,
+        }
+    }
+}
+
 /// Every name of the table, in its order.
 pub(super) fn names() -> Vec<&'static str> {
     TABLE.iter().flat_map(|family| family.names.iter().copied()).collect()

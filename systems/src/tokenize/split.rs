@@ -9,7 +9,7 @@ use regex_automata::{Anchored, Input};
 use std::ops::Range;
 
 use super::TokenizeError;
-use super::pretokenizers::{PreTokenizer, Split};
+use super::pretokenizers::Split;
 
 /// Which pattern of the pair in [`Cut::regex`] matched.
 const SPACES_PATTERN: usize = 1;
@@ -83,8 +83,8 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    pub(super) fn new(name: &str, pre: &PreTokenizer) -> Result<Self, TokenizeError> {
-        let cuts = pre.splits.iter().map(|split| Cut::new(name, split)).collect::<Result<_, _>>()?;
+    pub(super) fn new(name: &str, splits: &[Split]) -> Result<Self, TokenizeError> {
+        let cuts = splits.iter().map(|split| Cut::new(name, split)).collect::<Result<_, _>>()?;
         Ok(Self { cuts })
     }
 
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn words<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
-        let splitter = Splitter::new(name, find(name).unwrap()).unwrap();
+        let splitter = Splitter::new(name, find(name).unwrap().splits).unwrap();
         splitter.split(text).into_iter().map(|range| &text[range]).collect()
     }
 

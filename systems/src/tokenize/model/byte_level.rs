@@ -11,7 +11,7 @@ use super::TokenIds;
 use super::merge::{Merge, Merger, Merges, Symbol};
 use crate::tokenize::special::Attributes;
 use crate::tokenize::split::Splitter;
-use crate::tokenize::{TokenizeError, Vocabulary, bytes, pretokenizers};
+use crate::tokenize::{Rules, TokenizeError, Vocabulary, bytes, pretokenizers};
 
 /// Words of at most this many bytes are remembered while a text is encoded.
 const REMEMBERED: usize = 64;
@@ -101,9 +101,13 @@ impl ByteLevel {
         let bytes =
             (0..=u8::MAX).map(|byte| phantoms.id(bytes::character(byte).encode_utf8(&mut encoded))).collect();
         let merges = merges(&vocabulary.merges, &mut phantoms);
+        let splits = match vocabulary.rules {
+            Rules::LlamaCpp => pre.splits,
+            Rules::HuggingFace => pre.original_splits(),
+        };
         let whole_words = vocabulary.ignore_merges.unwrap_or(pre.ignore_merges);
         Ok(Self {
-            splitter: Splitter::new(name, pre)?,
+            splitter: Splitter::new(name, splits)?,
             merges,
             bytes,
             phantoms: phantoms.stand_for,

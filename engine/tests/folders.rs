@@ -58,7 +58,7 @@ fn folders_agree_with_transformers() {
     let mut wrong = Vec::new();
     for name in &names {
         let (folder, reference) = (unpacked(name), reference(name));
-        let mut difference = |source: ModelSource| {
+        let difference = |source: ModelSource| {
             let mut engine = Engine::new(&EngineOptions::default()).unwrap();
             difference_from(&reference, name, source, &mut engine, KvFormat::F32).0
         };

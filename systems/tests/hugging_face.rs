@@ -314,3 +314,70 @@ fn an_index_names_files_beside_it_and_what_is_in_them() {
     let missing = HuggingFaceFolder::open(Path::new("nowhere"));
     assert!(matches!(missing, Err(E::NotAModel { .. })));
 }
+
+/// A Gemma 3 with eyes: its text's tensors behind a prefix, its configuration a part of another.
+#[test]
+fn the_text_of_a_model_with_eyes_is_a_model() {
+    let text = json!({
+        "model_type": "gemma3_text", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 64, "sliding_window": 16,
+        "query_pre_attn_scalar": 8, "rope_scaling": { "factor": 8.0, "rope_type": "linear" }
+    });
+    let config = json!({
+        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": text,
+        "vision_config": { "hidden_size": 1152 }, "mm_tokens_per_image": 256, "boi_token_index": 255999
+    });
+    let mut list = llama();
+    list.retain(|(name, ..)| name != "lm_head.weight");
+    for layer in 0..2 {
+        for (name, width) in [
+            ("pre_feedforward_layernorm", 32),
+            ("post_feedforward_layernorm", 32),
+            ("self_attn.q_norm", 8),
+            ("self_attn.k_norm", 8),
+        ] {
+            list.push(tensor(&format!("model.layers.{layer}.{name}.weight"), "BF16", &[width]));
+        }
+    }
+    let plain = open(&text, &[file(&list)]);
+    let renamed = |prefix: &str| {
+        let name = |name: &str| format!("{prefix}{}", name.strip_prefix("model.").unwrap());
+        let mut list: Vec<Tensor> =
+            list.iter().map(|(found, dtype, shape)| (name(found), *dtype, shape.clone())).collect();
+        list.push(tensor("vision_tower.embeddings.weight", "BF16", &[4, 4]));
+        list.push(tensor("multi_modal_projector.mm_soft_emb_norm.weight", "BF16", &[4]));
+        open(&config, &[file(&list)]).unwrap()
+    };
+    let of = |folder: &HuggingFaceFolder| {
+        tensors(folder).into_iter().map(|(tensor, bytes)| (tensor.name, bytes)).collect::<Vec<_>>()
+    };
+    let plain = plain.unwrap();
+    for prefix in ["language_model.model.", "model.language_model."] {
+        let folder = renamed(prefix);
+        assert!(of(&folder) == of(&plain), "{prefix}");
+        let read = |folder: HuggingFaceFolder| ModelFile::read(folder).unwrap().config;
+        assert_eq!(read(folder), read(open(&text, &[file(&list)]).unwrap()));
+    }
+}
+
+proptest::proptest! {
+    /// A byte that is another, in the configuration or in a header, gives an error or a GGUF.
+    #[test]
+    fn any_byte_may_be_wrong(in_config: bool, at in 0usize..3000, byte: u8) {
+        let (mut config, mut weights) = (mixtral_config().to_string().into_bytes(), file(&mixtral()));
+        let changed = if in_config { &mut config } else { &mut weights };
+        let at = at % changed.len();
+        changed[at] = byte;
+        let source: Arc<dyn Source> = Arc::new(MemorySource::new("0.safetensors", weights));
+        if let Ok(folder) = HuggingFaceFolder::from_files("folder", &config, None, vec![source]) {
+            let source = folder.source();
+            assert!(source.len() < 1 << 20);
+            let gguf = Gguf::read(std::slice::from_ref(&source)).unwrap();
+            for tensor in &gguf.tensors {
+                assert_eq!(source.read(tensor.range.clone()).unwrap().len() as u64, tensor.bytes());
+            }
+            // Numbers that the tensors contradict.
+            let _ = ModelFile::read(folder);
+        }
+    }
+}

@@ -4,11 +4,19 @@ use super::error::LoadError;
 use super::gguf::{Array, Gguf, Metadata, Value};
 use crate::tokenize::{TokenType, Vocabulary};
 
+/// The kind of a vocabulary that there is not.
+const NO_VOCABULARY: &str = "no_vocab";
+
+/// The metadata of a file without a vocabulary, which says so for other readers.
+pub(super) fn no_vocabulary_entry() -> (String, Value) {
+    ("tokenizer.ggml.model".to_owned(), Value::String(NO_VOCABULARY.to_owned()))
+}
+
 /// Reads the `tokenizer.*` keys; `None` where the file has no vocabulary.
 pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, LoadError> {
     let metadata = &gguf.metadata;
     let key = |name: &str| format!("tokenizer.ggml.{name}");
-    let Some(model) = metadata.opt_str(&key("model"))?.filter(|model| *model != "no_vocab") else {
+    let Some(model) = metadata.opt_str(&key("model"))?.filter(|model| *model != NO_VOCABULARY) else {
         return Ok(None);
     };
     // Text that is not UTF-8 was read with replacement characters: harmless in a title, wrong tokens in a vocabulary.

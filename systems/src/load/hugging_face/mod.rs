@@ -29,7 +29,7 @@ pub use rows::RowOrder;
 
 use super::gguf::{GgufHeader, Metadata};
 use super::safetensors::SafetensorsHeader;
-use super::vocabulary::vocabulary_entries;
+use super::vocabulary::{no_vocabulary_entry, vocabulary_entries};
 use crate::tokenize::{HuggingFaceFiles, Vocabulary};
 use config::Config;
 use keys::Described;
@@ -106,11 +106,11 @@ impl HuggingFaceFolder {
         let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
         let vocabulary =
             vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;
-        if let Some(vocabulary) = &vocabulary {
-            let rows =
-                tensors.iter().find(|tensor| tensor.name == EMBEDDING).and_then(|tensor| tensor.shape.get(1));
-            let rows = rows.and_then(|rows| usize::try_from(*rows).ok()).unwrap_or(0);
-            entries.extend(vocabulary_entries(vocabulary, rows));
+        let rows = tensors.iter().find(|tensor| tensor.name == EMBEDDING);
+        let rows = rows.and_then(|tensor| tensor.shape.get(1)).and_then(|rows| usize::try_from(*rows).ok());
+        match &vocabulary {
+            Some(vocabulary) => entries.extend(vocabulary_entries(vocabulary, rows.unwrap_or(0))),
+            None => entries.push(no_vocabulary_entry()),
         }
         let mut header = GgufHeader::new(&Metadata::new(name, entries)?)?;
         let (mut contents, mut origins) = (Vec::new(), Vec::new());

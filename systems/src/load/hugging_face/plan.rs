@@ -139,7 +139,7 @@ impl Plan<'_> {
             return Err(bad("of any elements"));
         }
         let (experts, rows, cols) = match (tensor.shape.as_slice(), named.expert) {
-            ([cols], None) | ([1, cols], None) => (None, 0, *cols),
+            ([cols], None) => (None, 0, *cols),
             ([rows, cols], _) => (None, *rows, *cols),
             ([experts, rows, cols], None) => (Some(*experts), *rows, *cols),
             _ => return Err(bad("one or two dimensions, or three of stacked experts")),

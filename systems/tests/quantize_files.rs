@@ -170,6 +170,27 @@ fn file(entries: &[Vec<u8>], tensors: &[Vec<u8>], data: &[u8]) -> Vec<Arc<dyn So
     vec![memory("in.gguf", file.bytes())]
 }
 
+#[test]
+fn a_split_model_becomes_one_file() {
+    let part = |number: u32, name: &str| {
+        let id = TensorFormat::from_name("F32").unwrap().ggml_type();
+        let entries = [("split.no", number), ("split.count", 2), ("split.tensors.count", 2)];
+        let entries = entries.map(|(key, value)| entry_u32(key, value));
+        let tensor = gguf_support::tensor(name, &[32, 2], id, 0);
+        let data: Vec<u8> = (0..64).flat_map(|i| (i as f32 + number as f32).to_le_bytes()).collect();
+        file(&entries, &[tensor], &data)
+    };
+    let sources = [part(0, "blk.0.attn_q.weight"), part(1, "blk.0.attn_k.weight")].concat();
+    let made = [memory("out.gguf", quantize(&sources, &QuantizeOptions::new("BF16").unwrap()).unwrap())];
+    let gguf = Gguf::read(&made).unwrap();
+    assert!(gguf.metadata.iter().all(|(key, _)| !key.starts_with("split.")));
+    for (tensor, first) in gguf.tensors.iter().zip([0.0, 1.0]) {
+        let wanted: Vec<f32> = (0..64).map(|i| i as f32 + first).collect();
+        assert_eq!((tensor.format.name(), values(&made, tensor)), ("BF16", wanted));
+    }
+    assert_eq!(gguf.tensors.len(), 2);
+}
+
 /// A file of one matrix.
 fn matrix(name: &str, format: &str, shape: &[u64], data: &[u8]) -> Vec<Arc<dyn Source>> {
     let id = TensorFormat::from_name(format).unwrap().ggml_type();

@@ -15,9 +15,17 @@ fn logits(model: &str) -> Vec<f64> {
 fn what_is_written_runs_and_says_nearly_the_same() {
     let files = Files::new();
     let exact = logits(TINY);
-    for (name, file_type, most) in
-        [("f32", 0, 1e-9), ("F16", 1, 1e-4), ("q8_0", 7, 1e-3), ("Q4_K_M", 15, 5e-2), ("iq4_xs", 30, 5e-2)]
-    {
+    // The last number is the divergence of what llama.cpp's quantizer (llama-cpp-python 0.3.36) makes of the same file, and a tenth:
+    // rounding the rest of a row one way or another moves it by as much.
+    let losses = [
+        ("f32", 0, 0.0),
+        ("F16", 1, 0.0),
+        ("q8_0", 7, 1.1 * 1.071e-3),
+        ("Q5_1", 9, 1.1 * 1.612e-2),
+        ("Q4_K_M", 15, 1.1 * 2.438e-2),
+        ("iq4_xs", 30, 1.1 * 1.373e-1),
+    ];
+    for (name, file_type, most) in losses {
         let path = files.path(&format!("{name}.gguf")).display().to_string();
         let made = weft(format!("quantize '{TINY}' '{path}' --type {name} --json")).done();
         assert_eq!(keys(&made), ["path", "type", "bytes", "tensors", "formats", "seconds"]);
@@ -30,7 +38,7 @@ fn what_is_written_runs_and_says_nearly_the_same() {
         assert_eq!(inspected["metadata"]["general.file_type"], file_type);
         assert_eq!(inspected["metadata"]["general.quantization_version"], 2);
         let lost = divergence(&exact, &logits(&path));
-        assert!(lost < most, "{name}: {lost}");
+        assert!(lost.abs() <= most, "{name}: {lost}");
     }
 }
 
@@ -66,15 +74,15 @@ fn people_read_the_path_and_a_warning() {
 }
 
 #[test]
-fn a_split_model_becomes_one_file() {
+fn every_part_of_a_split_model_is_read() {
     let files = Files::new();
-    let part = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/gguf/split-00001-of-00003.gguf");
-    let path = files.path("whole.gguf").display().to_string();
-    weft(format!("quantize '{part}' '{path}' --type f32 --json")).done();
-    let (from, to) = (format!("inspect '{part}' --json"), format!("inspect '{path}' --json"));
-    let (from, to) = (weft(from).done(), weft(to).done());
-    assert_eq!((&to["parts"], items(&from["tensors"]).len()), (&json!(1), items(&to["tensors"]).len()));
-    assert!(keys(&to["metadata"]).iter().all(|key| !key.starts_with("split.")), "{to}");
+    let first = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/gguf/split-00001-of-00003.gguf");
+    let out = files.path("whole.gguf");
+    // A matrix of doubles in the third part, which no format here can be made of.
+    let error = weft(format!("quantize '{first}' '{}' --type q4_0 --json", out.display())).failed();
+    assert_eq!((&error["kind"], &error["tensor"]), (&json!("unreadable_tensor"), &json!("doubles.weight")));
+    let named = error["file"].as_str().expect("a file");
+    assert!(named.ends_with("split-00003-of-00003.gguf") && !out.exists(), "{error}");
 }
 
 #[test]

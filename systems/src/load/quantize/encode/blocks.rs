@@ -1,19 +1,19 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: blocks of 32 with a scale, or a scale and a minimum, of their own.
 
 use super::bits::{fifth_bits, put_half, put_nibbles};
-use super::search::{Lines, Signed, Unit, Values, best_line, best_scale, clamp, inverse, peak, round};
+use super::search::{
+    Lines, Signed, Unit, Values, best_line, best_scale, by_size_and_mean, clamp, inverse, peak, round,
+};
 
 /// Elements of a block.
 const N: usize = 32;
-
-/// Every element counts the same.
-const EQUAL: [f32; N] = [1.0; N];
 
 /// Writes the scale at the start of the block and gives the codes.
 #[inline(always)]
 fn scaled(x: &[f32; N], values: Signed, out: &mut [u8]) -> Option<[u8; N]> {
     let unit = Unit::of(x);
-    let scale = put_half(out, 0, best_scale(values, &unit.parts(x), &EQUAL) * unit.size)?;
+    let parts = unit.parts(x);
+    let scale = put_half(out, 0, best_scale(values, &parts, &by_size_and_mean(&parts)) * unit.size)?;
     let inverse = inverse(scale);
     Some(x.map(|x| values.code(values.nearest(inverse * x))))
 }
@@ -22,7 +22,9 @@ fn scaled(x: &[f32; N], values: Signed, out: &mut [u8]) -> Option<[u8; N]> {
 #[inline(always)]
 fn with_min(x: &[f32; N], most: f32, out: &mut [u8]) -> Option<[u8; N]> {
     let unit = Unit::of(x);
-    let line = best_line(Lines { most, free: true, from: -0.9, tries: 19 }, &unit.parts(x), &EQUAL);
+    let parts = unit.parts(x);
+    let lines = Lines { most, free: true, from: -0.9, tries: 19 };
+    let line = best_line(lines, &parts, &by_size_and_mean(&parts));
     let scale = put_half(out, 0, line.scale * unit.size)?;
     let min = put_half(out, 2, line.min * unit.size)?;
     let inverse = inverse(scale);

@@ -2,18 +2,21 @@
 
 use super::bits::{fifth_bits, put_half, put_nibbles};
 use super::search::{
-    Lines, Signed, Unit, Values, best_line, best_scale, by_size_and_mean, clamp, inverse, peak, round,
+    Lines, Signed, Unit, Values, best_line, by_size_and_mean, clamp, inverse, peak, round,
 };
 
 /// Elements of a block.
 const N: usize = 32;
 
 /// Writes the scale at the start of the block and gives the codes.
+///
+/// The largest element is a code exactly. A scale of less squared error clips it, and models lose by that: SmolLM2 in Q5_0 is then
+/// farther from itself (a divergence of 0.087 against 0.079), though its weights are nearer.
 #[inline(always)]
 fn scaled(x: &[f32; N], values: Signed, out: &mut [u8]) -> Option<[u8; N]> {
-    let unit = Unit::of(x);
-    let parts = unit.parts(x);
-    let scale = put_half(out, 0, best_scale(values, &parts, &by_size_and_mean(&parts)) * unit.size)?;
+    let scale = peak(x) / values.farthest();
+    put_half(out, 0, scale)?;
+    // Codes are those of the scale before it was rounded, as other quantizers have them.
     let inverse = inverse(scale);
     Some(x.map(|x| values.code(values.nearest(inverse * x))))
 }
@@ -66,7 +69,6 @@ pub(super) fn q8_0(x: &[f32], out: &mut [u8]) -> Option<()> {
     const MOST: f32 = 127.0;
     let scale = peak(x).abs() / MOST;
     put_half(out, 0, scale)?;
-    // Codes are those of the scale before it was rounded, as other quantizers have them.
     let inverse = inverse(scale);
     for (byte, x) in out.get_mut(2..)?.iter_mut().zip(x) {
         *byte = (round(clamp(inverse * x, -MOST, MOST)) as i8).cast_unsigned();

@@ -2,7 +2,7 @@
 //!
 //! No importance matrix is used. Each block is searched for the scale, or the scale and the minimum, of the least squared error, in
 //! which the elements count as they do in llama.cpp's quantizer; scales of super-blocks are rounded and the codes chosen for what they
-//! became. Q8_0, BF16, F16 and F32 round.
+//! became. Q4_0, Q5_0 and Q8_0 keep the largest element; floats round.
 //!
 //! Invariant: a block depends on its own elements alone, so the bytes are the same however the work is split.
 

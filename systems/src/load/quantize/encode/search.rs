@@ -88,9 +88,9 @@ pub(super) fn by_size_and_mean<const N: usize>(x: &[f32; N]) -> [f32; N] {
 pub(super) fn range<const N: usize>(x: &[f32; N]) -> (f32, f32) {
     let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
     for part in x.as_chunks::<LANES>().0 {
-        for lane in 0..LANES {
-            low[lane] = if part[lane] < low[lane] { part[lane] } else { low[lane] };
-            high[lane] = if part[lane] > high[lane] { part[lane] } else { high[lane] };
+        for ((low, high), x) in low.iter_mut().zip(&mut high).zip(part) {
+            *low = if *x < *low { *x } else { *low };
+            *high = if *x > *high { *x } else { *high };
         }
     }
     (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max))

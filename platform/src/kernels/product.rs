@@ -208,9 +208,10 @@ impl FloatTile for Bf16 {
 }
 
 /// One tile times rows `first..first + R` of a panel of `h`. Each 32 columns are summed apart, which lets blocks
-/// overlap and rounds less than one long sum.
+/// overlap and rounds less than one long sum. `B` blocks advance side by side, so that few rows do not wait for their own sums;
+/// their sums are added in order, so `B` makes no difference to the result.
 #[inline(always)]
-fn float_rows<S: Simd, L: FloatTile, const R: usize>(
+fn float_rows<S: Simd, L: FloatTile, const R: usize, const B: usize>(
     s: S,
     values: &[[L::Value; LANES]],
     panel: &[f32],
@@ -218,6 +219,20 @@ fn float_rows<S: Simd, L: FloatTile, const R: usize>(
     first: usize,
 ) -> [S::F; R] {
     let mut acc = [s.splat(0.0); R];
+    let (mut values, mut panel) = (values, panel);
+    if B > 1 {
+        while let (Some((block, values_left)), Some((rows, panel_left))) =
+            (values.split_at_checked(B * CODES), panel.split_at_checked(B * CODES * h))
+        {
+            let parts = float_blocks::<S, L, R, B>(s, block, rows, h, first);
+            unroll!(b < B, {
+                unroll!(r < R, {
+                    acc[r] = s.add(acc[r], parts[b][r]);
+                });
+            });
+            (values, panel) = (values_left, panel_left);
+        }
+    }
     for (values, panel) in values.chunks(CODES).zip(panel.chunks(CODES * h)) {
         let mut part = [s.splat(0.0); R];
         for (values, rows) in values.iter().zip(panel.chunks_exact(h)) {
@@ -236,6 +251,30 @@ fn float_rows<S: Simd, L: FloatTile, const R: usize>(
     acc
 }
 
+/// The sums of `B` whole blocks of 32 columns.
+#[inline(always)]
+fn float_blocks<S: Simd, L: FloatTile, const R: usize, const B: usize>(
+    s: S,
+    values: &[[L::Value; LANES]],
+    panel: &[f32],
+    h: usize,
+    first: usize,
+) -> [[S::F; R]; B] {
+    let mut parts = [[s.splat(0.0); R]; B];
+    for column in 0..CODES {
+        unroll!(b < B, {
+            let at = b * CODES + column;
+            if let (Some(values), Some(rows)) = (values.get(at), items::<_, R>(panel, at * h + first)) {
+                let w = L::load(s, values);
+                unroll!(r < R, {
+                    parts[b][r] = s.fma(w, s.splat(rows[r]), parts[b][r]);
+                });
+            }
+        });
+    }
+    parts
+}
+
 /// The product with weights in a float layout.
 #[inline(always)]
 pub(crate) fn float<S: Simd, L: FloatTile>(s: S, product: &Product<'_>) {
@@ -247,9 +286,9 @@ pub(crate) fn float<S: Simd, L: FloatTile>(s: S, product: &Product<'_>) {
             let (panel, h) = (product.acts.float_panel(first), product.acts.height(first));
             let mut row = 0;
             macro_rules! rows {
-                ($n:literal) => {
+                ($n:literal, $blocks:literal) => {
                     while S::FLOAT_ROWS >= $n && h - row >= $n {
-                        let acc = float_rows::<S, L, $n>(s, values, panel, h, row);
+                        let acc = float_rows::<S, L, $n, $blocks>(s, values, panel, h, row);
                         unroll!(r < $n, {
                             product.store(s, first + row + r, tile, acc[r]);
                         });
@@ -257,10 +296,10 @@ pub(crate) fn float<S: Simd, L: FloatTile>(s: S, product: &Product<'_>) {
                     }
                 };
             }
-            rows!(8);
-            rows!(4);
-            rows!(2);
-            rows!(1);
+            rows!(8, 1);
+            rows!(4, 1);
+            rows!(2, 2);
+            rows!(1, 4);
             first += h;
         }
     }

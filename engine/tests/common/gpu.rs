@@ -27,6 +27,13 @@ pub fn open(options: &GpuOptions) -> Gpu {
         .expect("a GPU; on a machine without one install mesa-vulkan-drivers")
 }
 
+/// A GPU that rounds no activations to halves, as cooperative matrices do: for what is held to exact activations.
+pub fn exact(plain: bool) -> Gpu {
+    let mut gpu = open(&device(plain));
+    gpu.capabilities.cooperative = false;
+    gpu
+}
+
 /// An engine on open GPUs with one whole model.
 pub fn loaded_on(
     source: impl Into<ModelSource>,

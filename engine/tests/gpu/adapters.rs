@@ -3,7 +3,7 @@
 use crate::common::adapters::{ADAPTERS, Base, adapter_difference};
 use crate::common::company::asked;
 use crate::common::gpu::{PATHS, on_gpu, on_gpu_unharmed};
-use crate::common::reference::{MOST_DIFFERENCE, without_vocabulary};
+use crate::common::reference::{MOST_DIFFERENCE, MOST_DIVERGENCE, without_vocabulary};
 use crate::common::{divergence, greedy};
 use weft::{EngineOptions, GpuLayers, LoadOptions};
 
@@ -50,6 +50,9 @@ fn rows_of_several_adapters_and_of_none_share_a_wave() {
     for plain in PATHS {
         let mut base = base("llama", &on_gpu(plain), &LoadOptions::default());
         let never = base.plain();
+        // Cooperative matrices round activations to halves, and waves with adapters take none.
+        let rounds = base.engine.gpu_parts(base.model).iter().any(|part| part.gpu.capabilities.cooperative);
+        let near = if rounds { MOST_DIVERGENCE } else { 1e-6 };
         let (all, some) = (base.adapter("llama-all.gguf"), base.adapter("llama-qv.gguf"));
         let kinds = [None, Some((all, 1.0)), Some((some, 1.0)), Some((all, 0.5)), None];
         let sessions = kinds.map(|kind| base.ask(kind));
@@ -62,7 +65,7 @@ fn rows_of_several_adapters_and_of_none_share_a_wave() {
         for rows in [first, last, base.plain()] {
             for (row, never) in rows.iter().zip(&never) {
                 let found = divergence(never, row);
-                assert!(found < 1e-6, "plain {plain}: KL {found:.1e} from the plain model");
+                assert!(found < near, "plain {plain}: KL {found:.1e} from the plain model");
             }
         }
         on_gpu_unharmed(&base.engine, base.model);

@@ -3,9 +3,9 @@
 use crate::common::embedding::{
     ENCODERS, difference, encoder, pooled, prompts, reference_states, texts, together,
 };
-use crate::common::gpu::{PATHS, on_gpu, on_gpu_unharmed};
+use crate::common::gpu::{PATHS, exact, loaded_on, on_gpu, on_gpu_unharmed};
 use crate::common::reference::MOST_DIFFERENCE;
-use crate::common::{golden, loaded, loaded_with};
+use crate::common::{golden, loaded};
 use weft::{EmbedOptions, Engine, EngineOptions, GpuLayers, KvFormat, LoadOptions, ModelId, Pooling};
 
 const POOLINGS: [Pooling; 4] = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last];
@@ -65,7 +65,9 @@ fn decoders_give_what_the_cpu_gives() {
     let texts = texts("bert");
     let (mut cpu, on_cpu) = loaded(&golden("tiny/tiny-llama-f32.gguf"));
     for plain in PATHS {
-        let (mut engine, model) = loaded_with(&golden("tiny/tiny-llama-f32.gguf"), &on_gpu(plain));
+        let file = golden("tiny/tiny-llama-f32.gguf");
+        let (mut engine, model) =
+            loaded_on(file.as_path(), &on_gpu(plain), vec![exact(plain)], &LoadOptions::default());
         for pooling in POOLINGS {
             let wanted = cpu.embed(on_cpu, &prompts(&texts), &of(pooling)).unwrap();
             let wanted: Vec<_> = wanted.into_iter().map(|embedding| embedding.vectors).collect();

@@ -1,9 +1,7 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: blocks of 32 with a scale, or a scale and a minimum, of their own.
 
 use super::bits::{fifth_bits, put_half, put_nibbles};
-use super::search::{
-    Lines, Signed, Unit, Values, best_line, by_size_and_mean, clamp, inverse, peak, round,
-};
+use super::search::{Lines, Signed, Unit, Values, best_line, by_size_and_mean, clamp, inverse, peak, round};
 
 /// Elements of a block.
 const N: usize = 32;

@@ -1,7 +1,7 @@
 //! LoRA adapters against transformers with PEFT (`assets/golden/lora`): logits with them, beside each other and beside the plain
 //! model, swapped and removed while sessions run, and files that are wrong.
 
-#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
 mod common;
 

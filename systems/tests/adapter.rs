@@ -227,16 +227,16 @@ fn damaged_files_are_errors() {
         assert!(matches!(&error, AdapterError::BadConfig { .. }), "{error}");
     }
     let mut damaged = weights.clone();
-    for at in 0..weights.len().min(1024) {
+    for (at, byte) in weights.iter().enumerate().take(1024) {
         damaged[at] ^= 0x11;
         let _ = read(&llama, &peft(&config, &damaged));
-        damaged[at] = weights[at];
+        damaged[at] = *byte;
     }
     let mut damaged = config.clone();
-    for at in 0..config.len() {
+    for (at, byte) in config.iter().enumerate() {
         damaged[at] ^= 0x11;
         let _ = read(&llama, &peft(&damaged, &weights));
-        damaged[at] = config[at];
+        damaged[at] = *byte;
     }
     let folder = AdapterFiles::open(&golden("hf")).err().unwrap();
     assert!(matches!(&folder, AdapterError::NoFile { file: "adapter_config.json", .. }), "{folder}");

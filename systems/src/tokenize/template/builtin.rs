@@ -64,8 +64,7 @@ impl BuiltinTemplate {
     /// What a model with this vocabulary was most likely trained with; `raw` where its tokens do not say.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let has = |text: &&str| tokenizer.token_to_id(text).is_some_and(|id| tokenizer.is_control(id));
-        let trained =
-            |template: &&Self| !template.tokens.is_empty() && template.tokens.iter().all(|text| has(text));
+        let trained = |template: &&Self| !template.tokens.is_empty() && template.tokens.iter().all(has);
         BUILTIN_TEMPLATES.iter().find(trained).copied().unwrap_or(RAW)
     }
 

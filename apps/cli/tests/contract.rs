@@ -151,9 +151,9 @@ fn templates_come_from_a_model_or_a_file() {
     assert_eq!(rendered, json!({"text": "<user>Hé <b>\n<assistant>"}));
     let line = format!("template --model '{model}' --no-generation-prompt");
     assert_eq!(weft_with(line, messages).text(), "<user>Hé <b>\n");
-    // A file without one takes the built-in one that its vocabulary calls for; here none does.
+    // A file without one takes the built-in one that its vocabulary's control tokens call for.
     let rendered = weft_with(format!("template --model '{TINY}' --json"), messages).done();
-    assert_eq!(rendered["text"], "Hé <b>");
+    assert_eq!(rendered["text"], "<|im_start|>user\nHé <b><|im_end|>\n<|im_start|>assistant\n");
     let template = "{{ bos_token }}{{ messages[0].content }}{{ add_generation_prompt }}{{ n }}";
     let file = files.write("t.jinja", template);
     let line = format!(r#"template --file '{file}' --json --vars '{{"bos_token": "<s>", "n": 3}}'"#);

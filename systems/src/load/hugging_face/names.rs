@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn every_name_is_one_that_the_architecture_reads() {
-        for architecture in ARCHITECTURES {
+        // Folders of encoders are not read.
+        for architecture in ARCHITECTURES.iter().filter(|architecture| architecture.causal) {
             let (_, groups) = NAMES.iter().find(|(name, _)| *name == architecture.name).unwrap();
             let read: Vec<_> = architecture
                 .before

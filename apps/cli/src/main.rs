@@ -9,6 +9,7 @@ mod commands;
 mod host;
 mod input;
 mod interrupt;
+mod make;
 mod memory;
 mod output;
 mod profile;

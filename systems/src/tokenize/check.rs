@@ -71,23 +71,8 @@ fn check_ids(vocabulary: &mut Vocabulary, vocab_size: usize) -> Result<(), Token
             _ => {}
         }
     }
-    for id in [
-        &mut vocabulary.unk,
-        &mut vocabulary.pad,
-        &mut vocabulary.cls,
-        &mut vocabulary.sep,
-        &mut vocabulary.mask,
-        &mut vocabulary.fim_pre,
-        &mut vocabulary.fim_suf,
-        &mut vocabulary.fim_mid,
-        &mut vocabulary.fim_pad,
-        &mut vocabulary.fim_rep,
-        &mut vocabulary.fim_sep,
-    ] {
-        *id = id.filter(|&id| (id as usize) < vocab_size);
-    }
+    vocabulary.keep_ids_below(vocab_size);
     for ids in [&mut vocabulary.ends, &mut vocabulary.lstrip, &mut vocabulary.rstrip] {
-        ids.retain(|&id| (id as usize) < vocab_size);
         ids.sort_unstable();
     }
     Ok(())

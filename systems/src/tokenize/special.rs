@@ -312,13 +312,13 @@ impl SpecialTokenFinder {
     /// The longest end of `text` that a control token's text begins with and goes on from.
     pub(super) fn hidden_prefix(&self, text: &str) -> Option<Range<usize>> {
         let from = text.len().saturating_sub(self.longest_hidden.saturating_sub(1));
-        let starts = (from..text.len()).filter(|at| text.is_char_boundary(*at));
+        let mut starts = (from..text.len()).filter(|at| text.is_char_boundary(*at));
         let begins = |at: &usize| {
             let end = &text[*at..];
             let first = self.hidden.partition_point(|token| token.as_str() <= end);
             self.hidden.get(first).is_some_and(|token| token.starts_with(end))
         };
-        starts.clone().find(begins).map(|at| at..text.len())
+        starts.find(begins).map(|at| at..text.len())
     }
 
     /// Cuts `text` at its special tokens: at all occurrences of the longest token first, then at

@@ -125,6 +125,30 @@ pub(super) enum ModelKind {
 }
 
 impl Vocabulary {
+    /// Forgets tokens of a role, or a habit, whose ids are not below `size`, but for those that say where a text begins and an answer
+    /// ends.
+    pub(crate) fn keep_ids_below(&mut self, size: usize) {
+        let is_there = |id: &u32| (*id as usize) < size;
+        for id in [
+            &mut self.unk,
+            &mut self.pad,
+            &mut self.cls,
+            &mut self.sep,
+            &mut self.mask,
+            &mut self.fim_pre,
+            &mut self.fim_suf,
+            &mut self.fim_mid,
+            &mut self.fim_pad,
+            &mut self.fim_rep,
+            &mut self.fim_sep,
+        ] {
+            *id = id.filter(is_there);
+        }
+        for ids in [&mut self.ends, &mut self.lstrip, &mut self.rstrip] {
+            ids.retain(is_there);
+        }
+    }
+
     pub(super) fn kind(&self) -> Option<ModelKind> {
         Some(match self.model.as_str() {
             "gpt2" => ModelKind::ByteLevel,

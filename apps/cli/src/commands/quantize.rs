@@ -1,18 +1,14 @@
 //! `weft quantize`: a model's weights in other formats.
 
 use crate::args::QuantizeArgs;
-use crate::interrupt::{self, Answering};
-use crate::progress::WriteBar;
 use crate::report::CliError;
-use crate::{host, memory, output};
+use crate::{host, make, memory, output};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 use weft::quantize::{Quantize, QuantizeError, QuantizeOptions, quantized_formats};
-use weft::storage::NewFile;
 use weft::{ModelSource, TensorFormat};
 
 #[derive(Serialize)]
@@ -73,20 +69,9 @@ pub(super) fn write(
     target: &Target<'_>,
 ) -> Result<(), CliError> {
     let name = target.out.display().to_string();
-    let file = NewFile::create(target.out, target.force, plan.bytes())?;
-    let bar = WriteBar::new(&name, plan.bytes());
-    interrupt::install();
-    let ctrl_c = Answering::start();
-    let written = plan.write(file, target.threads, |bytes| {
-        bar.show(bytes);
-        if ctrl_c.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let file = written.map_err(|error| match error {
-        QuantizeError::Stopped { .. } => CliError::Interrupted,
-        error => error.into(),
+    make::write(target.out, target.force, plan.bytes(), |file, progress| {
+        plan.write(file, target.threads, progress)
     })?;
-    file.commit()?;
-    drop(bar);
     let seconds = target.start.elapsed().as_secs_f64();
     let (bytes, formats) = (plan.bytes(), plan.formats());
     let tensors = formats.values().sum();

@@ -1,15 +1,11 @@
 //! `weft synth`: a model of any shape with random weights.
 
 use crate::args::{ShapeArgs, SynthArgs};
-use crate::interrupt::{self, Answering};
-use crate::progress::WriteBar;
 use crate::report::CliError;
-use crate::{memory, output};
+use crate::{make, memory, output};
 use serde::Serialize;
-use std::ops::ControlFlow;
 use std::time::Instant;
-use weft::storage::NewFile;
-use weft::synth::{Synth, SynthError, SynthExperts, SynthShape};
+use weft::synth::{Synth, SynthExperts, SynthShape};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -26,20 +22,9 @@ pub(super) fn run(args: &SynthArgs) -> Result<(), CliError> {
     let name = args.out.display().to_string();
     let format = Synth::format(&args.format)?;
     let plan = Synth::new(&name, &args.shape.arch, &shape(&args.shape)?, format, args.seed)?;
-    let file = NewFile::create(&args.out, args.force, plan.bytes())?;
-    let bar = WriteBar::new(&name, plan.bytes());
-    interrupt::install();
-    let ctrl_c = Answering::start();
-    let written = plan.write(file, args.threads, |bytes| {
-        bar.show(bytes);
-        if ctrl_c.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let file = written.map_err(|error| match error {
-        SynthError::Stopped { .. } => CliError::Interrupted,
-        error => error.into(),
+    make::write(&args.out, args.force, plan.bytes(), |file, progress| {
+        plan.write(file, args.threads, progress)
     })?;
-    file.commit()?;
-    drop(bar);
     let seconds = start.elapsed().as_secs_f64();
     let (bytes, tensors) = (plan.bytes(), plan.tensors());
     if args.json {

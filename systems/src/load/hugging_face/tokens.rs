@@ -14,28 +14,9 @@ pub(super) fn read(files: &HuggingFaceFiles<'_>, rows: u64) -> Result<Vocabulary
     vocabulary.tokens.truncate(rows);
     vocabulary.token_types.truncate(rows);
     vocabulary.scores.truncate(rows);
-    let is_there = |id: &u32| (*id as usize) < rows;
-    for ids in [&mut vocabulary.ends, &mut vocabulary.lstrip, &mut vocabulary.rstrip] {
-        ids.retain(is_there);
-    }
-    for id in [
-        &mut vocabulary.bos,
-        &mut vocabulary.eos,
-        &mut vocabulary.eot,
-        &mut vocabulary.eom,
-        &mut vocabulary.unk,
-        &mut vocabulary.pad,
-        &mut vocabulary.cls,
-        &mut vocabulary.sep,
-        &mut vocabulary.mask,
-        &mut vocabulary.fim_pre,
-        &mut vocabulary.fim_suf,
-        &mut vocabulary.fim_mid,
-        &mut vocabulary.fim_pad,
-        &mut vocabulary.fim_rep,
-        &mut vocabulary.fim_sep,
-    ] {
-        *id = id.filter(is_there);
+    vocabulary.keep_ids_below(rows);
+    for id in [&mut vocabulary.bos, &mut vocabulary.eos, &mut vocabulary.eot, &mut vocabulary.eom] {
+        *id = id.filter(|id| (*id as usize) < rows);
     }
     Ok(vocabulary)
 }

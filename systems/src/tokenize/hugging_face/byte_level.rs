@@ -16,14 +16,7 @@ pub(super) fn is_byte_level(file: &TokenizerFile) -> bool {
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
     let model = &file.model;
-    for (part, value) in [
-        ("model.continuing_subword_prefix", &model.continuing_subword_prefix),
-        ("model.end_of_word_suffix", &model.end_of_word_suffix),
-    ] {
-        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-            return Err(unsupported(part, &Value::from(value.as_str())));
-        }
-    }
+    model.check_no_affixes()?;
     for step in steps(&file.normalizer) {
         match kind(step) {
             "NFC" => vocabulary.nfc = true,

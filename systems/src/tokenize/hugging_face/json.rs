@@ -62,6 +62,21 @@ pub(super) struct ModelPart {
     pub max_input_chars_per_word: Option<u64>,
 }
 
+impl ModelPart {
+    /// Refuses what marks the inside or the end of words, which byte-pair encodings of today do without.
+    pub(super) fn check_no_affixes(&self) -> Result<(), TokenizeError> {
+        for (part, value) in [
+            ("model.continuing_subword_prefix", &self.continuing_subword_prefix),
+            ("model.end_of_word_suffix", &self.end_of_word_suffix),
+        ] {
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+                return Err(unsupported(part, &Value::from(value.as_str())));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Tokens: with their ids, or in the order of their ids with their scores.
 #[derive(Debug)]
 pub(super) enum Vocab {

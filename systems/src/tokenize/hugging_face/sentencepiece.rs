@@ -10,14 +10,7 @@ use crate::tokenize::{SpacePrefix, TokenizeError, Vocabulary};
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
     let model = &file.model;
-    for (part, value) in [
-        ("model.continuing_subword_prefix", &model.continuing_subword_prefix),
-        ("model.end_of_word_suffix", &model.end_of_word_suffix),
-    ] {
-        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-            return Err(unsupported(part, &Value::from(value.as_str())));
-        }
-    }
+    model.check_no_affixes()?;
     if model.ignore_merges {
         return Err(unsupported("model.ignore_merges", &Value::from(true)));
     }

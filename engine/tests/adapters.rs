@@ -7,7 +7,7 @@ mod common;
 
 use common::adapters::{ADAPTERS, Base, adapter_difference, bits};
 use common::company::asked;
-use common::reference::{MOST_DIFFERENCE, without_vocabulary};
+use common::reference::{MOST_DIFFERENCE, golden_model};
 use common::{golden, told};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn agrees(name: &str, key: &str, rows: &[Vec<f32>]) {
 
 /// A model on the CPU, with keys and values as they are: in halves they would cost more than what is looked for.
 fn base(name: &str) -> Base {
-    base_from(name, without_vocabulary(&format!("hf/{name}.gguf")))
+    base_from(name, golden_model(&format!("hf/{name}.gguf")))
 }
 
 /// One that may still be arriving.
@@ -179,7 +179,7 @@ fn logits_that_were_asked_for_are_all_of_the_adapter_in_the_end() {
 
 #[test]
 fn an_adapter_is_loaded_while_the_model_arrives() {
-    let ModelSource::Parts(parts) = without_vocabulary("hf/llama.gguf") else { panic!("not in memory") };
+    let ModelSource::Parts(parts) = golden_model("hf/llama.gguf") else { panic!("not in memory") };
     let rate = std::num::NonZeroU64::new(1 << 20).unwrap();
     let slowed = parts.into_iter().map(|part| Arc::new(ThrottledSource::new(part, rate)) as Arc<dyn Source>);
     let mut base = base_from("llama", ModelSource::Parts(slowed.collect()));
@@ -193,7 +193,7 @@ fn an_adapter_is_loaded_while_the_model_arrives() {
 fn merged_models_say_what_the_adapter_says() {
     for (base, name) in ADAPTERS {
         for (scale, key) in [(1.0, "logits"), (0.5, "half")] {
-            let ModelSource::Parts(parts) = without_vocabulary(&format!("hf/{base}.gguf")) else {
+            let ModelSource::Parts(parts) = golden_model(&format!("hf/{base}.gguf")) else {
                 panic!("not in memory")
             };
             let adapter = AdapterFiles::open(&golden(&format!("lora/{name}"))).unwrap();
@@ -210,7 +210,7 @@ fn merged_models_say_what_the_adapter_says() {
 
 #[test]
 fn merging_keeps_float_formats_and_stops_when_asked() {
-    let parts = || match without_vocabulary("hf/llama.gguf") {
+    let parts = || match golden_model("hf/llama.gguf") {
         ModelSource::Parts(parts) => parts,
         _ => panic!("not in memory"),
     };
@@ -226,7 +226,7 @@ fn merging_keeps_float_formats_and_stops_when_asked() {
     assert!(matches!(scale, MergeError::Scale { .. }), "{scale}");
     assert!(matches!(Stored::from_name("iq1_s"), Err(MergeError::Format { .. })));
     // llama3's head is its embedding.
-    let ModelSource::Parts(tied) = without_vocabulary("hf/llama3.gguf") else { panic!("not in memory") };
+    let ModelSource::Parts(tied) = golden_model("hf/llama3.gguf") else { panic!("not in memory") };
     let error = Merge::new("merged.gguf", tied, &adapter, 1.0, Stored::Same).err().unwrap();
     assert!(matches!(error, MergeError::Adapter(_)), "{error}");
 }
@@ -240,7 +240,7 @@ fn what_makes_no_sense_is_refused() {
         let error = base.engine.set_adapter(session, Some(all), scale).unwrap_err();
         assert!(matches!(error, Error::AdapterScale { .. }), "{error}");
     }
-    let other = base.engine.load(without_vocabulary("hf/llama.gguf"), &LoadOptions::default()).unwrap();
+    let other = base.engine.load(golden_model("hf/llama.gguf"), &LoadOptions::default()).unwrap();
     let foreign = base.engine.open_session(other, &SessionOptions::default()).unwrap();
     let error = base.engine.set_adapter(foreign, Some(all), 1.0).unwrap_err();
     assert!(matches!(error, Error::ForeignAdapter), "{error}");

@@ -6,7 +6,7 @@
 mod common;
 
 use common::adapters::Base;
-use common::reference::without_vocabulary;
+use common::reference::golden_model;
 use common::{golden, loaded_with, told};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,8 +96,7 @@ fn a_tick_that_decodes_allocates_nothing() {
     }
     // Beside a session without an adapter, two that use different ones.
     let options = EngineOptions { threads: 1, ..EngineOptions::default() };
-    let mut base =
-        Base::load("llama", without_vocabulary("hf/llama.gguf"), &options, &LoadOptions::default());
+    let mut base = Base::load("llama", golden_model("hf/llama.gguf"), &options, &LoadOptions::default());
     base.engine.wait_loaded(base.model).unwrap();
     let adapters = [None, Some(base.adapter("llama-all.gguf")), Some(base.adapter("llama-qv.gguf"))];
     assert_eq!(allocations_of(base.engine, base.model, &adapters), 0, "adapters in {TICKS} ticks");

@@ -110,7 +110,7 @@ fn a_cramped_cache_gives_the_same() {
         let mut engine = Engine::new(&EngineOptions::default()).unwrap();
         let open = |engine: &mut Engine, load: &LoadOptions| {
             let file = match source {
-                "bert" => common::reference::without_vocabulary("embed/bert.gguf"),
+                "bert" => common::reference::golden_model("embed/bert.gguf"),
                 tiny => golden(&format!("tiny/{tiny}.gguf")).as_path().into(),
             };
             let model = engine.load(file, load).unwrap();

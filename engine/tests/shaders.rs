@@ -7,7 +7,7 @@ mod common;
 
 use common::adapters::ADAPTERS;
 use common::gpu::{cooperative, featured, loaded_on, noop};
-use common::reference::without_vocabulary;
+use common::reference::golden_model;
 use common::{golden, synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
@@ -95,7 +95,7 @@ fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'s
 /// Checks the kernels of the plan of a model whose sessions use an adapter, and gives the names of their parts.
 fn plan_adapted(gpu: Gpu, (base, adapter): (&str, &str)) -> BTreeSet<&'static str> {
     let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
-    let source = without_vocabulary(&format!("hf/{base}.gguf"));
+    let source = golden_model(&format!("hf/{base}.gguf"));
     let (mut engine, model) = loaded_on(source, &EngineOptions::default(), vec![gpu], &load);
     let adapter = engine.load_adapter(model, &*golden(&format!("lora/{adapter}.gguf"))).unwrap();
     let session = common::told(&mut engine, model, &[1, 2, 3]);

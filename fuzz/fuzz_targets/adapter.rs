@@ -15,14 +15,10 @@ use weft_systems::load::adapter::{AdapterBase, AdapterFile, AdapterFiles};
 /// Stands between a configuration and the weights.
 const SEPARATOR: &[u8] = b"\0--weights--\0";
 
-/// The model that adapters are for, with the vocabulary's kind under a name that nobody reads.
+/// The model that adapters are for.
 static MODEL: LazyLock<ModelFile> = LazyLock::new(|| {
-    const KEY: &[u8] = b"tokenizer.ggml.model";
-    let mut file = include_bytes!("../../assets/golden/hf/llama.gguf").to_vec();
-    if let Some(at) = file.windows(KEY.len()).position(|bytes| bytes == KEY) {
-        file[at..at + KEY.len()].copy_from_slice(b"tokenizer.left.alone");
-    }
-    ModelFile::read(vec![source("llama.gguf", &file)]).expect("a golden model")
+    let file = include_bytes!("../../assets/golden/hf/llama.gguf");
+    ModelFile::read(vec![source("llama.gguf", file)]).expect("a golden model")
 });
 
 fn source(name: &str, bytes: &[u8]) -> Arc<dyn Source> {

@@ -1,6 +1,6 @@
 //! Embeddings and where they are recorded: `assets/golden/embed`.
 
-use super::reference::without_vocabulary;
+use super::reference::golden_model;
 use super::{golden_floats, golden_json, ids, told};
 use weft::{
     EmbedOptions, Embedding, Engine, EngineOptions, KvFormat, LoadOptions, ModelId, Pooling, Prompt,
@@ -64,7 +64,7 @@ pub fn difference(found: &[Embedding], wanted: &[Vec<Vec<f32>>]) -> f64 {
 pub fn encoder(name: &str, options: &EngineOptions, kv_format: KvFormat) -> (Engine, ModelId) {
     let mut engine = Engine::new(options).expect("an engine");
     let load = LoadOptions { kv_format, ..LoadOptions::default() };
-    let model = engine.load(without_vocabulary(&format!("embed/{name}.gguf")), &load).expect(name);
+    let model = engine.load(golden_model(&format!("embed/{name}.gguf")), &load).expect(name);
     engine.wait_loaded(model).expect(name);
     (engine, model)
 }

@@ -80,7 +80,7 @@ pub struct HfDifference {
 pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> HfDifference {
     let reference = golden_json(&format!("hf/{name}.json"));
     let file = reference["model"].as_str().expect("a name");
-    let source = without_vocabulary(&format!("hf/{file}"));
+    let source = golden_model(&format!("hf/{file}"));
     difference_from(&reference, name, source, engine, kv_format)
 }
 
@@ -126,13 +126,9 @@ pub fn difference_from(
     most
 }
 
-/// A model of golden data with the vocabulary's kind under a name that nobody reads, where the engine knows no such kind.
-pub fn without_vocabulary(name: &str) -> ModelSource {
-    const KEY: &[u8] = b"tokenizer.ggml.model";
-    let mut file = std::fs::read(golden(name)).expect(name);
-    let at = file.windows(KEY.len()).position(|bytes| bytes == KEY).expect("a vocabulary");
-    file[at..at + KEY.len()].copy_from_slice(b"tokenizer.left.alone");
-    ModelSource::memory(name, file)
+/// A model of golden data, in memory.
+pub fn golden_model(name: &str) -> ModelSource {
+    ModelSource::memory(name, std::fs::read(golden(name)).expect(name))
 }
 
 /// Teacher forcing: the reference's own tokens, the argmax at each step where its two best logits are `clear` apart. Gives the

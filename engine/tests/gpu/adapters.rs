@@ -3,12 +3,12 @@
 use crate::common::adapters::{ADAPTERS, Base, adapter_difference};
 use crate::common::company::asked;
 use crate::common::gpu::{PATHS, on_gpu, on_gpu_unharmed};
-use crate::common::reference::{MOST_DIFFERENCE, MOST_DIVERGENCE, without_vocabulary};
+use crate::common::reference::{MOST_DIFFERENCE, MOST_DIVERGENCE, golden_model};
 use crate::common::{divergence, greedy};
 use weft::{EngineOptions, GpuLayers, LoadOptions};
 
 fn base(name: &str, options: &EngineOptions, load: &LoadOptions) -> Base {
-    let mut base = Base::load(name, without_vocabulary(&format!("hf/{name}.gguf")), options, load);
+    let mut base = Base::load(name, golden_model(&format!("hf/{name}.gguf")), options, load);
     base.engine.wait_loaded(base.model).unwrap();
     base
 }

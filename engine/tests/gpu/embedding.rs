@@ -50,7 +50,7 @@ fn an_encoder_s_layers_are_shared_with_the_cpu() {
     for name in ENCODERS {
         let mut engine = Engine::new(&on_gpu(false)).unwrap();
         let load = LoadOptions { gpu_layers: GpuLayers::Count(1), ..LoadOptions::default() };
-        let file = crate::common::reference::without_vocabulary(&format!("embed/{name}.gguf"));
+        let file = crate::common::reference::golden_model(&format!("embed/{name}.gguf"));
         let model = engine.load(file, &load).unwrap();
         engine.wait_loaded(model).unwrap();
         let found = encoder_difference(name, &mut engine, model);

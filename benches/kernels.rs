@@ -24,6 +24,7 @@ mod common;
 use common::{FORMATS, Random, SHAPES, load, matrix};
 use core::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use weft_components::Activation;
 use weft_platform::{
@@ -47,7 +48,7 @@ fn stream(c: &mut Criterion) {
     let memory = vec![1u64; 16 << 20];
     let mut group = c.benchmark_group("stream");
     group.throughput(Throughput::Bytes(size_of_val(&memory[..]) as u64));
-    for threads in [1, pool.threads()] {
+    for threads in BTreeSet::from([1, pool.threads()]) {
         let cpu = Cpu { threads, ..cpu(&pool) };
         group.bench_function(BenchmarkId::from_parameter(threads), |b| {
             pool.install(|| {
@@ -127,6 +128,26 @@ fn formats(c: &mut Criterion) {
                 pool.install(|| b.iter(|| matmul(&cpu, &[&w], &acts, &mut out, outs)));
             });
         }
+    }
+}
+
+/// One row times a matrix larger than any cache: what reading weights of a large model reaches.
+fn memory(c: &mut Criterion) {
+    let pool = pool();
+    let cpu = cpu(&pool);
+    let mut group = c.benchmark_group("memory");
+    let mut random = Random(6);
+    let ins = 2048;
+    for (format, outs) in
+        [("F32", 1 << 17), ("F16", 1 << 17), ("BF16", 1 << 17), ("Q8_0", 1 << 18), ("Q4_K", 1 << 18)]
+    {
+        let w = matrix(&mut random, format, outs, ins);
+        let acts = load(&cpu, &[&w], &random.floats(ins), 1);
+        let mut out = vec![0.0; outs];
+        group.throughput(Throughput::Bytes(w.bytes() as u64));
+        group.bench_function(format, |b| {
+            pool.install(|| b.iter(|| matmul(&cpu, &[&w], &acts, &mut out, outs)));
+        });
     }
 }
 
@@ -233,6 +254,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800))
         .sample_size(20);
-    targets = stream, fork, product, formats, model, attend, vectors
+    targets = stream, fork, product, formats, memory, model, attend, vectors
 }
 criterion_main!(kernels);

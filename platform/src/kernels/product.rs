@@ -60,6 +60,10 @@ fn items<T, const R: usize>(items: &[T], at: usize) -> Option<&[T; R]> {
     items.get(at..)?.first_chunk()
 }
 
+/// Bytes from the weights that are multiplied to those that are fetched: what a core's own prefetching, which ends with a page,
+/// leaves waiting. Measured with matrices larger than any cache: 15 to 19 GiB/s for BF16, 13 to 30 for Q4_K.
+const AHEAD: usize = 4096;
+
 /// One tile times rows `first..first + R` of a panel.
 #[inline(always)]
 fn quant_rows<S: Simd, C: Codes, L: Scales, const R: usize>(
@@ -81,6 +85,9 @@ fn quant_rows<S: Simd, C: Codes, L: Scales, const R: usize>(
             else {
                 return acc;
             };
+            for line in codes {
+                s.prefetch(line, AHEAD);
+            }
             let w = C::unpack(s, codes, quant.table);
             let [scale, min] = L::block(s, group, heads, block);
             if L::BY_HALF {
@@ -208,10 +215,9 @@ impl FloatTile for Bf16 {
 }
 
 /// One tile times rows `first..first + R` of a panel of `h`. Each 32 columns are summed apart, which lets blocks
-/// overlap and rounds less than one long sum. `B` blocks advance side by side, so that few rows do not wait for their own sums;
-/// their sums are added in order, so `B` makes no difference to the result.
+/// overlap and rounds less than one long sum. Memory is read in one stream: several in one page keep a core from fetching ahead.
 #[inline(always)]
-fn float_rows<S: Simd, L: FloatTile, const R: usize, const B: usize>(
+fn float_rows<S: Simd, L: FloatTile, const R: usize>(
     s: S,
     values: &[[L::Value; LANES]],
     panel: &[f32],
@@ -219,31 +225,16 @@ fn float_rows<S: Simd, L: FloatTile, const R: usize, const B: usize>(
     first: usize,
 ) -> [S::F; R] {
     let mut acc = [s.splat(0.0); R];
-    let (mut values, mut panel) = (values, panel);
-    if B > 1 {
-        while let (Some((block, values_left)), Some((rows, panel_left))) =
-            (values.split_at_checked(B * CODES), panel.split_at_checked(B * CODES * h))
-        {
-            let parts = float_blocks::<S, L, R, B>(s, block, rows, h, first);
-            unroll!(b < B, {
-                unroll!(r < R, {
-                    acc[r] = s.add(acc[r], parts[b][r]);
-                });
-            });
-            (values, panel) = (values_left, panel_left);
-        }
+    let (blocks, rest) = values.as_chunks::<CODES>();
+    let mut panels = panel.chunks_exact(CODES * h);
+    for (values, panel) in blocks.iter().zip(&mut panels) {
+        let part = float_block::<S, L, R>(s, values, panel, h, first);
+        unroll!(r < R, {
+            acc[r] = s.add(acc[r], part[r]);
+        });
     }
-    for (values, panel) in values.chunks(CODES).zip(panel.chunks(CODES * h)) {
-        let mut part = [s.splat(0.0); R];
-        for (values, rows) in values.iter().zip(panel.chunks_exact(h)) {
-            let Some(rows) = rows[first..].first_chunk::<R>() else {
-                break;
-            };
-            let w = L::load(s, values);
-            unroll!(r < R, {
-                part[r] = s.fma(w, s.splat(rows[r]), part[r]);
-            });
-        }
+    if !rest.is_empty() {
+        let part = float_block::<S, L, R>(s, rest, panels.remainder(), h, first);
         unroll!(r < R, {
             acc[r] = s.add(acc[r], part[r]);
         });
@@ -251,28 +242,27 @@ fn float_rows<S: Simd, L: FloatTile, const R: usize, const B: usize>(
     acc
 }
 
-/// The sums of `B` whole blocks of 32 columns.
+/// The sums of a block of columns.
 #[inline(always)]
-fn float_blocks<S: Simd, L: FloatTile, const R: usize, const B: usize>(
+fn float_block<S: Simd, L: FloatTile, const R: usize>(
     s: S,
     values: &[[L::Value; LANES]],
     panel: &[f32],
     h: usize,
     first: usize,
-) -> [[S::F; R]; B] {
-    let mut parts = [[s.splat(0.0); R]; B];
-    for column in 0..CODES {
-        unroll!(b < B, {
-            let at = b * CODES + column;
-            if let (Some(values), Some(rows)) = (values.get(at), items::<_, R>(panel, at * h + first)) {
-                let w = L::load(s, values);
-                unroll!(r < R, {
-                    parts[b][r] = s.fma(w, s.splat(rows[r]), parts[b][r]);
-                });
-            }
+) -> [S::F; R] {
+    let mut part = [s.splat(0.0); R];
+    for (values, rows) in values.iter().zip(panel.chunks_exact(h)) {
+        let Some(rows) = items::<_, R>(rows, first) else {
+            break;
+        };
+        s.prefetch(values, AHEAD);
+        let w = L::load(s, values);
+        unroll!(r < R, {
+            part[r] = s.fma(w, s.splat(rows[r]), part[r]);
         });
     }
-    parts
+    part
 }
 
 /// The product with weights in a float layout.
@@ -286,9 +276,9 @@ pub(crate) fn float<S: Simd, L: FloatTile>(s: S, product: &Product<'_>) {
             let (panel, h) = (product.acts.float_panel(first), product.acts.height(first));
             let mut row = 0;
             macro_rules! rows {
-                ($n:literal, $blocks:literal) => {
+                ($n:literal) => {
                     while S::FLOAT_ROWS >= $n && h - row >= $n {
-                        let acc = float_rows::<S, L, $n, $blocks>(s, values, panel, h, row);
+                        let acc = float_rows::<S, L, $n>(s, values, panel, h, row);
                         unroll!(r < $n, {
                             product.store(s, first + row + r, tile, acc[r]);
                         });
@@ -296,10 +286,10 @@ pub(crate) fn float<S: Simd, L: FloatTile>(s: S, product: &Product<'_>) {
                     }
                 };
             }
-            rows!(8, 1);
-            rows!(4, 1);
-            rows!(2, 2);
-            rows!(1, 4);
+            rows!(8);
+            rows!(4);
+            rows!(2);
+            rows!(1);
             first += h;
         }
     }

@@ -53,6 +53,10 @@ impl Simd for Avx2 {
     const VALUES: usize = 2;
 
     #[inline(always)]
+    fn prefetch<T>(self, of: &T, ahead: usize) {
+        isa!(_mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(of).wrapping_byte_add(ahead).cast()));
+    }
+    #[inline(always)]
     fn splat(self, v: f32) -> Self::F {
         isa!([_mm256_set1_ps(v); 2])
     }

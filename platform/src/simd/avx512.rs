@@ -51,6 +51,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     const VALUES: usize = 4;
 
     #[inline(always)]
+    fn prefetch<T>(self, of: &T, ahead: usize) {
+        isa!(_mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(of).wrapping_byte_add(ahead).cast()));
+    }
+    #[inline(always)]
     fn splat(self, v: f32) -> Self::F {
         isa!(_mm512_set1_ps(v))
     }

@@ -52,6 +52,9 @@ pub(crate) trait Simd: Copy {
     /// Vectors of values summed at once: 4 or 2.
     const VALUES: usize;
 
+    /// Asks for the memory `ahead` bytes after `of`, which need not exist.
+    #[inline(always)]
+    fn prefetch<T>(self, _of: &T, _ahead: usize) {}
     fn splat(self, v: f32) -> Self::F;
     fn load(self, v: &[f32; LANES]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32; LANES]);

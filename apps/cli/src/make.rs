@@ -1,12 +1,34 @@
-//! Writing a model file: a bar while it grows, Ctrl-C, and its name only once it is whole.
+//! Making a model file of another: a bar while it grows, Ctrl-C, and its name only once it is whole.
 
+use crate::host;
 use crate::interrupt::{self, Answering};
 use crate::progress::WriteBar;
 use crate::report::CliError;
 use std::cell::Cell;
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use weft::storage::NewFile;
+use std::sync::Arc;
+use weft::ModelSource;
+use weft::storage::{NewFile, Source};
+
+/// The model in `input`, a GGUF file or a folder, from which `out` is to be made.
+///
+/// # Errors
+/// What is not there or cannot be read, and an `out` that is the model itself.
+pub(crate) fn model(input: &str, out: &Path) -> Result<Vec<Arc<dyn Source>>, CliError> {
+    let sources = ModelSource::Path(host::model_file(Some(input))?).open()?.sources;
+    if sources.iter().any(|source| is_same_file(out, Path::new(source.name()))) {
+        let message = format!("{} is the model that is read; write to another file", out.display());
+        return Err(CliError::usage(message));
+    }
+    Ok(sources)
+}
+
+/// Whether both paths lead to one file that is there.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
 
 /// Writes `bytes` to the file `out` through `write`, which is given the file and what to tell of the bytes so far. Told to stop, it
 /// is to give an error, which becomes [`CliError::Interrupted`].

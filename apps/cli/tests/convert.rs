@@ -4,16 +4,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Files, floats, items, keys, weft, weft_with};
-
-/// A folder of the golden data, unpacked among the files.
-fn folder(files: &Files, name: &str) -> String {
-    let golden = format!("{}/../../assets/golden/hf/folders/{name}.zip", env!("CARGO_MANIFEST_DIR"));
-    let archive = std::fs::File::open(golden).expect("a folder");
-    let path = files.path(name);
-    zip::ZipArchive::new(archive).expect("an archive").extract(&path).expect("its files");
-    path.to_str().expect("a path in UTF-8").to_owned()
-}
+use support::{Files, floats, folder, items, keys, weft, weft_with};
 
 #[test]
 fn a_folder_is_a_model_as_a_file_is() {

@@ -3,7 +3,7 @@
 mod support;
 
 use std::path::Path;
-use support::{Files, floats, items, keys, weft};
+use support::{Files, floats, folder, items, keys, weft};
 
 /// An adapter of `assets/golden/lora`, for models of the shape that [`base`] makes.
 fn golden(name: &str) -> String {
@@ -73,6 +73,24 @@ fn quantized_models_keep_their_formats() {
     assert_eq!(formats(&out), formats(&model));
     let adapted = logits(&model, &format!("--lora '{adapter}'"));
     assert!(difference(&adapted, &logits(&out, "")) < 0.05);
+}
+
+#[test]
+fn a_folder_is_a_base_and_a_base_is_not_overwritten() {
+    let files = Files::new();
+    let (model, adapter) = (folder(&files, "qwen2-bf16"), golden("qwen2-some"));
+    let out = files.path("merged.gguf").display().to_string();
+    let merge = |model: &str, more: &str| {
+        weft(format!("merge '{out}' --model '{model}' --lora '{adapter}' --json {more}"))
+    };
+    merge(&model, "").done();
+    let adapted = logits(&model, &format!("--lora '{adapter}'"));
+    assert!(difference(&logits(&model, ""), &adapted) > 0.05);
+    assert!(difference(&adapted, &logits(&out, "")) < 1e-4);
+    let merged = std::fs::read(&out).expect("merged");
+    let onto_itself = merge(&out, "--force");
+    assert_eq!(onto_itself.code, Some(2), "{}", onto_itself.stderr);
+    assert!(std::fs::read(&out).expect("merged") == merged);
 }
 
 #[test]

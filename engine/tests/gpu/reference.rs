@@ -138,7 +138,7 @@ fn transformers_gemmas() {
 
 #[test]
 fn transformers_experts_and_bitnet() {
-    hf(&["mixtral", "qwen2moe", "qwen3moe", "bitnet", "bitnet-b1.58"]);
+    hf(&["mixtral", "granitemoe", "qwen2moe", "qwen3moe", "bitnet", "bitnet-b1.58"]);
 }
 
 /// Waves of few rows take other kernels than prompts: what they say is what the CPU says, whatever the chunks.

@@ -19,7 +19,7 @@ pub(crate) struct LoraArgs {
 pub(crate) struct MergeArgs {
     /// The GGUF file to write
     pub(crate) out: PathBuf,
-    /// The base model: a GGUF file, or a name from `weft list`
+    /// The base model: a GGUF file, a Hugging Face folder, or a name from `weft list`
     #[arg(long, short)]
     pub(crate) model: String,
     /// The LoRA adapter: a GGUF file, or a folder that PEFT saved

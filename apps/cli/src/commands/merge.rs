@@ -2,7 +2,7 @@
 
 use crate::args::MergeArgs;
 use crate::report::CliError;
-use crate::{host, make, memory, output};
+use crate::{make, memory, output};
 use serde::Serialize;
 use std::time::Instant;
 use weft::{AdapterFiles, Merge, MergeError, Stored};
@@ -22,7 +22,7 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
     let start = Instant::now();
     let name = args.out.display().to_string();
     let stored = args.format.as_deref().map_or(Ok(Stored::Same), Stored::from_name)?;
-    let sources = weft::gguf::open_files(&host::model_file(Some(&args.model))?)?;
+    let sources = make::model(&args.model, &args.out)?;
     let adapter = AdapterFiles::open(&args.lora).map_err(MergeError::from)?;
     let plan = Merge::new(&name, sources, &adapter, args.lora_scale, stored)?;
     make::write(&args.out, args.force, plan.bytes(), |file, progress| {

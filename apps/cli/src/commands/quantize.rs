@@ -2,14 +2,13 @@
 
 use crate::args::QuantizeArgs;
 use crate::report::CliError;
-use crate::{host, make, memory, output};
+use crate::{make, memory, output};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
+use weft::TensorFormat;
 use weft::quantize::{Quantize, QuantizeError, QuantizeOptions, quantized_formats};
-use weft::{ModelSource, TensorFormat};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -33,12 +32,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
         embedding: args.embedding_type.as_deref().map(format).transpose()?,
         ..QuantizeOptions::new(&args.mix)?
     };
-    let sources = ModelSource::Path(host::model_file(Some(&args.input))?).open()?.sources;
     let name = args.out.display().to_string();
-    if sources.iter().any(|source| is_same_file(&args.out, Path::new(source.name()))) {
-        let message = format!("{name} is the model that is read; write to another file");
-        return Err(CliError::usage(message));
-    }
+    let sources = make::model(&args.input, &args.out)?;
     let plan = Quantize::new(&name, &sources, &options)?;
     let again = plan.requantized();
     if again > 0 {
@@ -92,9 +87,4 @@ fn format(name: &str) -> Result<TensorFormat, CliError> {
         let supported = quantized_formats().map(TensorFormat::name).collect::<Vec<_>>().join(", ");
         QuantizeError::UnsupportedType { name: name.to_owned(), supported }.into()
     })
-}
-
-/// Whether both paths lead to one file that is there.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }

@@ -185,3 +185,12 @@ pub(crate) fn divergence(p: &[f64], q: &[f64]) -> f64 {
 pub(crate) fn normalizer(row: &[f64]) -> f64 {
     row.iter().map(|x| x.exp()).sum::<f64>().ln()
 }
+
+/// A folder of the golden data, unpacked among the files.
+pub(crate) fn folder(files: &Files, name: &str) -> String {
+    let golden = format!("{}/../../assets/golden/hf/folders/{name}.zip", env!("CARGO_MANIFEST_DIR"));
+    let archive = std::fs::File::open(golden).expect("a folder");
+    let path = files.path(name);
+    zip::ZipArchive::new(archive).expect("an archive").extract(&path).expect("its files");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}

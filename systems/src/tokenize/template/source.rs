@@ -78,7 +78,7 @@ struct Tag {
     word: (usize, usize),
     /// Where the content ends, before the closing mark.
     end: usize,
-    /// The first `=` outside of brackets.
+    /// The first `=` after the first word and outside of brackets.
     assignment: Option<usize>,
 }
 
@@ -111,7 +111,11 @@ fn expression(start: &str, source: &str, rest: &str) -> Result<Tag, TemplateErro
         match byte {
             b'(' | b'[' | b'{' => balance += 1,
             b')' | b']' | b'}' => balance -= 1,
-            b'=' if balance == 0 && assignment.is_none() && bytes.get(at) != Some(&b'=') => {
+            b'=' if balance == 0
+                && word.is_some()
+                && assignment.is_none()
+                && bytes.get(at) != Some(&b'=') =>
+            {
                 assignment = Some(from);
             }
             _ if is_word(byte) && word.is_none() => word = Some((from, at)),
@@ -185,6 +189,7 @@ mod tests {
             ("{% set a | f(x=1) %}b{% endset %}", "{% set a | f(x=1) %}b{% endset %}"),
             ("{ {{ {'a': {}} }} { {{ '\\'}}' }} {", "{ {{ {'a': {}} }} { {{ '\\'}}' }} {"),
             ("{% set x = é", "{% set x = é"),
+            ("{%= set x = 1 %}", "{%= set x =C(( 1 ))%}"),
             ("{%", "{%"),
             ("{{-", "{{-"),
         ] {

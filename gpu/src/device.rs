@@ -15,6 +15,10 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// Use none of the features that only add speed.
     pub plain: bool,
+    /// Round no activations, neither to halves, as cooperative matrices do for prompts and large waves, nor to 8 bits, as a few rows
+    /// of quantized weights do: slower, but what a session says does not depend on how many rows share its waves, to within the
+    /// order of sums.
+    pub exact: bool,
     /// Most GPUs to open; 0 opens one. Software devices are opened only where there is nothing else.
     pub devices: usize,
     /// Bytes of each device's memory that may be used; `None` for what allocation finds.
@@ -145,6 +149,8 @@ impl Gpu {
         if options.plain {
             capabilities = capabilities.plain();
         }
+        capabilities.cooperative &= !options.exact;
+        capabilities.packed_dot &= !options.exact;
         check(&capabilities, &info)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("weft"),

@@ -123,6 +123,9 @@ pub(crate) struct ModelArgs {
     /// Use none of the GPU features that only add speed
     #[arg(long, hide = true)]
     pub(crate) gpu_plain: bool,
+    /// Round no activations on the GPU: slower, but an answer does not depend on what is computed beside it
+    #[arg(long)]
+    pub(crate) gpu_exact: bool,
     /// Most rows that pass through the model together
     #[arg(long, hide = true)]
     pub(crate) wave_rows: Option<std::num::NonZeroUsize>,

@@ -242,6 +242,7 @@ fn gpu_options(args: &ModelArgs) -> Result<Option<GpuOptions>, CliError> {
         "gpu" => Ok(Some(GpuOptions {
             adapter: args.gpu.clone(),
             plain: args.gpu_plain,
+            exact: args.gpu_exact,
             devices: args.gpus,
             submit: args.gpu_submit_ms.map(Duration::from_millis),
             memory: args.gpu_memory.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use support::{Files, ON, TINY, divergence, floats, id_list, items, keys, weft};
 
 /// What asks for the ways to compute that differ: the device's features, where layers are, how many devices there may be.
-const WAYS: [&str; 7] = [
+const WAYS: [&str; 8] = [
     "",
     "--gpu-plain",
+    "--gpu-exact",
     "--gpu-layers 1",
     "--gpu-layers 0",
     "--gpu-layers 99",

@@ -27,11 +27,14 @@ pub fn open(options: &GpuOptions) -> Gpu {
         .expect("a GPU; on a machine without one install mesa-vulkan-drivers")
 }
 
-/// A GPU that rounds no activations to halves, as cooperative matrices do: for what is held to exact activations.
-pub fn exact(plain: bool) -> Gpu {
-    let mut gpu = open(&device(plain));
-    gpu.capabilities.cooperative = false;
-    gpu
+/// A GPU that rounds no activations: for what is held to exact activations, or says the same in any company.
+pub fn exact(plain: bool) -> GpuOptions {
+    GpuOptions { exact: true, ..device(plain) }
+}
+
+/// An engine on such a GPU.
+pub fn on_exact_gpu(plain: bool) -> EngineOptions {
+    EngineOptions { gpu: Some(exact(plain)), ..EngineOptions::default() }
 }
 
 /// An engine on open GPUs with one whole model.

@@ -1,36 +1,44 @@
 //! Sessions that share waves on a GPU say what they say alone.
 
 use crate::common::company::{SESSIONS, asked, prompts, say_together, says_alone};
-use crate::common::gpu::{Judge, PATHS, on_gpu, on_gpu_unharmed};
+use crate::common::gpu::{Judge, PATHS, on_exact_gpu, on_gpu, on_gpu_unharmed};
 use crate::common::reference::CLEAR_TINY;
 use crate::common::{golden, golden_json, ids, loaded_with, smollm2};
-use weft::GenerateOptions;
+use weft::{Engine, GenerateOptions, ModelId};
 
 fn in_chunks(chunk: usize) -> GenerateOptions {
     GenerateOptions { prefill_chunk: chunk, ..asked() }
 }
 
-fn sixteen_sessions(name: &str) {
+/// What sixteen sessions say, each alone, where activations are not rounded: nothing but the order of sums differs between waves of
+/// any size, so they say the same together, in whatever chunks.
+fn say_the_same_together(engine: &mut Engine, model: ModelId, prompts: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let alone: Vec<_> = prompts.iter().map(|prompt| says_alone(engine, model, prompt, &asked())).collect();
+    for chunk in [1, 7, 512] {
+        let said = say_together(engine, model, prompts, |_| in_chunks(chunk));
+        assert_eq!(said, alone, "chunks of {chunk}");
+    }
+    // Chunks of every size at once.
+    assert_eq!(say_together(engine, model, prompts, |n| in_chunks(1 + 3 * n)), alone);
+    on_gpu_unharmed(engine, model);
+    alone
+}
+
+fn sixteen_prompts(engine: &Engine, model: ModelId) -> Vec<Vec<u32>> {
     let base = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
+    prompts(engine.config(model).unwrap().vocabulary, &base)
+}
+
+fn sixteen_sessions(name: &str) {
     let path = golden(&format!("tiny/{name}.gguf"));
     let mut judge = Judge::in_halves(&*path, CLEAR_TINY);
     for plain in PATHS {
-        let (mut engine, model) = loaded_with(&path, &on_gpu(plain));
-        let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
-        let alone: Vec<_> =
-            prompts.iter().map(|prompt| says_alone(&mut engine, model, prompt, &asked())).collect();
+        let (mut engine, model) = loaded_with(&path, &on_exact_gpu(plain));
+        let prompts = sixteen_prompts(&engine, model);
+        let alone = say_the_same_together(&mut engine, model, &prompts);
         for (n, (prompt, answer)) in prompts.iter().zip(&alone).enumerate() {
-            judge.check(prompt, answer, &format!("session {n}, plain {plain}, alone"));
+            judge.check(prompt, answer, &format!("session {n}, plain {plain}"));
         }
-        for chunk in [1, 7, 512] {
-            let said = say_together(&mut engine, model, &prompts, |_| in_chunks(chunk));
-            // Weights of 16 bits meet float activations in waves of every size: nothing but the order of sums differs.
-            assert_eq!(said, alone, "chunks of {chunk}, plain {plain}");
-        }
-        // Chunks of every size at once.
-        let said = say_together(&mut engine, model, &prompts, |n| in_chunks(1 + 3 * n));
-        assert_eq!(said, alone, "plain {plain}");
-        on_gpu_unharmed(&engine, model);
     }
 }
 
@@ -47,6 +55,13 @@ fn sixteen_sessions_with_windows() {
 #[test]
 fn sixteen_sessions_with_experts() {
     sixteen_sessions("tiny-qwen2moe");
+}
+
+#[test]
+fn sixteen_sessions_with_quantized_weights() {
+    let (mut engine, model) = loaded_with(&golden("tiny/tiny-llama-q4_0.gguf"), &on_exact_gpu(false));
+    let prompts = sixteen_prompts(&engine, model);
+    say_the_same_together(&mut engine, model, &prompts);
 }
 
 /// Waves of a few rows round activations to 8 bits on the featured path, others do not: where that decides between two tokens,

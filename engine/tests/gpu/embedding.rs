@@ -3,7 +3,7 @@
 use crate::common::embedding::{
     ENCODERS, difference, encoder, pooled, prompts, reference_states, texts, together,
 };
-use crate::common::gpu::{PATHS, exact, loaded_on, on_gpu, on_gpu_unharmed};
+use crate::common::gpu::{PATHS, exact, loaded_on, on_gpu, on_gpu_unharmed, open};
 use crate::common::reference::MOST_DIFFERENCE;
 use crate::common::{golden, loaded};
 use weft::{EmbedOptions, Engine, EngineOptions, GpuLayers, KvFormat, LoadOptions, ModelId, Pooling};
@@ -67,7 +67,7 @@ fn decoders_give_what_the_cpu_gives() {
     for plain in PATHS {
         let file = golden("tiny/tiny-llama-f32.gguf");
         let (mut engine, model) =
-            loaded_on(file.as_path(), &on_gpu(plain), vec![exact(plain)], &LoadOptions::default());
+            loaded_on(file.as_path(), &on_gpu(plain), vec![open(&exact(plain))], &LoadOptions::default());
         for pooling in POOLINGS {
             let wanted = cpu.embed(on_cpu, &prompts(&texts), &of(pooling)).unwrap();
             let wanted: Vec<_> = wanted.into_iter().map(|embedding| embedding.vectors).collect();

@@ -2,7 +2,7 @@
 
 use crate::common::company::{end, say_together, says_alone, start_with};
 use crate::common::gpu::{
-    DeviceEvents, Judge, PATHS, device, loaded_on, on_gpu, on_gpu_unharmed, open, run_all,
+    DeviceEvents, Judge, PATHS, exact, loaded_on, on_exact_gpu, on_gpu_unharmed, open, run_all,
 };
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, golden_json, greedy, ids, loaded_with, logits, smollm2, throttled, told};
@@ -65,7 +65,7 @@ fn said(engine: &Engine, sessions: &[SessionId]) -> Vec<Vec<u32>> {
 #[test]
 fn sessions_that_decode_go_on_from_their_histories() {
     for plain in PATHS {
-        let (mut engine, model, tokens) = tiny(&on_gpu(plain));
+        let (mut engine, model, tokens) = tiny(&on_exact_gpu(plain));
         let kinds = kinds(30);
         let wanted: Vec<_> =
             kinds.iter().map(|options| says_alone(&mut engine, model, &tokens, options)).collect();
@@ -82,7 +82,7 @@ fn sessions_that_decode_go_on_from_their_histories() {
 #[test]
 fn a_prompt_on_its_way_goes_through_again() {
     for plain in PATHS {
-        let options = EngineOptions { max_rows: Some(16), ..on_gpu(plain) };
+        let options = EngineOptions { max_rows: Some(16), ..on_exact_gpu(plain) };
         let (mut engine, model, tokens) = tiny(&options);
         let long = tokens.repeat(10);
         let wanted = greedy(&mut engine, model, &long, 12);
@@ -102,7 +102,7 @@ fn a_prompt_on_its_way_goes_through_again() {
 
 #[test]
 fn logits_that_were_asked_for_are_the_undisturbed_ones() {
-    let options = EngineOptions { max_rows: Some(16), ..on_gpu(false) };
+    let options = EngineOptions { max_rows: Some(16), ..on_exact_gpu(false) };
     let (mut engine, model, tokens) = tiny(&options);
     let long = tokens.repeat(6);
     let positions: Vec<usize> = (0..long.len()).step_by(5).collect();
@@ -117,7 +117,7 @@ fn logits_that_were_asked_for_are_the_undisturbed_ones() {
 
 #[test]
 fn a_device_that_keeps_failing_is_given_up() {
-    let (mut engine, model, tokens) = tiny(&on_gpu(false));
+    let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
     let kinds = kinds(60);
     let wanted: Vec<_> =
         kinds.iter().map(|options| says_alone(&mut engine, model, &tokens, options)).collect();
@@ -142,7 +142,7 @@ fn a_device_that_keeps_failing_is_given_up() {
 
 #[test]
 fn a_device_lost_at_rest_is_found_by_the_next_request() {
-    let (mut engine, model, tokens) = tiny(&on_gpu(false));
+    let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
     let session = start_with(&mut engine, model, &tokens, &asks(8));
     engine.wait(session).unwrap();
     let first = engine.output(session).unwrap().tokens.clone();
@@ -165,11 +165,11 @@ fn a_device_lost_at_rest_is_found_by_the_next_request() {
 #[test]
 fn a_device_lost_while_weights_arrive() {
     let path = golden("tiny/tiny-llama.gguf");
-    let (mut engine, model, tokens) = tiny(&on_gpu(false));
+    let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
     let wanted = greedy(&mut engine, model, &tokens, 12);
     // In the middle of the file, and when nothing has arrived.
     for share in [3, 0] {
-        let mut engine = Engine::new(&on_gpu(false)).unwrap();
+        let mut engine = Engine::new(&on_exact_gpu(false)).unwrap();
         let model = engine.load(throttled(&path, 1_000_000), &LoadOptions::default()).unwrap();
         let session = start_with(&mut engine, model, &tokens, &asks(12));
         while engine.progress(model).unwrap().shards < share {
@@ -191,7 +191,7 @@ fn a_device_lost_while_weights_arrive() {
 fn a_model_on_both_the_cpu_and_a_gpu() {
     let load = LoadOptions { gpu_layers: weft::GpuLayers::Count(2), ..LoadOptions::default() };
     let path = golden("tiny/tiny-llama.gguf");
-    let gpus = vec![open(&device(false))];
+    let gpus = vec![open(&exact(false))];
     let (mut engine, model) = loaded_on(path.as_path(), &EngineOptions::default(), gpus, &load);
     let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
     let kinds = kinds(24);
@@ -209,7 +209,7 @@ fn one_of_two_devices() {
     let path = golden("tiny/tiny-llama.gguf");
     let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
     for lost_part in [0, 1] {
-        let gpus = vec![open(&device(false)), open(&device(false))];
+        let gpus = vec![open(&exact(false)), open(&exact(false))];
         let options = EngineOptions::default();
         let (mut engine, model) = loaded_on(path.as_path(), &options, gpus, &LoadOptions::default());
         let kinds = kinds(24);
@@ -226,7 +226,7 @@ fn one_of_two_devices() {
 
 #[test]
 fn two_models_on_the_device_that_is_lost() {
-    let (mut engine, first, tokens) = tiny(&on_gpu(false));
+    let (mut engine, first, tokens) = tiny(&on_exact_gpu(false));
     let second = engine.load(golden("tiny/tiny-mistral.gguf").as_path(), &LoadOptions::default()).unwrap();
     engine.wait_loaded(second).unwrap();
     let wanted = [first, second].map(|model| greedy(&mut engine, model, &tokens, 20));
@@ -244,7 +244,7 @@ fn two_models_on_the_device_that_is_lost() {
 
 #[test]
 fn smollm2_in_mid_answer() {
-    let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(false));
+    let (mut engine, model) = loaded_with(&smollm2(), &on_exact_gpu(false));
     let prompts: Vec<Vec<u32>> =
         (1..=3).map(|n| ids(&golden_json(&format!("smollm2/prompt{n}.json"))["tokens"])).collect();
     let sessions: Vec<_> =
@@ -263,7 +263,7 @@ fn smollm2_in_mid_answer() {
 
 #[test]
 fn sixteen_sessions_that_are_all_told_again() {
-    let (mut engine, model, tokens) = tiny(&on_gpu(false));
+    let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
     let prompts = crate::common::company::prompts(engine.config(model).unwrap().vocabulary, &tokens);
     let wanted = say_together(&mut engine, model, &prompts, |_| asks(24));
     let sessions: Vec<_> =

@@ -1,7 +1,7 @@
 //! Sampling on a GPU: the tokens that the CPU's sampler chooses, alone and in company, however requests end.
 
 use crate::common::company::{asked, prompts, say_together, says_alone, start_with};
-use crate::common::gpu::{PATHS, exact, loaded_on, on_gpu, on_gpu_unharmed, run_all};
+use crate::common::gpu::{PATHS, exact, loaded_on, on_gpu, on_gpu_unharmed, open, run_all};
 use crate::common::requests::{self, tiny};
 use crate::common::{golden, golden_json, greedy, ids, loaded, told};
 use weft::{EngineOptions, FinishReason, GenerateOptions, LoadOptions, SamplerSettings};
@@ -57,7 +57,7 @@ fn the_same_seed_gives_the_cpu_s_tokens_alone_and_in_company() {
     for plain in PATHS {
         let file = golden("tiny/tiny-llama.gguf");
         let (mut engine, model) =
-            loaded_on(file.as_path(), &on_gpu(plain), vec![exact(plain)], &LoadOptions::default());
+            loaded_on(file.as_path(), &on_gpu(plain), vec![open(&exact(plain))], &LoadOptions::default());
         let said = say_together(&mut engine, model, &prompts, options);
         for (n, (said, wanted)) in said.iter().zip(&wanted).enumerate() {
             assert_eq!(said, wanted, "plain {plain}, in company: {:?}", settings[n]);

@@ -2,7 +2,7 @@
 
 use super::places::places;
 use crate::common::company::{asked, prompts, say_together, says_alone, start_with};
-use crate::common::gpu::{Judge, PATHS, device, loaded_on, on_gpu_unharmed, open, run_all};
+use crate::common::gpu::{Judge, PATHS, exact, loaded_on, on_gpu_unharmed, open, run_all};
 use crate::common::reference::{tiny_agrees, tiny_agrees_on};
 use crate::common::requests::asks;
 use crate::common::{golden, golden_json, greedy, ids, loaded, smollm2, synthetic};
@@ -14,7 +14,7 @@ use weft::{Engine, EngineOptions, GenerateOptions, Gpu, GpuOptions, LoadOptions,
 fn devices(plain: bool, memory: &[u64]) -> Vec<Gpu> {
     let open_one = |gibibytes: &u64| {
         let memory = (*gibibytes > 0).then_some(*gibibytes << 30);
-        open(&GpuOptions { memory, ..device(plain) })
+        open(&GpuOptions { memory, ..exact(plain) })
     };
     memory.iter().map(open_one).collect()
 }

@@ -1,5 +1,4 @@
 //! Hugging Face folders: every command takes one, and `weft convert` makes a file of it.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 

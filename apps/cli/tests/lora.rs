@@ -1,4 +1,5 @@
 //! LoRA adapters on the command line: sessions that use one, and models that have one merged into them.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 

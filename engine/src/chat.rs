@@ -72,14 +72,18 @@ impl Engine {
         let model = self.model_of(session)?;
         let rendered = self.render(model, messages, options)?;
         let bos = self.tokenizer(model)?.bos();
-        let bos = bos.is_none_or(|bos| !self.starts_with_token(model, &rendered.text, bos));
+        let bos = bos.is_none_or(|bos| !self.starts_with_token(model, &rendered, bos));
         let tokens = self.tokenizer(model)?.encode_rendered(&rendered, bos)?;
         self.set_context(session, tokens)
     }
 
-    fn starts_with_token(&self, model: ModelId, text: &str, token: u32) -> bool {
+    /// Whether a template has begun with a token, not a user's text that says the same.
+    fn starts_with_token(&self, model: ModelId, rendered: &Rendered, token: u32) -> bool {
         let bytes = self.tokenizer(model).ok().and_then(|tokenizer| tokenizer.token_bytes(token, true));
-        bytes.is_some_and(|bytes| !bytes.is_empty() && text.as_bytes().starts_with(bytes))
+        let literal = rendered.literal.first().map_or(usize::MAX, |literal| literal.start);
+        bytes.is_some_and(|bytes| {
+            !bytes.is_empty() && literal >= bytes.len() && rendered.text.as_bytes().starts_with(bytes)
+        })
     }
 
     /// Renders messages with the model's chat template.

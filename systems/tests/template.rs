@@ -103,6 +103,7 @@ fn as_python_does_it() {
         ("{%- generation %}a{{ messages[0].content }}{% endgeneration -%}\n", "aHi"),
         ("{{ messages[-1]['role'].upper() ~ 1 }}{{ (1, 2) | list | length }}", "USER12"),
         ("{{ strftime_now is defined }}", "False"),
+        ("{{ '{:>4}|{:.2f}|{n}'.format('e', 1.005, n=7) }} {{ '-'.join(['a', 'b']) }}", "   e|1.00|7 a-b"),
         ("{{ '%s-%d' | format('a', 3) }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ -7 % 3 }}", "a-3 3 8 2"),
     ] {
         assert_eq!(render(source, &vars), Ok(expected.to_owned()), "{source}");
@@ -139,6 +140,13 @@ fn hostile_templates_end_in_an_error() {
         format!("{{% set ns = namespace(x=[1]) %}}{{% for i in {range} %}}{{% set ns.x = [ns.x] %}}{{% endfor %}}{{{{ ns.x }}}}"),
         "{{ 'a' * 10000000000 }}".to_owned(),
         "{{ '%999999999999d' | format(1) }}".to_owned(),
+        "{{ '{:>18446744073709551615}'.format('x') }}".to_owned(),
+        "{{ '{:>999999999999}'.format('x') }}".to_owned(),
+        "{{ '{:.999999999999f}'.format(1.5) }}".to_owned(),
+        "{{ ('{0}' * 100000).format('a' * 1000000) }}".to_owned(),
+        "{% set x = 'a' * 50000000 %}{{ ''.join([x] * 100000) }}".to_owned(),
+        "{{ ('a' * 10000000) | trim('b' * 10000000 ~ 'a') }}".to_owned(),
+        "{{ ('a' * 10000000).strip('b' * 10000000 ~ 'a') }}".to_owned(),
         format!("{}1{}", "{{ ".to_owned() + &"(".repeat(60_000), ")".repeat(60_000) + " }}"),
         format!("{}{}", "{% if true %}".repeat(10_000), "{% endif %}".repeat(10_000)),
         format!("{{{{ {}1 }}}}", "not ".repeat(60_000)),

@@ -18,16 +18,18 @@ use weft::storage::{NewFile, Source};
 /// What is not there or cannot be read, and an `out` that is the model itself.
 pub(crate) fn model(input: &str, out: &Path) -> Result<Vec<Arc<dyn Source>>, CliError> {
     let sources = ModelSource::Path(host::model_file(Some(input))?).open()?.sources;
-    if sources.iter().any(|source| is_same_file(out, Path::new(source.name()))) {
-        let message = format!("{} is the model that is read; write to another file", out.display());
-        return Err(CliError::usage(message));
-    }
+    sources.iter().try_for_each(|source| keep(Path::new(source.name()), out))?;
     Ok(sources)
 }
 
-/// Whether both paths lead to one file that is there.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+/// Refuses to write `out` over what is read: the file, or a file of the folder, `read`.
+pub(crate) fn keep(read: &Path, out: &Path) -> Result<(), CliError> {
+    let (Ok(read), Ok(found)) = (fs::canonicalize(read), fs::canonicalize(out)) else { return Ok(()) };
+    if found == read || found.parent() == Some(&read) {
+        let message = format!("{} is the model that is read; write to another file", out.display());
+        return Err(CliError::usage(message));
+    }
+    Ok(())
 }
 
 /// Writes `bytes` to the file `out` through `write`, which is given the file and what to tell of the bytes so far. Told to stop, it

@@ -113,6 +113,10 @@ fn a_folder_is_a_base_and_a_base_is_not_overwritten() {
     let onto_itself = merge(&out, "--force");
     assert_eq!(onto_itself.code, Some(2), "{}", onto_itself.stderr);
     assert!(std::fs::read(&out).expect("merged") == merged);
+    for own in [format!("{model}/model.safetensors"), format!("{adapter}/adapter_model.safetensors")] {
+        let over = weft(format!("merge '{own}' --model '{model}' --lora '{adapter}' --force --json"));
+        assert_eq!(over.code, Some(2), "{}", over.stderr);
+    }
 }
 
 #[test]

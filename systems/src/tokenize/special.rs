@@ -309,6 +309,14 @@ impl SpecialTokenFinder {
             .collect()
     }
 
+    /// Whether a control token's text begins with this character.
+    pub(super) fn begins_hidden(&self, character: char) -> bool {
+        let mut encoded = [0; 4];
+        let beginning = &*character.encode_utf8(&mut encoded);
+        let first = self.hidden.partition_point(|token| token.as_str() < beginning);
+        self.hidden.get(first).is_some_and(|token| token.starts_with(beginning))
+    }
+
     /// The longest end of `text` that a control token's text begins with and goes on from.
     pub(super) fn hidden_prefix(&self, text: &str) -> Option<Range<usize>> {
         let from = text.len().saturating_sub(self.longest_hidden.saturating_sub(1));

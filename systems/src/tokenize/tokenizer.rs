@@ -189,6 +189,11 @@ impl Tokenizer {
         self.special.hidden_texts(text)
     }
 
+    /// Whether a control token's text begins with this character.
+    pub(super) fn begins_control(&self, character: char) -> bool {
+        self.special.begins_hidden(character)
+    }
+
     /// The longest end of a text that could be the beginning of a control token.
     pub(super) fn control_prefix(&self, text: &str) -> Option<Range<usize>> {
         self.special.hidden_prefix(text)

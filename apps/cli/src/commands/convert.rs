@@ -2,6 +2,7 @@
 
 use super::quantize::{Target, write};
 use crate::args::ConvertArgs;
+use crate::make;
 use crate::report::CliError;
 use std::time::Instant;
 use weft::ModelSource;
@@ -19,6 +20,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<(), CliError> {
         let folder = args.folder.display();
         return Err(CliError::usage(format!("{folder} is no folder; weft quantize takes GGUF files")));
     }
+    make::keep(&args.folder, &args.out)?;
     let sources = ModelSource::Path(args.folder.clone()).open()?.sources;
     let gguf = Gguf::read(&sources)?;
     let own = gguf.tensor(EMBEDDING).map_or("f16", |tensor| tensor.format.name());

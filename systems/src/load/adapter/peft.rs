@@ -14,11 +14,12 @@ use weft_components::TensorRole as Role;
 use weft_platform::storage::Source;
 
 /// Fields that change nothing once the adapter is trained.
-const HARMLESS: [&str; 24] = [
+const HARMLESS: [&str; 25] = [
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
     "bias",
+    "eva_config",
     "exclude_modules",
     "inference_mode",
     "init_lora_weights",
@@ -40,6 +41,9 @@ const HARMLESS: [&str; 24] = [
     "use_rslora",
     "loftq_config",
 ];
+
+/// Bytes of a configuration that is read: a hundred times the longest.
+const MOST_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Ways to start A and B that leave the base model as it is.
 const STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
@@ -121,6 +125,9 @@ impl Config {
     fn read(source: &dyn Source) -> Result<Self, AdapterError> {
         let file = source.name();
         let bad = |reason: String| AdapterError::BadConfig { file: file.to_owned(), reason };
+        if source.len() > MOST_CONFIG_BYTES {
+            return Err(bad(format!("it has {} bytes, more than {MOST_CONFIG_BYTES}", source.len())));
+        }
         let bytes = source.read(0..source.len())?;
         let fields: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
         let fields = Fields { file, fields: &fields };
@@ -276,7 +283,11 @@ mod tests {
                 "{error}"
             );
         }
-        for harmless in [r#", "use_dora": false"#, r#", "modules_to_save": null"#, r#", "eva_config": {}"#] {
+        for harmless in [
+            r#", "use_dora": false"#,
+            r#", "modules_to_save": null"#,
+            r#", "init_lora_weights": "eva", "eva_config": {"rho": 2.0}"#,
+        ] {
             assert!(config(harmless).is_ok(), "{harmless}");
         }
         let biased = r#"{"peft_type": "LORA", "lora_alpha": 16, "bias": "all"}"#;

@@ -146,6 +146,10 @@ pub(super) fn find(
 }
 
 fn phi3(config: &Config, _: &Architecture, keys: &mut Keys) -> Result<(), HuggingFaceError> {
+    // Phi 4 mini says what is so anyway.
+    for field in ["full_attn_mod", "interpolate_factor"] {
+        config.only(field, &[json!(1)])?;
+    }
     // Other readers take a window of their own where nothing is said.
     if config.opt_count("sliding_window")?.is_none() {
         keys.count("attention.sliding_window", 0);

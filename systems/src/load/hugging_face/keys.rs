@@ -129,8 +129,15 @@ fn common(config: &Config, family: &Family, keys: &mut Keys) -> Result<Numbers, 
         None => heads,
     };
     let experts = match (config.opt_count("num_local_experts")?, config.opt_count("num_experts")?) {
-        (Some(count), _) | (None, Some(count)) => count,
-        (None, None) => 0,
+        (Some(count), _) => ("num_local_experts", count),
+        (None, Some(count)) => ("num_experts", count),
+        (None, None) => ("num_experts", 0),
+    };
+    let experts = match experts {
+        (name, count) if count > MAX_COUNT => {
+            return Err(config.bad(name, &json!(count), "a count of believable size"));
+        }
+        (_, count) => count,
     };
     keys.count("block_count", layers);
     keys.count("context_length", config.count("max_position_embeddings")?);
@@ -199,6 +206,10 @@ fn windows(
 ) -> Result<(), HuggingFaceError> {
     const LOCAL: &str = "sliding_attention";
     const GLOBAL: &str = "full_attention";
+    // Gemma 2 says it twice.
+    if let Some(width) = config.get("sliding_window") {
+        config.only("sliding_window_size", std::slice::from_ref(width))?;
+    }
     let used = config.opt_flag("use_sliding_window")?;
     let width = config.opt_count("sliding_window")?.filter(|_| used != Some(false));
     let types = config.opt_list("layer_types")?;

@@ -150,8 +150,18 @@ fn added_type(token: &AddedToken, model: &ModelPart) -> i32 {
     match token.special {
         true if model.unk_token.as_ref() == Some(&token.content) || model.unk_id == Some(token.id) => UNKNOWN,
         true => CONTROL,
+        // Fine-tunes add ChatML's tokens without saying that they are special.
+        false if looks_special(&token.content) => CONTROL,
         false => USER_DEFINED,
     }
+}
+
+/// Whether a token is a control token by its look alone: llama.cpp's converter takes the same for one.
+fn looks_special(text: &str) -> bool {
+    matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
+        || [("<|", "|>"), ("<｜", "｜>"), ("<unused", ">")]
+            .iter()
+            .any(|(start, end)| text.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)))
 }
 
 /// The id of a token.

@@ -11,6 +11,9 @@ use crate::tokenize::TokenizeError;
 
 /// Set in entries that hold a result.
 const RESULT: u32 = 1 << 31;
+/// Most bytes that a result may have for each byte of its string: NFKC makes 33 of the 3 of U+FDFA. A table that says more is
+/// made to fill memory, and its string is left as it is.
+const MOST_GROWTH: usize = 16;
 /// Graphemes of fewer bytes are looked up as a whole by the Hugging Face library.
 const SHORT_GRAPHEME: usize = 6;
 
@@ -95,6 +98,7 @@ impl Charsmap {
             if (entry >> 8) & 1 == 1
                 && let Some(result) =
                     self.array.get(node as usize).and_then(|entry| self.result(entry & !RESULT))
+                && result.len() <= MOST_GROWTH * (at + 1)
             {
                 found(at + 1, result);
             }
@@ -110,4 +114,27 @@ impl Charsmap {
 /// How far the children of an entry are.
 fn children(entry: u32) -> u32 {
     (entry >> 10) << ((entry & (1 << 9)) >> 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table that turns `a` into `result`.
+    fn table(result: &str) -> Charsmap {
+        let mut array = [0u32; 98];
+        array[97] = u32::from(b'a') | (1 << 8) | (1 << 10);
+        array[96] = RESULT;
+        let mut bytes = (4 * array.len() as u32).to_le_bytes().to_vec();
+        bytes.extend(array.iter().flat_map(|entry| entry.to_le_bytes()));
+        bytes.extend(result.bytes().chain([0]));
+        Charsmap::new(&bytes, false).unwrap()
+    }
+
+    #[test]
+    fn a_few_bytes_become_no_megabytes() {
+        assert_eq!(table("xyz").normalize_prefix("ab"), ("xyz", "b"));
+        assert_eq!(table(&"x".repeat(MOST_GROWTH)).normalize_prefix("a").0.len(), MOST_GROWTH);
+        assert_eq!(table(&"x".repeat(1 << 20)).normalize_prefix("ab"), ("a", "b"));
+    }
 }

@@ -5,6 +5,8 @@
 //! Unicode; afterwards they are put back, and where they stand is known: no control token may touch these ranges.
 //!
 //! The beginning of such a text at the end of a string is replaced as well, since a template can put two strings side by side.
+//! One that deletes a part of a string can join what stood on both sides of it. Against that every character that a control token
+//! begins with is replaced, where the template then says the same; one that looks for such characters does not.
 
 use super::super::Tokenizer;
 use serde_json::Value;
@@ -26,12 +28,19 @@ pub struct Rendered {
 /// The texts that have been replaced: stand-in `n` is for text `n`.
 pub(super) struct StandIns<'t> {
     tokenizer: &'t Tokenizer,
+    /// Whether every character that a control token begins with is replaced, wherever it stands.
+    all_beginnings: bool,
     texts: Vec<String>,
 }
 
 impl<'t> StandIns<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self { tokenizer, texts: Vec::new() }
+    pub(super) fn new(tokenizer: &'t Tokenizer, all_beginnings: bool) -> Self {
+        Self { tokenizer, all_beginnings, texts: Vec::new() }
+    }
+
+    /// Whether nothing has been replaced.
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
     }
 
     /// Replaces what could be read as a control token in every string of a value, names of fields among them.
@@ -74,7 +83,9 @@ impl<'t> StandIns<'t> {
         let mut ranges = self.tokenizer.control_texts(text);
         ranges.extend(
             text.char_indices()
-                .filter(|(_, c)| matches!(*c, OPEN | CLOSE))
+                .filter(|(_, c)| {
+                    matches!(*c, OPEN | CLOSE) || self.all_beginnings && self.tokenizer.begins_control(*c)
+                })
                 .map(|(at, c)| at..at + c.len_utf8()),
         );
         // Templates trim, so what stands before white space may come to stand at the end.

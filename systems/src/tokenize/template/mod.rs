@@ -179,11 +179,23 @@ impl ChatTemplate {
     ) -> Result<Rendered, TemplateError> {
         let mut messages = to_json(messages)?;
         self.reads.get_or_init(|| Reads::probe(self)).shape(&mut messages)?;
-        let mut stand_ins = StandIns::new(tokenizer);
-        stand_ins.replace_all(&mut messages);
-        let mut vars = vars.clone();
-        vars.tools.iter_mut().for_each(|tools| stand_ins.replace_all(tools));
-        Ok(stand_ins.restore(&self.render(&messages, &vars)?))
+        let render = |all_beginnings| {
+            let mut stand_ins = StandIns::new(tokenizer, all_beginnings);
+            let (mut messages, mut vars) = (messages.clone(), vars.clone());
+            stand_ins.replace_all(&mut messages);
+            vars.tools.iter_mut().for_each(|tools| stand_ins.replace_all(tools));
+            let rendered = stand_ins.restore(&self.render(&messages, &vars)?);
+            Ok((rendered, stand_ins.is_empty()))
+        };
+        let (strict, unchanged) = match render(true) {
+            Ok(found) => found,
+            Err(_) => return render(false).map(|(rendered, _)| rendered),
+        };
+        if unchanged {
+            return Ok(strict);
+        }
+        let (usual, _) = render(false)?;
+        Ok(if strict.text == usual.text { strict } else { usual })
     }
 
     /// Renders messages: a slice of [`Message`], or JSON of the shape of OpenAI's `messages`. Exactly what the template says of

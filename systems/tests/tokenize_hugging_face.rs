@@ -71,6 +71,21 @@ fn ids_are_the_librarys() {
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The library takes white space in the sense of Unicode, as its own tests say of `lstrip`.
+#[test]
+fn special_tokens_swallow_white_space_of_every_kind() {
+    let mut golden = golden("hf-llama-3.json.gz");
+    let mut file: Value = serde_json::from_str(golden["tokenizer"].as_str().unwrap()).unwrap();
+    let token = &mut file["added_tokens"][0];
+    (token["lstrip"], token["rstrip"]) = (json!(true), json!(true));
+    let text = token["content"].as_str().unwrap().to_owned();
+    golden["tokenizer"] = json!(file.to_string());
+    let tokenizer = Tokenizer::new(read(&golden).unwrap()).unwrap();
+    let ids = |text: &str| tokenizer.encode(text, SpecialTokens::Parse, false).unwrap();
+    assert_eq!(ids(&format!("a\u{3000}\n{text}\u{a0} \u{3000}b")), ids(&format!("a{text}b")));
+    assert_eq!(ids(&format!("a{text}b")).len(), 3);
+}
+
 #[test]
 fn roles_and_templates_are_read() {
     let (_, llama) = load("llama-3");

@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{TokenType, TokenizeError, Vocabulary};
+use super::{Rules, TokenType, TokenizeError, Vocabulary};
 
 /// What is done with a token. A token may be both user-defined and control, if its file says the
 /// first and its text the second.
@@ -268,6 +268,7 @@ struct SpecialToken {
     /// Whether it swallows the white space before it, and after it.
     lstrip: bool,
     rstrip: bool,
+    is_space: fn(char) -> bool,
     finder: Finder<'static>,
 }
 
@@ -281,6 +282,11 @@ impl SpecialTokenFinder {
                 hidden: attributes.is_hidden(),
                 lstrip: vocabulary.lstrip.binary_search(&id).is_ok(),
                 rstrip: vocabulary.rstrip.binary_search(&id).is_ok(),
+                is_space: if vocabulary.rules == Rules::HuggingFace {
+                    char::is_whitespace
+                } else {
+                    is_c_space
+                },
                 finder: Finder::new(text.as_bytes()).into_owned(),
             })
             .collect();
@@ -383,16 +389,18 @@ impl SpecialToken {
                 continue;
             }
             let mut before = at;
-            while self.lstrip && before > done && is_space(bytes[before - 1]) {
-                before -= 1;
+            if self.lstrip {
+                let text = &text[range.start + done..start];
+                before = done + text.trim_end_matches(self.is_space).len();
             }
             if before > done {
                 out.push(Fragment::Text(range.start + done..range.start + before));
             }
             out.push(Fragment::Token(self.id));
             done = at + length;
-            while self.rstrip && bytes.get(done).copied().is_some_and(is_space) {
-                done += 1;
+            if self.rstrip {
+                let text = &text[end..range.end];
+                done += text.len() - text.trim_start_matches(self.is_space).len();
             }
             from = done;
         }
@@ -402,7 +410,7 @@ impl SpecialToken {
     }
 }
 
-/// White space as C's `isspace` has it.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
+/// White space as C's `isspace` has it, which llama.cpp asks.
+fn is_c_space(character: char) -> bool {
+    matches!(character, ' ' | '\t'..='\r')
 }

@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::adapters::{ADAPTERS, Base, adapter_difference, bits};
-use common::company::asked;
-use common::reference::{MOST_DIFFERENCE, golden_model};
-use common::{golden, told};
+use crate::common::adapters::{ADAPTERS, Base, adapter_difference, bits};
+use crate::common::company::asked;
+use crate::common::reference::{MOST_DIFFERENCE, golden_model};
+use crate::common::{golden, told};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use weft::components::LowRank;
@@ -100,7 +98,7 @@ fn answers_together_are_answers_alone() {
             session
         };
         let sessions: Vec<_> = scales.iter().map(|scale| start(&mut base, *scale)).collect();
-        let end = |session: SessionId| common::company::end(&mut base.engine, session);
+        let end = |session: SessionId| crate::common::company::end(&mut base.engine, session);
         sessions.into_iter().map(end).collect::<Vec<_>>()
     };
     let scales = [None, Some(1.0), Some(0.25), None, Some(-0.5), Some(1.0)];
@@ -160,7 +158,7 @@ fn an_adapter_is_swapped_and_removed_while_its_session_answers() {
     base.engine.generate(session, &asked()).unwrap();
     base.engine.wait(session).unwrap();
     let said = base.engine.output(session).unwrap().tokens.clone();
-    assert_eq!(said, common::greedy(&mut base.engine, base.model, &history, said.len()));
+    assert_eq!(said, crate::common::greedy(&mut base.engine, base.model, &history, said.len()));
 }
 
 #[test]

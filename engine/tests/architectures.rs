@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::embedding::{self, difference, prompts, reference_states, texts};
-use common::reference::{MOST_DIFFERENCE, hf_difference, tiny_agrees};
-use common::{golden, greedy, ids, logits};
+use crate::common::embedding::{self, difference, prompts, reference_states, texts};
+use crate::common::reference::{MOST_DIFFERENCE, hf_difference, tiny_agrees};
+use crate::common::{golden, greedy, ids, logits};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use weft::gguf::{Gguf, GgufHeader, GgufWriter, Metadata, Value};
@@ -174,7 +172,7 @@ fn fused(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
 
 #[test]
 fn tensors_fused_or_apart_are_the_same_model() {
-    let tokens = ids(&common::golden_json("tiny/tiny-mixtral.json")["tokens"]);
+    let tokens = ids(&crate::common::golden_json("tiny/tiny-mixtral.json")["tokens"]);
     let positions: Vec<usize> = (0..tokens.len()).collect();
     let said = |source| {
         let (mut engine, model) = load(source).unwrap();

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::company::{asked, prompts, say_together, says_alone};
-use common::{golden, golden_json, ids, loaded, logits, smollm2, told};
+use crate::common::company::{asked, prompts, say_together, says_alone};
+use crate::common::{golden, golden_json, ids, loaded, logits, smollm2, told};
 use std::path::Path;
 use weft::{Engine, GenerateOptions, KeepLogits, ModelId, SessionId};
 

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::embedding::{
+use crate::common::embedding::{
     ENCODERS, MOST_DIFFERENCE, difference, encoder, pooled, prompts, reference_states, texts, together,
 };
-use common::{
+use crate::common::{
     Expanded, expanded, golden, golden_floats, golden_json, ids, loaded, smollm2, synthetic_of, told,
 };
 use weft::synth::SynthShape;
@@ -70,7 +68,7 @@ fn chunks_and_company_do_not_show() {
         }
         // Texts longer than a wave, among others.
         let small = EngineOptions { max_rows: Some(16), ..EngineOptions::default() };
-        let (mut engine, model) = common::loaded_with(&golden("tiny/tiny-llama.gguf"), &small);
+        let (mut engine, model) = crate::common::loaded_with(&golden("tiny/tiny-llama.gguf"), &small);
         let (found, _) = together(&mut engine, model, &texts, &whole);
         assert!(found == expected, "{pooling:?}, waves of 16");
         assert_eq!(engine.embed(model, &prompts(&texts), &whole).unwrap(), expected);
@@ -83,7 +81,7 @@ fn sessions_that_generate_meanwhile_do_not_show() {
     let texts = texts("bert");
     let mean = options(Pooling::Mean, true);
     let expected: Vec<_> = texts.iter().map(|text| alone(&mut engine, model, text, &mean)).collect();
-    let said = common::greedy(&mut engine, model, &texts[3], 20);
+    let said = crate::common::greedy(&mut engine, model, &texts[3], 20);
     let session = told(&mut engine, model, &texts[3]);
     let generate = GenerateOptions { max_tokens: Some(20), ignore_end: true, ..GenerateOptions::default() };
     engine.generate(session, &generate).unwrap();
@@ -100,7 +98,7 @@ fn sessions_that_generate_meanwhile_do_not_show() {
     engine.generate(session, &generate).unwrap();
     engine.wait(session).unwrap();
     let more = engine.output(session).unwrap().tokens.clone();
-    assert_eq!(more, common::greedy(&mut engine, model, &whole, 20));
+    assert_eq!(more, crate::common::greedy(&mut engine, model, &whole, 20));
 }
 
 #[test]
@@ -110,7 +108,7 @@ fn a_cramped_cache_gives_the_same() {
         let mut engine = Engine::new(&EngineOptions::default()).unwrap();
         let open = |engine: &mut Engine, load: &LoadOptions| {
             let file = match source {
-                "bert" => common::reference::golden_model("embed/bert.gguf"),
+                "bert" => crate::common::reference::golden_model("embed/bert.gguf"),
                 tiny => golden(&format!("tiny/{tiny}.gguf")).as_path().into(),
             };
             let model = engine.load(file, load).unwrap();

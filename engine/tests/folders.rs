@@ -3,10 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::golden;
-use common::reference::{MOST_DIFFERENCE, difference_from};
+use crate::common::golden;
+use crate::common::reference::{MOST_DIFFERENCE, difference_from};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +35,7 @@ fn unpacked(name: &str) -> TempDir {
 /// The logits of a folder's model, beside it or beside the GGUF of the same model.
 fn reference(name: &str) -> serde_json::Value {
     let own = format!("hf/folders/{name}.json");
-    common::golden_json(&if golden(&own).exists() { own } else { format!("hf/{name}.json") })
+    crate::common::golden_json(&if golden(&own).exists() { own } else { format!("hf/{name}.json") })
 }
 
 fn open(path: &Path) -> Vec<Arc<dyn Source>> {
@@ -129,7 +127,7 @@ fn texts_have_the_ids_of_the_folder_s_tokenizer() {
         let file = VocabularyFile::read(source).unwrap();
         for case in reference["texts"].as_array().unwrap() {
             let found = file.tokenizer.encode(case[0].as_str().unwrap(), SpecialTokens::Parse, true).unwrap();
-            assert_eq!(found, common::ids(&case[1]), "{case}");
+            assert_eq!(found, crate::common::ids(&case[1]), "{case}");
         }
         let messages = [Message::new("user", "May I?")];
         let text = file.template.as_ref().unwrap().render(&messages, &file.template_vars(true)).unwrap();

@@ -2,17 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test should stop where it failed")]
 
-#[path = "hostile/calls.rs"]
 mod calls;
-mod common;
-#[path = "hostile/files.rs"]
 mod files;
-#[path = "hostile/sharing.rs"]
 mod sharing;
-#[path = "hostile/support.rs"]
 mod support;
 
-use common::{golden, told};
+use crate::common::{golden, told};
 use std::ops::Range;
 use std::sync::Arc;
 use support::{TINY, TOKENS, alone, asks, check_pages, cramped, engine, finish, held_up};

@@ -7,9 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
-mod common;
-
-use common::{
+use crate::common::{
     Expanded, divergence, expanded, golden, golden_floats, golden_json, ids, loaded, logits, smollm2,
 };
 use weft::{Engine, EngineOptions, Kernels, KvFormat, LoadOptions, ModelId, ModelSource};

@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::{golden, golden_json, greedy, ids, loaded, smollm2, throttled, told};
+use crate::common::{golden, golden_json, greedy, ids, loaded, smollm2, throttled, told};
 use std::path::Path;
 use weft::components::{AtLayer, Wave};
 use weft::{Engine, EngineOptions, Error, FinishReason, GenerateOptions, LoadOptions};

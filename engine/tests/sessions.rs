@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::requests::{self, asks, tiny};
-use common::told;
+use crate::common::requests::{self, asks, tiny};
+use crate::common::told;
 use weft::components::{KvPage, KvPool};
 use weft::{
     Engine, EngineOptions, Error, ModelId, PAGE, Phase, Prompt, SamplerSettings, SessionOptions,

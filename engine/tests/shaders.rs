@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::adapters::ADAPTERS;
-use common::gpu::{cooperative, featured, loaded_on, noop};
-use common::reference::golden_model;
-use common::{golden, synthetic, synthetic_of};
+use crate::common::adapters::ADAPTERS;
+use crate::common::gpu::{cooperative, featured, loaded_on, noop};
+use crate::common::reference::golden_model;
+use crate::common::{golden, synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use std::collections::BTreeSet;
 use weft::synth::{SynthExperts, SynthShape};
@@ -79,9 +77,9 @@ fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'s
     let (mut engine, model) = loaded_on(source, &options, vec![gpu], &load);
     // A step says that the plan is there. What comes of it is nothing, on a device that computes nothing.
     if engine.config(model).unwrap().causal {
-        common::greedy(&mut engine, model, &[1, 2, 3], 2);
+        crate::common::greedy(&mut engine, model, &[1, 2, 3], 2);
     } else {
-        let session = common::told(&mut engine, model, &[1, 2, 3]);
+        let session = crate::common::told(&mut engine, model, &[1, 2, 3]);
         engine.ask_embedding(session, &EmbedOptions::default()).unwrap();
         engine.wait(session).unwrap();
     }
@@ -98,7 +96,7 @@ fn plan_adapted(gpu: Gpu, (base, adapter): (&str, &str)) -> BTreeSet<&'static st
     let source = golden_model(&format!("hf/{base}.gguf"));
     let (mut engine, model) = loaded_on(source, &EngineOptions::default(), vec![gpu], &load);
     let adapter = engine.load_adapter(model, &*golden(&format!("lora/{adapter}.gguf"))).unwrap();
-    let session = common::told(&mut engine, model, &[1, 2, 3]);
+    let session = crate::common::told(&mut engine, model, &[1, 2, 3]);
     engine.set_adapter(session, Some(adapter), 1.0).unwrap();
     engine.generate(session, &GenerateOptions { max_tokens: Some(2), ..GenerateOptions::default() }).unwrap();
     engine.wait(session).unwrap();

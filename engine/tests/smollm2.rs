@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::reference::{PROMPTS, smollm2_agrees, smollm2_perplexity};
-use common::{golden_json, ids, loaded, smollm2};
+use crate::common::reference::{PROMPTS, smollm2_agrees, smollm2_perplexity};
+use crate::common::{golden_json, ids, loaded, smollm2};
 use weft::{ChatOptions, EngineOptions, Message, SpecialTokens};
 
 #[test]

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::reference::{MOST_DIVERGENCE, format_divergence, tiny_agrees};
-use common::{golden, golden_json, ids, loaded, loaded_with, logits};
+use crate::common::reference::{MOST_DIVERGENCE, format_divergence, tiny_agrees};
+use crate::common::{golden, golden_json, ids, loaded, loaded_with, logits};
 use weft::{EngineOptions, Kernels};
 
 #[test]

@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::{Random, buffer, close, devices, output, read, reduce, run};
+use crate::common::{Random, buffer, close, devices, output, read, reduce, run};
 use weft_gpu::shader::{KernelSpec, parts};
 
 const PAIRS: usize = 3;

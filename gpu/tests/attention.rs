@@ -3,10 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::act::Act;
-use common::{Random, buffer, devices, largest, output, run, wave};
+use crate::common::act::Act;
+use crate::common::{Random, buffer, devices, largest, output, run, wave};
 use half::f16;
 use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, PAGE, TILE, WaveData, wgpu};
 

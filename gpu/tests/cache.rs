@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
 use std::path::Path;
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Gpu, GpuOptions};

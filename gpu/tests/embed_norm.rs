@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::act::Act;
-use common::product::{FORMATS, RELATED, exact, fit, matrix, reading};
-use common::twins::{EPSILON, layer_norm, rms_norm};
-use common::{Random, buffer, close, devices, is_untouched, output, read, reduce, run, wave};
+use crate::common::act::Act;
+use crate::common::product::{FORMATS, RELATED, exact, fit, matrix, reading};
+use crate::common::twins::{EPSILON, layer_norm, rms_norm};
+use crate::common::{Random, buffer, close, devices, is_untouched, output, read, reduce, run, wave};
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, DEVICE_TOKEN, Gpu, WaveData};
 

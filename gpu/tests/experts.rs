@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::act::{Act, Codes};
-use common::product::{exact, fit, matrix, product, rows_of};
-use common::twins::silu;
-use common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, run, within};
+use crate::common::act::{Act, Codes};
+use crate::common::product::{exact, fit, matrix, product, rows_of};
+use crate::common::twins::silu;
+use crate::common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, run, within};
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, Gpu, GpuMatrix, wgpu};
 

@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::{buffer, devices, output};
+use crate::common::{buffer, devices, output};
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{Bound, Commands, Counters, Gpu, GpuProbe, StepShape, StepTimes, Work, wgpu};
 

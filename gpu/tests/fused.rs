@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::act::{Act, Codes};
-use common::product::{Few, KINDS, exact, fit, matrix, product, rows_of};
-use common::twins::{GATES, rms_norm, round8};
-use common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, within};
+use crate::common::act::{Act, Codes};
+use crate::common::product::{Few, KINDS, exact, fit, matrix, product, rows_of};
+use crate::common::twins::{GATES, rms_norm, round8};
+use crate::common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, within};
 use weft_gpu::shader::{Part, parts};
 use weft_gpu::{ActFormat, Gpu, wgpu};
 

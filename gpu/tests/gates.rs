@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::act::Act;
-use common::twins::{EPSILON, GATES};
-use common::{Random, buffer, devices, reduce, run, wave};
+use crate::common::act::Act;
+use crate::common::twins::{EPSILON, GATES};
+use crate::common::{Random, buffer, devices, reduce, run, wave};
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, Gpu, WaveData};
 

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::act::Codes;
-use common::product::{FORMATS, Few, KINDS, exact, fit, matrix, product, reading, rows_of};
-use common::{Random, buffer, close, devices, output, read, run};
+use crate::common::act::Codes;
+use crate::common::product::{FORMATS, Few, KINDS, exact, fit, matrix, product, reading, rows_of};
+use crate::common::{Random, buffer, close, devices, output, read, run};
 use weft_gpu::Gpu;
 use weft_gpu::shader::{Part, parts};
 

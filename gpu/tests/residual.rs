@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::product::exact;
-use common::twins::EPSILON;
-use common::{Random, buffer, devices, read, reduce, run, wave, within};
+use crate::common::product::exact;
+use crate::common::twins::EPSILON;
+use crate::common::{Random, buffer, devices, read, reduce, run, wave, within};
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{Gpu, WaveData, wgpu};
 

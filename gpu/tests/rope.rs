@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::product::{KINDS, exact, fit, matrix, product};
-use common::twins::EPSILON;
-use common::{Random, buffer, devices, is_untouched, largest, output, read, reduce, run, wave, within};
+use crate::common::product::{KINDS, exact, fit, matrix, product};
+use crate::common::twins::EPSILON;
+use crate::common::{
+    Random, buffer, devices, is_untouched, largest, output, read, reduce, run, wave, within,
+};
 use half::f16;
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Gpu, PAGE, WaveData, wgpu};

@@ -4,9 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod common;
-
-use common::{Random, buffer, devices, read, run, wave};
+use crate::common::{Random, buffer, devices, read, run, wave};
 use weft_components::SamplerSettings;
 use weft_gpu::sampling::{NO_PLACE, NO_TOKEN, SampleBatch, SampleKind, SampleStep, Sampling};
 use weft_gpu::{Gpu, WaveData};

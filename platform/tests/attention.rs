@@ -3,10 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
-mod common;
-
-use common::kv_format::stored_q8_0;
-use common::{Random, bits, serial};
+use crate::common::kv_format::stored_q8_0;
+use crate::common::{Random, bits, serial};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, Cpu, Kernels, KvArena, KvError, KvFormat, KvShape,
     PAGE, Pool, attention,

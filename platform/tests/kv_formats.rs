@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
-mod common;
-
-use common::kv_format::{q8_0, stored_q8_0};
-use common::{Random, serial};
+use crate::common::kv_format::{q8_0, stored_q8_0};
+use crate::common::{Random, serial};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, Kernels, KvArena, KvFormat, KvShape, PAGE, attention,
 };

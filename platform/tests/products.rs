@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
-mod common;
-
-use common::{FORMATS, Random, bits, columns, format, load, matrix, serial};
+use crate::common::{FORMATS, Random, bits, columns, format, load, matrix, serial};
 use weft_platform::{Activations, CpuMatrix, Kernels, Need, PackError, Pool, matmul};
 
 fn scalar() -> &'static Kernels {
@@ -103,7 +101,7 @@ fn extreme_codes_do_not_saturate() {
         let cols = columns(format, 1);
         for byte in [0x00, 0x0f, 0x7f, 0x80, 0x81, 0xf0, 0xff] {
             let mut bytes = vec![byte; 16 * format.row_bytes(cols).unwrap()];
-            common::set_scales(format, &mut bytes, |_| 1.0);
+            crate::common::set_scales(format, &mut bytes, |_| 1.0);
             let mut w = vec![0.0; 16 * cols];
             assert!(format.dequantize(&bytes, &mut w));
             let packed = CpuMatrix::pack(format, 16, cols, &bytes).unwrap();

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
-mod common;
-
-use common::{Random, bits};
+use crate::common::{Random, bits};
 use weft_components::{Activation, RopeStyle};
 use weft_platform::Kernels;
 

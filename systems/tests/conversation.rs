@@ -2,11 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
-#[path = "tokenize_golden/byte_level.rs"]
-mod byte_level;
-mod tokenize_golden;
-
-use byte_level::tokenizer;
+use crate::tokenize_golden::byte_level::tokenizer;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::PathBuf;

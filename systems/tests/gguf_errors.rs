@@ -1,11 +1,11 @@
 //! Every way in which a GGUF file can be wrong, and the error that says so.
 
-mod gguf_support;
-
 use std::fs;
 use std::sync::Arc;
 
-use gguf_support::{File, array, entry, entry_string, entry_u32, golden_bytes, memory, string, tensor};
+use crate::gguf_support::{
+    File, array, entry, entry_string, entry_u32, golden_bytes, memory, string, tensor,
+};
 use weft_platform::storage::Source;
 use weft_systems::load::gguf::{Array, Gguf, GgufError, Value, open_files};
 
@@ -57,7 +57,7 @@ fn what_is_no_gguf_file() {
         GgufError::BigEndian { version: 3, .. },
         "big-endian"
     );
-    let empty = gguf_support::read(vec![]).unwrap_err();
+    let empty = crate::gguf_support::read(vec![]).unwrap_err();
     assert!(matches!(empty, GgufError::Truncated { needed: 4, remain: 0, .. }), "{empty:?}");
     assert!(matches!(Gguf::read(&[]), Err(GgufError::NoSources)));
 }
@@ -232,7 +232,7 @@ fn places() {
     // One byte short.
     let mut short = two_tensors().bytes();
     short.pop();
-    assert!(matches!(gguf_support::read(short), Err(GgufError::PastEnd { .. })));
+    assert!(matches!(crate::gguf_support::read(short), Err(GgufError::PastEnd { .. })));
 }
 
 #[test]

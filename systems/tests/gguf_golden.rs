@@ -2,11 +2,9 @@
 //! See `assets/golden/make_gguf_golden.py` for what the dumps hold.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-mod gguf_support;
-
 use std::sync::Arc;
 
-use gguf_support::{golden, golden_bytes, memory, walk};
+use crate::gguf_support::{golden, golden_bytes, memory, walk};
 use serde_json::{Value as Json, json};
 use weft_components::TensorFormat;
 use weft_platform::storage::Source;
@@ -183,13 +181,13 @@ fn a_big_endian_file_is_named_as_such() {
 #[test]
 fn windows_do_not_show() {
     let tokens: Vec<String> = (0..40_000).map(|i| format!("token number {i}")).collect();
-    let payload: Vec<u8> = tokens.iter().flat_map(gguf_support::string).collect();
+    let payload: Vec<u8> = tokens.iter().flat_map(crate::gguf_support::string).collect();
     let numbers: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-    let file = gguf_support::File {
+    let file = crate::gguf_support::File {
         entries: vec![
-            gguf_support::entry("tokens", 9, &gguf_support::array(8, 40_000, &payload)),
-            gguf_support::entry("numbers", 9, &gguf_support::array(4, 300_000, &numbers)),
-            gguf_support::entry("after", 4, &7_u32.to_le_bytes()),
+            crate::gguf_support::entry("tokens", 9, &crate::gguf_support::array(8, 40_000, &payload)),
+            crate::gguf_support::entry("numbers", 9, &crate::gguf_support::array(4, 300_000, &numbers)),
+            crate::gguf_support::entry("after", 4, &7_u32.to_le_bytes()),
         ],
         ..Default::default()
     };

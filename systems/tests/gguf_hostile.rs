@@ -2,15 +2,13 @@
 //! multiple of the file.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-mod gguf_support;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gguf_support::{File, array, entry, entry_u32, golden_bytes, memory, string, tensor, walk};
+use crate::gguf_support::{File, array, entry, entry_u32, golden_bytes, memory, string, tensor, walk};
 use proptest::prelude::*;
 use weft_platform::storage::{Bytes, Source, StorageError};
 use weft_systems::load::gguf::{Gguf, GgufError};

@@ -1,11 +1,9 @@
 //! The writer against the reader, and against files that the `gguf` Python package wrote.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-mod gguf_support;
-
 use std::slice;
 
-use gguf_support::{File, check_tensor, golden_bytes, memory, read};
+use crate::gguf_support::{File, check_tensor, golden_bytes, memory, read};
 use proptest::prelude::*;
 use weft_components::TensorFormat;
 use weft_components::formats::FORMATS;
@@ -175,8 +173,8 @@ fn a_file_by_hand_is_the_same() {
     let mut header = header(vec![("k".into(), Value::U32(5))]);
     header.tensor("a", format("F32"), &[4, 2]).unwrap();
     let file = File {
-        entries: vec![gguf_support::entry_u32("k", 5)],
-        tensors: vec![gguf_support::tensor("a", &[4, 2], 0, 0)],
+        entries: vec![crate::gguf_support::entry_u32("k", 5)],
+        tensors: vec![crate::gguf_support::tensor("a", &[4, 2], 0, 0)],
         data: vec![9; 32],
         ..File::default()
     };

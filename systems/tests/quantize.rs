@@ -1,10 +1,8 @@
 //! Encoders of formats: what comes back is near what went in, and no farther than from llama.cpp's quantizer.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-mod gguf_support;
-
+use crate::gguf_support::golden_bytes;
 use flate2::read::GzDecoder;
-use gguf_support::golden_bytes;
 use half::f16;
 use serde_json::Value as Json;
 use std::io::Read;

@@ -1,10 +1,8 @@
 //! Quantized model files: the formats that llama.cpp's quantizer gives their tensors, and what is in them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-mod gguf_support;
-
+use crate::gguf_support::{File, array, entry, entry_string, entry_u32, golden_bytes, memory};
 use flate2::read::GzDecoder;
-use gguf_support::{File, array, entry, entry_string, entry_u32, golden_bytes, memory};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -176,7 +174,7 @@ fn a_split_model_becomes_one_file() {
         let id = TensorFormat::from_name("F32").unwrap().ggml_type();
         let entries = [("split.no", number), ("split.count", 2), ("split.tensors.count", 2)];
         let entries = entries.map(|(key, value)| entry_u32(key, value));
-        let tensor = gguf_support::tensor(name, &[32, 2], id, 0);
+        let tensor = crate::gguf_support::tensor(name, &[32, 2], id, 0);
         let data: Vec<u8> = (0..64).flat_map(|i| (i as f32 + number as f32).to_le_bytes()).collect();
         file(&entries, &[tensor], &data)
     };
@@ -194,7 +192,7 @@ fn a_split_model_becomes_one_file() {
 /// A file of one matrix.
 fn matrix(name: &str, format: &str, shape: &[u64], data: &[u8]) -> Vec<Arc<dyn Source>> {
     let id = TensorFormat::from_name(format).unwrap().ggml_type();
-    let tensor = gguf_support::tensor(name, shape, id, 0);
+    let tensor = crate::gguf_support::tensor(name, shape, id, 0);
     file(&[entry_string("general.architecture", "llama")], &[tensor], data)
 }
 

@@ -2,13 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
-#[path = "tokenize_golden/byte_level.rs"]
-mod byte_level;
-mod tokenize_golden;
-
-use byte_level::{tokenizer, vocabulary};
+use crate::tokenize_golden::byte_level::{tokenizer, vocabulary};
+use crate::tokenize_golden::{golden, golden_text};
 use serde_json::Value;
-use tokenize_golden::{golden, golden_text};
 use weft_systems::tokenize::{Detokenizer, SpecialTokens, TokenizeError, Tokenizer};
 
 const VOCABULARIES: [&str; 4] = ["gpt-2", "llama-bpe", "qwen2", "smollm2"];

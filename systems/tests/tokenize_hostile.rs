@@ -3,11 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
-#[path = "tokenize_golden/byte_level.rs"]
-mod byte_level;
-mod tokenize_golden;
-
-use byte_level::{tokenizer, vocabulary};
+use crate::tokenize_golden::byte_level::{tokenizer, vocabulary};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};

@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
-mod tokenize_golden;
-
+use crate::tokenize_golden::golden;
 use serde_json::{Value, json};
-use tokenize_golden::golden;
 use weft_systems::tokenize::{HuggingFaceFiles, Rules, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
 
 const NAMES: [&str; 12] = [

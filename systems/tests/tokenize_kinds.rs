@@ -2,15 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
-mod tokenize_golden;
-
+use crate::tokenize_golden::{golden, golden_text};
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use tokenize_golden::{golden, golden_text};
 use weft_platform::storage::{MemorySource, Source};
 use weft_systems::load::gguf::Gguf;
 use weft_systems::load::text_parts;

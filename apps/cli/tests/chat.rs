@@ -1,9 +1,7 @@
 //! The conversation, driven from a pipe.
 
-mod support;
-
+use crate::support::{Files, coloured, items, weft, weft_with};
 use serde_json::Value;
-use support::{Files, coloured, items, weft, weft_with};
 
 const SETTINGS: &str = "--max-tokens 4 --logit-bias 284=-1000";
 

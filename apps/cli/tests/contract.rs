@@ -1,14 +1,12 @@
 //! What scripts rely on: the forms that every command prints, on a tiny model.
 
-mod support;
-
-use serde_json::{Value, json};
-use std::io::Read;
-use std::process::Stdio;
-use support::{
+use crate::support::{
     Files, ON, TEMPLATE, TINY, coloured, command, divergence, floats, id_list, items, keys, normalizer, weft,
     weft_with,
 };
+use serde_json::{Value, json};
+use std::io::Read;
+use std::process::Stdio;
 
 #[test]
 fn run_answers_a_raw_prompt() {

@@ -1,9 +1,7 @@
 //! Hugging Face folders: every command takes one, and `weft convert` makes a file of it.
 
-mod support;
-
+use crate::support::{Files, floats, folder, items, keys, weft, weft_with};
 use serde_json::json;
-use support::{Files, floats, folder, items, keys, weft, weft_with};
 
 #[test]
 fn a_folder_is_a_model_as_a_file_is() {
@@ -75,7 +73,7 @@ fn types_are_those_of_the_quantizer() {
 fn what_is_no_folder_of_a_model_is_refused() {
     let files = Files::new();
     let out = files.path("made.gguf").display().to_string();
-    assert_eq!(weft(format!("convert '{}' '{out}'", support::TINY)).code, Some(2));
+    assert_eq!(weft(format!("convert '{}' '{out}'", crate::support::TINY)).code, Some(2));
     let empty = files.path("empty");
     std::fs::create_dir(&empty).expect("a folder");
     let empty = empty.display().to_string();

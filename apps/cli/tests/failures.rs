@@ -1,9 +1,7 @@
 //! What goes wrong, and how scripts and people learn of it.
 
-mod support;
-
+use crate::support::{Files, TINY, coloured, weft, weft_with};
 use serde_json::json;
-use support::{Files, TINY, coloured, weft, weft_with};
 
 #[test]
 fn failures_exit_with_1_and_say_kind_message_and_facts() {
@@ -118,7 +116,7 @@ fn wrong_usage_exits_with_2() {
 
 #[test]
 fn an_instruction_set_comes_from_the_environment_too() {
-    let mut command = support::command(&format!("run --model '{TINY}' --raw --json Hello"));
+    let mut command = crate::support::command(&format!("run --model '{TINY}' --raw --json Hello"));
     let output = command.env("WEFT_ISA", "sse9").output().expect("a run");
     assert_eq!(output.status.code(), Some(1));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

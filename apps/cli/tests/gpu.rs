@@ -2,10 +2,8 @@
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{Files, ON, TINY, divergence, floats, id_list, items, keys, weft};
 use serde_json::{Value, json};
-use support::{Files, ON, TINY, divergence, floats, id_list, items, keys, weft};
 
 /// What asks for the ways to compute that differ: the device's features, where layers are, how many devices there may be.
 const WAYS: [&str; 8] = [

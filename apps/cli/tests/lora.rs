@@ -1,10 +1,8 @@
 //! LoRA adapters on the command line: sessions that use one, and models that have one merged into them.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{Files, floats, folder, items, keys, weft};
 use std::path::Path;
-use support::{Files, floats, folder, items, keys, weft};
 
 /// An adapter of `assets/golden/lora`, for models of the shape that [`base`] makes.
 fn golden(name: &str) -> String {

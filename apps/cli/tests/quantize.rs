@@ -1,9 +1,7 @@
 //! `weft quantize`: what it prints, what it refuses, and that what it writes runs.
 
-mod support;
-
+use crate::support::{Files, TINY, divergence, floats, items, keys, weft};
 use serde_json::json;
-use support::{Files, TINY, divergence, floats, items, keys, weft};
 
 /// The logits of the tiny model's first tokens.
 fn logits(model: &str) -> Vec<f64> {

@@ -1,9 +1,7 @@
 //! Models that are made up: the file's bytes, and that the other commands take it.
 
-mod support;
-
+use crate::support::{Files, floats, items, keys, weft};
 use serde_json::json;
-use support::{Files, floats, items, keys, weft};
 
 /// A path in the folder, and the start of a command that makes a model there.
 fn synth(files: &Files, name: &str) -> (String, String) {

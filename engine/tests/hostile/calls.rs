@@ -1,7 +1,7 @@
 //! Any calls in any order: pages are never lost, and what is said is what is said alone.
 
+use super::support::{TOKENS, asks, check_pages, cramped, engine, gated, load, reference};
 use crate::common::{golden, told};
-use crate::support::{TOKENS, asks, check_pages, cramped, engine, gated, load, reference};
 use proptest::prelude::*;
 use weft::components::KvPool;
 use weft::{

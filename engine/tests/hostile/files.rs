@@ -1,7 +1,7 @@
 //! Damaged files: whatever a header says, an error or three tokens.
 
+use super::support::{TINY, TOKENS, asks, engine, finish};
 use crate::common::{greedy, told};
-use crate::support::{TINY, TOKENS, asks, engine, finish};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};

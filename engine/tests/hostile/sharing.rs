@@ -1,7 +1,7 @@
 //! Sharing out the cache, the rows of a wave and the ticks.
 
+use super::support::{TOKENS, alone, asks, cramped, engine, finish, gated, load};
 use crate::common::{golden, told};
-use crate::support::{TOKENS, alone, asks, cramped, engine, finish, gated, load};
 use weft::components::{AtLayer, ContextCursor, Wave};
 use weft::{Engine, FinishReason, PAGE, Phase, TickOutcome};
 

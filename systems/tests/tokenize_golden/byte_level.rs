@@ -1,6 +1,6 @@
 //! The byte-level vocabularies, which are stored packed.
 
-use super::tokenize_golden::golden;
+use crate::tokenize_golden::golden;
 use weft_systems::tokenize::{Tokenizer, Vocabulary};
 
 /// A vocabulary as its file has it.

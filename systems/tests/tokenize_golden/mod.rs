@@ -1,5 +1,7 @@
 //! Reads the golden data of `assets/golden/tokenizers` (see its README).
 
+pub(crate) mod byte_level;
+
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::io::Read;

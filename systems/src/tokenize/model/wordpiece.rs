@@ -5,11 +5,8 @@
 //! character and the second whatever is no mark, and they disagree on what a control character is.
 
 use hashbrown::HashMap;
-use tokenizers::normalizers::BertNormalizer;
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{
-    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-};
+use unicode_categories::UnicodeCategories;
+use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::classes::CharClass;
 use super::trie::{LONGEST, Trie};
@@ -98,20 +95,26 @@ impl WordPiece {
         }
     }
 
+    /// Cuts as `BertNormalizer` and `BertPreTokenizer` of the Hugging Face library do: the text is cleaned, Chinese
+    /// characters stand alone, accents go, and punctuation stands alone.
     fn cut_as_hugging_face(&self, text: &str, words: &mut Words<'_>) {
-        let normalizer = BertNormalizer::new(true, true, Some(self.strip_accents), self.lowercase);
-        let mut normalized = NormalizedString::from(text);
-        let mut cut = if normalizer.normalize(&mut normalized).is_ok() {
-            PreTokenizedString::from(normalized)
+        let clean = text.chars().filter(|c| !is_dropped(*c));
+        if self.strip_accents {
+            let spaced = clean.flat_map(spaced).nfd().map(|(c, _)| c);
+            self.cut_clean(spaced.filter(|c| !c.is_mark_nonspacing()), words);
         } else {
-            PreTokenizedString::from(text)
-        };
-        if let Err(error) = BertPreTokenizer.pre_tokenize(&mut cut) {
-            tracing::warn!(%error, "a text was not cut into words");
+            self.cut_clean(clean.flat_map(spaced), words);
         }
-        for (word, ..) in cut.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-            words.word.push_str(word);
-            words.end();
+    }
+
+    /// Cuts characters that are clean already, and ends words at white space and punctuation.
+    fn cut_clean(&self, text: impl Iterator<Item = char>, words: &mut Words<'_>) {
+        for character in text {
+            if self.lowercase {
+                character.to_lowercase().for_each(|c| words.take(c));
+            } else {
+                words.take(character);
+            }
         }
     }
 
@@ -135,6 +138,19 @@ impl WordPiece {
 }
 
 impl Words<'_> {
+    /// Takes a clean character: white space ends a word, punctuation is one.
+    fn take(&mut self, character: char) {
+        if character.is_whitespace() {
+            self.end();
+        } else if character.is_ascii_punctuation() || character.is_punctuation() {
+            self.end();
+            self.word.push(character);
+            self.end();
+        } else {
+            self.word.push(character);
+        }
+    }
+
     /// Ends the word, if there is one.
     fn end(&mut self) {
         if self.word.len() == SPACE.len_utf8() {
@@ -151,6 +167,22 @@ impl Words<'_> {
         }
         self.word.truncate(SPACE.len_utf8());
     }
+}
+
+/// Whether the Hugging Face library takes a character out of a text: controls, and characters that Unicode 8 assigns nothing to
+/// or leaves to private use. Controls that are white space stay.
+fn is_dropped(character: char) -> bool {
+    match character {
+        '\t' | '\n' | '\r' => false,
+        '\0' | char::REPLACEMENT_CHARACTER => true,
+        _ => character.is_other(),
+    }
+}
+
+/// A character, between spaces if it is Chinese.
+fn spaced(character: char) -> impl Iterator<Item = char> {
+    let space = is_chinese(character).then_some(' ');
+    space.into_iter().chain([character]).chain(space)
 }
 
 /// The first character of a character's canonical decomposition.

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod adapters;
 mod company;
 mod embedding;

@@ -1,0 +1,11 @@
+//! The tests of this crate, in one program: a file here is a module of it.
+
+mod chat;
+mod contract;
+mod convert;
+mod failures;
+mod gpu;
+mod lora;
+mod quantize;
+mod support;
+mod synth;

@@ -1,0 +1,16 @@
+//! The tests of this crate, in one program: a file here is a module of it.
+
+mod adapters;
+mod architectures;
+mod batch;
+mod common;
+mod embedding;
+mod folders;
+mod gpu;
+mod hostile;
+mod kv_formats;
+mod progressive;
+mod sessions;
+mod shaders;
+mod smollm2;
+mod tiny;

@@ -1,0 +1,15 @@
+//! The tests of this crate, in one program: a file here is a module of it.
+
+mod adapter;
+mod attention;
+mod cache;
+mod common;
+mod embed_norm;
+mod experts;
+mod figures;
+mod fused;
+mod gates;
+mod products;
+mod residual;
+mod rope;
+mod sampling;

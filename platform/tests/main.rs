@@ -1,0 +1,7 @@
+//! The tests of this crate, in one program: a file here is a module of it.
+
+mod attention;
+mod common;
+mod kv_formats;
+mod products;
+mod vectors;

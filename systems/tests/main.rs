@@ -1,0 +1,21 @@
+//! The tests of this crate, in one program: a file here is a module of it.
+
+mod adapter;
+mod conversation;
+mod gguf_errors;
+mod gguf_golden;
+mod gguf_hostile;
+mod gguf_support;
+mod gguf_write;
+mod hugging_face;
+mod quantize;
+mod quantize_files;
+mod sampling;
+mod sampling_edges;
+mod synth;
+mod template;
+mod tokenize;
+mod tokenize_golden;
+mod tokenize_hostile;
+mod tokenize_hugging_face;
+mod tokenize_kinds;

@@ -90,11 +90,13 @@ fn smollm2_in_company(plain: bool, generated: usize) {
 }
 
 #[test]
+#[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn sixteen_sessions_of_smollm2() {
     smollm2_in_company(false, 8);
 }
 
 #[test]
+#[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn sixteen_sessions_of_smollm2_on_the_plain_path() {
     smollm2_in_company(true, 3);
 }

@@ -73,6 +73,7 @@ fn a_tied_model_in_halves() {
 }
 
 #[test]
+#[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn smollm2_in_halves() {
     let gpus = vec![open(&device(false))];
     let (mut engine, model) = loaded_on(smollm2().as_path(), &EngineOptions::default(), gpus, &count(15));

@@ -210,6 +210,7 @@ fn smollm2_prompts() -> Vec<Vec<u32>> {
 /// How sessions share waves is a matter of time, and so is which rows a device rounds to 8 bits: it rounds none here, and what
 /// remains is far within the bound.
 #[test]
+#[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn smollm2_on_two_devices() {
     let mut gpus = devices(false, &[2, 1]);
     for gpu in &mut gpus {
@@ -230,6 +231,7 @@ fn smollm2_on_two_devices() {
 
 /// Where devices do round, the same waves on two of them give the numbers of one, whatever rounding makes of them.
 #[test]
+#[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn smollm2_rounded_on_two_devices() {
     // No fewer rows fit a wave, however slow a device is, so that chunks are of this size at any time.
     const CHUNK: usize = 32;

@@ -1,4 +1,7 @@
 //! Plain Rust: the definition that the other instruction sets must equal, and the fallback of every machine.
+//!
+//! What takes many instructions a lane where there are no vectors (conversions of halves, fused multiply-adds, dot products) is a
+//! function of its own: inlined into every kernel it was half of the crate's code.
 
 use super::{LANES, ROUND, Simd};
 use core::array::from_fn;
@@ -48,11 +51,11 @@ impl Simd for Scalar {
     fn store(self, v: Self::F, out: &mut [f32; LANES]) {
         *out = v;
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_f16(self, v: &[u16; LANES]) -> Self::F {
         from_fn(|i| f16::from_bits(v[i]).to_f32_const())
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_f16(self, v: Self::F, out: &mut [u16; LANES]) {
         for (o, v) in out.iter_mut().zip(v) {
             *o = f16::from_f32_const(v).to_bits();
@@ -78,7 +81,7 @@ impl Simd for Scalar {
     fn div(self, a: Self::F, b: Self::F) -> Self::F {
         from_fn(|i| a[i] / b[i])
     }
-    #[inline(always)]
+    #[inline(never)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
@@ -160,13 +163,19 @@ impl Simd for Scalar {
         w: &[Self::B; 8],
         a: &[i8; 32],
     ) -> Self::I {
-        for (codes, a) in w.iter().zip(a.as_chunks::<4>().0).take(LAST).skip(FIRST) {
-            for (sum, codes) in init.iter_mut().zip(codes.as_chunks::<4>().0) {
-                for (code, a) in codes.iter().zip(a) {
-                    *sum += i32::from(*code) * i32::from(*a);
-                }
+        add_products(&mut init, &w[FIRST..LAST], &a.as_chunks().0[FIRST..LAST]);
+        init
+    }
+}
+
+/// Adds to each lane the products of its codes in every group with the group's activations.
+#[inline(never)]
+fn add_products(sums: &mut [i32; LANES], groups: &[[u8; 64]], a: &[[i8; 4]]) {
+    for (codes, a) in groups.iter().zip(a) {
+        for (sum, codes) in sums.iter_mut().zip(codes.as_chunks::<4>().0) {
+            for (code, a) in codes.iter().zip(a) {
+                *sum += i32::from(*code) * i32::from(*a);
             }
         }
-        init
     }
 }

@@ -157,11 +157,14 @@ pub(crate) fn attend<S: Simd, E: Element>(s: S, a: &Attend<'_>, batch: &mut Quer
             if seen.0 < seen.1 {
                 macro_rules! queries {
                     ($n:literal) => {
-                        while S::QUERIES >= $n && end - first >= $n {
-                            let queries: [&[f32]; $n] = core::array::from_fn(|i| batch.queries[first + i]);
-                            let states = &mut batch.states[first * size..][..$n * size];
-                            one_page::<S, E, $n>(s, a, &memory, &queries, states, seen);
-                            first += $n;
+                        if const { S::QUERIES >= $n } {
+                            while end - first >= $n {
+                                let queries: [&[f32]; $n] =
+                                    core::array::from_fn(|i| batch.queries[first + i]);
+                                let states = &mut batch.states[first * size..][..$n * size];
+                                one_page::<S, E, $n>(s, a, &memory, &queries, states, seen);
+                                first += $n;
+                            }
                         }
                     };
                 }
@@ -188,7 +191,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     let size = STATE_VALUES + a.v_pad;
     let queries = queries.map(|q| &q[..a.k_dim]);
     let mut scores;
-    if E::SCALED {
+    if const { E::SCALED } {
         scores = [[s.splat(0.0); 2]; R];
         let blocks = page.keys.chunks(KV_BLOCK * PAGE).zip(page.k_scales);
         for (block, (keys, scales)) in blocks.enumerate() {
@@ -249,39 +252,22 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     // Wide groups come first, so that a group of at most two vectors lies within a block, and one of four is two.
     macro_rules! columns {
         ($v:literal) => {
-            while S::VALUES >= $v && a.v_pad - column >= $v * LANES {
-                let seen = (from, to);
-                if E::SCALED {
-                    let scales = &page.v_scales[column / KV_BLOCK..];
-                    let low = scale_weights(s, &weights, &scales[0]);
-                    if $v * LANES > KV_BLOCK {
-                        let high = scale_weights(s, &weights, &scales[1]);
-                        let weights = [&low, &high];
-                        sum_values::<S, E, R, $v>(
-                            s,
-                            a.v_pad,
-                            page.values,
-                            column,
-                            weights,
-                            &corrections,
-                            states,
-                            seen,
-                        );
+            if const { S::VALUES >= $v } {
+                while a.v_pad - column >= $v * LANES {
+                    let seen = (from, to);
+                    let (low, high);
+                    let weights = if const { E::SCALED } {
+                        let scales = &page.v_scales[column / KV_BLOCK..];
+                        low = scale_weights(s, &weights, &scales[0]);
+                        if const { $v * LANES > KV_BLOCK } {
+                            high = scale_weights(s, &weights, &scales[1]);
+                            [&low, &high]
+                        } else {
+                            [&low; 2]
+                        }
                     } else {
-                        let weights = [&low; 2];
-                        sum_values::<S, E, R, $v>(
-                            s,
-                            a.v_pad,
-                            page.values,
-                            column,
-                            weights,
-                            &corrections,
-                            states,
-                            seen,
-                        );
-                    }
-                } else {
-                    let weights = [&weights; 2];
+                        [&weights; 2]
+                    };
                     sum_values::<S, E, R, $v>(
                         s,
                         a.v_pad,
@@ -292,8 +278,8 @@ fn one_page<S: Simd, E: Element, const R: usize>(
                         states,
                         seen,
                     );
+                    column += $v * LANES;
                 }
-                column += $v * LANES;
             }
         };
     }
@@ -369,7 +355,7 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
         unroll!(r < R, {
             let weight = [s.splat(weights[0][r][t]), s.splat(weights[1][r][t])];
             unroll!(v < V, {
-                let part = if E::SCALED { v * LANES / KV_BLOCK } else { 0 };
+                let part = if const { E::SCALED } { v * LANES / KV_BLOCK } else { 0 };
                 acc[r][v] = s.fma(weight[part], loaded[v], acc[r][v]);
             });
         });

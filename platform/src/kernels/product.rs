@@ -25,6 +25,14 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
+    /// [`Product::store`] of `R` rows from `first` on.
+    #[inline(always)]
+    fn store_rows<S: Simd, const R: usize>(&self, s: S, first: usize, tile: usize, v: [S::F; R]) {
+        unroll!(r < R, {
+            self.store(s, first + r, tile, v[r]);
+        });
+    }
+
     /// Stores the lanes of `tile` that are rows of the matrix.
     #[inline(always)]
     #[expect(unsafe_code, reason = "threads write disjoint columns of one output")]
@@ -90,7 +98,7 @@ fn quant_rows<S: Simd, C: Codes, L: Scales, const R: usize>(
             }
             let w = C::unpack(s, codes, quant.table);
             let [scale, min] = L::block(s, group, heads, block);
-            if L::BY_HALF {
+            if const { L::BY_HALF } {
                 let (Some(sums), Some(offsets)) =
                     (items::<_, R>(panel.half_sums, at), items::<_, R>(panel.half_offsets, at))
                 else {
@@ -102,7 +110,7 @@ fn quant_rows<S: Simd, C: Codes, L: Scales, const R: usize>(
                     let second = s.to_float(C::dot::<S, 4, 8>(s, second, &w, &rows[r]));
                     let dot = s.fma(scale[1], second, s.mul(scale[0], first));
                     acc[r] = s.fma(dot, s.splat(row_scales[r]), acc[r]);
-                    if L::MIN {
+                    if const { L::MIN } {
                         acc[r] = s.fma(min[0], s.splat(offsets[r][0]), acc[r]);
                         acc[r] = s.fma(min[1], s.splat(offsets[r][1]), acc[r]);
                     }
@@ -117,7 +125,7 @@ fn quant_rows<S: Simd, C: Codes, L: Scales, const R: usize>(
                     let init = quant.init::<L>(s, sums[r]);
                     let dot = s.to_float(C::dot::<S, 0, 8>(s, init, &w, &rows[r]));
                     acc[r] = s.fma(s.mul(scale[0], s.splat(row_scales[r])), dot, acc[r]);
-                    if L::MIN {
+                    if const { L::MIN } {
                         acc[r] = s.fma(min[0], s.splat(offsets[r]), acc[r]);
                     }
                 });
@@ -150,12 +158,12 @@ pub(crate) fn quant<S: Simd, C: Codes, L: Scales>(s: S, product: &Product<'_>) {
             let mut row = 0;
             macro_rules! rows {
                 ($n:literal) => {
-                    while S::QUANT_ROWS >= $n && panel.height - row >= $n {
-                        let acc = quant_rows::<S, C, L, $n>(s, &quant, codes, scales, &panel, row);
-                        unroll!(r < $n, {
-                            product.store(s, first + row + r, tile, acc[r]);
-                        });
-                        row += $n;
+                    if const { S::QUANT_ROWS >= $n } {
+                        while panel.height - row >= $n {
+                            let acc = quant_rows::<S, C, L, $n>(s, &quant, codes, scales, &panel, row);
+                            product.store_rows(s, first + row, tile, acc);
+                            row += $n;
+                        }
                     }
                 };
             }
@@ -172,11 +180,12 @@ pub(crate) fn quant<S: Simd, C: Codes, L: Scales>(s: S, product: &Product<'_>) {
 /// [`quant`] with codes that name values of a table. Where bytes of 8 bits cost more than those of 7, narrow tables are told apart.
 #[inline(always)]
 pub(crate) fn named<S: Simd, const BITS: u32, L: Scales>(s: S, product: &Product<'_>) {
-    if S::U8_BIAS != 0 && product.matrix.table_is_narrow() {
-        quant::<S, Named<BITS, 7>, L>(s, product);
-    } else {
-        quant::<S, Named<BITS, 8>, L>(s, product);
+    if const { S::U8_BIAS != 0 } {
+        if product.matrix.table_is_narrow() {
+            return quant::<S, Named<BITS, 7>, L>(s, product);
+        }
     }
+    quant::<S, Named<BITS, 8>, L>(s, product);
 }
 
 /// A float tile layout.
@@ -277,12 +286,12 @@ pub(crate) fn float<S: Simd, L: FloatTile>(s: S, product: &Product<'_>) {
             let mut row = 0;
             macro_rules! rows {
                 ($n:literal) => {
-                    while S::FLOAT_ROWS >= $n && h - row >= $n {
-                        let acc = float_rows::<S, L, $n>(s, values, panel, h, row);
-                        unroll!(r < $n, {
-                            product.store(s, first + row + r, tile, acc[r]);
-                        });
-                        row += $n;
+                    if const { S::FLOAT_ROWS >= $n } {
+                        while h - row >= $n {
+                            let acc = float_rows::<S, L, $n>(s, values, panel, h, row);
+                            product.store_rows(s, first + row, tile, acc);
+                            row += $n;
+                        }
                     }
                 };
             }

@@ -50,7 +50,7 @@ impl<const SHORT: bool> Scales for Float<SHORT> {
     const BY_HALF: bool = false;
     #[inline(always)]
     fn heads<S: Simd>(s: S, group: &[u32], _unit: f32) -> [S::F; 2] {
-        if SHORT {
+        if const { SHORT } {
             let (shorts, _) = bytemuck::cast_slice::<u32, u16>(group).as_chunks::<LANES>();
             return [s.load_bf16(&shorts[0]); 2];
         }
@@ -88,12 +88,12 @@ impl<const MIN: bool, const SUBS: usize> Scales for Super<MIN, SUBS> {
     }
     #[inline(always)]
     fn block<S: Simd>(s: S, group: &[u32], heads: [S::F; 2], block: usize) -> [[S::F; 2]; 2] {
-        if SUBS == 0 {
+        if const { SUBS == 0 } {
             return [[heads[0]; 2], [heads[1]; 2]];
         }
         let set = block * Self::HEADS * SUBS;
         let scales = [Self::sub(s, group, heads[0], set), Self::sub(s, group, heads[0], set + SUBS - 1)];
-        if !MIN {
+        if const { !MIN } {
             return [scales; 2];
         }
         let set = set + SUBS;
@@ -105,5 +105,5 @@ impl<const MIN: bool, const SUBS: usize> Scales for Super<MIN, SUBS> {
 fn halves<S: Simd, const MIN: bool>(s: S, group: &[u32]) -> [S::F; 2] {
     let (halves, _) = bytemuck::cast_slice::<u32, u16>(group).as_chunks::<LANES>();
     let scale = s.load_f16(&halves[0]);
-    [scale, if MIN { s.load_f16(&halves[1]) } else { scale }]
+    [scale, if const { MIN } { s.load_f16(&halves[1]) } else { scale }]
 }

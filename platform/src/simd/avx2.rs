@@ -261,40 +261,36 @@ impl Simd for Avx2 {
     ) -> Self::I {
         let mut sum = init;
         let ones = isa!(_mm256_set1_epi16(1));
-        if BITS == 8 {
+        if const { BITS == 8 } {
             // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
             // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
-            unroll!(g < 8, {
-                if FIRST <= g && g < LAST {
-                    isa!({
-                        let flip = _mm256_set1_epi8(-128);
-                        let a = _mm256_set1_epi32(quad(a, g));
-                        for (sum, w) in sum.iter_mut().zip(w[g]) {
-                            let w = _mm256_xor_si256(w, flip);
-                            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
-                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
-                        }
-                    });
-                }
+            unroll!(g in FIRST..LAST of 8, {
+                isa!({
+                    let flip = _mm256_set1_epi8(-128);
+                    let a = _mm256_set1_epi32(quad(a, g));
+                    for (sum, w) in sum.iter_mut().zip(w[g]) {
+                        let w = _mm256_xor_si256(w, flip);
+                        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                    }
+                });
             });
             return sum;
         }
         let mut pairs = isa!([_mm256_setzero_si256(); 2]);
-        unroll!(g < 8, {
-            if FIRST <= g && g < LAST {
-                isa!({
-                    if (g - FIRST).is_multiple_of(groups_in_16_bits(BITS)) {
-                        pairs = [_mm256_setzero_si256(); 2];
-                    }
-                    let a = _mm256_set1_epi32(quad(a, g));
-                    pairs[0] = _mm256_add_epi16(pairs[0], _mm256_maddubs_epi16(w[g][0], a));
-                    pairs[1] = _mm256_add_epi16(pairs[1], _mm256_maddubs_epi16(w[g][1], a));
-                    if (g + 1 - FIRST).is_multiple_of(groups_in_16_bits(BITS)) || g + 1 == LAST {
-                        sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(pairs[0], ones));
-                        sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(pairs[1], ones));
-                    }
-                });
-            }
+        unroll!(g in FIRST..LAST of 8, {
+            isa!({
+                if (g - FIRST).is_multiple_of(const { groups_in_16_bits(BITS) }) {
+                    pairs = [_mm256_setzero_si256(); 2];
+                }
+                let a = _mm256_set1_epi32(quad(a, g));
+                pairs[0] = _mm256_add_epi16(pairs[0], _mm256_maddubs_epi16(w[g][0], a));
+                pairs[1] = _mm256_add_epi16(pairs[1], _mm256_maddubs_epi16(w[g][1], a));
+                if (g + 1 - FIRST).is_multiple_of(const { groups_in_16_bits(BITS) }) || g + 1 == LAST {
+                    sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(pairs[0], ones));
+                    sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(pairs[1], ones));
+                }
+            });
         });
         sum
     }

@@ -203,45 +203,39 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         a: &[i8; 32],
     ) -> Self::I {
         let mut sum = init;
-        if VNNI {
-            unroll!(g < 8, {
-                if FIRST <= g && g < LAST {
-                    sum = isa!(_mm512_dpbusd_epi32(sum, w[g], _mm512_set1_epi32(quad(a, g))));
-                }
+        if const { VNNI } {
+            unroll!(g in FIRST..LAST of 8, {
+                sum = isa!(_mm512_dpbusd_epi32(sum, w[g], _mm512_set1_epi32(quad(a, g))));
             });
             return sum;
         }
         let ones = isa!(_mm512_set1_epi16(1));
-        if BITS == 8 {
+        if const { BITS == 8 } {
             // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
             // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
-            unroll!(g < 8, {
-                if FIRST <= g && g < LAST {
-                    sum = isa!({
-                        let w = _mm512_xor_si512(w[g], _mm512_set1_epi8(-128));
-                        let a = _mm512_set1_epi32(quad(a, g));
-                        let a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
-                        let pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), a);
-                        _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones))
-                    });
-                }
+            unroll!(g in FIRST..LAST of 8, {
+                sum = isa!({
+                    let w = _mm512_xor_si512(w[g], _mm512_set1_epi8(-128));
+                    let a = _mm512_set1_epi32(quad(a, g));
+                    let a = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), _mm512_setzero_si512(), a);
+                    let pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), a);
+                    _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones))
+                });
             });
             return sum;
         }
         let mut pairs = isa!(_mm512_setzero_si512());
-        unroll!(g < 8, {
-            if FIRST <= g && g < LAST {
-                isa!({
-                    if (g - FIRST).is_multiple_of(groups_in_16_bits(BITS)) {
-                        pairs = _mm512_setzero_si512();
-                    }
-                    let products = _mm512_maddubs_epi16(w[g], _mm512_set1_epi32(quad(a, g)));
-                    pairs = _mm512_add_epi16(pairs, products);
-                    if (g + 1 - FIRST).is_multiple_of(groups_in_16_bits(BITS)) || g + 1 == LAST {
-                        sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones));
-                    }
-                });
-            }
+        unroll!(g in FIRST..LAST of 8, {
+            isa!({
+                if (g - FIRST).is_multiple_of(const { groups_in_16_bits(BITS) }) {
+                    pairs = _mm512_setzero_si512();
+                }
+                let products = _mm512_maddubs_epi16(w[g], _mm512_set1_epi32(quad(a, g)));
+                pairs = _mm512_add_epi16(pairs, products);
+                if (g + 1 - FIRST).is_multiple_of(const { groups_in_16_bits(BITS) }) || g + 1 == LAST {
+                    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, ones));
+                }
+            });
         });
         sum
     }

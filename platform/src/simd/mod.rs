@@ -20,14 +20,20 @@ pub(crate) const LANES: usize = 16;
 /// `1.5 * 2^23`: adding it rounds a small float to an integer, to nearest even, in the low bits.
 pub(crate) const ROUND: f32 = 12_582_912.0;
 
-/// Calls `$body` for `$r` = 0, 1, … below the constant `$n` of at most 16, each time as a constant, so that arrays
-/// indexed by it stay in registers whatever the optimiser thinks of the size of the loop.
+/// Calls `$body` for `$r` = 0, 1, … below the constant `$n` of at most 16, or for those of 8 that lie in a constant range, each time as a
+/// constant, so that arrays indexed by it stay in registers whatever the optimiser thinks of the size of the loop.
+///
+/// The conditions are `const` blocks, here and in the kernels: the compiler drops what they exclude before it makes code of it.
+/// Plain conditions leave 16 bodies to the optimiser, and 256 where two loops nest.
 macro_rules! unroll {
     ($r:ident < $n:expr, $body:block) => {
-        unroll!(@ $r, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+        unroll!(@ $r, 0, $n, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
-    (@ $r:ident, $n:expr, $body:block, $($i:literal)*) => {
-        $(if $i < $n { let $r: usize = $i; $body })*
+    ($g:ident in $first:ident..$end:ident of 8, $body:block) => {
+        unroll!(@ $g, $first, $end, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $r:ident, $first:expr, $end:expr, $body:block, $($i:literal)*) => {
+        $(if const { $first <= $i && $i < $end } { let $r: usize = $i; $body })*
     };
 }
 pub(crate) use unroll;

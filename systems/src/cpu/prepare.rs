@@ -29,6 +29,16 @@ impl CpuWeight {
 #[derive(Component, Clone)]
 pub struct CpuWeights(pub Arc<CpuWeight>);
 
+impl CpuWeights {
+    /// Memory that they take.
+    pub fn bytes(&self) -> u64 {
+        match &*self.0 {
+            CpuWeight::Matrix(matrix) => matrix.bytes() as u64,
+            CpuWeight::Vector(values) => size_of_val::<[f32]>(values) as u64,
+        }
+    }
+}
+
 /// Lays shards out for the CPU.
 pub struct CpuPrepare {
     /// The kernels that do it.

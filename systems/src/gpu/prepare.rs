@@ -110,7 +110,7 @@ impl Preparing for PreparingAll {
     }
 
     fn finish(self: Box<Self>) -> Result<Install, LoadError> {
-        let installs = self.0.into_iter().map(Preparing::finish).collect::<Result<Vec<_>, _>>()?;
+        let installs = self.0.into_iter().map(|place| place.finish()).collect::<Result<Vec<_>, _>>()?;
         Ok(Box::new(move |entity| installs.into_iter().for_each(|install| install(entity))))
     }
 }

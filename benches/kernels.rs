@@ -140,7 +140,7 @@ fn pack(c: &mut Criterion) {
     for name in FORMATS {
         let bytes = random.weights(format(name), outs, ins);
         group.throughput(Throughput::Bytes(bytes.len() as u64));
-        group.bench_function(*name, |b| {
+        group.bench_function(name, |b| {
             b.iter_batched(
                 || TilePacker::new(kernels, format(name), outs, ins, bytes.len() as u64).unwrap(),
                 |packer| packer.pack(0, black_box(&bytes)).unwrap(),

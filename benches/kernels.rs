@@ -21,15 +21,15 @@
 #[path = "../platform/tests/common/mod.rs"]
 mod common;
 
-use common::{FORMATS, Random, SHAPES, load, matrix};
+use common::{FORMATS, Random, SHAPES, format, load, matrix};
 use core::hint::black_box;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use weft_components::Activation;
 use weft_platform::{
     Activations, AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, Kernels, KvArena,
-    KvFormat, KvShape, Need, PAGE, Pool, attention, matmul,
+    KvFormat, KvShape, Need, PAGE, Pool, TilePacker, attention, matmul,
 };
 
 fn pool() -> Pool {
@@ -128,6 +128,25 @@ fn formats(c: &mut Criterion) {
                 pool.install(|| b.iter(|| matmul(&cpu, &[&w], &acts, &mut out, outs)));
             });
         }
+    }
+}
+
+/// Laying out rows as they arrive, one thread, as bytes of the file: memory for the tiles is asked for before.
+fn pack(c: &mut Criterion) {
+    let kernels = cpu(&pool()).kernels;
+    let mut group = c.benchmark_group("pack");
+    let mut random = Random(7);
+    let (outs, ins) = (2048, 2048);
+    for name in FORMATS {
+        let bytes = random.weights(format(name), outs, ins);
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || TilePacker::new(kernels, format(name), outs, ins, bytes.len() as u64).unwrap(),
+                |packer| packer.pack(0, black_box(&bytes)).unwrap(),
+                BatchSize::PerIteration,
+            );
+        });
     }
 }
 
@@ -254,6 +273,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800))
         .sample_size(20);
-    targets = stream, fork, product, formats, memory, model, attend, vectors
+    targets = stream, fork, product, formats, pack, memory, model, attend, vectors
 }
 criterion_main!(kernels);

@@ -38,6 +38,7 @@ pub use chat::{ChatOptions, TemplateChoice};
 pub use embedding::Embedding;
 pub use engine::{Engine, ModelId, TickOutcome};
 pub use error::Error;
+pub use figures::HostMemory;
 pub use options::{
     EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
 };

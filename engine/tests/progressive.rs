@@ -106,3 +106,18 @@ fn progress_is_told_as_messages() {
     assert!(told.windows(2).all(|pair| pair[0].bytes < pair[1].bytes && pair[0].layers <= pair[1].layers));
     assert!(told.last().unwrap().is_complete());
 }
+
+#[test]
+fn a_file_that_is_cut_short_while_it_loads_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shrinking.gguf");
+    std::fs::copy(golden("tiny/tiny-llama.gguf"), &path).unwrap();
+    let mut engine = Engine::new(&EngineOptions::default()).unwrap();
+    let model = engine.load(throttled(&path, 400_000), &LoadOptions::default()).unwrap();
+    let session = told(&mut engine, model, &[1, 2, 3]);
+    engine.generate(session, &GenerateOptions::default()).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    assert_eq!(engine.wait(session).unwrap(), FinishReason::ModelFailed);
+    let error = engine.progress(model).unwrap_err().to_string();
+    assert!(error.contains("shrinking.gguf") && error.contains("cut short"), "{error}");
+}

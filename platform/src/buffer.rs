@@ -36,7 +36,7 @@ pub(crate) struct Buffer {
 struct Line([u8; 64]);
 
 impl Buffer {
-    /// `len` zeroed bytes.
+    /// `len` zeroed bytes, all of which will be used.
     ///
     /// # Errors
     /// Where the machine does not give them.
@@ -44,13 +44,32 @@ impl Buffer {
     pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
         /// Below this, huge pages waste more than they save.
         const HUGE: usize = 4 << 20;
-        let map = memmap2::MmapMut::map_anon(len.max(1)).map_err(|_| MemoryError { bytes: len })?;
+        let buffer = Self::sparse(len)?;
         #[cfg(target_os = "linux")]
         if len >= HUGE {
             // Advice: a kernel without huge pages refuses, and nothing is lost.
-            let _ = map.advise(memmap2::Advice::HugePage);
+            let _ = buffer.map.advise(memmap2::Advice::HugePage);
         }
+        Ok(buffer)
+    }
+
+    /// `len` zeroed bytes, of which few may ever be used: memory is taken by small pages as they are first written.
+    ///
+    /// # Errors
+    /// Where the machine does not give them.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn sparse(len: usize) -> Result<Self, MemoryError> {
+        let map = memmap2::MmapMut::map_anon(len.max(1)).map_err(|_| MemoryError { bytes: len })?;
         Ok(Self { map, len })
+    }
+
+    /// `len` zeroed bytes.
+    ///
+    /// # Errors
+    /// Where the machine does not give them.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn sparse(len: usize) -> Result<Self, MemoryError> {
+        Self::zeroed(len)
     }
 
     /// `len` zeroed bytes.

@@ -133,7 +133,7 @@ impl KvArena {
     /// # Errors
     /// See [`KvError`].
     pub fn new(shape: KvShape) -> Result<Self, KvError> {
-        Ok(Self { shape, memory: Buffer::zeroed(shape.bytes()?)? })
+        Ok(Self { shape, memory: Buffer::sparse(shape.bytes()?)? })
     }
 
     /// Its shape.

@@ -269,14 +269,17 @@ fn bench_has_the_keys_of_the_peers_script() {
         "generate_tok_s",
         "batch_tok_s",
         "load_s",
+        "first_token_process_s",
         "peak_rss_mb",
+        "weights_mb",
+        "kv_mb",
     ];
     assert_eq!(keys(&figures), names);
     assert_eq!(figures["engine"], "weft");
     assert_eq!(figures["threads"], 1);
     assert_eq!(figures["model"], "tiny-llama.gguf");
     assert_eq!(keys(&figures["batch_tok_s"]), ["1", "3"]);
-    for key in ["prompt_tok_s", "generate_tok_s"] {
+    for key in ["prompt_tok_s", "generate_tok_s", "first_token_process_s", "peak_rss_mb"] {
         assert!(figures[key].as_f64().is_some_and(|rate| rate > 0.0), "{key}");
     }
     let deep = weft(format!("{bench} --json --depth 40")).done();

@@ -6,6 +6,7 @@ mod convert;
 mod failures;
 mod gpu;
 mod lora;
+mod memory;
 mod quantize;
 mod support;
 mod synth;

@@ -6,7 +6,9 @@
 //!   engine decodes what it chose rather than ids given to it, which is the same work; end-of-generation tokens do
 //!   not end it.
 //! - `batch_tok_s`: tokens over all of N sessions that decode together, 32 steps, the first token of each excluded.
-//! - `load_s`: from opening the file to the last weight; `peak_rss_mb`: the process's peak, mapped files included.
+//! - `load_s`: from opening the file to the last weight.
+//! - `first_token_process_s`: from the start of a process to its first token after a prompt of 32; `peak_rss_mb`: that
+//!   process's peak, with `weights_mb` and `kv_mb`, what of it are weights and tokens' keys and values. See `bench_start`.
 //!
 //! - `gpu`, with `--backend gpu`: see `bench_gpu`.
 //!
@@ -14,11 +16,11 @@
 
 use super::bench_gpu::{self, GpuFigures};
 use super::logits::ended_early;
-use super::{bench_profile, bench_table};
+use super::{bench_profile, bench_start, bench_table};
 use crate::args::BenchArgs;
 use crate::host::{Host, HostOptions};
+use crate::output;
 use crate::report::CliError;
-use crate::{memory, output};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::time::Instant;
@@ -41,7 +43,10 @@ pub(super) struct Figures {
     pub(super) generate_tok_s: f64,
     pub(super) batch_tok_s: Map<String, Value>,
     pub(super) load_s: f64,
+    pub(super) first_token_process_s: f64,
     pub(super) peak_rss_mb: Option<f64>,
+    pub(super) weights_mb: f64,
+    pub(super) kv_mb: f64,
     /// With `--backend gpu`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gpu: Option<GpuFigures>,
@@ -58,6 +63,9 @@ pub(super) struct Bench {
 
 /// Runs the command.
 pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
+    if args.first_token {
+        return bench_start::first_token(args, isa);
+    }
     if args.profile {
         return bench_profile::run(args, isa);
     }
@@ -65,6 +73,8 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     if args.sessions.0.contains(&0) {
         return Err(CliError::usage("--sessions counts sessions; 0 cannot decode"));
     }
+    // Before this process takes memory and threads of its own.
+    let start = bench_start::measure()?;
     let mut bench = Bench::open(args, isa)?;
     let load_s = bench.host.load_time().map_or(0.0, |time| time.as_secs_f64());
     let prompt_tok_s = median(args.repeat, || bench.time_prompt(args.prompt))?;
@@ -75,7 +85,6 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         batch_tok_s.insert(sessions.to_string(), rounded(rate, 2).into());
     }
     bench.check_place()?;
-    let peak_rss_mb = memory::peak_rss().map(|bytes| rounded(bytes as f64 / f64::from(1 << 20), 1));
     let gpu = bench_gpu::measure(&mut bench, (args.prompt, prompt_tok_s), (args.generate, generate_tok_s))?;
     let figures = Figures {
         engine: "weft",
@@ -85,7 +94,10 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         generate_tok_s: rounded(generate_tok_s, 2),
         batch_tok_s,
         load_s: rounded(load_s, 4),
-        peak_rss_mb,
+        first_token_process_s: rounded(start.first_token_process_s, 4),
+        peak_rss_mb: start.peak_rss_mb,
+        weights_mb: start.weights_mb,
+        kv_mb: start.kv_mb,
         gpu,
     };
     if args.json {
@@ -100,7 +112,7 @@ pub(super) fn threads(asked: usize) -> usize {
     if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }
@@ -266,7 +278,7 @@ impl Bench {
 }
 
 /// The ids of `peer_bench.py`.
-fn token_ids(count: usize, vocabulary: usize) -> Vec<u32> {
+pub(super) fn token_ids(count: usize, vocabulary: usize) -> Vec<u32> {
     const MOST: u64 = 20_000;
     let modulus = (vocabulary as u64).clamp(1, MOST);
     // Below the modulus, which is below 2^32.

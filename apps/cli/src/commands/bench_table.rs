@@ -53,7 +53,10 @@ pub(super) fn render(figures: &Figures, peer: Option<&Value>) -> String {
         });
     }
     rows.push(row("load, s", Some(figures.load_s), "load_s", false));
+    rows.push(row("start to token, s", Some(figures.first_token_process_s), "first_token_process_s", false));
     rows.push(row("peak memory, MiB", figures.peak_rss_mb, "peak_rss_mb", false));
+    rows.push(row("of it weights, MiB", Some(figures.weights_mb), "weights_mb", false));
+    rows.push(row("of it tokens, MiB", Some(figures.kv_mb), "kv_mb", false));
 
     let mut text = style.bold(&format!("{}, {} thread(s)", figures.model, figures.threads));
     text.push('\n');

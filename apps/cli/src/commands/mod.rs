@@ -4,6 +4,7 @@ mod bench;
 mod bench_gpu;
 mod bench_gpu_profile;
 mod bench_profile;
+mod bench_start;
 mod bench_table;
 mod chat;
 mod chat_command;

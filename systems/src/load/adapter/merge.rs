@@ -276,6 +276,7 @@ impl Merge {
         let pool = Pool::new(threads)?;
         let mut writer = GgufWriter::new(out, &self.header)?;
         let start = self.header.data_start();
+        let mut buffer = Vec::new();
         for ((tensor, changed), planned) in self.tensors.iter().zip(self.header.tensors()) {
             let source = self.sources.get(tensor.source).ok_or(GgufError::NoSources)?;
             let mut written = 0;
@@ -293,8 +294,8 @@ impl Merge {
                 self.merged(&pool, tensor, planned.format, &**source, &mut put)?;
                 continue;
             }
-            for bytes in source.read(tensor.range.clone())?.chunks(BATCH) {
-                put(bytes)?;
+            for range in batches(tensor, BATCH as u64) {
+                put(source.read_into(range, &mut buffer)?)?;
             }
         }
         Ok(writer.finish()?)
@@ -320,11 +321,11 @@ impl Merge {
         let from = row_bytes.ok_or_else(|| unsupported(tensor.format))?;
         let overlaps = self.base.overlaps(&tensor.name).into_iter();
         let changes: Vec<_> = overlaps.map(|part| Change::new(part, cols)).collect();
-        let bytes = source.read(tensor.range.clone())?;
         let cpu = pool.cpu(Kernels::detect());
         let rows = (BATCH / (4 * cols)).max(1);
-        let (mut values, mut made) = (Vec::new(), Vec::new());
-        for (batch, bytes) in bytes.chunks(rows * from).enumerate() {
+        let (mut buffer, mut values, mut made) = (Vec::new(), Vec::new(), Vec::new());
+        for (batch, range) in batches(tensor, (rows * from) as u64).enumerate() {
+            let bytes = source.read_into(range, &mut buffer)?;
             values.clear();
             values.resize(bytes.len() / from * cols, 0.0);
             made.clear();
@@ -344,4 +345,11 @@ impl Merge {
         }
         Ok(())
     }
+}
+
+/// Where the bytes of a tensor are, at most `size` at a time.
+fn batches(tensor: &TensorInfo, size: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+    let Range { start, end } = tensor.range;
+    let step = usize::try_from(size).unwrap_or(usize::MAX).max(1);
+    (start..end).step_by(step).map(move |start| start..end.min(start.saturating_add(size)))
 }

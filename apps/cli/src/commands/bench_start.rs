@@ -1,0 +1,94 @@
+//! The start of `weft bench`: from nothing to the first token, in a process of its own.
+//!
+//! The command starts itself with the hidden `--first-token`. That process loads the model while a prompt of
+//! [`PROMPT`] tokens passes through it, and says when it has chosen a token and how much memory it took. The time is the
+//! parent's, from before it starts the process until it reads that line.
+
+use super::bench::{rounded, token_ids};
+use super::logits::ended_early;
+use crate::args::BenchArgs;
+use crate::host::{Host, HostOptions};
+use crate::report::CliError;
+use crate::{memory, output};
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+use weft::{GenerateOptions, Prompt};
+
+/// Tokens of the prompt, as in the peer's script.
+const PROMPT: usize = 32;
+/// Tokens of KV cache, as in the peer's script.
+const ROOM: usize = 2048;
+
+/// What a process that has just chosen its first token says.
+#[derive(Deserialize, Serialize)]
+struct Started {
+    /// Peak resident memory in bytes, where the system tells.
+    peak_rss: Option<u64>,
+    /// Bytes of the weights that the host computes with.
+    weights: u64,
+    /// Bytes of the KV cache that hold tokens.
+    kv: u64,
+}
+
+/// What starting took.
+pub(super) struct Start {
+    pub(super) first_token_process_s: f64,
+    /// Mebibytes, as [`Started`].
+    pub(super) peak_rss_mb: Option<f64>,
+    pub(super) weights_mb: f64,
+    pub(super) kv_mb: f64,
+}
+
+/// Starts this command anew and waits for its first token.
+pub(super) fn measure() -> Result<Start, CliError> {
+    let failed = |reason: String| CliError::Read { file: "the first token's process".into(), reason };
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(program);
+    command.args(std::env::args_os().skip(1)).arg("--first-token");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let began = Instant::now();
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).map_err(|error| failed(error.to_string()))?;
+    }
+    let first_token_process_s = began.elapsed().as_secs_f64();
+    let mut said = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        let _ = stderr.read_to_string(&mut said);
+    }
+    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    match serde_json::from_str::<Started>(&line) {
+        Ok(started) if status.success() => Ok(Start {
+            first_token_process_s,
+            peak_rss_mb: started.peak_rss.map(mebibytes),
+            weights_mb: mebibytes(started.weights),
+            kv_mb: mebibytes(started.kv),
+        }),
+        _ => Err(failed(format!("it ended with {status}: {}", said.trim()))),
+    }
+}
+
+/// The process that [`measure`] starts.
+pub(super) fn first_token(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
+    let options = HostOptions { kv_tokens: Some(ROOM), ..HostOptions::default() };
+    let mut host = Host::open(&args.model, isa, options)?;
+    let vocabulary = host.engine.config(host.model)?.vocabulary;
+    let session = host.session(None)?;
+    host.engine.append(session, Prompt::Tokens(token_ids(PROMPT, vocabulary)))?;
+    let options = GenerateOptions { max_tokens: Some(1), ignore_end: true, ..GenerateOptions::default() };
+    host.engine.generate(session, &options)?;
+    let reason = host.finish(session)?;
+    let said = host.engine.output(session)?.tokens.len();
+    if said != 1 {
+        return Err(ended_early(reason, said));
+    }
+    let held = host.engine.host_memory(host.model)?;
+    output::json(&Started { peak_rss: memory::peak_rss(), weights: held.weights, kv: held.kv_in_use })
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    rounded(bytes as f64 / f64::from(1 << 20), 1)
+}

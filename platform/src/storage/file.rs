@@ -1,0 +1,155 @@
+//! A file, read in pieces.
+//!
+//! Files are read rather than mapped: what has been read counts in nobody's memory once its buffer is used again, and a file
+//! that another program cuts short is an error, where a mapping would end the process with a signal.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use super::{Bytes, Source, StorageError};
+
+/// A file that is open for reading.
+///
+/// Its length is that of when it was opened: what is written behind it later is not seen.
+#[derive(Debug)]
+pub struct FileSource {
+    name: String,
+    file: File,
+    len: u64,
+}
+
+impl FileSource {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// [`StorageError::Open`] or [`StorageError::NotAFile`], naming the path.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        let path = path.as_ref();
+        let open_error = |source| StorageError::Open { path: path.to_owned(), source };
+        // Asked before opening: opening a pipe waits for its writer.
+        if !fs::metadata(path).map_err(open_error)?.is_file() {
+            return Err(StorageError::NotAFile { path: path.to_owned() });
+        }
+        let file = File::open(path).map_err(open_error)?;
+        let len = file.metadata().map_err(open_error)?.len();
+        Ok(Self { name: path.display().to_string(), file, len })
+    }
+
+    /// The bytes in `range` that a buffer holds, or the error of a range that is outside.
+    fn checked_len(&self, range: &Range<u64>) -> Result<usize, StorageError> {
+        let inside = range.start <= range.end && range.end <= self.len;
+        let len = inside.then(|| usize::try_from(range.end - range.start).ok()).flatten();
+        len.ok_or_else(|| StorageError::out_of_range(&self.name, range.clone(), self.len))
+    }
+
+    /// Fills `buffer` from `range`, which is as long.
+    fn fill(&self, range: Range<u64>, buffer: &mut [u8]) -> Result<(), StorageError> {
+        read_exact_at(&self.file, buffer, range.start).map_err(|source| self.error(range, source))
+    }
+
+    /// Why the bytes at `range` could not be read.
+    fn error(&self, range: Range<u64>, source: io::Error) -> StorageError {
+        let found = self.file.metadata().map_or(self.len, |file| file.len());
+        if source.kind() == io::ErrorKind::UnexpectedEof && found < range.end {
+            return StorageError::CutShort { name: self.name.clone(), len: self.len, found };
+        }
+        StorageError::Read { name: self.name.clone(), start: range.start, end: range.end, source }
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !buffer.is_empty() {
+        match file.seek_read(buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = &mut buffer[read..];
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Source for FileSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let mut buffer = Vec::new();
+        self.read_into(range, &mut buffer)?;
+        Ok(buffer.into())
+    }
+
+    fn read_into<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], StorageError> {
+        let len = self.checked_len(&range)?;
+        if buffer.len() < len {
+            let more = len - buffer.len();
+            buffer
+                .try_reserve_exact(more)
+                .map_err(|_| self.error(range.clone(), io::ErrorKind::OutOfMemory.into()))?;
+            buffer.resize(len, 0);
+        }
+        let buffer = &mut buffer[..len];
+        self.fill(range, buffer)?;
+        Ok(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check_contract;
+    use super::*;
+
+    #[test]
+    fn keeps_the_contract() {
+        let dir = tempfile::tempdir().unwrap();
+        for content in [vec![], b"x".to_vec(), (0..10_000).map(|i| i as u8).collect()] {
+            let path = dir.path().join("model.gguf");
+            fs::write(&path, &content).unwrap();
+            let source = FileSource::open(&path).unwrap();
+            assert_eq!(source.name(), path.display().to_string());
+            check_contract(&source, &content);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        fs::write(&path, [5; 10_000]).unwrap();
+        let source = FileSource::open(&path).unwrap();
+        let whole = source.read(0..10_000).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+        assert_eq!(&*whole, [5; 10_000], "what has been read stays");
+        assert_eq!(&*source.read(4000..4096).unwrap(), [5; 96]);
+        let error = source.read(4000..5000).unwrap_err();
+        assert!(matches!(error, StorageError::CutShort { len: 10_000, found: 4096, .. }), "{error}");
+        assert!(error.to_string().contains("model.gguf"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(FileSource::open(dir.path()), Err(StorageError::NotAFile { .. })));
+        let missing = dir.path().join("missing.gguf");
+        let error = FileSource::open(&missing).unwrap_err();
+        assert!(matches!(error, StorageError::Open { .. }));
+        assert!(error.to_string().contains("missing.gguf"), "{error}");
+    }
+}

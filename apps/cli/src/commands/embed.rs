@@ -52,7 +52,7 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
         let Embedding { tokens, left_out, .. } = embedding;
         let number = at + 1;
         output::note(&format!(
-            "text {number}: its last {left_out} tokens were left out, since the model's makers count {tokens}"
+            "text {number}: its last {left_out} tokens were left out: the folder limits texts to {tokens}"
         ));
     }
     if args.json {

@@ -24,7 +24,7 @@ pub use message::{DeviceEvent, DeviceEventKind, LoadFailure, LoadProgress, Sessi
 pub use model::{
     Activation, Ends, ExpertConfig, LayerConfig, LayerIndex, LayerOf, Layers, MissingShards, Model,
     ModelConfig, OnCpu, OnGpu, OnPeer, Place, Pooling, Resident, RopeConfig, RopeFactors, RopeStyle,
-    StepsAhead, Yarn,
+    SentenceConfig, StepsAhead, Yarn,
 };
 pub use sampling::SamplerSettings;
 pub use session::{

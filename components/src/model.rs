@@ -122,6 +122,20 @@ pub struct ExpertConfig {
     pub weight_scale: f32,
 }
 
+/// How a text becomes tokens before it is embedded, where the model's makers say it, and what they say that the engine does not do.
+/// The folders of `sentence-transformers` do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SentenceConfig {
+    /// Tokens of a text that count, those that the vocabulary puts around it included; all where `None`.
+    pub max_tokens: Option<usize>,
+    /// What goes before each text.
+    pub prompt: String,
+    /// Whether letters become small.
+    pub lower_case: bool,
+    /// Why the engine cannot make the vectors that the makers mean: the file and the part that it does not compute.
+    pub unsupported: Option<String>,
+}
+
 /// What differs between the layers of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerConfig {
@@ -167,6 +181,8 @@ pub struct ModelConfig {
     pub causal: bool,
     /// How the model's makers turn hidden states into an embedding, where the file says it.
     pub pooling: Option<Pooling>,
+    /// What the model's makers do to a text that is embedded.
+    pub sentence: SentenceConfig,
     /// Whether a row of [`TensorRole::PositionEmbedding`] is added to each embedding.
     pub learned_positions: bool,
     /// Rows of [`TensorRole::TokenTypes`], the first of which is added to each embedding; 0 where there is none.
@@ -191,6 +207,8 @@ pub struct ModelConfig {
     pub logit_scale: f32,
     /// Whether the embedding also serves as the head.
     pub tied: bool,
+    /// Whether the model was saved without the head that it has: it gives embeddings and generates nothing.
+    pub headless: bool,
 }
 
 impl ModelConfig {

@@ -57,7 +57,9 @@ pub enum TensorRole {
     FfnGate,
     /// Up projection, `[feed_forward, embedding]`. Without a gate the nonlinearity is its own.
     FfnUp,
-    /// Added to the up projection of a network without a gate, `[feed_forward]`.
+    /// Added to the gate projection, `[feed_forward]`.
+    FfnGateBias,
+    /// Added to the up projection, `[feed_forward]`.
     FfnUpBias,
     /// Norm of the gated values before the down projection, `[feed_forward]`.
     FfnSubNorm,
@@ -132,6 +134,7 @@ impl TensorRole {
                 | R::AttentionResidualNorm
                 | R::AttentionResidualNormBias
                 | R::FfnNorm
+                | R::FfnGateBias
                 | R::FfnUpBias
                 | R::FfnSubNorm
                 | R::FfnDownBias

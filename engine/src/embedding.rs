@@ -4,7 +4,7 @@ use crate::engine::{Engine, ModelId};
 use crate::error::Error;
 use crate::options::{EmbedOptions, GenerateOptions};
 use crate::session::SessionId;
-use weft_components::{EmbeddingKept, EmbeddingWanted, FinishReason, Phase, Pooling};
+use weft_components::{EmbeddingKept, EmbeddingWanted, FinishReason, Phase, Pooling, SentenceConfig};
 use weft_systems::sample::vectors;
 #[cfg(not(target_family = "wasm"))]
 use {
@@ -17,8 +17,12 @@ use {
 pub struct Embedding {
     /// One vector of the model's width, or one a token where there is no pooling ([`Pooling::None`]).
     pub vectors: Vec<Vec<f32>>,
-    /// Tokens of the text.
+    /// Tokens of the text that the embedding is made of.
     pub tokens: usize,
+    /// Tokens at the text's end that are beyond what the model's makers have counted ([`SentenceConfig::max_tokens`]).
+    ///
+    /// [`SentenceConfig::max_tokens`]: weft_components::SentenceConfig::max_tokens
+    pub left_out: usize,
 }
 
 /// Texts that are under way together in [`Engine::embed`]: enough to fill waves with short ones.
@@ -30,9 +34,43 @@ impl Engine {
     /// and the mean of an encoder.
     ///
     /// # Errors
-    /// The model is gone.
+    /// The model is gone, or its makers mean something that the engine does not compute ([`Error::EmbeddingModules`]).
     pub fn pooling(&self, model: ModelId) -> Result<Pooling, Error> {
-        Ok(self.config(model)?.default_pooling())
+        let config = self.config(model)?;
+        match &config.sentence.unsupported {
+            Some(reason) => Err(Error::EmbeddingModules { reason: reason.clone() }),
+            None => Ok(config.default_pooling()),
+        }
+    }
+
+    /// A text as the model's makers embed it: behind their prompt, in small letters, cut to the tokens that they count, as far as its
+    /// file says so; and how many tokens are left out. Tokens are taken as they are.
+    ///
+    /// # Errors
+    /// The model is gone or has no vocabulary, or the text cannot be tokenized.
+    pub fn embedding_prompt(&self, model: ModelId, prompt: &Prompt) -> Result<(Prompt, usize), Error> {
+        let SentenceConfig { max_tokens, prompt: before, lower_case, .. } = &self.config(model)?.sentence;
+        let Prompt::Text { text, special } = prompt else { return Ok((prompt.clone(), 0)) };
+        let special = *special;
+        let mut text = format!("{before}{text}");
+        if *lower_case {
+            text = text.chars().flat_map(char::to_lowercase).collect();
+        }
+        let Some(most) = *max_tokens else { return Ok((Prompt::Text { text, special }, 0)) };
+        let tokenizer = self.tokenizer(model)?;
+        let mut tokens = tokenizer.encode(&text, special, true)?;
+        let left_out = tokens.len().saturating_sub(most);
+        if left_out > 0 {
+            // What the vocabulary puts behind a text stays behind it.
+            let plain = tokenizer.encode(&text, special, false)?;
+            let marks = tokens.len().saturating_sub(plain.len());
+            let before =
+                (0..=marks).find(|at| tokens.get(*at..).is_some_and(|rest| rest.starts_with(&plain)));
+            let behind = before.map_or(0, |before| marks - before).min(most);
+            let end = tokens.len() - behind;
+            tokens.drain(end - left_out.min(end)..end);
+        }
+        Ok((Prompt::Tokens(tokens), left_out))
     }
 
     /// Asks for the embedding of what the session was told, and starts it on its way from the beginning. When the session has
@@ -87,13 +125,14 @@ impl Engine {
         if vectors.iter().flatten().any(|x| !x.is_finite()) {
             return Err(Error::InvalidEmbedding);
         }
-        Ok(Some(Embedding { vectors, tokens }))
+        Ok(Some(Embedding { vectors, tokens, left_out: 0 }))
     }
 
-    /// The embeddings of texts, in their order, in sessions of their own that travel together. Waits for them.
+    /// The embeddings of texts, in their order, in sessions of their own that travel together, each as
+    /// [`Engine::embedding_prompt`] has it. Waits for them.
     ///
     /// # Errors
-    /// As [`Engine::open_session`], [`Engine::append`], [`Engine::ask_embedding`] and [`Engine::take_embedding`].
+    /// As [`Engine::embedding_prompt`], [`Engine::open_session`], [`Engine::append`], [`Engine::ask_embedding`] and [`Engine::take_embedding`].
     #[cfg(not(target_family = "wasm"))]
     pub fn embed(
         &mut self,
@@ -120,21 +159,24 @@ impl Engine {
         options: &EmbedOptions,
         sessions: &mut Vec<SessionId>,
     ) -> Result<Vec<Embedding>, Error> {
+        let mut left_out = Vec::with_capacity(texts.len());
         for text in texts {
             let session = self.open_session(model, &SessionOptions::default())?;
             sessions.push(session);
-            self.append(session, text.clone())?;
+            let (text, cut) = self.embedding_prompt(model, text)?;
+            left_out.push(cut);
+            self.append(session, text)?;
             self.ask_embedding(session, options)?;
         }
         let mut embeddings = Vec::with_capacity(texts.len());
-        for session in sessions {
+        for (session, left_out) in sessions.iter().zip(left_out) {
             let embedding = loop {
                 match self.take_embedding(*session)? {
                     Some(embedding) => break embedding,
                     None => self.tick_or_rest(),
                 }
             };
-            embeddings.push(embedding);
+            embeddings.push(Embedding { left_out, ..embedding });
         }
         Ok(embeddings)
     }

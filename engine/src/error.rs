@@ -110,6 +110,19 @@ pub enum Error {
         /// `general.architecture`.
         architecture: String,
     },
+    /// The model was saved without its head.
+    #[error(
+        "the model has no head (`lm_head.weight`), and `tie_word_embeddings` is false: it gives embeddings and generates nothing; ask it for an embedding, or fetch all files of the model again"
+    )]
+    NoHead,
+    /// Embeddings that the engine does not make as the model's makers mean them.
+    #[error(
+        "{reason}, which this engine does not compute; name a pooling to have the hidden states pooled by it"
+    )]
+    EmbeddingModules {
+        /// The file, and what of it.
+        reason: String,
+    },
     /// The model's numbers are no numbers.
     #[error("the embedding holds numbers that are none; the model's file is damaged, fetch it again")]
     InvalidEmbedding,

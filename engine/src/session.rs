@@ -160,11 +160,14 @@ impl Engine {
     /// Starts to generate from what the session was told. Ticks do the work.
     ///
     /// # Errors
-    /// The session is gone, busy or empty, the model is an encoder, or the sampler's settings make no sense.
+    /// The session is gone, busy or empty, the model is an encoder or has no head, or the sampler's settings make no sense.
     pub fn generate(&mut self, session: SessionId, options: &GenerateOptions) -> Result<(), Error> {
         let config = self.config(self.model_of(session)?)?;
         if !config.causal {
             return Err(Error::Encoder { architecture: config.architecture.clone() });
+        }
+        if config.headless {
+            return Err(Error::NoHead);
         }
         self.start(session, options)
     }

@@ -20,7 +20,7 @@ impl VocabularyFile {
     /// # Errors
     /// A file that is missing or damaged, or has no vocabulary or one of a kind that is not supported.
     pub fn read(source: impl Into<ModelSource>) -> Result<Self, Error> {
-        let OpenModel { sources, vocabulary } = source.into().open()?;
+        let OpenModel { sources, vocabulary, .. } = source.into().open()?;
         let gguf = Gguf::read(&sources).map_err(LoadError::from)?;
         let (tokenizer, template) = text_parts(&gguf, vocabulary)?;
         Ok(Self { tokenizer: tokenizer.ok_or(Error::NoTokenizer)?, template })

@@ -92,12 +92,19 @@ fn a_norm_behind_the_gate() {
         for (i, (form, (gate, gate_of, _))) in
             FORMS.into_iter().zip(GATES.into_iter().cycle().skip(2)).enumerate()
         {
-            let normed = i != 1;
+            let (normed, biased) = (i != 1, i != 0);
             let (width, rows) = (512 * i + 32 * (1 + random.below(31)), 3);
             let x: Vec<f32> = random.floats(2 * rows * width).iter().map(|x| 3.0 * x).collect();
             let weight: Vec<f32> = random.floats(width).iter().map(|w| 1.0 + w).collect();
             let scales = [0.75, 1.5];
-            let mut wanted = gated(&x, width, gate_of, scales);
+            let biases: Vec<f32> = random.floats(2 * width);
+            // A bias is the input's, over its scale.
+            let shift = |(i, x): (usize, &f32)| {
+                let (at, half) = (i % (2 * width), i / width % 2);
+                if biased { x + biases[at] / scales[half] as f32 } else { *x }
+            };
+            let shifted: Vec<f32> = x.iter().enumerate().map(shift).collect();
+            let mut wanted = gated(&shifted, width, gate_of, scales);
             if normed {
                 for row in wanted.chunks_exact_mut(width) {
                     let squares: f64 = row.iter().map(|x| x * x).sum();
@@ -105,18 +112,24 @@ fn a_norm_behind_the_gate() {
                     row.iter_mut().zip(&weight).for_each(|(x, w)| *x *= scale * f64::from(*w));
                 }
             }
-            let extra: Vec<f32> = weight.into_iter().chain(scales).chain([0.0; 2]).collect();
+            let extra: Vec<f32> = weight.into_iter().chain(scales).chain([0.0; 2]).chain(biases).collect();
             let act = Act::new(&gpu, form, wanted.len());
             let (wave, x, extra) = (wave(&gpu, &WaveData::default()), buffer(&gpu, &x), buffer(&gpu, &extra));
             let buffers: Vec<_> =
                 [(0, &wave), (1, &x), (2, &extra)].into_iter().chain(act.bindings()).collect();
             let spec = kernel(&gpu, form, gate, parts::GATE_NORM, width)
                 .with("EPSILON", EPSILON)
-                .with("NORM", u32::from(normed));
+                .with("NORM", u32::from(normed))
+                .with("BIAS", u32::from(biased));
             run(&gpu, &spec, &buffers, [rows as u32, 1, 1]);
             // As above, and a norm.
             let allowed: Vec<f64> = wanted.iter().map(|x| 8e-6 * x.abs() + 1e-6).collect();
-            act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}, normed {normed}"));
+            act.check(
+                &gpu,
+                &wanted,
+                &allowed,
+                &format!("{form:?}, width {width}, normed {normed}, biased {biased}"),
+            );
         }
     }
 }

@@ -189,6 +189,63 @@ fn quantized_pairs_are_decoded() {
     }
 }
 
+/// A safetensors file with its tensors under other names, and one more.
+fn renamed(file: &[u8], name: impl Fn(&str) -> String, more: &str) -> Vec<u8> {
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&file[8..8 + length]).unwrap();
+    let data = &file[8 + length..];
+    let mut header: serde_json::Map<_, _> =
+        header.into_iter().map(|(key, value)| (name(&key), value)).collect();
+    let end = data.len();
+    header.insert(
+        more.to_owned(),
+        serde_json::json!({ "dtype": "F32", "shape": [1, 1], "data_offsets": [end, end + 4] }),
+    );
+    let header = serde_json::Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    [header.as_bytes(), data, &[0; 4]].iter().for_each(|part| file.extend_from_slice(part));
+    file
+}
+
+#[test]
+fn an_adapter_of_a_model_with_vision_is_one_of_its_text() {
+    let llama = model("llama");
+    let config = std::fs::read(golden("lora/llama-qv/adapter_config.json")).unwrap();
+    let weights = std::fs::read(golden("lora/llama-qv/adapter_model.safetensors")).unwrap();
+    let of = |weights: &[u8]| {
+        let files = AdapterFiles::Peft {
+            config: memory("adapter_config.json", &config),
+            weights: memory("adapter_model.safetensors", weights),
+        };
+        read(&llama, &files)
+    };
+    let places = |file: AdapterFile| {
+        let of = |pair: &weft_components::LowRank| (pair.layer, pair.site, pair.first, pair.scale.to_bits());
+        file.adapter.pairs.iter().map(of).collect::<Vec<_>>()
+    };
+    let plain = places(of(&weights).unwrap());
+    let (inner, vision) =
+        ("base_model.model.model.layers.", "vision_tower.encoder.layers.0.q_proj.lora_A.weight");
+    for prefix in [
+        "base_model.model.model.language_model.layers.",
+        "base_model.model.language_model.model.layers.",
+        "base_model.model.language_model.layers.",
+        "base_model.model.layers.",
+    ] {
+        let file =
+            renamed(&weights, |name| name.replace(inner, prefix), &format!("base_model.model.{vision}"));
+        assert_eq!(places(of(&file).unwrap()), plain, "{prefix}");
+    }
+    // Nothing for text at all.
+    let file = renamed(
+        &weights,
+        |name| name.replace(inner, "base_model.model.model.vision_tower.layers."),
+        &format!("base_model.model.model.{vision}"),
+    );
+    assert!(matches!(of(&file).err().unwrap(), AdapterError::Empty { .. }));
+}
+
 /// Every prefix of a file is an error; every byte of it may be another without a panic.
 #[test]
 fn damaged_files_are_errors() {

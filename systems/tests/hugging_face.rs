@@ -175,7 +175,6 @@ fn a_source_gives_any_range_of_its_bytes() {
 #[test]
 fn configurations_that_are_wrong_are_refused_by_field() {
     let files = [file(&llama())];
-    assert!(open(&with("frobnicate", json!(false)), &files).is_ok());
     let bad = |field: &str, value: Value| match refused(&with(field, value.clone()), &files) {
         E::BadField { field: found, .. } => assert_eq!(found, field, "{value}"),
         error => panic!("{field} = {value}: {error}"),
@@ -192,13 +191,26 @@ fn configurations_that_are_wrong_are_refused_by_field() {
     bad("rope_parameters", json!([1]));
     bad("partial_rotary_factor", json!(0.5));
     bad("layer_types", json!(["full_attention", "sliding_attention"]));
-    assert!(matches!(refused(&with("rope_scaling", json!({"type": "dynamic", "factor": 2.0})), &files),
-        E::BadField { field, .. } if field == "rope_parameters.rope_type"));
+    for kind in ["ntk", "mrope-interleaved"] {
+        assert!(matches!(refused(&with("rope_scaling", json!({"type": kind, "factor": 2.0})), &files),
+            E::BadField { field, .. } if field == "rope_parameters.rope_type"));
+    }
+    assert!(matches!(refused(&with("rope_scaling", json!({"type": "dynamic", "alpha": 1000.0})), &files),
+        E::BadField { field, .. } if field == "rope_parameters.alpha"));
     assert!(matches!(refused(&with("rope_scaling", json!({"rope_type": "llama3", "factor": 2.0})), &files),
         E::MissingField { field, .. } if field == "rope_parameters.low_freq_factor"));
-    assert!(matches!(refused(&with("quantization_config", json!({"quant_method": "gptq"})), &files),
-        E::BadField { field, value, .. } if field == "quantization_config.quant_method" && value.contains("gptq")));
-    for (field, value) in [("frobnicate", json!(3)), ("logit_scale", json!(0.5))] {
+    for (field, value) in [
+        ("logit_scale", json!(0.5)),
+        ("logits_scaling", json!(8.0)),
+        ("attention_multiplier", json!(0.015625)),
+        ("attn_logit_softcapping", json!(30.0)),
+        ("alibi", json!(true)),
+        ("no_rope_layers", json!([1, 0])),
+        ("rotary_pct", json!(0.25)),
+        ("swiglu_limit", json!(7.0)),
+        ("attention_chunk_size", json!(8192)),
+        ("num_kv_shared_layers", json!(1)),
+    ] {
         assert!(
             matches!(refused(&with(field, value), &files), E::UnknownField { field: found, .. } if found == field)
         );
@@ -208,6 +220,8 @@ fn configurations_that_are_wrong_are_refused_by_field() {
             matches!(refused(&with(field, Value::Null), &files), E::MissingField { field: found, .. } if found == field)
         );
     }
+    let later = refused(&with("model_type", json!("modernbert")), &files);
+    assert!(matches!(&later, E::LaterModel { model_type, .. } if model_type == "modernbert"), "{later}");
     let unknown = refused(&with("model_type", json!("abacus")), &files).to_string();
     assert!(unknown.contains("abacus") && unknown.contains("qwen3_moe"), "{unknown}");
     for text in ["", "[]", "{", "null", "\u{0}", "{\"a\":1}}"] {
@@ -240,9 +254,10 @@ fn tensors_that_are_wrong_are_refused_by_name() {
     assert!(matches!(twice, E::DuplicateTensor { tensor, .. } if tensor == "lm_head.weight"));
     let mut list = llama();
     list.remove(2);
-    let headless = refused(&config(), &[file(&list)]);
-    assert!(matches!(headless, E::MissingTensor { tensor, .. } if tensor == "lm_head.weight"));
-    assert!(open(&with("tie_word_embeddings", json!(true)), &[file(&list)]).is_ok());
+    let headless =
+        |config: &Value| ModelFile::read(open(config, &[file(&list)]).unwrap()).unwrap().config.headless;
+    assert!(headless(&config()) && !headless(&with("tie_word_embeddings", json!(true))));
+    assert!(!ModelFile::read(open(&config(), &[file(&llama())]).unwrap()).unwrap().config.headless);
     let mut list = mixtral();
     list.retain(|(name, ..)| name != "model.layers.1.block_sparse_moe.experts.1.w3.weight");
     let lacks = refused(&mixtral_config(), &[file(&list)]).to_string();
@@ -257,6 +272,76 @@ fn tensors_that_are_wrong_are_refused_by_name() {
     assert!(
         matches!(read.err().unwrap(), LoadError::MissingTensor { name, .. } if name == "blk.0.ffn_up.weight")
     );
+}
+
+/// What `transformers` once kept in a configuration, what trainers leave there, and what no version has.
+#[test]
+fn fields_that_change_no_logit_are_ignored() {
+    let files = [file(&llama())];
+    for (field, value) in [
+        ("frobnicate", json!(3)),
+        ("_name_or_path", json!("/home/me/model")),
+        ("auto_map", json!({"AutoModel": "modeling.Model"})),
+        ("max_length", json!(4096)),
+        ("temperature", json!(0.7)),
+        ("top_k", json!(50)),
+        ("do_sample", json!(true)),
+        ("no_repeat_ngram_size", json!(3)),
+        ("task_specific_params", json!({"text-generation": {"max_length": 50}})),
+        ("id2label", json!({"0": "no", "1": "yes"})),
+        ("finetuning_task", json!("sst2")),
+        ("pretraining_tp", json!(2)),
+        ("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+        ("rope_scaling", json!({"rope_type": "default"})),
+        ("logit_scale", json!(1.0)),
+        ("num_key_value_heads", json!([2, 2])),
+        ("intermediate_size", json!([48, 48])),
+        // The weights are not quantized, whatever is left over of it.
+        ("quantization_config", json!({"quant_method": "bitsandbytes", "load_in_4bit": true})),
+    ] {
+        let read = ModelFile::read(open(&with(field, value.clone()), &files).unwrap()).unwrap().config;
+        let plain = ModelFile::read(open(&config(), &files).unwrap()).unwrap().config;
+        assert_eq!(read, plain, "{field} = {value}");
+    }
+    let unequal = refused(&with("num_key_value_heads", json!([2, 4])), &files).to_string();
+    assert!(unequal.contains("num_key_value_heads") && unequal.contains("[2,4]"), "{unequal}");
+}
+
+#[test]
+fn quantized_weights_are_refused_by_their_method() {
+    let gptq = with("quantization_config", json!({"quant_method": "gptq", "bits": 4}));
+    let q = "model.layers.1.self_attn.q_proj.";
+    for (name, dtype) in [("qweight", "I64"), ("weight", "I64"), ("weight_scale", "F32")] {
+        let mut list = llama();
+        list.retain(|(found, ..)| *found != format!("{q}weight"));
+        list.push(tensor(&format!("{q}{name}"), dtype, &[32, 32]));
+        assert!(matches!(refused(&gptq, &[file(&list)]),
+            E::BadField { field, value, .. } if field == "quantization_config.quant_method" && value.contains("gptq")));
+    }
+    // These weights are rounded when they are used.
+    let bitnet = with("quantization_config", json!({"quant_method": "bitnet"}));
+    assert!(
+        matches!(refused(&bitnet, &[file(&llama())]), E::BadField { value, .. } if value.contains("bitnet"))
+    );
+}
+
+#[test]
+fn names_without_their_prefix_are_those_of_the_bare_model() {
+    let whole = open(&with("tie_word_embeddings", json!(true)), &[file(&llama())]).unwrap();
+    for prefix in ["", "language_model.model."] {
+        let mut list = llama();
+        for (name, ..) in &mut list {
+            *name = name.replace("model.", prefix);
+        }
+        list.push(tensor("score.weight", "BF16", &[2, 32]));
+        let bare = open(&with("tie_word_embeddings", json!(true)), &[file(&list)]).unwrap();
+        let of = |folder| {
+            tensors(folder).into_iter().map(|(tensor, bytes)| (tensor.name, bytes)).collect::<Vec<_>>()
+        };
+        assert!(of(&bare) == of(&whole), "{prefix:?}");
+    }
+    let twice = refused(&config(), &[file(&llama()), file(&[tensor("norm.weight", "BF16", &[32])])]);
+    assert!(matches!(twice, E::DuplicateTensor { tensor, .. } if tensor == "norm.weight"));
 }
 
 #[test]

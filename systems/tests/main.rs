@@ -8,6 +8,7 @@ mod gguf_hostile;
 mod gguf_support;
 mod gguf_write;
 mod hugging_face;
+mod per_layer;
 mod quantize;
 mod quantize_files;
 mod sampling;

@@ -7,7 +7,7 @@ use crate::report::CliError;
 use std::cell::Cell;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weft::ModelSource;
 use weft::storage::{NewFile, Source};
@@ -17,15 +17,23 @@ use weft::storage::{NewFile, Source};
 /// # Errors
 /// What is not there or cannot be read, and an `out` that is the model itself.
 pub(crate) fn model(input: &str, out: &Path) -> Result<Vec<Arc<dyn Source>>, CliError> {
-    let sources = ModelSource::Path(host::model_file(Some(input))?).open()?.sources;
-    sources.iter().try_for_each(|source| keep(Path::new(source.name()), out))?;
-    Ok(sources)
+    open(&host::model_file(Some(input))?, out)
 }
 
-/// Refuses to write `out` over what is read: the file, or a file of the folder, `read`.
-pub(crate) fn keep(read: &Path, out: &Path) -> Result<(), CliError> {
-    let (Ok(read), Ok(found)) = (fs::canonicalize(read), fs::canonicalize(out)) else { return Ok(()) };
-    if found == read || found.parent() == Some(&read) {
+/// The same of a path.
+///
+/// # Errors
+/// As [`model`].
+pub(crate) fn open(path: &Path, out: &Path) -> Result<Vec<Arc<dyn Source>>, CliError> {
+    let model = ModelSource::from(path).open()?;
+    keep(&model.files, out)?;
+    Ok(model.sources)
+}
+
+/// Refuses to write `out` over a file that is read.
+pub(crate) fn keep(read: &[PathBuf], out: &Path) -> Result<(), CliError> {
+    let Ok(found) = fs::canonicalize(out) else { return Ok(()) };
+    if read.iter().filter_map(|path| fs::canonicalize(path).ok()).any(|path| path == found) {
         let message = format!("{} is the model that is read; write to another file", out.display());
         return Err(CliError::usage(message));
     }

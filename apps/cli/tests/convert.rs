@@ -70,6 +70,32 @@ fn types_are_those_of_the_quantizer() {
 }
 
 #[test]
+fn what_is_made_may_lie_in_the_folder_but_not_be_a_file_of_it() {
+    let files = Files::new();
+    let folder = folder(&files, "llama3-text");
+    let inside = format!("{folder}/made.gguf");
+    for line in [
+        format!("convert '{folder}' '{inside}' --json"),
+        format!("convert '{folder}' '{inside}' --force --json"),
+        format!("quantize '{folder}' '{inside}' --type q8_0 --force --json"),
+    ] {
+        weft(line).done();
+    }
+    let files = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+    for own in files.map(|file| format!("{folder}/{file}")) {
+        let before = std::fs::read(&own).expect("a file");
+        for line in [
+            format!("convert '{folder}' '{own}' --force --json"),
+            format!("quantize '{folder}' '{own}' --type q8_0 --force --json"),
+        ] {
+            let over = weft(line);
+            assert_eq!(over.code, Some(2), "{own}: {}", over.stderr);
+            assert!(std::fs::read(&own).expect("a file") == before, "{own}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_folder_of_a_model_is_refused() {
     let files = Files::new();
     let out = files.path("made.gguf").display().to_string();

@@ -58,6 +58,8 @@ LOCAL = ["sliding_attention"] * 5 + ["full_attention"]
 # become one (norms) or zero (others), and the lengths of prompts)
 MODELS = {
     "llama": ("Llama", BASE | UNTIED, {"rope": dict(rope_parameters=rope(theta=1e6))}, {}),
+    "llama-bias": ("Llama", SMALL | UNTIED | dict(attention_bias=True, mlp_bias=True), {f"{part} bias": f"{part}_proj.bias"
+        for part in ("q", "v", "o", "gate", "up", "down")}, {}),
     "llama-linear": ("Llama", SMALL | UNTIED | dict(rope_parameters=rope("linear", factor=4.0)), PLAIN, {}),
     "llama3": ("Llama", SMALL | TIED | dict(rope_parameters=rope("llama3", 500.0, factor=8.0, low_freq_factor=1.0,
         high_freq_factor=4.0, original_max_position_embeddings=64)),
@@ -121,11 +123,15 @@ MODELS = {
         "feed-forward sub-norm": "ffn_sub_norm", "ReLU squared, not SiLU": dict(hidden_act="silu")}, {}),
 }
 # Models whose folders are saved; variants: of which model, in which type, the size of a shard, and what differs.
-FOLDERS = ["llama-linear", "llama3", "mistral", "mixtral", "qwen2-yarn", "qwen2moe", "qwen3", "qwen3moe", "phi3-longrope",
+FOLDERS = ["llama-bias", "llama-linear", "llama3", "mistral", "mixtral", "qwen2-yarn", "qwen2moe", "qwen3", "qwen3moe", "phi3-longrope",
     "gemma", "gemma2", "gemma3", "smollm3", "granite", "granitemoe", "olmo2", "bitnet", "bitnet-b1.58"]
 VARIANTS = {"llama3-f16": ("llama3", torch.float16, "1GB", {}), "qwen2-bf16": ("qwen2-yarn", torch.bfloat16, "20KB", {}),
     "gemma3-bf16": ("gemma3", torch.bfloat16, "1GB", {}), "llama3-text": ("llama3", torch.bfloat16, "1GB",
-        dict(vocab_size=320, bos_token_id=None, eos_token_id=319, pad_token_id=317))}
+        dict(vocab_size=320, bos_token_id=None, eos_token_id=319, pad_token_id=317)),
+    "llama3-bare": ("llama3", torch.float16, "1GB", {}),
+    "llama-dynamic": ("llama-linear", torch.float16, "1GB", dict(rope_parameters=rope("dynamic", factor=2.0)))}
+# Saved without the head, which gives tensors other names.
+BARE = ["llama3-bare"]
 TEXTS = ["Hello, world", "The Licensor  grants\n\nYou 2,000 rights.", "na\u00efve caf\u00e9 \u4f60\u597d \U0001f600",
     "<|im_start|>user\nMay I?<|im_end|>\n", " leading and trailing ", "\t\r\n"]
 TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -292,8 +298,9 @@ def make_variant(variant):
     model = build(kind, settings)
     values = {key: value.to(dtype).float() for key, value in weights(model, kind, name).items()}
     with tempfile.TemporaryDirectory() as folder:
-        put(model, values).to(dtype).save_pretrained(folder, max_shard_size=shard)
-        texts = vocabulary(Path(folder), settings["vocab_size"]) if more else []
+        put(model, values).to(dtype)
+        (model.model if variant in BARE else model).save_pretrained(folder, max_shard_size=shard)
+        texts = vocabulary(Path(folder), settings["vocab_size"]) if "vocab_size" in more else []
         zipped(Path(folder), HERE / "folders" / f"{variant}.zip")
     model = put(build(kind, settings), values)
     record(variant, kind, settings, model, values, {}, {}, f"{variant}.zip", HERE / "folders", texts=texts)

@@ -127,6 +127,11 @@ fn transformers_llamas() {
 }
 
 #[test]
+fn transformers_llama_with_a_bias_at_every_product() {
+    hf(&["llama-bias"]);
+}
+
+#[test]
 fn transformers_phis_and_qwens() {
     hf(&["phi3", "phi3-longrope", "phi3-longrope-short", "qwen2", "qwen2-yarn", "qwen2-yarn-betas", "qwen3"]);
 }

@@ -1,6 +1,7 @@
-// As `gate_mul`, of gate and up that are scaled first, and with an RMS norm (arXiv 1910.07467) behind it. A workgroup a row.
+// As `gate_mul`, of gate and up that are scaled first and to which biases are added, and with an RMS norm (arXiv 1910.07467)
+// behind it. A workgroup a row.
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
-// Weights of the norm, then the scales of gate and up.
+// Weights of the norm, the scales of gate and up in a vector of four, then their biases where BIAS is 1.
 @group(0) @binding(2) var<storage, read> gate_extra: array<vec4<f32>>;
 
 const STEPS: u32 = (WIDTH / 4u + WG - 1u) / WG;
@@ -9,7 +10,14 @@ const STEPS: u32 = (WIDTH / 4u + WG - 1u) / WG;
 fn gated(row: u32, i: u32) -> vec4<f32> {
     let at = row * (WIDTH / 2u) + i;
     let scale = gate_extra[WIDTH / 4u];
-    return gate_of(gate_up[at] * scale.x) * (gate_up[at + WIDTH / 4u] * scale.y);
+    var gate = gate_up[at] * scale.x;
+    var up = gate_up[at + WIDTH / 4u] * scale.y;
+    if (BIAS == 1u) {
+        let bias = WIDTH / 4u + 1u + i;
+        gate += gate_extra[bias];
+        up += gate_extra[bias + WIDTH / 4u];
+    }
+    return gate_of(gate) * up;
 }
 
 @compute @workgroup_size(WG)

@@ -95,6 +95,7 @@ fn dense(gates: &mut Gates<'_>, weights: &Weights, adapting: Option<Adapting<'_>
         down,
         gate_factor: weights.factor(Role::FfnGateScale),
         up_factor: weights.factor(Role::FfnUpScale),
+        gate_bias: weights.vector(Role::FfnGateBias),
         up_bias: weights.vector(Role::FfnUpBias),
         norm: weights.vector(Role::FfnSubNorm),
     };
@@ -115,16 +116,27 @@ struct Network<'a> {
     gate_factor: f32,
     /// The same of the up projection.
     up_factor: f32,
-    /// What is added to the up projection where there is no gate.
+    /// What is added to the gate projection.
+    gate_bias: Option<&'a [f32]>,
+    /// What is added to the up projection.
     up_bias: Option<&'a [f32]>,
     /// Norm before the down projection.
     norm: Option<&'a [f32]>,
 }
 
 impl<'a> Network<'a> {
-    /// One without factors and norm.
+    /// One without factors, biases and norm.
     fn plain([gate, up, down]: [&'a CpuMatrix; 3]) -> Self {
-        Self { gate: Some(gate), up, down, gate_factor: 1.0, up_factor: 1.0, up_bias: None, norm: None }
+        Self {
+            gate: Some(gate),
+            up,
+            down,
+            gate_factor: 1.0,
+            up_factor: 1.0,
+            gate_bias: None,
+            up_bias: None,
+            norm: None,
+        }
     }
 
     /// The forms in which its first products read their input.
@@ -164,7 +176,7 @@ impl Gates<'_> {
     /// holds the loaded rows.
     fn run(&mut self, network: &Network<'_>, mut adapting: Option<Adapting<'_>>, out: &mut [f32]) {
         let Self { cpu, config, activations, gate_up, gated } = self;
-        let Network { gate, up, down, gate_factor, up_factor, up_bias, norm } = network;
+        let Network { gate, up, down, gate_factor, up_factor, gate_bias, up_bias, norm } = network;
         let (rows, inner, width) = (activations.rows(), up.rows(), config.embedding);
         let gated = sized(gated, rows * inner);
         if let Some(gate) = gate {
@@ -178,6 +190,13 @@ impl Gates<'_> {
                     let (gate, up) = row.split_at_mut(inner);
                     cpu.kernels.scale(gate, *gate_factor);
                     cpu.kernels.scale(up, *up_factor);
+                }
+            }
+            if gate_bias.is_some() || up_bias.is_some() {
+                for row in gate_up.chunks_exact_mut(2 * inner) {
+                    let (gate, up) = row.split_at_mut(inner);
+                    gate_bias.iter().for_each(|bias| cpu.kernels.add(gate, bias));
+                    up_bias.iter().for_each(|bias| cpu.kernels.add(up, bias));
                 }
             }
             cpu::gate_rows(cpu, config.activation, gate_up, gated, inner);

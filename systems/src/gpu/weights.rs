@@ -33,11 +33,12 @@ pub(super) struct Residual {
     pub(super) norm: bool,
 }
 
-/// A gated network whose gate is scaled or has a norm behind it.
+/// A gated network whose gate and up are scaled or have biases, or which has a norm behind the gate.
 pub(super) struct Gated {
     /// What `gate_norm.wgsl` reads.
     pub(super) extra: Vectors,
     pub(super) norm: bool,
+    pub(super) bias: bool,
 }
 
 /// A feed-forward network that every row uses.
@@ -199,13 +200,20 @@ impl<'a> Taker<'a> {
     }
 
     fn gated(&self, width: usize) -> Result<Option<Gated>, GpuError> {
-        let roles = [Role::FfnSubNorm, Role::FfnGateScale, Role::FfnUpScale];
-        if !roles.iter().any(|role| self.has(*role)) {
+        let (norm, scales) = (Role::FfnSubNorm, [Role::FfnGateScale, Role::FfnUpScale]);
+        let biases = [Role::FfnGateBias, Role::FfnUpBias];
+        let bias = biases.iter().any(|role| self.has(*role));
+        if !bias && ![norm].iter().chain(&scales).any(|role| self.has(*role)) {
             return Ok(None);
         }
-        let [norm, gate, up] = roles;
-        let slots = [Slot::new(norm, width, 1.0), Slot::new(gate, 1, 1.0), Slot::new(up, 1, 1.0)];
-        Ok(Some(Gated { extra: Vectors::new(self.gpu, "ffn_gated", &slots)?, norm: self.has(norm) }))
+        let mut slots = vec![Slot::new(norm, width, 1.0)];
+        slots.extend(scales.map(|role| Slot::new(role, 1, 1.0)));
+        if bias {
+            // Biases begin at a whole vector of four.
+            slots.push(Slot { role: None, count: 2, fill: 0.0 });
+            slots.extend(biases.map(|role| Slot::new(role, width, 0.0)));
+        }
+        Ok(Some(Gated { extra: Vectors::new(self.gpu, "ffn_gated", &slots)?, norm: self.has(norm), bias }))
     }
 
     fn ffn(&self) -> Result<Ffn, GpuError> {
@@ -217,7 +225,7 @@ impl<'a> Taker<'a> {
             return Ok(Ffn::Dense(Box::new(Dense {
                 gate_up: self.product("ffn_gate_up", roles)?,
                 ungated: ungated.then(|| Vectors::new(self.gpu, "ffn_up_bias", &bias)).transpose()?,
-                gated: self.gated(config.feed_forward)?,
+                gated: if ungated { None } else { self.gated(config.feed_forward)? },
                 down: self.product("ffn_down", &[Role::FfnDown])?,
             })));
         };

@@ -26,7 +26,7 @@ mod qwen3moe;
 mod rope;
 mod smollm3;
 
-pub(super) use config::model_config;
+pub(super) use config::{POOLING_TYPE, model_config, pooling_type};
 
 use super::error::LoadError;
 use super::gguf::Gguf;
@@ -166,6 +166,11 @@ impl Architecture {
     /// Whether a model as a whole has the tensor of a role, or may have it.
     pub(super) fn may_have(&self, role: TensorRole) -> bool {
         self.before.iter().chain(self.after).any(|pattern| pattern.roles.contains(&role))
+    }
+
+    /// Whether any layer has rotary embedding.
+    pub(super) fn turns(&self) -> bool {
+        !matches!(self.without_rope, WithoutRope::Every(1))
     }
 
     /// Whether its layers may have the tensor of a role.

@@ -41,7 +41,7 @@ impl ModelFile {
     /// A damaged file, an architecture or a tensor format that is not supported, or metadata that contradicts the
     /// tensors.
     pub fn read(model: impl Into<OpenModel>) -> Result<Self, LoadError> {
-        let OpenModel { sources, vocabulary } = model.into();
+        let OpenModel { sources, vocabulary, .. } = model.into();
         let gguf = Gguf::read(&sources)?;
         let file = sources.first().map_or("", |source| source.name());
         let arch = architecture(&gguf, file)?;

@@ -81,7 +81,9 @@ pub(super) fn groups(
 pub(super) fn applies(pattern: &TensorPattern, config: &ModelConfig) -> bool {
     use Role as R;
     pattern.roles.iter().all(|role| match role {
-        R::FfnGate | R::FfnUp | R::FfnDown => config.experts.is_none(),
+        R::FfnGate | R::FfnUp | R::FfnDown | R::FfnGateBias | R::FfnUpBias | R::FfnDownBias => {
+            config.experts.is_none()
+        }
         R::Router | R::ExpertGate | R::ExpertUp | R::ExpertDown => config.experts.is_some(),
         R::SharedRouter | R::SharedGate | R::SharedUp | R::SharedDown => {
             config.experts.is_some_and(|experts| experts.shared_feed_forward > 0)
@@ -156,7 +158,7 @@ pub(super) fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, us
         Role::AttentionSubNorm => (None, attended),
         Role::AttentionOutput => (Some(width), attended),
         Role::FfnGate | Role::FfnUp => (Some(inner), width),
-        Role::FfnSubNorm | Role::FfnUpBias => (None, inner),
+        Role::FfnSubNorm | Role::FfnGateBias | Role::FfnUpBias => (None, inner),
         Role::FfnDown => (Some(width), inner),
         Role::QueryScale | Role::KeyScale | Role::ValueScale | Role::AttentionOutputScale => (None, 1),
         Role::FfnGateScale | Role::FfnUpScale | Role::FfnDownScale => (None, 1),

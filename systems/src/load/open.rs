@@ -6,6 +6,7 @@ use super::{error::LoadError, gguf::open_files, hugging_face::folder_of};
 use crate::tokenize::Vocabulary;
 #[cfg(not(target_family = "wasm"))]
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use weft_platform::storage::Source;
 
@@ -16,6 +17,8 @@ pub struct OpenModel {
     pub sources: Vec<Arc<dyn Source>>,
     /// The vocabulary, where another file than the GGUF has it, with rules that a GGUF has no keys for.
     pub vocabulary: Option<Arc<Vocabulary>>,
+    /// The files that the model is read from, where they have paths.
+    pub files: Vec<PathBuf>,
 }
 
 impl OpenModel {
@@ -35,12 +38,17 @@ impl OpenModel {
 
 impl From<Vec<Arc<dyn Source>>> for OpenModel {
     fn from(sources: Vec<Arc<dyn Source>>) -> Self {
-        Self { sources, vocabulary: None }
+        let files = sources.iter().map(|source| source.name().into()).collect();
+        Self { sources, vocabulary: None, files }
     }
 }
 
 impl From<HuggingFaceFolder> for OpenModel {
     fn from(folder: HuggingFaceFolder) -> Self {
-        Self { sources: vec![folder.source()], vocabulary: folder.vocabulary().cloned() }
+        Self {
+            sources: vec![folder.source()],
+            vocabulary: folder.vocabulary().cloned(),
+            files: folder.files().to_vec(),
+        }
     }
 }

@@ -5,7 +5,6 @@ use crate::args::ConvertArgs;
 use crate::make;
 use crate::report::CliError;
 use std::time::Instant;
-use weft::ModelSource;
 use weft::gguf::Gguf;
 use weft::hugging_face::folder_of;
 use weft::quantize::{Quantize, QuantizeOptions};
@@ -20,8 +19,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<(), CliError> {
         let folder = args.folder.display();
         return Err(CliError::usage(format!("{folder} is no folder; weft quantize takes GGUF files")));
     }
-    make::keep(&args.folder, &args.out)?;
-    let sources = ModelSource::Path(args.folder.clone()).open()?.sources;
+    let sources = make::open(&args.folder, &args.out)?;
     let gguf = Gguf::read(&sources)?;
     let own = gguf.tensor(EMBEDDING).map_or("f16", |tensor| tensor.format.name());
     let options = QuantizeOptions::new(args.mix.as_deref().unwrap_or(own))?;

@@ -48,6 +48,13 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
         EmbedOptions { pooling: Some(pooling), normalize: !args.no_normalize, prefill_chunk: args.chunk };
     host.wait_loaded()?;
     let embeddings = host.engine.embed(host.model, &prompts, &options)?;
+    for (at, embedding) in embeddings.iter().enumerate().filter(|(_, embedding)| embedding.left_out > 0) {
+        let Embedding { tokens, left_out, .. } = embedding;
+        let number = at + 1;
+        output::note(&format!(
+            "text {number}: its last {left_out} tokens were left out: the folder limits texts to {tokens}"
+        ));
+    }
     if args.json {
         return output::json(&Report {
             embeddings: embeddings.iter().map(|embedding| Vectors::of(embedding, pooling)).collect(),

@@ -23,8 +23,8 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
     let name = args.out.display().to_string();
     let stored = args.format.as_deref().map_or(Ok(Stored::Same), Stored::from_name)?;
     let sources = make::model(&args.model, &args.out)?;
-    make::keep(&args.lora, &args.out)?;
     let adapter = AdapterFiles::open(&args.lora).map_err(MergeError::from)?;
+    make::keep(&adapter.files(), &args.out)?;
     let plan = Merge::new(&name, sources, &adapter, args.lora_scale, stored)?;
     make::write(&args.out, args.force, plan.bytes(), |file, progress| {
         plan.write(file, args.threads, progress)

@@ -102,9 +102,12 @@ impl Drafter<'_> {
         let mut buffers = vec![(0, scratch.wave.clone()), (1, scratch.gate_up.clone())];
         buffers.extend(Self::act_buffers(&scratch.gated, kind));
         match &dense.gated {
-            Some(Gated { extra, norm }) => {
+            Some(Gated { extra, norm, bias }) => {
                 buffers.push((2, extra.buffer.clone()));
-                let spec = spec.with("NORM", u32::from(*norm)).with("EPSILON", self.config.norm_epsilon);
+                let spec = spec
+                    .with("NORM", u32::from(*norm))
+                    .with("BIAS", u32::from(*bias))
+                    .with("EPSILON", self.config.norm_epsilon);
                 Draft { spec, buffers, grid: super::a_row(Extent::Rows) }
             }
             None => Draft {

@@ -16,6 +16,7 @@ pub use target::AdapterBase;
 use crate::cpu::AdapterMatrices;
 use crate::load::hugging_face::RowOrder;
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use target::{MOST_RANK, Target};
 use weft_components::formats::F32;
@@ -38,6 +39,14 @@ pub enum AdapterFiles {
 }
 
 impl AdapterFiles {
+    /// The files that it is read from, by their names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Gguf(sources) => sources.iter().map(|source| source.name().into()).collect(),
+            Self::Peft { config, weights } => vec![config.name().into(), weights.name().into()],
+        }
+    }
+
     /// Opens a GGUF file, or a folder that PEFT saved.
     ///
     /// # Errors

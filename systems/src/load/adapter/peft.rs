@@ -1,12 +1,12 @@
 //! The folders that Hugging Face's PEFT saves: `adapter_config.json` and `adapter_model.safetensors`.
 //!
 //! A pair's tensors are called `base_model.model.MODULE.lora_A.weight`, `[rank, inputs]`, and `.lora_B.weight`,
-//! `[outputs, rank]`, after the module that they change. Heads are in Hugging Face's order: those of files whose rotary embedding
+//! `[outputs, rank]`, after the module that they change, which may be the text part of a model with vision. Heads are in Hugging Face's order: those of files whose rotary embedding
 //! turns neighbours are put into that. A field of the configuration that changes what the adapter does and is not known is an
 //! error.
 
 use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, Target};
-use crate::load::hugging_face::{RowOrder, gguf_names, row_order};
+use crate::load::hugging_face::{RowOrder, gguf_names, is_other_part, row_order};
 use crate::load::manifest::dimensions;
 use crate::load::safetensors::{SafetensorsHeader, SafetensorsTensor};
 use serde_json::{Map, Value};
@@ -71,10 +71,16 @@ pub(super) fn read(
     let settings = Config::read(config)?;
     let header = SafetensorsHeader::read(weights)?;
     let mut reader = Reader::new(weights.name(), base);
+    let mut skipped = 0;
     for tensor in &header.tensors {
         let name = tensor.name.strip_prefix(PREFIX).ok_or_else(|| reader.unknown(&tensor.name))?;
         // A head that has a pair is saved beside it, as it is in the model.
         if name.ends_with(BASE) {
+            continue;
+        }
+        // Text never passes there.
+        if is_other_part(name) {
+            skipped += 1;
             continue;
         }
         if let Some(module) = name.strip_suffix(".lora_embedding_A").filter(|module| !module.is_empty()) {
@@ -96,6 +102,13 @@ pub(super) fn read(
         reader.pair(&target, halves.each_ref(), order, |rank| settings.scale(module, rank))?;
     }
     let name = weights.name();
+    if skipped > 0 {
+        tracing::warn!(
+            file = name,
+            tensors = skipped,
+            "matrices of the vision tower change nothing for text and are left out"
+        );
+    }
     reader.finish(name)
 }
 

@@ -1,14 +1,15 @@
-//! `bert`: BERT (arXiv 1810.04805) and what is converted under that name: BGE, E5, MiniLM, GTE. An encoder: every token sees all
-//! of its text. Positions have embeddings, every projection has a bias, the residual is normed behind attention and behind the
-//! feed-forward network, which has no gate. There is no norm and no head at the end.
+//! `bert`: BERT (arXiv 1810.04805) and what is converted under that name: BGE, E5, MiniLM, GTE, RoBERTa, DistilBERT. An encoder:
+//! every token sees all of its text. Positions have embeddings, every projection has a bias, the residual is normed behind
+//! attention and behind the feed-forward network, which has no gate. There is no norm and no head at the end.
 
-use super::{Architecture, PLAIN, TensorPattern, WithoutRope, keys, parts, required};
+use super::{Architecture, PLAIN, TensorPattern, WithoutRope, keys, optional, parts, required};
 use weft_components::{Activation, TensorRole as Role};
 
 const BEFORE: &[TensorPattern] = &[
     required("token_embd.weight", &[Role::TokenEmbedding]),
     required("position_embd.weight", &[Role::PositionEmbedding]),
-    required("token_types.weight", &[Role::TokenTypes]),
+    // DistilBERT has none.
+    optional("token_types.weight", &[Role::TokenTypes]),
     required("token_embd_norm.weight", &[Role::EmbeddingNorm]),
     required("token_embd_norm.bias", &[Role::EmbeddingNormBias]),
 ];

@@ -1,10 +1,11 @@
 //! A model's numbers: from metadata, and from what the architecture says where they are silent.
 
-use super::keys::{Keys, MAX_COUNT};
+use super::keys::{Keys, MAX_COUNT, WINDOW_PATTERN};
 use super::rope::{local_rope, rope};
 use super::{Architecture, TensorPattern, Windows, WithoutRope};
 use crate::load::error::LoadError;
-use crate::load::gguf::{Gguf, Value};
+use crate::load::gguf::{Array, Gguf, Value};
+use crate::load::sentence;
 use weft_components::{ExpertConfig, LayerConfig, ModelConfig, Pooling, TensorRole};
 
 /// Longest context that is believed.
@@ -19,8 +20,8 @@ pub(in crate::load) fn model_config(
     arch: &Architecture,
     file: &str,
 ) -> Result<ModelConfig, LoadError> {
-    let keys = Keys { gguf, file, prefix: arch.name };
-    refuse_unknown_keys(&keys, arch)?;
+    refuse_unknown_keys(gguf, arch, file)?;
+    let keys = Keys::new(gguf, arch.name, file)?;
     let layers = keys.count("block_count", MAX_COUNT)?;
     let embedding = keys.count("embedding_length", MAX_COUNT)?;
     let heads = keys.count("attention.head_count", MAX_COUNT)?;
@@ -92,6 +93,7 @@ pub(in crate::load) fn model_config(
         },
         causal,
         pooling: pooling(&keys)?,
+        sentence: sentence::read(&gguf.metadata)?,
         learned_positions: arch.may_have(TensorRole::PositionEmbedding),
         token_types: token_types(&keys, arch),
         embedding_norm: arch.may_have(TensorRole::EmbeddingNorm),
@@ -117,6 +119,7 @@ pub(in crate::load) fn model_config(
             None => 1.0 / (scaled_by as f32).sqrt(),
         },
         tied: !has(gguf, arch.after, TensorRole::Output),
+        headless: gguf.metadata.opt_bool(sentence::NO_HEAD)?.unwrap_or(false),
     })
 }
 
@@ -125,25 +128,34 @@ pub(super) fn has(gguf: &Gguf, patterns: &[TensorPattern], role: TensorRole) -> 
     patterns.iter().any(|pattern| pattern.roles.contains(&role) && gguf.tensor(pattern.name).is_some())
 }
 
-/// How the model's makers turn hidden states into an embedding.
-fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>, LoadError> {
-    const KEY: &str = "pooling_type";
-    Ok(match keys.gguf.metadata.opt_u64(&keys.key(KEY))? {
-        None => None,
-        Some(0) => Some(Pooling::None),
-        Some(1) => Some(Pooling::Mean),
-        Some(2) => Some(Pooling::Cls),
-        Some(3) => Some(Pooling::Last),
-        Some(other) => return Err(keys.bad(KEY, other, "0 (none), 1 (mean), 2 (CLS) or 3 (last)")),
-    })
+/// The key of how hidden states become an embedding.
+pub(in crate::load) const POOLING_TYPE: &str = "pooling_type";
+
+/// Its values.
+const POOLINGS: [(u64, Pooling); 4] =
+    [(0, Pooling::None), (1, Pooling::Mean), (2, Pooling::Cls), (3, Pooling::Last)];
+
+/// The value of [`POOLING_TYPE`] for a pooling.
+pub(in crate::load) fn pooling_type(pooling: Pooling) -> u64 {
+    POOLINGS.iter().find(|(_, found)| *found == pooling).map_or(0, |(value, _)| *value)
 }
 
-/// Rows of the embedding of sentence types: as many as the file has, or two.
+/// How the model's makers turn hidden states into an embedding.
+fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>, LoadError> {
+    let Some(value) = keys.opt_u64(POOLING_TYPE)? else { return Ok(None) };
+    let found = POOLINGS.iter().find(|(known, _)| *known == value).map(|(_, pooling)| *pooling);
+    let wanted = "0 (none), 1 (mean), 2 (CLS) or 3 (last)";
+    found.map(Some).ok_or_else(|| keys.bad(POOLING_TYPE, value, wanted))
+}
+
+/// Rows of the embedding of sentence types: as many as the file has, else two, or none where the architecture needs none.
 fn token_types(keys: &Keys<'_>, arch: &Architecture) -> usize {
     let pattern = arch.before.iter().find(|pattern| pattern.roles.contains(&TensorRole::TokenTypes));
+    let optional = pattern.is_some_and(|pattern| pattern.optional);
     let tensor = pattern.map(|pattern| keys.gguf.tensor(pattern.name));
     tensor.map_or(0, |tensor| {
-        let rows = tensor.map_or(2, |tensor| tensor.shape.get(1).copied().unwrap_or(1));
+        let missing = if optional { 0 } else { 2 };
+        let rows = tensor.map_or(missing, |tensor| tensor.shape.get(1).copied().unwrap_or(1));
         usize::try_from(rows).unwrap_or(usize::MAX)
     })
 }
@@ -163,7 +175,7 @@ fn experts(keys: &Keys<'_>, arch: &Architecture) -> Result<Option<ExpertConfig>,
     if used > count {
         return Err(keys.bad("expert_used_count", used, "at most expert_count"));
     }
-    let gate = keys.gguf.metadata.opt_u64(&keys.key("expert_gating_func"))?;
+    let gate = keys.opt_u64("expert_gating_func")?;
     if let Some(gate) = gate.filter(|gate| ![0, SOFTMAX].contains(gate)) {
         return Err(keys.bad("expert_gating_func", gate, "1 (softmax)"));
     }
@@ -196,7 +208,7 @@ fn experts(keys: &Keys<'_>, arch: &Architecture) -> Result<Option<ExpertConfig>,
 /// Tokens that layers with a window see; `None` where the file has no such layers.
 fn window(keys: &Keys<'_>, windows: &Windows) -> Result<Option<usize>, LoadError> {
     const KEY: &str = "attention.sliding_window";
-    Ok(match keys.gguf.metadata.get(&keys.key(KEY)) {
+    Ok(match keys.get(KEY) {
         Some(_) => keys.opt_count(KEY, MAX_CONTEXT)?,
         None => windows.default,
     })
@@ -204,17 +216,29 @@ fn window(keys: &Keys<'_>, windows: &Windows) -> Result<Option<usize>, LoadError
 
 /// Whether a layer has a window: the file says so for each, or how often one has none, or the architecture does.
 fn is_local(keys: &Keys<'_>, windows: &Windows, layer: usize, layers: usize) -> Result<bool, LoadError> {
-    const KEY: &str = "attention.sliding_window_pattern";
-    let key = keys.key(KEY);
-    let metadata = &keys.gguf.metadata;
-    if let Some(Value::Array(_)) = metadata.get(&key) {
-        let each = metadata.opt_bools(&key)?.unwrap_or_default();
-        return each.get(layer).copied().ok_or_else(|| {
-            keys.bad(KEY, format!("{} values for {layers} layers", each.len()), "one value a layer")
-        });
-    }
-    let every = metadata.opt_u64(&key)?.unwrap_or(windows.global_every as u64);
+    let known = match keys.get(WINDOW_PATTERN) {
+        Some(Value::Array(each)) => {
+            let wanted = "one truth value a layer";
+            let known = flag(each, layer).filter(|_| each.len() == layers);
+            return known
+                .ok_or_else(|| keys.bad(WINDOW_PATTERN, format!("{each} for {layers} layers"), wanted));
+        }
+        _ => keys.opt_u64(WINDOW_PATTERN)?,
+    };
+    let every = known.unwrap_or(windows.global_every as u64);
     Ok(every == 0 || !(layer as u64 + 1).is_multiple_of(every))
+}
+
+/// A truth value of an array, which some writers store as numbers.
+fn flag(array: &Array, at: usize) -> Option<bool> {
+    match array {
+        Array::Bool(values) => values.get(at).copied(),
+        Array::U8(values) => values.get(at).map(|value| *value != 0),
+        Array::I8(values) => values.get(at).map(|value| *value != 0),
+        Array::U32(values) => values.get(at).map(|value| *value != 0),
+        Array::I32(values) => values.get(at).map(|value| *value != 0),
+        _ => None,
+    }
 }
 
 /// Whether a layer has rotary embedding.
@@ -227,14 +251,13 @@ fn turns(keys: &Keys<'_>, arch: &Architecture, layer: usize) -> Result<bool, Loa
 }
 
 /// A key under the architecture's prefix that nobody knows might change the result: say so instead of ignoring it.
-fn refuse_unknown_keys(keys: &Keys<'_>, arch: &Architecture) -> Result<(), LoadError> {
-    for (key, _) in keys.gguf.metadata.iter() {
-        let Some(name) = key.strip_prefix(arch.name).and_then(|rest| rest.strip_prefix('.')) else {
-            continue;
-        };
-        if !arch.knows_key(name) {
-            return Err(LoadError::UnknownKey { file: keys.file.to_owned(), key: key.to_owned() });
-        }
+fn refuse_unknown_keys(gguf: &Gguf, arch: &Architecture, file: &str) -> Result<(), LoadError> {
+    let unknown = |key: &&str| {
+        let name = key.strip_prefix(arch.name).and_then(|rest| rest.strip_prefix('.'));
+        name.is_some_and(|name| !arch.knows_key(name))
+    };
+    match gguf.metadata.iter().map(|(key, _)| key).find(unknown) {
+        Some(key) => Err(LoadError::UnknownKey { file: file.to_owned(), key: key.to_owned() }),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use weft_components::RopeStyle;
 pub(super) const GRANITE: Architecture = Architecture {
     name: "granite",
     rope: RopeStyle::Adjacent,
-    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::FFN],
+    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::FFN, parts::FFN_BIASES],
     keys: &[keys::COMMON, keys::SCALES],
     without_rope: WithoutRope::Unless("rope.scaling.finetuned"),
     ..PLAIN

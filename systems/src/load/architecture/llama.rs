@@ -9,7 +9,14 @@ use weft_components::RopeStyle;
 pub(super) const LLAMA: Architecture = Architecture {
     name: "llama",
     rope: RopeStyle::Adjacent,
-    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::FFN, parts::EXPERTS],
+    layer: &[
+        parts::PRE_NORMS,
+        parts::ATTENTION,
+        parts::SOME_BIASES,
+        parts::FFN,
+        parts::FFN_BIASES,
+        parts::EXPERTS,
+    ],
     keys: &[keys::COMMON, keys::WINDOW, keys::EXPERTS],
     windows: Some(Windows { default: None, global_every: 0, rope: LocalRope::Same }),
     experts: Some(Experts { normalise: true, share_width: false, shared: false }),

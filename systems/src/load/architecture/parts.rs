@@ -77,6 +77,13 @@ pub(super) const FFN: &[TensorPattern] = &[
     required("blk.{}.ffn_down.weight", &[Role::FfnDown]),
 ];
 
+/// Biases of a gated feed-forward network where a few models have them.
+pub(super) const FFN_BIASES: &[TensorPattern] = &[
+    optional("blk.{}.ffn_gate.bias", &[Role::FfnGateBias]),
+    optional("blk.{}.ffn_up.bias", &[Role::FfnUpBias]),
+    optional("blk.{}.ffn_down.bias", &[Role::FfnDownBias]),
+];
+
 /// Experts, stacked or, as in early files, one tensor each.
 pub(super) const EXPERTS: &[TensorPattern] = &[
     required("blk.{}.ffn_gate_inp.weight", &[Role::Router]),

@@ -55,7 +55,7 @@ pub(super) fn rope(
 fn yarn(keys: &Keys<'_>, original: usize) -> Result<Yarn, LoadError> {
     const EXTRAPOLATION: &str = "rope.scaling.yarn_ext_factor";
     // Some writers say -1 for "not set".
-    let extrapolation = keys.gguf.metadata.opt_f32(&keys.key(EXTRAPOLATION))?.filter(|value| *value >= 0.0);
+    let extrapolation = keys.opt_f32(EXTRAPOLATION)?.filter(|value| *value >= 0.0);
     if extrapolation.is_some_and(|value| value > 1.0) {
         return Err(keys.bad(EXTRAPOLATION, extrapolation.unwrap_or_default(), "a number from 0 to 1"));
     }

@@ -6,7 +6,7 @@ use weft_components::RopeStyle;
 pub(super) const SMOLLM3: Architecture = Architecture {
     name: "smollm3",
     rope: RopeStyle::Adjacent,
-    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::FFN],
+    layer: &[parts::PRE_NORMS, parts::ATTENTION, parts::SOME_BIASES, parts::FFN, parts::FFN_BIASES],
     without_rope: WithoutRope::Every(4),
     ..PLAIN
 };

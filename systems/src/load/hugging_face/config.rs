@@ -1,9 +1,11 @@
 //! `config.json`: its fields, with the type that each should have.
 //!
-//! A field that is read is known by that; what is left over at the end and is neither empty nor known to change nothing is
-//! refused.
+//! Configurations hold much that changes no logit: where the model is from, how it was trained, settings for generation that
+//! `transformers` once kept there, classes of a task. So fields are ignored unless they are read. Only those that change what
+//! some model computes, and that nobody read, are refused (`matters.rs`).
 
 use super::HuggingFaceError;
+use super::matters::{changes_nothing, matters};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -11,55 +13,8 @@ use std::collections::HashSet;
 /// The file's name.
 pub(super) const CONFIG: &str = "config.json";
 
-/// Fields that change nothing that the engine computes: where the model comes from, how it was trained, what its tokens are
-/// (the tokenizer's files say it too), and how `transformers` runs it.
-const HARMLESS: &[&str] = &[
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_experts_implementation",
-    "_name_or_path",
-    "architectures",
-    "attention_dropout",
-    "attn_implementation",
-    "auto_map",
-    "boi_token_index",
-    "bos_token_id",
-    "cache_implementation",
-    "chunk_size_feed_forward",
-    "dtype",
-    "embd_pdrop",
-    "eoi_token_index",
-    "eos_token_id",
-    "hidden_dropout",
-    "id2label",
-    "image_token_index",
-    "initializer_range",
-    "is_llama_config",
-    "label2id",
-    "max_window_layers",
-    "mm_tokens_per_image",
-    "model_type",
-    "output_attentions",
-    "output_hidden_states",
-    "output_router_logits",
-    "pad_token_id",
-    "pretraining_tp",
-    "problem_type",
-    "resid_pdrop",
-    "return_dict",
-    "rope_interleaved",
-    "router_aux_loss_coef",
-    "router_jitter_noise",
-    "sep_token_id",
-    "text_config",
-    "torch_dtype",
-    "transformers.js_config",
-    "transformers_version",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_cache",
-    "vision_config",
-];
+/// The field of the number of layers.
+const LAYERS: &str = "num_hidden_layers";
 
 /// The fields of a configuration.
 pub(super) struct Config {
@@ -89,6 +44,15 @@ impl Config {
         self.fields.entry(name).or_insert(value);
     }
 
+    /// Gives fields the names that the others have: pairs of a name and the one in its place, which counts where both are there.
+    pub(super) fn rename(&mut self, names: &[(&str, &str)]) {
+        for (own, common) in names {
+            if let Some(value) = self.fields.remove(*own) {
+                self.fields.entry(*common).or_insert(value);
+            }
+        }
+    }
+
     /// Whether the model is more than its part for text.
     pub(super) fn has_other_parts(&self) -> bool {
         self.fields.contains_key("text_config")
@@ -98,6 +62,32 @@ impl Config {
     pub(super) fn get(&self, name: &'static str) -> Option<&Value> {
         self.known.borrow_mut().insert(name);
         self.fields.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The same, where a list of one value a layer that is the same for all is that value.
+    fn one(&self, name: &'static str) -> Result<Option<&Value>, HuggingFaceError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(list) = value.as_array().filter(|_| name != LAYERS) else { return Ok(Some(value)) };
+        let layers = self.fields.get(LAYERS).and_then(Value::as_u64);
+        match list.first().filter(|first| list.iter().all(|value| value == *first)) {
+            Some(first) if Some(list.len() as u64) == layers => Ok(Some(first)),
+            _ => Err(self.bad(name, value, "one value, or the same value for each layer")),
+        }
+    }
+
+    /// How the configuration says that weights are quantized: the field, and the method.
+    pub(super) fn quantization(&self) -> Option<(&'static str, &str)> {
+        // The second is what early versions of one method wrote.
+        let field = |name| Some((name, self.get(name)?));
+        let (name, found) = field("quantization_config").or_else(|| field("compression_config"))?;
+        Some((name, found.get("quant_method").and_then(Value::as_str).unwrap_or_default()))
+    }
+
+    /// The error for weights that are quantized as the configuration says, where it says so.
+    pub(super) fn quantized(&self) -> Option<HuggingFaceError> {
+        let (field, method) = self.quantization()?;
+        let field = format!("{field}.quant_method");
+        Some(self.bad(&field, &Value::from(method), "left out: get the model unquantized"))
     }
 
     /// Whether the field is there, null or not.
@@ -124,7 +114,7 @@ impl Config {
     /// A whole number that may be missing.
     pub(super) fn opt_count(&self, name: &'static str) -> Result<Option<u64>, HuggingFaceError> {
         let count = |value: &Value| value.as_u64().ok_or_else(|| self.bad(name, value, "a whole number"));
-        self.get(name).map(count).transpose()
+        self.one(name)?.map(count).transpose()
     }
 
     /// A whole number that must be there.
@@ -134,7 +124,7 @@ impl Config {
 
     /// A number that may be missing.
     pub(super) fn opt_float(&self, name: &'static str) -> Result<Option<f64>, HuggingFaceError> {
-        self.get(name).map(|value| self.number(name, value)).transpose()
+        self.one(name)?.map(|value| self.number(name, value)).transpose()
     }
 
     /// A value as the number that it should be.
@@ -145,13 +135,13 @@ impl Config {
     /// A truth value that may be missing.
     pub(super) fn opt_flag(&self, name: &'static str) -> Result<Option<bool>, HuggingFaceError> {
         let flag = |value: &Value| value.as_bool().ok_or_else(|| self.bad(name, value, "true or false"));
-        self.get(name).map(flag).transpose()
+        self.one(name)?.map(flag).transpose()
     }
 
     /// A text that may be missing.
     pub(super) fn opt_text(&self, name: &'static str) -> Result<Option<&str>, HuggingFaceError> {
         let text = |value| Value::as_str(value).ok_or_else(|| self.bad(name, value, "a text"));
-        self.get(name).map(text).transpose()
+        self.one(name)?.map(text).transpose()
     }
 
     /// A list that may be missing.
@@ -171,13 +161,13 @@ impl Config {
         }
     }
 
-    /// Refuses what nobody asked for, unless it changes nothing or is empty.
-    pub(super) fn refuse_unknown(&self) -> Result<(), HuggingFaceError> {
-        let known = self.known.borrow();
-        let unknown = self.fields.iter().find(|(name, value)| {
-            !known.contains(name.as_str()) && !HARMLESS.contains(&name.as_str()) && !is_empty(value)
+    /// Refuses a field that changes what a model computes and that nobody asked for.
+    pub(super) fn refuse_unread(&self) -> Result<(), HuggingFaceError> {
+        let read = self.known.borrow();
+        let unread = self.fields.iter().find(|(name, value)| {
+            !read.contains(name.as_str()) && matters(name) && !changes_nothing(name, value)
         });
-        match unknown {
+        match unread {
             Some((field, value)) => Err(HuggingFaceError::UnknownField {
                 file: self.file.clone(),
                 field: field.clone(),
@@ -188,18 +178,8 @@ impl Config {
     }
 }
 
-/// Whether a value says no more than that there is nothing.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Array(values) => values.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
-}
-
 /// A value on one line of bounded length.
-fn shortened(value: &Value) -> String {
+pub(super) fn shortened(value: &Value) -> String {
     const MOST: usize = 80;
     let text = value.to_string();
     match text.char_indices().nth(MOST) {

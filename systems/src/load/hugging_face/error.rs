@@ -119,6 +119,16 @@ pub enum HuggingFaceError {
         /// Names of those that are.
         known: String,
     },
+    /// A kind of model that a later version runs.
+    #[error(
+        "{file}: `model_type` {model_type:?} is not supported yet; a later version of this engine reads it"
+    )]
+    LaterModel {
+        /// The file.
+        file: String,
+        /// What the file says it is.
+        model_type: String,
+    },
     /// Weights in a dtype that is not read.
     #[error(
         "{file}: tensor {tensor:?} is {dtype}, which is not read; read are {known}: save the model in one of these, or convert it to GGUF with its maker's tools"

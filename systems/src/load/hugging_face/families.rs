@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 /// A kind of models, by the `model_type` of their configuration.
 pub(super) struct Family {
     pub(super) model_type: &'static str,
+    /// Fields that have another name here than elsewhere: theirs, and the common one.
+    names: &'static [(&'static str, &'static str)],
     /// `general.architecture`.
     architecture: &'static str,
     /// Nonlinearities that are the architecture's, by the names of `transformers`.
@@ -19,6 +21,8 @@ pub(super) struct Family {
     pub(super) defaults: &'static [(&'static str, f64)],
     /// Whether the embedding is the head too where the configuration is silent; `None`: it is where there is no head.
     pub(super) tied: Option<bool>,
+    /// Whether the embeddings of positions begin behind that of padding: the first token has row `pad_token_id` + 1.
+    pub(super) positions_after_padding: bool,
     /// Whether rotary embedding may turn a part of a head.
     pub(super) turns_partly: bool,
     /// Whether norms multiply by one more than their weights.
@@ -38,11 +42,13 @@ const GELU: &[&str] = &["gelu_pytorch_tanh", "gelu"];
 /// A kind with nothing special.
 const PLAIN: Family = Family {
     model_type: "",
+    names: &[],
     architecture: "",
     activations: SILU,
     theta: 10_000.0,
     defaults: &[],
     tied: None,
+    positions_after_padding: false,
     turns_partly: false,
     norms_add_one: false,
     ternary: false,
@@ -84,6 +90,58 @@ const GRANITE: Family = Family { normalises: true, more: granite, ..PLAIN };
 
 const BITNET: Family = Family { theta: 500_000.0, ternary: true, ..PLAIN };
 
+/// GELU by its definition, of encoders: the approximation moves what they give.
+const GELU_ERF: &[&str] = &["gelu"];
+
+const BERT: Family = Family {
+    architecture: "bert",
+    activations: GELU_ERF,
+    defaults: &[("layer_norm_eps", 1e-12)],
+    more: bert,
+    ..PLAIN
+};
+
+const ROBERTA: Family = Family {
+    defaults: &[("layer_norm_eps", 1e-12), ("pad_token_id", 1.0)],
+    positions_after_padding: true,
+    ..BERT
+};
+
+const DISTILBERT: Family = Family {
+    names: &[
+        ("dim", "hidden_size"),
+        ("hidden_dim", "intermediate_size"),
+        ("n_heads", "num_attention_heads"),
+        ("n_layers", "num_hidden_layers"),
+        ("activation", "hidden_act"),
+    ],
+    ..BERT
+};
+
+/// Under the names of its makers' own code too, which took many of GPT-2's.
+const NOMIC_BERT: Family = Family {
+    architecture: "nomic-bert",
+    names: &[
+        ("n_embd", "hidden_size"),
+        ("n_inner", "intermediate_size"),
+        ("n_head", "num_attention_heads"),
+        ("n_layer", "num_hidden_layers"),
+        ("n_positions", "max_position_embeddings"),
+        ("layer_norm_epsilon", "layer_norm_eps"),
+        ("activation_function", "hidden_act"),
+        ("rotary_emb_base", "rope_theta"),
+        ("rotary_emb_fraction", "partial_rotary_factor"),
+    ],
+    activations: &["silu", "swiglu"],
+    theta: 1000.0,
+    defaults: &[("layer_norm_eps", 1e-12)],
+    more: nomic_bert,
+    ..PLAIN
+};
+
+/// Kinds that are not read yet.
+const LATER: &[&str] = &["modernbert"];
+
 /// Every kind. Two of BitNet's differ in their activation.
 const FAMILIES: &[Family] = &[
     Family { model_type: "llama", architecture: "llama", ..PLAIN },
@@ -117,27 +175,36 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "olmo2", architecture: "olmo2", more: olmo2, ..PLAIN },
     Family { model_type: "bitnet", architecture: "bitnet", ..BITNET },
     Family { model_type: "bitnet", architecture: "bitnet-b1.58", activations: &["relu2"], ..BITNET },
+    Family { model_type: "bert", ..BERT },
+    Family { model_type: "distilbert", ..DISTILBERT },
+    Family { model_type: "roberta", ..ROBERTA },
+    Family { model_type: "xlm-roberta", ..ROBERTA },
+    Family { model_type: "nomic_bert", ..NOMIC_BERT },
 ];
 
 /// The kind that a configuration is of, and its architecture.
 pub(super) fn find(
     config: &mut Config,
 ) -> Result<(&'static Family, &'static Architecture), HuggingFaceError> {
-    let model_type = config.opt_text("model_type")?.ok_or_else(|| config.missing("model_type"))?;
-    let activation = config.opt_text("hidden_act")?;
+    let stated = config.opt_text("model_type")?.ok_or_else(|| config.missing("model_type"))?;
+    let model_type = stated.to_owned();
     let of_type = || FAMILIES.iter().filter(|family| family.model_type == model_type);
+    if let Some(first) = of_type().next() {
+        config.rename(first.names);
+    }
+    let activation = config.opt_text("hidden_act")?;
     // A kind whose activation is none of these is refused by that, later.
     let fits = |family: &&Family| activation.is_none_or(|name| family.activations.contains(&name));
     let family = of_type().find(fits).or_else(|| of_type().next());
     let arch = family.and_then(|family| ARCHITECTURES.iter().find(|arch| arch.name == family.architecture));
     let (Some(family), Some(arch)) = (family, arch) else {
+        let file = config.file.clone();
+        if LATER.contains(&model_type.as_str()) {
+            return Err(HuggingFaceError::LaterModel { file, model_type });
+        }
         let mut known: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
         known.dedup();
-        return Err(HuggingFaceError::UnknownModel {
-            file: config.file.clone(),
-            model_type: model_type.to_owned(),
-            known: known.join(", "),
-        });
+        return Err(HuggingFaceError::UnknownModel { file, model_type, known: known.join(", ") });
     };
     for (field, value) in family.defaults {
         config.default(field, *value);
@@ -200,4 +267,24 @@ fn granite(config: &Config, _: &Architecture, keys: &mut Keys) -> Result<(), Hug
 
 fn olmo2(config: &Config, _: &Architecture, _: &mut Keys) -> Result<(), HuggingFaceError> {
     config.only("clip_qkv", &[])
+}
+
+fn bert(config: &Config, _: &Architecture, _: &mut Keys) -> Result<(), HuggingFaceError> {
+    // Else tokens see only those before them.
+    config.only("is_decoder", &[json!(false)])?;
+    config.only("position_embedding_type", &[json!("absolute")])
+}
+
+fn nomic_bert(config: &Config, _: &Architecture, keys: &mut Keys) -> Result<(), HuggingFaceError> {
+    /// Positions of the training of the models whose rotary embedding is scaled beyond it.
+    const TRAINED: u64 = 2048;
+    for field in ["prenorm", "use_rms_norm", "causal", "rotary_emb_interleaved"] {
+        config.only(field, &[json!(false)])?;
+    }
+    // As `rope_scaling` of type dynamic: nothing changes up to there, and further this engine does not go.
+    if config.opt_float("rotary_scaling_factor")?.is_some() {
+        let trained = config.opt_count("max_trained_positions")?.unwrap_or(TRAINED);
+        keys.bound_context(trained);
+    }
+    Ok(())
 }

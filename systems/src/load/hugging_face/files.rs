@@ -2,12 +2,14 @@
 
 use super::HuggingFaceError;
 use super::config::CONFIG;
+use super::modules::Modules;
 use crate::load::safetensors::SafetensorsHeader;
 use crate::tokenize::HuggingFaceFiles;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use weft_components::{Pooling, SentenceConfig};
 use weft_platform::storage::{Bytes, FileSource, Source};
 
 /// The file of weights, where there is one.
@@ -37,6 +39,10 @@ pub(super) struct FolderFiles {
     tokens: Vec<(&'static str, Bytes)>,
     /// The index and the file of each tensor by it.
     pub(super) index: Option<(String, BTreeMap<String, String>)>,
+    pub(super) pooling: Option<Pooling>,
+    pub(super) sentence: SentenceConfig,
+    /// All files that are read.
+    pub(super) paths: Vec<PathBuf>,
 }
 
 /// The folder of a model that `path` names: the folder itself, its weights or their index.
@@ -56,41 +62,58 @@ impl FolderFiles {
     /// Opens the files in `folder`.
     pub(super) fn open(folder: &Path) -> Result<Self, HuggingFaceError> {
         let name = folder.display().to_string();
+        let Modules { model, pooling, sentence, .. } = Modules::read(folder)?;
+        let folder = model.as_deref().unwrap_or(folder);
         let config_path = folder.join(CONFIG);
         let lacks = |wanted| HuggingFaceError::NotAModel { folder: name.clone(), wanted };
         if !config_path.is_file() {
             return Err(lacks(CONFIG));
         }
         let config = (config_path.display().to_string(), read_all(&config_path)?);
-        let (weights, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+        let mut paths = vec![config_path];
         let mut tokens = Vec::new();
         for name in TOKENS {
             let path = folder.join(name);
             if path.is_file() {
                 tokens.push((name, read_all(&path)?));
+                paths.push(path);
             }
         }
-        if weights.is_file() {
-            let weights: Vec<Arc<dyn Source>> = vec![Arc::new(FileSource::open(&weights)?)];
-            return Ok(Self { name, config, weights, tokens, index: None });
+        let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+        let mut files = Self {
+            name: name.clone(),
+            config,
+            weights: Vec::new(),
+            tokens,
+            index: None,
+            pooling,
+            sentence,
+            paths,
+        };
+        if single.is_file() {
+            files.weights.push(Arc::new(FileSource::open(&single)?));
+            files.paths.push(single);
+            return Ok(files);
         }
         if !index.is_file() {
             return Err(lacks("model.safetensors, nor an index of several such files"));
         }
         let map = read_index(&index)?;
-        let index = index.display().to_string();
         let mut names: Vec<&String> = map.values().collect();
         names.sort_unstable();
         names.dedup();
-        let mut weights: Vec<Arc<dyn Source>> = Vec::new();
         for name in names {
             let path = folder.join(name);
             if !path.is_file() {
-                return Err(HuggingFaceError::MissingFile { file: path.display().to_string(), index });
+                let (file, index) = (path.display().to_string(), index.display().to_string());
+                return Err(HuggingFaceError::MissingFile { file, index });
             }
-            weights.push(Arc::new(FileSource::open(&path)?));
+            files.weights.push(Arc::new(FileSource::open(&path)?));
+            files.paths.push(path);
         }
-        Ok(Self { name, config, weights, tokens, index: Some((index, map)) })
+        files.index = Some((index.display().to_string(), map));
+        files.paths.push(index);
+        Ok(files)
     }
 
     /// The tokenizer's files; `None` where the folder has no tokenizer.

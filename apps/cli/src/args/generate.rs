@@ -39,7 +39,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = finite)]
     pub(crate) frequency_penalty: f32,
     /// Added to the logit of a token; may be given more than once
-    #[arg(long, value_name = "ID=X", value_parser = logit_bias)]
+    #[arg(long, value_name = "ID=X", allow_hyphen_values = true, value_parser = logit_bias)]
     pub(crate) logit_bias: Vec<(u32, f32)>,
     /// Seed of the random numbers: the same seed and prompt give the same text; -1 draws one, which
     /// --stats and --json tell

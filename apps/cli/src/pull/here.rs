@@ -125,7 +125,8 @@ impl Places {
         }
         let folder = self.folder.join(hub::folder(&reference.repo, &reference.revision));
         let mut names = names(&folder);
-        names.retain(|_, file| *file != reference.file);
+        let parts = reference.parts();
+        names.retain(|_, file| !parts.iter().any(|part| part.file == *file));
         write_names(&folder, &names)?;
         // Folders that are empty now, up to that of all repositories.
         let file = self.folder.join(reference.cache_path());

@@ -3,14 +3,11 @@
 use crate::engine::{Engine, ModelId};
 use crate::error::Error;
 use crate::options::{EmbedOptions, GenerateOptions};
+#[cfg(not(target_family = "wasm"))]
+use crate::options::{Prompt, SessionOptions};
 use crate::session::SessionId;
 use weft_components::{EmbeddingKept, EmbeddingWanted, FinishReason, Phase, Pooling, SentenceConfig};
 use weft_systems::sample::vectors;
-#[cfg(not(target_family = "wasm"))]
-use {
-    crate::options::{Prompt, SessionOptions},
-    core::mem,
-};
 
 /// The embedding of a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,44 +137,60 @@ impl Engine {
         texts: &[Prompt],
         options: &EmbedOptions,
     ) -> Result<Vec<Embedding>, Error> {
-        let mut embeddings = Vec::with_capacity(texts.len());
-        let mut sessions = Vec::with_capacity(TOGETHER.min(texts.len()));
-        for texts in texts.chunks(TOGETHER) {
-            let done = self.embed_together(model, texts, options, &mut sessions);
-            mem::take(&mut sessions).into_iter().for_each(|session| self.close(session));
-            embeddings.extend(done?);
-        }
-        Ok(embeddings)
+        self.embed_each(model, texts, options)?.into_iter().collect()
     }
 
-    /// The embeddings of some texts; what is opened for them is left in `sessions`.
+    /// As [`Engine::embed`], but a text that has no embedding, because it is empty or too long, does not keep the others from
+    /// theirs: each has its own result.
+    ///
+    /// # Errors
+    /// The model is gone, or its load failed.
     #[cfg(not(target_family = "wasm"))]
-    fn embed_together(
+    pub fn embed_each(
         &mut self,
         model: ModelId,
         texts: &[Prompt],
         options: &EmbedOptions,
-        sessions: &mut Vec<SessionId>,
-    ) -> Result<Vec<Embedding>, Error> {
-        let mut left_out = Vec::with_capacity(texts.len());
-        for text in texts {
-            let session = self.open_session(model, &SessionOptions::default())?;
-            sessions.push(session);
-            let (text, cut) = self.embedding_prompt(model, text)?;
-            left_out.push(cut);
-            self.append(session, text)?;
-            self.ask_embedding(session, options)?;
-        }
+    ) -> Result<Vec<Result<Embedding, Error>>, Error> {
         let mut embeddings = Vec::with_capacity(texts.len());
-        for (session, left_out) in sessions.iter().zip(left_out) {
-            let embedding = loop {
-                match self.take_embedding(*session)? {
-                    Some(embedding) => break embedding,
-                    None => self.tick_or_rest(),
-                }
-            };
-            embeddings.push(Embedding { left_out, ..embedding });
+        for texts in texts.chunks(TOGETHER) {
+            let asked: Vec<_> = texts.iter().map(|text| self.ask_for(model, text, options)).collect();
+            for session in asked {
+                embeddings.push(session.and_then(|(session, left_out)| {
+                    let embedding = self.wait_for(session);
+                    self.close(session);
+                    Ok(Embedding { left_out, ..embedding? })
+                }));
+            }
+            self.progress(model)?;
         }
         Ok(embeddings)
+    }
+
+    /// Opens a session for a text and asks for its embedding. Gives how many tokens are left out of it as well.
+    #[cfg(not(target_family = "wasm"))]
+    fn ask_for(
+        &mut self,
+        model: ModelId,
+        text: &Prompt,
+        options: &EmbedOptions,
+    ) -> Result<(SessionId, usize), Error> {
+        let (text, left_out) = self.embedding_prompt(model, text)?;
+        let session = self.open_session(model, &SessionOptions::default())?;
+        let asked = self.append(session, text).and_then(|()| self.ask_embedding(session, options));
+        if asked.is_err() {
+            self.close(session);
+        }
+        asked.map(|()| (session, left_out))
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn wait_for(&mut self, session: SessionId) -> Result<Embedding, Error> {
+        loop {
+            match self.take_embedding(session)? {
+                Some(embedding) => return Ok(embedding),
+                None => self.tick_or_rest(),
+            }
+        }
     }
 }

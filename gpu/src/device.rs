@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct GpuOptions {
     /// Part of the adapter's name, in any case; `None` for any.
     pub adapter: Option<String>,
+    /// Leave software devices, such as llvmpipe and SwiftShader, out: a CPU computes faster by itself.
+    pub hardware: bool,
     /// Use none of the features that only add speed.
     pub plain: bool,
     /// Round no activations, neither to halves, as cooperative matrices do for prompts and large waves, nor to 8 bits, as a few rows
@@ -99,6 +101,20 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
+/// Whether there can be a GPU, looked up without loading a driver. On Linux a GPU has a node in `/dev`.
+fn may_have_hardware() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // Of the kernel's drivers, NVIDIA's, WSL's, and those of Arm's, Qualcomm's and Imagination's GPUs without a kernel driver of
+        // its own.
+        const NODES: [&str; 6] =
+            ["/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0", "/dev/pvrsrvkm"];
+        NODES.iter().any(|node| std::path::Path::new(node).exists())
+    }
+    #[cfg(not(target_os = "linux"))]
+    true
+}
+
 fn rank(kind: wgpu::DeviceType) -> u8 {
     match kind {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -126,10 +142,13 @@ impl Gpu {
     /// No such adapter, or one that gives no device.
     pub async fn open_all(options: &GpuOptions) -> Result<Vec<Self>, GpuError> {
         let wanted = options.adapter.as_deref().unwrap_or_default().to_lowercase();
+        if options.hardware && !may_have_hardware() {
+            return Err(GpuError::NoAdapter { wanted });
+        }
         let mut found = adapters().await;
         found.retain(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted));
         let software = |adapter: &wgpu::Adapter| adapter.get_info().device_type == wgpu::DeviceType::Cpu;
-        if found.first().is_some_and(|adapter| !software(adapter)) {
+        if options.hardware || found.first().is_some_and(|adapter| !software(adapter)) {
             found.retain(|adapter| !software(adapter));
         }
         let mut opened = Vec::new();

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 use weft_components::ModelConfig;
-use weft_platform::storage::{MemorySource, MmapSource, Source};
+use weft_platform::storage::{MemorySource, FileSource, Source};
 use weft_systems::load::gguf::{Array, Gguf, GgufHeader, GgufWriter, Metadata, Value};
 use weft_systems::load::{LoadError, ModelFile};
 
 /// The model of `assets/golden/hf` with some metadata replaced.
 fn read(name: &str, change: impl Fn(&str, &Value) -> Option<Value>) -> Result<ModelConfig, LoadError> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../assets/golden/hf/{name}.gguf"));
-    let source: Arc<dyn Source> = Arc::new(MmapSource::open(&path).unwrap());
+    let source: Arc<dyn Source> = Arc::new(FileSource::open(&path).unwrap());
     let gguf = Gguf::read(std::slice::from_ref(&source)).unwrap();
     let changed = |(key, value): (&str, &Value)| {
         let value = change(key, value).unwrap_or_else(|| value.clone());

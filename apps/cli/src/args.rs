@@ -1,23 +1,38 @@
-//! The command line.
+//! The command line: one file a topic below.
 
+mod cache;
 mod embed;
+mod generate;
 mod lora;
 mod make;
+mod measure;
+mod model;
+mod spelling;
+mod text;
+mod values;
 
+pub(crate) use cache::{CompletionsArgs, ListArgs, PullArgs, RemoveArgs};
 pub(crate) use embed::EmbedArgs;
+pub(crate) use generate::GenerateArgs;
 pub(crate) use lora::{LoraArgs, MergeArgs};
 pub(crate) use make::{ConvertArgs, QuantizeArgs, ShapeArgs, SynthArgs};
+pub(crate) use measure::{BenchArgs, LogitsArgs, PerplexityArgs};
+pub(crate) use model::{BackendName, ModelArgs};
+pub(crate) use text::{DetokenizeArgs, InspectArgs, TemplateArgs, TensorArgs, TokenizeArgs};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use weft::GpuLayers;
+
+/// Columns that help takes at most, whatever the terminal has.
+const HELP_WIDTH: usize = 80;
 
 /// Runs large language models on this machine.
 ///
 /// Without --model, the catalogue's default model answers; it is fetched the first time.
 #[derive(Debug, Parser)]
-#[command(name = "weft", version, max_term_width = 110)]
+#[command(name = "weft", version, max_term_width = HELP_WIDTH)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -62,15 +77,19 @@ pub(crate) enum Command {
     Quantize(QuantizeArgs),
     /// Fetch a model
     Pull(PullArgs),
-    /// List the models of the catalogue
+    /// List models: those that are here, and those of the catalogue
     List(ListArgs),
+    /// Remove models that were fetched
+    Rm(RemoveArgs),
+    /// Print a script that completes the command's words in a shell
+    Completions(CompletionsArgs),
 }
 
 impl Command {
     /// Whether a script reads the answer.
     pub(crate) fn json(&self) -> bool {
         match self {
-            Self::Chat(_) | Self::Tensor(_) => false,
+            Self::Chat(_) | Self::Tensor(_) | Self::Completions(_) => false,
             Self::Run(args) => args.json,
             Self::Inspect(args) => args.json,
             Self::Tokenize(args) => args.json,
@@ -86,6 +105,32 @@ impl Command {
             Self::Quantize(args) => args.json,
             Self::Pull(args) => args.json,
             Self::List(args) => args.json,
+            Self::Rm(args) => args.json,
+        }
+    }
+
+    /// The model that is read, if one is and it is named.
+    pub(crate) fn model(&self) -> Option<&str> {
+        match self {
+            Self::Chat(args) => args.model.model.as_deref(),
+            Self::Run(args) => args.model.model.as_deref(),
+            Self::Inspect(args) => Some(&args.file),
+            Self::Tokenize(args) => args.model.as_deref(),
+            Self::Detokenize(args) => args.model.as_deref(),
+            Self::Template(args) => args.model.as_deref(),
+            Self::Logits(args) => args.model.model.as_deref(),
+            Self::Embed(args) => args.model.model.as_deref(),
+            Self::Tensor(args) => Some(&args.file),
+            Self::Perplexity(args) => args.model.model.as_deref(),
+            Self::Bench(args) => args.model.model.as_deref(),
+            Self::Merge(args) => Some(&args.model),
+            Self::Quantize(args) => Some(&args.input),
+            Self::Synth(_)
+            | Self::Convert(_)
+            | Self::Pull(_)
+            | Self::List(_)
+            | Self::Rm(_)
+            | Self::Completions(_) => None,
         }
     }
 
@@ -93,102 +138,6 @@ impl Command {
     pub(crate) fn profiles(&self) -> bool {
         matches!(self, Self::Bench(args) if args.profile)
     }
-}
-
-/// Which model, and what computes it.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Model")]
-pub(crate) struct ModelArgs {
-    /// A GGUF file, a Hugging Face folder, or a name from `weft list`
-    #[arg(long, short)]
-    pub(crate) model: Option<String>,
-    /// What computes: cpu, gpu
-    #[arg(long, default_value = "cpu")]
-    pub(crate) backend: String,
-    /// Layers on the GPU, the last ones: a number, or auto for as many as fit
-    #[arg(long, default_value = "auto", value_parser = gpu_layers)]
-    pub(crate) gpu_layers: GpuLayers,
-    /// GPU to use: a part of its name
-    #[arg(long)]
-    pub(crate) gpu: Option<String>,
-    /// Most GPUs to split the layers over
-    #[arg(long, default_value_t = 1)]
-    pub(crate) gpus: usize,
-    /// Memory of each GPU that may be used, in MiB; all that there is without it
-    #[arg(long, value_name = "MIB")]
-    pub(crate) gpu_memory: Option<u64>,
-    /// Longest that one submit should keep the GPU busy, in milliseconds
-    #[arg(long, value_name = "MS", hide = true)]
-    pub(crate) gpu_submit_ms: Option<u64>,
-    /// Use none of the GPU features that only add speed
-    #[arg(long, hide = true)]
-    pub(crate) gpu_plain: bool,
-    /// Round no activations on the GPU: slower, but an answer does not depend on what is computed beside it
-    #[arg(long)]
-    pub(crate) gpu_exact: bool,
-    /// Most rows that pass through the model together
-    #[arg(long, hide = true)]
-    pub(crate) wave_rows: Option<std::num::NonZeroUsize>,
-    /// Threads that compute; 0 for one per core
-    #[arg(long, default_value_t = 0)]
-    pub(crate) threads: usize,
-    /// How the KV cache is stored: f16, f32, q8_0
-    #[arg(long, default_value = "f16")]
-    pub(crate) kv: String,
-    #[command(flatten)]
-    pub(crate) lora: LoraArgs,
-}
-
-/// How tokens are chosen and when they end.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Generation")]
-pub(crate) struct GenerateArgs {
-    /// Chat template instead of the model's own: a file in Jinja, or a built-in one: llama3, chatml, phi3, gemma, mistral,
-    /// alpaca, raw
-    #[arg(long, value_name = "NAME|FILE")]
-    pub(crate) chat_template: Option<String>,
-    /// Divides the logits; 0 always takes the most likely token, so that answers can be repeated
-    #[arg(long, default_value_t = 0.0)]
-    pub(crate) temperature: f32,
-    /// Keep the K most likely tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub(crate) top_k: usize,
-    /// Keep the most likely tokens until their probability reaches P; 1 for all
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub(crate) top_p: f32,
-    /// Keep tokens at least P times as likely as the most likely; 0 for all
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub(crate) min_p: f32,
-    /// Keep the tokens nearest to the expected surprise until their probability reaches P; 1 for all
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub(crate) typical: f32,
-    /// Makes tokens seen lately less likely; 1 for no change
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    pub(crate) repeat_penalty: f32,
-    /// How many of the latest tokens the penalties look at
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) repeat_last_n: usize,
-    /// Subtracted once from the logit of a token seen lately
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
-    pub(crate) presence_penalty: f32,
-    /// Subtracted from the logit of a token for each time it was seen lately
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
-    pub(crate) frequency_penalty: f32,
-    /// Added to the logit of a token; may be given more than once
-    #[arg(long, value_name = "ID=V", value_parser = logit_bias)]
-    pub(crate) logit_bias: Vec<(u32, f32)>,
-    /// Seed of the random numbers: the same seed and prompt give the same text
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Most tokens of an answer
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) max_tokens: u64,
-    /// Text that ends an answer and is not part of it; may be given more than once
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub(crate) stop: Vec<String>,
-    /// Most tokens of prompt and answer together; without it, what the model was made for
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub(crate) context: Option<usize>,
 }
 
 /// `weft chat`
@@ -210,21 +159,36 @@ pub(crate) struct ChatArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The prompt; `-`, or none where stdin is no terminal, reads it from stdin
+    #[arg(value_name = "PROMPT", long_help = PROMPT_HELP)]
     pub(crate) prompt: Option<String>,
+    /// The prompt, as other programs call it
+    #[arg(
+        long = "prompt",
+        short = 'p',
+        value_name = "PROMPT",
+        hide = true,
+        allow_hyphen_values = true,
+        conflicts_with = "prompt"
+    )]
+    pub(crate) prompt_option: Option<String>,
+    /// A text that follows the prompt after a blank line, or is the prompt where there is no other
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) generate: GenerateArgs,
-    /// Take the prompt as it is: no chat template; special tokens are parsed
+    /// Take the prompt as it is: no chat template, special tokens are parsed, and the last line end of a
+    /// file or of stdin stays
     #[arg(long, conflicts_with = "system")]
     pub(crate) raw: bool,
     /// What the model is told before the prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", alias = "system-prompt", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
     /// Print one JSON value when the answer is whole
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print timings on stderr
+    /// Print on stderr what computed, timings and the seed
     #[arg(long)]
     pub(crate) stats: bool,
     /// Read the model at this rate, to see it answer while it arrives
@@ -232,16 +196,25 @@ pub(crate) struct RunArgs {
     pub(crate) throttle: Option<NonZeroU64>,
 }
 
-/// `weft inspect`
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// A GGUF file, a Hugging Face folder, or a name from `weft list`
-    pub(crate) file: String,
-    /// Print one JSON value
-    #[arg(long)]
-    pub(crate) json: bool,
+const PROMPT_HELP: &str = "\
+The prompt; `-`, or none where stdin is no terminal, reads it from stdin. Text that is piped to the
+command beside a prompt follows it after a blank line:
+
+  git diff | weft run \"Write a commit message for this change.\"
+
+One line end at the end of such a text and a byte order mark are no part of it, unless --raw is
+given.";
+
+/// The parser.
+pub(crate) fn command() -> clap::Command {
+    // `--seed -1` gives a value, right or wrong: no option is a digit.
+    let numbers = |arg: clap::Arg| {
+        if arg.get_action().takes_values() { arg.allow_negative_numbers(true) } else { arg }
+    };
+    Cli::command().mut_subcommands(|command| command.mut_args(numbers))
 }
 
+<<<<<<< HEAD
 /// `weft tokenize`
 #[derive(Debug, Args)]
 pub(crate) struct TokenizeArgs {
@@ -452,31 +425,53 @@ fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
         "auto" => Ok(GpuLayers::Auto),
         number => number.parse().map(GpuLayers::Count).map_err(|_| "not a number, nor auto".to_owned()),
     }
+=======
+/// Parses a command line, the program's name first.
+pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let line = spelling::ours(line, &command);
+    let matches = command.try_get_matches_from_mut(line)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+>>>>>>> cli
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        let line = ["weft"].into_iter().chain(line.split(' ')).map(OsString::from);
+        parse(line).map(|cli| cli.command).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn id_lists_take_commas_and_spaces() {
-        let ids = |text: &str| text.parse::<IdList>().map(|list| list.0);
-        assert_eq!(ids("1,2, 3"), Ok(vec![1, 2, 3]));
-        assert_eq!(ids(""), Ok(vec![]));
-        assert!(ids("1,x").is_err());
-        assert!(ids("-1").is_err());
+    fn peers_spellings_are_taken() {
+        let line = "run -m x -c 9 -t 2 -n -1 -ngl 3 --temp 0.5 -s -1 -f file -p -5";
+        let Ok(Command::Run(args)) = parsed(line) else { panic!("{:?}", parsed(line)) };
+        assert_eq!((args.generate.context, args.model.threads), (Some(9), 2));
+        assert_eq!((args.generate.max_tokens, args.prompt_option.as_deref()), (u64::MAX, Some("-5")));
+        assert!(args.model.asks_for_a_gpu());
     }
 
     #[test]
-    fn biases_are_an_id_and_a_number() {
-        assert_eq!(logit_bias("7=-1.5"), Ok((7, -1.5)));
-        assert!(logit_bias("7").is_err());
-        assert!(logit_bias("x=1").is_err());
+    fn negative_numbers_are_values() {
+        for (line, option) in [
+            ("run --temperature -1 x", "--temperature"),
+            ("run --top-p -0.5 x", "--top-p"),
+            ("run --top-k -3 x", "--top-k"),
+            ("run --seed -2 x", "--seed"),
+            ("run --max-tokens -2 x", "--max-tokens"),
+            ("run --gpu-layers -1 x", "--gpu-layers"),
+            ("bench --repeat -1", "--repeat"),
+            ("synth out --layers -1", "--layers"),
+        ] {
+            let Err(error) = parsed(line) else { panic!("{line} is taken") };
+            assert!(error.contains(&format!("for '{option}")), "{line}: {error}");
+        }
     }
 }

@@ -3,23 +3,25 @@
 //! Ticks show the load's progress and note when it ended, so an answer may begin while weights still arrive.
 
 use crate::args::{GenerateArgs, ModelArgs};
+use crate::backend::{self, Started};
 use crate::catalogue::Catalogue;
 use crate::interrupt::Answering;
 use crate::progress::{LoadBar, PullBar};
-use crate::pull::{self, PullError};
+use crate::pull::{self, HubName, Places, PullError};
 use crate::report::CliError;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft::storage::{Source, ThrottledSource};
 use weft::{
-    AdapterId, Engine, EngineOptions, FinishReason, GenerateOptions, GpuOptions, KvFormat, LoadOptions,
-    ModelId, ModelSource, OpenModel, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice,
-    TickOutcome,
+    AdapterId, Engine, EngineOptions, FinishReason, GenerateOptions, LoadOptions, ModelId, ModelSource,
+    OpenModel, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice, TickOutcome,
 };
 
-/// The file of a model: a path, a name of the catalogue, or the catalogue's default, which may have to be fetched.
+/// The file of a model: a path, a name of the catalogue or one that was pulled, or the catalogue's default. Models of the
+/// catalogue are fetched where they are not here; what is on the hub is fetched by `weft pull` alone, since a path that
+/// is mistyped looks like a name there.
 pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
     let catalogue = Catalogue::embedded().map_err(PullError::from)?;
     let entry = match model {
@@ -27,13 +29,34 @@ pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
         Some(model) => catalogue.find(model),
         None => catalogue.default_model(),
     };
-    let known = || catalogue.models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ");
-    let entry = entry.ok_or_else(|| CliError::UnknownModel {
-        model: model.unwrap_or("the default").to_owned(),
-        known: known(),
-    })?;
-    Ok(pull::ensure(entry, &PullBar::new(&entry.name))?)
+    if let Some(entry) = entry {
+        return Ok(pull::ensure(entry, &PullBar::new(&entry.name))?);
+    }
+    let model = model.unwrap_or("the default").to_owned();
+    if let Ok(name) = HubName::parse(&model) {
+        return Places::from_environment()?.here(&name).ok_or(CliError::NotPulled { model });
+    }
+    let known = catalogue.models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ");
+    Err(CliError::UnknownModel { model, known })
 }
+
+/// The file of a model that is here; nothing is fetched.
+pub(crate) fn model_here(model: Option<&str>) -> Option<PathBuf> {
+    let catalogue = Catalogue::embedded().ok()?;
+    let entry = match model {
+        Some(model) if Path::new(model).exists() => return Some(model.into()),
+        Some(model) => catalogue.find(model),
+        None => catalogue.default_model(),
+    };
+    let places = Places::from_environment().ok()?;
+    match entry {
+        Some(entry) => places.cached(entry),
+        None => places.here(&HubName::parse(model?).ok()?),
+    }
+}
+
+/// Tokens of a session where no context is asked for and the model takes as many: what the engine's KV cache then holds.
+pub(crate) const DEFAULT_CONTEXT: usize = 32_768;
 
 /// What differs between the commands' loads.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +77,8 @@ pub(crate) struct Host {
     pub(crate) file_name: String,
     /// The adapter that sessions use, and its scale.
     adapter: Option<(AdapterId, f32)>,
+    /// What computed when it was opened, for people.
+    backend_line: String,
     bar: LoadBar,
     started: Instant,
     loaded: Option<Duration>,
@@ -62,34 +87,30 @@ pub(crate) struct Host {
 impl Host {
     /// Starts an engine and a load; weights arrive with the ticks.
     pub(crate) fn open(args: &ModelArgs, isa: Option<&str>, options: HostOptions) -> Result<Self, CliError> {
-        let gpu = gpu_options(args)?;
-        let kv_format = kv_format(&args.kv)?;
         let path = model_file(args.model.as_deref())?;
         let file_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let mut engine_options = EngineOptions {
+        let engine = EngineOptions {
             threads: args.threads,
             isa: isa.map(str::to_owned),
-            gpu,
+            max_rows: args.wave_rows.map(NonZeroUsize::get),
             ..EngineOptions::default()
         };
-        if let Some(rows) = args.wave_rows {
-            engine_options.max_rows = Some(rows.get());
-        }
-        let mut engine = Engine::new(&engine_options)?;
-        let started = Instant::now();
-        let load_options = LoadOptions {
+        let load = LoadOptions {
             kv_tokens: options.kv_tokens,
-            kv_format,
-            gpu_layers: args.gpu_layers,
+            kv_format: args.kv.into(),
             template: options.template,
+            ..LoadOptions::default()
         };
-        let model = engine.load(source(path, options.throttle)?, &load_options)?;
+        let began = Instant::now();
+        let started = backend::start(args, &engine, &load, || source(path.clone(), options.throttle))?;
+        let backend_line = backend::describe(&started);
+        let Started { mut engine, model, .. } = started;
         let adapter = match &args.lora.lora {
             Some(path) => Some((engine.load_adapter(model, path.as_path())?, args.lora.lora_scale)),
             None => None,
         };
         let bar = LoadBar::new(&file_name);
-        Ok(Self { engine, model, file_name, adapter, bar, started, loaded: None })
+        Ok(Self { engine, model, file_name, adapter, backend_line, bar, started: began, loaded: None })
     }
 
     /// Opens a session, with the adapter where there is one; a context that the model was not made for is refused rather than cut.
@@ -103,6 +124,28 @@ impl Host {
             self.engine.set_adapter(session, Some(adapter), scale)?;
         }
         Ok(session)
+    }
+
+    /// What computes: `gpu` where any layer is on one, else `cpu`.
+    pub(crate) fn backend(&self) -> &'static str {
+        if self.engine.gpu_parts(self.model).is_empty() { "cpu" } else { "gpu" }
+    }
+
+    /// What computes, in words: the GPUs and their layers, or why it is the CPU.
+    pub(crate) fn backend_line(&self) -> &str {
+        &self.backend_line
+    }
+
+    /// An error of the engine, with what to do on this command line.
+    pub(crate) fn explain(&self, error: weft::Error) -> CliError {
+        match error {
+            weft::Error::ContextOverflow { tokens, limit } => {
+                let model = self.engine.config(self.model).map_or(limit, |config| config.context);
+                CliError::ContextOverflow { tokens, limit, model }
+            }
+            weft::Error::EmptyPrompt => CliError::EmptyPrompt,
+            error => error.into(),
+        }
     }
 
     /// When the load began.
@@ -232,34 +275,6 @@ pub(crate) fn finish_name(reason: FinishReason) -> &'static str {
         FinishReason::ContextFull => "context",
         FinishReason::Cancelled => "cancelled",
         FinishReason::ModelFailed | FinishReason::InvalidLogits => "error",
-    }
-}
-
-/// GPUs to open, where the backend is one.
-fn gpu_options(args: &ModelArgs) -> Result<Option<GpuOptions>, CliError> {
-    match args.backend.as_str() {
-        "cpu" => Ok(None),
-        "gpu" => Ok(Some(GpuOptions {
-            adapter: args.gpu.clone(),
-            plain: args.gpu_plain,
-            exact: args.gpu_exact,
-            devices: args.gpus,
-            submit: args.gpu_submit_ms.map(Duration::from_millis),
-            memory: args.gpu_memory.map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
-            cache: pull::cache_folder().map(|folder| folder.join("kernels")),
-        })),
-        backend => {
-            Err(CliError::usage(format!("there is no backend `{backend}`; use `--backend cpu` or `gpu`")))
-        }
-    }
-}
-
-fn kv_format(name: &str) -> Result<KvFormat, CliError> {
-    match name {
-        "f16" => Ok(KvFormat::F16),
-        "f32" => Ok(KvFormat::F32),
-        "q8_0" => Ok(KvFormat::Q8_0),
-        _ => Err(CliError::UnsupportedKvFormat { format: name.to_owned(), supported: "f16, f32, q8_0" }),
     }
 }
 

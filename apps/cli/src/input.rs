@@ -1,9 +1,18 @@
 //! Text from stdin and from files.
 
+use crate::output;
 use crate::report::CliError;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 use weft::{BuiltinTemplate, TemplateChoice};
+
+/// What UTF-8 files of some systems begin with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+/// So long stdin may stay silent before the user is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// All of stdin, which must be UTF-8.
 pub(crate) fn stdin() -> Result<String, CliError> {
@@ -12,8 +21,40 @@ pub(crate) fn stdin() -> Result<String, CliError> {
     text("stdin", bytes)
 }
 
-/// All of a file, which must be UTF-8.
+/// All of stdin where that is no terminal: a file, a pipe, or nothing. A pipe is read until its writer closes it, as
+/// everywhere; one that stays open and silent is told of, since programs leave one to their children without meaning it.
+pub(crate) fn piped() -> Result<Option<String>, CliError> {
+    if std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let (read, waiting) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if waiting.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
+            output::note("waiting for the end of stdin; `< /dev/null` leaves it out");
+        }
+    });
+    let text = stdin();
+    drop(read);
+    text.map(Some)
+}
+
+/// A text that was piped or is a file's, as a message: without a byte order mark and without the line end that editors and `echo`
+/// put after the last line.
+pub(crate) fn message(text: &str) -> &str {
+    let text = unmarked(text);
+    text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
+}
+
+/// A text without the byte order mark before it.
+pub(crate) fn unmarked(text: &str) -> &str {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// All of a file, or of stdin for `-`; it must be UTF-8.
 pub(crate) fn file(path: &Path) -> Result<String, CliError> {
+    if path == Path::new("-") {
+        return stdin();
+    }
     let bytes = std::fs::read(path).map_err(|error| CliError::read(path.display(), &error))?;
     text(&path.display().to_string(), bytes)
 }
@@ -32,4 +73,25 @@ fn text(input: &str, bytes: Vec<u8>) -> Result<String, CliError> {
         input: input.to_owned(),
         offset: error.utf8_error().valid_up_to(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message;
+
+    #[test]
+    fn one_line_end_and_a_byte_order_mark_are_no_part_of_a_message() {
+        for (text, wanted) in [
+            ("hi\n", "hi"),
+            ("hi\r\n", "hi"),
+            ("hi\n\n", "hi\n"),
+            ("\u{feff}hi", "hi"),
+            ("hi \n", "hi "),
+            ("a\nb", "a\nb"),
+            ("\n", ""),
+            ("", ""),
+        ] {
+            assert_eq!(message(text), wanted, "{text:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! Answers go to stdout through [`output`]; everything else, such as progress and logs, to stderr.
 
 mod args;
+mod backend;
 mod catalogue;
 mod commands;
 mod host;
@@ -18,17 +19,22 @@ mod pull;
 mod report;
 mod style;
 
-use clap::Parser;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let as_json = report::usage::asks_for_json(&line);
+    let cli = match args::parse(line) {
+        Ok(cli) => cli,
+        Err(error) => return report::usage::report(&error, as_json),
+    };
     let json = cli.command.json();
     if !cli.command.profiles() {
         log_to_stderr();
     }
-    match commands::run(cli) {
+    match commands::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
     }

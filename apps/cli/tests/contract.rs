@@ -12,7 +12,7 @@ use std::process::Stdio;
 fn run_answers_a_raw_prompt() {
     let run = format!("run --model '{TINY}' --raw --max-tokens 5 --temperature 0 {ON}");
     let answer = weft(format!("{run} --json Hello")).done();
-    let names = ["text", "tokens", "prompt_tokens", "finish", "timings"];
+    let names = ["text", "tokens", "prompt_tokens", "finish", "seed", "backend", "timings"];
     assert_eq!(keys(&answer), names);
     let names = ["load_s", "first_token_s", "prompt_tok_s", "generate_tok_s"];
     assert_eq!(keys(&answer["timings"]), names);

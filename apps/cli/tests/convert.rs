@@ -63,7 +63,7 @@ fn types_are_those_of_the_quantizer() {
         let report = weft(format!("inspect '{path}' --json")).done();
         assert_eq!(report["supported"], true, "{report}");
     }
-    let error = weft(format!("convert '{folder}' '{path}' --type f8 --force --json")).failed();
+    let error = weft(format!("convert '{folder}' '{path}' --type f8 --force --json")).refused();
     assert_eq!(error["kind"], "unsupported_type");
     let error = weft(format!("convert '{folder}' '{path}' --json")).failed();
     assert_eq!(error["kind"], "exists");

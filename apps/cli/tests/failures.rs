@@ -14,9 +14,6 @@ fn failures_exit_with_1_and_say_kind_message_and_facts() {
     let run = format!("{run} --model '{TINY}'");
     let error = weft(format!("{run} --backend gpu --gpu 'no such thing'")).failed();
     assert_eq!((&error["kind"], &error["wanted"]), (&json!("no_adapter"), &json!("no such thing")));
-    let error = weft(format!("{run} --kv q4_0")).failed();
-    assert_eq!(error["kind"], "unsupported_kv_format");
-    assert_eq!(error["format"], "q4_0");
     let error = weft(format!("{run} --context 9999")).failed();
     assert_eq!(error["kind"], "context_too_large");
     assert_eq!((&error["asked"], &error["model"]), (&json!(9999), &json!(512)));

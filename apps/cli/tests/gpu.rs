@@ -31,6 +31,8 @@ fn run_says_what_it_says_on_the_cpu() {
             assert_eq!(answer[key], on_cpu[key], "{way}: {key}");
         }
         assert_eq!(keys(&answer), keys(&on_cpu));
+        let some = !["--gpu-layers 0", "--gpu-memory 1"].contains(&way);
+        assert_eq!(answer["backend"], if some { "gpu" } else { "cpu" }, "{way}");
     }
     assert_eq!(weft(format!("{sampled} --backend gpu")).done()["tokens"], sampled_on_cpu["tokens"]);
 }

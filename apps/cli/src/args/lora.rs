@@ -1,5 +1,7 @@
 //! Arguments of adapters.
 
+use super::model::MODEL_HELP;
+use super::values::{finite, threads};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -10,7 +12,7 @@ pub(crate) struct LoraArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) lora: Option<PathBuf>,
     /// What the adapter's part is multiplied by
-    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "lora", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "lora", value_parser = finite)]
     pub(crate) lora_scale: f32,
 }
 
@@ -19,21 +21,20 @@ pub(crate) struct LoraArgs {
 pub(crate) struct MergeArgs {
     /// The GGUF file to write
     pub(crate) out: PathBuf,
-    /// The base model: a GGUF file, a Hugging Face folder, or a name from `weft list`
-    #[arg(long, short)]
+    #[arg(long, short, help = MODEL_HELP)]
     pub(crate) model: String,
     /// The LoRA adapter: a GGUF file, or a folder that PEFT saved
     #[arg(long, value_name = "PATH")]
     pub(crate) lora: PathBuf,
     /// What the adapter's part is multiplied by
-    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = finite)]
     pub(crate) lora_scale: f32,
     /// How matrices that the adapter changes are stored, such as f16, q8_0, q4_k; without it, as they were, or in f16 where
     /// nothing can be quantized to that format
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) format: Option<String>,
     /// Threads that compute; 0 for one per core
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
     /// Overwrite the file if it is there
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! Arguments of the commands that make model files.
 
+use super::values::{factor, positive, threads};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ pub(crate) struct SynthArgs {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Threads that make weights; 0 for one per core
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
     /// Overwrite the file if it is there
     #[arg(long)]
@@ -38,34 +39,34 @@ pub(crate) struct ShapeArgs {
     #[arg(long, default_value = "llama")]
     pub(crate) arch: String,
     /// Layers
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) layers: Option<usize>,
     /// Width of the hidden state
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) embedding: Option<usize>,
     /// Width of the feed-forward network
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) feed_forward: Option<usize>,
     /// Query heads
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) heads: Option<usize>,
     /// Key and value heads
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) kv_heads: Option<usize>,
     /// Dimensions of a key head; without it, the width divided by the heads
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) key_length: Option<usize>,
     /// Dimensions of a value head; without it, as many as a key head has
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) value_length: Option<usize>,
     /// Tokens of the vocabulary
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) vocab: Option<usize>,
     /// Tokens of the context that the model states
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) context: Option<usize>,
     /// Base of the rotary frequencies
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", value_parser = factor)]
     pub(crate) rope_base: Option<f32>,
     /// Tokens that layers with a window see
     #[arg(long, value_name = "N")]
@@ -101,7 +102,7 @@ pub(crate) struct ConvertArgs {
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) mix: Option<String>,
     /// Threads that convert; 0 for one per core
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
     /// Overwrite the file if it is there
     #[arg(long)]
@@ -132,7 +133,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) embedding_type: Option<String>,
     /// Threads that quantize; 0 for one per core
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
     /// Overwrite the file if it is there
     #[arg(long)]

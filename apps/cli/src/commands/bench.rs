@@ -133,8 +133,8 @@ impl Bench {
         let longest = args.prompt.max(args.generate);
         let alone = args.prompt.saturating_add(args.generate).saturating_add(8).saturating_add(args.depth);
         let batch = most_sessions.saturating_mul(BATCH_ROOM.saturating_add(args.depth));
-        let options =
-            HostOptions { kv_tokens: Some(alone.max(batch).max(LEAST_ROOM)), ..HostOptions::default() };
+        let kv_tokens = args.context.unwrap_or_else(|| alone.max(batch).max(LEAST_ROOM));
+        let options = HostOptions { kv_tokens: Some(kv_tokens), ..HostOptions::default() };
         let mut host = Host::open(&args.model, isa, options)?;
         let placed = !host.engine.gpu_parts(host.model).is_empty();
         host.wait_loaded()?;
@@ -158,7 +158,7 @@ impl Bench {
         let session = self.host.session(None)?;
         if self.depth > 0 {
             let before = self.slice(0, self.depth);
-            self.host.engine.append(session, Prompt::Tokens(before))?;
+            self.tell(session, before)?;
             self.start(session, 0)?;
             self.finish(session, 0)?;
         }
@@ -169,8 +169,12 @@ impl Bench {
     pub(super) fn prompted(&mut self, length: usize) -> Result<SessionId, CliError> {
         let session = self.session()?;
         let prompt = self.slice(self.depth, self.depth + length);
-        self.host.engine.append(session, Prompt::Tokens(prompt))?;
+        self.tell(session, prompt)?;
         Ok(session)
+    }
+
+    fn tell(&mut self, session: SessionId, tokens: Vec<u32>) -> Result<(), CliError> {
+        self.host.engine.append(session, Prompt::Tokens(tokens)).map_err(|error| self.host.explain(error))
     }
 
     /// Ticks until nothing is under way on GPUs.
@@ -248,7 +252,7 @@ impl Bench {
         for nth in 0..count {
             let session = self.session()?;
             let first = self.ids.get(nth % self.ids.len().max(1)).copied().unwrap_or_default();
-            self.host.engine.append(session, Prompt::Tokens(vec![first]))?;
+            self.tell(session, vec![first])?;
             sessions.push(session);
         }
         for session in &sessions {

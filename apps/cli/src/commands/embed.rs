@@ -1,17 +1,29 @@
 //! `weft embed`: the embeddings of texts.
+//!
+//! A text that has none, because it is empty or too long, does not keep the others from theirs: its place is `null`, or an empty
+//! line, and the error names it. The command then ends with 1.
 
 use crate::args::EmbedArgs;
 use crate::host::{Host, HostOptions};
 use crate::report::CliError;
+use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;
+use serde_json::Value;
+use std::path::Path;
 use weft::{EmbedOptions, Embedding, Pooling, Prompt, SpecialTokens};
 
 #[derive(Serialize)]
 struct Report<'a> {
-    embeddings: Vec<Vectors<'a>>,
+    embeddings: Vec<Option<Vectors<'a>>>,
     /// Of all texts.
     tokens: usize,
+    /// Of the texts that have none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Value>,
+    /// That there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
 }
 
 /// A text's vector, or those of its tokens.
@@ -33,13 +45,11 @@ impl<'a> Vectors<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
-    let texts = match &args.file {
-        Some(path) => input::file(path)?.lines().map(str::to_owned).collect(),
-        None => args.texts.clone(),
-    };
-    let prompt = |text| Prompt::Text { text, special: SpecialTokens::AsText };
-    let prompts: Vec<_> = texts.into_iter().map(prompt).collect();
-    let mut host = Host::open(&args.model, isa, HostOptions::default())?;
+    let (texts, place) = texts(args)?;
+    let prompt = |text: &String| Prompt::Text { text: text.clone(), special: SpecialTokens::AsText };
+    let prompts: Vec<_> = texts.iter().map(prompt).collect();
+    let options = HostOptions { kv_tokens: args.context, ..HostOptions::default() };
+    let mut host = Host::open(&args.model, isa, options)?;
     let pooling = match args.pooling {
         Some(name) => name.into(),
         None => host.engine.pooling(host.model)?,
@@ -47,6 +57,7 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
     let options =
         EmbedOptions { pooling: Some(pooling), normalize: !args.no_normalize, prefill_chunk: args.chunk };
     host.wait_loaded()?;
+<<<<<<< HEAD
     let embeddings = host.engine.embed(host.model, &prompts, &options)?;
     for (at, embedding) in embeddings.iter().enumerate().filter(|(_, embedding)| embedding.left_out > 0) {
         let Embedding { tokens, left_out, .. } = embedding;
@@ -59,11 +70,75 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
         return output::json(&Report {
             embeddings: embeddings.iter().map(|embedding| Vectors::of(embedding, pooling)).collect(),
             tokens: embeddings.iter().map(|embedding| embedding.tokens).sum(),
+=======
+    let mut errors = Vec::new();
+    let mut embeddings = Vec::with_capacity(prompts.len());
+    for (index, embedding) in host.engine.embed_each(host.model, &prompts, &options)?.into_iter().enumerate()
+    {
+        embeddings.push(match embedding {
+            Ok(embedding) => Some(embedding),
+            Err(error) => {
+                errors.push((index, host.explain(error)));
+                None
+            }
+>>>>>>> cli
         });
     }
-    for row in embeddings.iter().flat_map(|embedding| &embedding.vectors) {
-        let values: Vec<String> = row.iter().map(f32::to_string).collect();
-        output::line(&values.join(" "))?;
+    let refused = refused(&errors, texts.len(), place);
+    if args.json {
+        let errors = errors.iter().map(|(index, error)| {
+            let mut error = error.facts();
+            error.insert("index".into(), (*index).into());
+            Value::Object(error)
+        });
+        let done = || embeddings.iter().flatten();
+        output::json(&Report {
+            embeddings: embeddings
+                .iter()
+                .map(|one| one.as_ref().map(|one| Vectors::of(one, pooling)))
+                .collect(),
+            tokens: done().map(|embedding| embedding.tokens).sum(),
+            errors: errors.collect(),
+            error: refused.as_ref().map(|error| Value::Object(error.facts())),
+        })?;
+    } else {
+        for embedding in &embeddings {
+            let rows = embedding.iter().flat_map(|embedding| &embedding.vectors);
+            let lines = rows.map(|row| row.iter().map(f32::to_string).collect::<Vec<_>>().join(" "));
+            output::line(&lines.collect::<Vec<_>>().join("\n"))?;
+        }
     }
-    Ok(())
+    let heading = Style::stderr().red("error:");
+    for (index, error) in &errors {
+        output::note(&format!("{heading} {place} {}: {error}", index + 1));
+    }
+    refused.map_or(Ok(()), |error| Err(CliError::Told { source: Box::new(error) }))
+}
+
+/// The texts, and what a place among them is called.
+fn texts(args: &EmbedArgs) -> Result<(Vec<String>, &'static str), CliError> {
+    let lines = |text: &str| input::unmarked(text).lines().map(str::to_owned).collect::<Vec<_>>();
+    if let Some(file) = &args.file {
+        return Ok((lines(&input::file(file)?), "line"));
+    }
+    if let Some(text) = &args.prompt {
+        return Ok((vec![text.clone()], "text"));
+    }
+    if args.texts == ["-"] {
+        return Ok((lines(&input::file(Path::new("-"))?), "line"));
+    }
+    if !args.texts.is_empty() {
+        return Ok((args.texts.clone(), "text"));
+    }
+    match input::piped()?.map(|text| lines(&text)) {
+        Some(texts) if !texts.is_empty() => Ok((texts, "line")),
+        _ => Err(CliError::usage("texts are needed: `weft embed \"TEXT\"`, --file, or lines on stdin")),
+    }
+}
+
+/// The error of the texts that have no embedding, where there are some.
+fn refused(errors: &[(usize, CliError)], texts: usize, place: &str) -> Option<CliError> {
+    let (index, error) = errors.first()?;
+    let first = format!("{place} {}: {error}", index + 1);
+    Some(CliError::TextsRefused { refused: errors.len(), texts, first })
 }

@@ -1,8 +1,8 @@
-//! `weft list`: the models of the catalogue, and which are here.
+//! `weft list`: the models of the catalogue, which of them are here, and what else was pulled.
 
 use crate::args::ListArgs;
 use crate::catalogue::Catalogue;
-use crate::pull::{Places, PullError};
+use crate::pull::{Here, Places, PullError};
 use crate::report::CliError;
 use crate::style::Style;
 use crate::{memory, output};
@@ -18,13 +18,33 @@ struct Report<'a> {
 struct Entry<'a> {
     name: &'a str,
     aliases: &'a [String],
-    description: &'a str,
-    license: &'a str,
+    /// Of models of the catalogue.
+    description: Option<&'a str>,
+    license: Option<&'a str>,
+    /// Of all parts of a split model.
     bytes: u64,
-    sha256: &'a str,
+    /// Of its file, or the first part; absent where nobody noted it.
+    sha256: Option<&'a str>,
     default: bool,
-    /// Its file, where it has been fetched.
+    /// Its file, or the first part, where it has been fetched.
     file: Option<PathBuf>,
+    parts: usize,
+}
+
+impl<'a> From<&'a Here> for Entry<'a> {
+    fn from(model: &'a Here) -> Self {
+        Self {
+            name: &model.name,
+            aliases: &model.aliases,
+            description: None,
+            license: None,
+            bytes: model.bytes,
+            sha256: model.sha256.as_deref(),
+            default: false,
+            file: Some(model.file.clone()),
+            parts: model.parts,
+        }
+    }
 }
 
 /// Runs the command.
@@ -32,25 +52,33 @@ pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
     let catalogue = Catalogue::embedded().map_err(PullError::from)?;
     // Without a cache folder nothing has been fetched.
     let places = Places::from_environment().ok();
+    let pulled = places.as_ref().map(Places::pulled).unwrap_or_default();
     let models = catalogue.models.iter().map(|model| Entry {
         name: &model.name,
         aliases: &model.aliases,
-        description: &model.description,
-        license: &model.license,
+        description: Some(&model.description),
+        license: Some(&model.license),
         bytes: model.bytes,
-        sha256: &model.sha256,
+        sha256: Some(&model.sha256),
         default: model.default,
         file: places.as_ref().and_then(|places| places.cached(model)),
+        parts: 1,
     });
-    let report = Report { models: models.collect() };
+    let report = Report { models: models.chain(pulled.iter().map(Entry::from)).collect() };
     if args.json {
         return output::json(&report);
     }
     let style = Style::stdout();
     for model in &report.models {
         let default = if model.default { " (default)" } else { "" };
-        output::line(&format!("{}{default}  {}", style.bold(model.name), memory::human(model.bytes)))?;
-        output::line(&format!("  {}; {}", model.description, model.license))?;
+        let parts = if model.parts > 1 { format!(" in {} parts", model.parts) } else { String::new() };
+        output::line(&format!("{}{default}  {}{parts}", style.bold(model.name), memory::human(model.bytes)))?;
+        if !model.aliases.is_empty() {
+            output::line(&format!("  also {}", model.aliases.join(", ")))?;
+        }
+        if let (Some(description), Some(license)) = (model.description, model.license) {
+            output::line(&format!("  {description}; {license}"))?;
+        }
         let place = model.file.as_ref().map_or("not fetched".to_owned(), |file| file.display().to_string());
         output::line(&format!("  {}", style.dim(&place)))?;
     }

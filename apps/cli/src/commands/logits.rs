@@ -26,11 +26,11 @@ pub(super) fn run(args: &LogitsArgs, isa: Option<&str>) -> Result<(), CliError> 
         None => vec![last],
     };
     let room = tokens.len().saturating_add(BESIDE_TOKENS);
-    let options =
-        HostOptions { kv_tokens: Some(room.saturating_mul(args.beside + 1)), ..HostOptions::default() };
+    let kv_tokens = args.context.unwrap_or_else(|| room.saturating_mul(args.beside + 1));
+    let options = HostOptions { kv_tokens: Some(kv_tokens), ..HostOptions::default() };
     let mut host = Host::open(&args.model, isa, options)?;
     let session = host.session(None)?;
-    host.engine.append(session, Prompt::Tokens(tokens.clone()))?;
+    host.engine.append(session, Prompt::Tokens(tokens.clone())).map_err(|error| host.explain(error))?;
 
     let others = beside(&mut host, args)?;
     // The engine takes positions in order, each once; the answer keeps the order asked.

@@ -4,7 +4,7 @@ use crate::args::PullArgs;
 use crate::catalogue::Catalogue;
 use crate::output;
 use crate::progress::PullBar;
-use crate::pull::{HubReference, Places, PullError};
+use crate::pull::{HubName, HubReference, Places, PullError, Pulled};
 use crate::report::CliError;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -13,10 +13,14 @@ use std::path::PathBuf;
 struct Report {
     /// What was asked for.
     model: String,
+    /// The model's file, or the first of a split one.
     file: PathBuf,
     sha256: String,
     /// Whether the checksum is one that the catalogue or the hub states, and the file was held to it.
     checked: bool,
+    /// All files of a split model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<PathBuf>,
 }
 
 /// Runs the command.
@@ -31,12 +35,12 @@ pub(super) fn run(args: &PullArgs) -> Result<(), CliError> {
         (Some(entry), _) => {
             let bar = PullBar::new(&entry.name);
             let there = places.cached(entry).is_some();
-            let file = if args.verify { places.verify(entry, &bar)? } else { places.ensure(entry, &bar)? };
+            let file = if args.verify { places.repair(entry, &bar)? } else { places.ensure(entry, &bar)? };
             let (model, sha256) = (entry.name.clone(), entry.sha256.clone());
             // A file that was already there is looked at by name and size alone.
-            Report { model, file, sha256, checked: args.verify || !there }
+            Report { model, file, sha256, checked: args.verify || !there, files: Vec::new() }
         }
-        (None, Some(model)) => by_reference(&places, model, args.verify)?,
+        (None, Some(model)) => from_hub(&places, model, args.verify)?,
         (None, None) => return Err(CliError::usage("the catalogue names no default model; name one")),
     };
     if args.json {
@@ -48,13 +52,26 @@ pub(super) fn run(args: &PullArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn by_reference(places: &Places, model: &str, verify: bool) -> Result<Report, CliError> {
-    let reference = HubReference::parse(model)?;
-    let bar = PullBar::new(&reference.file);
-    if verify {
-        places.verify_reference(&reference, &bar)?;
+fn from_hub(places: &Places, model: &str, verify: bool) -> Result<Report, CliError> {
+    let name = HubName::parse(model)?;
+    let reference = match &name {
+        HubName::File(reference) => reference.clone(),
+        HubName::Quant(quant) => places.find(quant, &PullBar::new(&quant.repo))?,
+    };
+    let pulled =
+        reference.parts().iter().map(|part| pull(places, part, verify)).collect::<Result<Vec<_>, _>>()?;
+    if let HubName::Quant(quant) = &name {
+        places.note(quant, &reference.file).map_err(PullError::from)?;
     }
-    let pulled = places.ensure_reference(&reference, &bar)?;
-    let (file, sha256, checked) = (pulled.path, pulled.sha256, pulled.checked || verify);
-    Ok(Report { model: model.to_owned(), file, sha256, checked })
+    let checked = pulled.iter().all(|part| part.checked);
+    let files = pulled.iter().map(|part| part.path.clone());
+    let files: Vec<PathBuf> = if pulled.len() > 1 { files.collect() } else { Vec::new() };
+    let wrong = PullError::Reference { text: model.to_owned(), reason: "it has no parts" };
+    let first = pulled.into_iter().next().ok_or(wrong)?;
+    Ok(Report { model: model.to_owned(), file: first.path, sha256: first.sha256, checked, files })
+}
+
+fn pull(places: &Places, part: &HubReference, verify: bool) -> Result<Pulled, PullError> {
+    let bar = PullBar::new(&part.file);
+    if verify { places.repair_reference(part, &bar) } else { places.ensure_reference(part, &bar) }
 }

@@ -6,12 +6,13 @@
 //! included; `generate_tok_s` is the tokens after the first by the time they took.
 
 use crate::args::RunArgs;
-use crate::host::{Host, HostOptions, finish_name, generate_options};
+use crate::host::{DEFAULT_CONTEXT, Host, HostOptions, finish_name, generate_options};
 use crate::interrupt::{self, Answering};
 use crate::report::CliError;
+use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;
-use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Instant;
 use weft::{FinishReason, Message, Prompt, SpecialTokens};
 
@@ -23,6 +24,10 @@ struct Report<'a> {
     tokens: &'a [u32],
     prompt_tokens: usize,
     finish: &'static str,
+    /// That the sampler began with.
+    seed: u64,
+    /// What computed: cpu or gpu.
+    backend: &'static str,
     timings: Timings,
 }
 
@@ -43,11 +48,12 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
     let mut host = Host::open(&args.model, isa, options)?;
     let session = host.session(args.generate.context)?;
     if args.raw {
-        host.engine.append(session, Prompt::Text { text: prompt, special: SpecialTokens::Parse })?;
+        let prompt = Prompt::Text { text: prompt, special: SpecialTokens::Parse };
+        host.engine.append(session, prompt).map_err(|error| host.explain(error))?;
     } else {
         let system = args.system.as_deref().map(|text| message("system", text));
         let messages: Vec<Message> = system.into_iter().chain([message("user", &prompt)]).collect();
-        host.engine.set_messages(session, &messages)?;
+        host.engine.set_messages(session, &messages).map_err(|error| host.explain(error))?;
     }
     let prompt_tokens = host.engine.history(session)?.len();
 
@@ -76,13 +82,20 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
         generate_tok_s: first.and_then(|at| rate(after_first, last.duration_since(at).as_secs_f64())),
     };
     if args.json {
-        let finish = finish_name(reason);
-        output::json(&Report { text: &output.text, tokens, prompt_tokens, finish, timings })?;
-    } else if !output.text.ends_with('\n') {
-        output::text("\n")?;
+        let (finish, seed, backend) = (finish_name(reason), args.generate.seed, host.backend());
+        output::json(&Report { text: &output.text, tokens, prompt_tokens, finish, seed, backend, timings })?;
+    } else {
+        if !output.text.ends_with('\n') {
+            output::text("\n")?;
+        }
+        if let Some(why) = cut(reason, args, host.engine.config(host.model)?.context) {
+            output::note(&Style::stderr().dim(&why));
+        }
     }
     if args.stats {
+        output::note(&format!("backend      {}", host.backend_line()));
         print_stats(prompt_tokens, output.tokens.len(), finish_name(reason), timings);
+        output::note(&format!("seed         {}", args.generate.seed));
     }
     if reason == FinishReason::Cancelled { Err(CliError::Interrupted) } else { Ok(()) }
 }
@@ -92,16 +105,44 @@ pub(super) fn message(role: &str, content: &str) -> Message {
     Message { role: role.to_owned(), content: content.to_owned() }
 }
 
-/// The prompt: the argument, or stdin.
-fn prompt(args: &RunArgs) -> Result<String, CliError> {
-    match args.prompt.as_deref() {
-        Some("-") => input::stdin(),
-        Some(prompt) => Ok(prompt.to_owned()),
-        None if !std::io::stdin().is_terminal() => input::stdin(),
-        None => Err(CliError::usage(
-            "a prompt is needed: `weft run \"PROMPT\"`, or text on stdin; `weft chat` talks",
-        )),
+/// Why an answer is not whole, and what lets it go on. `most` is the context that the model takes.
+fn cut(reason: FinishReason, args: &RunArgs, most: usize) -> Option<String> {
+    let (generate, limit) = (&args.generate, args.generate.context.unwrap_or(DEFAULT_CONTEXT));
+    match reason {
+        FinishReason::MaxTokens => {
+            Some(format!("[cut at --max-tokens {}; -1 sets no limit]", generate.max_tokens))
+        }
+        FinishReason::ContextFull if limit < most => {
+            Some(format!("[cut: the context is full; --context N makes it larger, up to {most}]"))
+        }
+        FinishReason::ContextFull => {
+            Some(format!("[cut: the context is full, and the model was made for {most} tokens]"))
+        }
+        _ => None,
     }
+}
+
+/// The prompt: the argument, a file and what is piped, as many of them as there are, with blank lines between.
+fn prompt(args: &RunArgs) -> Result<String, CliError> {
+    let text = |text: String| if args.raw { text } else { input::message(&text).to_owned() };
+    let dash = Path::new("-");
+    let own = args.prompt.as_deref().or(args.prompt_option.as_deref());
+    let asked = own == Some("-") || args.file.as_deref() == Some(dash);
+    let mut parts: Vec<String> = own.filter(|own| *own != "-").map(str::to_owned).into_iter().collect();
+    if let Some(file) = args.file.as_deref().filter(|file| *file != dash) {
+        parts.push(text(input::file(file)?));
+    }
+    let piped = if asked { Some(input::stdin()?) } else { input::piped()? };
+    parts.extend(piped.map(text).filter(|piped| asked || !piped.is_empty()));
+    if parts.is_empty() {
+        return Err(CliError::usage(
+            "a prompt is needed: `weft run \"PROMPT\"`, or text on stdin; `weft chat` talks",
+        ));
+    }
+    if parts.len() > 1 {
+        parts.retain(|part| !part.is_empty());
+    }
+    Ok(parts.join("\n\n"))
 }
 
 /// Things a second; `None` where nothing or no time passed.

@@ -32,7 +32,7 @@ pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
         }
     };
     vars.extra = extra;
-    let messages = messages(&input::stdin()?)?;
+    let messages = messages(input::unmarked(&input::stdin()?))?;
     let text = template.render(&messages, &vars)?;
     if args.json { output::json(&Report { text }) } else { output::exact(&text) }
 }

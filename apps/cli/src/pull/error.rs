@@ -19,7 +19,9 @@ pub(crate) enum PullError {
         tried: &'static str,
     },
     /// `owner/repo/file.gguf` was expected.
-    #[error("`{text}` is neither a model of the catalogue nor OWNER/REPO/FILE.gguf[@REVISION]: {reason}")]
+    #[error(
+        "`{text}` is neither a model of the catalogue nor OWNER/REPO[:QUANT] or OWNER/REPO/FILE.gguf: {reason}"
+    )]
     Reference {
         /// What was given.
         text: String,
@@ -47,6 +49,22 @@ pub(crate) enum PullError {
     NotPulled {
         /// Where it would be.
         path: PathBuf,
+    },
+    /// A model was to be removed that is not in the cache.
+    #[error("model `{name}` is not here; `weft list` shows those that are")]
+    NotHere {
+        /// What was asked for.
+        name: String,
+    },
+    /// A repository without the file that is wanted.
+    #[error("{repo} has no {}; it has {}", wanted(quant), models(there))]
+    NoSuchQuant {
+        /// `owner/name`.
+        repo: String,
+        /// The quantization; empty for any.
+        quant: String,
+        /// Its models.
+        there: Vec<String>,
     },
     /// No source gave the file.
     #[error("{name} could not be had:{}\n{}", Listed(failures), advice(failures, file))]
@@ -133,6 +151,14 @@ pub(crate) enum SourceError {
         /// What it is.
         found: String,
     },
+    /// A list of files that is none.
+    #[error("{url} gave no list of files: {reason}; name the file: OWNER/REPO/FILE.gguf")]
+    Listing {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no Python to run pip with.
     #[error("no Python found (tried {tried}); install Python 3 with pip")]
     NoPython {
@@ -160,6 +186,14 @@ pub(crate) enum SourceError {
     /// This machine's disk is at fault: no other source would help.
     #[error(transparent)]
     Disk(#[from] DiskError),
+}
+
+fn wanted(quant: &str) -> String {
+    if quant.is_empty() { "GGUF file".to_owned() } else { format!("{quant} among its GGUF files") }
+}
+
+fn models(there: &[String]) -> String {
+    if there.is_empty() { "none at all".to_owned() } else { there.join(", ") }
 }
 
 fn hint(status: u16) -> &'static str {

@@ -1,8 +1,11 @@
 //! Names and addresses on the Hugging Face hub, and what it says of a file before that is fetched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 
 use super::error::{PullError, SourceError};
+use super::name::Split;
 
 /// A file on the hub that is not in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +26,15 @@ impl HubReference {
     /// the cache folder.
     pub(crate) fn parse(text: &str) -> Result<Self, PullError> {
         let wrong = |reason| PullError::Reference { text: text.to_owned(), reason };
-        let (path, revision) = text.rsplit_once('@').unwrap_or((text, "main"));
+        let (path, revision) = text.rsplit_once('@').unwrap_or((text, MAIN));
         let parts: Vec<&str> = path.split('/').collect();
         let [owner, name, file @ ..] = parts.as_slice() else {
             return Err(wrong("it has no slash between owner and repository"));
         };
+        // The hub allows none, and the cache has it for the slash.
+        if owner.contains("--") || name.contains("--") {
+            return Err(wrong("owner and repository have no `--`"));
+        }
         if file.is_empty() {
             return Err(wrong("it names a repository and no file of it"));
         }
@@ -40,20 +47,59 @@ impl HubReference {
         Ok(Self { repo: format!("{owner}/{name}"), file: file.join("/"), revision: revision.to_owned() })
     }
 
+    /// The name it is pulled by.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}{}", self.repo, self.file, self.at())
+    }
+
+    /// The end of a name that says the revision; nothing for the usual one.
+    pub(super) fn at(&self) -> String {
+        if self.revision == MAIN { String::new() } else { format!("@{}", self.revision) }
+    }
+
+    /// The files of the model: this one, or all parts of a split one in order.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        match Split::of(&self.file) {
+            Some(split) => split.files().map(|file| Self { file, ..self.clone() }).collect(),
+            None => vec![self.clone()],
+        }
+    }
+
     /// Where the file belongs within the folder of models: one folder a repository and revision.
     pub(super) fn cache_path(&self) -> PathBuf {
-        let mut folder = self.repo.replace('/', "--");
-        if self.revision != "main" {
-            folder = format!("{folder}@{}", self.revision);
-        }
-        let mut path = PathBuf::from("hub").join(folder);
+        let mut path = folder(&self.repo, &self.revision);
         path.extend(self.file.split('/'));
         path
     }
+
+    /// The file of this path within the folder of models; the way back from [`cache_path`](Self::cache_path).
+    pub(super) fn of_cache_path(path: &Path) -> Option<Self> {
+        let mut names = path.iter().map(|name| name.to_str());
+        (names.next()?? == HUB).then_some(())?;
+        let folder = names.next()??;
+        let (repo, revision) = folder.split_once('@').unwrap_or((folder, MAIN));
+        let file = names.collect::<Option<Vec<_>>>()?.join("/");
+        let text = format!("{}/{file}@{revision}", repo.replacen("--", "/", 1));
+        Self::parse(&text).ok()
+    }
+}
+
+/// The folder of all that is pulled by its name on the hub.
+pub(super) const HUB: &str = "hub";
+/// The branch that is meant where none is named.
+const MAIN: &str = "main";
+
+/// The folder of a repository's revision within the folder of models.
+pub(super) fn folder(repo: &str, revision: &str) -> PathBuf {
+    let mut folder = repo.replace('/', "--");
+    if revision != MAIN {
+        folder = format!("{folder}@{revision}");
+    }
+    PathBuf::from(HUB).join(folder)
 }
 
 /// A name that means the same in a URL and on every file system, and cannot be `..`.
-fn plain(part: &str) -> bool {
+pub(super) fn plain(part: &str) -> bool {
     !part.is_empty()
         && part.len() <= 128
         && !part.starts_with('.')
@@ -109,9 +155,93 @@ pub(super) fn facts(agent: &ureq::Agent, endpoint: &str, url: &str) -> Result<Fi
     Ok(FileFacts::default())
 }
 
+/// The files of a repository.
+pub(super) fn files(
+    agent: &ureq::Agent,
+    endpoint: &str,
+    repo: &str,
+    revision: &str,
+) -> Result<Vec<String>, SourceError> {
+    let endpoint = endpoint.trim_end_matches('/');
+    let model = format!("{endpoint}/api/models/{repo}");
+    // The tree ends after a thousand files, the model's own page has all of them; a mirror may have one of these alone.
+    let mut pages =
+        vec![format!("{model}/revision/{revision}"), format!("{model}/tree/{revision}?recursive=true")];
+    pages.extend((revision == MAIN).then_some(model));
+    let mut failure = None;
+    for url in pages {
+        match listed(agent, &url) {
+            Ok(files) => return Ok(files),
+            Err(error @ SourceError::Unreachable { .. }) => return Err(error),
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    Err(failure.unwrap_or(SourceError::Listing { url: endpoint.to_owned(), reason: String::new() }))
+}
+
+/// Bytes of a listing that are read: a repository of ten thousand files takes 2 MB.
+const MOST_LISTING: u64 = 16 << 20;
+
+/// Paths in a listing: those of `{"siblings": [{"rfilename"}]}`, or of `[{"type": "file", "path"}]`.
+fn listed(agent: &ureq::Agent, url: &str) -> Result<Vec<String>, SourceError> {
+    #[derive(Deserialize)]
+    struct Sibling {
+        rfilename: String,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(rename = "type")]
+        kind: String,
+        path: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Listing {
+        Model { siblings: Vec<Sibling> },
+        Tree(Vec<Entry>),
+    }
+    let mut answer = agent
+        .get(url)
+        .call()
+        .map_err(|error| SourceError::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
+    let status = answer.status().as_u16();
+    if status != 200 {
+        return Err(SourceError::Status { url: url.to_owned(), status });
+    }
+    let wrong = |reason: String| SourceError::Listing { url: url.to_owned(), reason };
+    let bytes = answer
+        .body_mut()
+        .with_config()
+        .limit(MOST_LISTING)
+        .read_to_vec()
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(match serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))? {
+        Listing::Model { siblings } => siblings.into_iter().map(|sibling| sibling.rfilename).collect(),
+        Listing::Tree(entries) => {
+            entries.into_iter().filter(|entry| entry.kind == "file").map(|entry| entry.path).collect()
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cache_paths_lead_back() {
+        for name in ["o/r/m.gguf", "o/r/a/b/m.gguf@v1.0"] {
+            let reference = HubReference::parse(name).unwrap();
+            assert_eq!(HubReference::of_cache_path(&reference.cache_path()).as_ref(), Some(&reference));
+            assert_eq!(reference.name(), name);
+        }
+        for other in ["hub/o--r", "hub/o--r/m.bin", "m.gguf", "hub/r/m.gguf", "other/o--r/m.gguf"] {
+            assert_eq!(HubReference::of_cache_path(Path::new(other)), None, "{other}");
+        }
+        let parts = HubReference::parse("o/r/m-00001-of-00002.gguf@x").unwrap().parts();
+        assert_eq!(parts[1].name(), "o/r/m-00002-of-00002.gguf@x");
+    }
 
     #[test]
     fn references() {

@@ -5,8 +5,10 @@
 
 mod cache;
 mod error;
+mod here;
 mod http;
 mod hub;
+mod name;
 mod progress;
 #[cfg(test)]
 mod tests;
@@ -18,10 +20,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::catalogue::{CatalogueModel, Source};
+use crate::catalogue::{Catalogue, CatalogueModel, Source};
 use cache::{Platform, Target, beside, hash_rest, hex, remove};
 pub(crate) use error::{DiskError, PullError, SourceError};
+pub(crate) use here::{Here, Removed};
+use hub::FileFacts;
 pub(crate) use hub::HubReference;
+pub(crate) use name::{HubName, HubQuant};
 #[cfg(test)]
 pub(crate) use progress::Silent;
 pub(crate) use progress::{Phase, Progress};
@@ -116,6 +121,62 @@ impl Places {
         verify_file(path, &model.sha256, progress)
     }
 
+    /// [`verify`](Self::verify), and pulls what is damaged or not there.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub(crate) fn repair(
+        &self,
+        model: &CatalogueModel,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, PullError> {
+        match self.verify(model, progress) {
+            Err(error) if told_to_fetch(&error, progress) => self.ensure(model, progress),
+            verified => verified,
+        }
+    }
+
+    /// Removes a model of the catalogue from the cache, with what was begun of it.
+    ///
+    /// # Errors
+    /// [`PullError::NotHere`], [`PullError::Disk`].
+    pub(crate) fn remove(&self, model: &CatalogueModel) -> Result<Removed, PullError> {
+        let mut removed = Removed::default();
+        removed.file(&self.folder.join(&model.file))?;
+        if removed.files.is_empty() {
+            return Err(PullError::NotHere { name: model.name.clone() });
+        }
+        Ok(removed)
+    }
+
+    /// The file that a quantization of a repository stands for: the one that it stood for when it was pulled, else what the hub
+    /// has.
+    ///
+    /// # Errors
+    /// [`PullError::NoSuchQuant`], and as [`ensure`](Self::ensure).
+    pub(crate) fn find(&self, quant: &HubQuant, progress: &dyn Progress) -> Result<HubReference, PullError> {
+        if let Some(reference) = self.noted_reference(quant) {
+            return Ok(reference);
+        }
+        let told = format!("{} on {}", quant.repo, self.hub);
+        progress.phase(Phase::Asking(&told));
+        let files = hub::files(&http::agent(), &self.hub, &quant.repo, &quant.revision).map_err(|error| {
+            let folder = self.folder.join(hub::folder(&quant.repo, &quant.revision));
+            PullError::AllFailed { name: quant.repo.clone(), file: folder, failures: vec![(told, error)] }
+        })?;
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let Some(file) = quant.choose(&files) else {
+            let there = files.into_iter().filter(|file| name::is_model(file)).map(str::to_owned).collect();
+            return Err(PullError::NoSuchQuant {
+                repo: quant.repo.clone(),
+                quant: quant.key().to_owned(),
+                there,
+            });
+        };
+        // Its name is the hub's word: it has to be one that is safe as a path.
+        HubReference::parse(&quant.file(file).name())
+    }
+
     /// A file of the hub by its own name, pulled unless it is there already.
     ///
     /// # Errors
@@ -126,7 +187,8 @@ impl Places {
         progress: &dyn Progress,
     ) -> Result<Pulled, PullError> {
         let path = self.folder.join(reference.cache_path());
-        let unknown = Target { path: path.clone(), bytes: None, sha256: None };
+        let bytes = noted(&path).and_then(|noted| noted.bytes);
+        let unknown = Target { path: path.clone(), bytes, sha256: None };
         if let Some(pulled) = already(&unknown, progress)? {
             return Ok(pulled);
         }
@@ -147,7 +209,8 @@ impl Places {
             Ok((part, sha256, checked)) => {
                 // The hash goes first: a file without one would be hashed again, one with another's never is.
                 let noted = beside(&path, ".sha256");
-                fs::write(&noted, format!("{sha256}\n")).map_err(DiskError::at("write", &noted))?;
+                let bytes = part.metadata().map_err(DiskError::at("read", &path))?.len();
+                fs::write(&noted, format!("{sha256} {bytes}\n")).map_err(DiskError::at("write", &noted))?;
                 unknown.commit(part)?;
                 Ok(Pulled { path, sha256, checked })
             }
@@ -170,9 +233,36 @@ impl Places {
     ) -> Result<PathBuf, PullError> {
         let path = self.folder.join(reference.cache_path());
         match noted(&path) {
-            Some(sha256) => verify_file(path, &sha256, progress),
+            Some(noted) => verify_file(path, &noted.sha256, progress),
             None => Err(PullError::NotPulled { path }),
         }
+    }
+
+    /// [`verify_reference`](Self::verify_reference), and pulls what is damaged or not there. A file that was put into the cache
+    /// by hand, without a checksum beside it, is held to the hub's.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub(crate) fn repair_reference(
+        &self,
+        reference: &HubReference,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, PullError> {
+        let path = self.folder.join(reference.cache_path());
+        if path.is_file() && noted(&path).is_none() {
+            let url = hub::url(&self.hub, &reference.repo, &reference.file, &reference.revision);
+            if let Ok(FileFacts { sha256: Some(sha256), .. }) = hub::facts(&http::agent(), &self.hub, &url) {
+                let beside = beside(&path, ".sha256");
+                fs::write(&beside, format!("{sha256}\n")).map_err(DiskError::at("write", &beside))?;
+            }
+        }
+        let checked = match self.verify_reference(reference, progress) {
+            Ok(_) => true,
+            Err(error) if told_to_fetch(&error, progress) => false,
+            Err(error) => return Err(error),
+        };
+        let pulled = self.ensure_reference(reference, progress)?;
+        Ok(Pulled { checked: pulled.checked || checked, ..pulled })
     }
 
     fn told(&self, source: &Source) -> String {
@@ -223,16 +313,47 @@ fn already(target: &Target<'_>, progress: &dyn Progress) -> Result<Option<Pulled
         return Ok(None);
     }
     let sha256 = match noted(&target.path) {
-        Some(sha256) => sha256,
+        Some(noted) => noted.sha256,
         None => hash_file(&target.path, progress)?,
     };
     Ok(Some(Pulled { path: target.path.clone(), sha256, checked: false }))
 }
 
-/// The SHA-256 noted beside a file when it was pulled.
-fn noted(path: &Path) -> Option<String> {
+/// What was noted beside a file when it was pulled.
+#[derive(Clone, Debug)]
+struct Noted {
+    sha256: String,
+    /// Absent from notes of older versions.
+    bytes: Option<u64>,
+}
+
+fn noted(path: &Path) -> Option<Noted> {
     let text = fs::read_to_string(beside(path, ".sha256")).ok()?;
-    Some(text.trim().to_owned()).filter(|sha256| sha256.len() == 64)
+    let mut words = text.split_whitespace();
+    let sha256 = words.next().filter(|sha256| sha256.len() == 64)?.to_owned();
+    Some(Noted { sha256, bytes: words.next().and_then(|bytes| bytes.parse().ok()) })
+}
+
+/// Whether a model has to be fetched again, which is told.
+fn told_to_fetch(error: &PullError, progress: &dyn Progress) -> bool {
+    if let PullError::Damaged { path, expected, found } = error {
+        let path = path.display();
+        progress.phase(Phase::Failed(&format!("{path} is damaged: its SHA-256 is {found}, not {expected}")));
+    }
+    matches!(error, PullError::Damaged { .. } | PullError::NotPulled { .. })
+}
+
+/// The name by which the model in a file of the cache is pulled again.
+pub(crate) fn name_of(file: &Path) -> Option<String> {
+    let places = Places::from_environment().ok()?;
+    // A path may lead to the cache in other words than the environment's.
+    let places = Places { folder: fs::canonicalize(&places.folder).ok()?, ..places };
+    let file = fs::canonicalize(file).ok()?;
+    let of_catalogue = Catalogue::embedded().ok().and_then(|catalogue| {
+        let model = catalogue.models.iter().find(|model| places.folder.join(&model.file) == file)?;
+        Some(model.name.clone())
+    });
+    of_catalogue.or_else(|| places.name_on_hub(&file))
 }
 
 fn hash_file(path: &Path, progress: &dyn Progress) -> Result<String, DiskError> {

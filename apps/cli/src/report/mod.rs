@@ -4,14 +4,17 @@
 //! error's variant in snake case and the facts are its fields (see [`facts`]).
 
 mod facts;
+pub(crate) mod usage;
 
 use crate::interrupt;
 use crate::output;
-use crate::pull::PullError;
+use crate::pull::{self, PullError};
 use crate::style::Style;
 use serde_json::{Map, Value, json};
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use weft::LoadError;
 
 /// Exit code where the work failed.
 const FAILED: u8 = 1;
@@ -56,9 +59,24 @@ pub(crate) enum CliError {
         "model `{model}` is neither a file here nor in the catalogue ({known}); check the path, or see `weft list`"
     )]
     UnknownModel { model: String, known: String },
-    /// A KV cache format that this build does not have.
-    #[error("KV cache format `{format}` is not supported; use one of: {supported}")]
-    UnsupportedKvFormat { format: String, supported: &'static str },
+    /// A name of a model on the hub that is not in the cache.
+    #[error("model `{model}` is not here; `weft pull {model}` fetches it, if it is a name on the hub")]
+    NotPulled { model: String },
+    /// A text without a token.
+    #[error("the text is empty, and the model puts nothing before a text; give some")]
+    EmptyPrompt,
+    /// More tokens than the context takes.
+    #[error("{tokens} tokens do not fit into the context of {limit}; {}", room(*tokens, *model))]
+    ContextOverflow { tokens: usize, limit: usize, model: usize },
+    /// What a damaged model led to.
+    #[error("{source}\n`{advice}` checks the model's file and fetches it again if it is damaged")]
+    OfModel { source: Box<Self>, advice: String },
+    /// Texts that have no embedding.
+    #[error("{refused} of {texts} texts have no embedding; {first}")]
+    TextsRefused { refused: usize, texts: usize, first: String },
+    /// What has been told already, on stdout and on stderr.
+    #[error("{source}")]
+    Told { source: Box<Self> },
     /// A context that the model was not made for.
     #[error("a context of {asked} tokens is more than the {model} that the model takes; ask for less")]
     ContextTooLarge { asked: usize, model: usize },
@@ -109,6 +127,18 @@ pub(crate) enum CliError {
     ReaderGone,
 }
 
+/// What lets a longer prompt in.
+fn room(tokens: usize, model: usize) -> String {
+    /// Room for an answer, and a round number.
+    const ANSWER: usize = 1024;
+    if tokens < model {
+        let room = tokens.saturating_add(ANSWER).div_ceil(ANSWER).saturating_mul(ANSWER).min(model);
+        format!("give --context {room}, or any number up to the model's {model}")
+    } else {
+        format!("the model was made for {model}: shorten the text")
+    }
+}
+
 fn like(similar: &[String]) -> String {
     if similar.is_empty() { String::new() } else { format!(" (there is {})", similar.join(", ")) }
 }
@@ -124,8 +154,63 @@ impl CliError {
         Self::Read { file: file.to_string(), reason: error.to_string() }
     }
 
-    /// What scripts read.
-    fn to_json(&self) -> Value {
+    /// Whether the command line is at fault, whatever the files say: names of no format, type or preset.
+    fn is_usage(&self) -> bool {
+        use weft::quantize::QuantizeError;
+        use weft::synth::SynthError;
+        matches!(
+            self,
+            Self::Usage { .. }
+                | Self::Quantize(QuantizeError::UnsupportedType { .. })
+                | Self::Synth(
+                    SynthError::UnsupportedArchitecture { .. }
+                        | SynthError::UnsupportedFormat { .. }
+                        | SynthError::UnknownPreset { .. }
+                )
+        )
+    }
+
+    /// Whether a damaged file of the model may have led to it.
+    fn may_be_damage(&self) -> bool {
+        let of_load = |error: &LoadError| {
+            matches!(
+                error,
+                LoadError::Gguf(_)
+                    | LoadError::Storage(_)
+                    | LoadError::Tokenize(_)
+                    | LoadError::BadMetadata { .. }
+                    | LoadError::MissingTensor { .. }
+                    | LoadError::BadShape { .. }
+                    | LoadError::VocabularySize { .. }
+                    | LoadError::Pack { .. }
+            )
+        };
+        match self {
+            Self::Gguf(_) | Self::Storage(_) | Self::InvalidLogits { .. } => true,
+            Self::Engine(weft::Error::Load(error)) => of_load(error),
+            Self::Engine(error) => matches!(error, weft::Error::InvalidEmbedding),
+            _ => false,
+        }
+    }
+
+    /// Adds how to mend a model that was pulled and may be damaged. `model` is where the command's model is.
+    pub(crate) fn with_advice(self, model: impl FnOnce() -> Option<PathBuf>) -> Self {
+        if !self.may_be_damage() {
+            return self;
+        }
+        let (_, facts) = facts::of(&self);
+        let file = ["file", "path", "name"].iter().find_map(|fact| facts.get(*fact)?.as_str());
+        let name = file.map(PathBuf::from).or_else(model).and_then(|file| pull::name_of(&file));
+        match name {
+            Some(name) => {
+                Self::OfModel { source: Box::new(self), advice: format!("weft pull --verify {name}") }
+            }
+            None => self,
+        }
+    }
+
+    /// What scripts read: kind, message and facts.
+    pub(crate) fn facts(&self) -> Map<String, Value> {
         let mut error = Map::new();
         let (kind, facts) = facts::of(self);
         error.insert("kind".into(), json!(kind));
@@ -133,15 +218,20 @@ impl CliError {
         for (name, value) in facts {
             error.entry(name).or_insert(value);
         }
-        json!({ "error": error })
+        error
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "error": self.facts() })
     }
 
     /// Tells the user, and a script where it asked, and gives the exit code.
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
         let code = match self {
             Self::ReaderGone => return ExitCode::SUCCESS,
+            Self::Told { .. } => return ExitCode::from(FAILED),
             Self::Interrupted => interrupt::EXIT,
-            Self::Usage { .. } => USAGE,
+            error if error.is_usage() => USAGE,
             _ => FAILED,
         };
         // What was interrupted has printed how far it came.

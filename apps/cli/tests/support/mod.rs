@@ -43,9 +43,24 @@ impl Run {
         self.json()
     }
 
+    /// The text of a run that worked.
+    pub(crate) fn done_text(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{} {}", self.text(), self.stderr);
+        self.text()
+    }
+
     /// The error of a run that failed.
     pub(crate) fn failed(&self) -> Value {
-        assert_eq!(self.code, Some(1), "{} {}", self.text(), self.stderr);
+        self.error(1)
+    }
+
+    /// The error of a command line that is wrong.
+    pub(crate) fn refused(&self) -> Value {
+        self.error(2)
+    }
+
+    fn error(&self, code: i32) -> Value {
+        assert_eq!(self.code, Some(code), "{} {}", self.text(), self.stderr);
         let error = self.json()["error"].clone();
         let message = error["message"].as_str().expect("a message");
         assert!(self.stderr.contains(message), "stderr tells people as well: {}", self.stderr);
@@ -71,7 +86,7 @@ pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
     command.args(words(line)).env("WEFT_CACHE", cache);
-    command.env_remove("WEFT_ISA").env_remove("WEFT_LOG");
+    command.env_remove("WEFT_ISA").env_remove("WEFT_LOG").env_remove("WEFT_BACKEND");
     command
 }
 
@@ -82,7 +97,12 @@ pub(crate) fn weft(line: impl AsRef<str>) -> Run {
 
 /// Runs the command with text on stdin.
 pub(crate) fn weft_with(line: impl AsRef<str>, stdin: impl AsRef<[u8]>) -> Run {
-    let mut child = command(line.as_ref())
+    run_of(&mut command(line.as_ref()), stdin)
+}
+
+/// Runs a command that [`command`] made, with text on stdin.
+pub(crate) fn run_of(command: &mut Command, stdin: impl AsRef<[u8]>) -> Run {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,12 @@
+//! `weft completions`: a script that completes the command's words in a shell.
+
+use crate::args::{self, CompletionsArgs};
+use crate::output;
+use crate::report::CliError;
+
+/// Runs the command.
+pub(super) fn run(args: &CompletionsArgs) -> Result<(), CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut args::command(), "weft", &mut script);
+    output::bytes(&script)
+}

@@ -1,0 +1,221 @@
+//! Models of the hub that are in the cache: finding them by name, listing and removing them.
+//!
+//! Beside the files of a repository lies `names.json`, which notes the file that each quantization stood for when it was pulled: the
+//! same name then finds the same file without a network, whatever the repository holds by now.
+
+use super::cache::{beside, remove};
+use super::error::{DiskError, PullError};
+use super::hub::{self, HubReference};
+use super::name::{HubName, HubQuant, begins_gguf, is_model};
+use super::{Places, noted};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is noted of a repository: quantization to file; the usual one is the empty name.
+type Names = BTreeMap<String, String>;
+
+/// The file of the names.
+const NAMES: &str = "names.json";
+/// What lies beside a file of the cache; the lock last.
+const BESIDE: [&str; 3] = [".sha256", ".part", ".lock"];
+/// Folders within a repository that are looked into.
+const DEPTH: usize = 8;
+
+/// A model of the hub that is in the cache, whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Here {
+    /// `OWNER/REPO/FILE.gguf`.
+    pub(crate) name: String,
+    /// Shorter names that were pulled and stand for it.
+    pub(crate) aliases: Vec<String>,
+    /// Its file, or the first part.
+    pub(crate) file: PathBuf,
+    /// Files it consists of.
+    pub(crate) parts: usize,
+    /// Bytes of all parts.
+    pub(crate) bytes: u64,
+    /// Of the file when it was pulled, where noted.
+    pub(crate) sha256: Option<String>,
+}
+
+impl Places {
+    /// The file of a model of the hub, or its first part, where all of it is in the cache.
+    pub(crate) fn here(&self, name: &HubName) -> Option<PathBuf> {
+        let reference = self.reference_here(name)?;
+        let mut files = reference.parts().into_iter().map(|part| self.folder.join(part.cache_path()));
+        let first = files.next().filter(|file| file.is_file())?;
+        files.all(|file| file.is_file()).then_some(first)
+    }
+
+    /// The file that a name stands for in the cache.
+    pub(super) fn reference_here(&self, name: &HubName) -> Option<HubReference> {
+        let quant = match name {
+            HubName::File(reference) => return Some(reference.clone()),
+            HubName::Quant(quant) => quant,
+        };
+        if let Some(reference) = self.noted_reference(quant) {
+            return Some(reference);
+        }
+        let files = files_in(&self.folder.join(hub::folder(&quant.repo, &quant.revision)));
+        quant.choose(&files.iter().map(String::as_str).collect::<Vec<_>>()).map(|file| quant.file(file))
+    }
+
+    /// The file that a quantization stood for when it was pulled.
+    pub(super) fn noted_reference(&self, quant: &HubQuant) -> Option<HubReference> {
+        let folder = self.folder.join(hub::folder(&quant.repo, &quant.revision));
+        names(&folder).get(quant.key()).map(|file| quant.file(file))
+    }
+
+    /// Notes which file a quantization stands for.
+    pub(crate) fn note(&self, quant: &HubQuant, file: &str) -> Result<(), DiskError> {
+        let folder = self.folder.join(hub::folder(&quant.repo, &quant.revision));
+        let mut names = names(&folder);
+        names.insert(quant.key().to_owned(), file.to_owned());
+        write_names(&folder, &names)
+    }
+
+    /// The models of the hub that are in the cache, by name.
+    pub(crate) fn pulled(&self) -> Vec<Here> {
+        let root = self.folder.join(hub::HUB);
+        let mut found = Vec::new();
+        for folder in folders(&root) {
+            let names = names(&folder);
+            for file in files_in(&folder) {
+                let path = folder.join(&file);
+                let reference = path.strip_prefix(&self.folder).ok().and_then(HubReference::of_cache_path);
+                if let Some(reference) = reference {
+                    found.extend(self.describe(&reference, &names));
+                }
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found
+    }
+
+    fn describe(&self, reference: &HubReference, names: &Names) -> Option<Here> {
+        let files: Vec<PathBuf> =
+            reference.parts().iter().map(|part| self.folder.join(part.cache_path())).collect();
+        let sizes = files.iter().map(|file| fs::metadata(file).ok().map(|found| found.len()));
+        let bytes = sizes.sum::<Option<u64>>()?;
+        let aliases = names.iter().filter(|(_, file)| **file == reference.file);
+        let alias = |(quant, _): (&String, _)| {
+            let quant = if quant.is_empty() { String::new() } else { format!(":{quant}") };
+            format!("{}{quant}{}", reference.repo, reference.at())
+        };
+        let file = files.first()?.clone();
+        let sha256 = noted(&file).map(|noted| noted.sha256);
+        let aliases = aliases.map(alias).collect();
+        Some(Here { name: reference.name(), aliases, parts: files.len(), bytes, sha256, file })
+    }
+
+    /// Removes a model of the hub, with what was begun of it. Gives the files and their bytes.
+    ///
+    /// # Errors
+    /// [`PullError::NotHere`], [`PullError::Disk`].
+    pub(crate) fn remove_reference(&self, name: &HubName, text: &str) -> Result<Removed, PullError> {
+        let not_here = || PullError::NotHere { name: text.to_owned() };
+        let reference = self.reference_here(name).ok_or_else(not_here)?;
+        let mut removed = Removed::default();
+        for part in reference.parts() {
+            removed.file(&self.folder.join(part.cache_path()))?;
+        }
+        if removed.files.is_empty() {
+            return Err(not_here());
+        }
+        let folder = self.folder.join(hub::folder(&reference.repo, &reference.revision));
+        let mut names = names(&folder);
+        let parts = reference.parts();
+        names.retain(|_, file| !parts.iter().any(|part| part.file == *file));
+        write_names(&folder, &names)?;
+        // Folders that are empty now, up to that of all repositories.
+        let file = self.folder.join(reference.cache_path());
+        let root = self.folder.join(hub::HUB);
+        for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)) {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The name by which the model in a file of the cache is pulled again, where it is one of the hub.
+    pub(super) fn name_on_hub(&self, path: &Path) -> Option<String> {
+        let within = path.strip_prefix(&self.folder).ok()?;
+        let reference = HubReference::of_cache_path(within)?;
+        reference.parts().first().map(HubReference::name)
+    }
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Removed {
+    /// Models' files.
+    pub(crate) files: Vec<PathBuf>,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Removed {
+    /// Removes a file of the cache and what lies beside it, if it is there.
+    pub(super) fn file(&mut self, path: &Path) -> Result<(), DiskError> {
+        for path in [path.to_owned(), beside(path, ".part")] {
+            if let Ok(found) = fs::metadata(&path) {
+                remove(&path)?;
+                self.bytes += found.len();
+                self.files.push(path);
+            }
+        }
+        BESIDE.iter().try_for_each(|suffix| remove(&beside(path, suffix)))
+    }
+}
+
+fn names(folder: &Path) -> Names {
+    // Where it cannot be read the rule finds the file.
+    let text = fs::read(folder.join(NAMES)).unwrap_or_default();
+    let names: Names = serde_json::from_slice(&text).unwrap_or_default();
+    names
+        .into_iter()
+        .filter(|(_, file)| is_model(file) && !file.split('/').any(|part| part == ".."))
+        .collect()
+}
+
+/// Writes the names anew; none leave no file.
+fn write_names(folder: &Path, names: &Names) -> Result<(), DiskError> {
+    let path = folder.join(NAMES);
+    if names.is_empty() {
+        return remove(&path);
+    }
+    let text = serde_json::to_vec_pretty(names).unwrap_or_default();
+    let new = beside(&path, ".part");
+    fs::write(&new, text).map_err(DiskError::at("write", &new))?;
+    fs::rename(&new, &path).map_err(DiskError::at("rename", &new))
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut folders: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+/// Paths of the GGUF files within a repository's folder, with `/` between names, in order.
+fn files_in(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    collect(folder, "", DEPTH, &mut files);
+    files.retain(|file| begins_gguf(file));
+    files.sort();
+    files
+}
+
+fn collect(folder: &Path, before: &str, depth: usize, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = entry.path();
+        if path.is_file() {
+            files.push(format!("{before}{name}"));
+        } else if depth > 0 && path.is_dir() {
+            collect(&path, &format!("{before}{name}/"), depth - 1, files);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Names of models on the hub: a file of a repository, or the repository and a quantization, which stand for one of its files.
+//!
+//! Which file that is follows llama.cpp's `-hf`: the quantization's name before a `.` or `-` in the path, in any case; where none is
+//! given Q4_K_M, then Q8_0, then the first model there is. Of a split model it is the first part.
+
+use super::error::PullError;
+use super::hub::{HubReference, plain};
+
+/// Quantizations that a repository alone stands for, the best first.
+const USUAL: [&str; 2] = ["Q4_K_M", "Q8_0"];
+/// What files are called that lie beside models and are none.
+const NO_MODELS: [&str; 4] = ["mmproj", "imatrix", "mtp-", "eagle3-"];
+
+/// A model's name on the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HubName {
+    /// `OWNER/REPO/FILE.gguf`.
+    File(HubReference),
+    /// `OWNER/REPO` or `OWNER/REPO:QUANT`.
+    Quant(HubQuant),
+}
+
+/// A repository, and the quantization that is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HubQuant {
+    /// `owner/name`.
+    pub(crate) repo: String,
+    /// In upper case; `None` for the usual one.
+    pub(crate) quant: Option<String>,
+    /// Branch, tag or commit.
+    pub(crate) revision: String,
+}
+
+impl HubName {
+    /// Reads `OWNER/REPO[:QUANT]` or `OWNER/REPO/FILE.gguf`, either with `@REVISION` after it.
+    ///
+    /// # Errors
+    /// [`PullError::Reference`] for anything else, and for names that the hub does not allow.
+    pub(crate) fn parse(text: &str) -> Result<Self, PullError> {
+        let (path, revision) = text.rsplit_once('@').unwrap_or((text, "main"));
+        let (repo, quant) = match path.rsplit_once(':') {
+            Some((repo, quant)) => (repo, Some(quant)),
+            None => (path, None),
+        };
+        if quant.is_none() && path.split('/').count() > 2 {
+            return HubReference::parse(text).map(Self::File);
+        }
+        let wrong = |reason| PullError::Reference { text: text.to_owned(), reason };
+        let Some((owner, name)) = repo.split_once('/') else {
+            return Err(wrong("it has no slash between owner and repository"));
+        };
+        let mut parts = [owner, name, revision].into_iter().chain(quant);
+        if !parts.all(plain) || repo.contains("--") {
+            return Err(wrong(
+                "names have letters, digits, `-`, `_` and `.` only, no `--`, and begin with no dot",
+            ));
+        }
+        let quant = quant.map(str::to_ascii_uppercase);
+        Ok(Self::Quant(HubQuant { repo: repo.to_owned(), quant, revision: revision.to_owned() }))
+    }
+}
+
+impl HubQuant {
+    /// The quantization as it is noted in the cache; empty for the usual one.
+    pub(super) fn key(&self) -> &str {
+        self.quant.as_deref().unwrap_or_default()
+    }
+
+    /// A file of the repository.
+    pub(super) fn file(&self, file: &str) -> HubReference {
+        HubReference { repo: self.repo.clone(), file: file.to_owned(), revision: self.revision.clone() }
+    }
+
+    /// The file that is meant, of those that there are.
+    pub(super) fn choose<'a>(&self, files: &[&'a str]) -> Option<&'a str> {
+        let models = || files.iter().copied().filter(|file| is_model(file));
+        let of = |quant: &str| {
+            // F16 is no BF16, unless there is nothing else.
+            let whole = models().find(|file| holds(file, quant, true));
+            whole.or_else(|| models().find(|file| holds(file, quant, false)))
+        };
+        match &self.quant {
+            Some(quant) => of(quant),
+            None => USUAL.iter().find_map(|quant| of(quant)).or_else(|| models().next()),
+        }
+    }
+}
+
+/// Whether a file is a model, and the first part of it.
+pub(super) fn is_model(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+    begins_gguf(file) && !NO_MODELS.iter().any(|no| name.contains(no))
+}
+
+/// Whether a file is a GGUF of any kind, and the first part of it.
+pub(super) fn begins_gguf(file: &str) -> bool {
+    file.to_ascii_lowercase().ends_with(".gguf") && Split::of(file).is_none_or(|split| split.part == 1)
+}
+
+/// Whether the quantization's name stands in the path, before a `.` or `-`; as a word of its own if `whole`.
+fn holds(file: &str, quant: &str, whole: bool) -> bool {
+    let (file, quant) = (file.to_ascii_uppercase(), quant.to_ascii_uppercase());
+    file.match_indices(&quant).any(|(at, _)| {
+        let before = file.get(..at).and_then(|text| text.chars().next_back());
+        let after = file.get(at + quant.len()..).and_then(|text| text.chars().next());
+        let begins = !whole || before.is_none_or(|c| !c.is_ascii_alphanumeric());
+        begins && matches!(after, Some('.' | '-'))
+    })
+}
+
+/// `STEM-00002-of-00003.gguf`: a part of a model that is split over files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Split<'a> {
+    stem: &'a str,
+    /// From 1.
+    pub(super) part: usize,
+    /// Parts there are.
+    pub(super) of: usize,
+    extension: &'a str,
+}
+
+/// Digits of a part's number.
+const DIGITS: usize = 5;
+/// Parts that one model may have: a name is no reason to ask for more files.
+const MOST_PARTS: usize = 1000;
+
+impl<'a> Split<'a> {
+    pub(super) fn of(file: &'a str) -> Option<Self> {
+        let (path, extension) = file.split_at_checked(file.len().checked_sub(".gguf".len())?)?;
+        let number = |text: &str| {
+            let digits = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|_| digits)
+        };
+        let (rest, of) = path.rsplit_once("-of-")?;
+        let (stem, part) = rest.rsplit_once('-')?;
+        let (part, of) = (number(part)?, number(of)?);
+        ((1..=of).contains(&part) && of <= MOST_PARTS).then_some(Self { stem, part, of, extension })
+    }
+
+    /// The files of the model, in order.
+    pub(super) fn files(self) -> impl Iterator<Item = String> + use<'a> {
+        (1..=self.of).map(move |part| format!("{}-{part:05}-of-{:05}{}", self.stem, self.of, self.extension))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quant(text: &str) -> HubQuant {
+        match HubName::parse(text).unwrap() {
+            HubName::Quant(quant) => quant,
+            HubName::File(file) => panic!("{file:?}"),
+        }
+    }
+
+    #[test]
+    fn names() {
+        let found = quant("o/r-GGUF:q4_k_m@v1");
+        assert_eq!((&*found.repo, found.key(), &*found.revision), ("o/r-GGUF", "Q4_K_M", "v1"));
+        assert_eq!(quant("o/r").quant, None);
+        assert!(matches!(HubName::parse("o/r/q/m.gguf"), Ok(HubName::File(_))));
+        for wrong in
+            ["", "r", "o/", "/r", "o/r:", "o/r:a b", "o/r/m:q4", "o--x/r", "../r", "o/r@", "o/r/m.bin"]
+        {
+            assert!(matches!(HubName::parse(wrong), Err(PullError::Reference { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_the_one_that_llama_cpp_takes() {
+        let files = [
+            "README.md",
+            "m-BF16.gguf",
+            "m-F16.gguf",
+            "m-IQ4_XS.gguf",
+            "m-Q4_K_M.gguf",
+            "m-Q8_0.gguf",
+            "mmproj-Q4_K_M.gguf",
+            "q6/m.q6_k-00001-of-00002.gguf",
+            "q6/m.q6_k-00002-of-00002.gguf",
+        ];
+        for (name, wanted) in [
+            ("o/r", Some("m-Q4_K_M.gguf")),
+            ("o/r:q8_0", Some("m-Q8_0.gguf")),
+            ("o/r:F16", Some("m-F16.gguf")),
+            ("o/r:q6_K", Some("q6/m.q6_k-00001-of-00002.gguf")),
+            ("o/r:Q4_K", None),
+            ("o/r:Q5_0", None),
+        ] {
+            assert_eq!(quant(name).choose(&files), wanted, "{name}");
+        }
+        assert_eq!(quant("o/r").choose(&files[..4]), Some("m-BF16.gguf"));
+        assert_eq!(quant("o/r").choose(&["m-q8_0.gguf", "a.gguf"]), Some("m-q8_0.gguf"));
+        assert_eq!(quant("o/r").choose(&["mmproj.gguf"]), None);
+    }
+
+    #[test]
+    fn parts_of_a_split_model() {
+        let split = Split::of("a/m-00002-of-00003.gguf").unwrap();
+        assert_eq!((split.part, split.of), (2, 3));
+        assert_eq!(split.files().last().unwrap(), "a/m-00003-of-00003.gguf");
+        for no in ["m.gguf", "m-2-of-3.gguf", "m-00004-of-00003.gguf", "m-00001-of-99999.gguf", ".gguf"] {
+            assert_eq!(Split::of(no), None, "{no}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Models of the hub: pulled from a server on the loopback, then found, listed, mended and removed without one.
+
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[path = "../src/pull/tests/server.rs"]
+mod server;
+
+use crate::support::{Files, Run, TINY, command, items, run_of};
+use serde_json::{Value, json};
+use server::{Answer, Server};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Files of the repository `some/repo` on the server.
+const LISTED: [&str; 6] = [
+    "README.md",
+    "model-BF16.gguf",
+    "model-F16.gguf",
+    "q/model-q8_0.gguf",
+    "split/model-Q2_K-00001-of-00003.gguf",
+    "model.gguf",
+];
+const SPLIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/gguf");
+
+/// A cache of its own and a hub that may go.
+struct Hub {
+    files: Files,
+    server: Option<Server>,
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of a file: parts of a split model, or the tiny model.
+fn body(path: &str) -> Vec<u8> {
+    let file = match path.rsplit_once("-Q2_K-") {
+        Some((_, part)) => format!("{SPLIT}/split-{part}"),
+        None => TINY.to_owned(),
+    };
+    std::fs::read(file).expect("a model")
+}
+
+fn answer(path: &str, from: Option<usize>) -> Answer {
+    if path == "/api/models/some/repo/revision/main" {
+        let siblings: Vec<Value> = LISTED.iter().map(|file| json!({ "rfilename": file })).collect();
+        return Answer::file(json!({ "id": "some/repo", "siblings": siblings }).to_string().as_bytes(), None);
+    }
+    if path == "/api/models/some/tree/tree/main?recursive=true" {
+        let entries = json!([{"type": "directory", "path": "q"}, {"type": "file", "path": "q/a-Q4_0.gguf"}]);
+        return Answer::file(entries.to_string().as_bytes(), None);
+    }
+    if !path.contains("/resolve/") || path.contains("missing") {
+        return Answer::status("404 Not Found");
+    }
+    let bytes = body(path);
+    let mut answer = Answer::file(&bytes, from);
+    answer.headers.push(("X-Linked-ETag", format!("\"{}\"", sha256(&bytes))));
+    answer.headers.push(("X-Linked-Size", bytes.len().to_string()));
+    answer
+}
+
+impl Hub {
+    fn new() -> Self {
+        let server = Server::start(|asked| answer(&asked.path, asked.from));
+        Self { files: Files::new(), server: Some(server) }
+    }
+
+    /// From now on there is no network.
+    fn gone(&mut self) {
+        self.server = None;
+    }
+
+    fn cache(&self) -> std::path::PathBuf {
+        self.files.path("cache")
+    }
+
+    fn weft(&self, line: &str) -> Run {
+        let nowhere = "http://127.0.0.1:9".to_owned();
+        let url = self.server.as_ref().map_or(nowhere, |server| server.url.clone());
+        let mut command = command(line);
+        run_of(command.env("WEFT_CACHE", self.cache()).env("HF_ENDPOINT", url), "")
+    }
+
+    /// The names in the list, and those that stand for the same.
+    fn listed(&self) -> Vec<(String, Value)> {
+        let list = self.weft("list --json").done();
+        let here = items(&list["models"]).iter().filter(|model| !model["file"].is_null());
+        here.map(|model| (model["name"].as_str().expect("a name").to_owned(), model["aliases"].clone()))
+            .collect()
+    }
+
+    fn asked(&self) -> usize {
+        self.server.as_ref().map_or(0, |server| server.asked().len())
+    }
+}
+
+const RUN: &str = "--raw --max-tokens 2 --json hi --model";
+
+#[test]
+fn a_file_of_the_hub_is_a_model_by_its_name() {
+    let mut hub = Hub::new();
+    let name = "some/repo/q/model.gguf";
+    let error = hub.weft(&format!("run {RUN} {name}")).failed();
+    assert_eq!(error["kind"], "not_pulled");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains(&format!("`weft pull {name}`")), "{message}");
+    assert_eq!(hub.asked(), 0, "nothing is fetched that was not asked for");
+    let pulled = hub.weft(&format!("pull {name} --json")).done();
+    assert_eq!((&pulled["model"], &pulled["checked"]), (&json!(name), &json!(true)));
+    hub.gone();
+    hub.weft(&format!("run {RUN} {name}")).done();
+    hub.weft(&format!("inspect --json {name}")).done();
+    assert_eq!(hub.listed(), [(name.to_owned(), json!([]))]);
+    assert!(hub.weft("list").text().contains(name));
+    let removed = hub.weft(&format!("rm {name} --json")).done();
+    assert_eq!(removed["removed"], json!([pulled["file"]]));
+    assert_eq!(removed["bytes"], body(name).len());
+    assert_eq!(std::fs::read_dir(hub.cache().join("hub")).expect("a folder").count(), 0, "nothing is left");
+    let error = hub.weft(&format!("rm {name} --json")).failed();
+    assert_eq!(error["kind"], "not_here");
+    assert_eq!(hub.weft(&format!("run {RUN} {name}")).failed()["kind"], "not_pulled");
+}
+
+#[test]
+fn a_quantization_stands_for_a_file() {
+    let mut hub = Hub::new();
+    for (name, file) in [
+        ("some/repo", "q/model-q8_0.gguf"),
+        ("some/repo:q8_0", "q/model-q8_0.gguf"),
+        ("some/repo:f16", "model-F16.gguf"),
+    ] {
+        let pulled = hub.weft(&format!("pull {name} --json")).done();
+        assert!(Path::new(pulled["file"].as_str().expect("a path")).ends_with(file), "{name}: {pulled}");
+    }
+    let asked = hub.asked();
+    hub.weft("pull some/repo").done_text();
+    assert_eq!(hub.asked(), asked, "what is here is not asked for again");
+    let error = hub.weft("pull some/repo:Q5_1 --json").failed();
+    assert_eq!((&error["kind"], &error["quant"]), (&json!("no_such_quant"), &json!("Q5_1")));
+    assert!(error["there"].to_string().contains("model-F16.gguf"), "{error}");
+    // A mirror that has the tree alone.
+    let pulled = hub.weft("pull some/tree:Q4_0 --json").done();
+    assert!(pulled["file"].as_str().is_some_and(|file| file.ends_with("a-Q4_0.gguf")), "{pulled}");
+    hub.gone();
+    for name in ["some/repo", "some/repo:Q8_0", "some/repo:q8_0", "some/repo:F16", "some/repo/model-F16.gguf"]
+    {
+        hub.weft(&format!("run {RUN} {name}")).done();
+    }
+    assert_eq!(hub.weft(&format!("run {RUN} some/repo:Q5_1")).failed()["kind"], "not_pulled");
+    let names = [
+        ("some/repo/model-F16.gguf", json!(["some/repo:F16"])),
+        ("some/repo/q/model-q8_0.gguf", json!(["some/repo", "some/repo:Q8_0"])),
+        ("some/tree/q/a-Q4_0.gguf", json!(["some/tree:Q4_0"])),
+    ];
+    assert_eq!(hub.listed(), names.map(|(name, aliases)| (name.to_owned(), aliases)));
+    hub.weft("rm some/repo some/tree/q/a-Q4_0.gguf").done_text();
+    assert_eq!(hub.listed(), [("some/repo/model-F16.gguf".to_owned(), json!(["some/repo:F16"]))]);
+}
+
+#[test]
+fn all_parts_of_a_split_model_are_pulled_and_removed() {
+    let mut hub = Hub::new();
+    let pulled = hub.weft("pull some/repo:Q2_K --json").done();
+    let files = items(&pulled["files"]);
+    assert_eq!((files.len(), &files[0]), (3, &pulled["file"]));
+    hub.gone();
+    let report = hub.weft("inspect --json some/repo:q2_k").done();
+    assert_eq!(report["parts"], 3);
+    assert_eq!(hub.listed()[0].1, json!(["some/repo:Q2_K"]));
+    let removed = hub.weft("rm --json some/repo/split/model-Q2_K-00002-of-00003.gguf").done();
+    assert_eq!(items(&removed["removed"]).len(), 3);
+    assert!(hub.listed().is_empty());
+}
+
+#[test]
+fn a_damaged_model_says_what_mends_it() {
+    let hub = Hub::new();
+    let name = "some/repo/model.gguf";
+    let pulled = hub.weft(&format!("pull {name} --json")).done();
+    let path = pulled["file"].as_str().expect("a path").to_owned();
+    let whole = body(name);
+    let mut not_a_number = whole.clone();
+    let at = not_a_number.len() - 6000;
+    not_a_number[at..at + 4096].fill(0xff);
+    let advice = format!("weft pull --verify {name}");
+    for damaged in [not_a_number, whole[..whole.len() / 2].to_vec(), b"<html>".to_vec()] {
+        // By its name and by its path, wherever in the file the damage is.
+        for model in [name, &path] {
+            std::fs::write(&path, &damaged).expect("the model");
+            let error = hub.weft(&format!("run {RUN} '{model}'")).failed();
+            assert_eq!(error["advice"], *advice, "{error}");
+            assert_ne!(error["kind"], "of_model");
+            assert!(error["message"].as_str().is_some_and(|text| text.contains(&advice)), "{error}");
+        }
+        let mended = hub.weft(&format!("pull {name} --verify --json"));
+        assert!(mended.stderr.contains("is damaged"), "{}", mended.stderr);
+        assert_eq!(mended.done()["checked"], true);
+        assert_eq!(std::fs::read(&path).expect("the model"), whole);
+        hub.weft(&format!("run {RUN} {name}")).done();
+    }
+    // A file cut short is seen without looking at its bytes.
+    std::fs::write(&path, &whole[..9]).expect("the model");
+    hub.weft(&format!("pull {name}")).done_text();
+    assert_eq!(std::fs::read(&path).expect("the model"), whole);
+    // What is whole is not fetched again.
+    let asked = hub.asked();
+    assert_eq!(hub.weft(&format!("pull --verify {name} --json")).done()["checked"], true);
+    assert_eq!(hub.asked(), asked);
+    // A damaged file elsewhere has no name.
+    let own = hub.files.write("own.gguf", &whole[..whole.len() / 2]);
+    assert_eq!(hub.weft(&format!("run {RUN} '{own}'")).failed()["advice"], Value::Null);
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    let hub = Hub::new();
+    for name in ["some", "some/repo/../../x.gguf", "some/repo/x.bin", "some/re--po", "a/b:c d"] {
+        let error = hub.weft(&format!("pull '{name}' --json")).failed();
+        assert_eq!(error["kind"], "reference", "{name}: {error}");
+    }
+    assert_eq!(hub.asked(), 0);
+    let error = hub.weft("pull some/missing/m.gguf --json").failed();
+    assert_eq!(error["kind"], "all_failed");
+    assert_eq!(hub.weft("pull some/missing --json").failed()["kind"], "all_failed");
+}

@@ -10,8 +10,6 @@ mod gguf_write;
 mod hugging_face;
 mod quantize;
 mod quantize_files;
-mod sampling;
-mod sampling_edges;
 mod synth;
 mod template;
 mod tokenize;

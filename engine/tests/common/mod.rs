@@ -24,7 +24,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weft::gguf::{Gguf, GgufHeader, GgufWriter, open_files};
-use weft::storage::{MmapSource, Source, ThrottledSource};
+use weft::storage::{FileSource, Source, ThrottledSource};
 use weft::synth::{Synth, SynthShape};
 use weft::{
     Engine, EngineOptions, FinishReason, GenerateOptions, KeepLogits, Kernels, LoadOptions, ModelId,
@@ -65,7 +65,7 @@ pub fn smollm2() -> PathBuf {
 /// A file that arrives at so many bytes a second.
 pub fn throttled(path: &Path, bytes_per_second: u64) -> ModelSource {
     let rate = NonZeroU64::new(bytes_per_second).expect("a rate");
-    let source = ThrottledSource::new(MmapSource::open(path).expect("a file"), rate);
+    let source = ThrottledSource::new(FileSource::open(path).expect("a file"), rate);
     ModelSource::Parts(vec![Arc::new(source) as Arc<dyn Source>])
 }
 

@@ -37,18 +37,18 @@ pub enum StorageError {
         /// The path.
         path: PathBuf,
     },
-    /// The file could not be mapped into memory.
+    /// The file has become shorter since it was opened.
     #[error(
-        "{}: its {len} bytes cannot be mapped into memory: {source}; \
-         check the limit of address space and that the file system supports mapping", path.display()
+        "{name}: the file had {len} bytes when it was opened and has {found} now: another program is changing it; \
+         wait until it is whole, and replace a model's file by writing a new one and renaming it"
     )]
-    Map {
-        /// The file.
-        path: PathBuf,
-        /// Bytes in the file.
+    Shrunk {
+        /// The source.
+        name: String,
+        /// Bytes when it was opened.
         len: u64,
-        /// What the system said.
-        source: io::Error,
+        /// Bytes now.
+        found: u64,
     },
     /// A range inside the source could not be read.
     #[error(

@@ -1,6 +1,6 @@
 //! Where bytes come from, and files that are made.
 //!
-//! A [`Source`] is random access to one file's bytes, wherever they lie: a file mapped into memory ([`MmapSource`]),
+//! A [`Source`] is random access to one file's bytes, wherever they lie: a file ([`FileSource`]),
 //! a buffer ([`MemorySource`]), and in a browser a file of its private file system or the ranges of an HTTP resource.
 //! Reading gives [`Bytes`], a view that keeps alive what it borrows from, so nothing is copied where nothing need be.
 //! A file that is written, natively, is a [`NewFile`]: whole or not there.
@@ -10,9 +10,9 @@
 
 mod bytes;
 mod error;
-mod memory;
 #[cfg(not(target_family = "wasm"))]
-mod mmap;
+mod file;
+mod memory;
 #[cfg(not(target_family = "wasm"))]
 mod new_file;
 #[cfg(not(target_family = "wasm"))]
@@ -23,9 +23,9 @@ use std::sync::Arc;
 
 pub use bytes::Bytes;
 pub use error::StorageError;
-pub use memory::MemorySource;
 #[cfg(not(target_family = "wasm"))]
-pub use mmap::MmapSource;
+pub use file::FileSource;
+pub use memory::MemorySource;
 #[cfg(not(target_family = "wasm"))]
 pub use new_file::{NewFile, NewFileError};
 #[cfg(not(target_family = "wasm"))]

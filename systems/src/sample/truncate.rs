@@ -141,6 +141,7 @@ pub(super) fn nucleus(logits: &[f32], p: f32, log_min_p: f32, out: &mut Vec<Cand
 }
 
 /// Probabilities of candidates under a temperature, in place of their logits' weights; they sum to 1.
+#[cfg(test)]
 pub(super) fn probabilities(candidates: &[Candidate], temperature: f32) -> Vec<(u32, f32)> {
     let top = candidates.iter().fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
     let weigh = |candidate: &Candidate| exp_nonpositive(below(candidate.logit, top) / temperature);

@@ -44,7 +44,7 @@ impl AdapterFiles {
     /// A file that is missing or cannot be read.
     #[cfg(not(target_family = "wasm"))]
     pub fn open(path: &std::path::Path) -> Result<Self, AdapterError> {
-        use weft_platform::storage::MmapSource;
+        use weft_platform::storage::FileSource;
         if !path.is_dir() {
             return Ok(Self::Gguf(super::gguf::open_files(path)?));
         }
@@ -53,7 +53,7 @@ impl AdapterFiles {
             if !whole.is_file() {
                 return Err(AdapterError::NoFile { folder: path.display().to_string(), file });
             }
-            Ok(Arc::new(MmapSource::open(whole)?))
+            Ok(Arc::new(FileSource::open(whole)?))
         };
         Ok(Self::Peft { config: open("adapter_config.json")?, weights: open("adapter_model.safetensors")? })
     }

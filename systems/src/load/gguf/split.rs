@@ -12,7 +12,7 @@ use std::{
 };
 
 #[cfg(not(target_family = "wasm"))]
-use weft_platform::storage::{MmapSource, Source, StorageError};
+use weft_platform::storage::{FileSource, Source, StorageError};
 
 use super::{GgufError, Metadata};
 
@@ -95,7 +95,7 @@ pub(super) fn check_tensor_count(first: &Metadata, found: usize) -> Result<(), G
     }
 }
 
-/// Maps the file at `path`, or all parts of a model if `path` names any one of them.
+/// Opens the file at `path`, or all parts of a model if `path` names any one of them.
 ///
 /// Which it is depends on the name alone: parts end in `-00001-of-0000N.gguf`, numbers of five digits.
 ///
@@ -104,12 +104,12 @@ pub(super) fn check_tensor_count(first: &Metadata, found: usize) -> Result<(), G
 #[cfg(not(target_family = "wasm"))]
 pub fn open_files(path: &Path) -> Result<Vec<Arc<dyn Source>>, GgufError> {
     let Some((stem, parts)) = split_name(path) else {
-        return Ok(vec![Arc::new(MmapSource::open(path)?)]);
+        return Ok(vec![Arc::new(FileSource::open(path)?)]);
     };
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     for part in 1..=parts {
         let file = part_path(path, stem, part, parts);
-        let source = MmapSource::open(&file).map_err(|error| match error {
+        let source = FileSource::open(&file).map_err(|error| match error {
             StorageError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 GgufError::PartMissing { file: file.display().to_string(), part, parts }
             }

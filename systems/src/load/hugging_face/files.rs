@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use weft_platform::storage::{Bytes, MmapSource, Source};
+use weft_platform::storage::{Bytes, FileSource, Source};
 
 /// The file of weights, where there is one.
 const WEIGHTS: &str = "model.safetensors";
@@ -71,7 +71,7 @@ impl FolderFiles {
             }
         }
         if weights.is_file() {
-            let weights: Vec<Arc<dyn Source>> = vec![Arc::new(MmapSource::open(&weights)?)];
+            let weights: Vec<Arc<dyn Source>> = vec![Arc::new(FileSource::open(&weights)?)];
             return Ok(Self { name, config, weights, tokens, index: None });
         }
         if !index.is_file() {
@@ -88,7 +88,7 @@ impl FolderFiles {
             if !path.is_file() {
                 return Err(HuggingFaceError::MissingFile { file: path.display().to_string(), index });
             }
-            weights.push(Arc::new(MmapSource::open(&path)?));
+            weights.push(Arc::new(FileSource::open(&path)?));
         }
         Ok(Self { name, config, weights, tokens, index: Some((index, map)) })
     }
@@ -134,7 +134,7 @@ fn file_name(path: &str) -> &str {
 
 /// All of a description.
 pub(super) fn read_all(path: &Path) -> Result<Bytes, HuggingFaceError> {
-    let source = MmapSource::open(path)?;
+    let source = FileSource::open(path)?;
     let (file, bytes) = (path.display().to_string(), source.len());
     if bytes > MAX_BYTES {
         return Err(HuggingFaceError::FileTooLarge { file, bytes, limit: MAX_BYTES });

@@ -92,12 +92,6 @@ impl Buffer {
     }
 }
 
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

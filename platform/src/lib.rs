@@ -20,4 +20,4 @@ pub use kv::{KvArena, KvError, KvFormat, KvShape, PAGE};
 pub use kv_write::KvRows;
 pub use matmul::matmul;
 pub use threads::{Cpu, Pool, PoolError};
-pub use tile::{CpuMatrix, PackError};
+pub use tile::{CpuMatrix, PackError, TILE_ROWS, TilePacker};

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
 use crate::common::{FORMATS, Random, bits, columns, format, load, matrix, serial};
-use weft_platform::{Activations, CpuMatrix, Kernels, Need, PackError, Pool, matmul};
+use weft_platform::{Activations, CpuMatrix, Kernels, Need, PackError, Pool, TilePacker, matmul};
 
 fn scalar() -> &'static Kernels {
     Kernels::by_name("scalar").unwrap()
@@ -170,17 +170,21 @@ fn rows_come_back_as_they_went_in() {
         let bytes = random.weights(format(name), 35, cols);
         let mut w = vec![0.0; 35 * cols];
         assert!(format(name).dequantize(&bytes, &mut w));
-        let whole = CpuMatrix::pack(format(name), 35, cols, &bytes).unwrap();
-        let pool = Pool::new(2).unwrap();
-        let split = pool
-            .install(|| CpuMatrix::pack_on(&pool.cpu(Kernels::detect()), format(name), 35, cols, &bytes))
-            .unwrap();
-        let mut arriving = CpuMatrix::zeroed(format(name), 35, cols).unwrap();
+        let mut matrices = vec![CpuMatrix::pack(format(name), 35, cols, &bytes).unwrap()];
         let row_bytes = format(name).row_bytes(cols).unwrap();
-        for (first, end) in [(20, 35), (0, 3), (3, 20)] {
-            arriving.pack_rows(first, &bytes[first * row_bytes..end * row_bytes]).unwrap();
+        for kernels in Kernels::available() {
+            // Out of order, from two threads.
+            let packer = TilePacker::new(kernels, format(name), 35, cols, bytes.len() as u64).unwrap();
+            let part =
+                |first: usize, end: usize| packer.pack(first, &bytes[first * row_bytes..end * row_bytes]);
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| part(16, 32));
+                part(32, 35).and(part(0, 16)).unwrap();
+                other.join().unwrap().unwrap();
+            });
+            matrices.push(packer.finish().unwrap());
         }
-        for matrix in [whole, split, arriving] {
+        for matrix in matrices {
             for (r, want) in w.chunks(cols).enumerate() {
                 let mut row = vec![f32::NAN; cols];
                 matrix.row(r, &mut row);
@@ -197,10 +201,17 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(CpuMatrix::pack(q4, 2, 32, &[0; 35]), Err(PackError::Size { found: 35, .. })));
     assert!(matches!(CpuMatrix::pack(q4, usize::MAX, 64, &[0; 36]), Err(PackError::Size { .. })));
     assert!(matches!(CpuMatrix::pack(format("I32"), 1, 256, &[0; 1024]), Err(PackError::NoCodec { .. })));
-    assert!(matches!(CpuMatrix::zeroed(q4, usize::MAX, 1 << 20), Err(PackError::Memory(_))));
-    let mut matrix = CpuMatrix::zeroed(q4, 4, 32).unwrap();
-    assert!(matches!(matrix.pack_rows(3, &[0; 36]), Err(PackError::Size { first: 3, end: 5, .. })));
-    assert!(matches!(matrix.pack_rows(usize::MAX, &[0; 36]), Err(PackError::Size { .. })));
+    let packer = |rows, cols, bytes| TilePacker::new(scalar(), q4, rows, cols, bytes);
+    assert!(matches!(packer(usize::MAX, 1 << 20, u64::MAX), Err(PackError::Size { .. })));
+    let arriving = packer(20, 32, 20 * 18).unwrap();
+    // Past the end, no whole tile, no whole row.
+    for (first, count, end) in [(16, 90, 21), (0, 36, 2), (16, 20, 17), (usize::MAX, 18, usize::MAX)] {
+        let error = arriving.pack(first, &vec![0; count]).unwrap_err();
+        assert!(matches!(error, PackError::Size { end: found, .. } if found == end), "{error}");
+    }
+    arriving.pack(16, &[0; 4 * 18]).unwrap();
+    assert_eq!(arriving.pack(16, &[0; 4 * 18]), Err(PackError::Twice { first: 16 }));
+    assert!(matches!(arriving.finish(), Err(PackError::Missing { rows: 20, tiles: 1 })));
     assert!(CpuMatrix::pack(q4, 0, 32, &[]).is_ok());
     assert!(CpuMatrix::pack(q4, 4, 0, &[]).is_ok());
 }

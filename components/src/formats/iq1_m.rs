@@ -17,6 +17,7 @@ impl BlockFormat for Iq1M {
     const TABLE: [i8; 16] = iq1_s::TABLE;
     const UNIT: f32 = 0.125;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let codes = grids::eights(|group| {
             let nibble = block[32 + 2 * part + group / 2] >> (4 * (group % 2));

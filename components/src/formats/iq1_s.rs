@@ -19,6 +19,7 @@ impl BlockFormat for Iq1S {
     const TABLE: [i8; 16] = TABLE;
     const UNIT: f32 = 0.125;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let word = half_bits(block, 34 + 2 * part);
         let shift = u8::from(word & 0x8000 != 0) << 2;

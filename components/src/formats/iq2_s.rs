@@ -16,6 +16,7 @@ impl BlockFormat for Iq2S {
     const TABLE: [i8; 16] = iq2_xxs::TABLE;
     const UNIT: f32 = 0.125;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let codes = grids::eights(|group| {
             let high = (block[66 + part] >> (2 * group)) & 3;

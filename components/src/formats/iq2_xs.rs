@@ -16,6 +16,7 @@ impl BlockFormat for Iq2Xs {
     const TABLE: [i8; 16] = iq2_xxs::TABLE;
     const UNIT: f32 = 0.125;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let codes = grids::eights(|group| {
             let word = half_bits(block, 2 + 8 * part + 2 * group);

@@ -19,6 +19,7 @@ impl BlockFormat for Iq2Xxs {
     const TABLE: [i8; 16] = TABLE;
     const UNIT: f32 = 0.125;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let at = 2 + 8 * part;
         let word = word(block, at + 4);

@@ -16,6 +16,7 @@ impl BlockFormat for Iq3S {
     /// The values that a level names, and their negatives at the level plus 8.
     const TABLE: [i8; 16] = [1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15];
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let codes = grids::fours(
             |group| {

@@ -17,6 +17,7 @@ impl BlockFormat for Iq3Xxs {
     const TABLE: [i8; 16] = [4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62];
     const UNIT: f32 = 0.25;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let word = word(block, 66 + 4 * part);
         let codes = grids::fours(

@@ -17,6 +17,7 @@ impl BlockFormat for Iq4Nl {
     const LAYOUT: TileLayout = TileLayout::T4;
     const TABLE: [i8; 16] = TABLE;
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         BlockCodes { codes: nibbles(&block[2..]), scale: half_value(block, 0), ..BlockCodes::default() }
     }

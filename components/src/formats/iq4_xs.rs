@@ -15,6 +15,7 @@ impl BlockFormat for Iq4Xs {
     const LAYOUT: TileLayout = TileLayout::T4Super;
     const TABLE: [i8; 16] = iq4_nl::TABLE;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let low = (block[4 + part / 2] >> (4 * (part % 2))) & 15;
         let high = (half_bits(block, 2) >> (2 * part)) & 3;

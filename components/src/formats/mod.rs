@@ -100,21 +100,25 @@ pub static FORMATS: [FormatInfo; 34] = [
 ];
 
 /// Half bits at `bytes[at..at + 2]`, little endian.
+#[inline]
 pub(crate) fn half_bits(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// The word at `bytes[at..at + 4]`, little endian.
+#[inline]
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// Value of the half at `bytes[at..at + 2]`.
+#[inline]
 pub(crate) fn half_value(bytes: &[u8], at: usize) -> f32 {
     half::f16::from_bits(half_bits(bytes, at)).to_f32()
 }
 
 /// The 32 nibbles of 16 bytes: low halves are elements 0 to 15, high halves elements 16 to 31.
+#[inline]
 pub(crate) fn nibbles(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     for (i, byte) in bytes.iter().take(16).enumerate() {
@@ -125,6 +129,7 @@ pub(crate) fn nibbles(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// `codes` with bit `i` of `high` as the fifth bit of code `i`.
+#[inline]
 pub(crate) fn high_bits(mut codes: [u8; CODES], high: u32) -> [u8; CODES] {
     for (i, code) in codes.iter_mut().enumerate() {
         *code |= ((high >> i) as u8 & 1) << 4;
@@ -133,6 +138,7 @@ pub(crate) fn high_bits(mut codes: [u8; CODES], high: u32) -> [u8; CODES] {
 }
 
 /// The bits `mask << shift` of each of the first 32 bytes.
+#[inline]
 pub(crate) fn bit_fields(bytes: &[u8], shift: usize, mask: u8) -> [u8; CODES] {
     let mut out = [0; CODES];
     for (code, byte) in out.iter_mut().zip(bytes) {
@@ -142,6 +148,7 @@ pub(crate) fn bit_fields(bytes: &[u8], shift: usize, mask: u8) -> [u8; CODES] {
 }
 
 /// 32 signed bytes, each plus 128.
+#[inline]
 pub(crate) fn signed_bytes(bytes: &[u8]) -> [u8; CODES] {
     let mut codes = [0; CODES];
     for (code, byte) in codes.iter_mut().zip(bytes) {
@@ -154,6 +161,7 @@ pub(crate) fn signed_bytes(bytes: &[u8]) -> [u8; CODES] {
 ///
 /// Bytes 0 to 3 and 4 to 7 hold the scales and minimums of parts 0 to 3 and, above them, the high two bits of those of parts 4 to
 /// 7; bytes 8 to 11 hold the low nibbles of these scales, and above them of these minimums.
+#[inline]
 pub(crate) fn scale_and_min(bytes: &[u8], part: usize) -> (i8, i8) {
     let i = part % 4;
     let (scale, min) = if part < 4 {

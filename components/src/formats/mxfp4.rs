@@ -16,6 +16,7 @@ impl BlockFormat for Mxfp4 {
     const LAYOUT: TileLayout = TileLayout::T4Float;
     const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         // Half of the exponent's power: the two least are subnormal.
         let bits = match block[0] {

@@ -16,6 +16,7 @@ impl BlockFormat for Q2K {
     const BYTES: usize = 84;
     const LAYOUT: TileLayout = TileLayout::U2MinHalves;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let halves = [block[2 * part], block[2 * part + 1]];
         BlockCodes {

@@ -19,6 +19,7 @@ impl BlockFormat for Q3K {
     const LAYOUT: TileLayout = TileLayout::U3Halves;
     const ZERO_POINT: u8 = 4;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let mut codes = bit_fields(&block[32 + 32 * (part / 4)..], 2 * (part % 4), 3);
         for (code, high) in codes.iter_mut().zip(bit_fields(block, part, 1)) {

@@ -14,6 +14,7 @@ impl BlockFormat for Q4_0 {
     const LAYOUT: TileLayout = TileLayout::U4;
     const ZERO_POINT: u8 = 8;
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         BlockCodes { codes: nibbles(&block[2..]), scale: half_value(block, 0), ..BlockCodes::default() }
     }

@@ -13,6 +13,7 @@ impl BlockFormat for Q4_1 {
     const BYTES: usize = 20;
     const LAYOUT: TileLayout = TileLayout::U4Min;
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         let (scale, min) = (half_value(block, 0), half_value(block, 2));
         BlockCodes { codes: nibbles(&block[4..]), scale, min, ..BlockCodes::default() }

@@ -16,6 +16,7 @@ impl BlockFormat for Q4K {
     const BYTES: usize = 144;
     const LAYOUT: TileLayout = TileLayout::U4MinSuper;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let (scale, min) = scale_and_min(&block[4..], part);
         BlockCodes {

@@ -14,6 +14,7 @@ impl BlockFormat for Q5_0 {
     const LAYOUT: TileLayout = TileLayout::U5;
     const ZERO_POINT: u8 = 16;
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         let codes = high_bits(nibbles(&block[6..]), word(block, 2));
         BlockCodes { codes, scale: half_value(block, 0), ..BlockCodes::default() }

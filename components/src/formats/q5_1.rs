@@ -13,6 +13,7 @@ impl BlockFormat for Q5_1 {
     const BYTES: usize = 24;
     const LAYOUT: TileLayout = TileLayout::U5Min;
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         let codes = high_bits(nibbles(&block[8..]), word(block, 4));
         let (scale, min) = (half_value(block, 0), half_value(block, 2));

@@ -16,6 +16,7 @@ impl BlockFormat for Q5K {
     const BYTES: usize = 176;
     const LAYOUT: TileLayout = TileLayout::U5MinSuper;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let (scale, min) = scale_and_min(&block[4..], part);
         let mut codes = bit_fields(&block[48 + 32 * (part / 2)..], 4 * (part % 2), 15);

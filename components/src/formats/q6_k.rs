@@ -17,6 +17,7 @@ impl BlockFormat for Q6K {
     const LAYOUT: TileLayout = TileLayout::U6Halves;
     const ZERO_POINT: u8 = 32;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let (half, quarter) = (part / 4, part % 4);
         let mut codes = bit_fields(&block[64 * half + 32 * (quarter % 2)..], 4 * (quarter / 2), 15);

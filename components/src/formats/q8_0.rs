@@ -14,6 +14,7 @@ impl BlockFormat for Q8_0 {
     const LAYOUT: TileLayout = TileLayout::U8;
     const ZERO_POINT: u8 = 128;
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         BlockCodes { codes: signed_bytes(&block[2..]), scale: half_value(block, 0), ..BlockCodes::default() }
     }

@@ -15,6 +15,7 @@ impl BlockFormat for Q8_1 {
     const LAYOUT: TileLayout = TileLayout::U8;
     const ZERO_POINT: u8 = 128;
 
+    #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
         BlockCodes { codes: signed_bytes(&block[4..]), scale: half_value(block, 0), ..BlockCodes::default() }
     }

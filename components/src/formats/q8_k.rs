@@ -15,6 +15,7 @@ impl BlockFormat for Q8K {
     const LAYOUT: TileLayout = TileLayout::U8Float;
     const ZERO_POINT: u8 = 128;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let codes = signed_bytes(&block[4 + 32 * part..]);
         BlockCodes { codes, scale: f32::from_bits(word(block, 0)), ..BlockCodes::default() }

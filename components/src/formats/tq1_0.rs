@@ -17,6 +17,7 @@ impl BlockFormat for Tq1_0 {
     const LAYOUT: TileLayout = TileLayout::U2Super;
     const ZERO_POINT: u8 = 1;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
         let codes = core::array::from_fn(|i| {

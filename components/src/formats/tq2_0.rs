@@ -14,6 +14,7 @@ impl BlockFormat for Tq2_0 {
     const LAYOUT: TileLayout = TileLayout::U2Super;
     const ZERO_POINT: u8 = 1;
 
+    #[inline]
     fn codes(block: &[u8], part: usize) -> BlockCodes {
         let codes = bit_fields(&block[32 * (part / 4)..], 2 * (part % 4), 3);
         BlockCodes { codes, scale: half_value(block, 64), ..BlockCodes::default() }

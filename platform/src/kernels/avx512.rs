@@ -8,6 +8,7 @@ pub(in crate::kernels) mod vnni {
 
     crate::kernels::instantiate! {
         "avx512vnni",
+        crate::kernels::avx2::PACKS,
         // SAFETY: called only from functions with these target features, which only a machine that has them runs.
         unsafe { Avx512::<true>::assume() },
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
@@ -20,6 +21,7 @@ pub(in crate::kernels) mod plain {
 
     crate::kernels::instantiate! {
         "avx512",
+        crate::kernels::avx2::PACKS,
         // SAFETY: called only from functions with these target features, which only a machine that has them runs.
         unsafe { Avx512::<false>::assume() },
         "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"

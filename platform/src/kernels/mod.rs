@@ -8,6 +8,7 @@ mod attend;
 mod codes;
 mod hadamard;
 mod kv_codes;
+mod pack;
 mod product;
 mod scalar;
 mod scales;
@@ -19,16 +20,18 @@ mod avx2;
 mod avx512;
 
 pub(crate) use attend::{Attend, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
+pub(crate) use pack::PackTile;
 pub(crate) use product::Product;
 
 use crate::activations::QuantRow;
 use core::fmt;
-use weft_components::{Activation, RopeStyle, TileLayout};
+use weft_components::{Activation, RopeStyle, TensorFormat, TileLayout};
 
 /// The kernels of one instruction set.
 #[expect(clippy::type_complexity, reason = "each is the signature of one kernel, named once")]
 pub struct Kernels {
     name: &'static str,
+    packs: &'static pack::PackTable,
     /// By [`TileLayout::index`].
     products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
     quantize: unsafe fn(&[f32], QuantRow<'_>),
@@ -55,9 +58,10 @@ pub struct Kernels {
     merge: unsafe fn(&mut [f32], &[f32]),
 }
 
-/// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`.
+/// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`. `$packs` holds the
+/// kernels that lay out tiles.
 macro_rules! instantiate {
-    ($name:literal, $isa:expr $(, $features:literal)?) => {
+    ($name:literal, $packs:path, $isa:expr $(, $features:literal)?) => {
         use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, hadamard, kv_codes, product, vector};
         use crate::kernels::{codes::Plain, scales::{Float, Half, Super}};
         use crate::activations::QuantRow;
@@ -111,6 +115,7 @@ macro_rules! instantiate {
 
         pub(in crate::kernels) static KERNELS: Kernels = Kernels {
             name: $name,
+            packs: &$packs,
             products: [
                 product_f32,
                 product_f16,
@@ -174,6 +179,22 @@ macro_rules! call {
     };
 }
 
+/// The kernel that lays out rows of one format. Having it proves that the machine can run it.
+#[derive(Clone, Copy)]
+pub(crate) struct Packing(pack::PackFn);
+
+#[expect(
+    unsafe_code,
+    reason = "only a table, which is the proof that its kernels can run here, gives it out"
+)]
+impl Packing {
+    /// Fills a tile.
+    #[inline]
+    pub(crate) fn run(self, tile: &mut PackTile<'_>) {
+        call!(self.0, tile);
+    }
+}
+
 #[expect(unsafe_code, reason = "the table is the proof that its kernels can run here")]
 impl Kernels {
     /// The tables that this machine can run, best first. The last is plain Rust.
@@ -210,6 +231,12 @@ impl Kernels {
     /// The instruction set, as [`Kernels::by_name`] takes it.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The kernel that lays out rows of the format, if it can be computed with.
+    pub(crate) fn packing(&self, format: TensorFormat) -> Option<Packing> {
+        let packs = self.packs.iter().find(|(id, _)| *id == format.ggml_type());
+        packs.map(|(_, pack)| Packing(*pack))
     }
 
     /// Weights times activations.

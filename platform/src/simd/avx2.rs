@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "vector instructions")]
 
-use super::{LANES, ROUND, Simd, groups_in_16_bits, quad, unroll};
+use super::{LANES, ROUND, Simd, Transpose, groups_in_16_bits, quad, unroll};
 use core::arch::x86_64::*;
 
 /// Proof of AVX2, FMA and F16C.
@@ -293,5 +293,83 @@ impl Simd for Avx2 {
             });
         });
         sum
+    }
+}
+
+impl Transpose for Avx2 {
+    #[inline(always)]
+    fn transpose(self, rows: &[[u8; 32]; LANES]) -> [Self::B; 8] {
+        let mut half = isa!([[_mm256_setzero_si256(); 8]; 2]);
+        unroll!(r < 16, {
+            half[r / 8][r % 8] = isa!(_mm256_loadu_si256(rows[r].as_ptr().cast()));
+        });
+        let [a, b] = [transpose_8(half[0]), transpose_8(half[1])];
+        [
+            [a[0], b[0]],
+            [a[1], b[1]],
+            [a[2], b[2]],
+            [a[3], b[3]],
+            [a[4], b[4]],
+            [a[5], b[5]],
+            [a[6], b[6]],
+            [a[7], b[7]],
+        ]
+    }
+    #[inline(always)]
+    fn unzip(self, v: Self::B) -> Self::B {
+        isa!({
+            let low = _mm256_set1_epi32(0xffff);
+            let first = _mm256_packus_epi32(_mm256_and_si256(v[0], low), _mm256_and_si256(v[1], low));
+            let second = _mm256_packus_epi32(_mm256_srli_epi32::<16>(v[0]), _mm256_srli_epi32::<16>(v[1]));
+            [
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(first),
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(second),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn store_codes(self, v: Self::B, out: &mut [u8; 64]) {
+        isa!({
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), v[0]);
+            _mm256_storeu_si256(out.as_mut_ptr().add(32).cast(), v[1]);
+        });
+    }
+}
+
+/// 8 rows of 8 words: word `c` of row `r` becomes word `r` of row `c`.
+#[inline(always)]
+fn transpose_8(x: [__m256i; 8]) -> [__m256i; 8] {
+    // SAFETY: called only by methods of `Avx2`, whose value proves the instruction set.
+    unsafe {
+        let pairs = [
+            _mm256_unpacklo_epi32(x[0], x[1]),
+            _mm256_unpackhi_epi32(x[0], x[1]),
+            _mm256_unpacklo_epi32(x[2], x[3]),
+            _mm256_unpackhi_epi32(x[2], x[3]),
+            _mm256_unpacklo_epi32(x[4], x[5]),
+            _mm256_unpackhi_epi32(x[4], x[5]),
+            _mm256_unpacklo_epi32(x[6], x[7]),
+            _mm256_unpackhi_epi32(x[6], x[7]),
+        ];
+        let fours = [
+            _mm256_unpacklo_epi64(pairs[0], pairs[2]),
+            _mm256_unpackhi_epi64(pairs[0], pairs[2]),
+            _mm256_unpacklo_epi64(pairs[1], pairs[3]),
+            _mm256_unpackhi_epi64(pairs[1], pairs[3]),
+            _mm256_unpacklo_epi64(pairs[4], pairs[6]),
+            _mm256_unpackhi_epi64(pairs[4], pairs[6]),
+            _mm256_unpacklo_epi64(pairs[5], pairs[7]),
+            _mm256_unpackhi_epi64(pairs[5], pairs[7]),
+        ];
+        [
+            _mm256_permute2x128_si256::<0x20>(fours[0], fours[4]),
+            _mm256_permute2x128_si256::<0x20>(fours[1], fours[5]),
+            _mm256_permute2x128_si256::<0x20>(fours[2], fours[6]),
+            _mm256_permute2x128_si256::<0x20>(fours[3], fours[7]),
+            _mm256_permute2x128_si256::<0x31>(fours[0], fours[4]),
+            _mm256_permute2x128_si256::<0x31>(fours[1], fours[5]),
+            _mm256_permute2x128_si256::<0x31>(fours[2], fours[6]),
+            _mm256_permute2x128_si256::<0x31>(fours[3], fours[7]),
+        ]
     }
 }

@@ -114,6 +114,15 @@ pub(crate) trait Simd: Copy {
     ) -> Self::I;
 }
 
+/// What laying rows out as tiles takes. An instruction set without it takes that of a smaller one.
+pub(crate) trait Transpose: Simd {
+    /// Word `g`, of four bytes, of row `r` becomes lane `r` of vector `g`.
+    fn transpose(self, rows: &[[u8; 32]; LANES]) -> [Self::B; 8];
+    /// The first halves of all lanes, then the second ones.
+    fn unzip(self, v: Self::B) -> Self::B;
+    fn store_codes(self, v: Self::B, out: &mut [u8; 64]);
+}
+
 /// Groups whose sums of products may be added in 16 bits: two products of a code of `bits` bits and an activation are at most
 /// `2 * (2^bits - 1) * 127`, and 16 bits hold 32,767.
 #[cfg(target_arch = "x86_64")]

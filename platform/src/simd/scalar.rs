@@ -1,6 +1,6 @@
 //! Plain Rust: the definition that the other instruction sets must equal, and the fallback of every machine.
 
-use super::{LANES, ROUND, Simd};
+use super::{LANES, ROUND, Simd, Transpose};
 use core::array::from_fn;
 use half::f16;
 
@@ -168,5 +168,31 @@ impl Simd for Scalar {
             }
         }
         init
+    }
+}
+
+impl Transpose for Scalar {
+    #[inline(always)]
+    fn transpose(self, rows: &[[u8; 32]; LANES]) -> [Self::B; 8] {
+        let mut out = [[0; 64]; 8];
+        for (r, row) in rows.iter().enumerate() {
+            for (out, word) in out.iter_mut().zip(row.as_chunks::<4>().0) {
+                out.as_chunks_mut().0[r] = *word;
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    fn unzip(self, v: Self::B) -> Self::B {
+        let mut out = [0; 64];
+        let (first, second) = out.as_chunks_mut::<2>().0.split_at_mut(LANES);
+        for ((first, second), lane) in first.iter_mut().zip(second).zip(v.as_chunks::<4>().0) {
+            [first[0], first[1], second[0], second[1]] = *lane;
+        }
+        out
+    }
+    #[inline(always)]
+    fn store_codes(self, v: Self::B, out: &mut [u8; 64]) {
+        *out = v;
     }
 }

@@ -39,10 +39,10 @@ pub enum StorageError {
     },
     /// The file has become shorter since it was opened.
     #[error(
-        "{name}: the file had {len} bytes when it was opened and has {found} now: another program is changing it; \
-         wait until it is whole, and replace a model's file by writing a new one and renaming it"
+        "{name}: was cut short while it was read: it had {len} bytes and has {found} now; \
+         let it be written whole, then load it again"
     )]
-    Shrunk {
+    CutShort {
         /// The source.
         name: String,
         /// Bytes when it was opened.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Bytes, Source, StorageError, view};
+use super::{Bytes, Source, StorageError};
 
 /// Bytes in memory under a name. Reads share them.
 #[derive(Clone, Debug)]
@@ -28,8 +28,23 @@ impl Source for MemorySource {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
-        view(&self.name, &self.bytes, range)
+        let inside = ends(&range).and_then(|range| self.bytes.slice(range));
+        inside.ok_or_else(|| StorageError::out_of_range(&self.name, range, self.len()))
     }
+
+    fn read_into<'a>(
+        &'a self,
+        range: Range<u64>,
+        _buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], StorageError> {
+        let inside = ends(&range).and_then(|range| self.bytes.get(range));
+        inside.ok_or_else(|| StorageError::out_of_range(&self.name, range, self.len()))
+    }
+}
+
+/// A range of the address space.
+fn ends(range: &Range<u64>) -> Option<Range<usize>> {
+    Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }
 
 #[cfg(test)]

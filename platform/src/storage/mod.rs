@@ -1,8 +1,8 @@
 //! Where bytes come from, and files that are made.
 //!
-//! A [`Source`] is random access to one file's bytes, wherever they lie: a file ([`FileSource`]),
-//! a buffer ([`MemorySource`]), and in a browser a file of its private file system or the ranges of an HTTP resource.
-//! Reading gives [`Bytes`], a view that keeps alive what it borrows from, so nothing is copied where nothing need be.
+//! A [`Source`] is random access to one file's bytes, wherever they lie: a file on disk ([`FileSource`]), a buffer
+//! ([`MemorySource`]), and in a browser a file of its private file system or the ranges of an HTTP resource.
+//! Reading gives [`Bytes`], which keep alive what they borrow from, or fills a buffer of the caller's that is used again.
 //! A file that is written, natively, is a [`NewFile`]: whole or not there.
 //!
 //! Invariant: a read gives exactly the bytes asked for or an error. A range outside the source is an error, whatever
@@ -53,6 +53,20 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`StorageError::OutOfRange`] where `range` is not inside the source; others as the kind of source has them.
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError>;
+
+    /// The bytes at `range` where they lie, or in `buffer`, which is the caller's to use again. It grows and never shrinks.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn read_into<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], StorageError> {
+        let bytes = self.read(range)?;
+        if buffer.len() < bytes.len() {
+            buffer.resize(bytes.len(), 0);
+        }
+        let buffer = &mut buffer[..bytes.len()];
+        buffer.copy_from_slice(&bytes);
+        Ok(buffer)
+    }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
@@ -67,15 +81,10 @@ impl<S: Source + ?Sized> Source for Arc<S> {
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
         (**self).read(range)
     }
-}
 
-/// `range` of a source that lies in the address space whole.
-fn view(name: &str, all: &Bytes, range: Range<u64>) -> Result<Bytes, StorageError> {
-    let inside = match (usize::try_from(range.start), usize::try_from(range.end)) {
-        (Ok(start), Ok(end)) => all.slice(start..end),
-        _ => None,
-    };
-    inside.ok_or_else(|| StorageError::out_of_range(name, range, all.len() as u64))
+    fn read_into<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], StorageError> {
+        (**self).read_into(range, buffer)
+    }
 }
 
 #[cfg(test)]
@@ -95,8 +104,16 @@ mod tests {
             }
         }
         assert!(source.read(len..len).unwrap().is_empty());
+        let mut buffer = Vec::new();
+        for end in [len, len / 2, len] {
+            assert_eq!(source.read_into(0..end, &mut buffer).unwrap(), &content[..end as usize]);
+        }
         let backwards = Range { start: 1, end: 0 };
         for bad in [0..len + 1, len..len + 1, len + 1..len + 1, 0..u64::MAX, u64::MAX..u64::MAX, backwards] {
+            assert!(matches!(
+                source.read_into(bad.clone(), &mut buffer),
+                Err(StorageError::OutOfRange { .. })
+            ));
             match source.read(bad.clone()) {
                 Err(StorageError::OutOfRange { name, start, end, len: stated }) => {
                     assert_eq!((name.as_str(), start..end, stated), (source.name(), bad, len));

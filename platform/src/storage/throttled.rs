@@ -33,6 +33,20 @@ impl<S: Source> ThrottledSource<S> {
         let nanos = u128::from(len % rate) * 1_000_000_000 / u128::from(rate);
         Duration::new(len / rate, u32::try_from(nanos).unwrap_or_default())
     }
+
+    /// Sleeps until so many bytes more would have arrived.
+    fn wait_for(&self, bytes: u64) {
+        let now = Instant::now();
+        let wait = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let start = free_at.map_or(now, |at| at.max(now));
+            // A time that the clock cannot tell, centuries away, is not waited for.
+            let end = start.checked_add(self.duration(bytes)).unwrap_or(start);
+            *free_at = Some(end);
+            end.saturating_duration_since(now)
+        };
+        thread::sleep(wait);
+    }
 }
 
 impl<S: Source> Source for ThrottledSource<S> {
@@ -46,16 +60,13 @@ impl<S: Source> Source for ThrottledSource<S> {
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
         let bytes = self.source.read(range)?;
-        let now = Instant::now();
-        let wait = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let start = free_at.map_or(now, |at| at.max(now));
-            // A time that the clock cannot tell, centuries away, is not waited for.
-            let end = start.checked_add(self.duration(bytes.len() as u64)).unwrap_or(start);
-            *free_at = Some(end);
-            end.saturating_duration_since(now)
-        };
-        thread::sleep(wait);
+        self.wait_for(bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    fn read_into<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], StorageError> {
+        let bytes = self.source.read_into(range, buffer)?;
+        self.wait_for(bytes.len() as u64);
         Ok(bytes)
     }
 }

@@ -19,28 +19,6 @@ pub(crate) const fn planes(bits: usize) -> [usize; 2] {
     }
 }
 
-/// Stores the codes of row `lane` into a block of `bits` vectors.
-pub(super) fn store(bits: usize, block: &mut [u8], lane: usize, codes: &[u8; CODES]) {
-    let mut quads = [0u32; CODES / 4];
-    for (quad, codes) in quads.iter_mut().zip(codes.as_chunks::<4>().0) {
-        *quad = u32::from_ne_bytes(*codes);
-    }
-    let [low, high] = planes(bits);
-    let (low_plane, high_plane) = block.split_at_mut(low * VECTOR);
-    store_plane(low, low_plane, lane, &quads, 0);
-    store_plane(high, high_plane, lane, &quads, low);
-}
-
-/// Stores the bits from `shift` on of four codes at a time. No bits cross bytes: each is masked before it moves to its place.
-fn store_plane(bits: usize, plane: &mut [u8], lane: usize, quads: &[u32; CODES / 4], shift: usize) {
-    let mask = mask(bits) * 0x0101_0101;
-    for (v, vector) in plane.as_chunks_mut::<VECTOR>().0.iter_mut().enumerate() {
-        let quads = quads.iter().skip(v).step_by(bits).enumerate();
-        let packed = quads.fold(0, |packed, (i, quad)| packed | ((quad >> shift) & mask) << (bits * i));
-        vector[4 * lane..][..4].copy_from_slice(&packed.to_ne_bytes());
-    }
-}
-
 /// The codes of row `lane` of a block of `bits` vectors.
 pub(super) fn load(bits: usize, block: &[u8], lane: usize) -> [u8; CODES] {
     let [low, high] = planes(bits);

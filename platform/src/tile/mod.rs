@@ -12,14 +12,15 @@
 
 pub(crate) mod codes;
 mod pack;
-mod scales;
+pub(crate) mod scales;
+
+pub use pack::{TILE_ROWS, TilePacker};
 
 use crate::buffer::{Buffer, MemoryError, checked_size};
+use crate::kernels::Kernels;
 use crate::simd::LANES;
-use crate::threads::Cpu;
 use core::fmt;
 use half::{bf16, f16};
-use pack::Part;
 use scales::ScaleGroup;
 use weft_components::formats::FORMATS;
 use weft_components::{CODES, Codec, TensorFormat, TileLayout};
@@ -57,7 +58,21 @@ pub enum PackError {
         /// Columns of the matrix.
         cols: usize,
         /// Bytes given.
-        found: usize,
+        found: u64,
+    },
+    /// The same rows were given again.
+    #[error("rows from {first} on were laid out before")]
+    Twice {
+        /// The first of them.
+        first: usize,
+    },
+    /// Rows were not given.
+    #[error("{tiles} tiles of a matrix of {rows} rows have not arrived")]
+    Missing {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Tiles of 16 rows that lack theirs.
+        tiles: usize,
     },
     /// No memory for the tiles.
     #[error(transparent)]
@@ -95,11 +110,8 @@ fn tile_bytes(layout: TileLayout, cols: usize) -> Result<(usize, usize), MemoryE
 }
 
 impl CpuMatrix {
-    /// A matrix of zeros (codes of 0 and scales of 0), to be filled by [`CpuMatrix::pack_rows`] as rows arrive.
-    ///
-    /// # Errors
-    /// A format without codec, a row that is no whole number of blocks, or no memory.
-    pub fn zeroed(format: TensorFormat, rows: usize, cols: usize) -> Result<Self, PackError> {
+    /// A matrix of zeros: codes of 0 and scales of 0.
+    fn zeroed(format: TensorFormat, rows: usize, cols: usize) -> Result<Self, PackError> {
         let codec = format.codec().ok_or(PackError::NoCodec { format })?;
         let partial = PackError::PartialBlock { format, cols };
         let row_bytes = format.row_bytes(cols).ok_or(partial.clone())?;
@@ -125,75 +137,9 @@ impl CpuMatrix {
     /// # Errors
     /// See [`PackError`].
     pub fn pack(format: TensorFormat, rows: usize, cols: usize, bytes: &[u8]) -> Result<Self, PackError> {
-        Self::pack_on(&Cpu { threads: 1, ..Cpu::serial() }, format, rows, cols, bytes)
-    }
-
-    /// [`CpuMatrix::pack`], split over the threads of `cpu`.
-    ///
-    /// # Errors
-    /// See [`PackError`].
-    pub fn pack_on(
-        cpu: &Cpu,
-        format: TensorFormat,
-        rows: usize,
-        cols: usize,
-        bytes: &[u8],
-    ) -> Result<Self, PackError> {
-        let size = PackError::Size { format, first: 0, end: rows, rows, cols, found: bytes.len() };
-        // Before memory is asked for: the bytes are there, so the tiles are no larger than about twice as much.
-        let row_bytes = format.row_bytes(cols).ok_or(PackError::PartialBlock { format, cols })?;
-        if row_bytes.checked_mul(rows) != Some(bytes.len()) {
-            return Err(size);
-        }
-        let mut matrix = Self::zeroed(format, rows, cols)?;
-        if matrix.row_bytes > 0 {
-            let (codes, scales) = tile_bytes(matrix.codec.layout, cols)?;
-            let part = Part {
-                codec: matrix.codec,
-                block: format.block(),
-                block_bytes: format.block_bytes(),
-                row_bytes,
-                tile: codes,
-                scale_tile: scales,
-                codes: matrix.codes.bytes_mut(),
-                scales: matrix.scales.bytes_mut(),
-                source: bytes,
-                lane: 0,
-            };
-            part.pack(cpu);
-        }
-        Ok(matrix)
-    }
-
-    /// Fills rows from `first` on with `bytes`, whole rows in the file's order and format.
-    ///
-    /// # Errors
-    /// [`PackError::Size`] where they are no whole rows or go past the end.
-    pub fn pack_rows(&mut self, first: usize, bytes: &[u8]) -> Result<(), PackError> {
-        let count = bytes.len().checked_div(self.row_bytes).unwrap_or(0);
-        let end = first.saturating_add(count);
-        if count * self.row_bytes != bytes.len() || end > self.rows {
-            let (format, rows, cols) = (self.format, self.rows, self.cols);
-            return Err(PackError::Size { format, first, end, rows, cols, found: bytes.len() });
-        }
-        if count == 0 {
-            return Ok(());
-        }
-        let (tile, scale_tile) = tile_bytes(self.codec.layout, self.cols)?;
-        let mut part = Part {
-            codec: self.codec,
-            block: self.format.block(),
-            block_bytes: self.format.block_bytes(),
-            row_bytes: self.row_bytes,
-            tile,
-            scale_tile,
-            codes: &mut self.codes.bytes_mut()[first / LANES * tile..],
-            scales: &mut self.scales.bytes_mut()[first / LANES * scale_tile..],
-            source: bytes,
-            lane: first % LANES,
-        };
-        part.run();
-        Ok(())
+        let packer = TilePacker::new(Kernels::detect(), format, rows, cols, bytes.len() as u64)?;
+        packer.pack(0, bytes)?;
+        packer.finish()
     }
 
     /// Outputs.

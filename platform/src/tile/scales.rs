@@ -4,7 +4,7 @@
 //! super-blocks these are followed, for each block, by 16 signed bytes for the scale, or twice 16 for that of its halves; and as many
 //! for the minimum.
 
-use crate::simd::LANES;
+use crate::simd::{LANES, Simd};
 use half::{bf16, f16};
 use weft_components::{BlockCodes, CODES, SUPER, ScaleKind, TileLayout};
 
@@ -19,24 +19,24 @@ enum Head {
 
 /// What a group of a layout holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ScaleGroup {
+pub(crate) struct ScaleGroup {
     head: Head,
     /// Scales, and minimums.
     heads: usize,
     /// Sets of signed bytes a block and head.
     subs: usize,
     /// Blocks of 32 columns.
-    pub(super) blocks: usize,
+    pub(crate) blocks: usize,
 }
 
 impl ScaleGroup {
-    pub(super) fn of(layout: TileLayout) -> Self {
+    pub(crate) const fn of(layout: TileLayout) -> Self {
         let (head, subs, blocks) = match layout.scales() {
             ScaleKind::None | ScaleKind::Half => (Head::Half, 0, 1),
-            ScaleKind::Float if layout == TileLayout::T4Float => (Head::Bf16, 0, 1),
+            ScaleKind::Float if matches!(layout, TileLayout::T4Float) => (Head::Bf16, 0, 1),
             ScaleKind::Float => (Head::Float, 0, 1),
             // The ternary formats have nothing but the super-block's scale.
-            ScaleKind::Super if layout == TileLayout::U2Super => (Head::Half, 0, SUPER / CODES),
+            ScaleKind::Super if matches!(layout, TileLayout::U2Super) => (Head::Half, 0, SUPER / CODES),
             ScaleKind::Super => (Head::Half, 1, SUPER / CODES),
             ScaleKind::SuperHalves => (Head::Half, 2, SUPER / CODES),
         };
@@ -44,34 +44,51 @@ impl ScaleGroup {
     }
 
     /// Bytes of a head.
+    #[inline(always)]
     fn size(self) -> usize {
         if self.head == Head::Float { 4 } else { 2 }
     }
 
     /// Bytes of a group.
-    pub(super) fn bytes(self) -> usize {
+    #[inline(always)]
+    pub(crate) fn bytes(self) -> usize {
         self.heads * LANES * (self.size() + self.blocks * self.subs)
     }
 
     /// Where the signed byte `sub` of a block's head is, from the start of its group.
+    #[inline(always)]
     fn sub(self, block: usize, head: usize, sub: usize, lane: usize) -> usize {
         let sets = (block % self.blocks * self.heads + head) * self.subs + sub;
         self.heads * LANES * self.size() + sets * LANES + lane
     }
 
-    /// Stores the scales of block `block` of row `lane` of a tile.
-    pub(super) fn store(self, tile: &mut [u8], block: usize, lane: usize, codes: &BlockCodes) {
-        let group = &mut tile[block / self.blocks * self.bytes()..][..self.bytes()];
-        let heads = [(codes.scale, codes.sub_scale), (codes.min, codes.sub_min)];
-        for (head, (scale, subs)) in heads.into_iter().take(self.heads).enumerate() {
-            let place = &mut group[(head * LANES + lane) * self.size()..][..self.size()];
-            match self.head {
-                Head::Half => place.copy_from_slice(&f16::from_f32(scale).to_ne_bytes()),
-                Head::Bf16 => place.copy_from_slice(&bf16::from_f32(scale).to_ne_bytes()),
-                Head::Float => place.copy_from_slice(&scale.to_ne_bytes()),
-            }
-            for (sub, value) in subs.into_iter().take(self.subs).enumerate() {
+    /// Stores what multiplies the scale and the minimum in each half of block `block` of row `lane`.
+    #[inline(always)]
+    pub(crate) fn store_subs(self, group: &mut [u8], block: usize, lane: usize, subs: [[i8; 2]; 2]) {
+        for (head, subs) in subs.into_iter().enumerate().take(self.heads) {
+            for (sub, value) in subs.into_iter().enumerate().take(self.subs) {
                 group[self.sub(block, head, sub, lane)] = value.cast_unsigned();
+            }
+        }
+    }
+
+    /// Stores the scales and minimums of a group.
+    #[inline(always)]
+    pub(crate) fn store_heads<S: Simd>(self, s: S, group: &mut [u8], heads: &[[f32; LANES]; 2]) {
+        let places = group.chunks_exact_mut(LANES * self.size());
+        for (place, values) in places.zip(heads).take(self.heads) {
+            match self.head {
+                Head::Half => {
+                    let mut halves = [0u16; LANES];
+                    s.store_f16(s.load(values), &mut halves);
+                    place.copy_from_slice(bytemuck::cast_slice(&halves));
+                }
+                Head::Bf16 => {
+                    for (place, value) in place.as_chunks_mut().0.iter_mut().zip(values) {
+                        *place = bf16::from_f32(*value).to_ne_bytes();
+                    }
+                }
+                Head::Float => place.copy_from_slice(bytemuck::cast_slice(values)),
             }
         }
     }

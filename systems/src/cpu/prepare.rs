@@ -1,12 +1,11 @@
-//! Shards become CPU weights: matrices as tiles, vectors as floats. Runs on the loader's thread.
+//! Shards become CPU weights: matrices as tiles, vectors as floats. Runs on the loader's threads.
 
-use crate::load::{Install, LoadError, Prepare};
+use crate::load::{Install, LoadError, Prepare, Preparing};
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::EntityWorldMut;
-use std::sync::Arc;
-use weft_components::WeightShard;
-use weft_platform::CpuMatrix;
-use weft_platform::storage::Bytes;
+use std::sync::{Arc, OnceLock};
+use weft_components::{TensorFormat, WeightShard};
+use weft_platform::{CpuMatrix, Kernels, PackError, TilePacker};
 
 /// One tensor as the CPU computes with it.
 pub enum CpuWeight {
@@ -31,30 +30,84 @@ impl CpuWeight {
 pub struct CpuWeights(pub Arc<CpuWeight>);
 
 /// Lays shards out for the CPU.
-pub struct CpuPrepare;
+pub struct CpuPrepare {
+    /// The kernels that do it.
+    pub kernels: &'static Kernels,
+}
 
 impl Prepare for CpuPrepare {
-    fn prepare(&self, shard: &WeightShard, bytes: &Bytes, file: &str) -> Result<Install, LoadError> {
-        let pack_error = |source| LoadError::Pack { file: file.to_owned(), name: shard.name.clone(), source };
-        let weight = if shard.role.is_vector() {
-            let mut values = vec![0.0; shard.cols].into_boxed_slice();
-            if !shard.format.dequantize(bytes, &mut values) {
-                return Err(LoadError::UnsupportedFormat {
-                    file: file.to_owned(),
-                    name: shard.name.clone(),
-                    format: shard.format.to_string(),
-                    known: "F32, F16, BF16 for vectors".to_owned(),
-                });
-            }
-            CpuWeight::Vector(values)
-        } else {
-            CpuWeight::Matrix(
-                CpuMatrix::pack(shard.format, shard.rows, shard.cols, bytes).map_err(pack_error)?,
-            )
-        };
-        let weights = CpuWeights(Arc::new(weight));
-        Ok(Box::new(move |entity: &mut EntityWorldMut<'_>| {
-            entity.insert(weights);
-        }))
+    fn begin(&self, shard: &WeightShard, file: &str) -> Result<Box<dyn Preparing>, LoadError> {
+        let (file, name, format) = (file.to_owned(), shard.name.clone(), shard.format);
+        if shard.role.is_vector() {
+            let values = OnceLock::new();
+            return Ok(Box::new(Vector { file, name, format, length: shard.cols, values }));
+        }
+        let bytes = shard.range.end.saturating_sub(shard.range.start);
+        match TilePacker::new(self.kernels, format, shard.rows, shard.cols, bytes) {
+            Ok(packer) => Ok(Box::new(Matrix { file, name, packer })),
+            Err(source) => Err(LoadError::Pack { file, name, source }),
+        }
+    }
+}
+
+/// Puts a weight into the world.
+fn install(weight: CpuWeight) -> Install {
+    let weights = CpuWeights(Arc::new(weight));
+    Box::new(move |entity: &mut EntityWorldMut<'_>| {
+        entity.insert(weights);
+    })
+}
+
+/// A matrix whose rows arrive.
+struct Matrix {
+    file: String,
+    name: String,
+    packer: TilePacker,
+}
+
+impl Matrix {
+    fn error(file: &str, name: &str, source: PackError) -> LoadError {
+        LoadError::Pack { file: file.to_owned(), name: name.to_owned(), source }
+    }
+}
+
+impl Preparing for Matrix {
+    fn rows(&self, first: usize, bytes: &[u8]) -> Result<(), LoadError> {
+        self.packer.pack(first, bytes).map_err(|source| Self::error(&self.file, &self.name, source))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Install, LoadError> {
+        let Self { file, name, packer } = *self;
+        let matrix = packer.finish().map_err(|source| Self::error(&file, &name, source))?;
+        Ok(install(CpuWeight::Matrix(matrix)))
+    }
+}
+
+/// A vector that arrives.
+struct Vector {
+    file: String,
+    name: String,
+    format: TensorFormat,
+    length: usize,
+    values: OnceLock<Box<[f32]>>,
+}
+
+impl Preparing for Vector {
+    fn rows(&self, _first: usize, bytes: &[u8]) -> Result<(), LoadError> {
+        let mut values = vec![0.0; self.length].into_boxed_slice();
+        if !self.format.dequantize(bytes, &mut values) {
+            return Err(LoadError::UnsupportedFormat {
+                file: self.file.clone(),
+                name: self.name.clone(),
+                format: self.format.to_string(),
+                known: "F32, F16, BF16 for vectors".to_owned(),
+            });
+        }
+        self.values.get_or_init(|| values);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Install, LoadError> {
+        Ok(install(CpuWeight::Vector(self.values.into_inner().unwrap_or_default())))
     }
 }

@@ -7,6 +7,7 @@ use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
 use weft_gpu::{Gpu, GpuError, GpuMatrix, wgpu};
 
 /// Where a shard's bytes go.
+#[derive(Clone)]
 pub(super) enum Target {
     /// Rows of a matrix, from this one on.
     Matrix(Arc<GpuMatrix>, usize),

@@ -1,23 +1,41 @@
 //! The loader: reads shards in the order in which they are needed and hands them to the world.
 //!
-//! A [`Loader`] knows files and a backend's [`Prepare`], and nothing of threads. Natively it runs on a thread of its
-//! own behind a bounded channel; where there are no threads the load system pulls it, a byte budget a tick.
+//! A [`Loader`] knows files and a backend's [`Prepare`]. It reads a shard in pieces of rows, of which each is laid out before
+//! the next is read into the same buffer, so a file is never in memory beside what is made of it. Natively it runs on
+//! threads of its own behind a bounded channel, all of which work on the shard that is needed next; where there are no
+//! threads the load system pulls it, a byte budget a tick.
 
 use super::error::LoadError;
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::EntityWorldMut;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use weft_components::WeightShard;
-use weft_platform::storage::{Bytes, Source};
+use weft_platform::storage::{Source, StorageError};
+use weft_platform::{Cpu, TILE_ROWS};
+
+/// Bytes of a piece, if a tile of rows has no more: read and laid out without leaving a core's second-level cache.
+const PIECE: usize = 256 << 10;
 
 /// Puts a prepared shard into the world: inserts the backend's weights into the shard entity.
 pub type Install = Box<dyn FnOnce(&mut EntityWorldMut<'_>) + Send>;
 
-/// How a backend turns a shard's bytes into weights. Runs on the loader's thread.
+/// How a backend turns shards' bytes into weights. Runs on the loader's threads.
 pub trait Prepare: Send + Sync {
-    /// Checks and lays out one shard. `file` is named in errors.
-    fn prepare(&self, shard: &WeightShard, bytes: &Bytes, file: &str) -> Result<Install, LoadError>;
+    /// Checks a shard, whose bytes are there, and takes memory for it. `file` is named in errors.
+    fn begin(&self, shard: &WeightShard, file: &str) -> Result<Box<dyn Preparing>, LoadError>;
+}
+
+/// A shard whose rows arrive.
+pub trait Preparing: Send + Sync {
+    /// Lays out the rows from `first` on: a multiple of [`TILE_ROWS`], or as far as the last one. Called from several threads
+    /// at once, in any order, once for each row; once with all bytes where the shard is a vector.
+    fn rows(&self, first: usize, bytes: &[u8]) -> Result<(), LoadError>;
+
+    /// The shard, whose rows have all arrived.
+    fn finish(self: Box<Self>) -> Result<Install, LoadError>;
 }
 
 /// One shard to fetch.
@@ -44,21 +62,26 @@ pub struct Arrival {
 pub struct Loader {
     sources: Vec<Arc<dyn Source>>,
     items: VecDeque<FetchItem>,
+    /// Buffers that no thread reads into now.
+    buffers: Mutex<Vec<Vec<u8>>>,
+    /// Whether nobody wants the rest.
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Loader {
     /// A loader of `items`, in their order, from the parts of a file.
     pub fn new(sources: Vec<Arc<dyn Source>>, items: impl IntoIterator<Item = FetchItem>) -> Self {
-        Self { sources, items: items.into_iter().collect() }
+        let items = items.into_iter().collect();
+        Self { sources, items, buffers: Mutex::default(), cancelled: Arc::default() }
     }
 
-    /// Fetches the next shard; `None` when all are done.
-    pub fn fetch(&mut self) -> Option<Result<Arrival, LoadError>> {
+    /// Fetches the next shard, on the threads of `cpu`; `None` when all are done.
+    pub fn fetch(&mut self, cpu: &Cpu) -> Option<Result<Arrival, LoadError>> {
         let item = self.items.pop_front()?;
-        Some(self.prepare(&item))
+        Some(self.prepare(cpu, &item))
     }
 
-    fn prepare(&self, item: &FetchItem) -> Result<Arrival, LoadError> {
+    fn prepare(&self, cpu: &Cpu, item: &FetchItem) -> Result<Arrival, LoadError> {
         let shard = &item.shard;
         let Some(source) = self.sources.get(shard.part) else {
             return Err(LoadError::MissingTensor {
@@ -66,9 +89,91 @@ impl Loader {
                 name: shard.name.clone(),
             });
         };
-        let bytes = source.read(shard.range.clone())?;
-        let install = item.backend.prepare(shard, &bytes, source.name())?;
-        Ok(Arrival { entity: item.entity, bytes: shard.range.end - shard.range.start, install })
+        let range = shard.range.clone();
+        // Before memory is taken for them.
+        if range.start > range.end || range.end > source.len() {
+            return Err(StorageError::out_of_range(source.name(), range, source.len()).into());
+        }
+        let preparing = item.backend.begin(shard, source.name())?;
+        self.fill(cpu, shard, source, &*preparing)?;
+        Ok(Arrival { entity: item.entity, bytes: range.end - range.start, install: preparing.finish()? })
+    }
+
+    /// Reads all rows of a shard. Threads take piece after piece; the first error stops them all.
+    fn fill(
+        &self,
+        cpu: &Cpu,
+        shard: &WeightShard,
+        source: &Arc<dyn Source>,
+        preparing: &dyn Preparing,
+    ) -> Result<(), LoadError> {
+        let pieces = Pieces::of(shard);
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        cpu.for_each_chunk(cpu.threads.min(pieces.count), 1, |_| {
+            let mut buffer = self.buffer();
+            while let Some((first, range)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if self.cancelled.load(Ordering::Relaxed) {
+                    break;
+                }
+                let read = source.read_into(range, &mut buffer).map_err(LoadError::from);
+                if let Err(error) = read.and_then(|bytes| preparing.rows(first, bytes)) {
+                    next.store(pieces.count, Ordering::Relaxed);
+                    lock(&failed).get_or_insert(error);
+                }
+            }
+            lock(&self.buffers).push(buffer);
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None if self.cancelled.load(Ordering::Relaxed) => {
+                Err(LoadError::LoaderGone { file: source.name().to_owned() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        lock(&self.buffers).pop().unwrap_or_default()
+    }
+}
+
+/// What a thread that panicked left is as good as before: single values.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pieces that a shard is read in.
+struct Pieces {
+    range: Range<u64>,
+    /// Rows of a piece, and their bytes.
+    rows: usize,
+    bytes: u64,
+    count: usize,
+}
+
+impl Pieces {
+    fn of(shard: &WeightShard) -> Self {
+        let (range, all) = (shard.range.clone(), shard.range.end - shard.range.start);
+        let row_bytes = shard.format.row_bytes(shard.cols).filter(|_| !shard.role.is_vector()).unwrap_or(0);
+        let tile = row_bytes.saturating_mul(TILE_ROWS);
+        if tile == 0 {
+            return Self { range, rows: shard.rows, bytes: all, count: 1 };
+        }
+        let tiles = (PIECE / tile).max(1);
+        let bytes = (tiles as u64).saturating_mul(tile as u64);
+        let count = usize::try_from(all.div_ceil(bytes)).unwrap_or(usize::MAX);
+        Self { range, rows: tiles * TILE_ROWS, bytes, count }
+    }
+
+    /// First row of a piece and where its bytes are.
+    fn get(&self, piece: usize) -> Option<(usize, Range<u64>)> {
+        if piece >= self.count {
+            return None;
+        }
+        // Inside the shard's range, so nothing overflows.
+        let start = self.range.start + piece as u64 * self.bytes;
+        Some((piece * self.rows, start..self.range.end.min(start + self.bytes)))
     }
 }
 
@@ -98,17 +203,17 @@ impl LoadFeed {
         Self(Feed::Inline(loader))
     }
 
-    /// A feed filled by a thread of its own, which ends when the feed is dropped.
+    /// A feed filled by threads of its own, as many as those of `cpu`, which end when the feed is dropped.
     #[cfg(not(target_family = "wasm"))]
-    pub fn threaded(loader: Loader, file: &str) -> Result<Self, LoadError> {
-        threaded::spawn(loader, file).map(|receiver| Self(Feed::Thread(receiver)))
+    pub fn threaded(loader: Loader, cpu: Cpu, file: &str) -> Result<Self, LoadError> {
+        threaded::spawn(loader, cpu, file).map(|receiver| Self(Feed::Thread(receiver)))
     }
 
     /// Takes the next shard without waiting.
     pub fn poll(&mut self) -> Result<Fetched, LoadError> {
         match &mut self.0 {
             Feed::Inline(loader) => {
-                loader.fetch().map_or(Ok(Fetched::End), |shard| shard.map(Fetched::Arrival))
+                loader.fetch(&Cpu::serial()).map_or(Ok(Fetched::End), |shard| shard.map(Fetched::Arrival))
             }
             #[cfg(not(target_family = "wasm"))]
             Feed::Thread(receiver) => receiver.poll(),
@@ -118,32 +223,48 @@ impl LoadFeed {
 
 #[cfg(not(target_family = "wasm"))]
 mod threaded {
-    //! The loader on a thread.
+    //! The loader on threads.
 
     use super::{Arrival, Fetched, LoadError, Loader};
+    use core::sync::atomic::{AtomicBool, Ordering};
     use crossbeam_channel::TryRecvError;
+    use std::sync::Arc;
+    use weft_platform::{Cpu, Pool};
 
     /// Prepared shards that may wait to be taken: enough to keep both sides busy, few enough to bound memory.
     const AHEAD: usize = 8;
 
     pub(super) struct Receiver {
         channel: crossbeam_channel::Receiver<Result<Arrival, LoadError>>,
+        cancelled: Arc<AtomicBool>,
     }
 
-    pub(super) fn spawn(mut loader: Loader, file: &str) -> Result<Receiver, LoadError> {
+    impl Drop for Receiver {
+        fn drop(&mut self) {
+            self.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn spawn(mut loader: Loader, cpu: Cpu, file: &str) -> Result<Receiver, LoadError> {
+        let no_thread = |reason: String| LoadError::NoThread { file: file.to_owned(), reason };
+        // Threads apart from those of ticks: a tick never waits for a piece of a file.
+        let pool = Pool::new(cpu.threads).map_err(|error| no_thread(error.to_string()))?;
         let (sender, channel) = crossbeam_channel::bounded(AHEAD);
+        let cancelled = Arc::clone(&loader.cancelled);
         std::thread::Builder::new()
             .name("weft-loader".into())
             .spawn(move || {
-                // A closed channel is the cancel: nobody wants the rest.
-                while let Some(shard) = loader.fetch() {
-                    if sender.send(shard).is_err() {
-                        break;
+                pool.install(|| {
+                    // A closed channel is the cancel: nobody wants the rest.
+                    while let Some(shard) = loader.fetch(&cpu) {
+                        if sender.send(shard).is_err() {
+                            break;
+                        }
                     }
-                }
+                });
             })
-            .map_err(|error| LoadError::NoThread { file: file.to_owned(), reason: error.to_string() })?;
-        Ok(Receiver { channel })
+            .map_err(|error| no_thread(error.to_string()))?;
+        Ok(Receiver { channel, cancelled })
     }
 
     impl Receiver {

@@ -24,7 +24,7 @@ mod vocabulary;
 
 pub use architecture::{ARCHITECTURES, Architecture, TensorPattern};
 pub use error::LoadError;
-pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare};
+pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare, Preparing};
 pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
 pub use manifest::{ShardOwner, ShardSpec};
 pub use mix::{Mix, MixedModel, MixedTensor};

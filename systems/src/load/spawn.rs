@@ -7,7 +7,7 @@ use super::file::{ModelFile, ModelTemplate, ModelTokenizer};
 use super::manifest::{ShardOwner, ShardSpec};
 use super::receive::Loading;
 use crate::admit::{AdmitCursor, AdmitOptions};
-use crate::cpu::{self, CpuPrepare, CpuWeights};
+use crate::cpu::{self, CpuBackend, CpuPrepare, CpuWeights};
 use crate::gpu::{self, GpuBackend, GpuLayers, GpuModel, Placed, PrepareAll};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use weft_components::{
     Place, Queued, Resident, ShardOf, StepsAhead, TensorRole, Wave, WaveLimits, WaveOf, Waves,
 };
 use weft_platform::storage::Source;
-use weft_platform::{KvFormat, PAGE};
+use weft_platform::{Cpu, KvFormat, PAGE};
 
 /// Tokens of KV cache where the caller names no number: the model's context, within these. Memory is taken only as
 /// it is written, but a context of a million tokens is more than most machines can promise.
@@ -129,7 +129,8 @@ pub fn place_model(world: &mut World, model: Entity, on_gpu: bool) -> Result<(),
     };
     let on_cpu = placed.layers.contains(&Place::Cpu) || config.layers == 0;
     let cpu_part = on_cpu.then(|| cpu::place(&config, origin.slots, origin.options.kv_format)).transpose()?;
-    let items = fetch_items(origin, &placed, &config);
+    let cpu = world.get_resource::<CpuBackend>().map_or_else(Cpu::serial, |backend| backend.0);
+    let items = fetch_items(origin, &placed, &config, cpu);
     let owners: Vec<Entity> =
         items.iter().map(|item| world.get::<ShardOf>(item.entity).map_or(model, |of| of.0)).collect();
     let progress = LoadProgress {
@@ -142,7 +143,7 @@ pub fn place_model(world: &mut World, model: Entity, on_gpu: bool) -> Result<(),
         total_layers: config.layers,
     };
     let entities: Vec<Entity> = items.iter().map(|item| item.entity).collect();
-    let feed = start(Loader::new(origin.sources.clone(), items), &name)?;
+    let feed = start(Loader::new(origin.sources.clone(), items), cpu, &name)?;
 
     let layers = world.get::<Layers>(model).map_or_else(Vec::new, |layers| layers.entities().to_vec());
     for (layer, place) in layers.iter().zip(&placed.layers) {
@@ -189,8 +190,8 @@ fn replace_waves(world: &mut World, model: Entity, placed: &Placed) {
 }
 
 /// Each shard with what prepares it for the places that read it.
-fn fetch_items(origin: &ModelOrigin, placed: &Placed, config: &ModelConfig) -> Vec<FetchItem> {
-    let cpu: Arc<dyn Prepare> = Arc::new(CpuPrepare);
+fn fetch_items(origin: &ModelOrigin, placed: &Placed, config: &ModelConfig, cpu: Cpu) -> Vec<FetchItem> {
+    let cpu: Arc<dyn Prepare> = Arc::new(CpuPrepare { kernels: cpu.kernels });
     let item = |(spec, entity): (&ShardSpec, &Entity)| {
         let mut places: Vec<Arc<dyn Prepare>> = placed.model.prepare(spec);
         if placed.reads_on_cpu(spec, config) {
@@ -239,11 +240,11 @@ impl Placed {
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn start(loader: Loader, file: &str) -> Result<LoadFeed, LoadError> {
-    LoadFeed::threaded(loader, file)
+fn start(loader: Loader, cpu: Cpu, file: &str) -> Result<LoadFeed, LoadError> {
+    LoadFeed::threaded(loader, cpu, file)
 }
 
 #[cfg(target_family = "wasm")]
-fn start(loader: Loader, _file: &str) -> Result<LoadFeed, LoadError> {
+fn start(loader: Loader, _cpu: Cpu, _file: &str) -> Result<LoadFeed, LoadError> {
     Ok(LoadFeed::inline(loader))
 }

@@ -1,7 +1,7 @@
 //! Reading a header in order, a window at a time.
 //!
-//! The window is a view of the source that grows from [`FIRST_WINDOW`] to [`LAST_WINDOW`] bytes: a slow
-//! source sends little more than the header. All numbers are little endian.
+//! The window is a view of the source that grows from [`FIRST_WINDOW`] to [`LAST_WINDOW`] bytes: a source in memory costs
+//! no copy, and a slow source sends little more than the header. All numbers are little endian.
 //!
 //! Invariant: nothing is taken, and no memory asked for, on the word of a length or count that the rest of the file
 //! cannot bear out.

@@ -95,7 +95,7 @@ pub(super) fn check_tensor_count(first: &Metadata, found: usize) -> Result<(), G
     }
 }
 
-/// Opens the file at `path`, or all parts of a model if `path` names any one of them.
+/// Maps the file at `path`, or all parts of a model if `path` names any one of them.
 ///
 /// Which it is depends on the name alone: parts end in `-00001-of-0000N.gguf`, numbers of five digits.
 ///

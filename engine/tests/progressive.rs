@@ -106,3 +106,23 @@ fn progress_is_told_as_messages() {
     assert!(told.windows(2).all(|pair| pair[0].bytes < pair[1].bytes && pair[0].layers <= pair[1].layers));
     assert!(told.last().unwrap().is_complete());
 }
+
+#[test]
+fn a_file_that_is_cut_short_while_it_loads_is_a_typed_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shrinking.gguf");
+    std::fs::copy(golden("tiny/tiny-llama.gguf"), &path).unwrap();
+    let mut engine = Engine::new(&EngineOptions::default()).unwrap();
+    let model = engine.load(throttled(&path, 300_000), &LoadOptions::default()).unwrap();
+    let session = told(&mut engine, model, &[1, 2, 3]);
+    engine.generate(session, &GenerateOptions::default()).unwrap();
+    while engine.progress(model).unwrap().shards == 0 {
+        engine.tick();
+    }
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    let error = engine.wait_loaded(model).unwrap_err();
+    assert!(matches!(error, Error::Load(_)), "{error:?}");
+    assert!(error.to_string().contains("shrinking.gguf"), "{error}");
+    let error = engine.wait(session).unwrap_err();
+    assert!(error.to_string().contains("shrinking.gguf"), "{error}");
+}

@@ -26,9 +26,7 @@ impl Source for Held {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
-        if let (Some(asked), Some(go)) =
-            (self.asked.lock().unwrap().take(), self.go.lock().unwrap().take())
-        {
+        if let (Some(asked), Some(go)) = (self.asked.lock().unwrap().take(), self.go.lock().unwrap().take()) {
             asked.send(()).unwrap();
             go.recv().unwrap();
         }

@@ -106,7 +106,9 @@ pub enum GpuError {
         adapter: String,
     },
     /// A wave with more pages of context than its device has room for.
-    #[error("a wave has block tables of {pages} pages, its GPU has room for {limit}: an error of the engine's")]
+    #[error(
+        "a wave has block tables of {pages} pages, its GPU has room for {limit}: an error of the engine's"
+    )]
     BlockTables {
         /// Pages of the wave's sessions.
         pages: usize,

@@ -224,8 +224,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "no such page")]
     fn a_slot_that_there_is_not_is_refused() {
-        let shape =
-            KvShape { layers: 1, slots: 2, kv_heads: 1, k_dim: 4, v_dim: 4, format: KvFormat::F32 };
+        let shape = KvShape { layers: 1, slots: 2, kv_heads: 1, k_dim: 4, v_dim: 4, format: KvFormat::F32 };
         KvArena::new(shape).unwrap().write(Kernels::detect(), 0, 2, 0, &[0.0; 4], &[0.0; 4]);
     }
 }

@@ -28,7 +28,14 @@ fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: us
     let (k_row, v_row) = (shape.kv_heads * shape.k_dim, shape.kv_heads * shape.v_dim);
     for slot in 0..shape.slots as u32 {
         for offset in 0..PAGE {
-            arena.write(Kernels::detect(), 1, slot, offset, &vec![f32::NAN; k_row], &vec![f32::INFINITY; v_row]);
+            arena.write(
+                Kernels::detect(),
+                1,
+                slot,
+                offset,
+                &vec![f32::NAN; k_row],
+                &vec![f32::INFINITY; v_row],
+            );
         }
     }
     let mut table: Vec<u32> = (0..shape.slots as u32).collect();

@@ -146,8 +146,11 @@ fn forget_failures(world: &mut World, held: &mut QueryState<(Entity, &GpuModel),
         return;
     }
     let works = |part: &&GpuPart| part.good_steps >= GOOD_STEPS && !part.failed;
-    let working: Vec<usize> =
-        held.iter(world).flat_map(|(_, model)| model.0.iter().filter(works)).map(|part| part.number).collect();
+    let working: Vec<usize> = held
+        .iter(world)
+        .flat_map(|(_, model)| model.0.iter().filter(works))
+        .map(|part| part.number)
+        .collect();
     if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
         for number in working {
             if let Some(failures) = recovery.failures.get_mut(number) {

@@ -293,11 +293,7 @@ pub fn sample(
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
         let computed = Computed {
             spans: &wave.spans,
-            logits: LogitRows {
-                logits: &wave.logits,
-                rows: &wave.logit_rows,
-                vocabulary: config.vocabulary,
-            },
+            logits: LogitRows { logits: &wave.logits, rows: &wave.logit_rows, vocabulary: config.vocabulary },
             states: StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding },
         };
         let chosen = |_| Chosen::ByHost;

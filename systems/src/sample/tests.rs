@@ -4,8 +4,8 @@ mod edges;
 
 use std::io::Read;
 
-use flate2::read::GzDecoder;
 use super::{SampleScratch, Sampler, argmax};
+use flate2::read::GzDecoder;
 use serde::Deserialize;
 use weft_components::SamplerSettings;
 

@@ -226,7 +226,7 @@ fn attend_to(c: &mut Criterion, name: &str, format: KvFormat) {
     let mut arena = KvArena::new(shape).unwrap();
     for t in 0..64 * PAGE {
         let (k, v) = (random.floats(192), random.floats(192));
-        arena.write(0, (t / PAGE) as u32, t % PAGE, &k, &v);
+        arena.write(cpu.kernels, 0, (t / PAGE) as u32, t % PAGE, &k, &v);
     }
     let table: Vec<u32> = (0..64).collect();
     let q = random.floats(512 * 576);
@@ -245,7 +245,7 @@ fn attend_to(c: &mut Criterion, name: &str, format: KvFormat) {
         let mut t = 0;
         b.iter(|| {
             t = (t + 1) % (64 * PAGE);
-            arena.write(0, (t / PAGE) as u32, t % PAGE, &k, &v);
+            arena.write(cpu.kernels, 0, (t / PAGE) as u32, t % PAGE, &k, &v);
         });
     });
 }

@@ -122,6 +122,8 @@ pub struct WaveLimits {
     pub rows: usize,
     /// Rows whose logits are computed.
     pub logit_rows: usize,
+    /// Most pages of context that its sessions may have together: as many as there is room for in a device's block tables.
+    pub pages: usize,
 }
 
 impl WaveLimits {
@@ -147,7 +149,7 @@ impl WaveLimits {
             let bytes = (floats as u64).saturating_mul(4).max(1);
             usize::try_from(budget / bytes).unwrap_or(usize::MAX).max(1)
         };
-        Self { rows: fit(row), logit_rows: fit(config.vocabulary) }
+        Self { rows: fit(row), logit_rows: fit(config.vocabulary), pages: usize::MAX }
     }
 }
 

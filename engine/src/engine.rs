@@ -1,7 +1,7 @@
 //! The engine: one `World`, its schedules, and the thread pool that ticks run in.
 
 use crate::error::Error;
-use crate::options::{EngineOptions, LoadOptions, ModelSource};
+use crate::options::EngineOptions;
 use crate::schedule::{self, LayerSet, LayerStep, Tick, TickSet};
 use crate::session::ReadCursor;
 use bevy_ecs::prelude::*;
@@ -14,7 +14,7 @@ use weft_platform::{Cpu, Kernels, Pool};
 use weft_systems::admit::{self, AdmitOptions};
 use weft_systems::cpu::{self, CpuBackend};
 use weft_systems::gpu::{self, GpuBackend, GpuModel};
-use weft_systems::load::{self, LoadFailed, LoadFeed, Loading, ModelFile, ModelTokenizer, SpawnOptions};
+use weft_systems::load::{self, LoadFailed, LoadFeed, Loading, ModelTokenizer};
 use weft_systems::sample::SampleBuffers;
 use weft_systems::tokenize::Tokenizer;
 use weft_systems::{attention, embed, ffn, head, reclaim, sample};
@@ -44,6 +44,8 @@ pub struct Engine {
     #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
     gpus: QueryState<&'static GpuModel>,
     pub(crate) readers: QueryState<(&'static Output, &'static mut ReadCursor)>,
+    /// Sessions closed since the world last dropped what it remembers of removals.
+    closed: u32,
 }
 
 /// Chooses kernels and starts threads.
@@ -105,6 +107,7 @@ fn add_stages(world: &mut World) {
 /// The CPU backend: its systems, filtered by `OnCpu`.
 fn add_cpu(world: &mut World, cpu: Cpu) {
     world.insert_resource(CpuBackend(cpu));
+    world.add_observer(cpu::unplan_layer);
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
             (cpu::plan_cpu, cpu::plan_adapters).chain().in_set(TickSet::Load).after(load::receive_shards),
@@ -125,7 +128,7 @@ fn add_gpus(world: &mut World, gpus: Vec<Gpu>) {
     world.insert_resource(GpuBackend(gpus.into_iter().map(Arc::new).collect()));
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
-            (gpu::plan_gpu, gpu::plan_gpu_adapters, gpu::collect_gpu, gpu::recover_gpu)
+            (gpu::plan_gpu, gpu::plan_gpu_adapters, gpu::collect_gpu, gpu::shrink_waves, gpu::recover_gpu)
                 .chain()
                 .in_set(TickSet::Load)
                 .after(load::receive_shards)
@@ -168,28 +171,7 @@ impl Engine {
         let (cpu, pool) = backend(options)?;
         let mut world = build_world(options, cpu, gpus);
         let (phases, feeds, gpus, readers) = (world.query(), world.query(), world.query(), world.query());
-        Ok(Self { world, pool, phases, feeds, gpus, readers })
-    }
-
-    /// Starts to load a model: reads its header, and leaves the weights to arrive tick by tick.
-    ///
-    /// # Errors
-    /// A file that is missing, damaged, or of a kind that the engine does not run.
-    pub fn load(&mut self, source: impl Into<ModelSource>, options: &LoadOptions) -> Result<ModelId, Error> {
-        let mut file = ModelFile::read(source.into().open()?)?;
-        if let Some(template) = options.template.compile()? {
-            file.template = Some(template);
-        }
-        let model = load::spawn_model(
-            &mut self.world,
-            file,
-            SpawnOptions {
-                kv_tokens: options.kv_tokens,
-                kv_format: options.kv_format,
-                gpu_layers: options.gpu_layers,
-            },
-        )?;
-        Ok(ModelId(model))
+        Ok(Self { world, pool, phases, feeds, gpus, readers, closed: 0 })
     }
 
     /// Stops a load and drops the model with everything that has arrived; also unloads a whole model.
@@ -233,11 +215,14 @@ impl Engine {
     /// turn; elsewhere use the calls that block, such as [`Engine::next_piece`](crate::Engine::next_piece).
     pub fn tick(&mut self) -> TickOutcome {
         let before = *self.world.resource::<TickWork>();
-        let Self { world, pool, .. } = self;
+        let Self { world, pool, closed, .. } = self;
         pool.install(|| {
             let _span = tracing::trace_span!("tick").entered();
             world.run_schedule(Tick);
         });
+        // The world remembers every removal until it is told that whoever reads them has had a tick to do so.
+        world.clear_trackers();
+        *closed = 0;
         if *self.world.resource::<TickWork>() != before {
             TickOutcome::Advanced
         } else if self.phases.iter(&self.world).any(|phase| phase.is_active())
@@ -246,6 +231,20 @@ impl Engine {
             TickOutcome::Waiting
         } else {
             TickOutcome::Idle
+        }
+    }
+
+    /// Takes note that a session has been closed. In a program that opens and closes sessions without a tick between, what the world
+    /// remembers of removals and messages must not grow either.
+    pub(crate) fn note_closed(&mut self) {
+        /// Sessions closed between two ticks whose removals and messages are kept.
+        const KEPT: u32 = 1024;
+        self.closed += 1;
+        if self.closed >= KEPT {
+            self.closed = 0;
+            // The system is ours, and its resources are there as long as the world: it cannot be refused.
+            let _ = self.world.run_system_cached(reclaim::age_messages);
+            self.world.clear_trackers();
         }
     }
 

@@ -29,6 +29,7 @@ mod engine;
 mod error;
 mod figures;
 mod options;
+mod prepare;
 mod schedule;
 mod session;
 mod vocabulary;
@@ -42,6 +43,7 @@ pub use figures::HostMemory;
 pub use options::{
     EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
 };
+pub use prepare::PreparedModel;
 pub use schedule::{LayerSet, LayerStep, Tick, TickSet};
 pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};

@@ -10,7 +10,7 @@ use weft_components::{
 };
 use weft_platform::PAGE;
 use weft_systems::admit::{AdmitOptions, truncate_session};
-use weft_systems::load::{ModelTemplate, ModelTokenizer};
+use weft_systems::load::ModelTemplate;
 use weft_systems::sample::{SessionSampler, end_request};
 
 /// A session of an engine.
@@ -63,6 +63,7 @@ impl Engine {
     pub fn close(&mut self, session: SessionId) {
         if self.world.get::<SessionOf>(session.0).is_some() {
             self.world.despawn(session.0);
+            self.note_closed();
         }
     }
 
@@ -315,11 +316,6 @@ impl Engine {
         let mut entity = self.world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
         entity.remove::<LogitsWanted>();
         Ok(entity.take::<LogitsKept>().unwrap_or_default())
-    }
-
-    /// Whether a model can be given text.
-    pub fn has_tokenizer(&self, model: ModelId) -> bool {
-        self.world.get::<ModelTokenizer>(model.0).is_some()
     }
 
     /// Whether a model can be given messages.

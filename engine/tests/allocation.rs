@@ -7,9 +7,10 @@ mod common;
 
 use common::adapters::Base;
 use common::reference::golden_model;
-use common::{golden, loaded_with, told};
+use common::{golden, loaded_with, synthetic, told};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use weft::synth::SynthShape;
 use weft::{
     AdapterId, Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, PAGE, SamplerSettings,
     TickOutcome,
@@ -94,6 +95,12 @@ fn a_tick_that_decodes_allocates_nothing() {
         assert_eq!(allocations(name, 1), 0, "{name} in {TICKS} ticks on one thread");
         assert!(allocations(name, 2) <= entering, "{name} in {TICKS} ticks on two threads");
     }
+    // A vocabulary so large that rows are chosen from on several threads.
+    let shape = SynthShape { vocabulary: 40_000, ..SynthShape::default() };
+    let mut engine = Engine::new(&EngineOptions { threads: 2, ..EngineOptions::default() }).unwrap();
+    let model = engine.load(synthetic(&shape, "q8_0"), &LoadOptions::default()).unwrap();
+    engine.wait_loaded(model).unwrap();
+    assert!(allocations_of(engine, model, &[None; 3]) <= entering, "rows chosen from on two threads");
     // Beside a session without an adapter, two that use different ones.
     let options = EngineOptions { threads: 1, ..EngineOptions::default() };
     let mut base = Base::load("llama", golden_model("hf/llama.gguf"), &options, &LoadOptions::default());

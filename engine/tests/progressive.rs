@@ -108,16 +108,21 @@ fn progress_is_told_as_messages() {
 }
 
 #[test]
-fn a_file_that_is_cut_short_while_it_loads_is_an_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("shrinking.gguf");
+fn a_file_that_is_cut_short_while_it_loads_is_a_typed_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shrinking.gguf");
     std::fs::copy(golden("tiny/tiny-llama.gguf"), &path).unwrap();
     let mut engine = Engine::new(&EngineOptions::default()).unwrap();
-    let model = engine.load(throttled(&path, 400_000), &LoadOptions::default()).unwrap();
+    let model = engine.load(throttled(&path, 300_000), &LoadOptions::default()).unwrap();
     let session = told(&mut engine, model, &[1, 2, 3]);
     engine.generate(session, &GenerateOptions::default()).unwrap();
+    while engine.progress(model).unwrap().shards == 0 {
+        engine.tick();
+    }
     std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
-    assert_eq!(engine.wait(session).unwrap(), FinishReason::ModelFailed);
-    let error = engine.progress(model).unwrap_err().to_string();
-    assert!(error.contains("shrinking.gguf") && error.contains("cut short"), "{error}");
+    let error = engine.wait_loaded(model).unwrap_err();
+    assert!(matches!(error, Error::Load(_)), "{error:?}");
+    assert!(error.to_string().contains("shrinking.gguf"), "{error}");
+    let error = engine.wait(session).unwrap_err();
+    assert!(error.to_string().contains("shrinking.gguf"), "{error}");
 }

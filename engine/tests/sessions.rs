@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
 use crate::common::requests::{self, asks, tiny};
-use crate::common::told;
-use weft::components::{KvPage, KvPool};
+use crate::common::{greedy, told};
+use bevy_ecs::prelude::*;
+use weft::components::{KvPage, KvPool, Wave, WaveLimits};
 use weft::{
     Engine, EngineOptions, Error, ModelId, PAGE, Phase, Prompt, SamplerSettings, SessionOptions,
-    SpecialTokens,
+    SpecialTokens, Tick, TickSet,
 };
 
 fn free_pages(engine: &Engine, model: ModelId) -> (usize, usize) {
@@ -103,4 +104,51 @@ fn the_same_seed_gives_the_same_text_in_any_company() {
 #[test]
 fn thousands_of_sessions_get_their_turn() {
     requests::thousands_of_sessions_get_their_turn(&EngineOptions::default());
+}
+
+#[test]
+fn waves_keep_to_the_pages_that_a_device_has_room_for() {
+    let (mut engine, model, tokens) = tiny(&EngineOptions::default());
+    let prompts: Vec<Vec<u32>> = (0..6).map(|n| tokens.repeat(1 + n % 3)).collect();
+    let wanted: Vec<_> = prompts.iter().map(|prompt| greedy(&mut engine, model, prompt, 40)).collect();
+    // Each takes two to four pages in the end.
+    const PAGES: usize = 5;
+    engine.world_mut().get_mut::<WaveLimits>(model.0).unwrap().pages = PAGES;
+    let sessions: Vec<_> = prompts
+        .iter()
+        .map(|prompt| {
+            let session = told(&mut engine, model, prompt);
+            engine.generate(session, &asks(40)).unwrap();
+            session
+        })
+        .collect();
+    // A wave has been emptied at the end of a tick: what it held is seen where it is passed on.
+    engine.world_mut().init_resource::<MostPages>();
+    engine.world_mut().schedule_scope(Tick, |_, tick| {
+        tick.add_systems(see_pages.in_set(TickSet::Head));
+    });
+    for (session, wanted) in sessions.iter().zip(&wanted) {
+        engine.wait(*session).unwrap();
+        assert_eq!(&engine.output(*session).unwrap().tokens, wanted);
+    }
+    let most = engine.world().resource::<MostPages>().0;
+    assert!((2..=PAGES).contains(&most), "{most} pages in a wave");
+}
+
+/// Most pages that a wave's sessions had together.
+#[derive(Resource, Default)]
+struct MostPages(usize);
+
+fn see_pages(waves: Query<'_, '_, &Wave>, mut most: ResMut<'_, MostPages>) {
+    waves.iter().for_each(|wave| most.0 = most.0.max(wave.tables.len()));
+}
+
+#[test]
+fn a_session_that_no_wave_has_pages_for_ends_with_a_full_context() {
+    let (mut engine, model, tokens) = tiny(&EngineOptions::default());
+    engine.world_mut().get_mut::<WaveLimits>(model.0).unwrap().pages = 1;
+    let session = told(&mut engine, model, &tokens);
+    engine.generate(session, &asks(100)).unwrap();
+    assert_eq!(engine.wait(session).unwrap(), weft::FinishReason::ContextFull);
+    assert_eq!(engine.history(session).unwrap().len(), PAGE + 1);
 }

@@ -99,6 +99,22 @@ pub enum GpuError {
         /// Layers that fit.
         fit: usize,
     },
+    /// What a submit computed cannot be read.
+    #[error("the GPU `{adapter}` did not give back what it had computed")]
+    Readback {
+        /// The adapter.
+        adapter: String,
+    },
+    /// A wave with more pages of context than its device has room for.
+    #[error(
+        "a wave has block tables of {pages} pages, its GPU has room for {limit}: an error of the engine's"
+    )]
+    BlockTables {
+        /// Pages of the wave's sessions.
+        pages: usize,
+        /// Pages that there is room for.
+        limit: usize,
+    },
     /// The device is lost, or refused what it was given.
     #[error("the GPU `{adapter}` failed: {reason}")]
     Lost {

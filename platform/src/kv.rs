@@ -11,7 +11,6 @@
 //! attention never reads since it only looks at tokens up to a query's position.
 
 use crate::buffer::{Buffer, MemoryError, checked_size};
-use crate::kernels::Kernels;
 use crate::simd::LANES;
 
 /// Tokens of a page.
@@ -162,74 +161,10 @@ impl KvArena {
         &self.memory.bytes()[layer * size..][..size]
     }
 
-    /// Stores the keys and values of one token: `k_row` holds every KV head's key, `v_row` every value.
-    ///
-    /// # Panics
-    /// Where layer, slot or offset is out of range or a row too short.
-    pub fn write(&mut self, layer: usize, slot: u32, offset: usize, k_row: &[f32], v_row: &[f32]) {
-        let KvShape { layers, slots, kv_heads, k_dim, v_dim, format } = self.shape;
-        let slot = slot as usize;
-        assert!(layer < layers && slot < slots && offset < PAGE, "no such page of the KV cache");
-        assert!(k_row.len() >= kv_heads * k_dim && v_row.len() >= kv_heads * v_dim, "row too short");
-        let (page, v_pad) = (self.shape.page_bytes(), self.shape.v_pad());
-        let start = (layer * slots + slot) * kv_heads * page;
-        let memory = &mut self.memory.bytes_mut()[start..][..kv_heads * page];
-        let heads = memory.chunks_exact_mut(page);
-        let rows = k_row.chunks_exact(k_dim).zip(v_row.chunks_exact(v_dim));
-        match format {
-            KvFormat::F16 => {
-                let kernels = Kernels::detect();
-                let mut half = [0u16; MAX_HEAD_DIM];
-                for (memory, (k, v)) in heads.zip(rows) {
-                    let (keys, values) =
-                        bytemuck::cast_slice_mut::<u8, u16>(memory).split_at_mut(k_dim * PAGE);
-                    kernels.to_f16(k, &mut half);
-                    for (keys, k) in keys.as_chunks_mut::<PAGE>().0.iter_mut().zip(half) {
-                        keys[offset] = k;
-                    }
-                    kernels.to_f16(v, &mut values[offset * v_pad..][..v_dim]);
-                }
-            }
-            KvFormat::F32 => {
-                for (memory, (k, v)) in heads.zip(rows) {
-                    let (keys, values) =
-                        bytemuck::cast_slice_mut::<u8, f32>(memory).split_at_mut(k_dim * PAGE);
-                    for (keys, k) in keys.as_chunks_mut::<PAGE>().0.iter_mut().zip(k) {
-                        keys[offset] = *k;
-                    }
-                    values[offset * v_pad..][..v_dim].copy_from_slice(v);
-                }
-            }
-            KvFormat::Q8_0 => {
-                let kernels = Kernels::detect();
-                let mut turned = [0.0; MAX_HEAD_DIM];
-                let mut codes = [0i8; MAX_HEAD_DIM];
-                let mut scales = [0u16; MAX_HEAD_DIM / KV_BLOCK];
-                for (memory, (k, v)) in heads.zip(rows) {
-                    let (elements, memory) = memory.split_at_mut((k_dim + v_pad) * PAGE);
-                    let (keys, values) =
-                        bytemuck::cast_slice_mut::<u8, i8>(elements).split_at_mut(k_dim * PAGE);
-                    let (planes, _) = bytemuck::cast_slice_mut::<u8, u16>(memory).as_chunks_mut::<PAGE>();
-                    let (k_scales, v_scales) = planes.split_at_mut(format.blocks(k_dim));
-                    turned[..k_dim].copy_from_slice(k);
-                    kernels.hadamard(&mut turned[..k_dim]);
-                    kernels.kv_codes(&turned[..k_dim], &mut codes, &mut scales);
-                    for (keys, k) in keys.as_chunks_mut::<PAGE>().0.iter_mut().zip(codes) {
-                        keys[offset] = k;
-                    }
-                    for (plane, scale) in k_scales.iter_mut().zip(scales) {
-                        plane[offset] = scale;
-                    }
-                    turned[..v_dim].copy_from_slice(v);
-                    kernels.hadamard(&mut turned[..v_dim]);
-                    let values = &mut values[offset * v_pad..][..v_dim];
-                    kernels.kv_codes(&turned[..v_dim], values, &mut scales);
-                    for (plane, scale) in v_scales.iter_mut().zip(scales) {
-                        plane[offset] = scale;
-                    }
-                }
-            }
-        }
+    /// Memory of one layer, to be written.
+    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut [u8] {
+        let size = self.shape.slots * self.slot_stride();
+        &mut self.memory.bytes_mut()[layer * size..][..size]
     }
 
     /// Copies slot `from` to slot `to` in every layer: a session that diverges within a shared page.

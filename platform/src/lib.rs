@@ -1,11 +1,11 @@
-//! What differs per machine: SIMD kernels behind one dispatch table, thread pool, storage, clock.
+//! What differs per machine: SIMD kernels behind one dispatch table, thread pool, storage.
 
 pub mod activations;
 pub mod attention;
 pub mod buffer;
-pub mod clock;
 pub mod kernels;
 pub mod kv;
+pub mod kv_write;
 pub mod matmul;
 mod simd;
 pub mod storage;
@@ -15,9 +15,9 @@ pub mod tile;
 pub use activations::{Activations, Need};
 pub use attention::{AttentionParams, AttentionScratch, AttentionSpan, attention};
 pub use buffer::MemoryError;
-pub use clock::Clock;
 pub use kernels::Kernels;
 pub use kv::{KvArena, KvError, KvFormat, KvShape, PAGE};
+pub use kv_write::KvRows;
 pub use matmul::matmul;
 pub use threads::{Cpu, Pool, PoolError};
 pub use tile::{CpuMatrix, PackError, TILE_ROWS, TilePacker};

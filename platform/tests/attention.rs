@@ -28,7 +28,14 @@ fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: us
     let (k_row, v_row) = (shape.kv_heads * shape.k_dim, shape.kv_heads * shape.v_dim);
     for slot in 0..shape.slots as u32 {
         for offset in 0..PAGE {
-            arena.write(1, slot, offset, &vec![f32::NAN; k_row], &vec![f32::INFINITY; v_row]);
+            arena.write(
+                Kernels::detect(),
+                1,
+                slot,
+                offset,
+                &vec![f32::NAN; k_row],
+                &vec![f32::INFINITY; v_row],
+            );
         }
     }
     let mut table: Vec<u32> = (0..shape.slots as u32).collect();
@@ -38,7 +45,7 @@ fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: us
     let (k, v) = (random.floats(tokens * k_row), random.floats(tokens * v_row));
     for t in 0..tokens {
         let (k, v) = (&k[t * k_row..][..k_row], &v[t * v_row..][..v_row]);
-        arena.write(1, table[t / PAGE], t % PAGE, k, v);
+        arena.write(Kernels::detect(), 1, table[t / PAGE], t % PAGE, k, v);
     }
     let q = random.floats(tokens * params.heads * shape.k_dim);
     Case { shape, params, tokens, q, k, v, table, arena }

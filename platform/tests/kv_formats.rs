@@ -27,7 +27,7 @@ fn memory_is_what_the_format_says() {
 fn read_back(format: KvFormat, value: &[f32]) -> Vec<f32> {
     let shape = KvShape { layers: 1, slots: 1, kv_heads: 1, k_dim: 1, v_dim: value.len(), format };
     let mut arena = KvArena::new(shape).unwrap();
-    arena.write(0, 0, 0, &[0.0], value);
+    arena.write(Kernels::detect(), 0, 0, 0, &[0.0], value);
     let (mut out, params) =
         (vec![0.0; value.len()], AttentionParams { heads: 1, scale: 1.0, ..AttentionParams::default() });
     let span = AttentionSpan { first_row: 0, rows: 1, start: 0, table: &[0] };

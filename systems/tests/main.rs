@@ -11,8 +11,6 @@ mod hugging_face;
 mod per_layer;
 mod quantize;
 mod quantize_files;
-mod sampling;
-mod sampling_edges;
 mod synth;
 mod template;
 mod tokenize;

@@ -2,7 +2,7 @@
 
 use crate::common::company::{end, say_together, says_alone, start_with};
 use crate::common::gpu::{
-    DeviceEvents, Judge, PATHS, exact, loaded_on, on_exact_gpu, on_gpu_unharmed, open, run_all,
+    DeviceEvents, Judge, PATHS, exact, loaded_on, on_exact_gpu, on_gpu_unharmed, open, run_all, step,
 };
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, golden_json, greedy, ids, loaded_with, logits, smollm2, throttled, told};
@@ -272,4 +272,50 @@ fn sixteen_sessions_that_are_all_told_again() {
     run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 100);
     assert_eq!(said(&engine, &sessions), wanted);
     on_gpu_unharmed(&engine, model);
+}
+
+#[test]
+fn a_device_that_works_for_long_between_failures_is_kept() {
+    let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
+    // More steps than it takes for a device to count as one that works.
+    const LONG: usize = 270;
+    let wanted = greedy(&mut engine, model, &tokens, LONG + 6);
+    // Two failures in a row; a third would be the last, if nothing came back between.
+    for steps in [8, 8, LONG, 8] {
+        let session = start_with(&mut engine, model, &tokens, &asks(steps + 6));
+        let told = run_and_lose(&mut engine, &[session], (model, 0), |_, said| said >= steps);
+        assert_eq!(told.kinds, [Rebuilt], "after {steps} steps");
+        assert_eq!(engine.output(session).unwrap().tokens, wanted[..steps + 6]);
+        engine.close(session);
+    }
+    on_gpu_unharmed(&engine, model);
+}
+
+#[test]
+fn others_go_on_while_a_device_is_opened_again() {
+    let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
+    let on_cpu = LoadOptions { gpu_layers: weft::GpuLayers::Count(0), ..LoadOptions::default() };
+    let other = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &on_cpu).unwrap();
+    engine.wait_loaded(other).unwrap();
+    assert!(engine.gpu_parts(other).is_empty());
+    let wanted = greedy(&mut engine, model, &tokens, 20);
+    let here = start_with(&mut engine, model, &tokens, &asks(20));
+    let beside = start_with(&mut engine, other, &tokens, &asks(400));
+    let said = |engine: &Engine, session| engine.output(session).unwrap().tokens.len();
+    let mut told = DeviceEvents::default();
+    while said(&engine, here) < 5 {
+        step(&mut engine, &mut told);
+    }
+    lose(&engine, model, 0);
+    let (before, mut ticks) = (said(&engine, beside), 0);
+    while told.kinds.is_empty() {
+        step(&mut engine, &mut told);
+        ticks += 1;
+    }
+    let meanwhile = said(&engine, beside) - before;
+    println!("{meanwhile} tokens beside it in {ticks} ticks until the device was there");
+    assert!(meanwhile > 0, "{ticks} ticks");
+    engine.wait(here).unwrap();
+    assert_eq!(engine.output(here).unwrap().tokens, wanted);
+    assert_eq!(told.kinds, [Rebuilt]);
 }

@@ -7,6 +7,7 @@ mod company;
 mod embedding;
 mod figures;
 mod formats;
+mod grow;
 mod limits;
 mod loss;
 mod places;

@@ -36,7 +36,6 @@ pub struct Kernels {
     products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
     quantize: unsafe fn(&[f32], QuantRow<'_>),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    add_rms_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32, &mut [f32]),
     layer_norm: unsafe fn(&mut [f32], &[f32], &[f32], f32),
     add: unsafe fn(&mut [f32], &[f32]),
     rms_norm_in_place: unsafe fn(&mut [f32], &[f32], f32),
@@ -90,8 +89,6 @@ macro_rules! instantiate {
             fn product_t3_halves(p: &Product<'_>) = product::named::<_, 3, Super<false, 2>>;
             fn quantize(x: &[f32], out: QuantRow<'_>) = vector::quantize;
             fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm;
-            fn add_rms_norm(x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) =
-                vector::add_rms_norm;
             fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) = vector::layer_norm;
             fn add(x: &mut [f32], delta: &[f32]) = vector::add;
             fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) = vector::rms_norm_in_place;
@@ -143,7 +140,6 @@ macro_rules! instantiate {
             ],
             quantize,
             rms_norm,
-            add_rms_norm,
             layer_norm,
             add,
             rms_norm_in_place,
@@ -259,12 +255,6 @@ impl Kernels {
     #[inline]
     pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
         call!(self.rms_norm, x, weight, eps, out);
-    }
-
-    /// `x += delta`, then [`Kernels::rms_norm`] of `x` into `out`.
-    #[inline]
-    pub fn add_rms_norm(&self, x: &mut [f32], delta: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-        call!(self.add_rms_norm, x, delta, weight, eps, out);
     }
 
     /// LayerNorm in place (arXiv 1607.06450): `x = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`, of as many elements as

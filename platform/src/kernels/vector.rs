@@ -84,20 +84,6 @@ pub(crate) fn rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, out: 
     }
 }
 
-/// `x += delta`, then [`rms_norm`] of it.
-#[inline(always)]
-pub(crate) fn add_rms_norm<S: Simd>(
-    s: S,
-    x: &mut [f32],
-    delta: &[f32],
-    weight: &[f32],
-    eps: f32,
-    out: &mut [f32],
-) {
-    add(s, x, delta);
-    rms_norm(s, x, weight, eps, out);
-}
-
 /// `x = x / rms(x) * weight`.
 #[inline(always)]
 pub(crate) fn rms_norm_in_place<S: Simd>(s: S, x: &mut [f32], weight: &[f32], eps: f32) {

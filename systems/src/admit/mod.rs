@@ -148,12 +148,14 @@ pub fn admit(
             // Each wave takes its share, so that there is work in every place at once.
             sessions: pressure.active.div_ceil(abreast.entities().len().max(1)),
             logits: limits.logit_rows,
+            pages: limits.pages,
             ahead: ahead.map_or(0, |ahead| ahead.0),
             whole: (!config.causal).then_some(most),
             now: work.0,
             wave: &mut wave,
             pool: &mut pool,
             pressure,
+            left_out: None,
             starved: Vec::new(),
         };
         for (decoding, room) in rounds {
@@ -177,6 +179,8 @@ pub fn admit(
                 }
             }
         }
+        // Whoever was left out comes first next time.
+        turn.first = admission.left_out.unwrap_or(turn.first);
         let starved = core::mem::take(&mut admission.starved);
         if wave.rows() > 0 {
             wave.at = AtLayer::Embed;
@@ -216,6 +220,8 @@ struct Admission<'a> {
     sessions: usize,
     /// Of these, rows whose logits may be wanted.
     logits: usize,
+    /// Pages of context that the sessions who join may still have.
+    pages: usize,
     /// Steps of a session that may be under way with their tokens unread.
     ahead: usize,
     /// Most rows of a wave, where a text must travel whole.
@@ -225,6 +231,8 @@ struct Admission<'a> {
     wave: &'a mut Wave,
     pool: &'a mut KvPool,
     pressure: Pressure,
+    /// Place in the list of the first session for which the wave had no row of logits, or too few pages, left.
+    left_out: Option<usize>,
     /// Sessions that wanted a page and got none. Empty, and so without memory, in the steady state.
     starved: Vec<Entity>,
 }
@@ -251,6 +259,9 @@ impl Admission<'_> {
             || self.whole.is_some_and(|_| end - start > self.room)
             || (start == 0 && !self.pressure.may_start(place, session))
         {
+            if self.logits == 0 {
+                self.left_out.get_or_insert(place);
+            }
             *session.phase = Phase::Waiting;
             return None;
         }
@@ -259,6 +270,15 @@ impl Admission<'_> {
             _ => usize::MAX,
         };
         let mut rows = (end - start).min(self.room).min(chunk);
+        if (start + rows).div_ceil(PAGE) > self.pages {
+            if self.wave.rows() == 0 {
+                // Alone it is too long.
+                return (session.cursor.unread == 0).then_some(FinishReason::ContextFull);
+            }
+            self.left_out.get_or_insert(place);
+            *session.phase = Phase::Waiting;
+            return None;
+        }
         while session.table.0.len() * PAGE < start + rows {
             let Some(slot) = self.pool.take() else { break };
             session.table.0.push(slot);
@@ -288,6 +308,7 @@ impl Admission<'_> {
         let wanted = &wanted[..wanted.partition_point(|position| *position < positions.end)];
         self.push(entity, session, positions, wanted, complete);
         self.logits = self.logits.saturating_sub(wanted.len().max(1));
+        self.pages = self.pages.saturating_sub((start + rows).div_ceil(PAGE));
         self.room -= rows;
         self.sessions -= 1;
         None

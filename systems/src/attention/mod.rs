@@ -15,7 +15,7 @@ use weft_components::{
     AdapterSite, CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, Place, TensorRole as Role, Wave,
 };
 use weft_platform::{
-    AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, Need, PAGE, attention,
+    AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, KvRows, Need, attention,
 };
 
 /// Runs the attention of the current layer, if it is placed on the CPU.
@@ -148,17 +148,14 @@ impl Stage<'_> {
         self.heads(rows, cos, sin).apply(cpu, heads);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "kv_write").entered();
-            let keys = queries..queries + config.kv_heads * config.key_length;
-            for (row, values) in heads.chunks_exact(stride).enumerate() {
-                let (slot, position) = (wave.slots[row], wave.positions[row]);
-                kv.write(
-                    self.layer,
-                    slot,
-                    position as usize % PAGE,
-                    &values[keys.clone()],
-                    &values[keys.end..],
-                );
-            }
+            let rows = KvRows {
+                slots: &wave.slots,
+                positions: &wave.positions,
+                keys: heads.get(queries..).unwrap_or_default(),
+                values: heads.get(queries + config.kv_heads * config.key_length..).unwrap_or_default(),
+                stride,
+            };
+            kv.write_rows(cpu, self.layer, &rows);
         }
         let attended_width = config.heads * config.value_length;
         let attended = sized(attended, rows * attended_width);

@@ -13,10 +13,11 @@ mod steps;
 
 pub use adapt::{AdapterMatrices, AdapterPair, AdapterWeights, Adapting, PlannedAdapter, plan_adapters};
 pub use heads::{HeadPart, Heads, Turn};
-pub use plan::{CpuPlan, Weights, plan_cpu};
+pub use plan::{CpuPlan, Weights, plan_cpu, unplan_layer};
 pub use prepare::{CpuPrepare, CpuWeights};
 pub use rope::RopeTable;
-pub use scratch::{AdapterScratch, CpuScratch, ExpertScratch, sized};
+pub use scratch::{AdapterScratch, CpuScratch, ExpertScratch, Route, sized};
+pub(crate) use steps::by_rows;
 pub use steps::{
     Block, activate_rows, add_rows, cap_rows, gate_rows, layer_norm_rows, load, norm_in_place, norm_rows,
     product, scale_rows,

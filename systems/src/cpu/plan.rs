@@ -112,8 +112,6 @@ pub fn plan_cpu(
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &weft_components::ShardOf), Added<CpuWeights>>,
     held: Query<'_, '_, (&WeightShard, &CpuWeights)>,
     layers: Query<'_, '_, (&LayerIndex, &LayerOf, &Shards), (With<OnCpu>, Added<Resident>)>,
-    mut evicted: RemovedComponents<'_, '_, Resident>,
-    gone: Query<'_, '_, (&LayerIndex, &LayerOf), Without<Resident>>,
 ) {
     for (shard, weights, of) in &shards {
         let Ok((config, mut plan)) = plans.get_mut(of.0) else {
@@ -122,14 +120,6 @@ pub fn plan_cpu(
         plan.model.take(shard, weights);
         if matches!(shard.role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong) {
             plan.make_ropes(config);
-        }
-    }
-    for entity in evicted.read() {
-        let Ok((index, of)) = gone.get(entity) else {
-            continue;
-        };
-        if let Ok((_, mut plan)) = plans.get_mut(of.0) {
-            plan.layers[index.0] = None;
         }
     }
     for (index, of, shards) in &layers {
@@ -141,5 +131,20 @@ pub fn plan_cpu(
             weights.take(shard, held);
         }
         plan.layers[index.0] = Some(weights);
+    }
+}
+
+/// Takes a layer that stops being resident out of its model's plan, at once: an observer, since removals are remembered for a tick
+/// or two only.
+pub fn unplan_layer(
+    removed: On<'_, '_, Remove<Resident>>,
+    layers: Query<'_, '_, (&LayerIndex, &LayerOf)>,
+    mut plans: Query<'_, '_, &mut CpuPlan, With<Model>>,
+) {
+    let Ok((index, of)) = layers.get(removed.entity) else { return };
+    if let Ok(mut plan) = plans.get_mut(of.0)
+        && let Some(layer) = plan.layers.get_mut(index.0)
+    {
+        *layer = None;
     }
 }

@@ -53,17 +53,24 @@ pub struct ExpertScratch {
     /// Weight of the shared expert, `[rows]`.
     pub shared: Vec<f32>,
     /// Experts that rows have chosen, `[rows, used]`.
-    pub chosen: Vec<u32>,
-    /// Their weights.
-    pub weights: Vec<f32>,
+    pub routes: Vec<Route>,
     /// Where each expert's rows start in `routed`, `[experts + 1]`.
     pub starts: Vec<usize>,
-    /// Places in `chosen`, those of one expert after those of another, ascending.
+    /// Places in `routes`, those of one expert after those of another, ascending.
     pub routed: Vec<u32>,
     /// Rows of one expert, `[rows, embedding]`, then what it makes of them.
     pub rows: Vec<f32>,
     /// The sum over experts, `[rows, embedding]`.
     pub sum: Vec<f32>,
+}
+
+/// An expert that a row has chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Route {
+    /// Its number.
+    pub expert: u32,
+    /// What its output is multiplied by.
+    pub share: f32,
 }
 
 /// The first `len` floats of a buffer, which grows to hold them.

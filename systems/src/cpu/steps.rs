@@ -7,7 +7,7 @@ use weft_platform::{Activations, Cpu, CpuMatrix, Need, matmul};
 const GRAIN: usize = 8 * 1024;
 
 /// Calls `f(row, values)` for every row of `data`, `width` floats each, in parallel where it pays.
-pub(super) fn by_rows(cpu: &Cpu, data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+pub(crate) fn by_rows(cpu: &Cpu, data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     cpu.for_each_part(data, width, GRAIN.div_ceil(width.max(1)), f);
 }
 

@@ -38,9 +38,8 @@ pub fn embed_cpu(
         let wave = &mut *wave;
         let width = config.embedding;
         let hidden = sized(&mut wave.hidden, wave.tokens.len() * width);
-        for (token, row) in wave.tokens.iter().zip(hidden.chunks_exact_mut(width)) {
-            embedding.row(*token as usize, row);
-        }
+        let tokens = &wave.tokens;
+        cpu::by_rows(&backend.0, hidden, width, |row, out| embedding.row(tokens[row] as usize, out));
         cpu::scale_rows(&backend.0, hidden, width, config.embedding_scale);
         let CpuScratch { normed, cos, sin, .. } = &mut *scratch;
         more.add(&backend.0, config, &wave.positions, hidden, sized(normed, width));

@@ -186,11 +186,11 @@ impl Gates<'_> {
                 adapting.add(AdapterSite::GateUp, (&*out, width), activations, (&mut *gate_up, 2 * inner));
             }
             if (*gate_factor, *up_factor) != (1.0, 1.0) {
-                for row in gate_up.chunks_exact_mut(2 * inner) {
+                cpu::by_rows(cpu, gate_up, 2 * inner, |_, row| {
                     let (gate, up) = row.split_at_mut(inner);
                     cpu.kernels.scale(gate, *gate_factor);
                     cpu.kernels.scale(up, *up_factor);
-                }
+                });
             }
             if gate_bias.is_some() || up_bias.is_some() {
                 for row in gate_up.chunks_exact_mut(2 * inner) {

@@ -5,7 +5,7 @@ use super::place::AHEAD;
 use super::scratch::MOST_LOGIT_ROWS;
 use crate::cpu::{self, CpuBackend, CpuWeights};
 use crate::load::ModelTokenizer;
-use crate::sample::{Computed, LogitRows, SampleBuffers, SampledSession, StateRows, deliver};
+use crate::sample::{Chosen, Computed, LogitRows, SampleBuffers, SampledSession, StateRows, deliver};
 use bevy_ecs::prelude::*;
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
@@ -88,10 +88,10 @@ impl Flight {
             .flatten()
     }
 
-    /// The staging buffer, to be used again.
-    fn land(self) -> Staging {
+    /// The memory of the spans and the staging buffer, to be used again.
+    pub(super) fn land(self) -> (Vec<WaveSpan>, Staging) {
         self.staging.buffer.unmap();
-        self.staging
+        (self.spans, self.staging)
     }
 }
 
@@ -104,6 +104,15 @@ pub(super) const fn id_words(rows: usize) -> usize {
 /// under way: a step that decodes asks for no memory, however late the one before it is read.
 const TOKEN_BYTES: u64 = 4 * id_words(MOST_LOGIT_ROWS) as u64;
 
+/// Staging buffers larger than [`TOKEN_BYTES`] that are kept while they are free.
+const LARGE_KEPT: usize = AHEAD + 2;
+
+/// Bytes of the buffer that is made for so many: with room to spare, so that a size that grows row by row does not ask for a buffer
+/// each time.
+fn rounded(bytes: u64) -> u64 {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16))
+}
+
 /// A staging buffer of at least `bytes`: one that is free, or a new one.
 pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<Staging, GpuError> {
     let bytes = bytes.next_multiple_of(16);
@@ -112,13 +121,27 @@ pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<
         size >= bytes && size <= (4 * bytes).max(TOKEN_BYTES)
     };
     if let Some(at) = free.iter().position(fits) {
-        return Ok(Staging { bytes, ..free.swap_remove(at) });
+        return Ok(Staging { bytes, ..free.remove(at) });
     }
-    let (size, more) = if bytes <= TOKEN_BYTES { (TOKEN_BYTES, AHEAD) } else { (bytes, 0) };
-    for _ in 0..more {
-        free.push(Staging { buffer: gpu.readback("readback", size)?, bytes: size });
+    if bytes > TOKEN_BYTES {
+        let size = rounded(bytes).min(gpu.capabilities.max_buffer.max(bytes));
+        return Ok(Staging { buffer: gpu.readback("readback", size)?, bytes });
     }
-    Ok(Staging { buffer: gpu.readback("readback", size)?, bytes })
+    for _ in 0..AHEAD {
+        free.push(Staging { buffer: gpu.readback("readback", TOKEN_BYTES)?, bytes: TOKEN_BYTES });
+    }
+    Ok(Staging { buffer: gpu.readback("readback", TOKEN_BYTES)?, bytes })
+}
+
+/// Takes a buffer back. Of large ones the latest are kept: nothing grows with the number of sizes that there have been.
+pub(super) fn give_back(free: &mut Vec<Staging>, staging: Staging) {
+    let large = |staging: &Staging| staging.buffer.size() > TOKEN_BYTES;
+    if large(&staging) && free.iter().filter(|staging| large(staging)).count() >= LARGE_KEPT {
+        if let Some(oldest) = free.iter().position(large) {
+            free.remove(oldest);
+        }
+    }
+    free.push(staging);
 }
 
 /// The final hidden state of some rows, normed where the model ends with a norm.
@@ -163,13 +186,13 @@ pub fn collect_gpu(
             // A device that is lost says so elsewhere.
             let _ = part.gpu.device.poll(wgpu::PollType::Poll);
             while part.flights.front().is_some_and(Flight::is_done) {
-                let Some(mut flight) = part.flights.pop_front() else { break };
+                let Some(flight) = part.flights.pop_front() else { break };
                 work.0 += 1;
                 if let Some((rows, start)) = flight.started {
                     part.pace.learn(rows, part.layers.len(), start.elapsed());
                     // Texts of an encoder were promised whole waves.
                     if config.causal {
-                        limits.rows = part.pace.rows(part.gpu.submit_budget(), part.scratch.rows);
+                        limits.rows = part.pace.rows(part.gpu.submit_budget(), part.most.rows);
                     }
                 }
                 if let Some(bytes) = flight.words() {
@@ -195,24 +218,26 @@ pub fn collect_gpu(
                                 rows,
                                 vocabulary: config.vocabulary,
                             };
-                            for (span, chosen) in flight.spans.iter().zip(chosen) {
-                                let computed =
-                                    match span.logits.end.checked_sub(1).and_then(|row| ids.get(row)) {
-                                        Some(token) if *chosen => {
-                                            Computed::Token((*token != NO_TOKEN).then_some(*token))
-                                        }
-                                        _ => Computed::Logits(rows),
-                                    };
-                                deliver(
-                                    span,
-                                    &computed,
-                                    states,
-                                    tokenizer,
-                                    &mut sessions,
-                                    &mut buffers,
-                                    &mut events,
-                                );
-                            }
+                            let of_device = |index: usize| {
+                                let span = flight.spans.get(index)?;
+                                let row = chosen.get(index).filter(|chosen| **chosen).and(Some(span))?;
+                                ids.get(row.logits.end.checked_sub(1)?)
+                            };
+                            let chosen = |index: usize| match of_device(index) {
+                                Some(token) => Chosen::Token((*token != NO_TOKEN).then_some(*token)),
+                                None => Chosen::ByHost,
+                            };
+                            let computed = Computed { spans: &flight.spans, logits: rows, states };
+                            let buffers = &mut buffers;
+                            deliver(
+                                &backend.0,
+                                computed,
+                                chosen,
+                                tokenizer,
+                                &mut sessions,
+                                buffers,
+                                &mut events,
+                            );
                         }
                         Cargo::Hidden { wave } => {
                             if let Ok(mut wave) = waves.get_mut(*wave) {
@@ -223,11 +248,69 @@ pub fn collect_gpu(
                             }
                         }
                     }
+                    part.good_steps = part.good_steps.saturating_add(1);
+                } else {
+                    // Without a failure its sessions would wait for ever: on a device that is opened anew they start over.
+                    part.gpu.give_up(&GpuError::Readback { adapter: part.gpu.info.name.clone() });
                 }
-                flight.spans.clear();
-                part.spare.push(core::mem::take(&mut flight.spans));
-                part.staging.push(flight.land());
+                part.keep(flight);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::{noop, world};
+    use bevy_ecs::system::RunSystemOnce;
+
+    /// Sends some bytes of a hidden state on their way.
+    fn send(world: &mut World, model: Entity, bytes: u64) {
+        let mut parts = world.get_mut::<GpuModel>(model).unwrap();
+        let part = &mut parts.0[0];
+        let hidden = part.scratch.hidden.clone();
+        part.send(Cargo::Hidden { wave: Entity::PLACEHOLDER }, Vec::new(), &[(&hidden, bytes)]);
+    }
+
+    #[test]
+    fn a_readback_that_fails_fails_its_device() {
+        let (mut world, model) = world();
+        send(&mut world, model, 64);
+        let part = |world: &World| {
+            let part = &world.get::<GpuModel>(model).unwrap().0[0];
+            (part.flights.len(), part.gpu.failure().is_some(), part.good_steps)
+        };
+        assert_eq!(part(&world), (1, false, 0));
+        // Ends the mapping with an error.
+        world.get::<GpuModel>(model).unwrap().0[0].flights[0].staging.buffer.unmap();
+        world.run_system_once(collect_gpu).unwrap();
+        assert_eq!(part(&world), (0, true, 0));
+    }
+
+    #[test]
+    fn submits_of_many_sizes_leave_nothing_behind() {
+        let (mut world, model) = world();
+        for step in 0..2000u64 {
+            send(&mut world, model, 4 * (1 + step % 600));
+            world.run_system_once(collect_gpu).unwrap();
+            let part = &world.get::<GpuModel>(model).unwrap().0[0];
+            assert!(part.flights.is_empty() && part.gpu.failure().is_none(), "{step}");
+            assert!(part.spares() <= 1 && part.staging.len() <= 1 + AHEAD + LARGE_KEPT, "{step}");
+        }
+        assert_eq!(world.get::<GpuModel>(model).unwrap().0[0].good_steps, 2000);
+    }
+
+    #[test]
+    fn staging_buffers_are_of_few_sizes() {
+        let gpu = noop();
+        let mut free = Vec::new();
+        for rows in 1..=4000u64 {
+            let staging = staging(&gpu, &mut free, TOKEN_BYTES + 1000 * rows).unwrap();
+            assert!(staging.buffer.size() >= staging.bytes);
+            give_back(&mut free, staging);
+            assert!(free.len() <= LARGE_KEPT);
+        }
+        assert!(gpu.allocated().buffers < 100, "{:?}", gpu.allocated());
     }
 }

@@ -2,19 +2,28 @@
 
 use super::adapters::{AdapterBuffers, Listed};
 use super::plan::Plan;
-use super::scratch::{MOST_LOGIT_ROWS, Scratch};
+use super::scratch::{MOST_LOGIT_ROWS, Scratch, ScratchSize};
 use super::weights::{EndWeights, LayerWeights};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::ModelConfig;
 use weft_gpu::{AttentionShape, Gpu, GpuError};
 
-/// A plan that is being made, or is there.
-pub(super) enum PlanSlot {
+/// Something that is being made, or is there.
+pub(super) enum Slot<T> {
     #[cfg(not(target_family = "wasm"))]
-    Building(crossbeam_channel::Receiver<Result<Plan, GpuError>>),
-    Ready(Box<Plan>),
+    Building(crossbeam_channel::Receiver<Result<T, GpuError>>),
+    Ready(Box<T>),
     Failed(GpuError),
+}
+
+/// A plan.
+pub(super) type PlanSlot = Slot<Plan>;
+
+/// Buffers for larger waves, and the plan that is bound to them.
+pub(super) struct Grown {
+    pub(super) scratch: Arc<Scratch>,
+    pub(super) plan: Plan,
 }
 
 /// What a plan is made from besides weights and scratch.
@@ -43,17 +52,35 @@ impl PlanMaker {
             Plan::build(&gpu, &config, &attention, &scratch, &layers, &ends, adapters)
         })
     }
+
+    /// Starts to make buffers for waves of `size`, and the plan of the plain model that is bound to them.
+    pub(super) fn grow(
+        &self,
+        gpu: &Arc<Gpu>,
+        layers: &Arc<BTreeMap<usize, LayerWeights>>,
+        ends: &Arc<EndWeights>,
+        scratch: &Arc<Scratch>,
+        size: ScratchSize,
+    ) -> Slot<Grown> {
+        let (gpu, layers, ends) = (Arc::clone(gpu), Arc::clone(layers), Arc::clone(ends));
+        let (scratch, config, attention) = (Arc::clone(scratch), self.config.clone(), self.attention);
+        start(move || {
+            let scratch = Arc::new(scratch.grown(&gpu, size.of(&config))?);
+            let plan = Plan::build(&gpu, &config, &attention, &scratch, &layers, &ends, None)?;
+            Ok(Grown { scratch, plan })
+        })
+    }
 }
 
-impl PlanSlot {
-    /// Takes the plan from its thread, if it is done. Never waits.
+impl<T> Slot<T> {
+    /// Takes it from its thread, if it is done. Never waits.
     pub(super) fn poll(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
         #[cfg(target_family = "wasm")]
         let _ = gpu;
         #[cfg(not(target_family = "wasm"))]
         if let Self::Building(receiver) = self {
             match receiver.try_recv() {
-                Ok(Ok(plan)) => *self = Self::Ready(Box::new(plan)),
+                Ok(Ok(made)) => *self = Self::Ready(Box::new(made)),
                 Ok(Err(error)) => *self = Self::Failed(error),
                 Err(crossbeam_channel::TryRecvError::Empty) => {}
                 Err(crossbeam_channel::TryRecvError::Disconnected) => {
@@ -70,21 +97,19 @@ impl PlanSlot {
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn start(build: impl FnOnce() -> Result<Plan, GpuError> + Send + 'static) -> PlanSlot {
+fn start<T: Send + 'static>(build: impl FnOnce() -> Result<T, GpuError> + Send + 'static) -> Slot<T> {
     let (sender, receiver) = crossbeam_channel::bounded(1);
     let work = move || _ = sender.send(build());
     match std::thread::Builder::new().name("weft-kernels".into()).spawn(work) {
-        Ok(_) => PlanSlot::Building(receiver),
-        Err(error) => {
-            PlanSlot::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() })
-        }
+        Ok(_) => Slot::Building(receiver),
+        Err(error) => Slot::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() }),
     }
 }
 
 #[cfg(target_family = "wasm")]
-fn start(build: impl FnOnce() -> Result<Plan, GpuError>) -> PlanSlot {
+fn start<T>(build: impl FnOnce() -> Result<T, GpuError>) -> Slot<T> {
     match build() {
-        Ok(plan) => PlanSlot::Ready(Box::new(plan)),
-        Err(error) => PlanSlot::Failed(error),
+        Ok(made) => Slot::Ready(Box::new(made)),
+        Err(error) => Slot::Failed(error),
     }
 }

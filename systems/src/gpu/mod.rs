@@ -8,6 +8,7 @@ mod adapters;
 mod draft;
 mod figures;
 mod flight;
+mod grow;
 mod maker;
 mod pace;
 mod part;
@@ -18,12 +19,15 @@ mod product;
 mod recover;
 mod scratch;
 mod shape;
+#[cfg(test)]
+mod testing;
 mod transfer;
 mod upload;
 mod vectors;
 mod weights;
 
 pub use flight::collect_gpu;
+pub use grow::shrink_waves;
 pub use part::{GpuModel, GpuPart};
 pub use place::{GpuLayers, Placed, Wanted, place};
 pub use prepare::{GpuPrepare, PrepareAll};

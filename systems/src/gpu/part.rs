@@ -1,12 +1,12 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
 use super::adapters::Listed;
-use super::flight::{Cargo, Flight, Staging, id_words, staging};
-use super::maker::{PlanMaker, PlanSlot};
+use super::flight::{Cargo, Flight, Staging, give_back, id_words, staging};
+use super::maker::{Grown, PlanMaker, PlanSlot, Slot};
 use super::pace::Pace;
 use super::plan::Plan;
 use super::prepare::GpuPrepare;
-use super::scratch::Scratch;
+use super::scratch::{Scratch, ScratchSize};
 use super::shape::{Attend, WaveShape};
 use super::upload::Upload;
 use super::weights::{EndWeights, LayerWeights};
@@ -48,15 +48,27 @@ pub struct GpuPart {
     pub(super) chosen: Vec<bool>,
     pub(super) flights: VecDeque<Flight>,
     pub(super) staging: Vec<Staging>,
-    /// Spans' memory, to be used again.
-    pub(super) spare: Vec<Vec<WaveSpan>>,
+    /// Spans' memory, to be used again by the next waves whose rows are sent.
+    spare: Vec<Vec<WaveSpan>>,
+    /// Submits whose results have come back.
+    pub(super) good_steps: u32,
+    /// Whether the device is known to have failed: nothing more is recorded for it.
+    pub(super) failed: bool,
     /// Tensors of the model itself that are known to have arrived, a bit a role.
     there: u64,
     words: Vec<u32>,
     rows: RowWords,
     uploads: Uploads,
     /// What makes a plan anew.
-    maker: PlanMaker,
+    pub(super) maker: PlanMaker,
+    /// What buffers may grow to.
+    pub(super) most: ScratchSize,
+    /// Rows of a wave for which they are too small.
+    pub(super) wanted_rows: usize,
+    /// Larger ones, on their way.
+    pub(super) growing: Option<Slot<Grown>>,
+    /// Whether the device has no memory for larger ones.
+    pub(super) cramped: bool,
     /// The model's adapters here, where it has some.
     adapted: Option<AdaptedPart>,
     /// Whether the model has other adapters than `adapted`.
@@ -142,10 +154,11 @@ impl GpuPart {
         gpu: Arc<Gpu>,
         layers: BTreeMap<usize, LayerWeights>,
         ends: EndWeights,
-        scratch: Scratch,
+        scratch: (Scratch, ScratchSize),
         attention: (AttentionShape, AttentionKernels),
         config: &ModelConfig,
     ) -> Self {
+        let (scratch, most) = scratch;
         let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
         let (shape, attention) = attention;
         let maker = PlanMaker { config: config.clone(), attention: shape };
@@ -169,11 +182,17 @@ impl GpuPart {
             flights: VecDeque::new(),
             staging: Vec::new(),
             spare: Vec::new(),
+            good_steps: 0,
+            failed: false,
             there: 0,
             words: Vec::new(),
             rows: RowWords::default(),
             uploads: Uploads::default(),
             maker,
+            most,
+            wanted_rows: 0,
+            growing: None,
+            cramped: false,
             adapted: None,
             stale: false,
             adapting: false,
@@ -198,6 +217,15 @@ impl GpuPart {
             list: list.iter().map(|(adapter, _)| *adapter).collect(),
             plan: self.maker.start(&self.gpu, &self.layers, &self.ends, &self.scratch, list),
         });
+    }
+
+    /// Takes larger buffers and the plan that is bound to them. Plans of adapters are made anew.
+    pub(super) fn take_grown(&mut self, scratch: Arc<Scratch>, plan: Plan) {
+        self.scratch = scratch;
+        self.plan = PlanSlot::Ready(Box::new(plan));
+        // Nobody has been told anything yet.
+        self.uploads = Uploads::default();
+        self.adapted = None;
     }
 
     /// The plan for the wave that is on the device, its shape and what it is recorded to.
@@ -239,13 +267,22 @@ impl GpuPart {
     /// Brings a wave's rows onto the device, its hidden state too where the host has it. `false` where the device cannot
     /// take it yet.
     pub(crate) fn enter(&mut self, entity: Entity, wave: &mut Wave, config: &ModelConfig) -> bool {
-        if self.plan().is_none() || !self.may_take(wave) {
+        if self.failed || self.plan().is_none() || !self.may_take(wave) {
+            return false;
+        }
+        if wave.tables.len() > self.scratch.table_words {
+            // Admission keeps to `WaveLimits::pages`, so this is a fault of ours: no context may be cut for it.
+            let (pages, limit) = (wave.tables.len(), self.scratch.table_words);
+            self.gpu.give_up(&GpuError::BlockTables { pages, limit });
             return false;
         }
         match self.occupied {
             Some(found) if found == entity => return true,
             Some(_) => return false,
             None => {}
+        }
+        if !self.holds(wave.rows()) {
+            return false;
         }
         self.write_wave(wave, config.causal);
         self.entered = self.flights.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
@@ -376,8 +413,7 @@ impl GpuPart {
         data.encode(&mut self.words);
         let Self { gpu, scratch, words, uploads, .. } = self;
         uploads.wave.write(gpu, &scratch.wave, words);
-        let table_words = wave.tables.len().min(scratch.table_words);
-        uploads.tables.write(gpu, &scratch.tables, &wave.tables[..table_words]);
+        uploads.tables.write(gpu, &scratch.tables, &wave.tables);
         self.rows = arrays;
         self.adapting = false;
         let Self { gpu, adapted, used, adapting, .. } = self;
@@ -407,6 +443,23 @@ impl GpuPart {
         self.pace.submitted();
         let index = self.commands.submit(&self.gpu);
         self.flights.push_back(Flight::new(cargo, spans, index, staging, started));
+    }
+
+    /// Spans' memory that is kept.
+    #[cfg(test)]
+    pub(super) fn spares(&self) -> usize {
+        self.spare.len()
+    }
+
+    /// Takes the memory of a submit that is done.
+    pub(super) fn keep(&mut self, flight: Flight) {
+        let (mut spans, staging) = flight.land();
+        // Hidden states that go on elsewhere come without spans.
+        if spans.capacity() > 0 {
+            spans.clear();
+            self.spare.push(spans);
+        }
+        give_back(&mut self.staging, staging);
     }
 
     /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.

@@ -4,9 +4,10 @@
 //! hidden state never comes back. Several GPUs share the layers in proportion to their memory, in order.
 
 use super::GpuBackend;
+use super::grow;
 use super::part::{GpuModel, GpuPart, SPLIT_ROWS};
 use super::product::device_columns;
-use super::scratch::{Scratch, ScratchShape, expert_rows, logit_rows};
+use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
 use super::weights::{EndWeights, LayerWeights};
 use crate::load::{ShardOwner, ShardSpec};
 use core::ops::Range;
@@ -92,6 +93,7 @@ pub fn place(backend: &GpuBackend, wanted: &Wanted<'_>) -> Result<Placed, GpuErr
         limits.logit_rows = logit_rows(gpu, config, &limits);
         let room = Room { wanted, gpu, number, limits: &limits };
         let Some(part) = room.take(range.clone())? else { break };
+        limits.pages = limits.pages.min(part.scratch.table_words);
         let taken = part.layers.keys().copied().collect::<Vec<_>>();
         for layer in &taken {
             layers[*layer] = Place::Gpu(number);
@@ -174,15 +176,14 @@ impl Room<'_> {
                 _ => false,
             })
             .collect();
-        let shape = self.scratch(range, partials);
+        let shape = self.scratch(range, partials).of(self.wanted.config);
         Ok(bytes_of(&ends)? + Scratch::bytes(&self.gpu.capabilities, shape)?)
     }
 
-    /// What a wave's buffers are made for, where the layers of `range` are here.
-    fn scratch(&self, range: &Range<usize>, partials: u64) -> ScratchShape<'_> {
+    /// What the buffers of the largest wave are made for, where the layers of `range` are here.
+    fn scratch(&self, range: &Range<usize>, partials: u64) -> ScratchSize {
         let (_, head) = self.ends(range);
-        ScratchShape {
-            config: self.wanted.config,
+        ScratchSize {
             rows: self.limits.rows,
             logit_rows: if head { self.limits.logit_rows } else { 1 },
             tokens: self.tokens(),
@@ -252,13 +253,21 @@ impl Room<'_> {
         let (gpu, config) = (&**self.gpu, self.wanted.config);
         let (embed, head) = self.ends(&range);
         let ends = EndWeights::new(gpu, config, &self.shards(ShardOwner::Model), embed, head)?;
-        let scratch = Scratch::new(gpu, self.scratch(&range, partials))?;
+        let most = self.scratch(&range, partials);
+        let scratch = Scratch::new(gpu, most.of(config))?;
         let layers = range
             .map(|layer| {
                 let shards = self.shards(ShardOwner::Layer(layer));
                 Ok((layer, LayerWeights::new(gpu, config, &shards, self.tokens())?))
             })
             .collect::<Result<BTreeMap<_, _>, GpuError>>()?;
+        // There is room for the largest wave. Most of it is given back until there is one, unless the caller has said how much
+        // memory is the engine's.
+        let scratch = match gpu.options.memory {
+            Some(_) => scratch,
+            None => scratch.grown(gpu, grow::first(most).of(config))?,
+        };
+        let scratch = (scratch, most);
         Ok(GpuPart::new(self.number, Arc::clone(self.gpu), layers, ends, scratch, attention.clone(), config))
     }
 }

@@ -2,7 +2,7 @@
 //! failing, on the CPU. Sessions lose what was cached and nothing else: their histories pass through the model again.
 
 use super::GpuBackend;
-use super::part::GpuModel;
+use super::part::{GpuModel, GpuPart};
 use super::transfer::GpuFailed;
 use crate::admit::truncate_session;
 use crate::load::{LoadFailed, place_model};
@@ -11,17 +11,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weft_components::{DeviceEvent, DeviceEventKind, LoadFailure, Model, Sessions, TickWork};
 use weft_gpu::{Gpu, GpuError};
 
-/// Failures after which a GPU is given up.
+/// Failures after which a GPU is given up, none of which had enough good steps before it.
 const MOST_FAILURES: u32 = 3;
 
-/// A device that was asked for; a browser answers later.
+/// Submits that have to come back before a device counts as one that works, and its failures as past: many more than what a device
+/// that fails on some request gets through between one failure and the next, some seconds of decoding.
+const GOOD_STEPS: u32 = 256;
+
+/// A device that was asked for, once it is there: opening one takes from milliseconds to seconds.
 type Answer = Arc<Mutex<Option<Result<Gpu, GpuError>>>>;
 
 /// GPUs that are being opened again.
 #[derive(Resource, Default)]
 pub struct Recovery {
     asked: Vec<(usize, Answer)>,
+    /// Failures of each GPU since it last worked for long.
     failures: Vec<u32>,
+}
+
+impl Recovery {
+    /// Whether a device has been asked for and is not there yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
 }
 
 /// Places models of failed GPUs anew. Runs in the set `Load`; never waits.
@@ -48,20 +60,8 @@ pub fn recover_gpu(
         tracing::warn!(%error, "the model moves to the CPU");
         move_model(world, model, false);
     }
-    for (number, gpu, error) in lost {
-        let mut recovery = world.get_resource_or_init::<Recovery>();
-        if recovery.asked.iter().any(|(asked, _)| *asked == number) {
-            continue;
-        }
-        if recovery.failures.len() <= number {
-            recovery.failures.resize(number + 1, 0);
-        }
-        recovery.failures[number] += 1;
-        let again = recovery.failures[number] < MOST_FAILURES;
-        tracing::warn!(%error, again, "a GPU failed");
-        let answer = if again { ask(&gpu) } else { Arc::new(Mutex::new(Some(Err(error)))) };
-        recovery.asked.push((number, answer));
-    }
+    forget_failures(world, held);
+    // Answers before questions: a device is never there in the tick that asks for it, so that it is the same everywhere.
     let mut answered = Vec::new();
     if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
         recovery.asked.retain(|(number, answer)| {
@@ -70,6 +70,21 @@ pub fn recover_gpu(
             answered.extend(found.map(|found| (*number, found)));
             waiting
         });
+    }
+    for (number, gpu, error) in lost {
+        let mut recovery = world.get_resource_or_init::<Recovery>();
+        let answered = answered.iter().any(|(answered, _)| *answered == number);
+        if answered || recovery.asked.iter().any(|(asked, _)| *asked == number) {
+            continue;
+        }
+        if recovery.failures.len() <= number {
+            recovery.failures.resize(number + 1, 0);
+        }
+        recovery.failures[number] += 1;
+        let again = recovery.failures[number] < MOST_FAILURES;
+        tracing::warn!(%error, again, "a GPU failed");
+        let answer = if again { ask(gpu) } else { Arc::new(Mutex::new(Some(Err(error)))) };
+        recovery.asked.push((number, answer));
     }
     for (number, answer) in answered {
         let on_gpu = match answer {
@@ -125,18 +140,52 @@ fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
     }
 }
 
-/// Asks for a fresh device. Natively the answer is there at once.
-fn ask(gpu: &Gpu) -> Answer {
+/// Forgets the failures of GPUs that have worked for long since.
+fn forget_failures(world: &mut World, held: &mut QueryState<(Entity, &GpuModel), With<Model>>) {
+    if world.get_resource::<Recovery>().is_none_or(|recovery| recovery.failures.iter().all(|n| *n == 0)) {
+        return;
+    }
+    let works = |part: &&GpuPart| part.good_steps >= GOOD_STEPS && !part.failed;
+    let working: Vec<usize> = held
+        .iter(world)
+        .flat_map(|(_, model)| model.0.iter().filter(works))
+        .map(|part| part.number)
+        .collect();
+    if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
+        for number in working {
+            if let Some(failures) = recovery.failures.get_mut(number) {
+                *failures = 0;
+            }
+        }
+    }
+}
+
+/// Asks for a fresh device, on a thread of its own: a driver takes its time, and no tick waits for it.
+#[cfg(not(target_family = "wasm"))]
+fn ask(gpu: Arc<Gpu>) -> Answer {
+    let answer = Answer::default();
+    let told = Arc::clone(&answer);
+    let adapter = gpu.info.name.clone();
+    let open = move || {
+        let opened = pollster::block_on(gpu.reopen());
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+    };
+    if let Err(error) = std::thread::Builder::new().name("weft-gpu".into()).spawn(open) {
+        let lost = GpuError::Lost { adapter, reason: error.to_string() };
+        *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(lost));
+    }
+    answer
+}
+
+/// Asks for a fresh device, which the browser gives when it likes.
+#[cfg(target_family = "wasm")]
+fn ask(gpu: Arc<Gpu>) -> Answer {
     let answer = Answer::default();
     let told = Arc::clone(&answer);
     let reopen = gpu.reopen();
-    let open = async move {
+    wasm_bindgen_futures::spawn_local(async move {
         let gpu = reopen.await;
         *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(gpu);
-    };
-    #[cfg(not(target_family = "wasm"))]
-    pollster::block_on(open);
-    #[cfg(target_family = "wasm")]
-    wasm_bindgen_futures::spawn_local(open);
+    });
     answer
 }

@@ -1,4 +1,7 @@
-//! Buffers that a wave's kernels write on one GPU, sized once for the largest wave.
+//! Buffers that a wave's kernels write on one GPU.
+//!
+//! They are made for waves of some rows and made anew, larger, when a wave has more (see `grow`), up to the largest wave that the
+//! model allows. What outlives a wave is handed on: the angles of rotary embedding, the tokens chosen, the block tables.
 
 use super::flight::id_words;
 use weft_components::{ExpertConfig, ModelConfig, RopeConfig, WaveLimits};
@@ -192,8 +195,15 @@ pub(super) fn logit_rows(gpu: &Gpu, config: &ModelConfig, limits: &WaveLimits) -
 #[derive(Clone, Copy)]
 pub(super) struct ScratchShape<'a> {
     pub(super) config: &'a ModelConfig,
-    /// Rows of the largest wave.
+    pub(super) size: ScratchSize,
+}
+
+/// How many there may be of what a wave's buffers hold.
+#[derive(Clone, Copy)]
+pub(super) struct ScratchSize {
+    /// Rows of a wave.
     pub(super) rows: usize,
+    /// Rows of logits, at most.
     pub(super) logit_rows: usize,
     /// Tokens of the KV cache.
     pub(super) tokens: usize,
@@ -201,10 +211,22 @@ pub(super) struct ScratchShape<'a> {
     pub(super) partials: u64,
 }
 
+impl ScratchSize {
+    /// With the model's numbers.
+    pub(super) fn of(self, config: &ModelConfig) -> ScratchShape<'_> {
+        ScratchShape { config, size: self }
+    }
+}
+
 impl Scratch {
     /// Takes memory.
     pub(super) fn new(gpu: &Gpu, shape: ScratchShape<'_>) -> Result<Self, GpuError> {
-        Self::make(&gpu.capabilities, shape, |what, bytes| gpu.storage(what, bytes))
+        Self::make(&gpu.capabilities, shape, None, |what, bytes| gpu.storage(what, bytes))
+    }
+
+    /// The same for waves of more rows. What outlives a wave is handed on.
+    pub(super) fn grown(&self, gpu: &Gpu, shape: ScratchShape<'_>) -> Result<Self, GpuError> {
+        Self::make(&gpu.capabilities, shape, Some(self), |what, bytes| gpu.storage(what, bytes))
     }
 }
 
@@ -212,7 +234,7 @@ impl Scratch<()> {
     /// Bytes of all buffers together.
     pub(super) fn bytes(caps: &Capabilities, shape: ScratchShape<'_>) -> Result<u64, GpuError> {
         let mut sum = 0;
-        Self::make(caps, shape, |_, bytes| {
+        Self::make(caps, shape, None, |_, bytes| {
             sum += storage_bytes(bytes);
             Ok(())
         })?;
@@ -220,13 +242,16 @@ impl Scratch<()> {
     }
 }
 
-impl<B> Scratch<B> {
+impl<B: Clone> Scratch<B> {
     fn make(
         caps: &Capabilities,
         shape: ScratchShape<'_>,
+        before: Option<&Self>,
         mut storage: impl FnMut(&str, u64) -> Result<B, GpuError>,
     ) -> Result<Self, GpuError> {
-        let ScratchShape { config, rows, logit_rows, tokens, partials } = shape;
+        let ScratchShape { config, size: ScratchSize { rows, logit_rows, tokens, partials } } = shape;
+        // A row of logits is one of the wave's.
+        let logit_rows = logit_rows.min(rows);
         let floats = |rows: usize, width: usize| 4 * (rows * width) as u64;
         let (queries, values) = (config.heads * config.key_length, config.heads * config.value_length);
         let qkv = queries + config.kv_heads * (config.key_length + config.value_length);
@@ -235,8 +260,19 @@ impl<B> Scratch<B> {
         let (inner_rows, inner_width) = (rows.max(logit_rows), config.embedding.max(values));
         let inner = config.feed_forward.max(config.experts.map_or(0, |experts| experts.shared_feed_forward));
         let angles = |rope: &RopeConfig| angle_rows(tokens.min(config.context)) * rope.dimensions / 2;
-        let each = config.ropes.iter().map(|rope| storage("angles", 8 * angles(rope) as u64));
-        let angles = each.collect::<Result<_, _>>()?;
+        let lasting = match before {
+            Some(Self { angles, tables, sampled, .. }) => (angles.clone(), tables.clone(), sampled.clone()),
+            None => (
+                config
+                    .ropes
+                    .iter()
+                    .map(|rope| storage("angles", 8 * angles(rope) as u64))
+                    .collect::<Result<_, _>>()?,
+                storage("block_tables", 4 * table_words as u64)?,
+                storage("sampled", floats(tokens, 1))?,
+            ),
+        };
+        let (angles, tables, sampled) = lasting;
         let experts = config.experts.as_ref();
         let experts = experts
             .map(|experts| ExpertScratch::new(&mut storage, caps, experts, config.embedding, rows))
@@ -245,7 +281,7 @@ impl<B> Scratch<B> {
             rows,
             experts,
             wave: storage("wave", wave_bytes(rows))?,
-            tables: storage("block_tables", 4 * table_words as u64)?,
+            tables,
             table_words,
             hidden: storage("hidden", floats(tall.max(FEW), config.embedding))?,
             qkv: storage("qkv", floats(tall.max(FEW), qkv.max(values).max(config.embedding)))?,
@@ -260,7 +296,7 @@ impl<B> Scratch<B> {
             most_adjustments: ADJUSTMENTS * logit_rows,
             ids: storage("ids", 4 * logit_rows as u64)?,
             sample_partials: storage("sample_partials", sampling(config).partial_bytes(logit_rows as u32))?,
-            sampled: storage("sampled", floats(tokens, 1))?,
+            sampled,
             angles,
         })
     }

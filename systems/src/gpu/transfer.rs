@@ -13,7 +13,7 @@ use weft_components::{
 };
 use weft_gpu::GpuError;
 
-/// A GPU of a model failed; `system` in `recover` acts on it. A component of the model.
+/// A GPU of a model failed; [`recover_gpu`](super::recover_gpu) acts on it. A component of the model.
 #[derive(Component, Clone, Debug)]
 pub struct GpuFailed(pub GpuError);
 
@@ -27,7 +27,9 @@ pub fn plan_gpu(
     for (entity, config, mut model) in &mut models {
         for part in &mut model.0 {
             let ready = part.plan().is_some();
-            if let Err(error) = part.poll_plan().and_then(|()| part.gpu.failure().map_or(Ok(()), Err)) {
+            let polled = part.poll_plan().and_then(|()| part.poll_growth());
+            if let Err(error) = polled.and_then(|()| part.gpu.failure().map_or(Ok(()), Err)) {
+                part.failed = true;
                 commands.entity(entity).insert(GpuFailed(error));
                 continue;
             }

@@ -9,7 +9,7 @@ use super::error::SampleError;
 use super::logprobs::report;
 use super::penalties::Penalties;
 use super::select::{Candidate, gather, likeliest_first, top_k};
-use super::truncate::{floor, min_p, nucleus, probabilities, top_p, typical};
+use super::truncate::{floor, min_p, nucleus, top_p, typical};
 
 /// A token chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +82,19 @@ impl Sampler {
         })
     }
 
+    /// One that chooses the likeliest token, in the place of a sampler that is in use elsewhere.
+    pub(super) fn stand_in() -> Self {
+        let settings = SamplerSettings::default();
+        Self {
+            vocab: 1,
+            log_min_p: f32::NEG_INFINITY,
+            penalties: Penalties::new(&settings),
+            rng: ChaCha8Rng::seed_from_u64(0),
+            draws: 0,
+            settings,
+        }
+    }
+
     /// The settings it was made with.
     #[must_use]
     pub fn settings(&self) -> &SamplerSettings {
@@ -124,23 +137,22 @@ impl Sampler {
     /// The token does not enter the penalties' window by itself: [`accept`](Self::accept) it. Allocates only for a report
     /// with alternatives.
     pub fn sample(&mut self, logits: &[f32], scratch: &mut SampleScratch) -> Choice {
-        self.choose(logits, None, scratch)
-    }
-
-    /// [`sample`](Self::sample) among the tokens allowed by a mask: bit `i % 32` of word `i / 32` is token `i`'s, tokens
-    /// past its end are not allowed. The mask goes before every other step, so that truncation sees only what is
-    /// allowed; the report stays that of the raw logits.
-    pub fn sample_masked(&mut self, logits: &[f32], allowed: &[u32], scratch: &mut SampleScratch) -> Choice {
-        self.choose(logits, Some(allowed), scratch)
+        let raw = self.row(logits);
+        let SampleScratch { logits: buffer, candidates, sums } = scratch;
+        let row = self.adjust(raw, buffer);
+        let found = if self.greedy() { argmax(row) } else { self.pick(row, candidates, sums) };
+        let token = found.unwrap_or(0);
+        let logprob = self.settings.logprobs.map(|count| report(raw, token, count, candidates));
+        Choice { token, logprob, degenerate: found.is_none() }
     }
 
     /// The distribution that [`sample`](Self::sample) would draw from now: tokens and probabilities that sum to 1, in no
     /// particular order, without those whose logit is `-inf` or NaN. Temperature 0 gives one token.
-    #[must_use]
-    pub fn distribution(&self, logits: &[f32], scratch: &mut SampleScratch) -> Vec<(u32, f32)> {
+    #[cfg(test)]
+    pub(super) fn distribution(&self, logits: &[f32], scratch: &mut SampleScratch) -> Vec<(u32, f32)> {
         let raw = self.row(logits);
         let SampleScratch { logits: buffer, candidates, .. } = scratch;
-        let row = self.adjust(raw, None, buffer);
+        let row = self.adjust(raw, buffer);
         if self.greedy() {
             return argmax(row).map(|token| vec![(token, 1.0)]).unwrap_or_default();
         }
@@ -150,17 +162,7 @@ impl Sampler {
         if self.settings.temperature == 0.0 {
             return likeliest(candidates).map(|token| vec![(token, 1.0)]).unwrap_or_default();
         }
-        probabilities(candidates, self.settings.temperature)
-    }
-
-    fn choose(&mut self, logits: &[f32], allowed: Option<&[u32]>, scratch: &mut SampleScratch) -> Choice {
-        let raw = self.row(logits);
-        let SampleScratch { logits: buffer, candidates, sums } = scratch;
-        let row = self.adjust(raw, allowed, buffer);
-        let found = if self.greedy() { argmax(row) } else { self.pick(row, candidates, sums) };
-        let token = found.unwrap_or(0);
-        let logprob = self.settings.logprobs.map(|count| report(raw, token, count, candidates));
-        Choice { token, logprob, degenerate: found.is_none() }
+        super::truncate::probabilities(candidates, self.settings.temperature)
     }
 
     fn row<'a>(&self, logits: &'a [f32]) -> &'a [f32] {
@@ -172,16 +174,13 @@ impl Sampler {
         self.settings.temperature == 0.0 && self.settings.typical_p >= 1.0
     }
 
-    /// Mask, bias and penalties: the row itself where there are none, else a changed copy.
-    fn adjust<'a>(&self, raw: &'a [f32], allowed: Option<&[u32]>, buffer: &'a mut Vec<f32>) -> &'a [f32] {
-        if allowed.is_none() && self.settings.logit_bias.is_empty() && !self.penalties.active() {
+    /// Bias and penalties: the row itself where there are none, else a changed copy.
+    fn adjust<'a>(&self, raw: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        if self.settings.logit_bias.is_empty() && !self.penalties.active() {
             return raw;
         }
         buffer.clear();
         buffer.extend_from_slice(raw);
-        if let Some(allowed) = allowed {
-            mask(buffer, allowed);
-        }
         for &(token, bias) in &self.settings.logit_bias {
             if let Some(logit) = usize::try_from(token).ok().and_then(|token| buffer.get_mut(token)) {
                 *logit += bias;
@@ -248,21 +247,6 @@ impl Sampler {
 
 fn likeliest(candidates: &[Candidate]) -> Option<u32> {
     candidates.iter().min_by(|a, b| likeliest_first(a, b)).map(|candidate| candidate.token)
-}
-
-/// Sets what a bit mask does not allow to `-inf`.
-fn mask(logits: &mut [f32], allowed: &[u32]) {
-    let words = allowed.iter().copied().chain(std::iter::repeat(0));
-    for (chunk, word) in logits.chunks_mut(32).zip(words) {
-        if word == u32::MAX {
-            continue;
-        }
-        for (bit, logit) in chunk.iter_mut().enumerate() {
-            if word >> bit & 1 == 0 {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-    }
 }
 
 fn validate(settings: &SamplerSettings, vocab: usize) -> Result<(), SampleError> {

@@ -19,6 +19,9 @@ mod logprobs;
 mod penalties;
 mod select;
 mod system;
+#[cfg(test)]
+mod tests;
+mod together;
 mod truncate;
 
 pub use chain::{Choice, SampleScratch, Sampler};
@@ -27,9 +30,10 @@ pub(crate) use embedding::wanted_positions;
 pub use embedding::{StateRows, vectors};
 pub use error::SampleError;
 pub use gpu::sample_gpu;
-pub use logprobs::{log_softmax, token_logprob};
+pub use logprobs::token_logprob;
 pub use system::{
-    Computed, Ending, LogitRows, RequestError, SampleBuffers, SampledSession, SessionSampler, deliver,
-    end_request, sample,
+    Chosen, Computed, Ending, LogitRows, RequestError, SampledSession, SessionSampler, deliver, end_request,
+    sample,
 };
+pub use together::SampleBuffers;
 pub use weft_components::TokenLogprob;

@@ -1,7 +1,8 @@
 //! The stage `Sample`: logits become tokens, tokens become text, and requests end.
 
 use super::embedding::{StateRows, keep_states};
-use super::{SampleError, SampleScratch, Sampler, token_logprob};
+use super::{SampleBuffers, SampleError, Sampler, token_logprob};
+use crate::cpu::CpuBackend;
 use crate::load::ModelTokenizer;
 use crate::tokenize::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
 use bevy_ecs::prelude::*;
@@ -11,10 +12,7 @@ use weft_components::{
     SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf, WaveSpan,
 };
 use weft_gpu::sampling::{SampleBatch, SampleKind};
-
-/// Buffers of the stage, shared by all sessions.
-#[derive(Resource, Default)]
-pub struct SampleBuffers(SampleScratch);
+use weft_platform::Cpu;
 
 /// A request that makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -148,11 +146,12 @@ pub struct SampledSession {
     embedding: Option<(&'static EmbeddingWanted, &'static mut EmbeddingKept)>,
 }
 
-/// What a wave computed for its sessions.
-pub enum Computed<'a> {
-    /// Logits of the rows that were asked for.
-    Logits(LogitRows<'a>),
-    /// The token that a device chose; `None` where no logit was a number.
+/// Who chooses the token of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// The host does, from the logits.
+    ByHost,
+    /// A device has chosen it; `None` where no logit was a number.
     Token(Option<u32>),
 }
 
@@ -168,35 +167,89 @@ pub struct LogitRows<'a> {
 }
 
 impl<'a> LogitRows<'a> {
-    fn row(&self, index: usize) -> &'a [f32] {
+    pub(super) fn row(&self, index: usize) -> &'a [f32] {
         &self.logits[index * self.vocabulary..][..self.vocabulary]
     }
 }
 
-/// Takes what was computed for a span to its session: keeps logits and hidden states that were asked for, appends the token that was chosen
-/// or chooses one, and ends the request where it is at its end. Rows of a session that died or gave up its context since
-/// are left out.
+impl SampledSessionItem<'_, '_> {
+    /// Whether rows of the span are still wanted: the session has not given up its context since.
+    fn expects(&self, span: &WaveSpan) -> bool {
+        self.cursor.epoch == span.epoch
+    }
+
+    /// Whether a token is to be chosen from the span's last row.
+    fn chooses(&self, span: &WaveSpan) -> bool {
+        self.expects(span) && span.complete && self.phase.is_active() && self.request.max_tokens > 0
+    }
+}
+
+/// What a wave computed for its sessions.
+#[derive(Clone, Copy)]
+pub struct Computed<'a> {
+    /// Whose rows they are; each session has one span at most.
+    pub spans: &'a [WaveSpan],
+    /// Rows of logits: all, where the host chooses or somebody wants to keep them.
+    pub logits: LogitRows<'a>,
+    /// Final hidden states that were asked for.
+    pub states: StateRows<'a>,
+}
+
+/// Takes what was computed to its sessions: keeps logits and hidden states that were asked for, appends the tokens that a device
+/// chose (`chosen`, by the place of the span) or chooses them, on all threads, and ends requests that are at their end. Rows of a
+/// session that died or gave up its context since are left out.
 pub fn deliver(
-    span: &WaveSpan,
-    computed: &Computed<'_>,
-    states: StateRows<'_>,
+    cpu: &Cpu,
+    computed: Computed<'_>,
+    chosen: impl Fn(usize) -> Chosen,
     tokenizer: Option<&Tokenizer>,
     sessions: &mut Query<'_, '_, SampledSession>,
     buffers: &mut SampleBuffers,
     events: &mut MessageWriter<'_, SessionEvent>,
 ) {
-    let Ok(mut session) = sessions.get_mut(span.session) else {
-        return;
-    };
-    if session.cursor.epoch != span.epoch {
+    let Computed { spans, logits, .. } = computed;
+    buffers.start(cpu, spans.len(), logits.vocabulary);
+    for (index, span) in spans.iter().enumerate() {
+        let Ok(mut session) = sessions.get_mut(span.session) else { continue };
+        if chosen(index) == Chosen::ByHost && session.chooses(span) {
+            buffers.add(&mut session.sampler.sampler, span.logits.end - 1);
+        }
+    }
+    buffers.run(cpu, logits);
+    for (index, span) in spans.iter().enumerate() {
+        let Ok(mut session) = sessions.get_mut(span.session) else { continue };
+        // Nothing that the choice depends on has changed: a session has one span.
+        let token = match chosen(index) {
+            Chosen::ByHost if session.chooses(span) => {
+                let choice = buffers.take(&mut session.sampler.sampler);
+                choice.filter(|choice| !choice.degenerate).map(|choice| (choice.token, choice.logprob))
+            }
+            Chosen::ByHost => None,
+            Chosen::Token(token) => token.map(|token| (token, None)),
+        };
+        deliver_one(span, computed, chosen(index), token, tokenizer, &mut session, events);
+    }
+}
+
+/// [`deliver`] of one span, for which `token` has been chosen if one was to be.
+fn deliver_one(
+    span: &WaveSpan,
+    computed: Computed<'_>,
+    chosen: Chosen,
+    token: Option<(u32, Option<TokenLogprob>)>,
+    tokenizer: Option<&Tokenizer>,
+    session: &mut SampledSessionItem<'_, '_>,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) {
+    if !session.expects(span) {
         return;
     }
     session.cursor.computed = span.start + span.rows.len();
-    if let Computed::Logits(rows) = computed {
-        keep_logits(&mut session, rows, span);
+    if chosen == Chosen::ByHost {
+        keep_logits(session, &computed.logits, span);
     }
     if let Some((wanted, kept)) = &mut session.embedding {
-        keep_states(wanted, kept, states, span);
+        keep_states(wanted, kept, computed.states, span);
     }
     if !span.complete || !session.phase.is_active() {
         return;
@@ -204,18 +257,10 @@ pub fn deliver(
     let step = if session.request.max_tokens == 0 {
         Step { token: None, finish: Some(FinishReason::MaxTokens) }
     } else {
-        let chosen = match computed {
-            Computed::Logits(rows) => {
-                let _kernel = tracing::trace_span!(target: "weft::kernel", "choose").entered();
-                let choice = session.sampler.sampler.sample(rows.row(span.logits.end - 1), &mut buffers.0);
-                (!choice.degenerate).then_some((choice.token, choice.logprob))
-            }
-            Computed::Token(token) => {
-                session.cursor.unread = session.cursor.unread.saturating_sub(1);
-                token.map(|token| (token, None))
-            }
-        };
-        append(&mut session, chosen, tokenizer)
+        if chosen != Chosen::ByHost {
+            session.cursor.unread = session.cursor.unread.saturating_sub(1);
+        }
+        append(session, token, tokenizer)
     };
     if step.finish.is_some() {
         // Steps that are under way go beyond the end.
@@ -223,11 +268,12 @@ pub fn deliver(
         session.sampler.take_back(unread);
         session.cursor.rewind(computed);
     }
-    report(&mut session, span.session, step, events);
+    report(session, span.session, step, events);
 }
 
 /// Takes the logits of waves to their sessions and chooses tokens.
 pub fn sample(
+    backend: Res<'_, CpuBackend>,
     mut buffers: ResMut<'_, SampleBuffers>,
     waves: Query<'_, '_, (&Wave, &WaveOf)>,
     models: Query<'_, '_, (&ModelConfig, Option<&ModelTokenizer>), With<Model>>,
@@ -245,15 +291,13 @@ pub fn sample(
         };
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
-        let computed = Computed::Logits(LogitRows {
-            logits: &wave.logits,
-            rows: &wave.logit_rows,
-            vocabulary: config.vocabulary,
-        });
-        let states = StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding };
-        for span in &wave.spans {
-            deliver(span, &computed, states, tokenizer, &mut sessions, &mut buffers, &mut events);
-        }
+        let computed = Computed {
+            spans: &wave.spans,
+            logits: LogitRows { logits: &wave.logits, rows: &wave.logit_rows, vocabulary: config.vocabulary },
+            states: StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding },
+        };
+        let chosen = |_| Chosen::ByHost;
+        deliver(&backend.0, computed, chosen, tokenizer, &mut sessions, &mut buffers, &mut events);
     }
 }
 

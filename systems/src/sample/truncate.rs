@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::choose::max;
-use super::exp::{below, exp_nonpositive, total_weight, weight};
+use super::exp::{below, total_weight, weight};
 use super::select::{Candidate, gather, likeliest_first, top_k};
 
 /// Candidates below which sorting is cheaper than halving once more.
@@ -141,9 +141,11 @@ pub(super) fn nucleus(logits: &[f32], p: f32, log_min_p: f32, out: &mut Vec<Cand
 }
 
 /// Probabilities of candidates under a temperature, in place of their logits' weights; they sum to 1.
+#[cfg(test)]
 pub(super) fn probabilities(candidates: &[Candidate], temperature: f32) -> Vec<(u32, f32)> {
     let top = candidates.iter().fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));
-    let weigh = |candidate: &Candidate| exp_nonpositive(below(candidate.logit, top) / temperature);
+    let weigh =
+        |candidate: &Candidate| super::exp::exp_nonpositive(below(candidate.logit, top) / temperature);
     let total: f64 = candidates.iter().map(|candidate| f64::from(weigh(candidate))).sum();
     candidates
         .iter()

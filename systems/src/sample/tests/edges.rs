@@ -1,8 +1,8 @@
 //! Settings that are refused, and any settings over any logits.
 
+use super::super::{SampleError, SampleScratch, Sampler};
 use proptest::prelude::*;
 use weft_components::SamplerSettings;
-use weft_systems::sample::{SampleError, SampleScratch, Sampler};
 
 #[test]
 fn bad_settings_are_refused() {

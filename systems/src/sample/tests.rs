@@ -1,13 +1,13 @@
 //! The sampler against llama.cpp's chain, its draws against its distribution, and its edges.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its data has failed")]
+mod edges;
 
 use std::io::Read;
 
+use super::{SampleScratch, Sampler, argmax};
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 use weft_components::SamplerSettings;
-use weft_systems::sample::{SampleScratch, Sampler, argmax};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -254,27 +254,6 @@ fn rows_without_a_choice_are_told() {
         assert!(!choice.degenerate && choice.token == 40, "{settings:?} {choice:?}");
         logits[41] = f32::INFINITY;
         assert_eq!(sampler.sample(&logits, &mut scratch).token, 41, "{settings:?}");
-    }
-}
-
-#[test]
-fn masks_bind_before_truncation() {
-    let mut logits = row(100);
-    logits[3] = 20.0;
-    let mut scratch = SampleScratch::default();
-    // Tokens 33 and 64 alone; the mask ends before token 96, the rest is not allowed.
-    let allowed = [0, 1 << 1, 1];
-    for settings in ways() {
-        if !settings.logit_bias.is_empty() {
-            continue;
-        }
-        let mut sampler = Sampler::new(settings.clone(), 100).unwrap();
-        for _ in 0..50 {
-            let choice = sampler.sample_masked(&logits, &allowed, &mut scratch);
-            assert!([33, 64].contains(&choice.token), "{settings:?} {choice:?}");
-        }
-        assert!(sampler.sample_masked(&logits, &[], &mut scratch).degenerate);
-        assert!(!sampler.sample_masked(&logits, &[u32::MAX; 4], &mut scratch).degenerate);
     }
 }
 

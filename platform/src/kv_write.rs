@@ -1,0 +1,230 @@
+//! Writing to the KV cache: keys and values of a wave's rows into their pages.
+//!
+//! Keys of a head and values of a head lie apart in every page (see [`crate::kv`]), so threads share out halves of heads, and each
+//! takes all rows. Invariant: what is written does not depend on how it is shared out, nor on the instruction set.
+
+use crate::kernels::Kernels;
+use crate::kv::{KV_BLOCK, KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
+use crate::threads::{Cpu, Shared};
+use core::ops::Range;
+
+/// Rows of keys and values, each with its place.
+#[derive(Clone, Copy, Debug)]
+pub struct KvRows<'a> {
+    /// The slot that takes each row.
+    pub slots: &'a [u32],
+    /// Each row's position in its context, as many as slots.
+    pub positions: &'a [u32],
+    /// Keys of all KV heads, row after row.
+    pub keys: &'a [f32],
+    /// Values of all KV heads, row after row.
+    pub values: &'a [f32],
+    /// Floats from one row to the next, in `keys` and in `values`.
+    pub stride: usize,
+}
+
+/// Floats that are not worth a fork.
+const GRAIN: usize = 8 * 1024;
+
+/// What a page holds of a head's keys, or of its values.
+struct Half {
+    /// Bytes of the elements.
+    elements: Range<usize>,
+    /// Bytes of the scales, where the format has some.
+    scales: Range<usize>,
+}
+
+impl KvShape {
+    /// The halves of a page: keys, then values.
+    fn halves(&self) -> [Half; 2] {
+        let bytes = self.format.bytes() * PAGE;
+        let (keys, all) = (self.k_dim * bytes, (self.k_dim + self.v_pad()) * bytes);
+        let scales = all + self.format.row_bytes(self.k_dim) * PAGE - keys;
+        [
+            Half { elements: 0..keys, scales: all..scales },
+            Half { elements: keys..all, scales: scales..self.page_bytes() },
+        ]
+    }
+}
+
+impl KvArena {
+    /// Stores the keys and values of one token: `k_row` holds every KV head's key, `v_row` every value.
+    ///
+    /// # Panics
+    /// As [`KvArena::write_rows`], and where `offset` is past the page.
+    pub fn write(
+        &mut self,
+        kernels: &'static Kernels,
+        layer: usize,
+        slot: u32,
+        offset: usize,
+        k_row: &[f32],
+        v_row: &[f32],
+    ) {
+        assert!(offset < PAGE, "no such place in a page");
+        let rows = KvRows {
+            slots: &[slot],
+            positions: &[offset as u32],
+            keys: k_row,
+            values: v_row,
+            stride: k_row.len(),
+        };
+        self.write_rows(&Cpu { kernels, threads: 1 }, layer, &rows);
+    }
+
+    /// Stores keys and values of rows, each in the slot that is named for it, where its position is in the page.
+    ///
+    /// # Panics
+    /// Where the layer or a slot is out of range, or keys or values are too short.
+    #[expect(unsafe_code, reason = "threads get disjoint parts of the arena")]
+    pub fn write_rows(&mut self, cpu: &Cpu, layer: usize, rows: &KvRows<'_>) {
+        let shape = self.shape();
+        let KvShape { layers, slots, kv_heads, k_dim, v_dim, format, .. } = shape;
+        let count = rows.slots.len();
+        assert!(layer < layers, "no such layer of the KV cache");
+        assert!(rows.slots.iter().all(|slot| (*slot as usize) < slots), "no such page of the KV cache");
+        assert!(rows.positions.len() == count, "as many positions as slots");
+        let long_enough = |floats: &[f32], dim: usize| {
+            count == 0 || (count - 1) * rows.stride + kv_heads * dim <= floats.len()
+        };
+        assert!(long_enough(rows.keys, k_dim) && long_enough(rows.values, v_dim), "row too short");
+        let (page, slot_stride, v_pad) = (shape.page_bytes(), self.slot_stride(), shape.v_pad());
+        let halves = shape.halves();
+        let memory = Shared(self.layer_mut(layer).as_mut_ptr());
+        let grain = GRAIN.div_ceil((count * k_dim.max(v_dim)).max(1));
+        cpu.for_each_chunk(2 * kv_heads, grain, |range| {
+            // Whole, not its field: the closure must share the wrapper.
+            let memory = &memory;
+            for part in range {
+                let (head, half) = (part / 2, &halves[part % 2]);
+                for (row, (slot, position)) in rows.slots.iter().zip(rows.positions).enumerate() {
+                    let start = *slot as usize * slot_stride + head * page;
+                    let bytes = |range: &Range<usize>| {
+                        // SAFETY: the slot was checked and the head is one of the page's, so the range is inside the layer's
+                        // memory, which is borrowed for the call. A part is one thread's, and ranges of other parts, as that of
+                        // elements and that of scales, lie apart.
+                        unsafe {
+                            core::slice::from_raw_parts_mut(memory.0.add(start + range.start), range.len())
+                        }
+                    };
+                    let (elements, scales) = (bytes(&half.elements), bytes(&half.scales));
+                    let offset = *position as usize % PAGE;
+                    if part.is_multiple_of(2) {
+                        let key = &rows.keys[row * rows.stride + head * k_dim..][..k_dim];
+                        store_key(cpu.kernels, format, elements, scales, offset, key);
+                    } else {
+                        let value = &rows.values[row * rows.stride + head * v_dim..][..v_dim];
+                        store_value(cpu.kernels, format, elements, scales, offset, v_pad, value);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Puts `values` into a plane each, at one place of the page.
+fn scatter<T: bytemuck::Pod>(memory: &mut [u8], offset: usize, values: &[T]) {
+    let (planes, _) = bytemuck::cast_slice_mut::<u8, T>(memory).as_chunks_mut::<PAGE>();
+    for (plane, value) in planes.iter_mut().zip(values) {
+        plane[offset] = *value;
+    }
+}
+
+/// One head's key: `[key dimension][32 tokens]`.
+fn store_key(
+    kernels: &Kernels,
+    format: KvFormat,
+    elements: &mut [u8],
+    scales: &mut [u8],
+    offset: usize,
+    key: &[f32],
+) {
+    match format {
+        KvFormat::F16 => {
+            let mut half = [0u16; MAX_HEAD_DIM];
+            kernels.to_f16(key, &mut half);
+            scatter(elements, offset, &half[..key.len()]);
+        }
+        KvFormat::F32 => scatter(elements, offset, key),
+        KvFormat::Q8_0 => {
+            let (mut codes, mut of_blocks) = ([0i8; MAX_HEAD_DIM], [0u16; MAX_HEAD_DIM / KV_BLOCK]);
+            turned_codes(kernels, key, &mut codes, &mut of_blocks);
+            scatter(elements, offset, &codes[..key.len()]);
+            scatter(scales, offset, &of_blocks[..key.len().div_ceil(KV_BLOCK)]);
+        }
+    }
+}
+
+/// One head's value: `[32 tokens][value dimension, padded]`.
+fn store_value(
+    kernels: &Kernels,
+    format: KvFormat,
+    elements: &mut [u8],
+    scales: &mut [u8],
+    offset: usize,
+    v_pad: usize,
+    value: &[f32],
+) {
+    let place = offset * v_pad..offset * v_pad + value.len();
+    match format {
+        KvFormat::F16 => kernels.to_f16(value, &mut bytemuck::cast_slice_mut(elements)[place]),
+        KvFormat::F32 => bytemuck::cast_slice_mut(elements)[place].copy_from_slice(value),
+        KvFormat::Q8_0 => {
+            let mut of_blocks = [0u16; MAX_HEAD_DIM / KV_BLOCK];
+            turned_codes(kernels, value, &mut bytemuck::cast_slice_mut(elements)[place], &mut of_blocks);
+            scatter(scales, offset, &of_blocks[..value.len().div_ceil(KV_BLOCK)]);
+        }
+    }
+}
+
+/// The codes of a head that is turned first, and the scale of each block.
+fn turned_codes(kernels: &Kernels, head: &[f32], codes: &mut [i8], scales: &mut [u16]) {
+    let mut turned = [0.0; MAX_HEAD_DIM];
+    let turned = &mut turned[..head.len()];
+    turned.copy_from_slice(head);
+    kernels.hadamard(turned);
+    kernels.kv_codes(turned, codes, scales);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::Pool;
+
+    /// Rows over several slots, some of them in pages that others of the wave share.
+    #[test]
+    fn threads_and_instruction_sets_write_the_same_bytes() {
+        const ROWS: usize = 150;
+        for format in [KvFormat::F16, KvFormat::F32, KvFormat::Q8_0] {
+            let shape = KvShape { layers: 2, slots: 9, kv_heads: 3, k_dim: 80, v_dim: 50, format };
+            let stride = shape.kv_heads * (shape.k_dim + shape.v_dim) + 7;
+            let data: Vec<f32> = (0..ROWS * stride).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+            let slots: Vec<u32> = (0..ROWS).map(|row| [4, 0, 7, 8, 2][row / PAGE]).collect();
+            let positions: Vec<u32> = (0..ROWS as u32).map(|row| row + 3 * PAGE as u32).collect();
+            let values = &data[7 + shape.kv_heads * shape.k_dim..];
+            let rows = KvRows { slots: &slots, positions: &positions, keys: &data[7..], values, stride };
+            let mut wanted = KvArena::new(shape).unwrap();
+            for (row, (slot, position)) in slots.iter().zip(&positions).enumerate() {
+                let (keys, values) = (&rows.keys[row * stride..], &rows.values[row * stride..]);
+                wanted.write(Kernels::detect(), 1, *slot, *position as usize % PAGE, keys, values);
+            }
+            assert!(wanted.layer(0).iter().all(|byte| *byte == 0));
+            for threads in [1, 2, 5] {
+                let pool = Pool::new(threads).unwrap();
+                for kernels in Kernels::available() {
+                    let mut found = KvArena::new(shape).unwrap();
+                    pool.install(|| found.write_rows(&pool.cpu(kernels), 1, &rows));
+                    assert!(found.layer(1) == wanted.layer(1), "{format:?} {threads} {kernels:?}");
+                    assert!(found.layer(0) == wanted.layer(0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no such page")]
+    fn a_slot_that_there_is_not_is_refused() {
+        let shape = KvShape { layers: 1, slots: 2, kv_heads: 1, k_dim: 4, v_dim: 4, format: KvFormat::F32 };
+        KvArena::new(shape).unwrap().write(Kernels::detect(), 0, 2, 0, &[0.0; 4], &[0.0; 4]);
+    }
+}

@@ -177,9 +177,7 @@ impl Engine {
     /// A file that is missing, damaged, or of a kind that the engine does not run.
     pub fn load(&mut self, source: impl Into<ModelSource>, options: &LoadOptions) -> Result<ModelId, Error> {
         let mut file = ModelFile::read(source.into().open()?)?;
-        if let Some(template) = options.template.compile()? {
-            file.template = Some(template);
-        }
+        file.template = options.template.choose(file.template.take())?;
         let model = load::spawn_model(
             &mut self.world,
             file,

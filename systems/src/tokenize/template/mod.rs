@@ -42,6 +42,14 @@ pub enum TemplateError {
         /// The greatest length accepted.
         limit: usize,
     },
+    /// The model has no template of this name.
+    #[error("the model has no chat template called `{name}`; it has: {known}")]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// Those that there are; may be empty.
+        known: String,
+    },
     /// The template is not valid Jinja.
     #[error("the chat template does not compile: {reason}")]
     Syntax {
@@ -103,6 +111,8 @@ pub struct TemplateVars {
     pub bos_token: Option<String>,
     /// Text of the end-of-text token; undefined in the template if `None`.
     pub eos_token: Option<String>,
+    /// Texts of further tokens by their roles, such as `pad_token`.
+    pub special_tokens: Vec<(String, String)>,
     /// Tool definitions; `none` in the template if `None`.
     pub tools: Option<serde_json::Value>,
     /// Documents for an answer to draw on; `none` in the template if `None`.
@@ -120,8 +130,22 @@ impl TemplateVars {
             let bytes = token.and_then(|token| tokenizer.token_bytes(token, true))?;
             Some(String::from_utf8_lossy(bytes).into_owned())
         };
-        let (bos_token, eos_token) = (text(tokenizer.bos()), text(tokenizer.eos()));
-        Self { add_generation_prompt, bos_token, eos_token, ..Self::default() }
+        let role = |name, id| match tokenizer.special_text(name) {
+            Some(named) => named.map(str::to_owned),
+            None => text(id),
+        };
+        let further = ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+        let special_tokens = further
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), tokenizer.special_text(name)??.to_owned())))
+            .collect();
+        Self {
+            add_generation_prompt,
+            bos_token: role("bos_token", tokenizer.bos()),
+            eos_token: role("eos_token", tokenizer.eos()),
+            special_tokens,
+            ..Self::default()
+        }
     }
 }
 
@@ -131,7 +155,13 @@ pub struct ChatTemplate {
     program: Jinja,
     /// What form of content it reads; found out when it is first asked for.
     reads: OnceLock<Reads>,
+    /// Further templates of the model by their names.
+    named: Vec<(String, ChatTemplate)>,
+    builtin: bool,
 }
+
+/// The name of the template that is used where there are tools, as in Hugging Face's library.
+const TOOL_USE: &str = "tool_use";
 
 impl ChatTemplate {
     /// Compiles a template.
@@ -145,7 +175,39 @@ impl ChatTemplate {
         let program = Jinja::compile(source).map_err(|fault| TemplateError::Syntax {
             reason: format!("{} (line {})", fault.message, fault.line),
         })?;
-        Ok(Self { program, reads: OnceLock::new() })
+        Ok(Self { program, reads: OnceLock::new(), named: Vec::new(), builtin: false })
+    }
+
+    /// Adds the model's further templates. The one called `tool_use` is used where there are tools.
+    pub fn with_named(mut self, named: Vec<(String, Self)>) -> Self {
+        self.named = named;
+        self
+    }
+
+    /// The model's further template of a name.
+    pub fn named(&self, name: &str) -> Option<&Self> {
+        self.named.iter().find(|(known, _)| known == name).map(|(_, template)| template)
+    }
+
+    /// Takes the model's further template of a name.
+    pub fn into_named(self, name: &str) -> Option<Self> {
+        self.named.into_iter().find(|(known, _)| known == name).map(|(_, template)| template)
+    }
+
+    /// Names of the model's further templates.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether it comes with the engine.
+    pub fn is_builtin(&self) -> bool {
+        self.builtin
+    }
+
+    /// The template that these variables ask for.
+    fn chosen(&self, vars: &TemplateVars) -> &Self {
+        let tools = vars.extra.get("tools").or(vars.tools.as_ref()).is_some_and(|tools| !tools.is_null());
+        self.named(TOOL_USE).filter(|_| tools).unwrap_or(self)
     }
 
     /// Renders messages whose text comes from users: what they wrote can neither forge a control token of `tokenizer` nor, in
@@ -160,13 +222,15 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
     ) -> Result<Rendered, TemplateError> {
         let mut messages = to_json(messages)?;
-        self.reads.get_or_init(|| Reads::probe(self)).shape(&mut messages)?;
+        let chosen = self.chosen(vars);
+        chosen.reads.get_or_init(|| Reads::probe(chosen)).shape(&mut messages)?;
         let render = |all_beginnings| {
             let mut stand_ins = StandIns::new(tokenizer, all_beginnings);
             let (mut messages, mut vars) = (messages.clone(), vars.clone());
             stand_ins.replace_all(&mut messages);
             vars.tools.iter_mut().for_each(|tools| stand_ins.replace_all(tools));
-            let rendered = stand_ins.restore(&self.render(&messages, &vars)?);
+            vars.documents.iter_mut().for_each(|documents| stand_ins.replace_all(documents));
+            let rendered = stand_ins.restore(&chosen.render_json(&messages, &vars)?);
             Ok((rendered, stand_ins.is_empty()))
         };
         let (strict, unchanged) = match render(true) {
@@ -190,16 +254,26 @@ impl ChatTemplate {
         messages: &M,
         vars: &TemplateVars,
     ) -> Result<String, TemplateError> {
-        let messages = to_json(messages)?;
+        self.chosen(vars).render_json(&to_json(messages)?, vars)
+    }
+
+    fn render_json(
+        &self,
+        messages: &serde_json::Value,
+        vars: &TemplateVars,
+    ) -> Result<String, TemplateError> {
         let given = |value: &Option<serde_json::Value>| value.as_ref().map_or(Ok(Variable::NONE), input);
         let mut context = vec![
-            ("messages", input(&messages)?),
+            ("messages", input(messages)?),
             ("tools", given(&vars.tools)?),
             ("documents", given(&vars.documents)?),
             ("add_generation_prompt", Variable::from(vars.add_generation_prompt)),
         ];
         for (name, token) in [("bos_token", &vars.bos_token), ("eos_token", &vars.eos_token)] {
             context.extend(token.as_ref().map(|token| (name, Variable::text(token))));
+        }
+        for (name, token) in &vars.special_tokens {
+            context.push((name, Variable::text(token)));
         }
         for (name, value) in &vars.extra {
             context.push((name, input(value)?));

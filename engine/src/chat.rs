@@ -7,7 +7,9 @@ use crate::vocabulary::wall_clock;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use weft_systems::load::ModelTemplate;
-use weft_systems::tokenize::{BuiltinTemplate, ChatTemplate, Rendered, TemplateError, TemplateVars};
+use weft_systems::tokenize::{
+    BuiltinTemplate, ChatTemplate, Rendered, Rules, TemplateError, TemplateVars,
+};
 
 /// Which chat template a model takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,17 +19,27 @@ pub enum TemplateChoice {
     Shipped,
     /// One that comes with the engine.
     Builtin(BuiltinTemplate),
+    /// The further one of this name that its file has, such as `tool_use`.
+    Named(String),
     /// This one, in Jinja.
     Source(String),
 }
 
 impl TemplateChoice {
-    /// The template to take instead of what the file has; `None` for that.
-    pub(crate) fn compile(&self) -> Result<Option<ChatTemplate>, TemplateError> {
+    /// The template to take where a file has this one, or none.
+    ///
+    /// # Errors
+    /// One that does not compile, or a name that the file does not have.
+    pub fn choose(&self, shipped: Option<ChatTemplate>) -> Result<Option<ChatTemplate>, TemplateError> {
         match self {
-            Self::Shipped => Ok(None),
+            Self::Shipped => Ok(shipped),
             Self::Builtin(template) => template.compile().map(Some),
             Self::Source(source) => ChatTemplate::new(source).map(Some),
+            Self::Named(name) => {
+                let known: Vec<&str> = shipped.iter().flat_map(ChatTemplate::names).collect();
+                let unknown = TemplateError::UnknownName { name: name.clone(), known: known.join(", ") };
+                shipped.and_then(|shipped| shipped.into_named(name)).map(Some).ok_or(unknown)
+            }
         }
     }
 }
@@ -35,8 +47,10 @@ impl TemplateChoice {
 /// What a chat template is told besides messages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatOptions {
-    /// Definitions of tools, as in OpenAI's `tools`.
+    /// Definitions of tools, as in OpenAI's `tools`. A model with a template called `tool_use` renders with that.
     pub tools: Option<Value>,
+    /// Documents for an answer to draw on, for templates that read them.
+    pub documents: Option<Value>,
     /// Further variables, such as `enable_thinking`. They are the host's word: control tokens in them count.
     pub extra: Map<String, Value>,
     /// Whether the text ends after the last message, not where an answer begins.
@@ -71,9 +85,13 @@ impl Engine {
     ) -> Result<(), Error> {
         let model = self.model_of(session)?;
         let rendered = self.render(model, messages, options)?;
-        let bos = self.tokenizer(model)?.bos();
-        let bos = bos.is_none_or(|bos| !self.starts_with_token(model, &rendered, bos));
-        let tokens = self.tokenizer(model)?.encode_rendered(&rendered, bos)?;
+        let tokenizer = self.tokenizer(model)?;
+        // Hugging Face's library adds nothing to what a template writes. llama.cpp begins it with the token that the file asks for,
+        // which templates of GGUF files, and built-in ones, rely on.
+        let builtin = self.world.get::<ModelTemplate>(model.0).is_some_and(|template| template.0.is_builtin());
+        let complete = tokenizer.rules() == Rules::HuggingFace && !builtin;
+        let bos = !complete && tokenizer.bos().is_none_or(|bos| !self.starts_with_token(model, &rendered, bos));
+        let tokens = tokenizer.encode_rendered(&rendered, bos)?;
         self.set_context(session, tokens)
     }
 
@@ -101,6 +119,7 @@ impl Engine {
         let vars = TemplateVars {
             now: wall_clock(),
             tools: options.tools.clone(),
+            documents: options.documents.clone(),
             extra: options.extra.clone(),
             ..TemplateVars::for_tokenizer(tokenizer, !options.no_generation_prompt)
         };

@@ -60,7 +60,8 @@ pub struct SessionOptions {
 pub struct GenerateOptions {
     /// Most tokens; `None` until the model ends or the context is full. 0 only passes the prompt through.
     pub max_tokens: Option<usize>,
-    /// Texts that end the answer; they are not part of it.
+    /// Texts that end the answer; they are not part of it. One that is the text of a control token, such as `<|im_end|>`, also ends
+    /// it at that token. Inside a longer stop string a control token matches nothing, since it shows no text.
     pub stop: Vec<String>,
     /// Go on past end-of-generation tokens.
     pub ignore_end: bool,

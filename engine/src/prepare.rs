@@ -22,9 +22,7 @@ impl PreparedModel {
     /// A file that is missing, damaged, or of a kind that the engine does not run.
     pub fn read(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
         let mut file = ModelFile::read(source.into().open()?)?;
-        if let Some(template) = options.template.compile()? {
-            file.template = Some(template);
-        }
+        file.template = options.template.choose(file.template.take())?;
         let options = SpawnOptions {
             kv_tokens: options.kv_tokens,
             kv_format: options.kv_format,

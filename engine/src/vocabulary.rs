@@ -3,10 +3,16 @@
 use crate::error::Error;
 use crate::options::ModelSource;
 use weft_systems::load::gguf::Gguf;
+#[cfg(not(target_family = "wasm"))]
+use weft_systems::load::hugging_face::{folder_of, folder_vocabulary};
+#[cfg(not(target_family = "wasm"))]
+use weft_systems::load::vocabulary_parts;
 use weft_systems::load::{LoadError, OpenModel, text_parts};
+#[cfg(not(target_family = "wasm"))]
+use weft_systems::tokenize::Vocabulary;
 use weft_systems::tokenize::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
 
-/// A tokenizer and a chat template, read from a file that need not hold a single tensor.
+/// A tokenizer and a chat template, read from a file that need not hold a single tensor, or a folder that need not hold a model.
 pub struct VocabularyFile {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
@@ -20,7 +26,13 @@ impl VocabularyFile {
     /// # Errors
     /// A file that is missing or damaged, or has no vocabulary or one of a kind that is not supported.
     pub fn read(source: impl Into<ModelSource>) -> Result<Self, Error> {
-        let OpenModel { sources, vocabulary, .. } = source.into().open()?;
+        let source = source.into();
+        #[cfg(not(target_family = "wasm"))]
+        if let Some(vocabulary) = alone(&source)? {
+            let (tokenizer, template) = vocabulary_parts(vocabulary)?;
+            return Ok(Self { tokenizer, template });
+        }
+        let OpenModel { sources, vocabulary, .. } = source.open()?;
         let gguf = Gguf::read(&sources).map_err(LoadError::from)?;
         let (tokenizer, template) = text_parts(&gguf, vocabulary)?;
         Ok(Self { tokenizer: tokenizer.ok_or(Error::NoTokenizer)?, template })
@@ -30,6 +42,21 @@ impl VocabularyFile {
     pub fn template_vars(&self, generation_prompt: bool) -> TemplateVars {
         TemplateVars { now: wall_clock(), ..TemplateVars::for_tokenizer(&self.tokenizer, generation_prompt) }
     }
+}
+
+/// The vocabulary of a folder that holds no model: `tokenizer.json` and what belongs to it, without `config.json` or weights.
+#[cfg(not(target_family = "wasm"))]
+fn alone(source: &ModelSource) -> Result<Option<Vocabulary>, Error> {
+    let ModelSource::Path(path) = source else { return Ok(None) };
+    let Some(folder) = folder_of(path).filter(|folder| folder == path) else { return Ok(None) };
+    let is_weights = |entry: std::fs::DirEntry| {
+        entry.path().extension().is_some_and(|extension| extension == "safetensors")
+    };
+    let mut entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    if folder.join("config.json").is_file() && entries.any(is_weights) {
+        return Ok(None);
+    }
+    Ok(folder_vocabulary(&folder).map_err(LoadError::from)?)
 }
 
 /// The time of UTC for templates that write the date; a browser has to tell it another way.

@@ -46,8 +46,8 @@ fuzz_target!(|input: &[u8]| {
     });
     let vars = TemplateVars {
         add_generation_prompt: true,
-        bos_token: "<s>".to_owned(),
-        eos_token: "</s>".to_owned(),
+        bos_token: Some("<s>".to_owned()),
+        eos_token: Some("</s>".to_owned()),
         tools: Some(json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}])),
         now: Some(CivilTime::from_unix(1_721_952_000, 0)),
         ..TemplateVars::default()

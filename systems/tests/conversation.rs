@@ -18,7 +18,7 @@ fn template_file(name: &str) -> String {
 }
 
 fn vars(add_generation_prompt: bool) -> TemplateVars {
-    TemplateVars { add_generation_prompt, eos_token: "</s>".to_owned(), ..TemplateVars::default() }
+    TemplateVars { add_generation_prompt, eos_token: Some("</s>".to_owned()), ..TemplateVars::default() }
 }
 
 #[test]

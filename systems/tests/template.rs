@@ -21,12 +21,13 @@ fn split(vars: &Value) -> (Value, TemplateVars) {
     let mut extra = vars.as_object().unwrap().clone();
     let mut take = |name: &str| extra.shift_remove(name);
     let messages = take("messages").unwrap();
-    let text = |value: Option<Value>| value.map_or_else(String::new, |v| v.as_str().unwrap().to_owned());
+    let text = |value: Option<Value>| value.map(|v| v.as_str().unwrap().to_owned());
     let vars = TemplateVars {
         add_generation_prompt: take("add_generation_prompt").unwrap().as_bool().unwrap(),
         bos_token: text(take("bos_token")),
         eos_token: text(take("eos_token")),
         tools: take("tools"),
+        documents: take("documents"),
         now: Some(CivilTime::from_unix(NOW, 0)),
         extra,
     };
@@ -116,7 +117,7 @@ fn as_python_does_it() {
 fn failures_are_typed() {
     let none = TemplateVars::default();
     assert!(matches!(ChatTemplate::new("{% if %}"), Err(TemplateError::Syntax { .. })));
-    assert!(matches!(ChatTemplate::new(&" ".repeat(2 << 20)), Err(TemplateError::TooLong { .. })));
+    assert!(matches!(ChatTemplate::new(&" ".repeat(5 << 20)), Err(TemplateError::TooLong { .. })));
     assert!(matches!(render("{{ a.b.c }}", &none), Err(TemplateError::Render { .. })));
     assert!(
         matches!(render("{{ raise_exception('no') }}", &none), Err(TemplateError::Raised { message }) if message == "no")
@@ -151,7 +152,6 @@ fn hostile_templates_end_in_an_error() {
         format!("{}{}", "{% if true %}".repeat(10_000), "{% endif %}".repeat(10_000)),
         format!("{{{{ {}1 }}}}", "not ".repeat(60_000)),
         format!("{{{{ x{} }}}}", ".a".repeat(60_000)),
-        format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000)),
         "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}".to_owned(),
         "{% set ns = namespace() %}{% set ns.x = [namespace(y=ns)] %}{{ ns == ns.x }}".to_owned(),
         format!("{{% set ns = namespace(x=[]) %}}{{% for i in {range} %}}{{% set ns.x = {{'a': ns.x}}.items() %}}{{% endfor %}}"),

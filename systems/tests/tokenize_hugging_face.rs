@@ -30,6 +30,7 @@ fn read(golden: &Value) -> Result<Vocabulary, TokenizeError> {
         generation_config: file("generation_config"),
         config: file("config"),
         chat_template: file("chat_template"),
+        named_templates: &[],
     })
 }
 

@@ -59,11 +59,15 @@ pub(crate) fn file(path: &Path) -> Result<String, CliError> {
     text(&path.display().to_string(), bytes)
 }
 
-/// The chat template that is asked for: one of a name, or one in a file.
+/// The chat template that is asked for: a built-in one, one of the model's by its name, or one in a file.
 pub(crate) fn template(asked: Option<&str>) -> Result<TemplateChoice, CliError> {
     let Some(asked) = asked else { return Ok(TemplateChoice::Shipped) };
     match BuiltinTemplate::find(asked) {
         Some(template) => Ok(TemplateChoice::Builtin(template)),
+        // A name without a dot or a slash, such as `tool_use`, is one of the model's own, if it is no file.
+        None if !Path::new(asked).exists() && !asked.contains(['.', '/', '\\']) => {
+            Ok(TemplateChoice::Named(asked.to_owned()))
+        }
         None => Ok(TemplateChoice::Source(file(Path::new(asked))?)),
     }
 }

@@ -6,7 +6,7 @@ use super::gguf::Gguf;
 use super::manifest::{ShardSpec, manifest};
 use super::open::OpenModel;
 use super::vocabulary::vocabulary_of;
-use crate::tokenize::{BuiltinTemplate, ChatTemplate, Tokenizer, Vocabulary};
+use crate::tokenize::{BuiltinTemplate, ChatTemplate, TemplateError, Tokenizer, Vocabulary};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::ModelConfig;
@@ -65,14 +65,25 @@ pub fn text_parts(
     gguf: &Gguf,
     vocabulary: Option<Arc<Vocabulary>>,
 ) -> Result<(Option<Tokenizer>, Option<ChatTemplate>), LoadError> {
-    let mut vocabulary = match vocabulary {
+    let vocabulary = match vocabulary {
         Some(vocabulary) => Arc::unwrap_or_clone(vocabulary),
         None => match vocabulary_of(gguf)? {
             Some(vocabulary) => vocabulary,
             None => return Ok((None, None)),
         },
     };
+    vocabulary_parts(vocabulary).map(|(tokenizer, template)| (Some(tokenizer), template))
+}
+
+/// The tokenizer and the chat template of a vocabulary.
+///
+/// # Errors
+/// As [`text_parts`].
+pub fn vocabulary_parts(
+    mut vocabulary: Vocabulary,
+) -> Result<(Tokenizer, Option<ChatTemplate>), LoadError> {
     let shipped = vocabulary.chat_template.take();
+    let named = std::mem::take(&mut vocabulary.chat_templates);
     let tokenizer = Tokenizer::new(vocabulary)?;
     let template = match shipped {
         Some(source) => ChatTemplate::new(&source),
@@ -82,6 +93,12 @@ pub fn text_parts(
             builtin.compile()
         }
     };
-    let template = template.inspect_err(|error| tracing::warn!(%error, "chat template left out")).ok();
-    Ok((Some(tokenizer), template))
+    let usable = |template: Result<ChatTemplate, TemplateError>| {
+        template.inspect_err(|error| tracing::warn!(%error, "chat template left out")).ok()
+    };
+    let named = named
+        .into_iter()
+        .filter_map(|(name, source)| Some((name, usable(ChatTemplate::new(&source))?)))
+        .collect();
+    Ok((tokenizer, usable(template).map(|template| template.with_named(named))))
 }

@@ -26,7 +26,7 @@ mod vocabulary;
 pub use architecture::{ARCHITECTURES, Architecture, TensorPattern};
 pub use error::LoadError;
 pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare, Preparing};
-pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts};
+pub use file::{ModelFile, ModelTemplate, ModelTokenizer, text_parts, vocabulary_parts};
 pub use manifest::{ShardOwner, ShardSpec};
 pub use mix::{Mix, MixedModel, MixedTensor};
 pub use open::OpenModel;

@@ -7,6 +7,21 @@ use crate::tokenize::{TokenType, Vocabulary};
 /// The kind of a vocabulary that there is not.
 const NO_VOCABULARY: &str = "no_vocab";
 
+/// The key of the chat template; those of further ones go on with a dot and their name.
+const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+/// The key of the list of those names.
+const CHAT_TEMPLATES: &str = "tokenizer.chat_templates";
+
+/// Further chat templates by their names.
+fn named_templates(metadata: &Metadata) -> Vec<(String, String)> {
+    let named = metadata.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(CHAT_TEMPLATE)?.strip_prefix('.')?;
+        let Value::String(source) = value else { return None };
+        Some((name.to_owned(), source.clone()))
+    });
+    named.collect()
+}
+
 /// The metadata of a file without a vocabulary, which says so for other readers.
 pub(super) fn no_vocabulary_entry() -> (String, Value) {
     ("tokenizer.ggml.model".to_owned(), Value::String(NO_VOCABULARY.to_owned()))
@@ -70,7 +85,8 @@ pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, LoadError
         strip_accents: metadata.opt_bool(&key("normalizer.strip_accents"))?,
         lstrip,
         rstrip,
-        chat_template: metadata.opt_str("tokenizer.chat_template")?.map(str::to_owned),
+        chat_template: metadata.opt_str(CHAT_TEMPLATE)?.map(str::to_owned),
+        chat_templates: named_templates(metadata),
         ..Vocabulary::default()
     }))
 }
@@ -137,7 +153,16 @@ pub(super) fn vocabulary_entries(vocabulary: &Vocabulary, rows: usize) -> Vec<(S
         ("ggml.normalizer.strip_accents", flag(vocabulary.strip_accents)),
         ("chat_template", vocabulary.chat_template.as_deref().and_then(text)),
     ];
-    entries.into_iter().filter_map(|(key, value)| Some((format!("tokenizer.{key}"), value?))).collect()
+    let mut entries: Vec<(String, Value)> =
+        entries.into_iter().filter_map(|(key, value)| Some((format!("tokenizer.{key}"), value?))).collect();
+    let named = &vocabulary.chat_templates;
+    if !named.is_empty() {
+        let names = named.iter().map(|(name, _)| name.clone()).collect();
+        entries.push((CHAT_TEMPLATES.to_owned(), Value::Array(Array::String(names))));
+    }
+    let named = named.iter().map(|(name, source)| (format!("{CHAT_TEMPLATE}.{name}"), source));
+    entries.extend(named.map(|(key, source)| (key, Value::String(source.clone()))));
+    entries
 }
 
 /// Scores, which some files hold as integers.

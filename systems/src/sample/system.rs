@@ -31,10 +31,13 @@ pub struct SessionSampler {
     sampler: Sampler,
     detokenizer: Detokenizer,
     stops: StopStrings,
+    /// Control tokens that are stop strings: they have no text for `stops` to find.
+    stop_tokens: Vec<u32>,
 }
 
 impl SessionSampler {
-    /// A sampler that has seen `history`.
+    /// A sampler that has seen `history`. A stop string that is the text of a control token of `tokenizer` ends the answer at that
+    /// token, which shows no text.
     ///
     /// # Errors
     /// Settings or stop strings that make no sense.
@@ -43,11 +46,20 @@ impl SessionSampler {
         vocabulary: usize,
         history: &[u32],
         stop: &[String],
+        tokenizer: Option<&Tokenizer>,
     ) -> Result<Self, RequestError> {
         let mut sampler = Sampler::new(settings.clone(), vocabulary)?;
         let seen = history.len().saturating_sub(settings.penalty_last_n);
         history[seen..].iter().for_each(|token| sampler.accept(*token));
-        Ok(Self { sampler, detokenizer: Detokenizer::continuing(false), stops: StopStrings::new(stop)? })
+        let control = |text: &String| {
+            tokenizer.and_then(|tokenizer| tokenizer.token_to_id(text).filter(|id| tokenizer.is_control(*id)))
+        };
+        Ok(Self {
+            sampler,
+            detokenizer: Detokenizer::continuing(false),
+            stops: StopStrings::new(stop)?,
+            stop_tokens: stop.iter().filter_map(control).collect(),
+        })
     }
 }
 
@@ -328,7 +340,7 @@ fn append(
     chosen: Option<(u32, Option<TokenLogprob>)>,
     tokenizer: Option<&Tokenizer>,
 ) -> Step {
-    let SessionSampler { sampler, detokenizer, stops } = &mut *session.sampler;
+    let SessionSampler { sampler, detokenizer, stops, stop_tokens } = &mut *session.sampler;
     let Some((token, logprob)) = chosen else {
         return Step { token: None, finish: Some(FinishReason::InvalidLogits) };
     };
@@ -341,6 +353,11 @@ fn append(
     if let Some(tokenizer) = tokenizer {
         if !session.request.ignore_end && tokenizer.is_end_of_generation(token) {
             finish = Some(FinishReason::EndOfGeneration);
+        } else if stop_tokens.contains(&token) {
+            // What was held back for another stop string belongs to the answer.
+            output.text.push_str(stops.push(detokenizer.finish()).text);
+            output.text.push_str(stops.finish());
+            finish = Some(FinishReason::StopString);
         } else {
             // Ids past the vocabulary, which a padded head can give, have no text.
             let streamed = stops.push(detokenizer.push(tokenizer, token).unwrap_or_default());

@@ -43,10 +43,12 @@ pub struct Tokenizer {
     bos: Option<u32>,
     eos: Option<u32>,
     end_of_generation: Vec<u32>,
+    rules: Rules,
+    special_texts: Vec<(String, Option<String>)>,
 }
 
 /// What is put around a text.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Frame {
     first: Option<u32>,
     last: Option<u32>,
@@ -85,6 +87,8 @@ impl Tokenizer {
             bos: vocabulary.bos,
             eos: vocabulary.eos,
             end_of_generation,
+            rules: vocabulary.rules,
+            special_texts: vocabulary.special_texts,
         })
     }
 
@@ -105,30 +109,30 @@ impl Tokenizer {
             SpecialTokens::Parse => Wanted::Outside(&[]),
             SpecialTokens::AsText => Wanted::Shown,
         };
-        self.encode_wanted(text, wanted, add_special)
+        self.encode_wanted(text, wanted, add_special.then_some(self.frame).unwrap_or_default())
     }
 
-    /// The tokens of a rendered conversation: control tokens are the template's alone.
+    /// The tokens of a rendered conversation: control tokens are the template's alone. With `add_bos`, the beginning-of-text token
+    /// is added if `encode` would add it; no other is, since a conversation ends where the answer begins.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
-    pub fn encode_rendered(&self, rendered: &Rendered, add_special: bool) -> Result<Vec<u32>, TokenizeError> {
-        self.encode_wanted(&rendered.text, Wanted::Outside(&rendered.literal), add_special)
+    pub fn encode_rendered(&self, rendered: &Rendered, add_bos: bool) -> Result<Vec<u32>, TokenizeError> {
+        let frame = Frame { first: self.frame.first.filter(|_| add_bos), last: None };
+        self.encode_wanted(&rendered.text, Wanted::Outside(&rendered.literal), frame)
     }
 
     fn encode_wanted(
         &self,
         text: &str,
         wanted: Wanted<'_>,
-        add_special: bool,
+        frame: Frame,
     ) -> Result<Vec<u32>, TokenizeError> {
         if text.len() > LONGEST_TEXT {
             return Err(TokenizeError::TextTooLong { bytes: text.len(), limit: LONGEST_TEXT });
         }
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
-        if add_special {
-            ids.extend(self.frame.first);
-        }
+        ids.extend(frame.first);
         let mut place = Place::Start;
         for fragment in self.special.partition(text, wanted) {
             match fragment {
@@ -140,9 +144,7 @@ impl Tokenizer {
             }
             place = Place::AfterToken;
         }
-        if add_special {
-            ids.extend(self.frame.last);
-        }
+        ids.extend(frame.last);
         Ok(ids)
     }
 
@@ -217,6 +219,18 @@ impl Tokenizer {
     /// The end-of-text token.
     pub fn eos(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// Whose rules it follows.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// The text of the token with a role such as `bos_token`, where the files speak of it: `Some(None)` if they say that there is
+    /// none.
+    pub fn special_text(&self, role: &str) -> Option<Option<&str>> {
+        let named = self.special_texts.iter().find(|(name, _)| name == role);
+        named.map(|(_, text)| text.as_deref())
     }
 
     /// Whether `encode` adds the beginning-of-text token when asked to add special tokens.

@@ -89,6 +89,13 @@ pub struct Vocabulary {
     pub rules: Rules,
     /// The chat template, in Jinja.
     pub chat_template: Option<String>,
+    /// Further templates by their names, such as `tool_use`.
+    pub chat_templates: Vec<(String, String)>,
+    /// Texts of tokens by their roles (`bos_token` and the like), for templates, where files name them; `None` where they say that
+    /// there is no such token. Ids say it for all others.
+    pub special_texts: Vec<(String, Option<String>)>,
+    /// Whether text is cut before each mark of a space, so that no token reaches over one. Hugging Face's `Metaspace` with `split`.
+    pub split_at_spaces: bool,
 }
 
 /// Where a vocabulary that starts texts with a space puts it.

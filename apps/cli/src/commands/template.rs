@@ -5,6 +5,7 @@ use crate::report::CliError;
 use crate::{host, input, output};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::path::Path;
 use weft::{ChatTemplate, TemplateVars, VocabularyFile};
 
 #[derive(Serialize)]
@@ -28,13 +29,24 @@ pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
         None => {
             let file = VocabularyFile::read(host::model_file(args.model.as_deref())?.as_path())?;
             let vars = file.template_vars(generation_prompt);
-            (file.template.ok_or(weft::Error::NoTemplate)?, vars)
+            let template = input::template(args.chat_template.as_deref())?.choose(file.template)?;
+            (template.ok_or(weft::Error::NoTemplate)?, vars)
         }
     };
     vars.extra = extra;
+    if let Some(file) = &args.tools {
+        vars.tools = Some(Value::Array(tools(file)?));
+    }
     let messages = messages(input::unmarked(&input::stdin()?))?;
     let text = template.render(&messages, &vars)?;
     if args.json { output::json(&Report { text }) } else { output::exact(&text) }
+}
+
+/// Definitions of tools from a file.
+fn tools(file: &Path) -> Result<Vec<Value>, CliError> {
+    const WANTED: &str = "write an array of definitions, as in OpenAI's `tools`";
+    let name = file.display().to_string();
+    serde_json::from_str(&input::file(file)?).map_err(|error| bad(&name, &error, WANTED))
 }
 
 fn further_vars(json: Option<&str>) -> Result<Map<String, Value>, CliError> {

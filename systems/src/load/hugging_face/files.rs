@@ -4,7 +4,7 @@ use super::HuggingFaceError;
 use super::config::CONFIG;
 use super::modules::Modules;
 use crate::load::safetensors::SafetensorsHeader;
-use crate::tokenize::HuggingFaceFiles;
+use crate::tokenize::{HuggingFaceFiles, Vocabulary};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,8 +35,7 @@ pub(super) struct FolderFiles {
     pub(super) name: String,
     pub(super) config: (String, Bytes),
     pub(super) weights: Vec<Arc<dyn Source>>,
-    /// What the tokenizer's files hold, by name, as many as there are.
-    tokens: Vec<(&'static str, Bytes)>,
+    tokens: TokenFiles,
     /// The index and the file of each tensor by it.
     pub(super) index: Option<(String, BTreeMap<String, String>)>,
     pub(super) pooling: Option<Pooling>,
@@ -71,14 +70,7 @@ impl FolderFiles {
         }
         let config = (config_path.display().to_string(), read_all(&config_path)?);
         let mut paths = vec![config_path];
-        let mut tokens = Vec::new();
-        for name in TOKENS {
-            let path = folder.join(name);
-            if path.is_file() {
-                tokens.push((name, read_all(&path)?));
-                paths.push(path);
-            }
-        }
+        let tokens = TokenFiles::read(folder, &mut paths)?;
         let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
         let mut files = Self {
             name: name.clone(),
@@ -118,18 +110,7 @@ impl FolderFiles {
 
     /// The tokenizer's files; `None` where the folder has no tokenizer.
     pub(super) fn tokens(&self) -> Option<HuggingFaceFiles<'_>> {
-        let file =
-            |name: &str| self.tokens.iter().find(|(found, _)| *found == name).map(|(_, bytes)| &**bytes);
-        let [tokenizer, tokenizer_config, special_tokens_map, generation_config, chat_template] =
-            TOKENS.map(file);
-        Some(HuggingFaceFiles {
-            tokenizer: tokenizer?,
-            tokenizer_config,
-            special_tokens_map,
-            generation_config,
-            config: Some(&self.config.1),
-            chat_template,
-        })
+        self.tokens.files(Some(&self.config.1))
     }
 
     /// Checks that every tensor is in the file that the index says.
@@ -147,6 +128,73 @@ impl FolderFiles {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// What the tokenizer's files hold.
+struct TokenFiles {
+    /// By name, as many as there are.
+    files: Vec<(&'static str, Bytes)>,
+    /// Further chat templates by their names.
+    templates: Vec<(String, Vec<u8>)>,
+}
+
+/// The folder of further chat templates, and how the names of its files end.
+const TEMPLATES: &str = "additional_chat_templates";
+const TEMPLATE_SUFFIX: &str = ".jinja";
+
+impl TokenFiles {
+    /// Reads the files in `folder`, and adds their paths to `paths`.
+    fn read(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<Self, HuggingFaceError> {
+        let mut files = Vec::new();
+        for name in TOKENS {
+            let path = folder.join(name);
+            if path.is_file() {
+                files.push((name, read_all(&path)?));
+                paths.push(path);
+            }
+        }
+        let mut templates = Vec::new();
+        for entry in std::fs::read_dir(folder.join(TEMPLATES)).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if let Some(name) = name.strip_suffix(TEMPLATE_SUFFIX) {
+                templates.push((name.to_owned(), read_all(&entry.path())?.to_vec()));
+                paths.push(entry.path());
+            }
+        }
+        templates.sort_unstable();
+        Ok(Self { files, templates })
+    }
+
+    /// The files as a vocabulary reads them; `None` where there is no tokenizer.
+    fn files<'a>(&'a self, config: Option<&'a [u8]>) -> Option<HuggingFaceFiles<'a>> {
+        let file =
+            |name: &str| self.files.iter().find(|(found, _)| *found == name).map(|(_, bytes)| &**bytes);
+        let [tokenizer, tokenizer_config, special_tokens_map, generation_config, chat_template] =
+            TOKENS.map(file);
+        Some(HuggingFaceFiles {
+            tokenizer: tokenizer?,
+            tokenizer_config,
+            special_tokens_map,
+            generation_config,
+            config,
+            chat_template,
+            named_templates: &self.templates,
+        })
+    }
+}
+
+/// The vocabulary of a folder that need not hold a model; `None` where it has no tokenizer.
+///
+/// # Errors
+/// Files that cannot be read, or are damaged or of a kind that is not supported.
+pub fn folder_vocabulary(folder: &Path) -> Result<Option<Vocabulary>, HuggingFaceError> {
+    let files = TokenFiles::read(folder)?;
+    let config = folder.join(CONFIG);
+    let config = if config.is_file() { Some(read_all(&config)?) } else { None };
+    match files.files(config.as_deref()) {
+        Some(files) => Ok(Some(Vocabulary::from_hugging_face(&files)?)),
+        None => Ok(None),
     }
 }
 

@@ -25,7 +25,7 @@ mod view;
 
 pub use error::HuggingFaceError;
 #[cfg(not(target_family = "wasm"))]
-pub use files::folder_of;
+pub use files::{folder_of, folder_vocabulary};
 pub use names::{NamedTensor, gguf_names, is_other_part};
 pub use plan::row_order;
 pub use rows::RowOrder;

@@ -47,6 +47,8 @@ pub struct HuggingFaceFiles<'a> {
     pub config: Option<&'a [u8]>,
     /// `chat_template.jinja`.
     pub chat_template: Option<&'a [u8]>,
+    /// Files of the folder `additional_chat_templates`, by their names without `.jinja`.
+    pub named_templates: &'a [(String, Vec<u8>)],
 }
 
 impl Vocabulary {

@@ -7,7 +7,7 @@ use super::{HuggingFaceFiles, id_of};
 use crate::tokenize::{TokenizeError, Vocabulary};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// The template that is used where a folder has several.
+/// The template that is used where a folder has several, and none is asked for.
 const DEFAULT_TEMPLATE: &str = "default";
 
 /// What a post-processor puts around a text.
@@ -65,8 +65,23 @@ pub(super) fn fill(
     vocabulary.ends.extend(ends.iter().copied().filter(|id| Some(*id) != vocabulary.eos));
     // The format of GGUF has room for one more.
     vocabulary.eot = vocabulary.ends.first().copied();
-    vocabulary.chat_template = template(&tokenizer_config, files.chat_template)?;
+    vocabulary.special_texts = special_texts(&tokenizer_config, &map);
+    (vocabulary.chat_template, vocabulary.chat_templates) = templates(&tokenizer_config, files)?;
     Ok(())
+}
+
+/// Texts of tokens by their roles, as Hugging Face's library gives them to templates: a role that is null there has none, whatever
+/// ids other files name.
+fn special_texts(tokenizer_config: &Value, map: &Value) -> Vec<(String, Option<String>)> {
+    const ROLES: [&str; 7] =
+        ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+    let named = ROLES.into_iter().filter_map(|role| {
+        let said = [tokenizer_config, map].into_iter().find_map(|file| token_text(&file[role]));
+        let is_null = || tokenizer_config.get(role).is_some_and(Value::is_null);
+        let known = said.is_some() || is_null();
+        known.then(|| (role.to_owned(), said.filter(|text| !text.is_empty()).map(str::to_owned)))
+    });
+    named.collect()
 }
 
 /// A token as these files name it: its text, or an object that has it.
@@ -119,18 +134,34 @@ fn template_token(vocabulary: &Vocabulary, step: &Value, part: &Value) -> Option
     listed.or_else(|| id_of(vocabulary, name))
 }
 
-/// The chat template: the file's, or the configuration's only or default one.
-fn template(tokenizer_config: &Value, file: Option<&[u8]>) -> Result<Option<String>, TokenizeError> {
-    if let Some(text) = file {
-        let text = std::str::from_utf8(text).map_err(|error| TokenizeError::HuggingFace {
+/// The chat template, and further ones by their names: those of files, or else the configuration's.
+fn templates(
+    tokenizer_config: &Value,
+    files: &HuggingFaceFiles<'_>,
+) -> Result<(Option<String>, Vec<(String, String)>), TokenizeError> {
+    let text = |bytes: &[u8]| {
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| TokenizeError::HuggingFace {
             file: "chat_template.jinja",
             reason: error.to_string(),
-        })?;
-        return Ok(Some(text.to_owned()));
-    }
+        })
+    };
+    let mut named = Vec::new();
     let value = &tokenizer_config["chat_template"];
-    let named = value.as_array().and_then(|named| {
-        named.iter().find(|entry| entry["name"] == DEFAULT_TEMPLATE).or_else(|| named.first())
-    });
-    Ok(named.map_or(value, |entry| &entry["template"]).as_str().map(str::to_owned))
+    for entry in value.as_array().into_iter().flatten() {
+        if let (Some(name), Some(source)) = (entry["name"].as_str(), entry["template"].as_str()) {
+            named.push((name.to_owned(), source.to_owned()));
+        }
+    }
+    for (name, bytes) in files.named_templates {
+        named.retain(|(known, _)| known != name);
+        named.push((name.clone(), text(bytes)?));
+    }
+    let default = match files.chat_template {
+        Some(bytes) => Some(text(bytes)?),
+        None => {
+            let default = named.iter().find(|(name, _)| name == DEFAULT_TEMPLATE).or(named.first());
+            value.as_str().or(default.map(|(_, source)| source.as_str())).map(str::to_owned)
+        }
+    };
+    Ok((default, named))
 }

@@ -44,7 +44,7 @@ fn spaces(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), Token
         match kind(step) {
             // There are no spaces left to split at.
             "Split" if marked && step["pattern"]["String"] == " " => {}
-            "Metaspace" if step["replacement"] == mark && step["split"] == false => {
+            "Metaspace" if step["replacement"] == mark => {
                 marked = true;
                 metaspace(vocabulary, step)?;
             }
@@ -54,7 +54,7 @@ fn spaces(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), Token
     if marked { Ok(()) } else { Err(unsupported("normalizer", &file.normalizer)) }
 }
 
-/// Where `Metaspace` puts a space before the text.
+/// Where `Metaspace` puts a space before the text, and whether it cuts before each.
 pub(super) fn metaspace(vocabulary: &mut Vocabulary, step: &Value) -> Result<(), TokenizeError> {
     let (prefix, place) = match (step["prepend_scheme"].as_str(), step["add_prefix_space"].as_bool()) {
         (Some("never"), _) | (None, Some(false)) => (false, SpacePrefix::Missing),
@@ -64,6 +64,8 @@ pub(super) fn metaspace(vocabulary: &mut Vocabulary, step: &Value) -> Result<(),
     };
     vocabulary.add_space_prefix = Some(prefix);
     vocabulary.space_prefix = place;
+    // Files that do not say are older than the choice: they split.
+    vocabulary.split_at_spaces = step["split"] != false;
     Ok(())
 }
 

@@ -12,9 +12,6 @@ use crate::tokenize::{TokenizeError, Vocabulary};
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
     let model = &file.model;
-    if model.byte_fallback {
-        return Err(unsupported("model.byte_fallback", &Value::from(true)));
-    }
     let Vocab::Scores(scored) = &model.vocab else {
         return Err(unsupported("model.vocab", &Value::from("without scores")));
     };

@@ -68,7 +68,7 @@ impl Model {
         match self {
             Self::ByteLevel(model) => model.encode(ids, text, out),
             Self::SentencePiece(model) => model.encode(ids, text, place, out),
-            Self::Unigram(model) => model.encode(text, out),
+            Self::Unigram(model) => model.encode(text, place, out),
             Self::WordPiece(model) => model.encode(text, out),
         }
     }

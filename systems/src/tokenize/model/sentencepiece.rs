@@ -36,6 +36,8 @@ pub(in crate::tokenize) struct SentencePiece {
     prefix: Option<SpacePrefix>,
     /// Characters that some token has before a space.
     before_space: HashSet<char>,
+    /// Whether every space begins a word.
+    split_at_spaces: bool,
 }
 
 /// Which merges come first.
@@ -104,6 +106,7 @@ impl SentencePiece {
             fuse_unk: vocabulary.rules == Rules::HuggingFace,
             prefix: prefix.then_some(vocabulary.space_prefix),
             before_space,
+            split_at_spaces: vocabulary.split_at_spaces,
         }
     }
 
@@ -154,8 +157,13 @@ impl SentencePiece {
         }
     }
 
-    /// Where the first word of a text ends: before the first space that no token has after the character before it.
+    /// Where the first word of a text ends: before the first space that no token has after the character before it, or before any if
+    /// the vocabulary says so.
     fn word_end(&self, text: &str) -> usize {
+        if self.split_at_spaces {
+            let mut spaces = memchr::memmem::find_iter(text.as_bytes(), SPACE_BYTES);
+            return spaces.find(|at| *at > 0).unwrap_or(text.len());
+        }
         let mut from = 0;
         while let Some(at) = memchr::memmem::find(&text.as_bytes()[from..], SPACE_BYTES).map(|at| from + at) {
             match text.get(..at).and_then(|before| before.chars().next_back()) {

@@ -4,11 +4,13 @@
 //! Candidates", 2018; Viterbi, "Error bounds for convolutional codes and an asymptotically optimum decoding
 //! algorithm", 1967. Sums are in 64 bits, as in SentencePiece: which of two ways wins may hang on it.
 
+use super::Place;
 use super::charsmap::Charsmap;
 use super::trie::{LONGEST, Trie};
-use crate::tokenize::pieces::SPACE;
+use crate::tokenize::pieces::{SPACE, byte_of};
 use crate::tokenize::special::Attributes;
 use crate::tokenize::{Rules, SpacePrefix, TokenizeError, Vocabulary};
+use std::ops::Range;
 
 /// How much worse than the worst token an unknown character is.
 const UNKNOWN_PENALTY: f32 = 10.0;
@@ -28,6 +30,10 @@ pub(in crate::tokenize) struct Unigram {
     add_space_prefix: bool,
     space_prefix: SpacePrefix,
     remove_extra_whitespaces: bool,
+    /// Whether text is cut before each mark of a space.
+    split_at_spaces: bool,
+    /// Tokens of single bytes, which what is unknown becomes where all of its bytes have one.
+    bytes: Option<Box<[Option<u32>; 256]>>,
     rules: Rules,
 }
 
@@ -58,9 +64,17 @@ impl Unigram {
             let score = vocabulary.scores.get(id as usize).copied().map_or(0.0, clean);
             if kind.user_defined { 0.0 } else { f64::from(score) }
         };
-        let worst = all.clone().filter(|(_, _, kind)| kind.normal);
+        // The library counts every token, llama.cpp normal ones.
+        let library = vocabulary.rules == Rules::HuggingFace;
+        let worst = all.clone().filter(|(_, _, kind)| kind.normal || library);
         let worst = worst.filter_map(|(id, ..)| vocabulary.scores.get(id as usize).copied().map(clean));
         let worst = worst.filter(|score| score.is_finite()).fold(f32::MAX, f32::min);
+        let mut bytes = None;
+        for (id, text, _) in all.clone().filter(|(_, _, kind)| kind.byte && library) {
+            if let Some(byte) = byte_of(text) {
+                bytes.get_or_insert_with(|| Box::new([None; 256]))[usize::from(byte)] = Some(id);
+            }
+        }
         let charsmap = (!vocabulary.charsmap.is_empty())
             .then(|| Charsmap::new(&vocabulary.charsmap, vocabulary.rules == Rules::HuggingFace));
         Ok(Self {
@@ -73,12 +87,27 @@ impl Unigram {
             add_space_prefix: vocabulary.add_space_prefix.unwrap_or(false),
             space_prefix: vocabulary.space_prefix,
             remove_extra_whitespaces: vocabulary.remove_extra_whitespaces.unwrap_or(false),
+            split_at_spaces: vocabulary.split_at_spaces,
+            bytes,
             rules: vocabulary.rules,
         })
     }
 
-    pub(super) fn encode(&self, text: &str, out: &mut Vec<u32>) {
-        let text = self.normalize(text);
+    pub(super) fn encode(&self, text: &str, place: Place, out: &mut Vec<u32>) {
+        let text = self.normalize(text, place);
+        let mut rest = text.as_str();
+        while self.split_at_spaces && !rest.is_empty() {
+            let mut marks = rest.match_indices(SPACE).map(|(at, _)| at);
+            let Some(cut) = marks.find(|at| *at > 0) else { break };
+            let (piece, after) = rest.split_at(cut);
+            self.encode_piece(piece, out);
+            rest = after;
+        }
+        self.encode_piece(rest, out);
+    }
+
+    /// The best way through a piece of text.
+    fn encode_piece(&self, text: &str, out: &mut Vec<u32>) {
         let bytes = text.as_bytes();
         let none = Best { token: UNKNOWN, start: 0, score: -f64::MAX };
         let mut ways = vec![none; text.len() + 1];
@@ -103,29 +132,44 @@ impl Unigram {
         }
         let begin = out.len();
         let mut at = text.len();
-        let mut after_unknown = false;
+        // Unknown characters side by side are one unknown stretch.
+        let mut unknown: Option<Range<usize>> = None;
         while at > 0 {
             let Best { token, start, .. } = ways[at];
-            let unknown = token == UNKNOWN;
-            if !unknown {
-                out.push(token);
-            } else if !after_unknown {
-                out.extend(self.unk);
-            }
-            after_unknown = unknown;
             // A place that no way has reached, which scores of -infinity make, is stepped over.
-            at = if (start as usize) < at { start as usize } else { at - 1 };
+            let start = if (start as usize) < at { start as usize } else { at - 1 };
+            if token == UNKNOWN {
+                unknown = Some(start..unknown.map_or(at, |unknown| unknown.end));
+            } else {
+                self.push_unknown(unknown.take().map(|unknown| &bytes[unknown]), out);
+                out.push(token);
+            }
+            at = start;
         }
+        self.push_unknown(unknown.map(|unknown| &bytes[unknown]), out);
         out[begin..].reverse();
     }
 
+    /// Appends the tokens of an unknown stretch, from its end.
+    fn push_unknown(&self, stretch: Option<&[u8]>, out: &mut Vec<u32>) {
+        let Some(stretch) = stretch else { return };
+        let token = |byte: &u8| self.bytes.as_ref().and_then(|bytes| bytes[usize::from(*byte)]);
+        let tokens: Option<Vec<u32>> = stretch.iter().rev().map(token).collect();
+        match tokens {
+            Some(tokens) => out.extend(tokens),
+            None => out.extend(self.unk),
+        }
+    }
+
     /// Spaces and characters as SentencePiece writes them.
-    fn normalize(&self, text: &str) -> String {
+    fn normalize(&self, text: &str, place: Place) -> String {
         let has_space = self.space_prefix != SpacePrefix::Stretch && text.starts_with([' ', SPACE]);
         let mut normalized = Normalized {
             text: String::with_capacity(text.len() + text.len() / 2),
             in_word: false,
-            begun: has_space || !self.add_space_prefix,
+            begun: has_space
+                || !self.add_space_prefix
+                || self.space_prefix == SpacePrefix::Start && place != Place::Start,
             merge: self.remove_extra_whitespaces,
             any_space: self.remove_extra_whitespaces && self.rules == Rules::HuggingFace,
         };

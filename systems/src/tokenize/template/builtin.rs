@@ -73,6 +73,7 @@ impl BuiltinTemplate {
     /// # Errors
     /// None: the templates are tested. The type is the one that any template has.
     pub fn compile(self) -> Result<ChatTemplate, TemplateError> {
-        ChatTemplate::new(&format!("{NO_TOOLS}{}", self.source))
+        let template = ChatTemplate::new(&format!("{NO_TOOLS}{}", self.source))?;
+        Ok(ChatTemplate { builtin: true, ..template })
     }
 }

@@ -1,22 +1,16 @@
 //! Chat templates: the Jinja source that a model ships, rendered as Hugging Face renders it.
 //!
-//! minijinja does the work. What Hugging Face's environment has beyond it is added here: `tojson` as
-//! Python writes JSON, `raise_exception`, `strftime_now`, the methods of Python's strings, and the
-//! `generation` tag, which marks text for training and is otherwise without effect.
+//! `jinja` does the work: Jinja2 with what Hugging Face's environment has beyond it (`tojson` as Python writes JSON,
+//! `raise_exception`, `strftime_now`, loop controls, and the `generation` tag, which marks text for training).
 //!
-//! A template comes with a file from anywhere, so it is held to a budget: see [`FUEL`] and `source`.
+//! A template comes with a file from anywhere, so it is held to a budget: see [`FUEL`].
 
 mod builtin;
 mod clock;
-mod filters;
-mod json;
+mod jinja;
 mod literal;
 mod parts;
-mod source;
-mod values;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
@@ -25,20 +19,16 @@ pub use clock::CivilTime;
 pub use literal::Rendered;
 
 use super::Tokenizer;
+use jinja::{Fault, Jinja, Variable};
 use literal::StandIns;
 use parts::Reads;
 use std::sync::OnceLock;
 
-/// Work that one rendering may do: instructions, and 64 bytes of data made or read. A real
-/// template takes some hundred for each message and a few for each kilobyte of text.
+/// Work that one rendering may do: steps, and 64 bytes of data made or read. A real template takes some hundred for each message
+/// and a few for each kilobyte of text.
 const FUEL: u64 = 10_000_000;
-/// Nested calls of macros and the like.
-const RECURSION_LIMIT: usize = 64;
-/// Longest template accepted. The longest in use are about 30 KB.
-const MAX_SOURCE_BYTES: usize = 1 << 18;
-/// How deep the input's lists and maps may be nested, as in `serde_json`'s parser.
-const MAX_INPUT_DEPTH: usize = 128;
-const NAME: &str = "chat_template";
+/// Longest template accepted, which bounds the memory that a compiled one takes. The longest in use are about 30 KB.
+const MAX_SOURCE_BYTES: usize = 1 << 22;
 
 /// Why a template could not be read or rendered.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
@@ -51,6 +41,14 @@ pub enum TemplateError {
         bytes: usize,
         /// The greatest length accepted.
         limit: usize,
+    },
+    /// The model has no template of this name.
+    #[error("the model has no chat template called `{name}`; it has: {known}")]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// Those that there are; may be empty.
+        known: String,
     },
     /// The template is not valid Jinja.
     #[error("the chat template does not compile: {reason}")]
@@ -109,12 +107,16 @@ impl Message {
 pub struct TemplateVars {
     /// Whether the text ends where the assistant's answer begins.
     pub add_generation_prompt: bool,
-    /// Text of the beginning-of-text token; empty if there is none.
-    pub bos_token: String,
-    /// Text of the end-of-text token; empty if there is none.
-    pub eos_token: String,
-    /// Tool definitions; undefined in the template if `None`.
+    /// Text of the beginning-of-text token; undefined in the template if `None`, as in Hugging Face's library.
+    pub bos_token: Option<String>,
+    /// Text of the end-of-text token; undefined in the template if `None`.
+    pub eos_token: Option<String>,
+    /// Texts of further tokens by their roles, such as `pad_token`.
+    pub special_tokens: Vec<(String, String)>,
+    /// Tool definitions; `none` in the template if `None`.
     pub tools: Option<serde_json::Value>,
+    /// Documents for an answer to draw on; `none` in the template if `None`.
+    pub documents: Option<serde_json::Value>,
     /// Further variables, such as `enable_thinking`. They win over the ones above.
     pub extra: serde_json::Map<String, serde_json::Value>,
     /// The local time for `strftime_now`, which is undefined in the template if `None`.
@@ -125,21 +127,41 @@ impl TemplateVars {
     /// The variables that a vocabulary gives.
     pub fn for_tokenizer(tokenizer: &Tokenizer, add_generation_prompt: bool) -> Self {
         let text = |token: Option<u32>| {
-            let bytes = token.and_then(|token| tokenizer.token_bytes(token, true)).unwrap_or_default();
-            String::from_utf8_lossy(bytes).into_owned()
+            let bytes = token.and_then(|token| tokenizer.token_bytes(token, true))?;
+            Some(String::from_utf8_lossy(bytes).into_owned())
         };
-        let (bos_token, eos_token) = (text(tokenizer.bos()), text(tokenizer.eos()));
-        Self { add_generation_prompt, bos_token, eos_token, ..Self::default() }
+        let role = |name, id| match tokenizer.special_text(name) {
+            Some(named) => named.map(str::to_owned),
+            None => text(id),
+        };
+        let further = ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+        let special_tokens = further
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), tokenizer.special_text(name)??.to_owned())))
+            .collect();
+        Self {
+            add_generation_prompt,
+            bos_token: role("bos_token", tokenizer.bos()),
+            eos_token: role("eos_token", tokenizer.eos()),
+            special_tokens,
+            ..Self::default()
+        }
     }
 }
 
 /// A compiled chat template. Cheap to share by reference between threads.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    program: Jinja,
     /// What form of content it reads; found out when it is first asked for.
     reads: OnceLock<Reads>,
+    /// Further templates of the model by their names.
+    named: Vec<(String, ChatTemplate)>,
+    builtin: bool,
 }
+
+/// The name of the template that is used where there are tools, as in Hugging Face's library.
+const TOOL_USE: &str = "tool_use";
 
 impl ChatTemplate {
     /// Compiles a template.
@@ -150,20 +172,42 @@ impl ChatTemplate {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(TemplateError::TooLong { bytes: source.len(), limit: MAX_SOURCE_BYTES });
         }
-        let syntax = |error: Error| TemplateError::Syntax { reason: describe(&error) };
-        let mut environment = Environment::new();
-        environment.set_syntax(
-            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(syntax)?,
-        );
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(RECURSION_LIMIT);
-        filters::install(&mut environment);
-        values::install(&mut environment);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_template_owned(NAME, source::prepare(source)?).map_err(syntax)?;
-        Ok(Self { environment, reads: OnceLock::new() })
+        let program = Jinja::compile(source).map_err(|fault| TemplateError::Syntax {
+            reason: format!("{} (line {})", fault.message, fault.line),
+        })?;
+        Ok(Self { program, reads: OnceLock::new(), named: Vec::new(), builtin: false })
+    }
+
+    /// Adds the model's further templates. The one called `tool_use` is used where there are tools.
+    pub fn with_named(mut self, named: Vec<(String, Self)>) -> Self {
+        self.named = named;
+        self
+    }
+
+    /// The model's further template of a name.
+    pub fn named(&self, name: &str) -> Option<&Self> {
+        self.named.iter().find(|(known, _)| known == name).map(|(_, template)| template)
+    }
+
+    /// Takes the model's further template of a name.
+    pub fn into_named(self, name: &str) -> Option<Self> {
+        self.named.into_iter().find(|(known, _)| known == name).map(|(_, template)| template)
+    }
+
+    /// Names of the model's further templates.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether it comes with the engine.
+    pub fn is_builtin(&self) -> bool {
+        self.builtin
+    }
+
+    /// The template that these variables ask for.
+    fn chosen(&self, vars: &TemplateVars) -> &Self {
+        let tools = vars.extra.get("tools").or(vars.tools.as_ref()).is_some_and(|tools| !tools.is_null());
+        self.named(TOOL_USE).filter(|_| tools).unwrap_or(self)
     }
 
     /// Renders messages whose text comes from users: what they wrote can neither forge a control token of `tokenizer` nor, in
@@ -178,13 +222,15 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
     ) -> Result<Rendered, TemplateError> {
         let mut messages = to_json(messages)?;
-        self.reads.get_or_init(|| Reads::probe(self)).shape(&mut messages)?;
+        let chosen = self.chosen(vars);
+        chosen.reads.get_or_init(|| Reads::probe(chosen)).shape(&mut messages)?;
         let render = |all_beginnings| {
             let mut stand_ins = StandIns::new(tokenizer, all_beginnings);
             let (mut messages, mut vars) = (messages.clone(), vars.clone());
             stand_ins.replace_all(&mut messages);
             vars.tools.iter_mut().for_each(|tools| stand_ins.replace_all(tools));
-            let rendered = stand_ins.restore(&self.render(&messages, &vars)?);
+            vars.documents.iter_mut().for_each(|documents| stand_ins.replace_all(documents));
+            let rendered = stand_ins.restore(&chosen.render_json(&messages, &vars)?);
             Ok((rendered, stand_ins.is_empty()))
         };
         let (strict, unchanged) = match render(true) {
@@ -208,26 +254,37 @@ impl ChatTemplate {
         messages: &M,
         vars: &TemplateVars,
     ) -> Result<String, TemplateError> {
-        let messages = to_json(messages)?;
+        self.chosen(vars).render_json(&to_json(messages)?, vars)
+    }
+
+    fn render_json(
+        &self,
+        messages: &serde_json::Value,
+        vars: &TemplateVars,
+    ) -> Result<String, TemplateError> {
+        let given = |value: &Option<serde_json::Value>| value.as_ref().map_or(Ok(Variable::NONE), input);
         let mut context = vec![
-            ("messages", input(&messages, 0)?),
-            ("add_generation_prompt", Value::from(vars.add_generation_prompt)),
-            ("bos_token", Value::from(vars.bos_token.as_str())),
-            ("eos_token", Value::from(vars.eos_token.as_str())),
+            ("messages", input(messages)?),
+            ("tools", given(&vars.tools)?),
+            ("documents", given(&vars.documents)?),
+            ("add_generation_prompt", Variable::from(vars.add_generation_prompt)),
         ];
-        if let Some(tools) = &vars.tools {
-            context.push(("tools", input(tools, 0)?));
+        for (name, token) in [("bos_token", &vars.bos_token), ("eos_token", &vars.eos_token)] {
+            context.extend(token.as_ref().map(|token| (name, Variable::text(token))));
         }
-        if let Some(now) = vars.now {
-            let strftime_now = move |format: &str| now.format(format);
-            context.push(("strftime_now", Value::from_function(strftime_now)));
+        for (name, token) in &vars.special_tokens {
+            context.push((name, Variable::text(token)));
         }
         for (name, value) in &vars.extra {
-            context.push((name, input(value, 0)?));
+            context.push((name, input(value)?));
         }
-        let context = Value::from_pairs(context);
-        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
-        rendered.map_err(|error| failure(&error))
+        self.program.render(context, vars.now, FUEL).map_err(|fault| match *fault {
+            Fault::Raised(message) => TemplateError::Raised { message },
+            Fault::OutOfFuel => TemplateError::OutOfFuel { fuel: FUEL },
+            Fault::Failed { line, message } => {
+                TemplateError::Render { reason: format!("{message} (line {line})") }
+            }
+        })
     }
 }
 
@@ -237,63 +294,6 @@ fn to_json<M: Serialize + ?Sized>(messages: &M) -> Result<serde_json::Value, Tem
 }
 
 /// A JSON value as the template sees it.
-fn input(value: &serde_json::Value, depth: usize) -> Result<Value, TemplateError> {
-    if depth > MAX_INPUT_DEPTH {
-        let reason = format!("lists and maps are nested deeper than {MAX_INPUT_DEPTH}");
-        return Err(TemplateError::Input { reason });
-    }
-    Ok(match value {
-        serde_json::Value::Null => Value::from(()),
-        serde_json::Value::Bool(value) => Value::from(*value),
-        serde_json::Value::String(text) => Value::from(text.as_str()),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Value::from(number),
-            (None, Some(number)) => Value::from(number),
-            (None, None) => Value::from(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        serde_json::Value::Array(items) => {
-            let items = items.iter().map(|item| input(item, depth + 1));
-            Value::from(items.collect::<Result<Vec<_>, _>>()?)
-        }
-        serde_json::Value::Object(entries) => {
-            let entries = entries.iter().map(|(name, item)| Ok((name.as_str(), input(item, depth + 1)?)));
-            Value::from_pairs(entries.collect::<Result<Vec<_>, TemplateError>>()?)
-        }
-    })
-}
-
-/// What `raise_exception` raises, to be told from other failures.
-#[derive(Debug, ThisError)]
-#[error("{0}")]
-struct Raised(String);
-
-fn raise_exception(message: String) -> Result<Value, Error> {
-    let raised = Error::new(ErrorKind::InvalidOperation, message.clone());
-    Err(raised.with_source(Raised(message)))
-}
-
-fn failure(error: &Error) -> TemplateError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(Raised(message)) = current.downcast_ref::<Raised>() {
-            return TemplateError::Raised { message: message.clone() };
-        }
-        if current.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {
-            return TemplateError::OutOfFuel { fuel: FUEL };
-        }
-        cause = current.source();
-    }
-    TemplateError::Render { reason: describe(error) }
-}
-
-/// An error with its causes, in one line.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(current) = cause {
-        text.push_str(": ");
-        text.push_str(&current.to_string());
-        cause = current.source();
-    }
-    text
+fn input(value: &serde_json::Value) -> Result<Variable, TemplateError> {
+    Variable::json(value).map_err(|reason| TemplateError::Input { reason })
 }

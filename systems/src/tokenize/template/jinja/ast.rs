@@ -1,0 +1,199 @@
+//! What a template is once it is read: statements and expressions.
+//!
+//! Chains (operators of one precedence, attributes, filters, `elif`) are lists rather than nested boxes, so a long one needs no
+//! recursion. What does nest is bounded by the parser.
+
+use super::filters::Filter;
+use super::checks::Check;
+use std::sync::Arc;
+
+/// A name, as an index into [`Program::names`].
+pub(super) type Symbol = usize;
+
+/// A template.
+#[derive(Debug, Default)]
+pub(super) struct Program {
+    /// Every name that is read or set.
+    pub(super) names: Vec<Arc<str>>,
+    /// What is rendered.
+    pub(super) body: Vec<Statement>,
+    /// Macros and the bodies of `call`, wherever they stand.
+    pub(super) macros: Vec<Macro>,
+    /// Loops, wherever they stand.
+    pub(super) loops: Vec<For>,
+}
+
+/// A statement and its line.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) line: u32,
+    pub(super) kind: StatementKind,
+}
+
+#[derive(Debug)]
+pub(super) enum StatementKind {
+    /// Text.
+    Data(Arc<str>),
+    /// `{{ … }}`.
+    Print(Expr),
+    /// `{% set target = value %}`.
+    Set(Target, Expr),
+    /// `{% set target | filters %}…{% endset %}`.
+    SetBlock(Target, Vec<Link>, Vec<Statement>),
+    /// Conditions with their bodies, and what is done if none holds.
+    If(Vec<(Expr, Vec<Statement>)>, Vec<Statement>),
+    /// An index into [`Program::loops`].
+    For(usize),
+    /// An index into [`Program::macros`].
+    Macro(usize),
+    /// The macro that is the body, and the call.
+    Call(usize, Expr),
+    /// `{% filter … %}…{% endfilter %}`.
+    Filter(Vec<Link>, Vec<Statement>),
+    /// `{% with a = 1 %}…{% endwith %}`.
+    With(Vec<(Target, Expr)>, Vec<Statement>),
+    /// Statements with a scope of their own: `generation`, `block`, `autoescape`.
+    Scope(Vec<Statement>),
+    Break,
+    Continue,
+    /// What needs other templates; there are none.
+    Unsupported(&'static str),
+}
+
+#[derive(Debug)]
+pub(super) struct Macro {
+    pub(super) name: Arc<str>,
+    pub(super) parameters: Vec<Symbol>,
+    /// Defaults of the last parameters.
+    pub(super) defaults: Vec<Expr>,
+    pub(super) body: Vec<Statement>,
+    /// Whether the body reads `caller`, `kwargs` and `varargs`, which then take what no parameter does.
+    pub(super) caller: Option<Symbol>,
+    pub(super) kwargs: Option<Symbol>,
+    pub(super) varargs: Option<Symbol>,
+}
+
+#[derive(Debug)]
+pub(super) struct For {
+    pub(super) target: Target,
+    pub(super) items: Expr,
+    pub(super) test: Option<Expr>,
+    pub(super) recursive: bool,
+    pub(super) body: Vec<Statement>,
+    pub(super) otherwise: Vec<Statement>,
+}
+
+/// What is assigned to.
+#[derive(Debug)]
+pub(super) enum Target {
+    Name(Symbol),
+    /// An attribute of a namespace.
+    Attribute(Symbol, Arc<str>),
+    Tuple(Vec<Target>),
+}
+
+#[derive(Debug)]
+pub(super) enum Expr {
+    Const(Literal),
+    Name(Symbol),
+    Tuple(Vec<Expr>),
+    List(Vec<Expr>),
+    Dict(Vec<(Expr, Expr)>),
+    /// A value and what is done to it, one after the other.
+    Chain(Box<Expr>, Vec<Link>),
+    Negative(Box<Expr>),
+    Positive(Box<Expr>),
+    Not(Box<Expr>),
+    /// Operators of one precedence, from the left.
+    Arithmetic(Box<Expr>, Vec<(Operator, Expr)>),
+    /// `a ~ b ~ c`.
+    Concat(Vec<Expr>),
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    /// `a < b <= c`: each pair has to hold.
+    Compare(Box<Expr>, Vec<(Comparison, Expr)>),
+    /// Value, condition, and the other value.
+    Conditional(Box<(Expr, Expr, Option<Expr>)>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Literal {
+    None,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Str(Arc<str>),
+}
+
+#[derive(Debug)]
+pub(super) enum Link {
+    Attribute(Arc<str>),
+    Item(Expr),
+    Slice(Box<[Option<Expr>; 3]>),
+    Call(Arguments),
+    Filter(Arc<str>, Option<&'static Filter>, Arguments),
+    Test { name: Arc<str>, check: Option<&'static Check>, arguments: Arguments, negated: bool },
+}
+
+/// What a call is given.
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    pub(super) positional: Vec<Expr>,
+    pub(super) named: Vec<(Arc<str>, Expr)>,
+    /// `*list`.
+    pub(super) rest: Option<Box<Expr>>,
+    /// `**dict`.
+    pub(super) named_rest: Option<Box<Expr>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    FloorDivide,
+    Modulo,
+    Power,
+}
+
+impl Operator {
+    pub(super) fn symbol(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::FloorDivide => "//",
+            Self::Modulo => "%",
+            Self::Power => "**",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    In,
+    NotIn,
+}
+
+impl Comparison {
+    pub(super) fn symbol(self) -> &'static str {
+        match self {
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterEqual => ">=",
+            Self::In => "in",
+            Self::NotIn => "not in",
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Filters of lists, dicts and iterators.
+
+use super::super::calls::{self, Args};
+use super::super::interpreter::Interpreter;
+use super::super::value::{Sequence, Value};
+use super::super::{Outcome, checks, fault, operators, text};
+use super::{find, integer, is_set, key_of, sorted};
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::rc::Rc;
+
+type Run<'a, 'p> = &'a mut Interpreter<'p>;
+
+pub(super) fn attr(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [name] = args.bind("attr", ["name"], 1)?;
+    let Some(name) = name.as_ref().and_then(Value::as_str) else { return fault("attr() takes a name") };
+    match value {
+        // Not an entry: an attribute of the type alone.
+        Value::Dict(_) if !super::super::methods::exists(value, name) => {
+            Ok(Value::undefined(format!("'dict object' has no attribute '{name}'")))
+        }
+        _ => calls::attribute(run, value, name),
+    }
+}
+
+pub(super) fn default(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [default, boolean] = args.bind("default", ["default_value", "boolean"], 0)?;
+    let replaced = value.is_undefined() || (is_set(&boolean) && !value.is_true());
+    Ok(if replaced { default.unwrap_or_else(|| Value::str("")) } else { value.clone() })
+}
+
+pub(super) fn length(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    args.none("length")?;
+    match text::length(value) {
+        Some(length) => Ok(Value::Int(length as i128)),
+        None => fault(format!("object of type '{}' has no len()", value.type_name())),
+    }
+}
+
+pub(super) fn list(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    args.none("list")?;
+    Value::list(run.items(value)?)
+}
+
+pub(super) fn items(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    args.none("items")?;
+    match value {
+        Value::Undefined(_) => Ok(Value::iterator(Vec::new())),
+        Value::Dict(dict) => {
+            run.pay_items(dict.entries.len())?;
+            let pairs = dict.entries.iter().map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
+            Ok(Value::iterator(pairs.collect::<Outcome<_>>()?))
+        }
+        _ => fault("Can only get item pairs from a mapping."),
+    }
+}
+
+pub(super) fn dictsort(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [case_sensitive, by, reverse] = args.bind("dictsort", ["case_sensitive", "by", "reverse"], 0)?;
+    let by_value = match by.as_ref().and_then(Value::as_str).map(|by| &**by) {
+        None | Some("key") => false,
+        Some("value") => true,
+        Some(_) => return fault("You can only sort by either \"key\" or \"value\""),
+    };
+    let Value::Dict(dict) = value else {
+        return fault(format!("'{}' object has no attribute 'items'", value.type_name()));
+    };
+    let keep_case = is_set(&case_sensitive);
+    let key = |(key, value): &(Value, Value)| {
+        let key = if by_value { value } else { key }.clone();
+        if keep_case { key } else { super::without_case(key) }
+    };
+    let entries = in_order(run, dict.entries.clone(), is_set(&reverse), key)?;
+    let pairs = entries.into_iter().map(|(key, value)| Value::tuple(vec![key, value]));
+    Value::list(pairs.collect::<Outcome<_>>()?)
+}
+
+/// Items sorted; in reverse, equal ones keep their order as well.
+fn in_order<T>(
+    run: Run<'_, '_>,
+    mut items: Vec<T>,
+    reverse: bool,
+    key: impl Fn(&T) -> Value,
+) -> Outcome<Vec<T>> {
+    if reverse {
+        items.reverse();
+    }
+    let mut sorted = sorted(run, items, key)?;
+    if reverse {
+        sorted.reverse();
+    }
+    Ok(sorted)
+}
+
+pub(super) fn sort(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [reverse, case_sensitive, attribute] = args.bind("sort", ["reverse", "case_sensitive", "attribute"], 0)?;
+    let keep_case = is_set(&case_sensitive);
+    let attributes: Vec<Value> = match attribute.as_ref().map(|attribute| (attribute, attribute.as_str())) {
+        None => vec![Value::None],
+        Some((_, Some(names))) => names.split(',').map(Value::str).collect(),
+        Some((other, None)) => vec![other.clone()],
+    };
+    let mut keyed = Vec::new();
+    for item in run.items(value)? {
+        let mut keys = Vec::with_capacity(attributes.len());
+        for attribute in &attributes {
+            keys.push(key_of(run, &item, attribute, None, keep_case)?);
+        }
+        keyed.push((Value::list(keys)?, item));
+    }
+    let keyed = in_order(run, keyed, is_set(&reverse), |(key, _)| key.clone())?;
+    Value::list(keyed.into_iter().map(|(_, item)| item).collect())
+}
+
+pub(super) fn unique(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [case_sensitive, attribute] = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
+    let attribute = attribute.unwrap_or(Value::None);
+    let mut seen = HashSet::new();
+    let mut kept = Vec::new();
+    for item in run.items(value)? {
+        if seen.insert(key_of(run, &item, &attribute, None, is_set(&case_sensitive))?.key()?) {
+            kept.push(item);
+        }
+    }
+    Ok(Value::iterator(kept))
+}
+
+/// `min` and `max`: the first of the items that none is beyond.
+pub(super) fn extreme(run: Run<'_, '_>, value: &Value, args: Args, beyond: Ordering) -> Outcome<Value> {
+    let [case_sensitive, attribute] = args.bind("min", ["case_sensitive", "attribute"], 0)?;
+    let attribute = attribute.unwrap_or(Value::None);
+    let symbol = if beyond == Ordering::Less { "<" } else { ">" };
+    let mut best: Option<(Value, Value)> = None;
+    for item in run.items(value)? {
+        let key = key_of(run, &item, &attribute, None, is_set(&case_sensitive))?;
+        let better = match &best {
+            Some((best, _)) => operators::order(run, &key, best, symbol)? == Some(beyond),
+            None => true,
+        };
+        if better {
+            best = Some((key, item));
+        }
+    }
+    Ok(best.map_or_else(|| Value::undefined("No aggregated item, sequence was empty."), |(_, item)| item))
+}
+
+pub(super) fn groupby(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [attribute, default, case_sensitive] =
+        args.bind("groupby", ["attribute", "default", "case_sensitive"], 1)?;
+    let attribute = attribute.unwrap_or(Value::None);
+    let default = default.filter(|default| !default.is_none());
+    let keep_case = is_set(&case_sensitive);
+    let mut keyed = Vec::new();
+    for item in run.items(value)? {
+        keyed.push((key_of(run, &item, &attribute, default.as_ref(), keep_case)?, item));
+    }
+    let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+    for (key, item) in sorted(run, keyed, |(key, _)| key.clone())? {
+        match groups.last_mut() {
+            Some((last, items)) if operators::equal(run, last, &key)? => items.push(item),
+            _ => groups.push((key, vec![item])),
+        }
+    }
+    let mut out = Vec::with_capacity(groups.len());
+    for (key, items) in groups {
+        let key = match items.first() {
+            Some(first) if !keep_case => calls::path(run, first, &attribute, default.as_ref())?,
+            _ => key,
+        };
+        let pair = Sequence::named(vec![key, Value::list(items)?], &["grouper", "list"])?;
+        out.push(Value::Tuple(Rc::new(pair)));
+    }
+    Value::list(out)
+}
+
+pub(super) fn join(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [separator, attribute] = args.bind("join", ["d", "attribute"], 0)?;
+    let separator = match separator {
+        Some(separator) => text::text(run, &separator)?,
+        None => "".into(),
+    };
+    let mut out = String::new();
+    for (index, item) in run.items(value)?.into_iter().enumerate() {
+        let item = match &attribute {
+            Some(attribute) if !attribute.is_none() => calls::path(run, &item, attribute, None)?,
+            _ => item,
+        };
+        let item = text::text(run, &item)?;
+        let separator = if index > 0 { &*separator } else { "" };
+        run.pay(1)?;
+        run.pay_bytes(separator.len() + item.len())?;
+        out.push_str(separator);
+        out.push_str(&item);
+    }
+    Ok(Value::str(out))
+}
+
+pub(super) fn first(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    args.none("first")?;
+    let first = match value {
+        Value::Iterator(items) => items.borrow_mut().next(),
+        Value::Str(text) | Value::Markup(text) => text.chars().next().map(|c| Value::str(String::from(c))),
+        Value::List(items) | Value::Tuple(items) | Value::View(_, items) => items.items.first().cloned(),
+        _ => run.items(value)?.into_iter().next(),
+    };
+    Ok(first.unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")))
+}
+
+pub(super) fn last(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    args.none("last")?;
+    let last = match value {
+        Value::Iterator(_) => return fault("'generator' object is not reversible"),
+        Value::Str(text) | Value::Markup(text) => text.chars().next_back().map(|c| Value::str(String::from(c))),
+        Value::List(items) | Value::Tuple(items) | Value::View(_, items) => items.items.last().cloned(),
+        _ => run.items(value)?.pop(),
+    };
+    Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
+}
+
+pub(super) fn reverse(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    args.none("reverse")?;
+    if let Some(text) = value.as_str() {
+        run.pay_bytes(text.len())?;
+        return Ok(Value::str(text.chars().rev().collect::<String>()));
+    }
+    let mut items = run.items(value)?;
+    items.reverse();
+    // What has no order from its end becomes a list, as in Jinja2.
+    if matches!(value, Value::Iterator(_)) { Value::list(items) } else { Ok(Value::iterator(items)) }
+}
+
+pub(super) fn sum(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [attribute, start] = args.bind("sum", ["attribute", "start"], 0)?;
+    let mut sum = start.unwrap_or(Value::Int(0));
+    if sum.as_str().is_some() {
+        return fault("sum() can't sum strings [use ''.join(seq) instead]");
+    }
+    for item in run.items(value)? {
+        let item = match &attribute {
+            Some(attribute) if !attribute.is_none() => calls::path(run, &item, attribute, None)?,
+            _ => item,
+        };
+        run.pay(1)?;
+        sum = operators::arithmetic(run, super::super::ast::Operator::Add, &sum, &item)?;
+    }
+    Ok(sum)
+}
+
+pub(super) fn batch(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [size, fill] = args.bind("batch", ["linecount", "fill_with"], 1)?;
+    let size = integer("batch", &size, 0)?;
+    let items = run.items(value)?;
+    if size <= 0 {
+        return fault("batch() needs a number of items above 0");
+    }
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut batches = Vec::new();
+    for batch in items.chunks(size) {
+        let mut batch = batch.to_vec();
+        if let Some(fill) = fill.as_ref().filter(|fill| !fill.is_none()) {
+            run.pay_items(size - batch.len())?;
+            batch.resize(size, fill.clone());
+        }
+        batches.push(Value::list(batch)?);
+    }
+    Ok(Value::iterator(batches))
+}
+
+pub(super) fn slice(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+    let [count, fill] = args.bind("slice", ["slices", "fill_with"], 1)?;
+    let count = integer("slice", &count, 0)?;
+    let items = run.items(value)?;
+    if count == 0 {
+        return fault("integer division or modulo by zero");
+    }
+    let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
+    run.pay_items(count)?;
+    let (each, extra) = (items.len().checked_div(count).unwrap_or(0), items.len().checked_rem(count).unwrap_or(0));
+    let mut rest = items.as_slice();
+    let mut slices = Vec::with_capacity(count);
+    for index in 0..count {
+        let (slice, after) = rest.split_at((each + usize::from(index < extra)).min(rest.len()));
+        rest = after;
+        let mut slice = slice.to_vec();
+        if let Some(fill) = fill.as_ref().filter(|fill| !fill.is_none() && index >= extra) {
+            slice.push(fill.clone());
+        }
+        slices.push(Value::list(slice)?);
+    }
+    Ok(Value::iterator(slices))
+}
+
+pub(super) fn map(run: Run<'_, '_>, value: &Value, mut args: Args) -> Outcome<Value> {
+    let mut out = Vec::new();
+    if args.positional.is_empty() && args.named.iter().any(|(name, _)| &**name == "attribute") {
+        let [attribute, default] = args.bind("map", ["attribute", "default"], 1)?;
+        let attribute = attribute.unwrap_or(Value::None);
+        let default = default.filter(|default| !default.is_none());
+        for item in run.items(value)? {
+            out.push(calls::path(run, &item, &attribute, default.as_ref())?);
+        }
+        return Ok(Value::iterator(out));
+    }
+    if args.positional.is_empty() {
+        return fault("map requires a filter argument");
+    }
+    let name = args.positional.remove(0);
+    let Some(filter) = name.as_str().and_then(|name| find(name)) else {
+        let name = text::text(run, &name)?;
+        return fault(format!("No filter named '{name}'."));
+    };
+    for item in run.items(value)? {
+        run.pay(1)?;
+        let args = Args { positional: args.positional.clone(), named: args.named.clone() };
+        out.push((filter.apply)(run, &item, args)?);
+    }
+    Ok(Value::iterator(out))
+}
+
+/// `select`, `reject`, `selectattr` and `rejectattr`.
+pub(super) fn select(
+    run: Run<'_, '_>,
+    value: &Value,
+    mut args: Args,
+    by_attribute: bool,
+    wanted: bool,
+) -> Outcome<Value> {
+    if !value.is_true() {
+        return Ok(Value::iterator(Vec::new()));
+    }
+    let attribute = match by_attribute {
+        true if args.positional.is_empty() => return fault("Missing parameter for attribute name"),
+        true => args.positional.remove(0),
+        false => Value::None,
+    };
+    let check = if args.positional.is_empty() {
+        None
+    } else {
+        let name = args.positional.remove(0);
+        match name.as_str().and_then(|name| checks::find(name)) {
+            Some(check) => Some(check),
+            None => {
+                let name = text::text(run, &name)?;
+                return fault(format!("No test named '{name}'."));
+            }
+        }
+    };
+    let mut out = Vec::new();
+    for item in run.items(value)? {
+        run.pay(1)?;
+        let subject = calls::path(run, &item, &attribute, None)?;
+        let holds = match check {
+            Some(check) => {
+                let args = Args { positional: args.positional.clone(), named: args.named.clone() };
+                (check.holds)(run, &subject, args)?
+            }
+            None => subject.is_true(),
+        };
+        if holds == wanted {
+            out.push(item);
+        }
+    }
+    Ok(Value::iterator(out))
+}

@@ -1,0 +1,491 @@
+//! Statements as they are carried out.
+//!
+//! Scopes are frames on a stack, each with the place of the scope around it; a macro sees the scope that it was made in, as it is when
+//! the macro is called. Every statement and expression takes a unit of fuel, and what they read or write takes one for each
+//! [`BYTES_PER_FUEL`] bytes or [`ITEMS_PER_FUEL`] items.
+
+use super::ast::{Expr, Link, Program, Statement, StatementKind, Symbol, Target};
+use super::calls::Args;
+use super::value::{Callable, Dict, Function, Loop, Scope, Value};
+use super::{CivilTime, Fault, Outcome, fault, text};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Bytes read or written for one unit of fuel.
+const BYTES_PER_FUEL: usize = 64;
+/// Items read or made for one unit of fuel.
+const ITEMS_PER_FUEL: usize = 4;
+/// How deep calls and blocks may be nested while rendering, which bounds the stack: about 350 bytes each.
+const MAX_STEPS_DEEP: usize = 1200;
+
+/// Functions that templates have by name.
+const FUNCTIONS: [(&str, Function); 8] = [
+    ("range", Function::Range),
+    ("dict", Function::Dict),
+    ("namespace", Function::Namespace),
+    ("cycler", Function::Cycler),
+    ("joiner", Function::Joiner),
+    ("lipsum", Function::Lipsum),
+    ("raise_exception", Function::RaiseException),
+    ("strftime_now", Function::StrftimeNow),
+];
+
+/// Where a statement leaves to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Next,
+    Break,
+    Continue,
+}
+
+#[derive(Debug)]
+struct Frame {
+    parent: Option<usize>,
+    number: u64,
+    names: Vec<(Symbol, Value)>,
+}
+
+/// One rendering.
+pub(super) struct Interpreter<'p> {
+    pub(super) program: &'p Program,
+    globals: Vec<Option<Value>>,
+    loop_symbol: Option<Symbol>,
+    frames: Vec<Frame>,
+    current: usize,
+    frames_made: u64,
+    fuel: u64,
+    depth: usize,
+    line: u32,
+    out: String,
+    pub(super) now: Option<CivilTime>,
+}
+
+impl<'p> Interpreter<'p> {
+    pub(super) fn new<'n>(
+        program: &'p Program,
+        variables: impl Iterator<Item = (&'n str, Value)>,
+        now: Option<CivilTime>,
+        fuel: u64,
+    ) -> Self {
+        let symbol = |name: &str| program.names.iter().position(|known| **known == *name);
+        let mut globals = vec![None; program.names.len()];
+        let functions = FUNCTIONS.into_iter().filter(|(_, function)| *function != Function::StrftimeNow || now.is_some());
+        for (name, value) in functions.map(|(name, function)| (name, Value::function(function))).chain(variables) {
+            if let Some(symbol) = symbol(name) {
+                globals[symbol] = Some(value);
+            }
+        }
+        Self {
+            program,
+            globals,
+            loop_symbol: symbol("loop"),
+            frames: vec![Frame { parent: None, number: 0, names: Vec::new() }],
+            current: 0,
+            frames_made: 0,
+            fuel,
+            depth: 0,
+            line: 0,
+            out: String::new(),
+            now,
+        }
+    }
+
+    pub(super) fn run(mut self) -> Outcome<String> {
+        match self.statements(&self.program.body) {
+            Ok(_) => Ok(self.out),
+            Err(mut fault) => {
+                if let Fault::Failed { line, .. } = &mut *fault
+                    && *line == 0
+                {
+                    *line = self.line;
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Takes fuel.
+    pub(super) fn pay(&mut self, fuel: u64) -> Outcome<()> {
+        match self.fuel.checked_sub(fuel) {
+            Some(rest) => {
+                self.fuel = rest;
+                Ok(())
+            }
+            None => Err(Box::new(Fault::OutOfFuel)),
+        }
+    }
+
+    /// Takes fuel for bytes that are read or written.
+    pub(super) fn pay_bytes(&mut self, bytes: usize) -> Outcome<()> {
+        self.pay((bytes / BYTES_PER_FUEL) as u64)
+    }
+
+    /// Takes fuel for items that are read or made.
+    pub(super) fn pay_items(&mut self, items: usize) -> Outcome<()> {
+        self.pay((items / ITEMS_PER_FUEL) as u64)
+    }
+
+    /// One level deeper, for the time of `step`.
+    pub(super) fn deeper<T>(&mut self, step: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
+        if self.depth >= MAX_STEPS_DEEP {
+            return fault(format!("calls and blocks are nested deeper than {MAX_STEPS_DEEP} steps"));
+        }
+        self.depth += 1;
+        let result = step(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// The scope that is open now.
+    pub(super) fn scope(&self) -> Scope {
+        Scope { place: self.current, number: self.frames.get(self.current).map_or(0, |frame| frame.number) }
+    }
+
+    /// Opens a scope in `parent` for the time of `step`.
+    pub(super) fn scoped<T>(
+        &mut self,
+        parent: Scope,
+        step: impl FnOnce(&mut Self) -> Outcome<T>,
+    ) -> Outcome<T> {
+        if self.frames.get(parent.place).is_none_or(|frame| frame.number != parent.number) {
+            return fault("a macro or loop is called after the block that it was made in has ended");
+        }
+        self.frames_made += 1;
+        let (outer, place) = (self.current, self.frames.len());
+        self.frames.push(Frame { parent: Some(parent.place), number: self.frames_made, names: Vec::new() });
+        self.current = place;
+        let result = self.deeper(step);
+        self.frames.truncate(place);
+        self.current = outer;
+        result
+    }
+
+    pub(super) fn lookup(&self, symbol: Symbol) -> Option<&Value> {
+        let mut place = Some(self.current);
+        while let Some(frame) = place.and_then(|place| self.frames.get(place)) {
+            if let Some((_, value)) = frame.names.iter().find(|(name, _)| *name == symbol) {
+                return Some(value);
+            }
+            place = frame.parent;
+        }
+        self.globals.get(symbol).and_then(Option::as_ref)
+    }
+
+    pub(super) fn name(&self, symbol: Symbol) -> Value {
+        self.lookup(symbol).cloned().unwrap_or_else(|| {
+            let name = self.program.names.get(symbol).map_or("", |name| name);
+            Value::undefined(format!("'{name}' is undefined"))
+        })
+    }
+
+    pub(super) fn assign_name(&mut self, symbol: Symbol, value: Value) {
+        let Some(frame) = self.frames.get_mut(self.current) else { return };
+        match frame.names.iter_mut().find(|(name, _)| *name == symbol) {
+            Some((_, old)) => *old = value,
+            None => frame.names.push((symbol, value)),
+        }
+    }
+
+    pub(super) fn assign(&mut self, target: &Target, value: Value) -> Outcome<()> {
+        match target {
+            Target::Name(symbol) => self.assign_name(*symbol, value),
+            Target::Attribute(symbol, attribute) => {
+                let Value::Namespace(namespace) = self.name(*symbol) else {
+                    return fault("cannot assign attribute on non-namespace object");
+                };
+                self.check_holds_no_namespace(&value)?;
+                namespace.borrow_mut().insert(Value::Str(attribute.clone()), value)?;
+            }
+            Target::Tuple(targets) => {
+                let items = self.items(&value)?;
+                if items.len() < targets.len() {
+                    let (expected, got) = (targets.len(), items.len());
+                    return fault(format!("not enough values to unpack (expected {expected}, got {got})"));
+                }
+                if items.len() > targets.len() {
+                    return fault(format!("too many values to unpack (expected {})", targets.len()));
+                }
+                for (target, item) in targets.iter().zip(items) {
+                    self.assign(target, item)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A namespace that held another could come to hold itself.
+    pub(super) fn check_holds_no_namespace(&mut self, value: &Value) -> Outcome<()> {
+        self.pay(1)?;
+        match value {
+            Value::Namespace(_) => fault("a namespace cannot hold a namespace"),
+            Value::Callable(callable) => match &**callable {
+                Callable::Method(receiver, _) => self.check_holds_no_namespace(receiver),
+                _ => Ok(()),
+            },
+            Value::Iterator(items) => {
+                let items = items.borrow().as_slice().to_vec();
+                items.iter().try_for_each(|item| self.check_holds_no_namespace(item))
+            }
+            Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
+                items.items.iter().try_for_each(|item| self.check_holds_no_namespace(item))
+            }
+            Value::Dict(dict) => {
+                dict.entries.iter().try_for_each(|(_, item)| self.check_holds_no_namespace(item))
+            }
+            Value::Loop(_) | Value::Cycler(_) => fault("a namespace cannot hold a loop or a cycler"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes text.
+    pub(super) fn write(&mut self, text: &str) -> Outcome<()> {
+        self.pay_bytes(text.len())?;
+        self.out.push_str(text);
+        Ok(())
+    }
+
+    /// What `step` writes.
+    pub(super) fn captured(&mut self, step: impl FnOnce(&mut Self) -> Outcome<()>) -> Outcome<Value> {
+        let outer = std::mem::take(&mut self.out);
+        let result = step(self);
+        let text = std::mem::replace(&mut self.out, outer);
+        result.map(|()| Value::str(text))
+    }
+
+    pub(super) fn statements(&mut self, statements: &'p [Statement]) -> Outcome<Flow> {
+        for statement in statements {
+            self.pay(1)?;
+            self.line = statement.line;
+            let flow = match &statement.kind {
+                StatementKind::Data(text) => self.write(text).map(|()| Flow::Next),
+                StatementKind::Print(value) => self.print(value).map(|()| Flow::Next),
+                StatementKind::Break => Ok(Flow::Break),
+                StatementKind::Continue => Ok(Flow::Continue),
+                StatementKind::If(branches, otherwise) => self.condition(branches, otherwise),
+                other => self.deeper(|run| run.other(other)).map(|()| Flow::Next),
+            }?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    #[inline(never)]
+    fn print(&mut self, value: &'p Expr) -> Outcome<()> {
+        let value = self.eval(value)?;
+        match value.as_str() {
+            Some(text) => self.write(text),
+            None => {
+                let text = text::text(self, &value)?;
+                self.write(&text)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn condition(
+        &mut self,
+        branches: &'p [(Expr, Vec<Statement>)],
+        otherwise: &'p [Statement],
+    ) -> Outcome<Flow> {
+        for (test, body) in branches {
+            if self.eval(test)?.is_true() {
+                return self.deeper(|run| run.statements(body));
+            }
+        }
+        self.deeper(|run| run.statements(otherwise))
+    }
+
+    /// Statements that end where they end.
+    #[inline(never)]
+    fn other(&mut self, statement: &'p StatementKind) -> Outcome<()> {
+        match statement {
+            StatementKind::Set(target, value) => {
+                let value = self.eval(value)?;
+                self.assign(target, value)
+            }
+            StatementKind::SetBlock(target, filters, body) => {
+                let text = self.filtered(filters, body)?;
+                self.assign(target, text)
+            }
+            StatementKind::For(index) => self.for_loop(*index),
+            StatementKind::Macro(index) => {
+                let Some(node) = self.program.macros.get(*index) else { return Ok(()) };
+                let made = Value::Callable(Rc::new(Callable::Macro(*index, self.scope())));
+                let symbol = self.program.names.iter().position(|name| *name == node.name);
+                if let Some(symbol) = symbol {
+                    self.assign_name(symbol, made);
+                }
+                Ok(())
+            }
+            StatementKind::Call(index, call) => {
+                let caller = Value::Callable(Rc::new(Callable::Macro(*index, self.scope())));
+                let value = self.call_with_caller(call, caller)?;
+                let text = text::text(self, &value)?;
+                self.write(&text)
+            }
+            StatementKind::Filter(filters, body) => {
+                let value = self.filtered(filters, body)?;
+                let text = text::text(self, &value)?;
+                self.write(&text)
+            }
+            StatementKind::With(values, body) => {
+                let mut set = Vec::with_capacity(values.len());
+                for (target, value) in values {
+                    set.push((target, self.eval(value)?));
+                }
+                self.scoped(self.scope(), |run| {
+                    for (target, value) in set {
+                        run.assign(target, value)?;
+                    }
+                    run.statements(body).map(|_| ())
+                })
+            }
+            StatementKind::Scope(body) => self.scoped(self.scope(), |run| run.statements(body).map(|_| ())),
+            StatementKind::Unsupported(tag) => {
+                fault(format!("`{tag}` needs another template, and a chat template has none"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What statements write, passed through filters.
+    fn filtered(&mut self, filters: &'p [Link], body: &'p [Statement]) -> Outcome<Value> {
+        let scope = self.scope();
+        let mut value = self.captured(|run| run.scoped(scope, |run| run.statements(body).map(|_| ())))?;
+        for filter in filters {
+            value = self.link(value, filter)?;
+        }
+        Ok(value)
+    }
+
+    #[inline(never)]
+    fn for_loop(&mut self, index: usize) -> Outcome<()> {
+        let Some(node) = self.program.loops.get(index) else { return Ok(()) };
+        let items = self.eval(&node.items)?;
+        self.iterate(index, self.scope(), &items, 0)
+    }
+
+    /// Carries out a loop over items. `scope` is the one that it stands in.
+    pub(super) fn iterate(&mut self, index: usize, scope: Scope, items: &Value, depth: usize) -> Outcome<()> {
+        let Some(node) = self.program.loops.get(index) else { return Ok(()) };
+        let length = if node.test.is_some() { None } else { text::length(items) };
+        let state = Rc::new(Loop {
+            node: index,
+            scope,
+            rest: RefCell::new(self.items(items)?.into_iter()),
+            peeked: RefCell::new(None),
+            before: RefCell::new(None),
+            current: RefCell::new(None),
+            index: Cell::new(0),
+            length: Cell::new(length),
+            passed: Cell::new(node.test.is_none()),
+            depth,
+            changed: RefCell::new(None),
+        });
+        let mut rounds = 0usize;
+        loop {
+            let peeked = state.peeked.take();
+            let item = match peeked {
+                Some(item) => item,
+                None => self.next_item(&state)?,
+            };
+            let Some(item) = item else { break };
+            self.pay(1)?;
+            state.index.set(rounds);
+            *state.before.borrow_mut() = state.current.replace(Some(item.clone()));
+            rounds += 1;
+            let flow = self.scoped(scope, |run| {
+                if let Some(symbol) = run.loop_symbol {
+                    run.assign_name(symbol, Value::Loop(state.clone()));
+                }
+                run.assign(&node.target, item)?;
+                run.statements(&node.body)
+            })?;
+            if flow == Flow::Break {
+                break;
+            }
+        }
+        if rounds == 0 && !node.otherwise.is_empty() {
+            self.scoped(scope, |run| run.statements(&node.otherwise).map(|_| ()))?;
+        }
+        Ok(())
+    }
+
+    /// The next item of a loop that its condition lets through.
+    pub(super) fn next_item(&mut self, state: &Loop) -> Outcome<Option<Value>> {
+        let Some(node) = self.program.loops.get(state.node) else { return Ok(None) };
+        loop {
+            let item = state.rest.borrow_mut().next();
+            let (Some(item), Some(test), false) = (&item, &node.test, state.passed.get()) else { return Ok(item) };
+            self.pay(1)?;
+            let passes = self.scoped(state.scope, |run| {
+                run.assign(&node.target, item.clone())?;
+                Ok(run.eval(test)?.is_true())
+            })?;
+            if passes {
+                return Ok(Some(item.clone()));
+            }
+        }
+    }
+
+    /// Calls a macro.
+    pub(super) fn call_macro(&mut self, index: usize, scope: Scope, args: Args) -> Outcome<Value> {
+        let Some(node) = self.program.macros.get(index) else { return fault("no such macro") };
+        self.scoped(scope, |run| {
+            let Args { mut positional, mut named } = args;
+            let extra = positional.split_off(positional.len().min(node.parameters.len()));
+            let mut given: Vec<Option<Value>> = positional.into_iter().map(Some).collect();
+            for symbol in node.parameters.iter().skip(given.len()) {
+                let name = run.program.names.get(*symbol);
+                let at = named.iter().position(|(known, _)| Some(known) == name);
+                given.push(at.map(|at| named.remove(at).1));
+            }
+            if let Some(symbol) = node.caller {
+                let at = named.iter().position(|(name, _)| &**name == "caller");
+                let caller = at.map(|at| named.remove(at).1);
+                run.assign_name(symbol, caller.unwrap_or_else(|| Value::undefined("No caller defined")));
+            }
+            match node.kwargs {
+                Some(symbol) => {
+                    let mut dict = Dict::default();
+                    for (name, value) in named {
+                        dict.insert(Value::Str(name), value)?;
+                    }
+                    run.assign_name(symbol, Value::Dict(Rc::new(dict)));
+                }
+                None => {
+                    if let Some((argument, _)) = named.first() {
+                        return fault(format!("macro '{}' takes no keyword argument '{argument}'", node.name));
+                    }
+                }
+            }
+            match node.varargs {
+                Some(symbol) => {
+                    let extra = Value::tuple(extra)?;
+                    run.assign_name(symbol, extra);
+                }
+                None if !extra.is_empty() => {
+                    let most = node.parameters.len();
+                    return fault(format!("macro '{}' takes not more than {most} argument(s)", node.name));
+                }
+                None => {}
+            }
+            let without = node.parameters.len() - node.defaults.len();
+            for (at, (symbol, value)) in node.parameters.iter().zip(given).enumerate() {
+                let value = match (value, at.checked_sub(without).and_then(|at| node.defaults.get(at))) {
+                    (Some(value), _) => value,
+                    (None, Some(default)) => run.eval(default)?,
+                    (None, None) => {
+                        let name: &Arc<str> = &run.program.names[*symbol];
+                        Value::undefined(format!("parameter '{name}' was not provided"))
+                    }
+                };
+                run.assign_name(*symbol, value);
+            }
+            run.captured(|run| run.statements(&node.body).map(|_| ()))
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Jinja2, as far as chat templates use it: an interpreter that gives what Jinja2 3.1 gives in the environment that Hugging Face's
+//! `apply_chat_template` makes (`ImmutableSandboxedEnvironment`, `trim_blocks`, `lstrip_blocks`, loop controls, `generation`).
+//!
+//! A template comes with a file from anywhere. So nesting is bounded where it is read (`parser`), values where they are made
+//! (`value`), and every step and byte is paid for with fuel (`interpreter`). What Jinja2 has and this has not (`include`, `urlize`,
+//! text of functions and the like) is refused by name.
+
+mod ast;
+mod calls;
+mod checks;
+mod eval;
+mod expression;
+mod filters;
+mod format;
+mod interpreter;
+mod json;
+mod lexer;
+mod methods;
+mod numbers;
+mod operators;
+mod parser;
+mod python;
+mod text;
+mod value;
+
+use super::clock::CivilTime;
+use ast::Program;
+use interpreter::Interpreter;
+use value::Value;
+
+/// A compiled template.
+#[derive(Debug)]
+pub(super) struct Jinja(Program);
+
+/// What is no Jinja.
+#[derive(Debug)]
+pub(super) struct SyntaxFault {
+    pub(super) line: u32,
+    pub(super) message: String,
+}
+
+/// Why a rendering ended.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// `raise_exception` was called.
+    Raised(String),
+    /// The budget of steps is used up.
+    OutOfFuel,
+    /// Anything else, with the line of the statement where it is known.
+    Failed { line: u32, message: String },
+}
+
+impl Fault {
+    fn new(message: impl Into<String>) -> Box<Self> {
+        Box::new(Self::Failed { line: 0, message: message.into() })
+    }
+}
+
+/// What a step of a rendering gives.
+type Outcome<T> = Result<T, Box<Fault>>;
+
+/// An error with this message.
+fn fault<T>(message: impl Into<String>) -> Outcome<T> {
+    Err(Fault::new(message))
+}
+
+impl Jinja {
+    pub(super) fn compile(source: &str) -> Result<Self, SyntaxFault> {
+        parser::parse(source).map(Self)
+    }
+
+    /// Renders with variables, of which later ones win.
+    pub(super) fn render(
+        &self,
+        variables: Vec<(&str, Variable)>,
+        now: Option<CivilTime>,
+        fuel: u64,
+    ) -> Outcome<String> {
+        let variables = variables.into_iter().map(|(name, Variable(value))| (name, value));
+        Interpreter::new(&self.0, variables, now, fuel).run()
+    }
+}
+
+/// A variable that a template is given.
+#[derive(Debug, Clone)]
+pub(super) struct Variable(Value);
+
+impl Variable {
+    pub(super) const NONE: Self = Self(Value::None);
+
+    pub(super) fn text(text: &str) -> Self {
+        Self(Value::str(text))
+    }
+
+    /// The value of JSON, or why there is none.
+    pub(super) fn json(value: &serde_json::Value) -> Result<Self, String> {
+        Value::from_json(value).map(Self).map_err(|fault| match *fault {
+            Fault::Failed { message, .. } => message,
+            Fault::Raised(message) => message,
+            Fault::OutOfFuel => "it is too large".to_owned(),
+        })
+    }
+}
+
+impl From<bool> for Variable {
+    fn from(value: bool) -> Self {
+        Self(Value::Bool(value))
+    }
+}

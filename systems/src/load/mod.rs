@@ -18,6 +18,7 @@ mod open;
 pub mod quantize;
 mod receive;
 pub mod safetensors;
+mod sampling;
 mod spawn;
 pub mod synth;
 mod vocabulary;

@@ -29,6 +29,7 @@ pub use rows::RowOrder;
 
 use super::gguf::{GgufHeader, Metadata};
 use super::safetensors::SafetensorsHeader;
+use super::sampling::sampling_entries;
 use super::vocabulary::{no_vocabulary_entry, vocabulary_entries};
 use crate::tokenize::{HuggingFaceFiles, Vocabulary};
 use config::Config;
@@ -103,6 +104,9 @@ impl HuggingFaceFolder {
         let Described { mut entries, numbers, rope } = keys::describe(&config, family, arch, title)?;
         let plan = Plan { folder: name, family, arch, numbers, other_parts: config.has_other_parts() };
         let tensors = plan.tensors(headers)?;
+        if let Some(generation) = tokens.as_ref().and_then(|tokens| tokens.generation_config) {
+            entries.extend(sampling_entries(generation));
+        }
         let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
         let vocabulary =
             vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;

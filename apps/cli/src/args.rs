@@ -1,9 +1,11 @@
 //! The command line.
 
+mod chat;
 mod embed;
 mod lora;
 mod make;
 
+pub(crate) use chat::{ChatArgs, ContextPolicy};
 pub(crate) use embed::EmbedArgs;
 pub(crate) use lora::{LoraArgs, MergeArgs};
 pub(crate) use make::{ConvertArgs, QuantizeArgs, ShapeArgs, SynthArgs};
@@ -189,21 +191,6 @@ pub(crate) struct GenerateArgs {
     /// Most tokens of prompt and answer together; without it, what the model was made for
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) context: Option<usize>,
-}
-
-/// `weft chat`
-#[derive(Debug, Args)]
-pub(crate) struct ChatArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) generate: GenerateArgs,
-    /// What the model is told before the conversation
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) system: Option<String>,
-    /// Go on from a conversation written by /save
-    #[arg(long, value_name = "FILE")]
-    pub(crate) load: Option<PathBuf>,
 }
 
 /// `weft run`

@@ -6,7 +6,6 @@ mod bench_gpu_profile;
 mod bench_profile;
 mod bench_table;
 mod chat;
-mod chat_command;
 mod convert;
 mod detokenize;
 mod embed;

@@ -37,7 +37,8 @@ fn chat_takes_turns_and_commands() {
     );
     let run = weft_with(&chat, script);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let told = ["/system TEXT", "context    ", "KV pages", "/nonsense", "3 messages saved", "3 messages loaded"];
+    let told =
+        ["/system TEXT", "context    ", "KV pages", "/nonsense", "3 messages saved", "3 messages loaded"];
     for told in told {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
     }
@@ -65,7 +66,8 @@ fn chat_stays_as_it_was_where_something_fails() {
     let chat = format!("chat --model '{model}' {SETTINGS}");
     let plain = weft_with(&chat, "Hello\n");
     let long = "word ".repeat(600);
-    let script = format!("{long}\n/load {model}\n/save\n/load no-such-file\n/retry\n/undo\n/continue\nHello\n");
+    let script =
+        format!("{long}\n/load {model}\n/save\n/load no-such-file\n/retry\n/undo\n/continue\nHello\n");
     let run = weft_with(&chat, script);
     assert_eq!((run.code, run.text()), (Some(0), plain.text()), "{}", run.stderr);
     let told = ["needs a context of", "not UTF-8", "name a file", "no-such-file", "no message", "no answer"];

@@ -45,14 +45,18 @@ fn chat_answers_anew() {
     let files = Files::new();
     let model = files.with_template();
     let file = files.path("saved.json");
-    let chat = format!("chat --model '{model}' --max-tokens 12 --logit-bias 284=-1000 --save '{}'", file.display());
+    let chat =
+        format!("chat --model '{model}' --max-tokens 12 --logit-bias 284=-1000 --save '{}'", file.display());
     let run = weft_with(format!("{chat} --temperature 3 --min-p 0 --top-p 1"), "Hello\n/retry\n/retry\n");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let messages = saved(&file);
     assert_eq!((messages.len(), said(&file)), (2, vec!["Hello".to_owned()]));
     assert!(run.text().contains(messages[1].1.trim_end_matches('\n')));
     // A seed gives the same answers again, one after the other.
-    let again = weft_with(format!("{chat} --temperature 3 --min-p 0 --top-p 1"), "Hello\n/retry\n/set seed 0\n/retry\n");
+    let again = weft_with(
+        format!("{chat} --temperature 3 --min-p 0 --top-p 1"),
+        "Hello\n/retry\n/set seed 0\n/retry\n",
+    );
     let first = saved(&file)[1].1.clone();
     assert!(again.text().starts_with(first.trim_end_matches('\n')), "{:?} {first:?}", again.text());
     assert_ne!(first, messages[1].1, "each has random numbers of its own");
@@ -74,7 +78,11 @@ fn chat_takes_turns_back() {
     }
     assert_eq!(saved(&file)[0].1, "Be brief.");
     let fresh = weft_with(&chat, "Three\n");
-    assert_eq!(run.text().lines().nth(2), fresh.text().lines().next(), "nothing of what was taken back stays");
+    assert_eq!(
+        run.text().lines().nth(2),
+        fresh.text().lines().next(),
+        "nothing of what was taken back stays"
+    );
 }
 
 #[test]

@@ -53,7 +53,8 @@ fn chat_lets_the_oldest_turns_go_and_keeps_the_system_message() {
 fn chat_makes_room_in_the_middle_of_an_answer() {
     let files = Files::new();
     let model = files.with_template();
-    let chat = format!("chat --model '{model}' {ALWAYS_A} --context 160 --max-tokens 10 --system 'Be brief.'");
+    let chat =
+        format!("chat --model '{model}' {ALWAYS_A} --context 160 --max-tokens 10 --system 'Be brief.'");
     let last = "/set max-tokens 1000\nThe last one.\n/stats\n";
     let alone = weft_with(&chat, last);
     let run = weft_with(&chat, format!("One.\nTwo.\n{last}"));

@@ -16,7 +16,12 @@ fn talk(lines: impl AsRef<[u8]>) -> (Vec<String>, Run) {
 
 #[test]
 fn chat_takes_lines_with_any_ends_and_a_byte_order_mark() {
-    for lines in ["one\ntwo\nthree\n", "one\r\ntwo\r\nthree\r\n", "\u{feff}one\n\n  two \nthree", "one\n\r\ntwo\r\nthree\r\n"] {
+    for lines in [
+        "one\ntwo\nthree\n",
+        "one\r\ntwo\r\nthree\r\n",
+        "\u{feff}one\n\n  two \nthree",
+        "one\n\r\ntwo\r\nthree\r\n",
+    ] {
         let (said, run) = talk(lines);
         assert_eq!((run.code, run.text()), (Some(0), "aa\naa\naa\n"), "{lines:?} {}", run.stderr);
         assert_eq!(said, ["one", "two", "three"], "{lines:?}");
@@ -30,7 +35,8 @@ fn chat_takes_lines_with_any_ends_and_a_byte_order_mark() {
 
 #[test]
 fn chat_takes_messages_of_several_lines() {
-    let (said, run) = talk("\"\"\"\none\n\n  /two\nthree\n\"\"\"\n\"\"\"four\nfive\"\"\"\n\"\"\"six\"\"\"\nseven \"\"\"\n");
+    let (said, run) =
+        talk("\"\"\"\none\n\n  /two\nthree\n\"\"\"\n\"\"\"four\nfive\"\"\"\n\"\"\"six\"\"\"\nseven \"\"\"\n");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(said, ["one\n\n  /two\nthree", "four\nfive", "six", "seven \"\"\""]);
     // Nothing is lost where the end comes first, and nothing is no message.
@@ -44,7 +50,8 @@ fn chat_sends_no_command_that_it_does_not_know() {
     let (said, run) = talk(lines);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(said, ["/usr is a folder", "//"]);
-    for told in ["no command /nonsense", "no command /usr/bin/env", "no command /SET", "/quit takes nothing"] {
+    for told in ["no command /nonsense", "no command /usr/bin/env", "no command /SET", "/quit takes nothing"]
+    {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
     }
 }

@@ -8,7 +8,11 @@ const I32: u32 = 5;
 /// What `/set` shows for a name.
 fn setting(stderr: &str, name: &str) -> String {
     let line = stderr.lines().find(|line| line.split_whitespace().next() == Some(name));
-    line.unwrap_or_else(|| panic!("{name}: {stderr}")).split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    line.unwrap_or_else(|| panic!("{name}: {stderr}"))
+        .split_whitespace()
+        .skip(1)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[test]
@@ -47,7 +51,9 @@ fn chat_follows_what_the_model_recommends() {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
     }
     // One answer to one prompt can be repeated, whatever the file says.
-    let run = |model: &str| weft(format!("run --model '{model}' --max-tokens 8 --json Hello")).done()["tokens"].clone();
+    let run = |model: &str| {
+        weft(format!("run --model '{model}' --max-tokens 8 --json Hello")).done()["tokens"].clone()
+    };
     assert_eq!(run(&plain), run(&recommending));
 }
 
@@ -55,7 +61,8 @@ fn chat_follows_what_the_model_recommends() {
 fn chat_follows_what_a_folder_recommends() {
     let files = Files::new();
     let path = folder(&files, "llama3-text");
-    let generation = r#"{"do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.1}"#;
+    let generation =
+        r#"{"do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.1}"#;
     files.write("llama3-text/generation_config.json", generation);
     let run = weft_with(format!("chat --model '{path}' --top-p 0.5"), "/set\n");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
@@ -74,7 +81,10 @@ fn chat_follows_what_a_folder_recommends() {
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let run = weft_with(format!("chat --model '{}'", file.display()), "/set\n");
     assert_eq!(setting(&run.stderr, "temperature"), "0.6 from the model");
-    files.write("llama3-text/generation_config.json", r#"{"do_sample": false, "temperature": -3, "top_p": "x"}"#);
+    files.write(
+        "llama3-text/generation_config.json",
+        r#"{"do_sample": false, "temperature": -3, "top_p": "x"}"#,
+    );
     let run = weft_with(format!("chat --model '{path}'"), "/set\n");
     assert_eq!(setting(&run.stderr, "temperature"), "0 from the model");
     assert!(run.stderr.contains("general.sampling.top_p"), "{}", run.stderr);

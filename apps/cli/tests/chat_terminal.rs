@@ -85,7 +85,9 @@ fn chat_wraps_answers_at_words_on_a_terminal_alone() {
     let files = Files::new();
     let model = files.with_template();
     // Tokens 278 and 281 are ` the` and `ers`: words of either.
-    let line = format!("chat --model '{model}' --seed 1 --max-tokens 60 --logit-bias 276=1000 --logit-bias 97=1000 --temperature 1 --top-p 1 --min-p 0");
+    let line = format!(
+        "chat --model '{model}' --seed 1 --max-tokens 60 --logit-bias 276=1000 --logit-bias 97=1000 --temperature 1 --top-p 1 --min-p 0"
+    );
     let mut chat = Terminal::open(&line, setup(30));
     chat.wait_for("> ", 1);
     chat.keys("Hello\r");

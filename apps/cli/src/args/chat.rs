@@ -17,8 +17,8 @@ pub(crate) struct ChatArgs {
     /// Keep the conversation in a file, written after each answer
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
-    /// What becomes of a conversation that fills the context
-    #[arg(long, value_enum, default_value_t = ContextPolicy::Shift)]
+    /// What happens where the conversation fills the context: shift lets the oldest turns go, stop ends the answer
+    #[arg(long, value_enum, value_name = "POLICY", hide_possible_values = true, default_value_t = ContextPolicy::Shift)]
     pub(crate) context_policy: ContextPolicy,
     /// Print timings, context and memory after each answer, on stderr
     #[arg(long)]
@@ -26,9 +26,7 @@ pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
-    pub(crate) generate: GenerateArgs,
-    #[command(flatten)]
-    pub(crate) given: Given,
+    pub(crate) generate: ChatGenerateArgs,
 }
 
 /// What becomes of a conversation that fills the context.
@@ -50,19 +48,26 @@ const FROM_MODEL: [(&str, &str, &str); 6] = [
     ("repeat_last_n", "repeat-last-n", "64"),
 ];
 
-/// Names of those options that were given. Comes after [`GenerateArgs`], which has them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Given(pub(crate) Vec<&'static str>);
+/// [`GenerateArgs`], and which of them were given.
+#[derive(Debug)]
+pub(crate) struct ChatGenerateArgs {
+    pub(crate) args: GenerateArgs,
+    /// Names of the given ones whose defaults come from the model.
+    pub(crate) given: Vec<&'static str>,
+}
 
-impl FromArgMatches for Given {
+impl FromArgMatches for ChatGenerateArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Self::from_arg_matches_mut(&mut matches.clone())
+    }
+
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
         let given = |id: &str| {
-            matches!(
-                matches.value_source(id),
-                Some(ValueSource::CommandLine | ValueSource::EnvVariable)
-            )
+            matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
-        Ok(Self(FROM_MODEL.iter().filter(|(id, ..)| given(id)).map(|(_, name, _)| *name).collect()))
+        // The matches of what has been taken are gone.
+        let given = FROM_MODEL.iter().filter(|(id, ..)| given(id)).map(|(_, name, _)| *name).collect();
+        Ok(Self { args: GenerateArgs::from_arg_matches_mut(matches)?, given })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -71,8 +76,9 @@ impl FromArgMatches for Given {
     }
 }
 
-impl Args for Given {
+impl Args for ChatGenerateArgs {
     fn augment_args(command: Command) -> Command {
+        let command = GenerateArgs::augment_args(command);
         FROM_MODEL.iter().fold(command, |command, (id, _, usual)| {
             command.mut_arg(id, |arg| {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

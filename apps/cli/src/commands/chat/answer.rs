@@ -95,11 +95,7 @@ impl Chat {
     }
 
     /// Generates in the context that has been made to fit, and makes room where that gets full.
-    fn generate(
-        &mut self,
-        mut draft: Draft,
-        screen: &mut Screen,
-    ) -> Result<(Draft, FinishReason), CliError> {
+    fn generate(&mut self, mut draft: Draft, screen: &mut Screen) -> Result<(Draft, FinishReason), CliError> {
         let prompt_tokens = self.host.engine.history(self.session)?.len();
         let (begun, most) = (draft.tokens.len(), self.settings.max_tokens());
         let now = Instant::now();
@@ -195,8 +191,8 @@ impl Chat {
             if tokens.len() >= limit {
                 continue;
             }
-            let free = limit / if gone == 0 { LEAST_FREE } else { FREE };
-            let enough = limit - tokens.len() >= free.min(wanted) || self.policy == ContextPolicy::Stop;
+            let wanted = if gone == 0 { wanted.min(limit / LEAST_FREE) } else { limit / FREE };
+            let enough = limit - tokens.len() >= wanted || self.policy == ContextPolicy::Stop;
             if enough || fits.is_none() {
                 fits = Some((gone, first, tokens));
             }

@@ -33,17 +33,17 @@ struct Command {
 
 const COMMANDS: &[Command] = &[
     Command { names: &["help", "?"], help: &[("", "this list")], action: Alone(help) },
-    Command {
-        names: &["retry"],
-        help: &[("", "answer the last message anew")],
-        action: Alone(retry),
-    },
+    Command { names: &["retry"], help: &[("", "answer the last message anew")], action: Alone(retry) },
     Command {
         names: &["continue"],
         help: &[("", "go on with an answer that was cut")],
         action: Alone(go_on),
     },
-    Command { names: &["undo"], help: &[("", "take the last message and its answer back")], action: Alone(undo) },
+    Command {
+        names: &["undo"],
+        help: &[("", "take the last message and its answer back")],
+        action: Alone(undo),
+    },
     Command {
         names: &["clear", "reset"],
         help: &[("", "start anew, keeping the system message")],
@@ -61,7 +61,11 @@ const COMMANDS: &[Command] = &[
     },
     Command { names: &["stats"], help: &[("", "speed, context and memory")], action: Alone(show_stats) },
     Command { names: &["save"], help: &[("FILE", "write the conversation to a file")], action: With(save) },
-    Command { names: &["load"], help: &[("FILE", "go on from a conversation in a file")], action: With(load) },
+    Command {
+        names: &["load"],
+        help: &[("FILE", "go on from a conversation in a file")],
+        action: With(load),
+    },
     Command {
         names: &["quit", "exit", "bye"],
         help: &[("", "leave; so does Ctrl-D")],
@@ -96,7 +100,10 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next, CliError> {
 
 /// The names of the commands that begin with `start`.
 pub(super) fn names(start: &str) -> impl Iterator<Item = &'static str> {
-    COMMANDS.iter().filter_map(|command| command.names.first().copied()).filter(move |name| name.starts_with(start))
+    COMMANDS
+        .iter()
+        .filter_map(|command| command.names.first().copied())
+        .filter(move |name| name.starts_with(start))
 }
 
 fn help(_: &mut Chat) -> Result<Next, CliError> {

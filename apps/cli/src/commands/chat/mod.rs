@@ -95,8 +95,8 @@ fn complain(error: &CliError) {
 
 impl Chat {
     fn open(args: &ChatArgs, isa: Option<&str>) -> Result<Self, CliError> {
-        let template = input::template(args.generate.chat_template.as_deref())?;
-        let options = HostOptions { kv_tokens: args.generate.context, throttle: None, template };
+        let template = input::template(args.generate.args.chat_template.as_deref())?;
+        let options = HostOptions { kv_tokens: args.generate.args.context, throttle: None, template };
         let mut conversation = match &args.load {
             Some(file) => Conversation::load(file)?,
             None => Conversation::default(),
@@ -115,8 +115,9 @@ impl Chat {
         for ignored in &recommended.ignored {
             output::note(&ignored.to_string());
         }
-        let settings = Settings::new(generate_options(&args.generate), &args.given.0, recommended);
-        let session = host.session(args.generate.context)?;
+        let settings =
+            Settings::new(generate_options(&args.generate.args), &args.generate.given, recommended);
+        let session = host.session(args.generate.args.context)?;
         Ok(Self {
             host,
             session,
@@ -133,10 +134,11 @@ impl Chat {
     }
 
     fn greet(&self) {
-        let name = Style::stderr().bold(&self.host.file_name);
-        output::note(&format!("{name}; /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves"));
-        if self.conversation.len() > 0 {
-            output::note(&format!("the conversation goes on after {} messages", self.conversation.len()));
+        output::note(&Style::stderr().bold(&self.host.file_name));
+        output::note("/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves");
+        let loaded = self.conversation.len();
+        if loaded > self.conversation.head() {
+            output::note(&format!("the conversation goes on after {loaded} messages"));
         }
     }
 

@@ -84,11 +84,9 @@ impl Setting {
 }
 
 const SETTINGS: &[Setting] = &[
-    setting(
-        &["temperature", "temp"],
-        "a number from 0; 0 always takes the most likely token",
-        |options| Value::Number(&mut options.sampler.temperature, |x| x >= 0.0 && x.is_finite()),
-    )
+    setting(&["temperature", "temp"], "a number from 0; 0 always takes the most likely token", |options| {
+        Value::Number(&mut options.sampler.temperature, |x| x >= 0.0 && x.is_finite())
+    })
     .or_recommended(|model| model.temperature.is_some()),
     setting(&["top-k"], WHOLE, |options| Value::Count(&mut options.sampler.top_k))
         .or_recommended(|model| model.top_k.is_some()),
@@ -161,7 +159,8 @@ impl Settings {
         let asked = name.trim_start_matches('-').replace('_', "-");
         let found = SETTINGS.iter().position(|setting| setting.names.contains(&asked.as_str()));
         let Some((place, setting)) = found.and_then(|place| Some((place, SETTINGS.get(place)?))) else {
-            let names: Vec<_> = SETTINGS.iter().filter_map(|setting| setting.names.first()).copied().collect();
+            let names: Vec<_> =
+                SETTINGS.iter().filter_map(|setting| setting.names.first()).copied().collect();
             let names = names.join(", ");
             return Err(CliError::usage(format!("there is no setting `{name}`; there are {names}")));
         };

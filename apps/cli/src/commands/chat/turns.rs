@@ -66,10 +66,7 @@ fn of_line(line: &str) -> Option<Turn> {
 
 /// A message that quotes opened, up to those that close it; `first` is what stands behind the opening ones. `None` where
 /// Ctrl-C took it back. At the end of the input it is whole.
-fn quoted(
-    first: &str,
-    mut next: impl FnMut() -> Result<Line, CliError>,
-) -> Result<Option<String>, CliError> {
+fn quoted(first: &str, mut next: impl FnMut() -> Result<Line, CliError>) -> Result<Option<String>, CliError> {
     let mut message = String::new();
     let mut line = first.to_owned();
     loop {

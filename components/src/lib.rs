@@ -26,7 +26,7 @@ pub use model::{
     ModelConfig, OnCpu, OnGpu, OnPeer, Place, Pooling, Resident, RopeConfig, RopeFactors, RopeStyle,
     SentenceConfig, StepsAhead, Yarn,
 };
-pub use sampling::SamplerSettings;
+pub use sampling::{IgnoredDefault, SamplerSettings, SamplingDefaults};
 pub use session::{
     BlockTable, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LeafRun, LogitsKept,
     LogitsWanted, Output, Phase, Request, SessionOf, Sessions, TokenHistory, TokenLogprob,

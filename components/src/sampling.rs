@@ -1,4 +1,7 @@
-//! What a session asks of the sampler. Plain settings; the arithmetic is in `weft-systems`.
+//! What a session asks of the sampler, and what a model's file recommends. Plain settings; the arithmetic is in
+//! `weft-systems`.
+
+use bevy_ecs::prelude::*;
 
 /// Settings of one session's sampler. Defaults change nothing: temperature 0 picks the most likely token.
 ///
@@ -48,5 +51,61 @@ impl Default for SamplerSettings {
             seed: 0,
             logprobs: None,
         }
+    }
+}
+
+/// What a model's file recommends for sampling. A component of the model; each value is within its range.
+#[derive(Component, Clone, Debug, Default, PartialEq)]
+pub struct SamplingDefaults {
+    /// [`SamplerSettings::temperature`].
+    pub temperature: Option<f32>,
+    /// [`SamplerSettings::top_k`].
+    pub top_k: Option<usize>,
+    /// [`SamplerSettings::top_p`].
+    pub top_p: Option<f32>,
+    /// [`SamplerSettings::min_p`].
+    pub min_p: Option<f32>,
+    /// [`SamplerSettings::repetition_penalty`].
+    pub repetition_penalty: Option<f32>,
+    /// [`SamplerSettings::penalty_last_n`].
+    pub penalty_last_n: Option<usize>,
+    /// What the file recommends besides and is not followed.
+    pub ignored: Vec<IgnoredDefault>,
+}
+
+impl SamplingDefaults {
+    /// The settings with what the file recommends in their place.
+    #[must_use]
+    pub fn over(&self, settings: SamplerSettings) -> SamplerSettings {
+        SamplerSettings {
+            temperature: self.temperature.unwrap_or(settings.temperature),
+            top_k: self.top_k.unwrap_or(settings.top_k),
+            top_p: self.top_p.unwrap_or(settings.top_p),
+            min_p: self.min_p.unwrap_or(settings.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(settings.repetition_penalty),
+            penalty_last_n: self.penalty_last_n.unwrap_or(settings.penalty_last_n),
+            ..settings
+        }
+    }
+}
+
+/// A recommendation that is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoredDefault {
+    /// Its key in the file's metadata.
+    pub key: String,
+    /// What it recommends.
+    pub value: String,
+    /// Why it is not followed.
+    pub reason: &'static str,
+}
+
+impl core::fmt::Display for IgnoredDefault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "the model's file recommends {} = {}, which is ignored: {}",
+            self.key, self.value, self.reason
+        )
     }
 }

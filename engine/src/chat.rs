@@ -83,7 +83,21 @@ impl Engine {
         messages: &M,
         options: &ChatOptions,
     ) -> Result<(), Error> {
-        let model = self.model_of(session)?;
+        let tokens = self.chat_tokens(self.model_of(session)?, messages, options)?;
+        self.set_context(session, tokens)
+    }
+
+    /// The tokens of messages, rendered with the model's chat template: what [`Engine::set_chat`] makes a session's context. To
+    /// know how many there are before they are, and to put the beginning of an answer behind them.
+    ///
+    /// # Errors
+    /// As [`Engine::render`], and the text cannot be tokenized.
+    pub fn chat_tokens<M: Serialize + ?Sized>(
+        &self,
+        model: ModelId,
+        messages: &M,
+        options: &ChatOptions,
+    ) -> Result<Vec<u32>, Error> {
         let rendered = self.render(model, messages, options)?;
         let tokenizer = self.tokenizer(model)?;
         // Hugging Face's library adds nothing to what a template writes. llama.cpp begins it with the token that the file asks for,
@@ -91,8 +105,7 @@ impl Engine {
         let builtin = self.world.get::<ModelTemplate>(model.0).is_some_and(|template| template.0.is_builtin());
         let complete = tokenizer.rules() == Rules::HuggingFace && !builtin;
         let bos = !complete && tokenizer.bos().is_none_or(|bos| !self.starts_with_token(model, &rendered, bos));
-        let tokens = tokenizer.encode_rendered(&rendered, bos)?;
-        self.set_context(session, tokens)
+        Ok(tokenizer.encode_rendered(&rendered, bos)?)
     }
 
     /// Whether a template has begun with a token, not a user's text that says the same.

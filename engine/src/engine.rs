@@ -7,7 +7,8 @@ use crate::session::ReadCursor;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    DeviceEvent, LoadFailure, LoadProgress, Model, ModelConfig, Output, Phase, SessionEvent, TickWork,
+    DeviceEvent, LoadFailure, LoadProgress, Model, ModelConfig, Output, Phase, SamplingDefaults,
+    SessionEvent, TickWork,
 };
 use weft_gpu::Gpu;
 use weft_platform::{Cpu, Kernels, Pool};
@@ -197,6 +198,15 @@ impl Engine {
     /// # Errors
     /// The model is gone.
     pub fn config(&self, model: ModelId) -> Result<&ModelConfig, Error> {
+        self.world.get(model.0).ok_or(Error::NoModel)
+    }
+
+    /// What a model's file recommends for sampling: `general.sampling.*` of a GGUF, `generation_config.json` of a folder. Nothing
+    /// follows it by itself: put it over settings of one's own with [`SamplingDefaults::over`].
+    ///
+    /// # Errors
+    /// The model is gone.
+    pub fn sampling_defaults(&self, model: ModelId) -> Result<&SamplingDefaults, Error> {
         self.world.get(model.0).ok_or(Error::NoModel)
     }
 

@@ -49,9 +49,9 @@ pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
-    Adapter, DeviceEvent, DeviceEventKind, FinishReason, KeepLogits, LoadProgress, LogitsKept, ModelConfig,
-    Output, Phase, Pooling, SamplerSettings, SentenceConfig, SessionEvent, SessionEventKind, TensorFormat,
-    TokenLogprob,
+    Adapter, DeviceEvent, DeviceEventKind, FinishReason, IgnoredDefault, KeepLogits, LoadProgress,
+    LogitsKept, ModelConfig, Output, Phase, Pooling, SamplerSettings, SamplingDefaults, SentenceConfig,
+    SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
 #[cfg(not(target_family = "wasm"))]
 pub use weft_gpu::GpuProbe;

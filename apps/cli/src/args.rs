@@ -1,6 +1,7 @@
 //! The command line: one file a topic below.
 
 mod cache;
+mod chat;
 mod embed;
 mod generate;
 mod lora;
@@ -12,6 +13,7 @@ mod text;
 mod values;
 
 pub(crate) use cache::{CompletionsArgs, ListArgs, PullArgs, RemoveArgs};
+pub(crate) use chat::{ChatArgs, ContextPolicy};
 pub(crate) use embed::EmbedArgs;
 pub(crate) use generate::GenerateArgs;
 pub(crate) use lora::{LoraArgs, MergeArgs};
@@ -140,21 +142,6 @@ impl Command {
     }
 }
 
-/// `weft chat`
-#[derive(Debug, Args)]
-pub(crate) struct ChatArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) generate: GenerateArgs,
-    /// What the model is told before the conversation
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) system: Option<String>,
-    /// Go on from a conversation written by /save
-    #[arg(long, value_name = "FILE")]
-    pub(crate) load: Option<PathBuf>,
-}
-
 /// `weft run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -214,231 +201,12 @@ pub(crate) fn command() -> clap::Command {
     Cli::command().mut_subcommands(|command| command.mut_args(numbers))
 }
 
-<<<<<<< HEAD
-/// `weft tokenize`
-#[derive(Debug, Args)]
-pub(crate) struct TokenizeArgs {
-    /// A GGUF file, which need not hold tensors, a Hugging Face folder, or a name from `weft list`
-    #[arg(long, short)]
-    pub(crate) model: Option<String>,
-    /// Take the names of special tokens for those tokens
-    #[arg(long)]
-    pub(crate) special: bool,
-    /// Never begin with the BOS token; without this, as the model's metadata says
-    #[arg(long)]
-    pub(crate) no_bos: bool,
-    /// Print {"tokens": [ids]}
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `weft detokenize`
-#[derive(Debug, Args)]
-pub(crate) struct DetokenizeArgs {
-    /// Token ids, such as 1,2,3
-    #[arg(value_name = "IDS")]
-    pub(crate) tokens: IdList,
-    /// A GGUF file, which need not hold tensors, a Hugging Face folder, or a name from `weft list`
-    #[arg(long, short)]
-    pub(crate) model: Option<String>,
-    /// Leave out special tokens instead of writing their names
-    #[arg(long)]
-    pub(crate) no_special: bool,
-    /// Print {"text"}
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `weft template`
-#[derive(Debug, Args)]
-pub(crate) struct TemplateArgs {
-    /// A GGUF file, which need not hold tensors, a Hugging Face folder, or a name from `weft list`
-    #[arg(long, short, conflicts_with = "file")]
-    pub(crate) model: Option<String>,
-    /// A template in Jinja
-    #[arg(long, value_name = "T.jinja")]
-    pub(crate) file: Option<PathBuf>,
-    /// Leave out what asks the model to answer
-    #[arg(long)]
-    pub(crate) no_generation_prompt: bool,
-    /// Tools: a file of JSON, an array of definitions as in OpenAI's `tools`
-    #[arg(long, value_name = "F.json")]
-    pub(crate) tools: Option<PathBuf>,
-    /// The model's template of this name, such as tool_use; a built-in one; or a file in Jinja
-    #[arg(long, value_name = "NAME|FILE", conflicts_with = "file")]
-    pub(crate) chat_template: Option<String>,
-    /// Further variables, a JSON object, such as {"bos_token": "<s>"}
-    #[arg(long, value_name = "JSON")]
-    pub(crate) vars: Option<String>,
-    /// Print {"text"}
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `weft logits`
-#[derive(Debug, Args)]
-pub(crate) struct LogitsArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// The prompt's token ids, such as 1,2,3
-    #[arg(long, value_name = "IDS")]
-    pub(crate) tokens: IdList,
-    /// Positions whose logits are wanted, from 0; without it, the last
-    #[arg(long, value_name = "POSITIONS")]
-    pub(crate) positions: Option<IdList>,
-    /// Most tokens of the prompt that pass through the model together; 0 for as many as fit
-    #[arg(long, value_name = "C", default_value_t = 0)]
-    pub(crate) chunk: usize,
-    /// Other sessions that travel through the model together with this one
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = beside)]
-    pub(crate) beside: usize,
-    /// Print {"logits": [[…], …]}
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `weft tensor`
-#[derive(Debug, Args)]
-pub(crate) struct TensorArgs {
-    /// A GGUF file, a Hugging Face folder, or a name from `weft list`
-    pub(crate) file: String,
-    /// The tensor's name
-    pub(crate) name: String,
-}
-
-/// `weft perplexity`
-#[derive(Debug, Args)]
-pub(crate) struct PerplexityArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// The text
-    #[arg(long)]
-    pub(crate) file: PathBuf,
-    /// Tokens of a chunk; the second half of each is scored
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = chunk_length)]
-    pub(crate) context: usize,
-    /// Print {"perplexity", "error", "tokens"}
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `weft bench`
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// Tokens of the prompt
-    #[arg(long, default_value_t = 512, value_parser = positive)]
-    pub(crate) prompt: usize,
-    /// Tokens decoded one by one, the first of which is not timed
-    #[arg(long, default_value_t = 128, value_parser = at_least_two)]
-    pub(crate) generate: usize,
-    /// Sessions that decode together, such as 1,4,16
-    #[arg(long, default_value = "1,4,16", value_name = "N,…")]
-    pub(crate) sessions: IdList,
-    /// Timed runs, of which the median counts; one more goes before to warm up
-    #[arg(long, default_value_t = 3, value_parser = positive)]
-    pub(crate) repeat: usize,
-    /// Tokens that the context holds before anything is timed
-    #[arg(long, default_value_t = 0)]
-    pub(crate) depth: usize,
-    /// Print one JSON value, with the keys of the peer's script
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Show another engine's figures beside these: the JSON that its run printed
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
-    pub(crate) peer_json: Option<PathBuf>,
-    /// Show where the time of a decode tick goes, instead of measuring speed
-    #[arg(long, conflicts_with_all = ["peer_json", "sessions", "repeat"])]
-    pub(crate) profile: bool,
-    /// Stop at the first token after a short prompt, and say what memory it took: what the command starts to time a start
-    #[arg(long, hide = true)]
-    pub(crate) first_token: bool,
-}
-
-/// `weft pull`
-#[derive(Debug, Args)]
-pub(crate) struct PullArgs {
-    /// A name from `weft list`, or OWNER/REPO/FILE.gguf on the hub; without it, the default model
-    pub(crate) model: Option<String>,
-    /// Check a model that is already here against its checksum
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Print one JSON value
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `weft list`
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Print one JSON value
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Numbers with commas between them.
-#[derive(Clone, Debug)]
-pub(crate) struct IdList(pub(crate) Vec<u32>);
-
-impl std::str::FromStr for IdList {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number =
-            |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is not a number; write 1,2,3"));
-        text.split(',').filter(|part| !part.trim().is_empty()).map(number).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-fn logit_bias(text: &str) -> Result<(u32, f32), String> {
-    let parts = text
-        .split_once('=')
-        .and_then(|(id, value)| Some((id.trim().parse().ok()?, value.trim().parse().ok()?)));
-    parts.ok_or_else(|| "write a token id, `=` and a number, such as 42=-1.5".to_owned())
-}
-
-fn at_least(text: &str, least: usize) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n >= least).ok_or_else(|| format!("a number of at least {least} is needed"))
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    at_least(text, 1)
-}
-
-fn at_least_two(text: &str) -> Result<usize, String> {
-    at_least(text, 2)
-}
-
-/// A chunk needs a scored half of at least one token with another after it.
-fn chunk_length(text: &str) -> Result<usize, String> {
-    at_least(text, 4)
-}
-
-/// More sessions than this are no test of a wave but of patience.
-const MOST_BESIDE: usize = 4096;
-
-fn beside(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|n| *n <= MOST_BESIDE)
-        .ok_or_else(|| format!("a number up to {MOST_BESIDE} is needed"))
-}
-
-/// A number of layers, or `auto`.
-fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
-    match text {
-        "auto" => Ok(GpuLayers::Auto),
-        number => number.parse().map(GpuLayers::Count).map_err(|_| "not a number, nor auto".to_owned()),
-    }
-=======
 /// Parses a command line, the program's name first.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut command = command();
     let line = spelling::ours(line, &command);
     let matches = command.try_get_matches_from_mut(line)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
->>>>>>> cli
 }
 
 #[cfg(test)]

@@ -38,6 +38,12 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
     out.write_all(b"\n").and_then(|()| out.flush()).map_err(failed)
 }
 
+/// Writes to stderr what asks for a line of input. There is nobody to tell where that fails.
+pub(crate) fn prompt(prompt: &str) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(prompt.as_bytes()).and_then(|()| err.flush());
+}
+
 /// Writes a line to stderr. There is nobody to tell where that fails.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");

@@ -1,6 +1,12 @@
 //! The tests of this crate, in one program: a file here is a module of it.
 
 mod chat;
+mod chat_commands;
+mod chat_context;
+mod chat_lines;
+mod chat_sampling;
+#[cfg(target_os = "linux")]
+mod chat_terminal;
 mod contract;
 mod convert;
 mod failures;

@@ -5,11 +5,12 @@ use super::error::LoadError;
 use super::gguf::Gguf;
 use super::manifest::{ShardSpec, manifest};
 use super::open::OpenModel;
+use super::sampling::sampling_defaults;
 use super::vocabulary::vocabulary_of;
 use crate::tokenize::{BuiltinTemplate, ChatTemplate, TemplateError, Tokenizer, Vocabulary};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::ModelConfig;
+use weft_components::{ModelConfig, SamplingDefaults};
 use weft_platform::storage::Source;
 
 /// A model's tokenizer. A component of the model, where its file has a vocabulary.
@@ -30,6 +31,8 @@ pub struct ModelFile {
     pub tokenizer: Option<Tokenizer>,
     /// The chat template, where the file has one that can be used.
     pub template: Option<ChatTemplate>,
+    /// What the file recommends for sampling.
+    pub sampling: SamplingDefaults,
     /// Weights in the order in which a wave needs them.
     pub shards: Vec<ShardSpec>,
 }
@@ -52,7 +55,8 @@ impl ModelFile {
         {
             return Err(LoadError::VocabularySize { file: file.to_owned(), tokens, rows: config.vocabulary });
         }
-        Ok(Self { config, tokenizer, template, shards, sources })
+        let sampling = sampling_defaults(&gguf.metadata);
+        Ok(Self { config, tokenizer, template, sampling, shards, sources })
     }
 }
 

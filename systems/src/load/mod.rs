@@ -18,6 +18,7 @@ mod open;
 pub mod quantize;
 mod receive;
 pub mod safetensors;
+mod sampling;
 mod sentence;
 mod spawn;
 pub mod synth;

@@ -57,7 +57,7 @@ impl ModelOrigin {
 /// The model cannot be placed, the KV cache not be allocated, or the loader's thread not be started. Nothing is left behind
 /// then.
 pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) -> Result<Entity, LoadError> {
-    let ModelFile { sources, mut config, tokenizer, template, shards: mut specs } = file;
+    let ModelFile { sources, mut config, tokenizer, template, sampling, shards: mut specs } = file;
     let tokens = options
         .kv_tokens
         .unwrap_or_else(|| config.context.clamp(*DEFAULT_KV_TOKENS.start(), *DEFAULT_KV_TOKENS.end()));
@@ -68,7 +68,7 @@ pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) ->
     let bytes = specs.iter().map(|spec| spec.shard.range.end - spec.shard.range.start).sum();
     let limits = WaveLimits::new(&config, bytes);
     let count = config.layers;
-    let model = world.spawn((Model, config, KvPool::new(slots), AdmitCursor::default())).id();
+    let model = world.spawn((Model, config, sampling, KvPool::new(slots), AdmitCursor::default())).id();
     if let Some(tokenizer) = tokenizer {
         world.entity_mut(model).insert(ModelTokenizer(Arc::new(tokenizer)));
     }

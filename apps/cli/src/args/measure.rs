@@ -78,4 +78,7 @@ pub(crate) struct BenchArgs {
     /// Show where the time of a decode tick goes, instead of measuring speed
     #[arg(long, conflicts_with_all = ["peer_json", "sessions", "repeat"])]
     pub(crate) profile: bool,
+    /// Stop at the first token after a short prompt, and say what memory it took: what the command starts to time a start
+    #[arg(long, hide = true)]
+    pub(crate) first_token: bool,
 }

@@ -52,6 +52,12 @@ pub(crate) struct TemplateArgs {
     /// Leave out what asks the model to answer
     #[arg(long)]
     pub(crate) no_generation_prompt: bool,
+    /// Tools: a file of JSON, an array of definitions as in OpenAI's `tools`
+    #[arg(long, value_name = "F.json")]
+    pub(crate) tools: Option<PathBuf>,
+    /// The model's template of this name, such as tool_use; a built-in one; or a file in Jinja
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "file")]
+    pub(crate) chat_template: Option<String>,
     /// Further variables, a JSON object, such as {"bos_token": "<s>"}
     #[arg(long, value_name = "JSON")]
     pub(crate) vars: Option<String>,

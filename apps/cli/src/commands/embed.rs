@@ -57,20 +57,6 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
     let options =
         EmbedOptions { pooling: Some(pooling), normalize: !args.no_normalize, prefill_chunk: args.chunk };
     host.wait_loaded()?;
-<<<<<<< HEAD
-    let embeddings = host.engine.embed(host.model, &prompts, &options)?;
-    for (at, embedding) in embeddings.iter().enumerate().filter(|(_, embedding)| embedding.left_out > 0) {
-        let Embedding { tokens, left_out, .. } = embedding;
-        let number = at + 1;
-        output::note(&format!(
-            "text {number}: its last {left_out} tokens were left out: the folder limits texts to {tokens}"
-        ));
-    }
-    if args.json {
-        return output::json(&Report {
-            embeddings: embeddings.iter().map(|embedding| Vectors::of(embedding, pooling)).collect(),
-            tokens: embeddings.iter().map(|embedding| embedding.tokens).sum(),
-=======
     let mut errors = Vec::new();
     let mut embeddings = Vec::with_capacity(prompts.len());
     for (index, embedding) in host.engine.embed_each(host.model, &prompts, &options)?.into_iter().enumerate()
@@ -81,8 +67,14 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
                 errors.push((index, host.explain(error)));
                 None
             }
->>>>>>> cli
         });
+    }
+    let cut = |(at, one): (usize, &Option<Embedding>)| Some((at, one.as_ref().filter(|one| one.left_out > 0)?));
+    for (at, Embedding { tokens, left_out, .. }) in embeddings.iter().enumerate().filter_map(cut) {
+        output::note(&format!(
+            "{place} {}: its last {left_out} tokens were left out: the folder limits texts to {tokens}",
+            at + 1
+        ));
     }
     let refused = refused(&errors, texts.len(), place);
     if args.json {

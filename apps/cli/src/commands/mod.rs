@@ -7,7 +7,6 @@ mod bench_profile;
 mod bench_start;
 mod bench_table;
 mod chat;
-mod chat_command;
 mod completions;
 mod convert;
 mod detokenize;

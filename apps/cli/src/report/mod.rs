@@ -116,6 +116,19 @@ pub(crate) enum CliError {
     /// A request that ended before its work was done.
     #[error("the request ended early ({finish}) after {tokens} tokens; {remedy}")]
     EndedEarly { finish: &'static str, tokens: usize, remedy: &'static str },
+    /// A message that no context of the session has room for.
+    #[error(
+        "the message needs a context of {need} tokens and there are {limit}; shorten it, or start with a larger --context (the model takes {most})"
+    )]
+    MessageTooLong { need: usize, limit: usize, most: usize },
+    /// A message that the conversation before it leaves no room for.
+    #[error(
+        "the conversation fills its context of {limit} tokens; /clear starts anew, /undo takes the last turn back, --context-policy shift lets the oldest turns go"
+    )]
+    ConversationTooLong { limit: usize },
+    /// A file that a conversation is not written over.
+    #[error("{file} exists and holds no conversation, so it is left alone; name another file")]
+    NotAConversation { file: String },
     /// Wrong usage that the argument parser cannot see.
     #[error("{message}")]
     Usage { message: String },

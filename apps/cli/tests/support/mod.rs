@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod terminal;
+
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -150,20 +153,32 @@ impl Files {
 
     /// The tiny model with [`TEMPLATE`] as its chat template.
     pub(crate) fn with_template(&self) -> String {
+        self.with_template_and("templated.gguf", &[])
+    }
+
+    /// The same with further metadata: keys, the ids of their types, and the values' bytes.
+    pub(crate) fn with_template_and(&self, name: &str, more: &[(&str, u32, &[u8])]) -> String {
         const KEY: &str = "tokenizer.chat_template";
         const STRING: u32 = 8;
-        let mut bytes = std::fs::read(TINY).expect("the tiny model");
-        bytes[ENTRY_COUNT] += 1;
-        let fixed = 8 + KEY.len() + 4 + 8 + "{##}".len() + TEMPLATE.len();
+        let mut entries = Vec::new();
+        for (key, kind, value) in more {
+            entries.extend((key.len() as u64).to_le_bytes());
+            entries.extend(key.as_bytes());
+            entries.extend(kind.to_le_bytes());
+            entries.extend(*value);
+        }
+        let fixed = entries.len() + 8 + KEY.len() + 4 + 8 + "{##}".len() + TEMPLATE.len();
         let padding = " ".repeat(fixed.next_multiple_of(ALIGNMENT) - fixed);
         let template = format!("{{#{padding}#}}{TEMPLATE}");
-        let mut entry = (KEY.len() as u64).to_le_bytes().to_vec();
-        entry.extend(KEY.as_bytes());
-        entry.extend(STRING.to_le_bytes());
-        entry.extend((template.len() as u64).to_le_bytes());
-        entry.extend(template.as_bytes());
-        bytes.splice(FIRST_ENTRY..FIRST_ENTRY, entry);
-        self.write("templated.gguf", bytes)
+        entries.extend((KEY.len() as u64).to_le_bytes());
+        entries.extend(KEY.as_bytes());
+        entries.extend(STRING.to_le_bytes());
+        entries.extend((template.len() as u64).to_le_bytes());
+        entries.extend(template.as_bytes());
+        let mut bytes = std::fs::read(TINY).expect("the tiny model");
+        bytes[ENTRY_COUNT] += 1 + more.len() as u8;
+        bytes.splice(FIRST_ENTRY..FIRST_ENTRY, entries);
+        self.write(name, bytes)
     }
 }
 

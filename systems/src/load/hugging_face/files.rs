@@ -189,7 +189,7 @@ impl TokenFiles {
 /// # Errors
 /// Files that cannot be read, or are damaged or of a kind that is not supported.
 pub fn folder_vocabulary(folder: &Path) -> Result<Option<Vocabulary>, HuggingFaceError> {
-    let files = TokenFiles::read(folder)?;
+    let files = TokenFiles::read(folder, &mut Vec::new())?;
     let config = folder.join(CONFIG);
     let config = if config.is_file() { Some(read_all(&config)?) } else { None };
     match files.files(config.as_deref()) {

@@ -32,6 +32,7 @@ pub use rows::RowOrder;
 
 use super::gguf::{GgufHeader, Metadata, Value};
 use super::safetensors::SafetensorsHeader;
+use super::sampling::sampling_entries;
 use super::sentence;
 use super::vocabulary::{no_vocabulary_entry, vocabulary_entries};
 use crate::tokenize::{HuggingFaceFiles, Vocabulary};
@@ -133,6 +134,9 @@ impl HuggingFaceFolder {
             entries.push((sentence::NO_HEAD.to_owned(), Value::Bool(true)));
         }
         entries.extend(sentence::entries(&of_texts));
+        if let Some(generation) = tokens.as_ref().and_then(|tokens| tokens.generation_config) {
+            entries.extend(sampling_entries(generation));
+        }
         let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
         let vocabulary =
             vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;

@@ -1,0 +1,268 @@
+//! One answer: what of the conversation the model sees, its text as it comes, and what becomes of it where the context
+//! is full.
+//!
+//! Where not everything fits, the oldest turns go, as many as it takes to leave room for more than a few tokens: with each
+//! turn that goes, what follows it has to pass through the model again. An answer in whose middle that happens goes on
+//! from its own tokens.
+
+use super::conversation::{ASSISTANT, USER};
+use super::screen::Screen;
+use super::stats::stats;
+use super::{Chat, Cut};
+use crate::args::ContextPolicy;
+use crate::commands::run::rate;
+use crate::interrupt::Answering;
+use crate::output;
+use crate::report::CliError;
+use crate::style::Style;
+use std::time::Instant;
+use weft::components::ContextCursor;
+use weft::{FinishReason, GenerateOptions, SpecialTokens};
+
+/// Of a context that turns had to leave, this part stays free for what comes.
+const FREE: usize = 4;
+/// Of a context that nothing has left yet, this part is to be free before an answer begins.
+const LEAST_FREE: usize = 16;
+/// Most tokens that a character is made of.
+const MOST_BYTES: usize = 4;
+
+/// What the last answer took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerStats {
+    pub(super) prompt_tokens: usize,
+    pub(super) tokens: usize,
+    pub(super) first_token_s: f64,
+    pub(super) tok_s: Option<f64>,
+}
+
+/// An answer so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft {
+    pub(super) tokens: Vec<u32>,
+    pub(super) text: String,
+}
+
+/// What one request of an answer brought.
+struct Part {
+    tokens: Vec<u32>,
+    text: String,
+    reason: FinishReason,
+}
+
+/// When the tokens of an answer came.
+struct Clock {
+    asked: Instant,
+    first: Option<Instant>,
+    last: Instant,
+}
+
+impl Chat {
+    /// One turn: the user's message, and the model's answer on stdout as it comes.
+    pub(super) fn ask(&mut self, text: &str) -> Result<(), CliError> {
+        let before = self.conversation.clone();
+        self.conversation.push(USER, text);
+        // A shorter message can be tried: the conversation stays as it was.
+        self.answer(Draft::default()).inspect_err(|_| self.conversation = before)
+    }
+
+    /// Answers the last message of the user, going on from a draft, and adds the answer to the conversation.
+    pub(super) fn answer(&mut self, draft: Draft) -> Result<(), CliError> {
+        if !self.fit(&draft.tokens, false)? {
+            return Err(self.too_long(&draft.tokens)?);
+        }
+        let mut screen = Screen::open();
+        let answered = self.generate(draft, &mut screen);
+        screen.close()?;
+        let (draft, reason) = answered?;
+        self.conversation.push(ASSISTANT, &draft.text);
+        let why = match reason {
+            FinishReason::Cancelled => Some("stopped; /continue goes on".to_owned()),
+            FinishReason::MaxTokens => Some(format!(
+                "cut at --max-tokens {}; /continue goes on, /set max-tokens N changes it",
+                self.settings.max_tokens()
+            )),
+            FinishReason::ContextFull => Some(self.full()),
+            _ => None,
+        };
+        self.cut = if why.is_some() { Cut::At(draft.tokens) } else { Cut::Nowhere };
+        self.notes.extend(why);
+        self.tell_notes();
+        if self.stats {
+            output::note(stats(self)?.trim_end());
+        }
+        self.autosave();
+        Ok(())
+    }
+
+    /// Generates in the context that has been made to fit, and makes room where that gets full.
+    fn generate(&mut self, mut draft: Draft, screen: &mut Screen) -> Result<(Draft, FinishReason), CliError> {
+        let prompt_tokens = self.host.engine.history(self.session)?.len();
+        let (begun, most) = (draft.tokens.len(), self.settings.max_tokens());
+        let now = Instant::now();
+        let mut clock = Clock { asked: now, first: None, last: now };
+        // Each answer has random numbers of its own; the first has those of the seed.
+        let mut options = self.settings.options.clone();
+        options.sampler.seed = options.sampler.seed.wrapping_add(self.answers);
+        self.answers += 1;
+        let reason = loop {
+            options.max_tokens = Some((begun + most).saturating_sub(draft.tokens.len()));
+            let Part { tokens, text, reason } = self.part(&options, screen, &mut clock)?;
+            draft.tokens.extend_from_slice(&tokens);
+            draft.text.push_str(&text);
+            let full = reason == FinishReason::ContextFull && self.policy == ContextPolicy::Shift;
+            if !full || !self.fit(&draft.tokens, true)? {
+                break reason;
+            }
+            options.sampler.seed = options.sampler.seed.wrapping_add(1 << 32);
+        };
+        let tokens = draft.tokens.len() - begun;
+        let first = clock.first.unwrap_or(clock.last);
+        self.last = Some(AnswerStats {
+            prompt_tokens,
+            tokens,
+            first_token_s: first.duration_since(clock.asked).as_secs_f64(),
+            tok_s: rate(tokens.saturating_sub(1), clock.last.duration_since(first).as_secs_f64()),
+        });
+        Ok((draft, reason))
+    }
+
+    /// Generates until the model, a limit or the user ends it, and writes the text.
+    fn part(
+        &mut self,
+        options: &GenerateOptions,
+        screen: &mut Screen,
+        clock: &mut Clock,
+    ) -> Result<Part, CliError> {
+        let Self { host, session, .. } = self;
+        host.engine.generate(*session, options)?;
+        let answering = Answering::start();
+        // Bytes of a character whose other bytes may still come, shown as characters that are none.
+        let mut unfinished = String::new();
+        let reason = host.answer(*session, Some(&answering), |piece, tokens| {
+            clock.last = Instant::now();
+            if tokens > 0 && clock.first.is_none() {
+                clock.first = Some(clock.last);
+            }
+            let whole = piece.trim_end_matches(char::REPLACEMENT_CHARACTER);
+            if !whole.is_empty() {
+                screen.write(&std::mem::take(&mut unfinished))?;
+                screen.write(whole)?;
+            }
+            unfinished.push_str(&piece[whole.len()..]);
+            Ok(())
+        })?;
+        drop(answering);
+        let output = host.engine.output(*session)?;
+        let (mut tokens, mut text) = (output.tokens.clone(), output.text.clone());
+        if reason == FinishReason::ContextFull && !unfinished.is_empty() {
+            // The character is generated again, where it can be whole.
+            let tokenizer = host.engine.tokenizer(host.model)?;
+            let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+            let says = |tokens: &[u32]| {
+                let said = tokenizer.decode(tokens, false);
+                said.is_ok_and(|said| said.trim_start() == text[..whole].trim_start())
+            };
+            let mut fewer = (1..=MOST_BYTES).filter_map(|cut| tokens.len().checked_sub(cut));
+            if let Some(kept) = fewer.find(|kept| says(&tokens[..*kept])) {
+                tokens.truncate(kept);
+                text.truncate(whole);
+                unfinished.clear();
+            }
+        }
+        screen.write(&unfinished)?;
+        if reason == FinishReason::EndOfGeneration {
+            tokens.pop();
+        }
+        Ok(Part { tokens, text, reason })
+    }
+
+    /// Makes the last turns that fit the session's context, with `draft` of an answer behind them; without the oldest of
+    /// them where one `must_go`. Says whether any fit.
+    fn fit(&mut self, draft: &[u32], must_go: bool) -> Result<bool, CliError> {
+        let limit = self.limit();
+        let wanted = self.settings.max_tokens();
+        let turns = match self.policy {
+            ContextPolicy::Shift => self.conversation.seen_turns(),
+            ContextPolicy::Stop => self.conversation.seen_turns().into_iter().take(1).collect(),
+        };
+        let mut fits = None;
+        for (gone, first) in turns.into_iter().enumerate().skip(usize::from(must_go)) {
+            let tokens = self.context(first, draft)?;
+            if tokens.len() >= limit {
+                continue;
+            }
+            let wanted = if gone == 0 { wanted.min(limit / LEAST_FREE) } else { limit / FREE };
+            let enough = limit - tokens.len() >= wanted || self.policy == ContextPolicy::Stop;
+            if enough || fits.is_none() {
+                fits = Some((gone, first, tokens));
+            }
+            if enough {
+                break;
+            }
+        }
+        let Some((gone, first, tokens)) = fits else { return Ok(false) };
+        self.host.engine.set_context(self.session, tokens)?;
+        if gone > 0 {
+            self.conversation.see_from(first);
+            let system = if self.conversation.head() > 0 { "; the system message stays" } else { "" };
+            let unseen = self.conversation.unseen();
+            self.notes.push(format!(
+                "the context of {limit} tokens is full: the model no longer sees the oldest {unseen} messages{system}"
+            ));
+        }
+        Ok(true)
+    }
+
+    /// The tokens of the turns from `first` on and of an answer's draft.
+    fn context(&self, first: usize, draft: &[u32]) -> Result<Vec<u32>, CliError> {
+        let messages = self.conversation.seen_from(first);
+        let mut tokens = self.host.engine.chat_tokens(self.host.model, &messages, &Default::default())?;
+        tokens.extend_from_slice(draft);
+        Ok(tokens)
+    }
+
+    /// The error for a message that does not fit.
+    fn too_long(&self, draft: &[u32]) -> Result<CliError, CliError> {
+        let turns = self.conversation.seen_turns();
+        let last = turns.last().copied().unwrap_or_default();
+        let (need, limit) = (self.context(last, draft)?.len() + 1, self.limit());
+        if need <= limit {
+            return Ok(CliError::ConversationTooLong { limit });
+        }
+        let most = self.host.engine.config(self.host.model)?.context;
+        Ok(CliError::MessageTooLong { need, limit, most })
+    }
+
+    /// What to say of an answer that filled the context.
+    fn full(&self) -> String {
+        let limit = self.limit();
+        match self.policy {
+            ContextPolicy::Shift => format!(
+                "cut: this turn alone fills the context of {limit} tokens; start with a larger --context for more"
+            ),
+            ContextPolicy::Stop => format!(
+                "cut: the context of {limit} tokens is full; /clear starts anew, /undo takes the last turn back, \
+                 --context-policy shift lets the oldest turns go"
+            ),
+        }
+    }
+
+    /// Most tokens that the context holds.
+    pub(super) fn limit(&self) -> usize {
+        let cursor = self.host.engine.world().get::<ContextCursor>(self.session.0);
+        cursor.map_or(0, |cursor| cursor.limit)
+    }
+
+    /// The tokens of a text that an answer begins with.
+    pub(super) fn tokens_of(&self, text: &str) -> Result<Vec<u32>, CliError> {
+        let tokenizer = self.host.engine.tokenizer(self.host.model)?;
+        Ok(tokenizer.encode(text, SpecialTokens::AsText, false)?)
+    }
+
+    /// Tells what happened beside the answer, which is not interrupted by it.
+    fn tell_notes(&mut self) {
+        for note in self.notes.drain(..) {
+            output::note(&Style::stderr().dim(&format!("[{note}]")));
+        }
+    }
+}

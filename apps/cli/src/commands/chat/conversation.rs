@@ -1,0 +1,202 @@
+//! The messages of a conversation, in turns: a user's message and what follows it up to the next one.
+//!
+//! Where the context does not hold them all, the model sees the system messages and the last turns. What it does not see
+//! stays part of the conversation: it is saved, and seen again where there is room.
+
+use crate::report::CliError;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use weft::Message;
+
+pub(super) const USER: &str = "user";
+pub(super) const ASSISTANT: &str = "assistant";
+const SYSTEM: &str = "system";
+
+/// A conversation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Conversation {
+    messages: Vec<Message>,
+    /// Where the first turn begins that the model sees.
+    seen: usize,
+}
+
+impl Conversation {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// How many messages the model does not see.
+    pub(super) fn unseen(&self) -> usize {
+        self.seen.saturating_sub(self.head())
+    }
+
+    /// How many system messages it begins with.
+    pub(super) fn head(&self) -> usize {
+        self.messages.iter().take_while(|message| message.role == SYSTEM).count()
+    }
+
+    /// Where each turn begins, the first being the first that the model sees.
+    pub(super) fn seen_turns(&self) -> Vec<usize> {
+        let first = self.seen.max(self.head());
+        let later = (first + 1..self.messages.len()).filter(|at| self.messages[*at].role == USER);
+        std::iter::once(first).chain(later).collect()
+    }
+
+    /// What the model is told where it sees the turns from `first` on.
+    pub(super) fn seen_from(&self, first: usize) -> Vec<&Message> {
+        let head = self.head();
+        let turns = self.messages.get(first.max(head)..).unwrap_or_default();
+        self.messages[..head].iter().chain(turns).collect()
+    }
+
+    /// Lets the model see the turns from `first` on.
+    pub(super) fn see_from(&mut self, first: usize) {
+        self.seen = first;
+    }
+
+    /// Lets the model see everything again.
+    pub(super) fn see_all(&mut self) {
+        self.seen = 0;
+    }
+
+    pub(super) fn push(&mut self, role: &str, content: &str) {
+        self.messages.push(Message::new(role, content));
+    }
+
+    pub(super) fn last(&self) -> Option<&Message> {
+        self.messages.last()
+    }
+
+    /// Takes the last message away.
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop();
+        self.seen = self.seen.min(self.messages.len());
+        message
+    }
+
+    /// Takes away what follows the last message of the user, and says whether there is one.
+    pub(super) fn drop_answer(&mut self) -> bool {
+        let last = self.messages.iter().rposition(|message| message.role == USER);
+        if let Some(last) = last {
+            self.messages.truncate(last + 1);
+            self.seen = self.seen.min(last);
+        }
+        last.is_some()
+    }
+
+    /// Takes away the last turn and gives what the user said in it.
+    pub(super) fn undo(&mut self) -> Option<Message> {
+        self.drop_answer().then(|| self.pop()).flatten()
+    }
+
+    /// Puts a system message before the conversation, in the place of what was there; an empty one is none.
+    pub(super) fn set_system(&mut self, text: &str) {
+        let head = self.head();
+        let new = (!text.is_empty()).then(|| Message::new(SYSTEM, text));
+        self.seen = (self.seen + usize::from(new.is_some())).saturating_sub(head);
+        self.messages.splice(..head, new);
+    }
+
+    /// Starts anew, keeping the system messages.
+    pub(super) fn clear(&mut self) {
+        self.messages.truncate(self.head());
+        self.seen = 0;
+    }
+
+    /// Writes it to a file. One that holds something else is left alone.
+    pub(super) fn save(&self, file: &Path) -> Result<(), CliError> {
+        Self::may_replace(file)?;
+        let saved =
+            |message: &Message| SavedMessage { role: message.role.clone(), content: message.content.clone() };
+        let saved = Saved { messages: self.messages.iter().map(saved).collect() };
+        let failed = |reason: String| CliError::Write { to: file.display().to_string(), reason };
+        let mut json = serde_json::to_string_pretty(&saved).map_err(|error| failed(error.to_string()))?;
+        json.push('\n');
+        std::fs::write(file, json).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Whether a conversation may be written to a file: there is none, or one that holds a conversation.
+    pub(super) fn may_replace(file: &Path) -> Result<(), CliError> {
+        if file.exists() && Self::load(file).is_err() {
+            return Err(CliError::NotAConversation { file: file.display().to_string() });
+        }
+        Ok(())
+    }
+
+    /// The conversation in a file that [`Conversation::save`] wrote.
+    pub(super) fn load(file: &Path) -> Result<Self, CliError> {
+        let json = crate::input::file(file)?;
+        let saved: Saved =
+            serde_json::from_str(json.trim_start_matches('\u{feff}')).map_err(|error| CliError::BadJson {
+                input: file.display().to_string(),
+                reason: error.to_string(),
+                wanted: "give a file written by /save",
+            })?;
+        let message = |saved: SavedMessage| Message { role: saved.role, content: saved.content };
+        Ok(Self { messages: saved.messages.into_iter().map(message).collect(), seen: 0 })
+    }
+}
+
+/// A conversation in a file.
+#[derive(Deserialize, Serialize)]
+struct Saved {
+    messages: Vec<SavedMessage>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct SavedMessage {
+    role: String,
+    content: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conversation(roles: &str) -> Conversation {
+        let mut conversation = Conversation::default();
+        for (at, role) in roles.chars().enumerate() {
+            let role = match role {
+                's' => SYSTEM,
+                'u' => USER,
+                _ => ASSISTANT,
+            };
+            conversation.push(role, &at.to_string());
+        }
+        conversation
+    }
+
+    fn contents(messages: &[&Message]) -> String {
+        messages.iter().map(|message| message.content.as_str()).collect()
+    }
+
+    #[test]
+    fn turns_begin_with_the_user() {
+        let mut talk = conversation("suauaau");
+        assert_eq!(talk.seen_turns(), [1, 3, 6]);
+        assert_eq!(contents(&talk.seen_from(3)), "03456");
+        talk.see_from(3);
+        assert_eq!((talk.seen_turns(), talk.unseen()), (vec![3, 6], 2));
+        talk.set_system("other");
+        assert_eq!((talk.seen_turns(), talk.unseen()), (vec![3, 6], 2));
+        talk.set_system("");
+        assert_eq!((talk.seen_turns(), talk.unseen()), (vec![2, 5], 2));
+        assert_eq!(contents(&talk.seen_from(2)), "3456");
+        assert_eq!(conversation("auau").seen_turns(), [0, 1, 3]);
+        assert_eq!(conversation("s").seen_turns(), [1]);
+        assert_eq!(contents(&conversation("").seen_from(0)), "");
+    }
+
+    #[test]
+    fn turns_are_taken_back() {
+        let mut talk = conversation("suaua");
+        talk.see_from(3);
+        assert_eq!(talk.undo().map(|message| message.content).as_deref(), Some("3"));
+        assert_eq!(contents(&talk.seen_from(0)), "012");
+        assert!(talk.drop_answer());
+        assert_eq!(contents(&talk.seen_from(0)), "01");
+        assert!(talk.undo().is_some() && talk.undo().is_none() && !talk.drop_answer());
+        assert_eq!((talk.len(), talk.head(), talk.unseen()), (1, 1, 0));
+    }
+}

@@ -1,0 +1,161 @@
+//! `weft chat`: a conversation with a model.
+//!
+//! [`lines`] reads what the user types or a script pipes in, [`turns`] tells messages from commands, [`answer`] has the
+//! model answer within its context, and [`screen`] writes the answer. Answers alone go to stdout; everything else, such
+//! as what commands show, goes to stderr or to the terminal itself. Ctrl-C stops an answer, keeping what was said.
+
+mod answer;
+mod command;
+mod conversation;
+mod lines;
+mod screen;
+mod settings;
+mod stats;
+mod turns;
+mod wrap;
+
+use crate::args::{ChatArgs, ContextPolicy};
+use crate::host::{Host, HostOptions, generate_options};
+use crate::input;
+use crate::interrupt;
+use crate::output;
+use crate::report::CliError;
+use crate::style::Style;
+use answer::AnswerStats;
+use command::Next;
+use conversation::Conversation;
+use lines::Lines;
+use settings::Settings;
+use std::path::PathBuf;
+use turns::Turn;
+use weft::SessionId;
+
+/// Where the last answer was cut.
+enum Cut {
+    /// It is whole.
+    Nowhere,
+    /// After these tokens.
+    At(Vec<u32>),
+    /// Nobody knows: it is from a file.
+    Unknown,
+}
+
+/// A conversation and the session that holds it.
+struct Chat {
+    host: Host,
+    session: SessionId,
+    conversation: Conversation,
+    settings: Settings,
+    policy: ContextPolicy,
+    last: Option<AnswerStats>,
+    cut: Cut,
+    /// Answers since the seed was set: each has random numbers of its own.
+    answers: u64,
+    /// What is to be told once the answer is whole.
+    notes: Vec<String>,
+    /// Where the conversation is kept.
+    save: Option<PathBuf>,
+    /// Whether each answer is followed by what it took.
+    stats: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
+    interrupt::install();
+    let mut chat = Chat::open(args, isa)?;
+    let mut lines = Lines::open()?;
+    if lines.are_typed() {
+        // Weights arrive with ticks, and while a line is typed there are none. From a pipe the first turn comes at once
+        // and meets the layers as they arrive.
+        chat.host.wait_loaded()?;
+        chat.greet();
+    }
+    loop {
+        let done = match turns::next(&mut lines)? {
+            Turn::Leave => break,
+            Turn::Command(command) => command::run(&mut chat, &command),
+            Turn::Message(message) => chat.ask(&message).map(|()| Next::Go),
+        };
+        match done {
+            Ok(Next::Go) => {}
+            Ok(Next::Leave) => break,
+            Err(error @ (CliError::ReaderGone | CliError::InvalidLogits { .. })) => return Err(error),
+            Err(error) if chat.host.engine.progress(chat.host.model).is_err() => return Err(error),
+            Err(error) => complain(&error),
+        }
+    }
+    lines.close();
+    chat.close()
+}
+
+/// An error after which the conversation goes on.
+fn complain(error: &CliError) {
+    output::note(&format!("{} {error}", Style::stderr().red("error:")));
+}
+
+impl Chat {
+    fn open(args: &ChatArgs, isa: Option<&str>) -> Result<Self, CliError> {
+        let template = input::template(args.generate.args.chat_template.as_deref())?;
+        let options = HostOptions { kv_tokens: args.generate.args.context, throttle: None, template };
+        let mut conversation = match &args.load {
+            Some(file) => Conversation::load(file)?,
+            None => Conversation::default(),
+        };
+        if let Some(text) = &args.system {
+            conversation.set_system(text);
+        }
+        if let Some(file) = &args.save {
+            Conversation::may_replace(file)?;
+        }
+        let mut host = Host::open(&args.model, isa, options)?;
+        if !host.engine.has_template(host.model) {
+            return Err(weft::Error::NoTemplate.into());
+        }
+        let recommended = host.engine.sampling_defaults(host.model)?;
+        for ignored in &recommended.ignored {
+            output::note(&ignored.to_string());
+        }
+        let settings =
+            Settings::new(generate_options(&args.generate.args), &args.generate.given, recommended);
+        let session = host.session(args.generate.args.context)?;
+        Ok(Self {
+            host,
+            session,
+            conversation,
+            settings,
+            policy: args.context_policy,
+            last: None,
+            cut: Cut::Unknown,
+            answers: 0,
+            notes: Vec::new(),
+            save: args.save.clone(),
+            stats: args.stats,
+        })
+    }
+
+    fn greet(&self) {
+        output::note(&Style::stderr().bold(&self.host.file_name));
+        output::note("/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves");
+        let loaded = self.conversation.len();
+        if loaded > self.conversation.head() {
+            output::note(&format!("the conversation goes on after {loaded} messages"));
+        }
+    }
+
+    /// Keeps the conversation in the file that was asked for. A failure does not end it.
+    fn autosave(&self) {
+        if let Some(file) = &self.save
+            && let Err(error) = self.conversation.save(file)
+        {
+            complain(&error);
+        }
+    }
+
+    /// Saves the conversation at its end.
+    fn close(&self) -> Result<(), CliError> {
+        let Some(file) = &self.save else { return Ok(()) };
+        self.conversation.save(file)?;
+        output::note(&format!("{} messages saved to {}", self.conversation.len(), file.display()));
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! The command on a terminal of its own: a pseudo-terminal whose screen and keys are the test's.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+use super::{Files, command};
+use nix::pty::{Winsize, openpty};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Longest that anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running command.
+pub(crate) struct Terminal {
+    child: Child,
+    keys: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+    /// Caches of its own: conversations leave a history there.
+    _files: Files,
+}
+
+/// How the command is started.
+#[derive(Default)]
+pub(crate) struct Setup<'a> {
+    pub(crate) columns: u16,
+    /// Where answers go instead of the terminal.
+    pub(crate) stdout: Option<File>,
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+}
+
+impl Terminal {
+    pub(crate) fn open(line: &str, setup: Setup<'_>) -> Self {
+        let files = Files::new();
+        let size = Winsize { ws_row: 24, ws_col: setup.columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(&size, None).expect("a pseudo-terminal");
+        let inner = File::from(pair.slave);
+        let stdin = || Stdio::from(inner.try_clone().expect("a terminal"));
+        let plain = command(line);
+        // A session of its own makes the terminal the one that Ctrl-C comes from.
+        let child = Command::new("setsid")
+            .arg("--ctty")
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env("WEFT_CACHE", files.path("cache"))
+            .env("TERM", "xterm")
+            .env_remove("WEFT_ISA")
+            .env_remove("WEFT_LOG")
+            .env_remove("NO_COLOR")
+            .envs(setup.environment.iter().copied())
+            .stdin(stdin())
+            .stdout(setup.stdout.map_or_else(stdin, Stdio::from))
+            .stderr(stdin())
+            .spawn()
+            .expect("the command starts");
+        let keys = File::from(pair.master);
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let (mut reader, shown) = (keys.try_clone().expect("the terminal"), Arc::clone(&screen));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // The read fails once nobody has the terminal open any more.
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                shown.lock().expect("the screen").extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self { child, keys, screen, _files: files }
+    }
+
+    /// All of it in one write, as a terminal passes on what was pasted.
+    pub(crate) fn keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
+    }
+
+    /// What was shown so far, without escape sequences and carriage returns.
+    pub(crate) fn shown(&self) -> String {
+        let bytes = self.screen.lock().expect("the screen").clone();
+        let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+        let mut plain = String::new();
+        for (part, piece) in text.split('\x1b').enumerate() {
+            let escape = piece.find(|c: char| c.is_ascii_alphabetic()).map_or(piece.len(), |end| end + 1);
+            plain.push_str(if part == 0 { piece } else { &piece[escape..] });
+        }
+        plain
+    }
+
+    /// The escape sequences that were shown, of those that set colours.
+    pub(crate) fn colours(&self) -> String {
+        let bytes = self.screen.lock().expect("the screen").clone();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let colour = |piece: &&str| {
+            let end = piece.find(|c: char| c.is_ascii_alphabetic());
+            end.is_some_and(|end| piece.starts_with('[') && piece[end..].starts_with('m'))
+        };
+        text.split('\x1b').skip(1).filter(colour).map(|piece| format!("\x1b{piece}")).collect()
+    }
+
+    /// Waits until a text was shown `times`.
+    pub(crate) fn wait_for(&self, text: &str, times: usize) {
+        let start = Instant::now();
+        while self.shown().matches(text).count() < times {
+            assert!(start.elapsed() < PATIENCE, "{text:?} was not shown {times} times: {}", self.shown());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for the end and gives the exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the command") {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "the command goes on: {}", self.shown());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

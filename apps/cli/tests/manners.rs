@@ -135,7 +135,6 @@ fn wrong_values_are_wrong_usage_in_json_too() {
         "--stop ''",
         "--no-such-option",
         "one two",
-        "--prompt one two",
     ] {
         for line in [
             format!("run --json --model '{TINY}' {wrong} hi"),

@@ -1,6 +1,6 @@
 //! Models of the hub: pulled from a server on the loopback, then found, listed, mended and removed without one.
 
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(dead_code, clippy::unwrap_used, reason = "the server of the unit tests, of which these use a part")]
 #[path = "../src/pull/tests/server.rs"]
 mod server;
 

@@ -101,15 +101,19 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-/// Whether there can be a GPU, looked up without loading a driver. On Linux a GPU has a node in `/dev`.
+/// Whether there can be a GPU, looked up without loading a driver, since that of a software device alone takes longer than a small
+/// model. On Linux a GPU has a node in `/dev`.
 fn may_have_hardware() -> bool {
     #[cfg(target_os = "linux")]
     {
-        // Of the kernel's drivers, NVIDIA's, WSL's, and those of Arm's, Qualcomm's and Imagination's GPUs without a kernel driver of
-        // its own.
-        const NODES: [&str; 6] =
-            ["/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0", "/dev/pvrsrvkm"];
-        NODES.iter().any(|node| std::path::Path::new(node).exists())
+        // NVIDIA's own driver, WSL's, and the vendors' for Arm's, Qualcomm's and Imagination's GPUs.
+        const NODES: [&str; 5] =
+            ["/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0", "/dev/pvrsrvkm"];
+        // All others draw through a render node; a mere display has none.
+        let renders = std::fs::read_dir("/dev/dri").is_ok_and(|nodes| {
+            nodes.flatten().any(|node| node.file_name().as_encoded_bytes().starts_with(b"renderD"))
+        });
+        renders || NODES.iter().any(|node| std::path::Path::new(node).exists())
     }
     #[cfg(not(target_os = "linux"))]
     true

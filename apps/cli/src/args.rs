@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     /// Measure speed and memory
     Bench(BenchArgs),
-    /// Make a model up: random weights, for measuring where no model can be had
+    /// Make a model of random weights, for measurements
     Synth(SynthArgs),
     /// Make a GGUF file of a Hugging Face folder
     Convert(ConvertArgs),
@@ -161,10 +161,6 @@ pub(crate) struct RunArgs {
     /// A text that follows the prompt after a blank line, or is the prompt where there is no other
     #[arg(long, short, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) generate: GenerateArgs,
     /// Take the prompt as it is: no chat template, special tokens are parsed, and the last line end of a
     /// file or of stdin stays
     #[arg(long, conflicts_with = "system")]
@@ -181,16 +177,21 @@ pub(crate) struct RunArgs {
     /// Read the model at this rate, to see it answer while it arrives
     #[arg(long, value_name = "BYTES_PER_S")]
     pub(crate) throttle: Option<NonZeroU64>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) generate: GenerateArgs,
 }
 
 const PROMPT_HELP: &str = "\
-The prompt; `-`, or none where stdin is no terminal, reads it from stdin. Text that is piped to the
-command beside a prompt follows it after a blank line:
+The prompt; `-`, or none where stdin is no terminal, reads it from
+stdin. Text that is piped to the command beside a prompt follows it
+after a blank line:
 
   git diff | weft run \"Write a commit message for this change.\"
 
-One line end at the end of such a text and a byte order mark are no part of it, unless --raw is
-given.";
+One line end at the end of such a text and a byte order mark are no
+part of it, unless --raw is given.";
 
 /// The parser.
 pub(crate) fn command() -> clap::Command {

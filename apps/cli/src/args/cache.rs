@@ -20,12 +20,13 @@ pub(crate) struct PullArgs {
 const PULL_HELP: &str = "\
 A name from `weft list`, or a model on the Hugging Face hub:
 
-  OWNER/REPO             the repository's Q4_K_M, else its Q8_0, else its first GGUF file
-  OWNER/REPO:QUANT       the file with QUANT in its name, such as q4_0, in any case
-  OWNER/REPO/FILE.gguf   this file; all parts of a split one
+  OWNER/REPO            its Q4_K_M, else its Q8_0, else its first GGUF
+  OWNER/REPO:QUANT      the file named after QUANT, such as q4_0
+  OWNER/REPO/FILE.gguf  this file, and all parts of a split one
 
-each with @REVISION after it for another branch, tag or commit than main. The same name then
-stands for the model wherever one is asked for. Without a name, the default model.";
+each with @REVISION after it for another branch, tag or commit than
+main. The same name then stands for the model wherever one is asked
+for. Without a name, the default model.";
 
 /// `weft list`
 #[derive(Debug, Args)]

@@ -25,8 +25,6 @@ pub(crate) struct EmbedArgs {
         conflicts_with = "file"
     )]
     pub(crate) prompt: Option<String>,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     /// How the tokens' vectors become the text's; without it, as the model's file says, else the last of a
     /// decoder and the mean of an encoder
     #[arg(long, value_enum)]
@@ -45,6 +43,8 @@ pub(crate) struct EmbedArgs {
     /// Where texts are refused, their embeddings are null and "errors" says why
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 /// A way of pooling.

@@ -8,8 +8,6 @@ use std::path::PathBuf;
 /// `weft logits`
 #[derive(Debug, Args)]
 pub(crate) struct LogitsArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     /// The prompt's token ids, such as 1,2,3
     #[arg(long, value_name = "IDS")]
     pub(crate) tokens: IdList,
@@ -28,13 +26,13 @@ pub(crate) struct LogitsArgs {
     /// Print {"logits": [[…], …]}
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 /// `weft perplexity`
 #[derive(Debug, Args)]
 pub(crate) struct PerplexityArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     /// The text; `-` reads it from stdin
     #[arg(long, short)]
     pub(crate) file: PathBuf,
@@ -44,13 +42,13 @@ pub(crate) struct PerplexityArgs {
     /// Print {"perplexity", "error", "tokens"}
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 /// `weft bench`
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
     /// Tokens of the prompt
     #[arg(long, short, value_name = "N", alias = "n-prompt", default_value_t = 512, value_parser = positive)]
     pub(crate) prompt: usize,
@@ -81,4 +79,6 @@ pub(crate) struct BenchArgs {
     /// Stop at the first token after a short prompt, and say what memory it took: what the command starts to time a start
     #[arg(long, hide = true)]
     pub(crate) first_token: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }

@@ -128,7 +128,7 @@ impl Places {
         let parts = reference.parts();
         names.retain(|_, file| !parts.iter().any(|part| part.file == *file));
         write_names(&folder, &names)?;
-        // Folders that are empty now, up to that of all repositories.
+        // Folders that are empty now, that of all repositories as well.
         let file = self.folder.join(reference.cache_path());
         let root = self.folder.join(hub::HUB);
         for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)) {

@@ -111,7 +111,7 @@ pub(crate) enum CliError {
     )]
     TextTooShort { file: String, tokens: usize, context: usize },
     /// A damaged model's numbers.
-    #[error("the model's numbers are no numbers after {tokens} tokens; its file is damaged, fetch it again")]
+    #[error("the model computes NaN or infinity after {tokens} tokens; its file is damaged, fetch it again")]
     InvalidLogits { tokens: usize },
     /// A request that ended before its work was done.
     #[error("the request ended early ({finish}) after {tokens} tokens; {remedy}")]

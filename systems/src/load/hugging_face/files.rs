@@ -192,10 +192,8 @@ pub fn folder_vocabulary(folder: &Path) -> Result<Option<Vocabulary>, HuggingFac
     let files = TokenFiles::read(folder, &mut Vec::new())?;
     let config = folder.join(CONFIG);
     let config = if config.is_file() { Some(read_all(&config)?) } else { None };
-    match files.files(config.as_deref()) {
-        Some(files) => Ok(Some(Vocabulary::from_hugging_face(&files)?)),
-        None => Ok(None),
-    }
+    let vocabulary = files.files(config.as_deref()).map(|files| Vocabulary::from_hugging_face(&files)).transpose();
+    vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: folder.display().to_string(), source })
 }
 
 /// A path's last part.

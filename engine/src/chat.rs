@@ -7,9 +7,7 @@ use crate::vocabulary::wall_clock;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use weft_systems::load::ModelTemplate;
-use weft_systems::tokenize::{
-    BuiltinTemplate, ChatTemplate, Rendered, Rules, TemplateError, TemplateVars,
-};
+use weft_systems::tokenize::{BuiltinTemplate, ChatTemplate, Rendered, Rules, TemplateError, TemplateVars};
 
 /// Which chat template a model takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,9 +100,11 @@ impl Engine {
         let tokenizer = self.tokenizer(model)?;
         // Hugging Face's library adds nothing to what a template writes. llama.cpp begins it with the token that the file asks for,
         // which templates of GGUF files, and built-in ones, rely on.
-        let builtin = self.world.get::<ModelTemplate>(model.0).is_some_and(|template| template.0.is_builtin());
+        let builtin =
+            self.world.get::<ModelTemplate>(model.0).is_some_and(|template| template.0.is_builtin());
         let complete = tokenizer.rules() == Rules::HuggingFace && !builtin;
-        let bos = !complete && tokenizer.bos().is_none_or(|bos| !self.starts_with_token(model, &rendered, bos));
+        let bos =
+            !complete && tokenizer.bos().is_none_or(|bos| !self.starts_with_token(model, &rendered, bos));
         Ok(tokenizer.encode_rendered(&rendered, bos)?)
     }
 

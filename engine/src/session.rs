@@ -183,8 +183,7 @@ impl Engine {
             return Err(Error::EmptyPrompt);
         }
         let tokenizer = self.tokenizer(model).ok();
-        let sampler =
-            SessionSampler::new(&options.sampler, vocabulary, history, &options.stop, tokenizer)?;
+        let sampler = SessionSampler::new(&options.sampler, vocabulary, history, &options.stop, tokenizer)?;
         // A turn that follows an answer without new words goes on from the answer's last token.
         let keep = history.len() - 1;
         self.truncate(session, keep);

@@ -18,14 +18,9 @@ const SEPARATOR: &[u8] = b"\0--part--\0";
 fn parts(mut input: &[u8]) -> Vec<Arc<dyn Source>> {
     let mut parts: Vec<Arc<dyn Source>> = Vec::new();
     loop {
-        let at = input
-            .windows(SEPARATOR.len())
-            .position(|window| window == SEPARATOR);
+        let at = input.windows(SEPARATOR.len()).position(|window| window == SEPARATOR);
         let part = &input[..at.unwrap_or(input.len())];
-        parts.push(Arc::new(MemorySource::new(
-            format!("part{}", parts.len()),
-            part.to_vec(),
-        )));
+        parts.push(Arc::new(MemorySource::new(format!("part{}", parts.len()), part.to_vec())));
         match at {
             Some(at) => input = &input[at + SEPARATOR.len()..],
             None => return parts,
@@ -45,11 +40,7 @@ fn walk(gguf: &Gguf, sources: &[Arc<dyn Source>]) {
             metadata.i32(key).ok(),
             metadata.f32(key).ok(),
         ));
-        black_box((
-            metadata.bool(key).ok(),
-            metadata.str(key).ok(),
-            metadata.strings(key).ok(),
-        ));
+        black_box((metadata.bool(key).ok(), metadata.str(key).ok(), metadata.strings(key).ok()));
         black_box((
             metadata.u32s(key).ok(),
             metadata.i32s(key).ok(),
@@ -59,13 +50,8 @@ fn walk(gguf: &Gguf, sources: &[Arc<dyn Source>]) {
     }
     black_box(metadata.lossy_keys().count());
     for tensor in &gguf.tensors {
-        assert!(
-            gguf.tensor(&tensor.name)
-                .is_some_and(|found| std::ptr::eq(found, tensor))
-        );
-        let bytes = sources[tensor.source]
-            .read(tensor.range.clone())
-            .expect("a tensor is inside its part");
+        assert!(gguf.tensor(&tensor.name).is_some_and(|found| std::ptr::eq(found, tensor)));
+        let bytes = sources[tensor.source].read(tensor.range.clone()).expect("a tensor is inside its part");
         assert_eq!(bytes.len() as u64, tensor.bytes());
         let format = tensor.format;
         let blocks = tensor.elements() / format.block() as u64;

@@ -20,20 +20,14 @@ const SEPARATOR: &[u8] = b"\0--file--\0";
 /// The configuration and the files of weights that `input` holds.
 fn files(mut input: &[u8]) -> (&[u8], Vec<Arc<dyn Source>>) {
     let mut files = Vec::new();
-    while let Some(at) = input
-        .windows(SEPARATOR.len())
-        .position(|window| window == SEPARATOR)
-    {
+    while let Some(at) = input.windows(SEPARATOR.len()).position(|window| window == SEPARATOR) {
         files.push(&input[..at]);
         input = &input[at + SEPARATOR.len()..];
     }
     files.push(input);
     let config = files.remove(0);
     let source = |(index, bytes): (usize, &&[u8])| -> Arc<dyn Source> {
-        Arc::new(MemorySource::new(
-            format!("{index}.safetensors"),
-            bytes.to_vec(),
-        ))
+        Arc::new(MemorySource::new(format!("{index}.safetensors"), bytes.to_vec()))
     };
     (config, files.iter().enumerate().map(source).collect())
 }
@@ -43,9 +37,7 @@ fn walk_header(source: &dyn Source) {
     match SafetensorsHeader::read(source) {
         Ok(header) => {
             for tensor in &header.tensors {
-                let bytes = source
-                    .read(tensor.range.clone())
-                    .expect("a tensor is inside its file");
+                let bytes = source.read(tensor.range.clone()).expect("a tensor is inside its file");
                 assert_eq!(Some(bytes.len() as u64), tensor.dtype.bytes(&tensor.shape));
                 assert_eq!(header.tensor(&tensor.name), Some(tensor));
             }
@@ -70,10 +62,7 @@ fuzz_target!(|input: &[u8]| {
             let gguf = Gguf::read(std::slice::from_ref(&source)).expect("a folder is a GGUF");
             for tensor in &gguf.tensors {
                 let bytes = source.read(tensor.range.clone()).expect("inside it");
-                assert_eq!(
-                    &*bytes,
-                    &whole[tensor.range.start as usize..tensor.range.end as usize]
-                );
+                assert_eq!(&*bytes, &whole[tensor.range.start as usize..tensor.range.end as usize]);
             }
             if let Err(error) = ModelFile::read(folder) {
                 black_box(error.to_string());

@@ -20,7 +20,8 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     let (tokens, token_types): (Vec<String>, Vec<i32>) =
         std::iter::once(("<unk>".to_owned(), 2)).chain(control).chain(bytes).unzip();
     let scores = vec![0.0; tokens.len()];
-    let vocabulary = Vocabulary { model: "llama".to_owned(), tokens, token_types, scores, ..Vocabulary::default() };
+    let vocabulary =
+        Vocabulary { model: "llama".to_owned(), tokens, token_types, scores, ..Vocabulary::default() };
     Tokenizer::new(vocabulary).expect("a plain vocabulary")
 });
 
@@ -48,7 +49,9 @@ fuzz_target!(|input: &[u8]| {
         add_generation_prompt: true,
         bos_token: Some("<s>".to_owned()),
         eos_token: Some("</s>".to_owned()),
-        tools: Some(json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}])),
+        tools: Some(
+            json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]),
+        ),
         now: Some(CivilTime::from_unix(1_721_952_000, 0)),
         ..TemplateVars::default()
     };

@@ -26,9 +26,7 @@ fuzz_target!(|input: &[u8]| {
         }
     };
     if let Ok(tokenizer) = Tokenizer::new(vocabulary) {
-        let ids = tokenizer
-            .encode(&text, SpecialTokens::Parse, true)
-            .expect("a short text");
+        let ids = tokenizer.encode(&text, SpecialTokens::Parse, true).expect("a short text");
         tokenizer.decode(&ids, true).expect("ids of the vocabulary");
     }
 });

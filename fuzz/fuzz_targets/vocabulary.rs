@@ -25,18 +25,15 @@ struct Input {
 fuzz_target!(|input: Input| {
     let pick = |names: &[&str], at: u8| names[usize::from(at) % names.len()].to_owned();
     let [bos, eos, unk, sep] = input.ids.map(|id| id.map(u32::from));
-    let [add_bos, add_eos, add_space_prefix, remove_extra_whitespaces, lowercase, strip_accents] = input.flags;
+    let [add_bos, add_eos, add_space_prefix, remove_extra_whitespaces, lowercase, strip_accents] =
+        input.flags;
     let vocabulary = Vocabulary {
         model: pick(&["gpt2", "llama", "t5", "bert"], input.model),
         pre: pick(&["gpt-2", "llama-bpe", "default", "deepseek-llm"], input.pre),
         tokens: input.tokens,
         token_types: input.token_types.into_iter().map(i32::from).collect(),
         scores: input.scores,
-        merges: input
-            .merges
-            .iter()
-            .map(|(left, right)| format!("{left} {right}"))
-            .collect(),
+        merges: input.merges.iter().map(|(left, right)| format!("{left} {right}")).collect(),
         charsmap: input.charsmap,
         bos,
         eos,
@@ -56,13 +53,9 @@ fuzz_target!(|input: Input| {
         return;
     };
     for special in [SpecialTokens::Parse, SpecialTokens::AsText] {
-        let ids = tokenizer
-            .encode(&input.text, special, true)
-            .expect("a short text");
+        let ids = tokenizer.encode(&input.text, special, true).expect("a short text");
         for render_special in [false, true] {
-            tokenizer
-                .decode(&ids, render_special)
-                .expect("ids of the vocabulary");
+            tokenizer.decode(&ids, render_special).expect("ids of the vocabulary");
         }
     }
 });

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use weft_components::ModelConfig;
-use weft_platform::storage::{MemorySource, FileSource, Source};
+use weft_platform::storage::{FileSource, MemorySource, Source};
 use weft_systems::load::gguf::{Array, Gguf, GgufHeader, GgufWriter, Metadata, Value};
 use weft_systems::load::{LoadError, ModelFile};
 

@@ -83,9 +83,7 @@ pub fn text_parts(
 ///
 /// # Errors
 /// As [`text_parts`].
-pub fn vocabulary_parts(
-    mut vocabulary: Vocabulary,
-) -> Result<(Tokenizer, Option<ChatTemplate>), LoadError> {
+pub fn vocabulary_parts(mut vocabulary: Vocabulary) -> Result<(Tokenizer, Option<ChatTemplate>), LoadError> {
     let shipped = vocabulary.chat_template.take();
     let named = std::mem::take(&mut vocabulary.chat_templates);
     let tokenizer = Tokenizer::new(vocabulary)?;

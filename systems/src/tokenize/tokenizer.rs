@@ -122,12 +122,7 @@ impl Tokenizer {
         self.encode_wanted(&rendered.text, Wanted::Outside(&rendered.literal), frame)
     }
 
-    fn encode_wanted(
-        &self,
-        text: &str,
-        wanted: Wanted<'_>,
-        frame: Frame,
-    ) -> Result<Vec<u32>, TokenizeError> {
+    fn encode_wanted(&self, text: &str, wanted: Wanted<'_>, frame: Frame) -> Result<Vec<u32>, TokenizeError> {
         if text.len() > LONGEST_TEXT {
             return Err(TokenizeError::TextTooLong { bytes: text.len(), limit: LONGEST_TEXT });
         }

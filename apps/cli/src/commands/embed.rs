@@ -69,11 +69,11 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
             }
         });
     }
-    let cut = |(at, one): (usize, &Option<Embedding>)| Some((at, one.as_ref().filter(|one| one.left_out > 0)?));
-    for (at, Embedding { tokens, left_out, .. }) in embeddings.iter().enumerate().filter_map(cut) {
+    for (index, embedding) in embeddings.iter().enumerate() {
+        let Some(Embedding { tokens, left_out: left_out @ 1.., .. }) = embedding else { continue };
+        let number = index + 1;
         output::note(&format!(
-            "{place} {}: its last {left_out} tokens were left out: the folder limits texts to {tokens}",
-            at + 1
+            "{place} {number}: its last {left_out} tokens were left out: the folder limits texts to {tokens}"
         ));
     }
     let refused = refused(&errors, texts.len(), place);

@@ -192,7 +192,8 @@ pub fn folder_vocabulary(folder: &Path) -> Result<Option<Vocabulary>, HuggingFac
     let files = TokenFiles::read(folder, &mut Vec::new())?;
     let config = folder.join(CONFIG);
     let config = if config.is_file() { Some(read_all(&config)?) } else { None };
-    let vocabulary = files.files(config.as_deref()).map(|files| Vocabulary::from_hugging_face(&files)).transpose();
+    let vocabulary =
+        files.files(config.as_deref()).map(|files| Vocabulary::from_hugging_face(&files)).transpose();
     vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: folder.display().to_string(), source })
 }
 

@@ -3,8 +3,8 @@
 //! Chains (operators of one precedence, attributes, filters, `elif`) are lists rather than nested boxes, so a long one needs no
 //! recursion. What does nest is bounded by the parser.
 
-use super::filters::Filter;
 use super::checks::Check;
+use super::filters::Filter;
 use std::sync::Arc;
 
 /// A name, as an index into [`Program::names`].

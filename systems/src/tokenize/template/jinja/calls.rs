@@ -132,7 +132,11 @@ pub(super) fn item(run: &mut Interpreter<'_>, value: &Value, key: &Value) -> Out
                     index_of(index, text.chars().count())
                 };
                 let character = index.and_then(|index| {
-                    if text.is_ascii() { text.as_bytes().get(index).map(|byte| char::from(*byte)) } else { text.chars().nth(index) }
+                    if text.is_ascii() {
+                        text.as_bytes().get(index).map(|byte| char::from(*byte))
+                    } else {
+                        text.chars().nth(index)
+                    }
                 });
                 character.map(|character| Value::str(String::from(character)))
             }
@@ -171,7 +175,8 @@ pub(super) fn path(
             Some(text) => text
                 .split('.')
                 .map(|part| {
-                    let number = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
+                    let number =
+                        part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
                     number.map_or_else(|| Value::str(part), Value::Int)
                 })
                 .collect(),
@@ -210,9 +215,7 @@ fn loop_attribute(run: &mut Interpreter<'_>, state: &Rc<Loop>, name: &Arc<str>) 
             int(length - index - 1)
         }
         "last" => Ok(Value::Bool(peek(run, state)?.is_none())),
-        "nextitem" => {
-            Ok(peek(run, state)?.unwrap_or_else(|| Value::undefined("there is no next item")))
-        }
+        "nextitem" => Ok(peek(run, state)?.unwrap_or_else(|| Value::undefined("there is no next item"))),
         "previtem" => {
             let before = if index == 0 { None } else { state.before.borrow().clone() };
             Ok(before.unwrap_or_else(|| Value::undefined("there is no previous item")))
@@ -283,7 +286,12 @@ pub(super) fn call(run: &mut Interpreter<'_>, callee: &Value, args: Args) -> Out
 }
 
 /// What `loop` and cyclers can be asked to do.
-pub(super) fn call_object(run: &mut Interpreter<'_>, receiver: &Value, name: &str, args: Args) -> Outcome<Value> {
+pub(super) fn call_object(
+    run: &mut Interpreter<'_>,
+    receiver: &Value,
+    name: &str,
+    args: Args,
+) -> Outcome<Value> {
     match (receiver, name) {
         (Value::Loop(state), "cycle") => {
             if args.positional.is_empty() {
@@ -347,7 +355,9 @@ fn call_function(run: &mut Interpreter<'_>, function: Function, args: Args) -> O
             }
             let range = Range { start, stop, step };
             if range.len() > MAX_RANGE {
-                return fault(format!("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE})."));
+                return fault(format!(
+                    "Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE})."
+                ));
             }
             Ok(Value::Range(range))
         }

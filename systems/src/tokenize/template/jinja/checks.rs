@@ -94,7 +94,13 @@ fn rest(value: &Value, divisor: &Value) -> Outcome<f64> {
 fn is_sequence(value: &Value) -> bool {
     matches!(
         value,
-        Value::Str(_) | Value::Markup(_) | Value::List(_) | Value::Tuple(_) | Value::Dict(_) | Value::Range(_) | Value::Undefined(_)
+        Value::Str(_)
+            | Value::Markup(_)
+            | Value::List(_)
+            | Value::Tuple(_)
+            | Value::Dict(_)
+            | Value::Range(_)
+            | Value::Undefined(_)
     )
 }
 

@@ -322,7 +322,8 @@ impl Parser {
                     return self.fail("an argument is out of order");
                 }
                 arguments.named_rest = Some(Box::new(self.expression(true)?));
-            } else if let (Some(Token::Name(name)), Some(Token::Op("="))) = (self.peek(), self.peek_second()) {
+            } else if let (Some(Token::Name(name)), Some(Token::Op("="))) = (self.peek(), self.peek_second())
+            {
                 let name = name.clone();
                 if arguments.named_rest.is_some() {
                     return self.fail("an argument is out of order");
@@ -381,7 +382,9 @@ impl Parser {
         let arguments = match self.peek() {
             Some(Token::Op("(")) => self.arguments()?,
             Some(Token::Name(name)) if matches!(&**name, "else" | "or" | "and") => Arguments::default(),
-            Some(Token::Name(name)) if &**name == "is" => return self.fail("tests cannot be chained with `is`"),
+            Some(Token::Name(name)) if &**name == "is" => {
+                return self.fail("tests cannot be chained with `is`");
+            }
             Some(Token::Name(_) | Token::Str(_) | Token::Int(_) | Token::Float(_) | Token::Op("[" | "{")) => {
                 let base = self.nested(Self::primary)?;
                 let mut links = Vec::new();

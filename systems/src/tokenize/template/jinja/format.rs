@@ -62,7 +62,9 @@ pub(super) fn percent(run: &mut Interpreter<'_>, format: &str, values: &Value) -
                 key.push(character);
             }
             let key: Arc<str> = key.into();
-            let Some(value) = dict.get_str(&key) else { return fault(format!("'{key}' is no key of the mapping")) };
+            let Some(value) = dict.get_str(&key) else {
+                return fault(format!("'{key}' is no key of the mapping"));
+            };
             named = Some(value.clone());
             by_name = true;
         }
@@ -152,11 +154,21 @@ fn percent_value(run: &mut Interpreter<'_>, kind: char, mut spec: Spec, value: &
         'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
             let whole = match (value.as_int(), value) {
                 (Some(number), _) => number,
-                (None, Value::Float(number)) if matches!(kind, 'd' | 'i' | 'u') && number.is_finite() => number.trunc() as i128,
-                _ if matches!(kind, 'd' | 'i' | 'u') => {
-                    return fault(format!("%{kind} format: a real number is required, not {}", value.type_name()));
+                (None, Value::Float(number)) if matches!(kind, 'd' | 'i' | 'u') && number.is_finite() => {
+                    number.trunc() as i128
                 }
-                _ => return fault(format!("%{kind} format: an integer is required, not {}", value.type_name())),
+                _ if matches!(kind, 'd' | 'i' | 'u') => {
+                    return fault(format!(
+                        "%{kind} format: a real number is required, not {}",
+                        value.type_name()
+                    ));
+                }
+                _ => {
+                    return fault(format!(
+                        "%{kind} format: an integer is required, not {}",
+                        value.type_name()
+                    ));
+                }
             };
             spec.kind = Some(if matches!(kind, 'i' | 'u') { 'd' } else { kind });
             let digits = spec.precision.take().unwrap_or(0);
@@ -279,7 +291,8 @@ impl Fields<'_> {
             Some('a') => value = Value::str(ascii(&text::repr(run, &value)?)),
             Some(other) => return fault(format!("Unknown conversion specifier {other}")),
         }
-        let spec = if spec.contains(['{', '}']) { self.format(run, spec, depth + 1)? } else { spec.to_owned() };
+        let spec =
+            if spec.contains(['{', '}']) { self.format(run, spec, depth + 1)? } else { spec.to_owned() };
         value_in(run, &value, &spec)
     }
 
@@ -317,8 +330,10 @@ impl Fields<'_> {
                 let end = after.find(['.', '[']).unwrap_or(after.len());
                 value = calls::attribute(run, &value, &after[..end].into())?;
                 path = &after[end..];
-            } else if let Some((key, after)) = path.strip_prefix('[').and_then(|after| after.split_once(']')) {
-                let number = key.bytes().all(|byte| byte.is_ascii_digit()).then(|| key.parse().ok()).flatten();
+            } else if let Some((key, after)) = path.strip_prefix('[').and_then(|after| after.split_once(']'))
+            {
+                let number =
+                    key.bytes().all(|byte| byte.is_ascii_digit()).then(|| key.parse().ok()).flatten();
                 let key = number.map_or_else(|| Value::str(key), Value::Int);
                 value = calls::item(run, &value, &key)?;
                 path = after;
@@ -398,7 +413,11 @@ fn value_in(run: &mut Interpreter<'_>, value: &Value, spec: &str) -> Outcome<Str
                         return fault("Precision not allowed in integer format specifier");
                     }
                     let (sign, prefix, digits) = integer_parts(whole, &spec);
-                    let digits = group(&digits, spec.grouping, if matches!(spec.kind, Some('b' | 'o' | 'x' | 'X')) { 4 } else { 3 });
+                    let digits = group(
+                        &digits,
+                        spec.grouping,
+                        if matches!(spec.kind, Some('b' | 'o' | 'x' | 'X')) { 4 } else { 3 },
+                    );
                     pad_number(run, &sign, &format!("{prefix}{digits}"), prefix.len(), &spec)
                 }
                 Some('c') => match u32::try_from(whole).ok().and_then(char::from_u32) {
@@ -508,7 +527,8 @@ fn general(size: f64, precision: usize, alternate: bool) -> String {
         return shown;
     }
     let (digits, tail) = shown.split_at(shown.find('e').unwrap_or(shown.len()));
-    let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
+    let digits =
+        if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
     format!("{digits}{tail}")
 }
 

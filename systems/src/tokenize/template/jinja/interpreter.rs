@@ -70,8 +70,11 @@ impl<'p> Interpreter<'p> {
     ) -> Self {
         let symbol = |name: &str| program.names.iter().position(|known| **known == *name);
         let mut globals = vec![None; program.names.len()];
-        let functions = FUNCTIONS.into_iter().filter(|(_, function)| *function != Function::StrftimeNow || now.is_some());
-        for (name, value) in functions.map(|(name, function)| (name, Value::function(function))).chain(variables) {
+        let functions =
+            FUNCTIONS.into_iter().filter(|(_, function)| *function != Function::StrftimeNow || now.is_some());
+        for (name, value) in
+            functions.map(|(name, function)| (name, Value::function(function))).chain(variables)
+        {
             if let Some(symbol) = symbol(name) {
                 globals[symbol] = Some(value);
             }
@@ -419,7 +422,9 @@ impl<'p> Interpreter<'p> {
         let Some(node) = self.program.loops.get(state.node) else { return Ok(None) };
         loop {
             let item = state.rest.borrow_mut().next();
-            let (Some(item), Some(test), false) = (&item, &node.test, state.passed.get()) else { return Ok(item) };
+            let (Some(item), Some(test), false) = (&item, &node.test, state.passed.get()) else {
+                return Ok(item);
+            };
             self.pay(1)?;
             let passes = self.scoped(state.scope, |run| {
                 run.assign(&node.target, item.clone())?;
@@ -458,7 +463,10 @@ impl<'p> Interpreter<'p> {
                 }
                 None => {
                     if let Some((argument, _)) = named.first() {
-                        return fault(format!("macro '{}' takes no keyword argument '{argument}'", node.name));
+                        return fault(format!(
+                            "macro '{}' takes no keyword argument '{argument}'",
+                            node.name
+                        ));
                     }
                 }
             }

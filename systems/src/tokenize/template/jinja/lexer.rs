@@ -38,8 +38,8 @@ pub(super) type Lexeme = (Token, u32);
 
 /// Operators, those of two characters first.
 const OPERATORS: [&str; 26] = [
-    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=",
-    ".", ":", "|", ",", ";",
+    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
+    "=", ".", ":", "|", ",", ";",
 ];
 
 /// The tokens of a template.
@@ -146,7 +146,8 @@ impl<'s> Lexer<'s> {
         let found = rest.match_indices("{%").find_map(|(at, _)| {
             let sign = sign(&rest[at + 2..]);
             let inner = &rest[at + 2 + usize::from(sign.is_some())..];
-            let word = inner.trim_start_matches(is_space).strip_prefix("endraw")?.trim_start_matches(is_space);
+            let word =
+                inner.trim_start_matches(is_space).strip_prefix("endraw")?.trim_start_matches(is_space);
             let from = rest.len() - word.len();
             let length = block_end(word)?;
             Some((at, sign, from + length))
@@ -358,8 +359,10 @@ fn unescape(text: &str) -> Result<String, String> {
                     'u' => 4,
                     _ => 8,
                 };
-                let digits = rest.get(..length).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-                let character = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).map(char::from_u32);
+                let digits =
+                    rest.get(..length).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+                let character =
+                    digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).map(char::from_u32);
                 match character {
                     Some(Some(character)) => {
                         rest = &rest[length..];

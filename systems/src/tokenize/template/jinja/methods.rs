@@ -11,11 +11,50 @@ use std::rc::Rc;
 
 /// Methods of text. Those in [`MISSING`] exist in Python, and are refused when they are called.
 const OF_TEXT: &[&str] = &[
-    "capitalize", "casefold", "center", "count", "endswith", "expandtabs", "find", "format", "format_map", "index",
-    "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable",
-    "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix",
-    "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith",
-    "strip", "swapcase", "title", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+    "zfill",
 ];
 const MISSING: &[&str] = &["encode", "maketrans", "translate"];
 const OF_DICT: &[&str] = &["copy", "fromkeys", "get", "items", "keys", "values"];
@@ -64,7 +103,10 @@ pub(super) fn call(run: &mut Interpreter<'_>, receiver: &Value, name: &str, args
                 }
                 "items" => {
                     args.none(name)?;
-                    let pairs = dict.entries.iter().map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
+                    let pairs = dict
+                        .entries
+                        .iter()
+                        .map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
                     view("dict_items", pairs.collect::<Outcome<_>>()?)
                 }
                 "keys" => {
@@ -110,14 +152,18 @@ pub(super) fn call(run: &mut Interpreter<'_>, receiver: &Value, name: &str, args
                 fault(format!("{shown} is not in {}", receiver.type_name()))
             }
         },
-        Value::Int(_) | Value::Bool(_) | Value::Float(_) => match (name, receiver.as_int(), receiver.as_float()) {
-            ("is_integer", Some(_), _) => Ok(Value::Bool(true)),
-            ("is_integer", None, Some(number)) => Ok(Value::Bool(number.is_finite() && number.fract() == 0.0)),
-            ("bit_length", Some(number), _) => {
-                Ok(Value::Int(i128::from(u128::BITS - number.unsigned_abs().leading_zeros())))
+        Value::Int(_) | Value::Bool(_) | Value::Float(_) => {
+            match (name, receiver.as_int(), receiver.as_float()) {
+                ("is_integer", Some(_), _) => Ok(Value::Bool(true)),
+                ("is_integer", None, Some(number)) => {
+                    Ok(Value::Bool(number.is_finite() && number.fract() == 0.0))
+                }
+                ("bit_length", Some(number), _) => {
+                    Ok(Value::Int(i128::from(u128::BITS - number.unsigned_abs().leading_zeros())))
+                }
+                _ => Ok(receiver.clone()),
             }
-            _ => Ok(receiver.clone()),
-        },
+        }
         _ => call_object(run, receiver, name, args),
     }
 }
@@ -140,7 +186,9 @@ fn integer(what: &str, value: Option<Value>, default: i128) -> Outcome<i128> {
         None => Ok(default),
         Some(value) => match value.as_int() {
             Some(number) => Ok(number),
-            None => fault(format!("'{}' object cannot be interpreted as an integer ({what})", value.type_name())),
+            None => {
+                fault(format!("'{}' object cannot be interpreted as an integer ({what})", value.type_name()))
+            }
         },
     }
 }
@@ -199,7 +247,8 @@ fn of_text(run: &mut Interpreter<'_>, text: &str, name: &str, args: Args) -> Out
                 let part = string(name, Some(part))?;
                 let Some(range) = &within else { continue };
                 let stretch = &text[range.clone()];
-                if if name == "startswith" { stretch.starts_with(&*part) } else { stretch.ends_with(&*part) } {
+                if if name == "startswith" { stretch.starts_with(&*part) } else { stretch.ends_with(&*part) }
+                {
                     return Ok(Value::Bool(true));
                 }
             }
@@ -218,7 +267,8 @@ fn of_text(run: &mut Interpreter<'_>, text: &str, name: &str, args: Args) -> Out
                 };
                 return Ok(Value::Int(count as i128));
             }
-            let found = stretch.and_then(|s| if name.starts_with('r') { s.rfind(&*part) } else { s.find(&*part) });
+            let found =
+                stretch.and_then(|s| if name.starts_with('r') { s.rfind(&*part) } else { s.find(&*part) });
             match (found, within) {
                 (Some(at), Some(range)) => Ok(Value::Int(text[..range.start + at].chars().count() as i128)),
                 _ if name.ends_with("find") => Ok(Value::Int(-1)),
@@ -399,7 +449,14 @@ fn split(run: &mut Interpreter<'_>, text: &str, name: &str, args: Args) -> Outco
     let mut parts: Vec<&str> = Vec::new();
     match separator {
         None | Some(Value::None) => {
-            let trim = |text: &'_ str| text.len() - if from_right { text.trim_end_matches(is_space).len() } else { text.trim_start_matches(is_space).len() };
+            let trim = |text: &'_ str| {
+                text.len()
+                    - if from_right {
+                        text.trim_end_matches(is_space).len()
+                    } else {
+                        text.trim_start_matches(is_space).len()
+                    }
+            };
             let mut rest = text;
             loop {
                 let blank = trim(rest);

@@ -21,7 +21,11 @@ pub(super) fn slice_indices(
     let clamp = |bound: i128| (if bound < 0 { bound + length } else { bound }).clamp(lowest, highest);
     let start = start.map_or(if step > 0 { lowest } else { highest }, clamp);
     let stop = stop.map_or(if step > 0 { highest } else { lowest }, clamp);
-    let count = if step > 0 { (stop - start + step - 1).div_euclid(step) } else { (start - stop - step - 1).div_euclid(-step) };
+    let count = if step > 0 {
+        (stop - start + step - 1).div_euclid(step)
+    } else {
+        (start - stop - step - 1).div_euclid(-step)
+    };
     (0..count.max(0)).map(move |index| usize::try_from(start + index * step).unwrap_or_default())
 }
 
@@ -69,11 +73,17 @@ pub(super) fn parse_int(text: &str, base: u32) -> Option<i128> {
         _ => None,
     };
     let (base, digits) = match prefixed {
-        Some(radix) if base == radix || base == 0 => (radix, digits[2..].strip_prefix('_').unwrap_or(&digits[2..])),
+        Some(radix) if base == radix || base == 0 => {
+            (radix, digits[2..].strip_prefix('_').unwrap_or(&digits[2..]))
+        }
         _ if base == 0 => (10, digits),
         _ => (base, digits),
     };
-    if digits.is_empty() || digits.starts_with(['_', '-', '+']) || digits.ends_with('_') || digits.contains("__") {
+    if digits.is_empty()
+        || digits.starts_with(['_', '-', '+'])
+        || digits.ends_with('_')
+        || digits.contains("__")
+    {
         return None;
     }
     if !(2..=36).contains(&base) {

@@ -72,7 +72,11 @@ pub(super) fn arithmetic(
             let text = text.as_str().map(|text| &**text).unwrap_or_default();
             format::percent(run, text, values).map(Value::str)
         }
-        _ => Err(unsupported(if operator == Operator::Power { "** or pow()" } else { operator.symbol() }, left, right)),
+        _ => Err(unsupported(
+            if operator == Operator::Power { "** or pow()" } else { operator.symbol() },
+            left,
+            right,
+        )),
     }
 }
 
@@ -118,7 +122,13 @@ fn integers(operator: Operator, a: i128, b: i128) -> Outcome<Value> {
 fn floats(operator: Operator, a: f64, b: f64) -> Outcome<Value> {
     let floor_mod = |a: f64, b: f64| {
         let rest = a % b;
-        if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else if rest == 0.0 { 0.0f64.copysign(b) } else { rest }
+        if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+            rest + b
+        } else if rest == 0.0 {
+            0.0f64.copysign(b)
+        } else {
+            rest
+        }
     };
     Ok(Value::Float(match operator {
         Operator::Add => a + b,
@@ -184,8 +194,7 @@ pub(super) fn equal(run: &mut Interpreter<'_>, left: &Value, right: &Value) -> O
             true
         }
         (Value::Range(a), Value::Range(b)) => {
-            a.len() == b.len()
-                && (a.len() == 0 || a.start == b.start && (a.len() == 1 || a.step == b.step))
+            a.len() == b.len() && (a.len() == 0 || a.start == b.start && (a.len() == 1 || a.step == b.step))
         }
         _ => same(left, right),
     })

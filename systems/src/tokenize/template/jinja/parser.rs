@@ -112,11 +112,19 @@ impl Parser {
     }
 
     pub(super) fn expect_op(&mut self, operator: &str) -> Result<(), SyntaxFault> {
-        if self.skip_op(operator) { Ok(()) } else { self.fail(format!("expected `{operator}`, got {}", self.here())) }
+        if self.skip_op(operator) {
+            Ok(())
+        } else {
+            self.fail(format!("expected `{operator}`, got {}", self.here()))
+        }
     }
 
     fn expect_name(&mut self, name: &str) -> Result<(), SyntaxFault> {
-        if self.skip_name(name) { Ok(()) } else { self.fail(format!("expected `{name}`, got {}", self.here())) }
+        if self.skip_name(name) {
+            Ok(())
+        } else {
+            self.fail(format!("expected `{name}`, got {}", self.here()))
+        }
     }
 
     pub(super) fn identifier(&mut self) -> Result<Arc<str>, SyntaxFault> {
@@ -185,7 +193,10 @@ impl Parser {
             let line = self.line();
             let kind = match self.peek() {
                 None if ends.is_empty() => break,
-                None => return self.fail(format!("the template ends where `{}` is expected", ends.join("` or `"))),
+                None => {
+                    return self
+                        .fail(format!("the template ends where `{}` is expected", ends.join("` or `")));
+                }
                 Some(Token::Data(text)) => {
                     let text = text.clone();
                     self.at += 1;
@@ -391,7 +402,8 @@ impl Parser {
         self.specials.push([None; 3]);
         let body = self.scoped(end)?;
         let special = self.specials.pop().unwrap_or_default();
-        let [caller, kwargs, varargs] = special.map(|symbol| symbol.filter(|symbol| !parameters.contains(symbol)));
+        let [caller, kwargs, varargs] =
+            special.map(|symbol| symbol.filter(|symbol| !parameters.contains(symbol)));
         self.program.macros.push(Macro { name, parameters, defaults, body, caller, kwargs, varargs });
         Ok(self.program.macros.len() - 1)
     }

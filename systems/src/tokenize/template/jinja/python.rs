@@ -14,7 +14,9 @@ type Ranges = Vec<(char, char)>;
 fn class(expression: &str) -> Ranges {
     let parsed = regex_syntax::parse(expression).map(regex_syntax::hir::Hir::into_kind);
     match parsed {
-        Ok(HirKind::Class(Class::Unicode(set))) => set.ranges().iter().map(|range| (range.start(), range.end())).collect(),
+        Ok(HirKind::Class(Class::Unicode(set))) => {
+            set.ranges().iter().map(|range| (range.start(), range.end())).collect()
+        }
         _ => Ranges::new(),
     }
 }
@@ -54,7 +56,25 @@ pub(super) fn is_numeric(character: char) -> bool {
         return character.is_ascii_digit();
     }
     holds(&NUMBERS, character)
-        || matches!(character, '一' | '二' | '三' | '四' | '五' | '六' | '七' | '八' | '九' | '十' | '百' | '千' | '万' | '億' | '兆' | '零' | '〇')
+        || matches!(
+            character,
+            '一' | '二'
+                | '三'
+                | '四'
+                | '五'
+                | '六'
+                | '七'
+                | '八'
+                | '九'
+                | '十'
+                | '百'
+                | '千'
+                | '万'
+                | '億'
+                | '兆'
+                | '零'
+                | '〇'
+        )
 }
 
 pub(super) fn is_alphanumeric(character: char) -> bool {
@@ -116,7 +136,10 @@ pub(super) fn lines(text: &str, ends: bool) -> Vec<&str> {
     let mut start = 0;
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
-        if !matches!(character, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}') {
+        if !matches!(
+            character,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        ) {
             continue;
         }
         let mut end = at + character.len_utf8();

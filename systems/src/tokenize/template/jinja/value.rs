@@ -78,8 +78,7 @@ pub(super) struct Range {
 
 impl Range {
     pub(super) fn len(self) -> i128 {
-        let (low, high) =
-            if self.step > 0 { (self.start, self.stop) } else { (self.stop, self.start) };
+        let (low, high) = if self.step > 0 { (self.start, self.stop) } else { (self.stop, self.start) };
         if low >= high { 0 } else { (high - low - 1) / self.step.abs() + 1 }
     }
 
@@ -257,7 +256,9 @@ impl Value {
             Self::List(items) | Self::Tuple(items) | Self::View(_, items) => !items.items.is_empty(),
             Self::Dict(dict) => !dict.entries.is_empty(),
             Self::Range(range) => range.len() > 0,
-            Self::Iterator(_) | Self::Namespace(_) | Self::Loop(_) | Self::Cycler(_) | Self::Callable(_) => true,
+            Self::Iterator(_) | Self::Namespace(_) | Self::Loop(_) | Self::Cycler(_) | Self::Callable(_) => {
+                true
+            }
         }
     }
 
@@ -280,7 +281,9 @@ impl Value {
             Self::Cycler(object) => Key::Object(Rc::as_ptr(object).addr()),
             Self::Namespace(object) => Key::Object(Rc::as_ptr(object).addr()),
             Self::Iterator(object) => Key::Object(Rc::as_ptr(object).addr()),
-            Self::Range(range) => Key::Tuple(vec![Key::Int(range.start), Key::Int(range.stop), Key::Int(range.step)]),
+            Self::Range(range) => {
+                Key::Tuple(vec![Key::Int(range.start), Key::Int(range.stop), Key::Int(range.step)])
+            }
             Self::List(_) | Self::Dict(_) | Self::View(..) => {
                 return fault(format!("unhashable type: '{}'", self.type_name()));
             }

@@ -88,7 +88,11 @@ const FILTERS: &[Filter] = filters! {
 
 /// Items in the order of their keys; equal ones keep theirs. A merge sort of our own, since comparing can fail and need not be a
 /// total order.
-pub(super) fn sorted<T>(run: &mut Interpreter<'_>, items: Vec<T>, key: impl Fn(&T) -> Value) -> Outcome<Vec<T>> {
+pub(super) fn sorted<T>(
+    run: &mut Interpreter<'_>,
+    items: Vec<T>,
+    key: impl Fn(&T) -> Value,
+) -> Outcome<Vec<T>> {
     let mut items: Vec<Option<(Value, T)>> = items.into_iter().map(|item| Some((key(&item), item))).collect();
     let mut width = 1;
     while width < items.len() {
@@ -99,7 +103,10 @@ pub(super) fn sorted<T>(run: &mut Interpreter<'_>, items: Vec<T>, key: impl Fn(&
             let end = (start + 2 * width).min(items.len());
             let (mut left, mut right) = (start, middle);
             while left < middle || right < end {
-                let take_right = match (items.get(left).filter(|_| left < middle), items.get(right).filter(|_| right < end)) {
+                let take_right = match (
+                    items.get(left).filter(|_| left < middle),
+                    items.get(right).filter(|_| right < end),
+                ) {
                     (Some(Some((a, _))), Some(Some((b, _)))) => {
                         operators::order(run, b, a, "<")? == Some(Ordering::Less)
                     }
@@ -148,7 +155,9 @@ fn integer(what: &str, value: &Option<Value>, default: i128) -> Outcome<i128> {
         Some(Value::Undefined(message)) => fault(&**message),
         Some(value) => match value.as_int() {
             Some(number) => Ok(number),
-            None => fault(format!("{what}: '{}' object cannot be interpreted as an integer", value.type_name())),
+            None => {
+                fault(format!("{what}: '{}' object cannot be interpreted as an integer", value.type_name()))
+            }
         },
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn items(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
         Value::Undefined(_) => Ok(Value::iterator(Vec::new())),
         Value::Dict(dict) => {
             run.pay_items(dict.entries.len())?;
-            let pairs = dict.entries.iter().map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
+            let pairs =
+                dict.entries.iter().map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
             Ok(Value::iterator(pairs.collect::<Outcome<_>>()?))
         }
         _ => fault("Can only get item pairs from a mapping."),
@@ -93,7 +94,8 @@ fn in_order<T>(
 }
 
 pub(super) fn sort(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
-    let [reverse, case_sensitive, attribute] = args.bind("sort", ["reverse", "case_sensitive", "attribute"], 0)?;
+    let [reverse, case_sensitive, attribute] =
+        args.bind("sort", ["reverse", "case_sensitive", "attribute"], 0)?;
     let keep_case = is_set(&case_sensitive);
     let attributes: Vec<Value> = match attribute.as_ref().map(|attribute| (attribute, attribute.as_str())) {
         None => vec![Value::None],
@@ -210,7 +212,9 @@ pub(super) fn last(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value
     args.none("last")?;
     let last = match value {
         Value::Iterator(_) => return fault("'generator' object is not reversible"),
-        Value::Str(text) | Value::Markup(text) => text.chars().next_back().map(|c| Value::str(String::from(c))),
+        Value::Str(text) | Value::Markup(text) => {
+            text.chars().next_back().map(|c| Value::str(String::from(c)))
+        }
         Value::List(items) | Value::Tuple(items) | Value::View(_, items) => items.items.last().cloned(),
         _ => run.items(value)?.pop(),
     };
@@ -275,7 +279,8 @@ pub(super) fn slice(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
     }
     let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
     run.pay_items(count)?;
-    let (each, extra) = (items.len().checked_div(count).unwrap_or(0), items.len().checked_rem(count).unwrap_or(0));
+    let (each, extra) =
+        (items.len().checked_div(count).unwrap_or(0), items.len().checked_rem(count).unwrap_or(0));
     let mut rest = items.as_slice();
     let mut slices = Vec::with_capacity(count);
     for index in 0..count {

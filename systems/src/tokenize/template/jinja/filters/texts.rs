@@ -175,7 +175,8 @@ pub(super) fn truncate(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
     if text.chars().count() as i128 <= length.saturating_add(leeway) {
         return Ok(Value::Str(text.clone()));
     }
-    let kept: String = text.chars().take(usize::try_from(length - end_length).unwrap_or(usize::MAX)).collect();
+    let kept: String =
+        text.chars().take(usize::try_from(length - end_length).unwrap_or(usize::MAX)).collect();
     let kept = if is_set(&kill) { &kept } else { kept.rsplit_once(' ').map_or(&*kept, |(before, _)| before) };
     Ok(Value::str(format!("{kept}{end}")))
 }
@@ -443,7 +444,9 @@ pub(super) fn round(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value>
         "common" => match value.as_int() {
             Some(number) if precision >= 0 => Ok(Value::Int(number)),
             Some(number) => {
-                let Some(unit) = 10i128.checked_pow(precision.unsigned_abs()) else { return Ok(Value::Int(0)) };
+                let Some(unit) = 10i128.checked_pow(precision.unsigned_abs()) else {
+                    return Ok(Value::Int(0));
+                };
                 let rest = number.rem_euclid(unit);
                 let down = number - rest;
                 // Half goes to the even multiple.

@@ -9,6 +9,15 @@ use weft_systems::load::{LoadError, ModelFile};
 
 /// The model of `assets/golden/hf` with some metadata replaced.
 fn read(name: &str, change: impl Fn(&str, &Value) -> Option<Value>) -> Result<ModelConfig, LoadError> {
+    read_with(name, change, None)
+}
+
+/// The same with one entry more.
+fn read_with(
+    name: &str,
+    change: impl Fn(&str, &Value) -> Option<Value>,
+    more: Option<(&str, Value)>,
+) -> Result<ModelConfig, LoadError> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../assets/golden/hf/{name}.gguf"));
     let source: Arc<dyn Source> = Arc::new(FileSource::open(&path).unwrap());
     let gguf = Gguf::read(std::slice::from_ref(&source)).unwrap();
@@ -16,7 +25,8 @@ fn read(name: &str, change: impl Fn(&str, &Value) -> Option<Value>) -> Result<Mo
         let value = change(key, value).unwrap_or_else(|| value.clone());
         (key.to_owned(), value)
     };
-    let metadata = Metadata::new(name, gguf.metadata.iter().map(changed).collect()).unwrap();
+    let more = more.map(|(key, value)| (key.to_owned(), value));
+    let metadata = Metadata::new(name, gguf.metadata.iter().map(changed).chain(more).collect()).unwrap();
     let mut header = GgufHeader::new(&metadata).unwrap();
     for tensor in &gguf.tensors {
         header.tensor(&tensor.name, tensor.format, &tensor.shape).unwrap();
@@ -67,14 +77,18 @@ fn unequal_values_are_refused_by_their_key() {
 }
 
 #[test]
-fn windows_may_be_numbers() {
+fn which_layers_have_a_window_may_be_numbers() {
     let pattern = "gemma3.attention.sliding_window_pattern";
-    let plain = read("gemma3", |_, _| None).unwrap();
-    let local: Vec<bool> = plain.layer.iter().map(|layer| layer.window.is_some()).collect();
-    let replaced =
-        |array: Array| read("gemma3", move |key, _| (key == pattern).then(|| Value::Array(array.clone())));
-    let numbers = local.iter().map(|local| i32::from(*local)).collect();
-    for array in [Array::Bool(local.clone()), Array::I32(numbers)] {
-        assert_eq!(replaced(array).unwrap().layer, plain.layer);
+    let local = [true, false, true, false, false, true];
+    let found = |array: Array| {
+        let config = read_with("gemma3", |_, _| None, Some((pattern, Value::Array(array))))?;
+        Ok::<_, LoadError>(config.layer.iter().map(|layer| layer.window.is_some()).collect::<Vec<_>>())
+    };
+    assert_eq!(found(Array::Bool(local.to_vec())).unwrap(), local);
+    assert_eq!(found(Array::I32(local.map(i32::from).to_vec())).unwrap(), local);
+    assert_eq!(found(Array::U8(local.map(u8::from).to_vec())).unwrap(), local);
+    for wrong in [Array::Bool(vec![true; 5]), Array::Bool(vec![true; 7]), Array::F32(vec![1.0; 6])] {
+        let error = found(wrong).unwrap_err();
+        assert!(matches!(&error, LoadError::BadMetadata { key, .. } if key == pattern), "{error}");
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use make::{ConvertArgs, QuantizeArgs, ShapeArgs, SynthArgs};
 pub(crate) use measure::{BenchArgs, LogitsArgs, PerplexityArgs};
 pub(crate) use model::{BackendName, ModelArgs};
 pub(crate) use text::{DetokenizeArgs, InspectArgs, TemplateArgs, TensorArgs, TokenizeArgs};
+pub(crate) use values::seed;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;

@@ -8,7 +8,9 @@ fn chat_goes_on_with_a_cut_answer() {
     let files = Files::new();
     let model = files.with_template();
     let (file, whole) = (files.path("saved.json"), files.path("whole.json"));
-    let chat = format!("chat --model '{model}' {SETTINGS}");
+    // Letters: an answer that is cut within a character shows that.
+    let letters: String = (97..107).map(|letter| format!(" --logit-bias {letter}=100")).collect();
+    let chat = format!("chat --model '{model}' --max-tokens 4 --temperature 0{letters}");
     let run = weft_with(
         format!("{chat} --save '{}'", file.display()),
         "Hello\n/continue\n/set max-tokens 8\n/continue\nAnd now?\n",

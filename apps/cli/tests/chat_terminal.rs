@@ -14,7 +14,7 @@ fn open(files: &Files, more: &str, setup: Setup<'_>) -> Terminal {
     let (model, file) = (files.with_template(), files.path("saved.json"));
     let line = format!("chat --model '{model}' --max-tokens 2 {ALWAYS_A} --save '{}' {more}", file.display());
     let chat = Terminal::open(&line, setup);
-    chat.wait_for("> ", 1);
+    chat.ready("> ");
     chat
 }
 
@@ -38,7 +38,7 @@ fn chat_takes_what_a_terminal_marks_as_pasted_for_one_message() {
     let files = Files::new();
     let mut chat = open(&files, "", setup(100));
     chat.keys("\x1b[200~one\r\n\ttwo\rthree\n\x1b[201~\r");
-    chat.wait_for("> ", 2);
+    chat.ready("> ");
     chat.keys("\x1b[200~\"\"\"four\r\rfive\"\"\"\x1b[201~\r\x1b[200~six\x1b[201~ seven\r/quit\r");
     assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
     assert_eq!(said(&files.path("saved.json")), ["one\n\ttwo\nthree", "four\n\nfive", "six seven"]);
@@ -49,13 +49,14 @@ fn chat_asks_for_the_further_lines_of_a_message() {
     let files = Files::new();
     let mut chat = open(&files, "", setup(100));
     chat.keys("\"\"\"one\r");
-    chat.wait_for("... ", 1);
+    chat.ready("... ");
     chat.keys("two\"\"\"\r");
     chat.wait_for("aa\n", 1);
     // Ctrl-C takes a message back that is not whole.
     chat.keys("\"\"\"three\r");
-    chat.wait_for("... ", 2);
+    chat.ready("... ");
     chat.keys("\x03");
+    chat.ready("> ");
     chat.keys("four\r/quit\r");
     assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
     assert_eq!(said(&files.path("saved.json")), ["one\ntwo", "four"]);
@@ -70,9 +71,9 @@ fn chat_into_a_file_writes_answers_alone() {
         let environment = &[("TERM", terminal)];
         let mut chat = open(&files, "", Setup { columns: 100, stdout, environment });
         chat.keys("hello there\r");
-        chat.wait_for("> ", 2);
+        chat.ready("> ");
         chat.keys("/stats\r/help\r/set\rhello again\r");
-        chat.wait_for("> ", 6);
+        chat.ready("> ");
         chat.keys("/quit\r");
         assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
         assert_eq!(std::fs::read_to_string(&answers).expect("answers"), "aa\naa\n", "{terminal}");
@@ -84,14 +85,14 @@ fn chat_into_a_file_writes_answers_alone() {
 fn chat_wraps_answers_at_words_on_a_terminal_alone() {
     let files = Files::new();
     let model = files.with_template();
-    // Tokens 278 and 281 are ` the` and `ers`: words of either.
+    // Tokens 277 and 97 are ` the` and `a`: words that begin with the one and go on with the other.
     let line = format!(
-        "chat --model '{model}' --seed 1 --max-tokens 60 --logit-bias 276=1000 --logit-bias 97=1000 --temperature 1 --top-p 1 --min-p 0"
+        "chat --model '{model}' --seed 1 --max-tokens 60 --logit-bias 277=1000 --logit-bias 97=1000 --temperature 1 --top-p 1 --min-p 0"
     );
     let mut chat = Terminal::open(&line, setup(30));
-    chat.wait_for("> ", 1);
+    chat.ready("> ");
     chat.keys("Hello\r");
-    chat.wait_for("> ", 2);
+    chat.ready("> ");
     chat.keys("/quit\r");
     assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
     let shown = chat.shown();
@@ -108,18 +109,26 @@ fn chat_wraps_answers_at_words_on_a_terminal_alone() {
 #[test]
 fn chat_answers_stop_at_ctrl_c_and_twice_leaves() {
     let files = Files::new();
-    let mut chat = open(&files, "--max-tokens 100000", setup(80));
-    chat.keys("/set max-tokens 100000\rhello\r");
+    let model = files.with_context(30_000);
+    let file = files.path("saved.json");
+    let line = format!("chat --model '{model}' --max-tokens 100000 {ALWAYS_A} --save '{}'", file.display());
+    let mut chat = Terminal::open(&line, setup(80));
+    chat.ready("> ");
+    chat.keys("hello\r");
     chat.wait_for("aaaa", 1);
     chat.keys("\x03");
-    chat.wait_for("/continue", 1);
+    chat.wait_for("stopped; /continue", 1);
+    chat.ready("> ");
     chat.keys("/set max-tokens 2\rhello again\r");
     chat.wait_for("cut at --max-tokens 2", 1);
     // A line that was begun is taken back.
-    chat.keys("never sent\x03");
-    chat.wait_for("> ", 6);
+    chat.keys("never sent");
+    chat.wait_for("never sent", 1);
+    chat.keys("\x03");
+    chat.ready("> ");
     chat.keys("\x03");
     chat.wait_for("Ctrl-C again leaves", 1);
+    chat.ready("> ");
     chat.keys("\x03");
     assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
     assert_eq!(said(&files.path("saved.json")), ["hello", "hello again"]);
@@ -132,6 +141,7 @@ fn chat_leaves_at_ctrl_d_and_colours_only_where_that_is_wanted() {
         let mut chat = open(&files, "", Setup { columns: 80, stdout: None, environment });
         chat.keys("hello\r");
         chat.wait_for("cut at", 1);
+        chat.ready("> ");
         chat.keys("\x04");
         assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
         assert_eq!(coloured(&chat.colours()), wanted, "{}", chat.shown());

@@ -39,7 +39,7 @@ pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
 }
 
 /// A seed; -1 draws one, which is small enough for every reader of JSON.
-pub(super) fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
     match text.trim() {
         "-1" => Ok(random() & u64::from(u32::MAX)),
         number => number

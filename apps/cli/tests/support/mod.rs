@@ -182,6 +182,20 @@ impl Files {
     }
 }
 
+impl Files {
+    /// The same model, said to be made for a context of as many tokens.
+    pub(crate) fn with_context(&self, tokens: u32) -> String {
+        const KEY: &[u8] = b"llama.context_length";
+        let path = self.with_template();
+        let mut bytes = std::fs::read(path).expect("the tiny model");
+        let key = bytes.windows(KEY.len()).position(|window| window == KEY).expect("a context");
+        // Behind the key is the id of the type.
+        let value = key + KEY.len() + 4;
+        bytes[value..value + 4].copy_from_slice(&tokens.to_le_bytes());
+        self.write("context.gguf", bytes)
+    }
+}
+
 /// Whether the text holds an escape sequence.
 pub(crate) fn coloured(text: &str) -> bool {
     text.contains('\x1b')

@@ -18,6 +18,8 @@ pub(crate) struct Terminal {
     child: Child,
     keys: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    /// How much was shown when the last keys were pressed.
+    pressed: usize,
     /// Caches of its own: conversations leave a history there.
     _files: Files,
 }
@@ -65,11 +67,12 @@ impl Terminal {
                 shown.lock().expect("the screen").extend_from_slice(&bytes[..count]);
             }
         });
-        Self { child, keys, screen, _files: files }
+        Self { child, keys, screen, pressed: 0, _files: files }
     }
 
     /// All of it in one write, as a terminal passes on what was pasted.
     pub(crate) fn keys(&mut self, keys: &str) {
+        self.pressed = self.screen.lock().expect("the screen").len();
         self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
     }
 
@@ -94,6 +97,16 @@ impl Terminal {
             end.is_some_and(|end| piece.starts_with('[') && piece[end..].starts_with('m'))
         };
         text.split('\x1b').skip(1).filter(colour).map(|piece| format!("\x1b{piece}")).collect()
+    }
+
+    /// Waits until the command asks for a line again.
+    pub(crate) fn ready(&self, prompt: &str) {
+        let start = Instant::now();
+        let more = || self.screen.lock().expect("the screen").len() > self.pressed;
+        while !(more() && self.shown().ends_with(prompt)) {
+            assert!(start.elapsed() < PATIENCE, "{prompt:?} is not shown: {}", self.shown());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until a text was shown `times`.

@@ -44,8 +44,10 @@ pub(super) struct Draft {
 
 /// What one request of an answer brought.
 struct Part {
-    tokens: Vec<u32>,
-    text: String,
+    /// Up to the end of a character.
+    draft: Draft,
+    /// What shows for a character whose last bytes are missing.
+    cut_off: String,
     reason: FinishReason,
 }
 
@@ -73,8 +75,8 @@ impl Chat {
         let mut screen = Screen::open();
         let answered = self.generate(draft, &mut screen);
         screen.close()?;
-        let (draft, reason) = answered?;
-        self.conversation.push(ASSISTANT, &draft.text);
+        let (draft, cut_off, reason) = answered?;
+        self.conversation.push(ASSISTANT, &format!("{}{cut_off}", draft.text));
         let why = match reason {
             FinishReason::Cancelled => Some("stopped; /continue goes on".to_owned()),
             FinishReason::MaxTokens => Some(format!(
@@ -84,7 +86,7 @@ impl Chat {
             FinishReason::ContextFull => Some(self.full()),
             _ => None,
         };
-        self.cut = if why.is_some() { Cut::At(draft.tokens) } else { Cut::Nowhere };
+        self.cut = if why.is_some() { Cut::At(draft) } else { Cut::Nowhere };
         self.notes.extend(why);
         self.tell_notes();
         if self.stats {
@@ -95,35 +97,39 @@ impl Chat {
     }
 
     /// Generates in the context that has been made to fit, and makes room where that gets full.
-    fn generate(&mut self, mut draft: Draft, screen: &mut Screen) -> Result<(Draft, FinishReason), CliError> {
+    fn generate(
+        &mut self,
+        mut draft: Draft,
+        screen: &mut Screen,
+    ) -> Result<(Draft, String, FinishReason), CliError> {
         let prompt_tokens = self.host.engine.history(self.session)?.len();
-        let (begun, most) = (draft.tokens.len(), self.settings.max_tokens());
+        let (most, mut said) = (self.settings.max_tokens(), 0);
         let now = Instant::now();
         let mut clock = Clock { asked: now, first: None, last: now };
-        // Each answer has random numbers of its own; the first has those of the seed.
-        let mut options = self.settings.options.clone();
-        options.sampler.seed = options.sampler.seed.wrapping_add(self.answers);
-        self.answers += 1;
-        let reason = loop {
-            options.max_tokens = Some((begun + most).saturating_sub(draft.tokens.len()));
-            let Part { tokens, text, reason } = self.part(&options, screen, &mut clock)?;
-            draft.tokens.extend_from_slice(&tokens);
-            draft.text.push_str(&text);
+        let mut options = self.settings.for_answer();
+        let (cut_off, reason) = loop {
+            options.max_tokens = Some(most.saturating_sub(said));
+            let Part { draft: part, cut_off, reason } = self.part(&options, screen, &mut clock)?;
+            said += part.tokens.len();
+            draft.tokens.extend(part.tokens);
+            draft.text.push_str(&part.text);
             let full = reason == FinishReason::ContextFull && self.policy == ContextPolicy::Shift;
             if !full || !self.fit(&draft.tokens, true)? {
-                break reason;
+                break (cut_off, reason);
             }
+            // The rest is not to have the same random numbers once more.
             options.sampler.seed = options.sampler.seed.wrapping_add(1 << 32);
         };
-        let tokens = draft.tokens.len() - begun;
+        // Where it was cut off within a character.
+        screen.write(&cut_off)?;
         let first = clock.first.unwrap_or(clock.last);
         self.last = Some(AnswerStats {
             prompt_tokens,
-            tokens,
+            tokens: said,
             first_token_s: first.duration_since(clock.asked).as_secs_f64(),
-            tok_s: rate(tokens.saturating_sub(1), clock.last.duration_since(first).as_secs_f64()),
+            tok_s: rate(said.saturating_sub(1), clock.last.duration_since(first).as_secs_f64()),
         });
-        Ok((draft, reason))
+        Ok((draft, cut_off, reason))
     }
 
     /// Generates until the model, a limit or the user ends it, and writes the text.
@@ -154,8 +160,10 @@ impl Chat {
         drop(answering);
         let output = host.engine.output(*session)?;
         let (mut tokens, mut text) = (output.tokens.clone(), output.text.clone());
-        if reason == FinishReason::ContextFull && !unfinished.is_empty() {
-            // The character is generated again, where it can be whole.
+        if reason == FinishReason::EndOfGeneration {
+            tokens.pop();
+        } else if !unfinished.is_empty() {
+            // An answer that goes on generates the character again, where it can be whole.
             let tokenizer = host.engine.tokenizer(host.model)?;
             let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
             let says = |tokens: &[u32]| {
@@ -166,14 +174,11 @@ impl Chat {
             if let Some(kept) = fewer.find(|kept| says(&tokens[..*kept])) {
                 tokens.truncate(kept);
                 text.truncate(whole);
-                unfinished.clear();
+                return Ok(Part { draft: Draft { tokens, text }, cut_off: unfinished, reason });
             }
         }
         screen.write(&unfinished)?;
-        if reason == FinishReason::EndOfGeneration {
-            tokens.pop();
-        }
-        Ok(Part { tokens, text, reason })
+        Ok(Part { draft: Draft { tokens, text }, cut_off: String::new(), reason })
     }
 
     /// Makes the last turns that fit the session's context, with `draft` of an answer behind them; without the oldest of

@@ -139,11 +139,11 @@ fn go_on(chat: &mut Chat) -> Result<Next, CliError> {
     }
     let before = chat.conversation.clone();
     let text = chat.conversation.pop().map(|message| message.content).unwrap_or_default();
-    let tokens = match &chat.cut {
-        Cut::At(tokens) => tokens.clone(),
-        Cut::Nowhere | Cut::Unknown => chat.tokens_of(&text)?,
+    let draft = match &chat.cut {
+        Cut::At(draft) => draft.clone(),
+        Cut::Nowhere | Cut::Unknown => Draft { tokens: chat.tokens_of(&text)?, text },
     };
-    chat.answer(Draft { tokens, text }).inspect_err(|_| chat.conversation = before)?;
+    chat.answer(draft).inspect_err(|_| chat.conversation = before)?;
     Ok(Next::Go)
 }
 
@@ -190,11 +190,7 @@ fn set(chat: &mut Chat, line: &str) -> Result<Next, CliError> {
         output::note(chat.settings.list().trim_end());
         return Ok(Next::Go);
     }
-    let seed = chat.settings.options.sampler.seed;
     output::note(&chat.settings.set(line)?);
-    if chat.settings.options.sampler.seed != seed {
-        chat.answers = 0;
-    }
     Ok(Next::Go)
 }
 

@@ -21,7 +21,7 @@ use crate::interrupt;
 use crate::output;
 use crate::report::CliError;
 use crate::style::Style;
-use answer::AnswerStats;
+use answer::{AnswerStats, Draft};
 use command::Next;
 use conversation::Conversation;
 use lines::Lines;
@@ -34,8 +34,8 @@ use weft::SessionId;
 enum Cut {
     /// It is whole.
     Nowhere,
-    /// After these tokens.
-    At(Vec<u32>),
+    /// Here, at the end of a character.
+    At(Draft),
     /// Nobody knows: it is from a file.
     Unknown,
 }
@@ -49,8 +49,6 @@ struct Chat {
     policy: ContextPolicy,
     last: Option<AnswerStats>,
     cut: Cut,
-    /// Answers since the seed was set: each has random numbers of its own.
-    answers: u64,
     /// What is to be told once the answer is whole.
     notes: Vec<String>,
     /// Where the conversation is kept.
@@ -126,7 +124,6 @@ impl Chat {
             policy: args.context_policy,
             last: None,
             cut: Cut::Unknown,
-            answers: 0,
             notes: Vec::new(),
             save: args.save.clone(),
             stats: args.stats,

@@ -2,6 +2,7 @@
 //!
 //! A value is the command line's, else the one that the model's file recommends, else the usual one.
 
+use crate::args;
 use crate::report::CliError;
 use weft::{GenerateOptions, SamplerSettings, SamplingDefaults};
 
@@ -22,6 +23,8 @@ enum Origin {
 enum Value<'a> {
     Number(&'a mut f32, fn(f32) -> bool),
     Count(&'a mut usize),
+    /// `-1` is all.
+    CountOrAll(&'a mut usize),
     Seed(&'a mut u64),
     AtLeastOne(&'a mut Option<usize>),
 }
@@ -32,9 +35,11 @@ impl Value<'_> {
         match self {
             Self::Number(value, allowed) => *value = text.parse().ok().filter(|value| allowed(*value))?,
             Self::Count(value) => *value = text.parse().ok()?,
+            Self::CountOrAll(value) => *value = if text == "-1" { usize::MAX } else { text.parse().ok()? },
             Self::Seed(value) => {
-                *value = if matches!(text, "-1" | "random") { random() } else { text.parse().ok()? };
+                *value = args::seed(if text == "random" { "-1" } else { text }).ok()?;
             }
+            Self::AtLeastOne(value) if text == "-1" => *value = None,
             Self::AtLeastOne(value) => *value = Some(text.parse().ok().filter(|value| *value > 0)?),
         }
         Some(())
@@ -44,8 +49,13 @@ impl Value<'_> {
         match self {
             Self::Number(value, _) => value.to_string(),
             Self::Count(value) => value.to_string(),
+            Self::CountOrAll(value) if **value == usize::MAX => "-1".to_owned(),
+            Self::CountOrAll(value) => value.to_string(),
             Self::Seed(value) => value.to_string(),
-            Self::AtLeastOne(value) => value.map_or_else(|| "no limit".to_owned(), |value| value.to_string()),
+            Self::AtLeastOne(value) => match value.filter(|value| *value != usize::MAX) {
+                Some(value) => value.to_string(),
+                None => "-1".to_owned(),
+            },
         }
     }
 }
@@ -101,8 +111,10 @@ const SETTINGS: &[Setting] = &[
         Value::Number(&mut options.sampler.repetition_penalty, |x| x > 0.0 && x.is_finite())
     })
     .or_recommended(|model| model.repetition_penalty.is_some()),
-    setting(&["repeat-last-n"], WHOLE, |options| Value::Count(&mut options.sampler.penalty_last_n))
-        .or_recommended(|model| model.penalty_last_n.is_some()),
+    setting(&["repeat-last-n"], "a whole number from 0, or -1 for all tokens", |options| {
+        Value::CountOrAll(&mut options.sampler.penalty_last_n)
+    })
+    .or_recommended(|model| model.penalty_last_n.is_some()),
     setting(&["presence-penalty"], FINITE, |options| {
         Value::Number(&mut options.sampler.presence_penalty, f32::is_finite)
     }),
@@ -112,7 +124,7 @@ const SETTINGS: &[Setting] = &[
     setting(&["seed"], "a whole number from 0, or -1 for a random one", |options| {
         Value::Seed(&mut options.sampler.seed)
     }),
-    setting(&["max-tokens", "n"], "a whole number from 1", |options| {
+    setting(&["max-tokens", "n"], "a whole number from 1, or -1 for no limit", |options| {
         Value::AtLeastOne(&mut options.max_tokens)
     }),
 ];
@@ -123,6 +135,8 @@ pub(super) struct Settings {
     pub(super) options: GenerateOptions,
     /// In the order of [`SETTINGS`].
     origins: Vec<Origin>,
+    /// Answers since the seed was set.
+    answers: u64,
 }
 
 impl Settings {
@@ -145,7 +159,15 @@ impl Settings {
                 false => Origin::Usual,
             });
         }
-        Self { options, origins }
+        Self { options, origins, answers: 0 }
+    }
+
+    /// What the next answer is generated with: each has random numbers of its own, the first those of the seed.
+    pub(super) fn for_answer(&mut self) -> GenerateOptions {
+        let mut options = self.options.clone();
+        options.sampler.seed = options.sampler.seed.wrapping_add(self.answers);
+        self.answers += 1;
+        options
     }
 
     /// Most tokens of an answer.
@@ -172,6 +194,9 @@ impl Settings {
             })?;
             if let Some(origin) = self.origins.get_mut(place) {
                 *origin = Origin::User;
+            }
+            if matches!((setting.value)(&mut self.options), Value::Seed(_)) {
+                self.answers = 0;
             }
         }
         Ok(self.show(place, setting))
@@ -206,12 +231,6 @@ impl Settings {
         }
         differing.join(", ")
     }
-}
-
-/// A seed that nobody can tell beforehand.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::time::SystemTime::now())
 }
 
 #[cfg(test)]
@@ -252,6 +271,8 @@ mod tests {
             assert_eq!(set.options.sampler.temperature, 0.5);
         }
         assert!(set.set("top_k 40").is_ok() && set.set("presence-penalty -1.5").is_ok());
+        assert!(set.set("repeat-last-n -1").is_ok_and(|shown| shown.ends_with(" -1")));
+        assert!(set.set("n -1").is_ok() && set.max_tokens() == usize::MAX);
         assert!(set.set("n 3").is_ok() && set.set("seed -1").is_ok() && set.set("seed").is_ok());
         assert_eq!((set.max_tokens(), set.options.sampler.top_k), (3, 40));
         let refused = ["temperature -1", "temperature NaN", "temperature inf", "top-p 1.1", "top-k -1"];

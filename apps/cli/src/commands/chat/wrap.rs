@@ -36,6 +36,8 @@ pub(super) struct Wrap {
     gap: String,
     /// The word that is coming.
     word: String,
+    /// Whether that word fits no line, so that it is written as it comes.
+    run_on: bool,
     /// Columns of the terminal's line that are used.
     column: usize,
     /// Columns that a wrapped line of this paragraph is indented by.
@@ -131,13 +133,31 @@ impl Wrap {
     fn prose(&mut self, c: char, width: usize, out: &mut String) {
         if c.is_whitespace() && c != '\u{a0}' {
             self.place(width, out);
+            self.run_on = false;
             self.gap.push(if c == '\t' { ' ' } else { c });
+            return;
+        }
+        if self.run_on {
+            self.advance(c.width().unwrap_or(0), width);
+            out.push(c);
             return;
         }
         if breaks_before(&self.word, c) {
             self.place(width, out);
         }
         self.word.push(c);
+        if self.word.width() > width {
+            self.place(width, out);
+            self.run_on = true;
+        }
+    }
+
+    /// Moves on by columns that have been written; what goes beyond the line was wrapped by the terminal.
+    fn advance(&mut self, columns: usize, width: usize) {
+        self.column += columns;
+        if self.column > width {
+            self.column = (self.column - 1) % width + 1;
+        }
     }
 
     /// Writes the word that has come, on this line or the next.
@@ -153,11 +173,9 @@ impl Wrap {
             self.gap = " ".repeat(self.indent);
             self.column = 0;
         }
-        let columns = self.column + self.gap.width() + word;
         out.push_str(&self.gap);
         out.push_str(&self.word);
-        // A longer word was wrapped by the terminal.
-        self.column = if columns > width { (columns - 1) % width + 1 } else { columns };
+        self.advance(self.gap.width() + word, width);
         self.gap.clear();
         self.word.clear();
     }
@@ -177,6 +195,7 @@ impl Wrap {
     fn end_line(&mut self, width: usize, out: &mut String) {
         self.settle(width, out);
         self.place(width, out);
+        self.run_on = false;
         out.push('\n');
         let blank = self.line == Line::Unknown;
         let code = self.line == Line::Verbatim;
@@ -274,6 +293,15 @@ mod tests {
         let url = "https://example.org/a/long/path";
         assert_eq!(wrapped(&format!("see {url} now"), 10), format!("see\n{url} now"));
         assert_eq!(wrapped(&format!("see {url}45678901 x"), 10), format!("see\n{url}45678901\nx"));
+    }
+
+    #[test]
+    fn a_word_that_fits_no_line_is_written_as_it_comes() {
+        let mut wrap = Wrap::new();
+        assert_eq!(wrap.push("see aaaaa", 8), "see");
+        assert_eq!(wrap.push("aaaaa", 8), "\naaaaaaaaa");
+        assert_eq!(wrap.push("aaa b", 8), "aaa");
+        assert_eq!(wrap.finish(8), " b");
     }
 
     #[test]

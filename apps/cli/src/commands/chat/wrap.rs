@@ -299,7 +299,7 @@ mod tests {
     fn a_word_that_fits_no_line_is_written_as_it_comes() {
         let mut wrap = Wrap::new();
         assert_eq!(wrap.push("see aaaaa", 8), "see");
-        assert_eq!(wrap.push("aaaaa", 8), "\naaaaaaaaa");
+        assert_eq!(wrap.push("aaaaa", 8), "\naaaaaaaaaa");
         assert_eq!(wrap.push("aaa b", 8), "aaa");
         assert_eq!(wrap.finish(8), " b");
     }

@@ -4,7 +4,9 @@
 
 use crate::tokenize_golden::golden;
 use serde_json::{Value, json};
-use weft_systems::tokenize::{HuggingFaceFiles, Rules, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
+use weft_systems::tokenize::{
+    HuggingFaceFiles, Rendered, Rules, SpecialTokens, TemplateVars, TokenizeError, Tokenizer, Vocabulary,
+};
 
 const NAMES: [&str; 12] = [
     "gpt-2",
@@ -172,4 +174,88 @@ fn what_is_not_known_is_named() {
     }
     let deep = "[".repeat(1 << 20);
     assert!(read(&json!({ "tokenizer": deep })).is_err());
+}
+
+/// Unigram and BPE, with and without bytes to fall back to, under each way in which `Metaspace` marks spaces.
+#[test]
+fn every_way_to_mark_spaces_gives_the_librarys_ids() {
+    let golden = golden("hf-kinds.json.gz");
+    let mut wrong = Vec::new();
+    for row in golden.as_array().unwrap() {
+        let name = row["name"].as_str().unwrap();
+        let files = HuggingFaceFiles {
+            tokenizer: row["tokenizer"].as_str().unwrap().as_bytes(),
+            ..HuggingFaceFiles::default()
+        };
+        let tokenizer = Tokenizer::new(Vocabulary::from_hugging_face(&files).unwrap()).unwrap();
+        for case in row["cases"].as_array().unwrap() {
+            let (text, expected) = (case[0].as_str().unwrap(), ids(&case[1]));
+            let got = tokenizer.encode(text, SpecialTokens::Parse, false).unwrap();
+            if got != expected {
+                wrong.push(format!("{name} {text:?}:\n  {got:?} for\n  {expected:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A tokenizer of three tokens with this configuration, and the number of `</s>` in the role of EOS by `config.json`.
+fn configured(config: &Value, templates: &[(String, Vec<u8>)]) -> Vocabulary {
+    let tokenizer = json!({
+        "added_tokens": [
+            {"id": 0, "content": "<s>", "special": true},
+            {"id": 1, "content": "</s>", "special": true},
+        ],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": false},
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<s>", 0.0], ["</s>", 0.0], ["a", -1.0]]},
+    });
+    let (tokenizer, config) = (tokenizer.to_string(), config.to_string());
+    Vocabulary::from_hugging_face(&HuggingFaceFiles {
+        tokenizer: tokenizer.as_bytes(),
+        tokenizer_config: Some(config.as_bytes()),
+        config: Some(br#"{"bos_token_id": 0, "eos_token_id": 1}"#),
+        named_templates: templates,
+        ..HuggingFaceFiles::default()
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_token_that_is_null_has_no_text_for_templates() {
+    let vars =
+        |config: Value| TemplateVars::for_tokenizer(&Tokenizer::new(configured(&config, &[])).unwrap(), true);
+    let text = |text: &str| Some(text.to_owned());
+    let found = vars(json!({"bos_token": null, "eos_token": "</s>", "pad_token": null}));
+    assert_eq!((found.bos_token, found.eos_token), (None, text("</s>")));
+    assert_eq!(found.special_tokens, []);
+    // What the configuration does not speak of is what ids say.
+    let found = vars(json!({"pad_token": {"content": "</s>", "__type": "AddedToken"}}));
+    assert_eq!((found.bos_token, found.eos_token), (text("<s>"), text("</s>")));
+    assert_eq!(found.special_tokens, [("pad_token".to_owned(), "</s>".to_owned())]);
+}
+
+#[test]
+fn a_folder_may_have_several_templates() {
+    let list = json!({"chat_template": [
+        {"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}, {"name": "rag", "template": "R"},
+    ]});
+    let vocabulary = configured(&list, &[("rag".to_owned(), b"F".to_vec())]);
+    assert_eq!(vocabulary.chat_template.as_deref(), Some("D"));
+    let named: Vec<(&str, &str)> =
+        vocabulary.chat_templates.iter().map(|(name, source)| (name.as_str(), source.as_str())).collect();
+    assert_eq!(named, [("tool_use", "T"), ("default", "D"), ("rag", "F")]);
+    let one = configured(&json!({"chat_template": "D"}), &[]);
+    assert_eq!((one.chat_template.as_deref(), one.chat_templates.len()), (Some("D"), 0));
+}
+
+#[test]
+fn nothing_is_added_after_a_conversation() {
+    let mut vocabulary = configured(&json!({"add_bos_token": true, "add_eos_token": true}), &[]);
+    (vocabulary.add_bos, vocabulary.add_eos) = (Some(true), Some(true));
+    let tokenizer = Tokenizer::new(vocabulary).unwrap();
+    assert_eq!(tokenizer.encode("a", SpecialTokens::Parse, true).unwrap(), [0, 2, 1]);
+    let rendered = Rendered { text: "a".to_owned(), literal: Vec::new() };
+    assert_eq!(tokenizer.encode_rendered(&rendered, true).unwrap(), [0, 2]);
+    assert_eq!(tokenizer.encode_rendered(&rendered, false).unwrap(), [2]);
 }

@@ -109,7 +109,8 @@ impl Tokenizer {
             SpecialTokens::Parse => Wanted::Outside(&[]),
             SpecialTokens::AsText => Wanted::Shown,
         };
-        self.encode_wanted(text, wanted, add_special.then_some(self.frame).unwrap_or_default())
+        let frame = if add_special { self.frame } else { Frame::default() };
+        self.encode_wanted(text, wanted, frame)
     }
 
     /// The tokens of a rendered conversation: control tokens are the template's alone. With `add_bos`, the beginning-of-text token

@@ -26,6 +26,7 @@ fn split(vars: &Value) -> (Value, TemplateVars) {
         add_generation_prompt: take("add_generation_prompt").unwrap().as_bool().unwrap(),
         bos_token: text(take("bos_token")),
         eos_token: text(take("eos_token")),
+        special_tokens: Vec::new(),
         tools: take("tools"),
         documents: take("documents"),
         now: Some(CivilTime::from_unix(NOW, 0)),

@@ -27,7 +27,7 @@ fn chat_takes_all_lines_that_are_pasted() {
     assert_eq!(said(&files.path("saved.json")), ["alpha", "beta\t2", "gamma"]);
     // More than an editor's buffer holds.
     let mut chat = open(&files, "", setup(100));
-    let lines: Vec<String> = (0..60).map(|line| format!("line {line} {}", "x".repeat(line))).collect();
+    let lines: Vec<String> = (0..60).map(|line| format!("line {line} {}", "x".repeat(line + 1))).collect();
     chat.keys(&format!("/set max-tokens 1\r{}\r/quit\r", lines.join("\r")));
     assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
     assert_eq!(said(&files.path("saved.json")), lines);

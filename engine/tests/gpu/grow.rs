@@ -27,7 +27,9 @@ fn a_model_takes_what_its_waves_need() {
         let (first_rows, first_bytes) = part(&grown, model);
         println!("{first_rows} rows in {first_bytes} bytes, {most_rows} in {most_bytes}");
         assert_eq!((first_rows, most_rows), (128, 2048));
-        assert!(first_bytes < most_bytes / 6, "{first_bytes} of {most_bytes}");
+        // What does not depend on rows is more than a megabyte of either: the sums of split contexts, a word for each token of the KV
+        // cache. Rows are a sixteenth as many.
+        assert!(first_bytes < most_bytes / 4, "{first_bytes} of {most_bytes}");
         // A short prompt and its answer.
         let said = greedy(&mut grown, model, &tokens, 24);
         assert_eq!(said, greedy(&mut whole, whole_model, &tokens, 24));

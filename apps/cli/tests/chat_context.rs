@@ -26,7 +26,8 @@ fn chat_lets_the_oldest_turns_go_and_keeps_the_system_message() {
     let files = Files::new();
     let model = files.with_template();
     let file = files.path("saved.json");
-    let options = format!("--model '{model}' --temperature 0 --logit-bias 284=-1000 --context 200 --max-tokens 20");
+    let options =
+        format!("--model '{model}' --temperature 0 --logit-bias 284=-1000 --context 200 --max-tokens 20");
     let turns: String = (0..8).map(|turn| format!("This is turn {turn}.\n/stats\n")).collect();
     let run = weft_with(format!("chat {options} --system 'Be brief.' --save '{}'", file.display()), turns);
     assert_eq!(run.code, Some(0), "{}", run.stderr);

@@ -16,8 +16,9 @@ use weft_components::WeightShard;
 use weft_platform::storage::{Source, StorageError};
 use weft_platform::{Cpu, TILE_ROWS};
 
-/// Bytes of a piece, if a tile of rows has no more: read and laid out without leaving a core's second-level cache.
-const PIECE: usize = 256 << 10;
+/// Bytes of a piece, if a tile of rows has no more: read and laid out without leaving a core's second-level cache. On two Zen 3
+/// cores pieces of 70 to 100 KB loaded 1.3 GB in 0.38 s, those of 240 KB in 0.54 s and those of 35 KB in 0.6 s (medians).
+const PIECE: usize = 96 << 10;
 
 /// Puts a prepared shard into the world: inserts the backend's weights into the shard entity.
 pub type Install = Box<dyn FnOnce(&mut EntityWorldMut<'_>) + Send>;

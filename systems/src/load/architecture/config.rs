@@ -95,7 +95,7 @@ pub(in crate::load) fn model_config(
         pooling: pooling(&keys)?,
         sentence: sentence::read(&gguf.metadata)?,
         learned_positions: arch.may_have(TensorRole::PositionEmbedding),
-        token_types: token_types(&keys, arch),
+        token_types: token_types(&keys, arch)?,
         embedding_norm: arch.may_have(TensorRole::EmbeddingNorm),
         experts,
         activation: arch.activation,
@@ -148,16 +148,22 @@ fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>, LoadError> {
     found.map(Some).ok_or_else(|| keys.bad(POOLING_TYPE, value, wanted))
 }
 
-/// Rows of the embedding of sentence types: as many as the file has, else two, or none where the architecture needs none.
-fn token_types(keys: &Keys<'_>, arch: &Architecture) -> usize {
+/// Rows of the embedding of sentence types: as many as the file has, else two. An architecture that needs none may lack it in a
+/// file that states no second type; DistilBERT's states one at most.
+fn token_types(keys: &Keys<'_>, arch: &Architecture) -> Result<usize, LoadError> {
+    const COUNT: &str = "tokenizer.ggml.token_type_count";
     let pattern = arch.before.iter().find(|pattern| pattern.roles.contains(&TensorRole::TokenTypes));
-    let optional = pattern.is_some_and(|pattern| pattern.optional);
-    let tensor = pattern.map(|pattern| keys.gguf.tensor(pattern.name));
-    tensor.map_or(0, |tensor| {
-        let missing = if optional { 0 } else { 2 };
-        let rows = tensor.map_or(missing, |tensor| tensor.shape.get(1).copied().unwrap_or(1));
-        usize::try_from(rows).unwrap_or(usize::MAX)
-    })
+    let Some(pattern) = pattern else { return Ok(0) };
+    let rows = match keys.gguf.tensor(pattern.name) {
+        Some(tensor) => tensor.shape.get(1).copied().unwrap_or(1),
+        None if !pattern.optional => 2,
+        None if keys.gguf.metadata.opt_u64(COUNT)?.is_some_and(|count| count > 1) => {
+            let (file, name) = (keys.file.to_owned(), pattern.name.to_owned());
+            return Err(LoadError::MissingTensor { file, name });
+        }
+        None => 0,
+    };
+    Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 /// Experts, where the file has some.

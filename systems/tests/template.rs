@@ -53,9 +53,14 @@ fn eight_real_templates() {
         let got = template.render(&messages, &vars);
         let expected = match case["expected"].as_str() {
             Some(expected) => Ok(expected.to_owned()),
-            None => Err(TemplateError::Raised { message: case["error"].as_str().unwrap().to_owned() }),
+            None => {
+                let message = case["error"].as_str().unwrap_or_default().to_owned();
+                Err(TemplateError::Raised { message })
+            }
         };
-        if got != expected {
+        // Python itself fails on some, such as a loop over tools where there are none.
+        let fails = case["fails"].is_string() && matches!(got, Err(TemplateError::Render { .. }));
+        if !fails && got != expected {
             wrong.push(format!("{name} {}:\n{got:?}\n{expected:?}", case["case"]));
         }
     }

@@ -29,7 +29,9 @@ fn failures_exit_with_1_and_say_kind_message_and_facts() {
     let error = weft(format!("run --model '{TINY}' --chat-template '{bad}' --json Hello")).failed();
     assert_eq!(error["kind"], "syntax");
     let error = weft(format!("run --model '{TINY}' --chat-template nowhere --json Hello")).failed();
-    assert_eq!(error["file"], "nowhere");
+    assert_eq!((&error["kind"], &error["name"]), (&json!("unknown_name"), &json!("nowhere")));
+    let error = weft(format!("run --model '{TINY}' --chat-template nowhere.jinja --json Hello")).failed();
+    assert_eq!(error["file"], "nowhere.jinja");
 }
 
 #[test]

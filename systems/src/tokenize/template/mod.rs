@@ -43,7 +43,7 @@ pub enum TemplateError {
         limit: usize,
     },
     /// The model has no template of this name.
-    #[error("the model has no chat template called `{name}`; it has: {known}")]
+    #[error("the model has no chat template called `{name}`, nor is there a built-in one or a file of that name; the model has: {}", if known.is_empty() { "none with a name" } else { known })]
     UnknownName {
         /// The name.
         name: String,

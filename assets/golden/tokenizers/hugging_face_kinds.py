@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 PIECES = [("▁", -2.0), ("▁▁", -2.2), ("▁▁▁", -2.9), ("▁a", -2.5), ("▁the", -3.0), ("▁water", -4.0), ("a", -3.0), ("b", -3.0), ("ab", -3.5), ("▁ab", -3.4), ("a▁", -2.1), ("a▁b", -2.3), ("t", -5), ("h", -5), ("e", -5), ("w", -5), ("r", -5), (".", -4), (".▁", -3), ("水", -6)]
-TEXTS = ["", "a", " a", "a ", "a b", "a   b", "   a  b  ", "the water", "the water\n水", "a▁b", "▁a", "▁▁", "xyz a", "a xyz xyz é", "é", "<|x|>a", "a<|x|> b", "a <|x|>b <|x|>", " <|x|> <|x|>a", "a. b. the.", "日本 水", "\n", "a\tb", "ab ab abab", "<0x41>", "<|x|>", "a b<|x|>the water 水é"]
+TEXTS = ["", "a", " a", "a ", "a b", "a   b", "   a  b  ", "the water", "the water\n水", "a▁b", "▁a", "▁▁", "xyz a", "a xyz xyz é", "é", "<|x|>a", "a<|x|> b", "a <|x|>b <|x|>", " <|x|> <|x|>a", "a. b. the.", "日本 水", "\n", "a\tb", "ab ab abab", "<|x|>", "a b<|x|>the water 水é"]
 
 
 def texts():

@@ -55,9 +55,9 @@ impl Vocabulary {
     /// Reads a vocabulary, of which [`Tokenizer::new`] makes a tokenizer that gives the ids of the Hugging Face library.
     /// The fields that GGUF has keys for are filled as its converters do: merges of `llama` become scores as well.
     ///
-    /// Two differences to the library remain: special tokens are cut out longest first, not from the left, which shows
-    /// where two overlap, and out of the text as it is, even where `normalized` asks for another form; and scores of
-    /// unigram models have 32 bits.
+    /// Three differences to the library remain: text such as `<0x41>` never becomes the token of a byte that it does not hold;
+    /// special tokens are cut out longest first, not from the left, which shows where two overlap, and out of the text as it is,
+    /// even where `normalized` asks for another form; and scores of unigram models have 32 bits.
     ///
     /// # Errors
     /// Files that are not the JSON they should be; a normalizer, pre-tokenizer or model that is not known.

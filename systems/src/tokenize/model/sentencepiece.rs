@@ -87,6 +87,11 @@ impl SentencePiece {
             pairs(&vocabulary.merges, ids, is_ordinary)
         };
         let byte = |byte: u8| {
+            if vocabulary.rules == Rules::HuggingFace {
+                // Only where the file says that there is a fallback are these tokens bytes.
+                let is_byte = |id: &u32| attributes.get(*id as usize).is_some_and(|kind| kind.byte);
+                return ids.get(&byte_token(byte)).filter(is_byte);
+            }
             // As llama.cpp does, a character of one byte where there is no token of the byte.
             let plain = || ids.get(std::str::from_utf8(&[byte]).ok()?).filter(|&id| is_ordinary(id));
             ids.get(&byte_token(byte)).or_else(plain)
@@ -190,23 +195,25 @@ impl SentencePiece {
             Symbol { id: id.unwrap_or(NO_TOKEN), start: at as u32, end: end as u32 }
         }));
         merger.run(merges, word);
-        let mut after_unknown = false;
+        // The library writes one unknown token for neighbours, and writes it before the next known token: after bytes that follow.
+        let mut pending = None;
         for symbol in &merger.symbols {
             if symbol.id != NO_TOKEN {
+                out.extend(pending.take());
                 out.push(symbol.id);
-                after_unknown = false;
                 continue;
             }
             let bytes = word.as_bytes().get(symbol.start as usize..symbol.end as usize).unwrap_or_default();
             let token = |byte: &u8| self.bytes.get(usize::from(*byte)).copied().flatten();
             if bytes.iter().all(|byte| token(byte).is_some()) {
                 out.extend(bytes.iter().filter_map(token));
-                after_unknown = false;
+            } else if self.fuse_unk {
+                pending = self.unk;
             } else {
-                out.extend(self.unk.filter(|_| !(self.fuse_unk && after_unknown)));
-                after_unknown = true;
+                out.extend(self.unk);
             }
         }
+        out.extend(pending);
     }
 
     fn is_ordinary(&self, id: u32) -> bool {

@@ -101,7 +101,7 @@ fn a_norm_behind_the_gate() {
             // A bias is the input's, over its scale.
             let shift = |(i, x): (usize, &f32)| {
                 let (at, half) = (i % (2 * width), i / width % 2);
-                if biased { x + biases[at] / scales[half] as f32 } else { *x }
+                if biased { x + biases[at] / scales[half] } else { *x }
             };
             let shifted: Vec<f32> = x.iter().enumerate().map(shift).collect();
             let mut wanted = gated(&shifted, width, gate_of, scales);

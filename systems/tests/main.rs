@@ -1,5 +1,12 @@
 //! The tests of this crate, in one program: a file here is a module of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a failed test should stop where it failed, and say what it measured"
+)]
+
 mod adapter;
 mod conversation;
 mod gguf_errors;

@@ -1,6 +1,12 @@
 //! What the kernel tests share: the devices to test on, random numbers, and running one kernel.
 
-#![allow(clippy::expect_used, dead_code, unreachable_pub, reason = "each test program uses its part of this")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "each test program uses its part of this"
+)]
 
 pub mod act;
 pub mod product;

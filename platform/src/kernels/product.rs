@@ -180,6 +180,10 @@ pub(crate) fn quant<S: Simd, C: Codes, L: Scales>(s: S, product: &Product<'_>) {
 /// [`quant`] with codes that name values of a table. Where bytes of 8 bits cost more than those of 7, narrow tables are told apart.
 #[inline(always)]
 pub(crate) fn named<S: Simd, const BITS: u32, L: Scales>(s: S, product: &Product<'_>) {
+    #[expect(
+        clippy::collapsible_if,
+        reason = "only a constant condition alone keeps its body from being compiled"
+    )]
     if const { S::U8_BIAS != 0 } {
         if product.matrix.table_is_narrow() {
             return quant::<S, Named<BITS, 7>, L>(s, product);

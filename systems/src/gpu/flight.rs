@@ -136,10 +136,11 @@ pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<
 /// Takes a buffer back. Of large ones the latest are kept: nothing grows with the number of sizes that there have been.
 pub(super) fn give_back(free: &mut Vec<Staging>, staging: Staging) {
     let large = |staging: &Staging| staging.buffer.size() > TOKEN_BYTES;
-    if large(&staging) && free.iter().filter(|staging| large(staging)).count() >= LARGE_KEPT {
-        if let Some(oldest) = free.iter().position(large) {
-            free.remove(oldest);
-        }
+    if large(&staging)
+        && free.iter().filter(|staging| large(staging)).count() >= LARGE_KEPT
+        && let Some(oldest) = free.iter().position(large)
+    {
+        free.remove(oldest);
     }
     free.push(staging);
 }

@@ -162,8 +162,9 @@ impl Parser {
         };
         let mut links = Vec::new();
         self.postfix(&mut links)?;
-        while filters {
+        loop {
             match self.peek() {
+                _ if !filters => break,
                 Some(Token::Op("|")) => links.extend(self.filters(false)?),
                 Some(Token::Name(name)) if &**name == "is" => {
                     let link = self.test()?;

@@ -36,12 +36,12 @@ pub(super) fn escape(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Val
     if let Value::Markup(_) = value {
         return Ok(value.clone());
     }
-    Ok(Value::Markup(text::escape(&*soft(run, value)?).into()))
+    Ok(Value::Markup(text::escape(&soft(run, value)?).into()))
 }
 
 pub(super) fn forceescape(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("forceescape")?;
-    Ok(Value::Markup(text::escape(&*soft(run, value)?).into()))
+    Ok(Value::Markup(text::escape(&soft(run, value)?).into()))
 }
 
 pub(super) fn upper(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
@@ -56,7 +56,7 @@ pub(super) fn lower(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
 
 pub(super) fn capitalize(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("capitalize")?;
-    Ok(Value::str(python::capitalize(&*soft(run, value)?)))
+    Ok(Value::str(python::capitalize(&soft(run, value)?)))
 }
 
 /// Words begin after white space, `-` and opening brackets.
@@ -307,9 +307,9 @@ pub(super) fn urlencode(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<
     args.none("urlencode")?;
     let pairs = match value {
         Value::Dict(dict) => dict.entries.clone(),
-        Value::Str(_) | Value::Markup(_) => return Ok(Value::str(quoted(&*soft(run, value)?, false))),
+        Value::Str(_) | Value::Markup(_) => return Ok(Value::str(quoted(&soft(run, value)?, false))),
         _ if !super::super::checks::is_iterable(value) => {
-            return Ok(Value::str(quoted(&*soft(run, value)?, false)));
+            return Ok(Value::str(quoted(&soft(run, value)?, false)));
         }
         _ => {
             let mut pairs = Vec::new();
@@ -324,7 +324,7 @@ pub(super) fn urlencode(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<
     };
     let mut parts = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
-        parts.push(format!("{}={}", quoted(&*soft(run, &key)?, true), quoted(&*soft(run, &value)?, true)));
+        parts.push(format!("{}={}", quoted(&soft(run, &key)?, true), quoted(&soft(run, &value)?, true)));
     }
     Ok(Value::str(parts.join("&")))
 }
@@ -343,7 +343,7 @@ pub(super) fn xmlattr(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Va
         if key.contains(|c: char| c.is_ascii_whitespace() || c == '\u{b}' || matches!(c, '/' | '>' | '=')) {
             return fault(format!("Invalid character in attribute name: '{key}'"));
         }
-        parts.push(format!("{}=\"{}\"", text::escape(&key), text::escape(&*soft(run, value)?)));
+        parts.push(format!("{}=\"{}\"", text::escape(&key), text::escape(&soft(run, value)?)));
     }
     let joined = parts.join(" ");
     let spaced = space.as_ref().is_none_or(Value::is_true) && !joined.is_empty();

@@ -2,9 +2,9 @@
 
 use crate::engine::{Engine, ModelId};
 use crate::error::Error;
-use crate::options::{EmbedOptions, GenerateOptions};
 #[cfg(not(target_family = "wasm"))]
-use crate::options::{Prompt, SessionOptions};
+use crate::options::SessionOptions;
+use crate::options::{EmbedOptions, GenerateOptions, Prompt};
 use crate::session::SessionId;
 use weft_components::{EmbeddingKept, EmbeddingWanted, FinishReason, Phase, Pooling, SentenceConfig};
 use weft_systems::sample::vectors;

@@ -2,19 +2,6 @@
 
 #![expect(unsafe_code, reason = "functions with these target features may assume them")]
 
-/// With VNNI.
-pub(in crate::kernels) mod vnni {
-    use crate::simd::avx512::Avx512;
-
-    crate::kernels::instantiate! {
-        "avx512vnni",
-        crate::kernels::avx2::PACKS,
-        // SAFETY: called only from functions with these target features, which only a machine that has them runs.
-        unsafe { Avx512::<true>::assume() },
-        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
-    }
-}
-
 /// Without VNNI.
 pub(in crate::kernels) mod plain {
     use crate::simd::avx512::Avx512;
@@ -26,4 +13,20 @@ pub(in crate::kernels) mod plain {
         unsafe { Avx512::<false>::assume() },
         "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
     }
+}
+
+/// With VNNI, which products of codes take. The rest is what it is without.
+pub(in crate::kernels) mod vnni {
+    use super::plain::TABLE;
+    use crate::kernels::Kernels;
+    use crate::simd::avx512::Avx512;
+
+    crate::kernels::products! {
+        // SAFETY: called only from functions with these target features, which only a machine that has them runs.
+        unsafe { Avx512::<true>::assume() },
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
+    }
+
+    pub(in crate::kernels) static KERNELS: Kernels =
+        Kernels { name: "avx512vnni", products: PRODUCTS, ..TABLE };
 }

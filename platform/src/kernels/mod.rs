@@ -58,15 +58,12 @@ pub struct Kernels {
     merge: unsafe fn(&mut [f32], &[f32]),
 }
 
-/// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`. `$packs` holds the
-/// kernels that lay out tiles.
-macro_rules! instantiate {
-    ($name:literal, $packs:path, $isa:expr $(, $features:literal)?) => {
-        use crate::kernels::{Attend, Kernels, Product, QueryBatch, attend, hadamard, kv_codes, product, vector};
-        use crate::kernels::{codes::Plain, scales::{Float, Half, Super}};
-        use crate::activations::QuantRow;
+/// Instantiates the products for `$isa`, with the target features `$features`, as the constant `PRODUCTS`.
+macro_rules! products {
+    ($isa:expr $(, $features:literal)?) => {
+        use crate::kernels::{Product, codes::Plain, product, scales::{Float, Half, Super}};
 
-        crate::kernels::instantiate! { @ $isa $(, $features)?;
+        crate::kernels::kernels! { $isa $(, $features)?;
             fn product_f32(p: &Product<'_>) = product::float::<_, product::F32>;
             fn product_f16(p: &Product<'_>) = product::float::<_, product::F16>;
             fn product_bf16(p: &Product<'_>) = product::float::<_, product::Bf16>;
@@ -87,6 +84,43 @@ macro_rules! instantiate {
             fn product_u3_halves(p: &Product<'_>) = product::quant::<_, Plain<3>, Super<false, 2>>;
             fn product_u6_halves(p: &Product<'_>) = product::quant::<_, Plain<6>, Super<false, 2>>;
             fn product_t3_halves(p: &Product<'_>) = product::named::<_, 3, Super<false, 2>>;
+        }
+
+        /// By [`weft_components::TileLayout::index`].
+        const PRODUCTS: [unsafe fn(&Product<'_>); weft_components::TileLayout::ALL.len()] = [
+            product_f32,
+            product_f16,
+            product_bf16,
+            product_u4,
+            product_u4_min,
+            product_u8,
+            product_u5,
+            product_u5_min,
+            product_t4,
+            product_u8_float,
+            product_t4_float,
+            product_u4_min_super,
+            product_u5_min_super,
+            product_u2_super,
+            product_t3_super,
+            product_t4_super,
+            product_u2_min_halves,
+            product_u3_halves,
+            product_u6_halves,
+            product_t3_halves,
+        ];
+    };
+}
+
+/// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`. `$packs` holds the
+/// kernels that lay out tiles.
+macro_rules! instantiate {
+    ($name:literal, $packs:path, $isa:expr $(, $features:literal)?) => {
+        use crate::kernels::{Attend, Kernels, QueryBatch, attend, hadamard, kv_codes, vector};
+        use crate::activations::QuantRow;
+
+        crate::kernels::products! { $isa $(, $features)? }
+        crate::kernels::kernels! { $isa $(, $features)?;
             fn quantize(x: &[f32], out: QuantRow<'_>) = vector::quantize;
             fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm;
             fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) = vector::layer_norm;
@@ -113,31 +147,11 @@ macro_rules! instantiate {
             fn merge(into: &mut [f32], part: &[f32]) = attend::merge;
         }
 
-        pub(in crate::kernels) static KERNELS: Kernels = Kernels {
+        pub(in crate::kernels) static KERNELS: Kernels = TABLE;
+        pub(super) const TABLE: Kernels = Kernels {
             name: $name,
             packs: &$packs,
-            products: [
-                product_f32,
-                product_f16,
-                product_bf16,
-                product_u4,
-                product_u4_min,
-                product_u8,
-                product_u5,
-                product_u5_min,
-                product_t4,
-                product_u8_float,
-                product_t4_float,
-                product_u4_min_super,
-                product_u5_min_super,
-                product_u2_super,
-                product_t3_super,
-                product_t4_super,
-                product_u2_min_halves,
-                product_u3_halves,
-                product_u6_halves,
-                product_t3_halves,
-            ],
+            products: PRODUCTS,
             quantize,
             rms_norm,
             layer_norm,
@@ -161,15 +175,19 @@ macro_rules! instantiate {
             merge,
         };
     };
-    (@ $isa:expr, $features:literal; $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $path:expr;)*) => {
+}
+
+/// Functions of one instruction set.
+macro_rules! kernels {
+    ($isa:expr, $features:literal; $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $path:expr;)*) => {
         $(#[target_feature(enable = $features)]
         fn $name($($arg: $ty),*) $(-> $ret)? { ($path)($isa $(, $arg)*) })*
     };
-    (@ $isa:expr; $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $path:expr;)*) => {
+    ($isa:expr; $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $path:expr;)*) => {
         $(fn $name($($arg: $ty),*) $(-> $ret)? { ($path)($isa $(, $arg)*) })*
     };
 }
-use instantiate;
+use {instantiate, kernels, products};
 
 /// Calls a kernel of the table.
 macro_rules! call {

@@ -67,13 +67,6 @@ fn backend(options: &EngineOptions) -> Result<(Cpu, Pool), Error> {
     Ok((pool.cpu(kernels), pool))
 }
 
-/// A world with the schedules and the CPU backend in it, without a thread pool of its own.
-#[cfg(test)]
-pub(crate) fn new_world(options: &EngineOptions) -> Result<World, Error> {
-    let (cpu, _) = backend(options)?;
-    Ok(build_world(options, cpu, Vec::new()))
-}
-
 fn build_world(options: &EngineOptions, cpu: Cpu, gpus: Vec<Gpu>) -> World {
     let mut world = World::new();
     world.init_resource::<Messages<SessionEvent>>();

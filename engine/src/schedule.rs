@@ -109,23 +109,3 @@ fn set_current(world: &mut World, current: CurrentLayer) {
         None => world.insert_resource(current),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bevy_ecs::schedule::{LogLevel, ScheduleBuildSettings};
-
-    #[test]
-    fn no_two_systems_are_ambiguous() {
-        let mut world = crate::engine::new_world(&crate::EngineOptions::default()).expect("a world");
-        for label in [Tick.intern(), LayerStep.intern()] {
-            let mut schedules = world.resource_mut::<Schedules>();
-            let mut schedule = schedules.remove(label).expect("the schedule is there");
-            schedule.set_build_settings(ScheduleBuildSettings {
-                ambiguity_detection: LogLevel::Error,
-                ..Default::default()
-            });
-            schedule.initialize(&mut world).expect("no ambiguity");
-        }
-    }
-}

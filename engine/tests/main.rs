@@ -20,6 +20,7 @@ mod kv_formats;
 mod modules;
 mod prepare;
 mod progressive;
+mod schedule;
 mod sessions;
 mod shaders;
 mod smollm2;

@@ -12,7 +12,7 @@ pub struct MemoryError {
 }
 
 /// Product of `factors`, or the error that says that no machine has that much.
-pub(crate) fn checked_size(factors: &[usize]) -> Result<usize, MemoryError> {
+pub fn checked_size(factors: &[usize]) -> Result<usize, MemoryError> {
     factors
         .iter()
         .try_fold(1usize, |size, factor| size.checked_mul(*factor))
@@ -21,7 +21,7 @@ pub(crate) fn checked_size(factors: &[usize]) -> Result<usize, MemoryError> {
 }
 
 /// Zeroed bytes, aligned to 64.
-pub(crate) struct Buffer {
+pub struct Buffer {
     #[cfg(not(target_family = "wasm"))]
     map: memmap2::MmapMut,
     #[cfg(target_family = "wasm")]
@@ -41,7 +41,7 @@ impl Buffer {
     /// # Errors
     /// Where the machine does not give them.
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
+    pub fn zeroed(len: usize) -> Result<Self, MemoryError> {
         /// Below this, huge pages waste more than they save.
         const HUGE: usize = 4 << 20;
         let buffer = Self::sparse(len)?;
@@ -77,7 +77,7 @@ impl Buffer {
     /// # Errors
     /// Where the machine does not give them.
     #[cfg(target_family = "wasm")]
-    pub(crate) fn zeroed(len: usize) -> Result<Self, MemoryError> {
+    pub fn zeroed(len: usize) -> Result<Self, MemoryError> {
         let count = len.div_ceil(64);
         let mut lines = Vec::new();
         lines.try_reserve_exact(count).map_err(|_| MemoryError { bytes: len })?;
@@ -87,7 +87,7 @@ impl Buffer {
 
     /// The bytes.
     #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         #[cfg(not(target_family = "wasm"))]
         let bytes = &self.map[..];
         #[cfg(target_family = "wasm")]
@@ -108,27 +108,5 @@ impl Buffer {
     /// Bytes held.
     pub(crate) fn len(&self) -> usize {
         self.len
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn is_zeroed_and_aligned() {
-        for len in [0, 1, 63, 64, 100_000, 9 << 20] {
-            let buffer = Buffer::zeroed(len).unwrap();
-            assert_eq!(buffer.bytes().len(), len);
-            assert!(buffer.bytes().iter().all(|b| *b == 0));
-            assert!(buffer.bytes().as_ptr().addr().is_multiple_of(64));
-        }
-    }
-
-    #[test]
-    fn refuses_what_no_machine_has() {
-        assert_eq!(checked_size(&[usize::MAX, 2]), Err(MemoryError { bytes: usize::MAX }));
-        assert_eq!(checked_size(&[3, 5, 7]), Ok(105));
-        assert!(Buffer::zeroed(isize::MAX.cast_unsigned() & !0xffff).is_err());
     }
 }

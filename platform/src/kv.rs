@@ -156,7 +156,7 @@ impl KvArena {
     }
 
     /// Memory of one layer.
-    pub(crate) fn layer(&self, layer: usize) -> &[u8] {
+    pub fn layer(&self, layer: usize) -> &[u8] {
         let size = self.shape.slots * self.slot_stride();
         &self.memory.bytes()[layer * size..][..size]
     }

@@ -8,7 +8,12 @@
 )]
 
 mod attention;
+mod buffer;
 mod common;
 mod kv_formats;
+mod kv_write;
+mod packing;
 mod products;
+mod storage;
+mod threads;
 mod vectors;

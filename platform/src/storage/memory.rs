@@ -46,16 +46,3 @@ impl Source for MemorySource {
 fn ends(range: &Range<u64>) -> Option<Range<usize>> {
     Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::check_contract;
-    use super::*;
-
-    #[test]
-    fn keeps_the_contract() {
-        for content in [&b""[..], b"x", b"some bytes of a file that is longer than forty"] {
-            check_contract(&MemorySource::new("memory", content.to_vec()), content);
-        }
-    }
-}

@@ -27,7 +27,7 @@ impl<S: Source> ThrottledSource<S> {
     }
 
     /// How long `len` bytes take.
-    fn duration(&self, len: u64) -> Duration {
+    pub fn duration(&self, len: u64) -> Duration {
         let rate = self.bytes_per_second.get();
         // The remainder is below the rate, so its nanoseconds are below one second's.
         let nanos = u128::from(len % rate) * 1_000_000_000 / u128::from(rate);
@@ -68,42 +68,5 @@ impl<S: Source> Source for ThrottledSource<S> {
         let bytes = self.source.read_into(range, buffer)?;
         self.wait_for(bytes.len() as u64);
         Ok(bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::MemorySource;
-    use super::super::tests::check_contract;
-    use super::*;
-
-    fn throttled(len: usize, rate: u64) -> ThrottledSource<MemorySource> {
-        ThrottledSource::new(MemorySource::new("slow", vec![3; len]), NonZeroU64::new(rate).unwrap())
-    }
-
-    #[test]
-    fn keeps_the_contract() {
-        check_contract(&throttled(50, u64::MAX), &[3; 50]);
-    }
-
-    #[test]
-    fn durations_are_exact_and_never_overflow() {
-        assert_eq!(throttled(0, 1000).duration(1500), Duration::from_millis(1500));
-        assert_eq!(throttled(0, 3).duration(2), Duration::from_nanos(666_666_666));
-        assert_eq!(throttled(0, 1).duration(u64::MAX), Duration::from_secs(u64::MAX));
-        assert_eq!(throttled(0, u64::MAX).duration(u64::MAX - 1).as_secs(), 0);
-    }
-
-    #[test]
-    fn readers_share_the_rate() {
-        let source = throttled(1000, 10_000);
-        let start = Instant::now();
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| assert_eq!(source.read(0..250).unwrap().len(), 250));
-            }
-        });
-        // Sleeping is never shorter than asked, so only the lower bound is a promise.
-        assert!(start.elapsed() >= Duration::from_millis(99), "{:?}", start.elapsed());
     }
 }

@@ -199,14 +199,14 @@ impl CpuMatrix {
 
     /// Codes or values of one tile.
     #[inline(always)]
-    pub(crate) fn tile(&self, tile: usize) -> &[u8] {
+    pub fn tile(&self, tile: usize) -> &[u8] {
         let size = self.codes.len() / self.tiles().max(1);
         &self.codes.bytes()[tile * size..][..size]
     }
 
     /// Scales of one tile.
     #[inline(always)]
-    pub(crate) fn tile_scales(&self, tile: usize) -> &[u8] {
+    pub fn tile_scales(&self, tile: usize) -> &[u8] {
         let size = self.scales.len() / self.tiles().max(1);
         &self.scales.bytes()[tile * size..][..size]
     }

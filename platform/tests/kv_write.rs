@@ -1,0 +1,40 @@
+//! Rows of keys and values written to the cache by many threads.
+
+use weft_platform::{Kernels, KvArena, KvFormat, KvRows, KvShape, PAGE, Pool};
+
+/// Rows over several slots, some of them in pages that others of the wave share.
+#[test]
+fn threads_and_instruction_sets_write_the_same_bytes() {
+    const ROWS: usize = 150;
+    for format in [KvFormat::F16, KvFormat::F32, KvFormat::Q8_0] {
+        let shape = KvShape { layers: 2, slots: 9, kv_heads: 3, k_dim: 80, v_dim: 50, format };
+        let stride = shape.kv_heads * (shape.k_dim + shape.v_dim) + 7;
+        let data: Vec<f32> = (0..ROWS * stride).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+        let slots: Vec<u32> = (0..ROWS).map(|row| [4, 0, 7, 8, 2][row / PAGE]).collect();
+        let positions: Vec<u32> = (0..ROWS as u32).map(|row| row + 3 * PAGE as u32).collect();
+        let values = &data[7 + shape.kv_heads * shape.k_dim..];
+        let rows = KvRows { slots: &slots, positions: &positions, keys: &data[7..], values, stride };
+        let mut wanted = KvArena::new(shape).unwrap();
+        for (row, (slot, position)) in slots.iter().zip(&positions).enumerate() {
+            let (keys, values) = (&rows.keys[row * stride..], &rows.values[row * stride..]);
+            wanted.write(Kernels::detect(), 1, *slot, *position as usize % PAGE, keys, values);
+        }
+        assert!(wanted.layer(0).iter().all(|byte| *byte == 0));
+        for threads in [1, 2, 5] {
+            let pool = Pool::new(threads).unwrap();
+            for kernels in Kernels::available() {
+                let mut found = KvArena::new(shape).unwrap();
+                pool.install(|| found.write_rows(&pool.cpu(kernels), 1, &rows));
+                assert!(found.layer(1) == wanted.layer(1), "{format:?} {threads} {kernels:?}");
+                assert!(found.layer(0) == wanted.layer(0));
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "no such page")]
+fn a_slot_that_there_is_not_is_refused() {
+    let shape = KvShape { layers: 1, slots: 2, kv_heads: 1, k_dim: 4, v_dim: 4, format: KvFormat::F32 };
+    KvArena::new(shape).unwrap().write(Kernels::detect(), 0, 2, 0, &[0.0; 4], &[0.0; 4]);
+}

@@ -4,8 +4,8 @@ use super::reference::{CLEAR, CLEAR_TINY};
 use super::{Expanded, expanded, golden, logits, smollm2};
 use weft::components::{DeviceEvent, DeviceEventKind, Phase};
 use weft::{
-    Capabilities, Engine, EngineOptions, Gpu, GpuOptions, KvFormat, LoadOptions, ModelId, ModelSource,
-    SessionId, TickOutcome,
+    Capabilities, Engine, EngineOptions, GenerateOptions, Gpu, GpuOptions, KvFormat, LoadOptions, ModelId,
+    ModelSource, SessionId, TickOutcome,
 };
 
 /// With the features that only add speed, and without.
@@ -25,6 +25,11 @@ pub fn on_gpu(plain: bool) -> EngineOptions {
 pub fn open(options: &GpuOptions) -> Gpu {
     pollster::block_on(Gpu::open(options))
         .expect("a GPU; on a machine without one install mesa-vulkan-drivers")
+}
+
+/// A greedy answer, a short one: it is a software device that computes it where there is no GPU.
+pub fn asked() -> GenerateOptions {
+    GenerateOptions { max_tokens: Some(10), ..super::company::asked() }
 }
 
 /// A GPU that rounds no activations: for what is held to exact activations, or says the same in any company.

@@ -197,13 +197,14 @@ pub fn the_same_seed_gives_the_same_text_in_any_company(options: &EngineOptions)
     assert_ne!(texts[0], texts[1]);
 }
 
-pub fn thousands_of_sessions_get_their_turn(options: &EngineOptions) {
-    let mut engine = Engine::new(&EngineOptions { max_rows: Some(16), ..options.clone() }).unwrap();
-    let load = LoadOptions { kv_tokens: Some(200 * PAGE), ..LoadOptions::default() };
+/// Many more sessions than there are rows in a wave and pages for all of them.
+pub fn more_sessions_than_fit_get_their_turn(options: &EngineOptions, count: u32, max_rows: usize) {
+    let mut engine = Engine::new(&EngineOptions { max_rows: Some(max_rows), ..options.clone() }).unwrap();
+    let load = LoadOptions { kv_tokens: Some(count as usize / 5 * PAGE), ..LoadOptions::default() };
     let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load).unwrap();
     engine.wait_loaded(model).unwrap();
     let expected: Vec<_> = (0..4).map(|n| greedy(&mut engine, model, &[n, 7, 9], 4)).collect();
-    let sessions: Vec<_> = (0..1000)
+    let sessions: Vec<_> = (0..count)
         .map(|n| {
             let session = told(&mut engine, model, &[n % 4, 7, 9]);
             engine.generate(session, &asks(4)).unwrap();

@@ -1,7 +1,7 @@
 //! Which layers go to the GPU: as many as were asked for or fit, the last ones; the text is the same wherever they are.
 
-use crate::common::company::{asked, prompts, say_together};
-use crate::common::gpu::{Judge, PATHS, device, loaded_on, open, unharmed};
+use crate::common::company::{prompts, say_together};
+use crate::common::gpu::{Judge, PATHS, asked, device, loaded_on, open, unharmed};
 use crate::common::reference::tiny_agrees_on;
 use crate::common::{golden, golden_json, greedy, ids, smollm2};
 use bevy_ecs::prelude::Entity;

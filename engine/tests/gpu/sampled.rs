@@ -164,5 +164,9 @@ as_on_the_cpu! {
     stop_strings_end_the_text_before_them,
     end_of_generation_ends_unless_ignored,
     the_same_seed_gives_the_same_text_in_any_company,
-    thousands_of_sessions_get_their_turn,
+}
+
+#[test]
+fn hundreds_of_sessions_get_their_turn() {
+    on_both_paths(|options| requests::more_sessions_than_fit_get_their_turn(options, 200, 16));
 }

@@ -1,8 +1,8 @@
 //! Several GPUs of one host: layers in proportion to memory, a wave on each, and the text of one.
 
 use super::places::places;
-use crate::common::company::{asked, prompts, say_together, says_alone, start_with};
-use crate::common::gpu::{Judge, PATHS, exact, loaded_on, on_gpu_unharmed, open, run_all};
+use crate::common::company::{prompts, say_together, says_alone, start_with};
+use crate::common::gpu::{Judge, PATHS, asked, exact, loaded_on, on_gpu_unharmed, open, run_all};
 use crate::common::reference::{tiny_agrees, tiny_agrees_on};
 use crate::common::requests::asks;
 use crate::common::{golden, golden_json, greedy, ids, loaded, smollm2, synthetic};

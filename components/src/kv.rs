@@ -7,33 +7,37 @@
 use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::DeferredWorld;
+use core::ops::Range;
 
 /// Free slots of a model's KV arena. A component of the model.
 #[derive(Component, Debug)]
 pub struct KvPool {
-    free: Vec<u32>,
-    capacity: usize,
+    /// Slots that came back: the last is taken first.
+    returned: Vec<u32>,
+    /// Slots that nobody has had yet. Not a list: a pool may be of billions, and most are never used.
+    unused: Range<u32>,
+    capacity: u32,
 }
 
 impl KvPool {
     /// A pool of `capacity` slots, handed out from 0 upwards.
     pub fn new(capacity: u32) -> Self {
-        Self { free: (0..capacity).rev().collect(), capacity: capacity as usize }
+        Self { returned: Vec::new(), unused: 0..capacity, capacity }
     }
 
     /// Slots in all.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.capacity as usize
     }
 
     /// Slots not in use.
     pub fn free(&self) -> usize {
-        self.free.len()
+        self.returned.len() + self.unused.len()
     }
 
     /// Takes a slot. The caller gives it to a [`KvPage`] at once, which returns it.
     pub fn take(&mut self) -> Option<u32> {
-        self.free.pop()
+        self.returned.pop().or_else(|| self.unused.next())
     }
 }
 
@@ -53,7 +57,7 @@ fn return_slot(mut world: DeferredWorld<'_>, context: HookContext) {
     };
     // The pool is gone when the whole model is: then there is nothing to return to.
     if let Some(mut pool) = world.get_mut::<KvPool>(page.pool) {
-        pool.free.push(page.slot);
+        pool.returned.push(page.slot);
     }
 }
 

@@ -10,7 +10,7 @@ mod support;
 use crate::common::{golden, told};
 use std::ops::Range;
 use std::sync::Arc;
-use support::{TINY, TOKENS, alone, asks, check_pages, cramped, engine, finish, held_up};
+use support::{TINY, TOKENS, alone, asks, check_pages, cramped, engine, finish, held_up, peak_memory};
 use weft::components::{KvPage, Layers, OnCpu};
 use weft::storage::{Bytes, MemorySource, Source, StorageError};
 use weft::{
@@ -194,7 +194,12 @@ fn absurd_options_are_errors_or_harmless() {
     for kv_tokens in [usize::MAX, usize::MAX / 2, 1 << 52] {
         let options = LoadOptions { kv_tokens: Some(kv_tokens), ..LoadOptions::default() };
         let path = golden("tiny/tiny-llama.gguf");
+        let before = peak_memory();
         assert!(matches!(engine(1).load(path.as_path(), &options), Err(Error::Load(_))), "{kv_tokens}");
+        assert!(
+            peak_memory() < before + (64 << 20),
+            "{kv_tokens} tokens took memory before they were refused"
+        );
     }
     let (mut engine, model) = cramped(0, usize::MAX);
     let session = told(&mut engine, model, &TOKENS[..9]);

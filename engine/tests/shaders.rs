@@ -8,7 +8,8 @@ use crate::common::gpu::{cooperative, featured, loaded_on, noop};
 use crate::common::reference::golden_model;
 use crate::common::{golden, synthetic, synthetic_of};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{LazyLock, Mutex};
 use weft::synth::{SynthExperts, SynthShape};
 use weft::{
     ARCHITECTURES, Architecture, Capabilities, EmbedOptions, EngineOptions, GenerateOptions, Gpu,
@@ -56,8 +57,14 @@ fn shapes() -> Vec<SynthShape> {
     ]
 }
 
+/// Kernels that are valid. Models share most of theirs.
+static VALID: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+
 fn check(spec: &KernelSpec) {
     let source = spec.source();
+    if !VALID.lock().unwrap().insert(source.clone()) {
+        return;
+    }
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{}: {}", spec.name, error.emit_to_string(&source)));
     if let Err(error) = Validator::new(ValidationFlags::all(), NagaCapabilities::all()).validate(&module) {

@@ -17,7 +17,7 @@ const MOST_DISPATCHES: f64 = 9.0;
 /// them.
 const FEW: usize = 8;
 /// Steps that are counted.
-const STEPS: u64 = 20;
+const STEPS: u64 = 6;
 
 fn counters(engine: &Engine, model: ModelId) -> Counters {
     engine.gpu_parts(model)[0].counters()
@@ -150,18 +150,18 @@ fn a_token_takes_one_submit() {
     for plain in PATHS {
         for count in [1, 8] {
             let (mut engine, model, _) = tiny(&on_gpu(plain));
-            let sessions = decoding(&mut engine, model, count, 8, 41);
+            let sessions = decoding(&mut engine, model, count, 8, 21);
             run_all(&mut engine, &sessions, |_, _| {});
             // Alone, so that no step runs ahead of an end.
             let session = told(&mut engine, model, &[1, 2, 3]);
             let before = counters(&engine, model);
-            engine.generate(session, &asks(40)).unwrap();
+            engine.generate(session, &asks(20)).unwrap();
             run_all(&mut engine, &[session], |_, _| {});
             let counted = counters(&engine, model).since(&before);
             // The prompt's step gives the first token.
-            assert_eq!(counted.submits, 40, "plain {plain}");
+            assert_eq!(counted.submits, 20, "plain {plain}");
             // The token, and nothing else, comes back.
-            assert_eq!(counted.copies, 40, "plain {plain}");
+            assert_eq!(counted.copies, 20, "plain {plain}");
             on_gpu_unharmed(&engine, model);
         }
     }
@@ -172,7 +172,7 @@ fn decoding_takes_no_memory() {
     for plain in PATHS {
         for count in [1, 8] {
             let (mut engine, model, _) = tiny(&on_gpu(plain));
-            let sessions = decoding(&mut engine, model, count, 8, 160);
+            let sessions = decoding(&mut engine, model, count, 8, 70);
             // Staging buffers for as many steps as run ahead are there after some.
             let said = |engine: &Engine| engine.output(sessions[0]).unwrap().tokens.len();
             while said(&engine) < 20 {
@@ -180,7 +180,7 @@ fn decoding_takes_no_memory() {
                 engine.rest();
             }
             let before = engine.gpu_parts(model)[0].gpu.allocated();
-            while said(&engine) < 120 {
+            while said(&engine) < 60 {
                 engine.tick();
                 engine.rest();
             }

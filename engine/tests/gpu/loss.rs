@@ -66,7 +66,7 @@ fn said(engine: &Engine, sessions: &[SessionId]) -> Vec<Vec<u32>> {
 fn sessions_that_decode_go_on_from_their_histories() {
     for plain in PATHS {
         let (mut engine, model, tokens) = tiny(&on_exact_gpu(plain));
-        let kinds = kinds(30);
+        let kinds = kinds(16);
         let wanted: Vec<_> =
             kinds.iter().map(|options| says_alone(&mut engine, model, &tokens, options)).collect();
         let sessions = started(&mut engine, model, &tokens, &kinds);
@@ -118,7 +118,7 @@ fn logits_that_were_asked_for_are_the_undisturbed_ones() {
 #[test]
 fn a_device_that_keeps_failing_is_given_up() {
     let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
-    let kinds = kinds(60);
+    let kinds = kinds(32);
     let wanted: Vec<_> =
         kinds.iter().map(|options| says_alone(&mut engine, model, &tokens, options)).collect();
     let sessions = started(&mut engine, model, &tokens, &kinds);
@@ -266,10 +266,10 @@ fn smollm2_in_mid_answer() {
 fn sixteen_sessions_that_are_all_told_again() {
     let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
     let prompts = crate::common::company::prompts(engine.config(model).unwrap().vocabulary, &tokens);
-    let wanted = say_together(&mut engine, model, &prompts, |_| asks(24));
+    let wanted = say_together(&mut engine, model, &prompts, |_| asks(12));
     let sessions: Vec<_> =
-        prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asks(24))).collect();
-    run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 100);
+        prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asks(12))).collect();
+    run_and_lose(&mut engine, &sessions, (model, 0), |_, said| said >= 60);
     assert_eq!(said(&engine, &sessions), wanted);
     on_gpu_unharmed(&engine, model);
 }

@@ -1,6 +1,6 @@
 //! Damaged files: whatever a header says, an error or three tokens.
 
-use super::support::{TINY, TOKENS, asks, engine, finish};
+use super::support::{TINY, TOKENS, asks, engine, finish, peak_memory};
 use crate::common::{greedy, told};
 use proptest::prelude::*;
 use std::ops::Range;
@@ -128,13 +128,6 @@ fn damage() -> impl Strategy<Value = Damage> {
         1 => (any_index(), (0u64..9000).prop_map(|n| n * 32)).prop_map(|(t, at)| Damage::Offset(t, at)),
         1 => (any_index(), any::<u8>()).prop_map(|(at, byte)| Damage::Weights(at, byte)),
     ]
-}
-
-/// Most memory that the process has had, in bytes, where the system tells.
-fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Loads a file and generates three tokens, as far as it goes.

@@ -164,3 +164,10 @@ pub(crate) fn reference(tokens: &[u32], count: usize) -> Vec<u32> {
     KNOWN.lock().unwrap().insert(key, found.clone());
     found
 }
+
+/// Most memory that the process has had, in bytes, where the system tells.
+pub(crate) fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+}

@@ -228,6 +228,30 @@ fn configurations_that_are_wrong_are_refused_by_field() {
         let opened = HuggingFaceFolder::from_files("folder", text.as_bytes(), None, Vec::new());
         assert!(matches!(opened, Err(E::Json { file, .. }) if file == "folder/config.json"), "{text}");
     }
+    // The extremes of a 64-bit number, wherever one is added to or made another type of.
+    let mut bert = with("model_type", json!("roberta"));
+    bert["hidden_act"] = json!("gelu");
+    for most in [u64::MAX, u64::MAX - 1] {
+        bert["pad_token_id"] = json!(most);
+        let field = if most == u64::MAX { "pad_token_id" } else { "max_position_embeddings" };
+        let error = refused(&bert, &files);
+        assert!(matches!(&error, E::BadField { field: found, .. } if found == field), "{most}: {error}");
+    }
+    for context in [json!(-5), json!(u64::MAX), json!(1e300), json!(64.5)] {
+        for kind in ["default", "yarn", "llama3", "longrope"] {
+            let scaling = json!({"rope_type": kind, "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": context});
+            let error = refused(&with("rope_scaling", scaling), &files);
+            assert!(
+                matches!(&error, E::BadField { field, .. } if field == "original_max_position_embeddings"),
+                "{kind} {context}: {error}"
+            );
+        }
+    }
+    let factors = json!({"rope_type": "longrope", "factor": 2.0, "original_max_position_embeddings": 64,
+        "long_factor": [1.0, 1.0, 1.0, 1e300], "short_factor": [1.0, 1.0, 1.0, 1.0]});
+    assert!(matches!(refused(&with("rope_scaling", factors), &files),
+        E::BadField { field, .. } if field == "rope_parameters.long_factor"));
     // Numbers that the tensors contradict are found when the model is read.
     for (field, value) in [("hidden_size", json!(64)), ("intermediate_size", json!(1u64 << 40))] {
         assert!(ModelFile::read(open(&with(field, value), &files).unwrap()).is_err(), "{field}");

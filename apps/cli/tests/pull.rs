@@ -158,6 +158,72 @@ fn a_quantization_stands_for_a_file() {
 }
 
 #[test]
+fn only_the_model_that_is_named_is_removed() {
+    let mut hub = Hub::new();
+    for file in ["model-BF16.gguf", "model-Q4_K_M.gguf", "other-Q4_K_M.gguf"] {
+        hub.weft(&format!("pull some/repo/{file}")).done_text();
+    }
+    hub.gone();
+    for name in ["F16", "16", "K_M", "Q4_K", "Q8_0", "model"] {
+        assert_eq!(hub.weft(&format!("rm --json some/repo:{name}")).failed()["kind"], "not_here", "{name}");
+    }
+    // Names that more than one model has, one of them that of the repository alone.
+    for (name, count) in [("some/repo:Q4_K_M", 2), ("some/repo", 3)] {
+        let error = hub.weft(&format!("rm --json {name}")).failed();
+        assert_eq!(
+            (&error["kind"], items(&error["there"]).len()),
+            (&json!("several_here"), count),
+            "{error}"
+        );
+    }
+    assert_eq!(hub.listed().len(), 3);
+    hub.weft("rm some/repo/other-Q4_K_M.gguf some/repo:q4_k_m").done_text();
+    assert_eq!(hub.listed(), [("some/repo/model-BF16.gguf".to_owned(), json!([]))]);
+    hub.weft("rm some/repo").done_text();
+    assert!(!hub.cache().join("hub").exists());
+}
+
+#[test]
+fn an_interrupted_pull_is_listed_and_removed() {
+    let mut hub = Hub::new();
+    hub.server = Some(Server::start(|asked| {
+        let answer = answer(&asked.path, asked.from);
+        if asked.path.starts_with("/api/") { answer } else { answer.cut(1000) }
+    }));
+    // The server breaks off whenever it is asked: some thousand bytes come.
+    let whole = body("model.gguf").len();
+    assert!(whole > 150_000, "too long for that many attempts");
+    for name in ["some/repo", "some/repo:q8_0"] {
+        assert_eq!(hub.weft(&format!("pull {name} --json")).failed()["kind"], "all_failed");
+    }
+    let asked = hub.asked();
+    assert_eq!(hub.weft(&format!("run {RUN} some/repo")).failed()["kind"], "not_pulled");
+    let list = hub.weft("list --json").done();
+    let begun: Vec<&Value> =
+        items(&list["models"]).iter().filter(|one| one["partial_bytes"].is_u64()).collect();
+    assert_eq!(begun.len(), 1);
+    assert_eq!(
+        (&begun[0]["name"], &begun[0]["aliases"], &begun[0]["file"]),
+        (&json!("some/repo/q/model-q8_0.gguf"), &json!(["some/repo", "some/repo:Q8_0"]), &Value::Null)
+    );
+    assert!(begun[0]["partial_bytes"].as_u64().is_some_and(|bytes| bytes > 0 && bytes < whole as u64));
+    assert!(hub.weft("list").text().contains("`weft rm some/repo/q/model-q8_0.gguf`"));
+    assert_eq!(hub.asked(), asked);
+    let removed = hub.weft("rm --json some/repo").done();
+    assert_eq!(items(&removed["removed"]).len(), 1);
+    assert_eq!(removed["bytes"], begun[0]["partial_bytes"]);
+    assert!(!hub.cache().join("hub").exists());
+    // What a version left that noted no name before the end.
+    let part = hub.cache().join("hub/some--repo/m-Q8_0.gguf.part");
+    for name in ["some/repo:q8_0", "some/repo", "some/repo/m-Q8_0.gguf"] {
+        std::fs::create_dir_all(part.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&part, b"begun").expect("a file");
+        hub.weft(&format!("rm {name}")).done_text();
+        assert!(!part.exists(), "{name}");
+    }
+}
+
+#[test]
 fn all_parts_of_a_split_model_are_pulled_and_removed() {
     let mut hub = Hub::new();
     let pulled = hub.weft("pull some/repo:Q2_K --json").done();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// A view of bytes: borrowed from a shared mapping or buffer. Cloning and slicing copy no bytes.
+/// A view of bytes that shares a buffer with other views. Cloning and slicing copy no bytes.
 ///
 /// The invariant `range` inside `owner` is checked when the view is made; an owner that shrank would show as an empty
 /// view, never as a panic.

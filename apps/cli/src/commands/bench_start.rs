@@ -11,8 +11,9 @@ use crate::host::{Host, HostOptions};
 use crate::report::CliError;
 use crate::{memory, output};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::Instant;
 use weft::{GenerateOptions, Prompt};
 
@@ -48,27 +49,49 @@ pub(super) fn measure() -> Result<Start, CliError> {
     let mut command = Command::new(program);
     command.args(std::env::args_os().skip(1)).arg("--first-token");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let began = Instant::now();
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line).map_err(|error| failed(error.to_string()))?;
-    }
-    let first_token_process_s = began.elapsed().as_secs_f64();
-    let mut said = String::new();
-    if let Some(mut stderr) = child.stderr.take() {
-        let _ = stderr.read_to_string(&mut said);
-    }
-    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    let Said { line, seconds, log, status } =
+        first_line(&mut command).map_err(|error| failed(error.to_string()))?;
     match serde_json::from_str::<Started>(&line) {
         Ok(started) if status.success() => Ok(Start {
-            first_token_process_s,
+            first_token_process_s: seconds,
             peak_rss_mb: started.peak_rss.map(mebibytes),
             weights_mb: mebibytes(started.weights),
             kv_mb: mebibytes(started.kv),
         }),
-        _ => Err(failed(format!("it ended with {status}: {}", said.trim()))),
+        _ => Err(failed(format!("it ended with {status}: {}", log.trim()))),
     }
+}
+
+/// What a process said until it ended.
+struct Said {
+    /// The first line of its stdout.
+    line: String,
+    /// When that line came, from before the process was started.
+    seconds: f64,
+    /// All of its stderr.
+    log: String,
+    status: ExitStatus,
+}
+
+/// Starts a process whose stdout and stderr are pipes, and waits for its first line and its end.
+fn first_line(command: &mut Command) -> io::Result<Said> {
+    let began = Instant::now();
+    let mut child = command.spawn()?;
+    // On a thread of its own: a process that logs more than a pipe holds would wait for its reader before it says the line.
+    let log = child.stderr.take().map(|mut stderr| {
+        thread::spawn(move || {
+            let mut log = Vec::new();
+            let _ = stderr.read_to_end(&mut log);
+            log
+        })
+    });
+    let mut line = String::new();
+    let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
+    let seconds = began.elapsed().as_secs_f64();
+    let status = child.wait()?;
+    read.transpose()?;
+    let log = log.and_then(|log| log.join().ok()).unwrap_or_default();
+    Ok(Said { line, seconds, log: String::from_utf8_lossy(&log).into_owned(), status })
 }
 
 /// The process that [`measure`] starts.
@@ -91,4 +114,22 @@ pub(super) fn first_token(args: &BenchArgs, isa: Option<&str>) -> Result<(), Cli
 
 fn mebibytes(bytes: u64) -> f64 {
     rounded(bytes as f64 / f64::from(1 << 20), 1)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_logs_much_before_its_line_is_heard() {
+        const LOG: &str = "i=0; while [ $i -lt 4000 ]; do echo 'a line of the log, of a hundred bytes or so' >&2; \
+            i=$((i + 1)); done; echo first; echo second; exit 3";
+        let mut command = Command::new("sh");
+        command.args(["-c", LOG]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (send, receive) = std::sync::mpsc::channel();
+        thread::spawn(move || send.send(first_line(&mut command).unwrap()));
+        let said = receive.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        assert_eq!((said.line.as_str(), said.log.lines().count()), ("first\n", 4000));
+        assert!(said.seconds > 0.0);
+    }
 }

@@ -1,4 +1,4 @@
-//! `weft list`: the models of the catalogue, which of them are here, and what else was pulled.
+//! `weft list`: the models of the catalogue, which of them are here, and what else was pulled or begun.
 
 use crate::args::ListArgs;
 use crate::catalogue::Catalogue;
@@ -21,7 +21,7 @@ struct Entry<'a> {
     /// Of models of the catalogue.
     description: Option<&'a str>,
     license: Option<&'a str>,
-    /// Of all parts of a split model.
+    /// Of all parts of a split model; where only a part of it has been fetched, and nobody states its size, of that.
     bytes: u64,
     /// Of its file, or the first part; absent where nobody noted it.
     sha256: Option<&'a str>,
@@ -29,6 +29,8 @@ struct Entry<'a> {
     /// Its file, or the first part, where it has been fetched.
     file: Option<PathBuf>,
     parts: usize,
+    /// Bytes that an interrupted pull left, where one did.
+    partial_bytes: Option<u64>,
 }
 
 impl<'a> From<&'a Here> for Entry<'a> {
@@ -41,8 +43,9 @@ impl<'a> From<&'a Here> for Entry<'a> {
             bytes: model.bytes,
             sha256: model.sha256.as_deref(),
             default: false,
-            file: Some(model.file.clone()),
+            file: model.file.clone(),
             parts: model.parts,
+            partial_bytes: model.file.is_none().then_some(model.bytes),
         }
     }
 }
@@ -63,6 +66,7 @@ pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
         default: model.default,
         file: places.as_ref().and_then(|places| places.cached(model)),
         parts: 1,
+        partial_bytes: places.as_ref().and_then(|places| places.begun(model)),
     });
     let report = Report { models: models.chain(pulled.iter().map(Entry::from)).collect() };
     if args.json {
@@ -79,7 +83,14 @@ pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
         if let (Some(description), Some(license)) = (model.description, model.license) {
             output::line(&format!("  {description}; {license}"))?;
         }
-        let place = model.file.as_ref().map_or("not fetched".to_owned(), |file| file.display().to_string());
+        let place = match (&model.file, model.partial_bytes) {
+            (Some(file), _) => file.display().to_string(),
+            (None, Some(bytes)) => {
+                let (name, bytes) = (model.name, memory::human(bytes));
+                format!("{bytes} fetched; `weft pull {name}` completes it, `weft rm {name}` removes it")
+            }
+            (None, None) => "not fetched".to_owned(),
+        };
         output::line(&format!("  {}", style.dim(&place)))?;
     }
     Ok(())

@@ -58,11 +58,12 @@ fn from_hub(places: &Places, model: &str, verify: bool) -> Result<Report, CliErr
         HubName::File(reference) => reference.clone(),
         HubName::Quant(quant) => places.find(quant, &PullBar::new(&quant.repo))?,
     };
-    let pulled =
-        reference.parts().iter().map(|part| pull(places, part, verify)).collect::<Result<Vec<_>, _>>()?;
+    // Before anything is fetched: a pull that is interrupted is removed by the name that it was begun by.
     if let HubName::Quant(quant) = &name {
         places.note(quant, &reference.file).map_err(PullError::from)?;
     }
+    let pulled =
+        reference.parts().iter().map(|part| pull(places, part, verify)).collect::<Result<Vec<_>, _>>()?;
     let checked = pulled.iter().all(|part| part.checked);
     let files = pulled.iter().map(|part| part.path.clone());
     let files: Vec<PathBuf> = if pulled.len() > 1 { files.collect() } else { Vec::new() };

@@ -1,11 +1,12 @@
 //! The folder where models are kept, and how a file gets into it whole or not at all.
 //!
 //! A file `NAME` is written as `NAME.part` and renamed when it is complete, checked and on the disk. `NAME.lock` is locked
-//! meanwhile, by the operating system, so that a process that dies gives it up.
+//! meanwhile, by the operating system, so that a process that dies gives it up. It may
+//! be removed only by a process that holds it ([`Lock::remove`]).
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -85,34 +86,6 @@ impl Target<'_> {
             .is_ok_and(|found| found.is_file() && self.bytes.is_none_or(|bytes| bytes == found.len()))
     }
 
-    /// Locks `NAME.lock`, making the folder; waits for another process that holds it. The lock lasts as long as the
-    /// file returned.
-    pub(super) fn lock(&self, progress: &dyn Progress) -> Result<File, DiskError> {
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder).map_err(DiskError::at("make the folder", folder))?;
-        }
-        let path = beside(&self.path, ".lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(DiskError::at("open", &path))?;
-        let locked = match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                progress.phase(Phase::Waiting);
-                file.lock()
-            }
-            Err(TryLockError::Error(error)) => Err(error),
-            Ok(()) => Ok(()),
-        };
-        match locked {
-            // Some network file systems have no locks: then two processes at once waste work, and the hash still guards.
-            Err(error) if error.kind() != ErrorKind::Unsupported => Err(DiskError::at("lock", &path)(error)),
-            _ => Ok(file),
-        }
-    }
-
     /// Puts the finished part into its place: on the disk first, under its name after.
     pub(super) fn commit(&self, part: File) -> Result<(), DiskError> {
         let path = self.part();
@@ -124,6 +97,83 @@ impl Target<'_> {
             folder.sync_all().ok();
         }
         Ok(())
+    }
+}
+
+/// `NAME.lock`, locked by this process for as long as the value lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lock {
+    /// Locks the file `path`, making its folder; waits for another process that holds the lock.
+    pub(super) fn wait(path: &Path, progress: &dyn Progress) -> Result<Self, DiskError> {
+        loop {
+            let lock = Self::open(path)?;
+            let locked = match lock.file.try_lock() {
+                Err(TryLockError::WouldBlock) => {
+                    progress.phase(Phase::Waiting);
+                    lock.file.lock()
+                }
+                Err(TryLockError::Error(error)) => Err(error),
+                Ok(()) => Ok(()),
+            };
+            if let Some(lock) = lock.held(locked)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// The same, or `None` if another process holds the lock.
+    pub(super) fn attempt(path: &Path) -> Result<Option<Self>, DiskError> {
+        loop {
+            let lock = Self::open(path)?;
+            let locked = match lock.file.try_lock() {
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => Err(error),
+                Ok(()) => Ok(()),
+            };
+            if let Some(lock) = lock.held(locked)? {
+                return Ok(Some(lock));
+            }
+        }
+    }
+
+    fn open(path: &Path) -> Result<Self, DiskError> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(DiskError::at("make the folder", folder))?;
+        }
+        let path = beside(path, ".lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(DiskError::at("open", &path))?;
+        Ok(Self { path, file })
+    }
+
+    /// The lock, unless its file was removed while this process waited: then another file has its name, and counts.
+    fn held(self, locked: io::Result<()>) -> Result<Option<Self>, DiskError> {
+        match locked {
+            // Some network file systems have no locks: then two processes at once waste work, and the hash still guards.
+            Err(error) if error.kind() != ErrorKind::Unsupported => {
+                Err(DiskError::at("lock", &self.path)(error))
+            }
+            _ => {
+                let found = self.file.metadata().map_err(DiskError::at("read", &self.path))?;
+                Ok((found.len() == 0).then_some(self))
+            }
+        }
+    }
+
+    /// Removes the lock's file. Processes that wait for it find it marked by its length, and open a new one.
+    pub(super) fn remove(self) -> Result<(), DiskError> {
+        remove(&self.path)?;
+        // The mark comes after: a marked file that still had its name would keep everybody waiting.
+        self.file.set_len(1).map_err(DiskError::at("write", &self.path))
     }
 }
 

@@ -56,6 +56,20 @@ pub(crate) enum PullError {
         /// What was asked for.
         name: String,
     },
+    /// A name to be removed that several models in the cache have.
+    #[error("`{name}` may be any of {}; name the one to remove", there.join(", "))]
+    SeveralHere {
+        /// What was asked for.
+        name: String,
+        /// Full names of the models.
+        there: Vec<String>,
+    },
+    /// A model was to be removed that another process is pulling.
+    #[error("{} is being pulled by another process; end that one or wait for it, then remove the model", path.display())]
+    BeingPulled {
+        /// The file that is locked.
+        path: PathBuf,
+    },
     /// A repository without the file that is wanted.
     #[error("{repo} has no {}; it has {}", wanted(quant), models(there))]
     NoSuchQuant {

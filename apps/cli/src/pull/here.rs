@@ -1,12 +1,14 @@
 //! Models of the hub that are in the cache: finding them by name, listing and removing them.
 //!
-//! Beside the files of a repository lies `names.json`, which notes the file that each quantization stood for when it was pulled: the
-//! same name then finds the same file without a network, whatever the repository holds by now.
+//! Beside the files of a repository lies `names.json`, which notes the file that each quantization stands for from when its pull
+//! begins: the same name then finds the same file without a network, whatever the repository holds by now. A note counts while
+//! something of its file is there.
 
-use super::cache::{beside, remove};
+use super::cache::{Lock, beside, remove};
 use super::error::{DiskError, PullError};
 use super::hub::{self, HubReference};
-use super::name::{HubName, HubQuant, begins_gguf, is_model};
+use super::name::{HubName, HubQuant, Split, begins_gguf, is_model};
+use super::progress::Silent;
 use super::{Places, noted};
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,23 +19,21 @@ type Names = BTreeMap<String, String>;
 
 /// The file of the names.
 const NAMES: &str = "names.json";
-/// What lies beside a file of the cache; the lock last.
-const BESIDE: [&str; 3] = [".sha256", ".part", ".lock"];
 /// Folders within a repository that are looked into.
 const DEPTH: usize = 8;
 
-/// A model of the hub that is in the cache, whole.
+/// A model of the hub that is in the cache, whole or begun.
 #[derive(Clone, Debug)]
 pub(crate) struct Here {
     /// `OWNER/REPO/FILE.gguf`.
     pub(crate) name: String,
     /// Shorter names that were pulled and stand for it.
     pub(crate) aliases: Vec<String>,
-    /// Its file, or the first part.
-    pub(crate) file: PathBuf,
+    /// Its file, or the first part, where all of it is here.
+    pub(crate) file: Option<PathBuf>,
     /// Files it consists of.
     pub(crate) parts: usize,
-    /// Bytes of all parts.
+    /// Bytes of all parts, as far as they are here.
     pub(crate) bytes: u64,
     /// Of the file when it was pulled, where noted.
     pub(crate) sha256: Option<String>,
@@ -57,22 +57,70 @@ impl Places {
         if let Some(reference) = self.noted_reference(quant) {
             return Some(reference);
         }
-        let files = files_in(&self.folder.join(hub::folder(&quant.repo, &quant.revision)));
-        quant.choose(&files.iter().map(String::as_str).collect::<Vec<_>>()).map(|file| quant.file(file))
+        let files = files_in(&self.repository(quant));
+        let whole = |file: &&str| {
+            quant.file(file).parts().iter().all(|part| self.folder.join(part.cache_path()).is_file())
+        };
+        quant
+            .choose(&files.iter().map(String::as_str).filter(whole).collect::<Vec<_>>())
+            .map(|file| quant.file(file))
     }
 
-    /// The file that a quantization stood for when it was pulled.
+    /// The file that a name stands for and no other: what it stood for when it was pulled, or the only one in the cache of exactly
+    /// that quantization.
+    fn exact_reference(&self, name: &HubName, text: &str) -> Result<HubReference, PullError> {
+        let quant = match name {
+            HubName::File(reference) => return Ok(reference.clone()),
+            HubName::Quant(quant) => quant,
+        };
+        if let Some(reference) = self.noted_reference(quant) {
+            return Ok(reference);
+        }
+        let mut found: Vec<HubReference> = files_in(&self.repository(quant))
+            .iter()
+            .filter(|file| quant.is_of(file))
+            .map(|file| quant.file(file))
+            .collect();
+        match found.pop() {
+            None => Err(PullError::NotHere { name: text.to_owned() }),
+            Some(one) if found.is_empty() => Ok(one),
+            Some(last) => {
+                found.push(last);
+                let there = found.iter().map(HubReference::name).collect();
+                Err(PullError::SeveralHere { name: text.to_owned(), there })
+            }
+        }
+    }
+
+    /// The file that a quantization stood for when it was pulled, where something of it is in the cache.
     pub(super) fn noted_reference(&self, quant: &HubQuant) -> Option<HubReference> {
-        let folder = self.folder.join(hub::folder(&quant.repo, &quant.revision));
-        names(&folder).get(quant.key()).map(|file| quant.file(file))
+        let names = names(&self.repository(quant));
+        let reference = names.get(quant.key()).map(|file| quant.file(file))?;
+        let begun = reference.parts().iter().any(|part| is_begun(&self.folder.join(part.cache_path())));
+        begun.then_some(reference)
     }
 
     /// Notes which file a quantization stands for.
     pub(crate) fn note(&self, quant: &HubQuant, file: &str) -> Result<(), DiskError> {
-        let folder = self.folder.join(hub::folder(&quant.repo, &quant.revision));
+        let folder = self.repository(quant);
+        let _lock = Lock::wait(&folder.join(NAMES), &Silent)?;
         let mut names = names(&folder);
         names.insert(quant.key().to_owned(), file.to_owned());
         write_names(&folder, &names)
+    }
+
+    /// Forgets the names that stand for a file of the folder.
+    fn forget(folder: &Path, files: &[HubReference]) -> Result<(), DiskError> {
+        let lock = Lock::wait(&folder.join(NAMES), &Silent)?;
+        let mut names = names(folder);
+        names.retain(|_, file| !files.iter().any(|known| known.file == *file));
+        write_names(folder, &names)?;
+        if names.is_empty() { lock.remove() } else { Ok(()) }
+    }
+
+    /// The folder of a repository.
+    fn repository(&self, quant: &HubQuant) -> PathBuf {
+        self.folder.join(hub::folder(&quant.repo, &quant.revision))
     }
 
     /// The models of the hub that are in the cache, by name.
@@ -96,38 +144,35 @@ impl Places {
     fn describe(&self, reference: &HubReference, names: &Names) -> Option<Here> {
         let files: Vec<PathBuf> =
             reference.parts().iter().map(|part| self.folder.join(part.cache_path())).collect();
-        let sizes = files.iter().map(|file| fs::metadata(file).ok().map(|found| found.len()));
-        let bytes = sizes.sum::<Option<u64>>()?;
+        let size = |path: &Path| fs::metadata(path).ok().map(|found| found.len());
+        let whole = files.iter().map(|file| size(file)).sum::<Option<u64>>();
+        let begun = files.iter().flat_map(|file| [size(file), size(&beside(file, ".part"))]);
+        let bytes = whole.unwrap_or_else(|| begun.flatten().sum());
         let aliases = names.iter().filter(|(_, file)| **file == reference.file);
         let alias = |(quant, _): (&String, _)| {
             let quant = if quant.is_empty() { String::new() } else { format!(":{quant}") };
             format!("{}{quant}{}", reference.repo, reference.at())
         };
-        let file = files.first()?.clone();
-        let sha256 = noted(&file).map(|noted| noted.sha256);
+        let first = files.first()?.clone();
+        let sha256 = noted(&first).map(|noted| noted.sha256);
         let aliases = aliases.map(alias).collect();
+        let file = whole.map(|_| first);
         Some(Here { name: reference.name(), aliases, parts: files.len(), bytes, sha256, file })
     }
 
     /// Removes a model of the hub, with what was begun of it. Gives the files and their bytes.
     ///
     /// # Errors
-    /// [`PullError::NotHere`], [`PullError::Disk`].
+    /// [`PullError::NotHere`], [`PullError::SeveralHere`], [`PullError::BeingPulled`], [`PullError::Disk`].
     pub(crate) fn remove_reference(&self, name: &HubName, text: &str) -> Result<Removed, PullError> {
-        let not_here = || PullError::NotHere { name: text.to_owned() };
-        let reference = self.reference_here(name).ok_or_else(not_here)?;
-        let mut removed = Removed::default();
-        for part in reference.parts() {
-            removed.file(&self.folder.join(part.cache_path()))?;
-        }
-        if removed.files.is_empty() {
-            return Err(not_here());
-        }
-        let folder = self.folder.join(hub::folder(&reference.repo, &reference.revision));
-        let mut names = names(&folder);
+        let reference = self.exact_reference(name, text)?;
         let parts = reference.parts();
-        names.retain(|_, file| !parts.iter().any(|part| part.file == *file));
-        write_names(&folder, &names)?;
+        let files: Vec<PathBuf> = parts.iter().map(|part| self.folder.join(part.cache_path())).collect();
+        let removed = Removed::all(&files)?;
+        if removed.files.is_empty() {
+            return Err(PullError::NotHere { name: text.to_owned() });
+        }
+        Self::forget(&self.folder.join(hub::folder(&reference.repo, &reference.revision)), &parts)?;
         // Folders that are empty now, that of all repositories as well.
         let file = self.folder.join(reference.cache_path());
         let root = self.folder.join(hub::HUB);
@@ -157,17 +202,35 @@ pub(crate) struct Removed {
 }
 
 impl Removed {
-    /// Removes a file of the cache and what lies beside it, if it is there.
-    pub(super) fn file(&mut self, path: &Path) -> Result<(), DiskError> {
-        for path in [path.to_owned(), beside(path, ".part")] {
-            if let Ok(found) = fs::metadata(&path) {
-                remove(&path)?;
-                self.bytes += found.len();
-                self.files.push(path);
-            }
+    /// Removes those of these files of the cache that are there, with what lies beside them; none if one is being pulled.
+    ///
+    /// # Errors
+    /// [`PullError::BeingPulled`], [`PullError::Disk`].
+    pub(super) fn all(paths: &[PathBuf]) -> Result<Self, PullError> {
+        let mut locked = Vec::new();
+        for path in paths.iter().filter(|path| is_begun(path) || beside(path, ".lock").exists()) {
+            let held = || PullError::BeingPulled { path: path.clone() };
+            locked.push((path, Lock::attempt(path)?.ok_or_else(held)?));
         }
-        BESIDE.iter().try_for_each(|suffix| remove(&beside(path, suffix)))
+        let mut removed = Self::default();
+        for (path, lock) in locked {
+            for path in [path.clone(), beside(path, ".part")] {
+                if let Ok(found) = fs::metadata(&path) {
+                    remove(&path)?;
+                    removed.bytes += found.len();
+                    removed.files.push(path);
+                }
+            }
+            remove(&beside(path, ".sha256"))?;
+            lock.remove()?;
+        }
+        Ok(removed)
     }
+}
+
+/// Whether anything of a file of the cache is there: itself, a part of it, or its checksum.
+fn is_begun(path: &Path) -> bool {
+    path.exists() || beside(path, ".part").exists() || beside(path, ".sha256").exists()
 }
 
 fn names(folder: &Path) -> Names {
@@ -199,12 +262,19 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Paths of the GGUF files within a repository's folder, with `/` between names, in order.
+/// Paths of the GGUF files within a repository's folder that are there or begun, with `/` between names, in order. A split model
+/// counts by its first part.
 fn files_in(folder: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    collect(folder, "", DEPTH, &mut files);
-    files.retain(|file| begins_gguf(file));
+    let mut found = Vec::new();
+    collect(folder, "", DEPTH, &mut found);
+    let mut files: Vec<String> = found
+        .iter()
+        .map(|file| file.strip_suffix(".part").unwrap_or(file))
+        .map(|file| Split::of(file).and_then(|split| split.files().next()).unwrap_or_else(|| file.to_owned()))
+        .filter(|file| begins_gguf(file))
+        .collect();
     files.sort();
+    files.dedup();
     files
 }
 

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::{Catalogue, CatalogueModel, Source};
-use cache::{Platform, Target, beside, hash_rest, hex, remove};
+use cache::{Lock, Platform, Target, beside, hash_rest, hex, remove};
 pub(crate) use error::{DiskError, PullError, SourceError};
 pub(crate) use here::{Here, Removed};
 use hub::FileFacts;
@@ -71,6 +71,12 @@ impl Places {
         target.is_there().then_some(target.path)
     }
 
+    /// Bytes that an interrupted pull of the model left, where it left some.
+    pub(crate) fn begun(&self, model: &CatalogueModel) -> Option<u64> {
+        let target = self.target(model);
+        fs::metadata(target.part()).ok().filter(|_| !target.is_there()).map(|found| found.len())
+    }
+
     /// The model's file, pulled from the first source that has it unless it is there already.
     ///
     /// # Errors
@@ -84,7 +90,7 @@ impl Places {
         if target.is_there() {
             return Ok(target.path);
         }
-        let _lock = target.lock(progress)?;
+        let _lock = Lock::wait(&target.path, progress)?;
         // Another process may have pulled it while this one waited.
         if target.is_there() {
             return Ok(target.path);
@@ -139,10 +145,9 @@ impl Places {
     /// Removes a model of the catalogue from the cache, with what was begun of it.
     ///
     /// # Errors
-    /// [`PullError::NotHere`], [`PullError::Disk`].
+    /// [`PullError::NotHere`], [`PullError::BeingPulled`], [`PullError::Disk`].
     pub(crate) fn remove(&self, model: &CatalogueModel) -> Result<Removed, PullError> {
-        let mut removed = Removed::default();
-        removed.file(&self.folder.join(&model.file))?;
+        let removed = Removed::all(&[self.folder.join(&model.file)])?;
         if removed.files.is_empty() {
             return Err(PullError::NotHere { name: model.name.clone() });
         }
@@ -192,7 +197,7 @@ impl Places {
         if let Some(pulled) = already(&unknown, progress)? {
             return Ok(pulled);
         }
-        let _lock = unknown.lock(progress)?;
+        let _lock = Lock::wait(&path, progress)?;
         if let Some(pulled) = already(&unknown, progress)? {
             return Ok(pulled);
         }
@@ -208,9 +213,8 @@ impl Places {
         match fetched {
             Ok((part, sha256, checked)) => {
                 // The hash goes first: a file without one would be hashed again, one with another's never is.
-                let noted = beside(&path, ".sha256");
                 let bytes = part.metadata().map_err(DiskError::at("read", &path))?.len();
-                fs::write(&noted, format!("{sha256} {bytes}\n")).map_err(DiskError::at("write", &noted))?;
+                Noted { sha256: sha256.clone(), bytes: Some(bytes), stated: checked }.write(&path)?;
                 unknown.commit(part)?;
                 Ok(Pulled { path, sha256, checked })
             }
@@ -239,7 +243,8 @@ impl Places {
     }
 
     /// [`verify_reference`](Self::verify_reference), and pulls what is damaged or not there. A file that was put into the cache
-    /// by hand, without a checksum beside it, is held to the hub's.
+    /// by hand, without a checksum beside it, is held to the hub's. A checksum that only this machine vouches for is compared with
+    /// the hub's.
     ///
     /// # Errors
     /// As [`ensure`](Self::ensure).
@@ -249,15 +254,19 @@ impl Places {
         progress: &dyn Progress,
     ) -> Result<Pulled, PullError> {
         let path = self.folder.join(reference.cache_path());
-        if path.is_file() && noted(&path).is_none() {
+        let known = noted(&path);
+        if path.is_file() && known.as_ref().is_none_or(|noted| !noted.stated) {
             let url = hub::url(&self.hub, &reference.repo, &reference.file, &reference.revision);
-            if let Ok(FileFacts { sha256: Some(sha256), .. }) = hub::facts(&http::agent(), &self.hub, &url) {
-                let beside = beside(&path, ".sha256");
-                fs::write(&beside, format!("{sha256}\n")).map_err(DiskError::at("write", &beside))?;
+            let facts = hub::facts(&http::agent(), &self.hub, &url);
+            if let Ok(FileFacts { sha256: Some(sha256), bytes }) = facts
+                // The hub may have another file by now: that one here is not damaged.
+                && known.is_none_or(|noted| noted.sha256 == sha256)
+            {
+                Noted { sha256, bytes, stated: true }.write(&path)?;
             }
         }
         let checked = match self.verify_reference(reference, progress) {
-            Ok(_) => true,
+            Ok(_) => noted(&path).is_some_and(|noted| noted.stated),
             Err(error) if told_to_fetch(&error, progress) => false,
             Err(error) => return Err(error),
         };
@@ -296,7 +305,8 @@ pub(crate) struct Pulled {
     pub(crate) path: PathBuf,
     /// Its SHA-256 when it was pulled.
     pub(crate) sha256: String,
-    /// Whether the hub said the same SHA-256 just now; otherwise nobody vouches for it.
+    /// Whether the file was held just now to a SHA-256 that the hub stated, now or when it was pulled; otherwise nobody vouches for
+    /// it.
     pub(crate) checked: bool,
 }
 
@@ -325,13 +335,29 @@ struct Noted {
     sha256: String,
     /// Absent from notes of older versions.
     bytes: Option<u64>,
+    /// Whether the hub stated the checksum; otherwise it is that of the bytes that came. Notes of older versions do not say.
+    stated: bool,
+}
+
+/// The word of a note whose checksum the hub stated.
+const STATED: &str = "stated";
+
+impl Noted {
+    fn write(&self, path: &Path) -> Result<(), DiskError> {
+        let bytes = self.bytes.map_or_else(String::new, |bytes| format!(" {bytes}"));
+        let stated = if self.stated { format!(" {STATED}") } else { String::new() };
+        let noted = beside(path, ".sha256");
+        fs::write(&noted, format!("{}{bytes}{stated}\n", self.sha256)).map_err(DiskError::at("write", &noted))
+    }
 }
 
 fn noted(path: &Path) -> Option<Noted> {
     let text = fs::read_to_string(beside(path, ".sha256")).ok()?;
     let mut words = text.split_whitespace();
     let sha256 = words.next().filter(|sha256| sha256.len() == 64)?.to_owned();
-    Some(Noted { sha256, bytes: words.next().and_then(|bytes| bytes.parse().ok()) })
+    let rest: Vec<&str> = words.collect();
+    let bytes = rest.first().and_then(|bytes| bytes.parse().ok());
+    Some(Noted { sha256, bytes, stated: rest.contains(&STATED) })
 }
 
 /// Whether a model has to be fetched again, which is told.

@@ -84,6 +84,16 @@ impl HubQuant {
             None => USUAL.iter().find_map(|quant| of(quant)).or_else(|| models().next()),
         }
     }
+
+    /// Whether a file is a model of exactly this quantization, by the end of its name; any model where none is given. Stricter than
+    /// [`choose`](Self::choose), for what cannot be undone: F16 is no BF16 here, and 0 is no Q8_0.
+    pub(super) fn is_of(&self, file: &str) -> bool {
+        let Some(quant) = &self.quant else { return is_model(file) };
+        let stem = Split::of(file).map_or_else(|| stem(file), |split| split.stem);
+        let name = stem.rsplit('/').next().unwrap_or(stem).to_ascii_uppercase();
+        let before = name.strip_suffix(&quant.to_ascii_uppercase());
+        is_model(file) && before.is_some_and(|before| before.is_empty() || before.ends_with(['.', '-']))
+    }
 }
 
 /// Whether a file is a model, and the first part of it.
@@ -95,6 +105,11 @@ pub(super) fn is_model(file: &str) -> bool {
 /// Whether a file is a GGUF of any kind, and the first part of it.
 pub(super) fn begins_gguf(file: &str) -> bool {
     file.to_ascii_lowercase().ends_with(".gguf") && Split::of(file).is_none_or(|split| split.part == 1)
+}
+
+/// A file's path without the extension.
+fn stem(file: &str) -> &str {
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 
 /// Whether the quantization's name stands in the path, before a `.` or `-`; as a word of its own if `whole`.
@@ -193,6 +208,28 @@ mod tests {
         assert_eq!(quant("o/r").choose(&files[..4]), Some("m-BF16.gguf"));
         assert_eq!(quant("o/r").choose(&["m-q8_0.gguf", "a.gguf"]), Some("m-q8_0.gguf"));
         assert_eq!(quant("o/r").choose(&["mmproj.gguf"]), None);
+    }
+
+    #[test]
+    fn only_the_very_quantization_is_exact() {
+        for (name, file, exact) in [
+            ("o/r:F16", "m-F16.gguf", true),
+            ("o/r:f16", "q/m.f16.gguf", true),
+            ("o/r:F16", "m-BF16.gguf", false),
+            ("o/r:F16", "m-F16-Q8_0.gguf", false),
+            ("o/r:F16", "m-F16/m-Q8_0.gguf", false),
+            ("o/r:Q8_0", "m-F16-Q8_0.gguf", true),
+            ("o/r:0", "m-Q8_0.gguf", false),
+            ("o/r:K_M", "m-Q4_K_M.gguf", false),
+            ("o/r:Q4_K", "m-Q4_K_M.gguf", false),
+            ("o/r:Q4_K_XL", "m-UD-Q4_K_XL.gguf", true),
+            ("o/r:Q2_K", "s/m-Q2_K-00001-of-00002.gguf", true),
+            ("o/r:Q8_0", "mmproj-Q8_0.gguf", false),
+            ("o/r", "m-BF16.gguf", true),
+            ("o/r", "mmproj.gguf", false),
+        ] {
+            assert_eq!(quant(name).is_of(file), exact, "{name} {file}");
+        }
     }
 
     #[test]

@@ -169,7 +169,14 @@ fn common(
         (_, count) => count,
     };
     keys.count("block_count", layers);
-    let first_position = if family.positions_after_padding { config.count("pad_token_id")? + 1 } else { 0 };
+    let first_position = if family.positions_after_padding {
+        const FIELD: &str = "pad_token_id";
+        let padding = config.count(FIELD)?;
+        let wanted = "the id of a token";
+        padding.checked_add(1).ok_or_else(|| config.bad(FIELD, &json!(padding), wanted))?
+    } else {
+        0
+    };
     let positions = config.count("max_position_embeddings")?;
     if first_position >= positions {
         let found = json!(positions);

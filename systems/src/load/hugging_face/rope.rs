@@ -44,12 +44,27 @@ impl Parameters<'_> {
             self.fields.and_then(|fields| fields.get(name)).ok_or_else(|| self.config.missing(&field))?;
         let numbers = value.as_array().filter(|values| values.len() as u64 == count);
         let numbers = numbers.ok_or_else(|| self.config.bad(&field, value, &format!("{count} numbers")))?;
-        numbers.iter().map(|value| self.config.number(&field, value).map(|number| number as f32)).collect()
+        let number = |value| {
+            let number = self.config.number(&field, value)? as f32;
+            // Beyond the range of 32 bits it would be infinite.
+            if number.is_finite() {
+                Ok(number)
+            } else {
+                Err(self.config.bad(&field, value, "a 32-bit number"))
+            }
+        };
+        numbers.iter().map(number).collect()
     }
 
+    /// Positions of the original context: a whole number below 2^32, which a float holds and a GGUF's key takes as it is.
     fn original_context(&self) -> Result<Option<f64>, HuggingFaceError> {
         const FIELD: &str = "original_max_position_embeddings";
-        Ok(self.float(FIELD)?.or(self.config.opt_float(FIELD)?))
+        match self.float(FIELD)?.or(self.config.opt_float(FIELD)?) {
+            Some(found) if found.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&found) => {
+                Err(self.config.bad(FIELD, &json!(found), "a whole number of positions below 2^32"))
+            }
+            found => Ok(found),
+        }
     }
 }
 

@@ -169,3 +169,39 @@ fn hostile_templates_end_in_an_error() {
         assert!(result.is_err(), "{}: {:?}", &source[..60.min(source.len())], result.map(|text| text.len()));
     }
 }
+
+#[test]
+fn memory_is_paid_for() {
+    let none = TemplateVars::default();
+    for source in [
+        "{% set x = [0] * 10000000 %}",
+        "{% set x = (0,) * 10000000 %}",
+        "{% set x = [] | slice(5000000) %}",
+        "{% set x = [0] | batch(20000000, 0) %}",
+        "{% set x = ('a ' * 20000000).split() %}",
+        "{% set x = ('a ' * 20000000).split(' ') %}",
+        "{% set x = ('\n' * 20000000).splitlines() %}",
+        "{% set x = ('a ' * 20000000) | wordwrap %}",
+        "{% set x = ('a' * 20000000) | list %}",
+    ] {
+        let result = render(source, &none).map(|text| text.len());
+        assert!(matches!(result, Err(TemplateError::OutOfFuel { .. })), "{source}: {result:?}");
+    }
+    // Each bracket of a field is looked at once.
+    assert!(render("{{ ('{' ~ '[' * 10000000).format() }}", &none).is_err());
+}
+
+#[test]
+fn many_names_are_found_as_few_are() {
+    let none = TemplateVars::default();
+    let count = 90_000;
+    let mut source: String = (0..count).map(|n| format!("{{%set a{n}={n}%}}")).collect();
+    source.extend((0..count).map(|n| format!("{{{{a{n}}}}}")));
+    let expected: String = (0..count).map(|n| n.to_string()).collect();
+    assert_eq!(render(&source, &none), Ok(expected));
+    let sets: String = (0..40).map(|n| format!("{{% set a{n} = {n} %}}")).collect();
+    let source = format!(
+        "{sets}{{% set a3 = 'x' %}}{{% for i in [1] %}}{{% set a39 = 'y' %}}{{{{ a3 ~ a16 ~ a17 ~ a39 }}}}{{% endfor %}}{{{{ a39 }}}}"
+    );
+    assert_eq!(render(&source, &none), Ok("x1617y39".to_owned()));
+}

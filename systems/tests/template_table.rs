@@ -104,3 +104,63 @@ fn deep_templates_are_refused_and_overflow_no_stack() {
     let template = ChatTemplate::new(&source).unwrap();
     assert!(template.render(&json!([]), &TemplateVars::default()).is_err());
 }
+
+#[test]
+fn deep_values_are_refused_and_overflow_no_stack() {
+    for step in [
+        "{%set x=cycler(x)%}",
+        "{%set x=[x]|unique%}",
+        "{%set x=[x]|map('default')%}",
+        "{%set x=[x]|reverse%}",
+        "{%set x=[x]|batch(1)%}",
+        "{%set x=[x]|slice(1)%}",
+        "{%set x={1:x}.values()%}",
+        "{%set x=cycler([x].index)%}",
+        "{%set x=(x,)%}",
+        "{%set x={(x,):1}%}",
+    ] {
+        let source = format!("{{%set x=()%}}{}", step.repeat(50_000));
+        let template = ChatTemplate::new(&source).unwrap();
+        assert!(template.render(&json!([]), &TemplateVars::default()).is_err(), "{step}");
+    }
+    // A namespace that holds itself would be printed without end.
+    for held in ["{ns: 1}", "{(ns,): 1}", "[ns]|unique", "ns", "{1: ns}.items()"] {
+        let source = format!("{{% set ns = namespace() %}}{{% set ns.x = {held} %}}{{{{ ns }}}}");
+        let template = ChatTemplate::new(&source).unwrap();
+        assert!(template.render(&json!([]), &TemplateVars::default()).is_err(), "{held}");
+    }
+}
+
+#[test]
+fn numbers_at_the_limits_are_right_or_refused() {
+    for (source, expected) in [
+        ("{{ '%.65535g' % 0.0002 }}", None),
+        ("{{ '%.65534e' % 0.0002 }}", None),
+        ("{{ '{:.65534g}'.format(0.0002) }}", None),
+        ("{{ '{:.65535}'.format(0.0002) }}", None),
+        ("{{ ('%.32768g' % 0.0002)|length }}", Some("67")),
+        ("{{ ('%.32768f' % 1e300)|length }}", Some("33070")),
+        ("{{ '%d' % 1e300 }}", None),
+        ("{{ range(0, 10, 2)[::10**38] }}", None),
+        ("{{ range(0, 10, 2)[::2] }}{{ range(0, 10, 2)[::-1] }}", Some("range(0, 10, 4)range(8, -2, -2)")),
+        ("{{ range(10)[2:5] }}{{ range(10)[7:3:-2]|list }}", Some("range(2, 5)[7, 5]")),
+        ("{{ range(1, 3, 2**99)[::2**27]|length }}", Some("1")),
+        (
+            "{{ range(1, 3, 2**99)[::2**27] }}",
+            Some("range(1, 633825300114114700748351602689, 85070591730234615865843651857942052864)"),
+        ),
+        ("{{ range(1, 3, 2**99)[::2**27][::2] }}", None),
+        ("{{ (10**38-1)|round(-38) }}", Some("100000000000000000000000000000000000000")),
+        ("{{ (17*10**37)|round(-38) }}{{ (-17*10**37)|round(-38) }}", None),
+        ("{{ (15*10**37)|round(-38) }}", None),
+        (
+            "{{ (-5*10**37)|round(-38) }} {{ (5*10**37)|round(-38) }} {{ 15|round(-1) }} {{ 25|round(-1) }}",
+            Some("0 0 20 20"),
+        ),
+        ("{{ (-26)|round(-1) }} {{ (-15)|round(-1) }} {{ 3|round(-50) }}", Some("-30 -20 0")),
+    ] {
+        let template = ChatTemplate::new(source).unwrap();
+        let got = template.render(&json!([]), &TemplateVars::default());
+        assert_eq!(got.as_deref().ok(), expected, "{source}: {got:?}");
+    }
+}

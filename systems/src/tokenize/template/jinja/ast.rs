@@ -44,8 +44,8 @@ pub(super) enum StatementKind {
     If(Vec<(Expr, Vec<Statement>)>, Vec<Statement>),
     /// An index into [`Program::loops`].
     For(usize),
-    /// An index into [`Program::macros`].
-    Macro(usize),
+    /// An index into [`Program::macros`], and the name that is set.
+    Macro(usize, Symbol),
     /// The macro that is the body, and the call.
     Call(usize, Expr),
     /// `{% filter … %}…{% endfilter %}`.

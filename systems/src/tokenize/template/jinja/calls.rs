@@ -2,7 +2,7 @@
 
 use super::interpreter::Interpreter;
 use super::numbers::index_of;
-use super::value::{Callable, Cycler, Dict, Function, Loop, Range, Value};
+use super::value::{Callable, Cycler, Dict, Function, Loop, Range, Sequence, Value};
 use super::{Fault, Outcome, fault, methods, operators, text};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -65,6 +65,7 @@ fn method(value: &Value, name: &Arc<str>) -> Value {
 
 /// `value.name`: an attribute of its type, else an entry.
 pub(super) fn attribute(run: &mut Interpreter<'_>, value: &Value, name: &Arc<str>) -> Outcome<Value> {
+    run.pay_bytes(name.len())?;
     match value {
         Value::Undefined(message) => return fault(&**message),
         Value::Namespace(dict) => {
@@ -74,7 +75,7 @@ pub(super) fn attribute(run: &mut Interpreter<'_>, value: &Value, name: &Arc<str
         }
         Value::Loop(state) => return loop_attribute(run, state, name),
         Value::Cycler(cycler) if &**name == "current" => {
-            return Ok(cycler.items.get(cycler.at.get()).cloned().unwrap_or(Value::None));
+            return Ok(cycler.items.items.get(cycler.at.get()).cloned().unwrap_or(Value::None));
         }
         Value::Cycler(_) if matches!(&**name, "next" | "reset") => return Ok(method(value, name)),
         Value::Tuple(items) => {
@@ -118,7 +119,12 @@ pub(super) fn attribute(run: &mut Interpreter<'_>, value: &Value, name: &Arc<str
 pub(super) fn item(run: &mut Interpreter<'_>, value: &Value, key: &Value) -> Outcome<Value> {
     let found = match (value, key) {
         (Value::Undefined(message), _) => return fault(&**message),
-        (Value::Dict(dict), key) => key.key().ok().and_then(|_| dict.get(key).ok().flatten().cloned()),
+        (Value::Dict(dict), key) => match run.key(key) {
+            Ok(place) => dict.get(&place).cloned(),
+            // What can be no key is none of this dict.
+            Err(fault) if matches!(*fault, Fault::Failed { .. }) => None,
+            Err(fault) => return Err(fault),
+        },
         (Value::List(items) | Value::Tuple(items), key) => key
             .as_int()
             .and_then(|index| index_of(index, items.items.len()))
@@ -172,14 +178,19 @@ pub(super) fn path(
     let parts = match path {
         Value::None => Vec::new(),
         _ => match path.as_str() {
-            Some(text) => text
-                .split('.')
-                .map(|part| {
-                    let number =
-                        part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
-                    number.map_or_else(|| Value::str(part), Value::Int)
-                })
-                .collect(),
+            Some(text) => {
+                run.pay_items(text.len())?;
+                text.split('.')
+                    .map(|part| {
+                        let number = part
+                            .bytes()
+                            .all(|byte| byte.is_ascii_digit())
+                            .then(|| part.parse().ok())
+                            .flatten();
+                        number.map_or_else(|| Value::str(part), Value::Int)
+                    })
+                    .collect()
+            }
             None => vec![path.clone()],
         },
     };
@@ -317,8 +328,8 @@ pub(super) fn call_object(
         }
         (Value::Cycler(cycler), "next") => {
             let at = cycler.at.get();
-            cycler.at.set((at + 1) % cycler.items.len().max(1));
-            Ok(cycler.items.get(at).cloned().unwrap_or(Value::None))
+            cycler.at.set((at + 1) % cycler.items.items.len().max(1));
+            Ok(cycler.items.items.get(at).cloned().unwrap_or(Value::None))
         }
         (Value::Cycler(cycler), "reset") => {
             cycler.at.set(0);
@@ -375,7 +386,8 @@ fn call_function(run: &mut Interpreter<'_>, function: Function, args: Args) -> O
             if args.positional.is_empty() {
                 return fault("at least one item has to be provided");
             }
-            Ok(Value::Cycler(Rc::new(Cycler { items: args.positional, at: Cell::new(0) })))
+            let items = Sequence::new(args.positional, &[])?;
+            Ok(Value::Cycler(Rc::new(Cycler { items, at: Cell::new(0) })))
         }
         Function::Joiner => {
             let [separator] = args.bind("joiner", ["sep"], 0)?;
@@ -407,10 +419,7 @@ fn dict_of(run: &mut Interpreter<'_>, args: Args) -> Outcome<Dict> {
     let Args { positional, named } = args;
     let mut dict = match positional.as_slice() {
         [] => Dict::default(),
-        [Value::Dict(dict)] => {
-            run.pay_items(dict.entries.len())?;
-            dict.copy()
-        }
+        [Value::Dict(dict)] => run.copy(dict)?,
         [pairs] => {
             let mut dict = Dict::default();
             for pair in run.items(pairs)? {
@@ -418,14 +427,14 @@ fn dict_of(run: &mut Interpreter<'_>, args: Args) -> Outcome<Dict> {
                 let [key, value] = pair.as_slice() else {
                     return fault("a dict is made of pairs of a key and a value");
                 };
-                dict.insert(key.clone(), value.clone())?;
+                run.insert(&mut dict, key.clone(), value.clone())?;
             }
             dict
         }
         more => return fault(format!("dict expected at most 1 argument, got {}", more.len())),
     };
     for (name, value) in named {
-        dict.insert(Value::Str(name), value)?;
+        run.insert(&mut dict, Value::Str(name), value)?;
     }
     Ok(dict)
 }

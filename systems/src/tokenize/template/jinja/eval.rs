@@ -19,7 +19,7 @@ impl<'p> Interpreter<'p> {
                 Literal::Float(number) => Value::Float(*number),
                 Literal::Str(text) => Value::Str(text.clone()),
             }),
-            Expr::Name(symbol) => Ok(self.name(*symbol)),
+            Expr::Name(symbol) => self.name(*symbol),
             Expr::Chain(base, links) => self.deeper(|run| run.chain(base, links)),
             Expr::And(items) => self.deeper(|run| run.all_of(items)),
             Expr::Or(items) => self.deeper(|run| run.any_of(items)),
@@ -69,14 +69,20 @@ impl<'p> Interpreter<'p> {
     #[inline(never)]
     fn compound(&mut self, expr: &'p Expr) -> Outcome<Value> {
         match expr {
-            Expr::Tuple(items) => Value::tuple(self.eval_all(items)?),
-            Expr::List(items) => Value::list(self.eval_all(items)?),
+            Expr::Tuple(items) => {
+                let items = self.eval_all(items)?;
+                self.tuple(items)
+            }
+            Expr::List(items) => {
+                let items = self.eval_all(items)?;
+                self.list(items)
+            }
             Expr::Dict(entries) => {
                 let mut dict = Dict::default();
                 for (key, value) in entries {
                     let key = self.eval(key)?;
                     let value = self.eval(value)?;
-                    dict.insert(key, value)?;
+                    self.insert(&mut dict, key, value)?;
                 }
                 Ok(Value::Dict(Rc::new(dict)))
             }
@@ -190,6 +196,7 @@ impl<'p> Interpreter<'p> {
             let Value::Dict(dict) = &rest else {
                 return fault(format!("argument after ** must be a mapping, not {}", rest.type_name()));
             };
+            self.pay_items(dict.entries.len())?;
             for (key, value) in &dict.entries {
                 let Some(name) = key.as_str() else { return fault("keywords must be strings") };
                 args.named.push((name.clone(), value.clone()));
@@ -240,7 +247,11 @@ impl<'p> Interpreter<'p> {
                 self.pay_items(length)?;
                 (0..range.len()).map(|index| Value::Int(range.at(index))).collect()
             }
-            Value::Iterator(items) => items.replace(Vec::new().into_iter()).collect(),
+            Value::Iterator(items) => {
+                let rest = items.rest.replace(Vec::new().into_iter());
+                self.pay_items(rest.len())?;
+                rest.collect()
+            }
             _ => return fault(format!("'{}' object is not iterable", value.type_name())),
         };
         Ok(items)

@@ -33,7 +33,10 @@ fn number(characters: &mut Peekable<Chars<'_>>) -> Option<usize> {
 pub(super) fn percent(run: &mut Interpreter<'_>, format: &str, values: &Value) -> Outcome<String> {
     run.pay_bytes(format.len())?;
     let positional = match values {
-        Value::Tuple(items) => items.items.clone(),
+        Value::Tuple(items) => {
+            run.pay_items(items.items.len())?;
+            items.items.clone()
+        }
         _ => vec![values.clone()],
     };
     let mut given = positional.into_iter();
@@ -138,6 +141,7 @@ fn percent_value(run: &mut Interpreter<'_>, kind: char, mut spec: Spec, value: &
                 'r' => text::repr(run, value)?,
                 _ => ascii(&text::repr(run, value)?),
             };
+            run.pay_bytes(shown.len())?;
             pad(run, &cut(&shown, spec.precision), &spec, '>')
         }
         'c' => {
@@ -155,6 +159,9 @@ fn percent_value(run: &mut Interpreter<'_>, kind: char, mut spec: Spec, value: &
             let whole = match (value.as_int(), value) {
                 (Some(number), _) => number,
                 (None, Value::Float(number)) if matches!(kind, 'd' | 'i' | 'u') && number.is_finite() => {
+                    if number.abs() >= 1e38 {
+                        return fault("a number has too many digits");
+                    }
                     number.trunc() as i128
                 }
                 _ if matches!(kind, 'd' | 'i' | 'u') => {
@@ -231,14 +238,15 @@ impl Fields<'_> {
                 return fault("Single '}' encountered in format string");
             }
             let mut open = 1;
-            let mut in_brackets = false;
+            let (mut in_brackets, mut in_spec) = (false, false);
             let mut end = None;
             for (at, character) in rest.char_indices() {
                 match character {
-                    '[' if open == 1 && !rest[..at].contains([':', '!']) => in_brackets = true,
+                    '[' if open == 1 && !in_spec => in_brackets = true,
                     ']' => in_brackets = false,
                     '{' if !in_brackets => open += 1,
                     '}' if !in_brackets => open -= 1,
+                    ':' | '!' => in_spec = true,
                     _ => {}
                 }
                 if open == 0 {
@@ -317,7 +325,11 @@ impl Fields<'_> {
         };
         let found = match at {
             Some(at) => self.positional.get(at),
-            None => self.named.iter().find(|(name, _)| **name == *first).map(|(_, value)| value),
+            None => {
+                // Any of the names may have to be compared.
+                run.pay_bytes((first.len() + 16).saturating_mul(self.named.len()))?;
+                self.named.iter().find(|(name, _)| **name == *first).map(|(_, value)| value)
+            }
         };
         let Some(mut value) = found.cloned() else {
             return match at {
@@ -460,10 +472,14 @@ fn sign(negative: bool, spec: &Spec) -> String {
     }
 }
 
+/// The most digits after the point that a float is written with. Rust's formatting panics beyond 16 bits of them, and `%g` asks for a
+/// few more than its precision.
+const MAX_PRECISION: usize = 1 << 15;
+
 fn float_value(run: &mut Interpreter<'_>, number: f64, spec: &Spec) -> Outcome<String> {
     let precision = spec.precision.unwrap_or(6);
-    // Rust's formatting takes 16 bits; and digits are paid for before they are made.
-    if precision > usize::from(u16::MAX) {
+    // Digits are paid for before they are made.
+    if precision > MAX_PRECISION {
         run.pay_bytes(precision)?;
         return fault("the precision of a format is too large");
     }

@@ -1,21 +1,18 @@
 //! Statements as they are carried out.
 //!
-//! Scopes are frames on a stack, each with the place of the scope around it; a macro sees the scope that it was made in, as it is when
-//! the macro is called. Every statement and expression takes a unit of fuel, and what they read or write takes one for each
-//! [`BYTES_PER_FUEL`] bytes or [`ITEMS_PER_FUEL`] items.
+//! A macro sees the scope that it was made in, as it is when the macro is called. Every statement and expression takes a unit of fuel,
+//! and what they read or write takes one for each [`BYTES_PER_FUEL`] bytes or each item. An item takes 32 bytes, and a container more,
+//! for which it pays more (`containers`). So fuel bounds memory as well as time.
 
 use super::ast::{Expr, Link, Program, Statement, StatementKind, Symbol, Target};
-use super::calls::Args;
-use super::value::{Callable, Dict, Function, Loop, Scope, Value};
+use super::scopes::Scopes;
+use super::value::{Callable, Function, Loop, Scope, Value, depth_of};
 use super::{CivilTime, Fault, Outcome, fault, text};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Bytes read or written for one unit of fuel.
 const BYTES_PER_FUEL: usize = 64;
-/// Items read or made for one unit of fuel.
-const ITEMS_PER_FUEL: usize = 4;
 /// How deep calls and blocks may be nested while rendering, which bounds the stack: 1.5 KB each were measured, and threads have 2 MB,
 /// in a browser 1 MB. A macro that renders a schema takes about eight for each level of it.
 const MAX_STEPS_DEEP: usize = 400;
@@ -40,21 +37,11 @@ pub(super) enum Flow {
     Continue,
 }
 
-#[derive(Debug)]
-struct Frame {
-    parent: Option<usize>,
-    number: u64,
-    names: Vec<(Symbol, Value)>,
-}
-
 /// One rendering.
 pub(super) struct Interpreter<'p> {
     pub(super) program: &'p Program,
-    globals: Vec<Option<Value>>,
     loop_symbol: Option<Symbol>,
-    frames: Vec<Frame>,
-    current: usize,
-    frames_made: u64,
+    scopes: Scopes,
     fuel: u64,
     depth: usize,
     line: u32,
@@ -82,11 +69,8 @@ impl<'p> Interpreter<'p> {
         }
         Self {
             program,
-            globals,
             loop_symbol: symbol("loop"),
-            frames: vec![Frame { parent: None, number: 0, names: Vec::new() }],
-            current: 0,
-            frames_made: 0,
+            scopes: Scopes::new(globals),
             fuel,
             depth: 0,
             line: 0,
@@ -127,7 +111,7 @@ impl<'p> Interpreter<'p> {
 
     /// Takes fuel for items that are read or made.
     pub(super) fn pay_items(&mut self, items: usize) -> Outcome<()> {
-        self.pay((items / ITEMS_PER_FUEL) as u64)
+        self.pay(items as u64)
     }
 
     /// One level deeper, for the time of `step`.
@@ -143,7 +127,7 @@ impl<'p> Interpreter<'p> {
 
     /// The scope that is open now.
     pub(super) fn scope(&self) -> Scope {
-        Scope { place: self.current, number: self.frames.get(self.current).map_or(0, |frame| frame.number) }
+        self.scopes.current()
     }
 
     /// Opens a scope in `parent` for the time of `step`.
@@ -152,54 +136,35 @@ impl<'p> Interpreter<'p> {
         parent: Scope,
         step: impl FnOnce(&mut Self) -> Outcome<T>,
     ) -> Outcome<T> {
-        if self.frames.get(parent.place).is_none_or(|frame| frame.number != parent.number) {
-            return fault("a macro or loop is called after the block that it was made in has ended");
-        }
-        self.frames_made += 1;
-        let (outer, place) = (self.current, self.frames.len());
-        self.frames.push(Frame { parent: Some(parent.place), number: self.frames_made, names: Vec::new() });
-        self.current = place;
+        let outer = self.scope();
+        self.scopes.open(parent)?;
         let result = self.deeper(step);
-        self.frames.truncate(place);
-        self.current = outer;
+        self.scopes.close(outer);
         result
     }
 
-    pub(super) fn lookup(&self, symbol: Symbol) -> Option<&Value> {
-        let mut place = Some(self.current);
-        while let Some(frame) = place.and_then(|place| self.frames.get(place)) {
-            if let Some((_, value)) = frame.names.iter().find(|(name, _)| *name == symbol) {
-                return Some(value);
-            }
-            place = frame.parent;
+    pub(super) fn name(&mut self, symbol: Symbol) -> Outcome<Value> {
+        if let Some(value) = self.scopes.get(symbol) {
+            return Ok(value.clone());
         }
-        self.globals.get(symbol).and_then(Option::as_ref)
-    }
-
-    pub(super) fn name(&self, symbol: Symbol) -> Value {
-        self.lookup(symbol).cloned().unwrap_or_else(|| {
-            let name = self.program.names.get(symbol).map_or("", |name| name);
-            Value::undefined(format!("'{name}' is undefined"))
-        })
+        let name = self.program.names.get(symbol).map_or("", |name| name);
+        self.pay_bytes(name.len())?;
+        Ok(Value::undefined(format!("'{name}' is undefined")))
     }
 
     pub(super) fn assign_name(&mut self, symbol: Symbol, value: Value) {
-        let Some(frame) = self.frames.get_mut(self.current) else { return };
-        match frame.names.iter_mut().find(|(name, _)| *name == symbol) {
-            Some((_, old)) => *old = value,
-            None => frame.names.push((symbol, value)),
-        }
+        self.scopes.set(symbol, value);
     }
 
     pub(super) fn assign(&mut self, target: &Target, value: Value) -> Outcome<()> {
         match target {
             Target::Name(symbol) => self.assign_name(*symbol, value),
             Target::Attribute(symbol, attribute) => {
-                let Value::Namespace(namespace) = self.name(*symbol) else {
+                let Value::Namespace(namespace) = self.name(*symbol)? else {
                     return fault("cannot assign attribute on non-namespace object");
                 };
                 self.check_holds_no_namespace(&value)?;
-                namespace.borrow_mut().insert(Value::Str(attribute.clone()), value)?;
+                self.insert(&mut namespace.borrow_mut(), Value::Str(attribute.clone()), value)?;
             }
             Target::Tuple(targets) => {
                 let items = self.items(&value)?;
@@ -228,15 +193,16 @@ impl<'p> Interpreter<'p> {
                 _ => Ok(()),
             },
             Value::Iterator(items) => {
-                let items = items.borrow().as_slice().to_vec();
-                items.iter().try_for_each(|item| self.check_holds_no_namespace(item))
+                let rest = items.rest.borrow();
+                rest.as_slice().iter().try_for_each(|item| self.check_holds_no_namespace(item))
             }
             Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
                 items.items.iter().try_for_each(|item| self.check_holds_no_namespace(item))
             }
-            Value::Dict(dict) => {
-                dict.entries.iter().try_for_each(|(_, item)| self.check_holds_no_namespace(item))
-            }
+            Value::Dict(dict) => dict.entries.iter().try_for_each(|(key, item)| {
+                self.check_holds_no_namespace(key)?;
+                self.check_holds_no_namespace(item)
+            }),
             Value::Loop(_) | Value::Cycler(_) => fault("a namespace cannot hold a loop or a cycler"),
             _ => Ok(()),
         }
@@ -315,13 +281,9 @@ impl<'p> Interpreter<'p> {
                 self.assign(target, text)
             }
             StatementKind::For(index) => self.for_loop(*index),
-            StatementKind::Macro(index) => {
-                let Some(node) = self.program.macros.get(*index) else { return Ok(()) };
+            StatementKind::Macro(index, symbol) => {
                 let made = Value::Callable(Rc::new(Callable::Macro(*index, self.scope())));
-                let symbol = self.program.names.iter().position(|name| *name == node.name);
-                if let Some(symbol) = symbol {
-                    self.assign_name(symbol, made);
-                }
+                self.assign_name(*symbol, made);
                 Ok(())
             }
             StatementKind::Call(index, call) => {
@@ -375,11 +337,13 @@ impl<'p> Interpreter<'p> {
     /// Carries out a loop over items. `scope` is the one that it stands in.
     pub(super) fn iterate(&mut self, index: usize, scope: Scope, items: &Value, depth: usize) -> Outcome<()> {
         let Some(node) = self.program.loops.get(index) else { return Ok(()) };
-        let length = if node.test.is_some() { None } else { text::length(items) };
+        let length = if node.test.is_some() { None } else { text::length(self, items)? };
+        let items = self.items(items)?;
         let state = Rc::new(Loop {
             node: index,
             scope,
-            rest: RefCell::new(self.items(items)?.into_iter()),
+            nesting: depth_of(&items)?,
+            rest: RefCell::new(items.into_iter()),
             peeked: RefCell::new(None),
             before: RefCell::new(None),
             current: RefCell::new(None),
@@ -389,12 +353,19 @@ impl<'p> Interpreter<'p> {
             depth,
             changed: RefCell::new(None),
         });
+        let result = self.rounds(&state, scope);
+        state.changed.take();
+        result
+    }
+
+    fn rounds(&mut self, state: &Rc<Loop>, scope: Scope) -> Outcome<()> {
+        let Some(node) = self.program.loops.get(state.node) else { return Ok(()) };
         let mut rounds = 0usize;
         loop {
             let peeked = state.peeked.take();
             let item = match peeked {
                 Some(item) => item,
-                None => self.next_item(&state)?,
+                None => self.next_item(state)?,
             };
             let Some(item) = item else { break };
             self.pay(1)?;
@@ -435,66 +406,5 @@ impl<'p> Interpreter<'p> {
                 return Ok(Some(item.clone()));
             }
         }
-    }
-
-    /// Calls a macro.
-    pub(super) fn call_macro(&mut self, index: usize, scope: Scope, args: Args) -> Outcome<Value> {
-        let Some(node) = self.program.macros.get(index) else { return fault("no such macro") };
-        self.scoped(scope, |run| {
-            let Args { mut positional, mut named } = args;
-            let extra = positional.split_off(positional.len().min(node.parameters.len()));
-            let mut given: Vec<Option<Value>> = positional.into_iter().map(Some).collect();
-            for symbol in node.parameters.iter().skip(given.len()) {
-                let name = run.program.names.get(*symbol);
-                let at = named.iter().position(|(known, _)| Some(known) == name);
-                given.push(at.map(|at| named.remove(at).1));
-            }
-            if let Some(symbol) = node.caller {
-                let at = named.iter().position(|(name, _)| &**name == "caller");
-                let caller = at.map(|at| named.remove(at).1);
-                run.assign_name(symbol, caller.unwrap_or_else(|| Value::undefined("No caller defined")));
-            }
-            match node.kwargs {
-                Some(symbol) => {
-                    let mut dict = Dict::default();
-                    for (name, value) in named {
-                        dict.insert(Value::Str(name), value)?;
-                    }
-                    run.assign_name(symbol, Value::Dict(Rc::new(dict)));
-                }
-                None => {
-                    if let Some((argument, _)) = named.first() {
-                        return fault(format!(
-                            "macro '{}' takes no keyword argument '{argument}'",
-                            node.name
-                        ));
-                    }
-                }
-            }
-            match node.varargs {
-                Some(symbol) => {
-                    let extra = Value::tuple(extra)?;
-                    run.assign_name(symbol, extra);
-                }
-                None if !extra.is_empty() => {
-                    let most = node.parameters.len();
-                    return fault(format!("macro '{}' takes not more than {most} argument(s)", node.name));
-                }
-                None => {}
-            }
-            let without = node.parameters.len() - node.defaults.len();
-            for (at, (symbol, value)) in node.parameters.iter().zip(given).enumerate() {
-                let value = match (value, at.checked_sub(without).and_then(|at| node.defaults.get(at))) {
-                    (Some(value), _) => value,
-                    (None, Some(default)) => run.eval(default)?,
-                    (None, None) => {
-                        let name: &Arc<str> = &run.program.names[*symbol];
-                        Value::undefined(format!("parameter '{name}' was not provided"))
-                    }
-                };
-                run.assign_name(*symbol, value);
-            }
-            run.captured(|run| run.statements(&node.body).map(|_| ()))
-        })
     }
 }

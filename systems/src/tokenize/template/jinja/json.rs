@@ -46,6 +46,7 @@ pub(super) fn tojson(run: &mut Interpreter<'_>, value: &Value, args: Args) -> Ou
         sort_keys: sort_keys.is_some_and(|value| value.is_true()),
     };
     writer.value(value, 0)?;
+    writer.pay()?;
     let Writer { out, .. } = writer;
     Ok(Value::str(out))
 }
@@ -63,12 +64,16 @@ struct Writer<'a, 'p> {
 }
 
 impl Writer<'_, '_> {
-    fn value(&mut self, value: &Value, depth: usize) -> Outcome<()> {
-        // A small value that contains another over and over writes a large text.
+    /// Takes fuel for what has been written since. A small value that contains another over and over writes a large text.
+    fn pay(&mut self) -> Outcome<()> {
         let new = self.out.len() - self.paid;
         self.paid = self.out.len();
+        self.run.pay_bytes(new)
+    }
+
+    fn value(&mut self, value: &Value, depth: usize) -> Outcome<()> {
         self.run.pay(1)?;
-        self.run.pay_bytes(new)?;
+        self.pay()?;
         match value {
             Value::None => self.out.push_str("null"),
             Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
@@ -81,7 +86,7 @@ impl Writer<'_, '_> {
                 number if number.is_nan() => "NaN".to_owned(),
                 number => text::float(number),
             }),
-            Value::Str(text) | Value::Markup(text) => self.string(text),
+            Value::Str(text) | Value::Markup(text) => self.string(text)?,
             Value::List(items) | Value::Tuple(items) => {
                 self.out.push('[');
                 for (index, item) in items.items.iter().enumerate() {
@@ -91,6 +96,7 @@ impl Writer<'_, '_> {
                 self.close(']', items.items.is_empty(), depth)?;
             }
             Value::Dict(dict) => {
+                self.run.pay_items(dict.entries.len())?;
                 let mut entries = dict.entries.clone();
                 if self.sort_keys {
                     entries = sorted(self.run, entries, |(key, _)| key.clone())?;
@@ -138,7 +144,7 @@ impl Writer<'_, '_> {
     /// The name of an entry: a string, or what Python makes one of.
     fn name(&mut self, key: &Value) -> Outcome<()> {
         match key {
-            Value::Str(text) | Value::Markup(text) => self.string(text),
+            Value::Str(text) | Value::Markup(text) => self.string(text)?,
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
                 self.out.push('"');
                 self.value(key, 0)?;
@@ -152,7 +158,8 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    fn string(&mut self, text: &str) {
+    fn string(&mut self, text: &str) -> Outcome<()> {
+        self.run.pay_bytes(text.len())?;
         self.out.push('"');
         for character in text.chars() {
             match character {
@@ -175,5 +182,6 @@ impl Writer<'_, '_> {
             }
         }
         self.out.push('"');
+        Ok(())
     }
 }

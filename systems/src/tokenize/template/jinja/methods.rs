@@ -4,10 +4,9 @@ use super::calls::{Args, call_object};
 use super::interpreter::Interpreter;
 use super::numbers::slice_indices;
 use super::python::{self, is_space};
-use super::value::{Sequence, Value};
+use super::value::Value;
 use super::{Outcome, checks, fault, format, operators, text};
 use std::ops::Range;
-use std::rc::Rc;
 
 /// Methods of text. Those in [`MISSING`] exist in Python, and are refused when they are called.
 const OF_TEXT: &[&str] = &[
@@ -92,38 +91,34 @@ pub(super) fn changes(value: &Value, name: &str) -> bool {
 pub(super) fn call(run: &mut Interpreter<'_>, receiver: &Value, name: &str, args: Args) -> Outcome<Value> {
     match receiver {
         Value::Str(text) | Value::Markup(text) => of_text(run, text, name, args),
-        Value::Dict(dict) => {
-            run.pay_items(dict.entries.len())?;
-            let view = |kind, items| Ok(Value::View(kind, Rc::new(Sequence::new(items)?)));
-            match name {
-                "get" => {
-                    let [key, default] = args.bind("get", ["key", "default"], 1)?;
-                    let key = key.unwrap_or(Value::None);
-                    Ok(dict.get(&key)?.cloned().or(default).unwrap_or(Value::None))
-                }
-                "items" => {
-                    args.none(name)?;
-                    let pairs = dict
-                        .entries
-                        .iter()
-                        .map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
-                    view("dict_items", pairs.collect::<Outcome<_>>()?)
-                }
-                "keys" => {
-                    args.none(name)?;
-                    view("dict_keys", dict.entries.iter().map(|(key, _)| key.clone()).collect())
-                }
-                "values" => {
-                    args.none(name)?;
-                    view("dict_values", dict.entries.iter().map(|(_, value)| value.clone()).collect())
-                }
-                "copy" => {
-                    args.none(name)?;
-                    Ok(receiver.clone())
-                }
-                _ => fault(format!("the method `{name}` of dict is not supported")),
+        Value::Dict(dict) => match name {
+            "get" => {
+                let [key, default] = args.bind("get", ["key", "default"], 1)?;
+                let key = key.unwrap_or(Value::None);
+                let place = run.key(&key)?;
+                Ok(dict.get(&place).cloned().or(default).unwrap_or(Value::None))
             }
-        }
+            "items" => {
+                args.none(name)?;
+                let pairs = run.pairs(dict)?;
+                run.view("dict_items", pairs)
+            }
+            "keys" => {
+                args.none(name)?;
+                run.pay_items(dict.entries.len())?;
+                run.view("dict_keys", dict.entries.iter().map(|(key, _)| key.clone()).collect())
+            }
+            "values" => {
+                args.none(name)?;
+                run.pay_items(dict.entries.len())?;
+                run.view("dict_values", dict.entries.iter().map(|(_, value)| value.clone()).collect())
+            }
+            "copy" => {
+                args.none(name)?;
+                Ok(receiver.clone())
+            }
+            _ => fault(format!("the method `{name}` of dict is not supported")),
+        },
         Value::List(_) | Value::Tuple(_) | Value::Range(_) => match name {
             "copy" => {
                 args.none(name)?;
@@ -227,26 +222,29 @@ fn of_text(run: &mut Interpreter<'_>, text: &str, name: &str, args: Args) -> Out
             } else {
                 text.rsplit_once(&*separator).map_or(["", "", text], |(a, b)| [a, &separator, b])
             };
-            Value::tuple(parts.map(Value::str).to_vec())
+            run.tuple(parts.map(Value::str).to_vec())
         }
         "split" | "rsplit" => split(run, text, name, args),
         "splitlines" => {
             let [ends] = args.bind(name, ["keepends"], 0)?;
-            let lines = python::lines(text, ends.is_some_and(|ends| ends.is_true()));
-            run.pay_items(lines.len())?;
-            Value::list(lines.into_iter().map(Value::str).collect())
+            let lines = lines(run, text, ends.is_some_and(|ends| ends.is_true()))?;
+            run.list(lines.into_iter().map(Value::str).collect())
         }
         "startswith" | "endswith" => {
             let [parts, start, stop] = args.bind(name, ["prefix", "start", "end"], 1)?;
             let within = within(text, start, stop)?;
             let parts = match parts {
-                Some(Value::Tuple(parts)) => parts.items.clone(),
+                Some(Value::Tuple(parts)) => {
+                    run.pay_items(parts.items.len())?;
+                    parts.items.clone()
+                }
                 other => other.into_iter().collect(),
             };
             for part in parts {
                 let part = string(name, Some(part))?;
                 let Some(range) = &within else { continue };
                 let stretch = &text[range.clone()];
+                run.pay_bytes(part.len().min(stretch.len()))?;
                 if if name == "startswith" { stretch.starts_with(&*part) } else { stretch.ends_with(&*part) }
                 {
                     return Ok(Value::Bool(true));
@@ -304,6 +302,7 @@ fn of_text(run: &mut Interpreter<'_>, text: &str, name: &str, args: Args) -> Out
         "format_map" => {
             let [map] = args.bind(name, ["mapping"], 1)?;
             let Some(Value::Dict(dict)) = map else { return fault("format_map() takes a mapping") };
+            run.pay_items(dict.entries.len())?;
             let named: Vec<_> = dict
                 .entries
                 .iter()
@@ -426,6 +425,12 @@ pub(super) fn strip<'t>(
     Ok(if right { text.trim_end_matches(matches) } else { text })
 }
 
+/// The lines of a text, each paid for before there is room for it.
+pub(super) fn lines<'t>(run: &mut Interpreter<'_>, text: &'t str, ends: bool) -> Outcome<Vec<&'t str>> {
+    run.pay_items(text.chars().filter(|character| python::ends_line(*character)).count())?;
+    Ok(python::lines(text, ends))
+}
+
 /// Python's `replace`; a negative count replaces all.
 pub(super) fn replace(
     run: &mut Interpreter<'_>,
@@ -459,6 +464,7 @@ fn split(run: &mut Interpreter<'_>, text: &str, name: &str, args: Args) -> Outco
             };
             let mut rest = text;
             loop {
+                run.pay(1)?;
                 let blank = trim(rest);
                 rest = if from_right { &rest[..rest.len() - blank] } else { &rest[blank..] };
                 if rest.is_empty() {
@@ -494,17 +500,22 @@ fn split(run: &mut Interpreter<'_>, text: &str, name: &str, args: Args) -> Outco
             }
             let limit = most.saturating_add(1);
             if from_right {
-                parts = text.rsplitn(limit, &*separator).collect();
+                for part in text.rsplitn(limit, &*separator) {
+                    run.pay(1)?;
+                    parts.push(part);
+                }
             } else {
-                parts = text.splitn(limit, &*separator).collect();
+                for part in text.splitn(limit, &*separator) {
+                    run.pay(1)?;
+                    parts.push(part);
+                }
             }
         }
     }
     if from_right {
         parts.reverse();
     }
-    run.pay_items(parts.len())?;
-    Value::list(parts.into_iter().map(Value::str).collect())
+    run.list(parts.into_iter().map(Value::str).collect())
 }
 
 /// `center`, `ljust` and `rjust`.

@@ -8,6 +8,7 @@
 mod ast;
 mod calls;
 mod checks;
+mod containers;
 mod eval;
 mod expression;
 mod filters;
@@ -15,11 +16,15 @@ mod format;
 mod interpreter;
 mod json;
 mod lexer;
+mod macros;
 mod methods;
 mod numbers;
 mod operators;
 mod parser;
 mod python;
+mod scopes;
+#[cfg(test)]
+mod tests;
 mod text;
 mod value;
 

@@ -9,18 +9,20 @@ pub(super) fn index_of(index: i128, length: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|index| *index < length)
 }
 
-/// Where a slice picks items from `length`.
-pub(super) fn slice_indices(
-    [start, stop, step]: [Option<i128>; 3],
-    length: usize,
-) -> impl Iterator<Item = usize> + Clone {
-    let length = length as i128;
+/// Start, stop and step of a slice of `length` items, as Python's `slice.indices` gives them.
+pub(super) fn slice_bounds([start, stop, step]: [Option<i128>; 3], length: i128) -> [i128; 3] {
     // Steps beyond any length are as good as longer ones, and cannot overflow.
     let step = step.unwrap_or(1).clamp(-(1 << 64), 1 << 64);
     let (lowest, highest) = if step > 0 { (0, length) } else { (-1, length - 1) };
     let clamp = |bound: i128| (if bound < 0 { bound + length } else { bound }).clamp(lowest, highest);
     let start = start.map_or(if step > 0 { lowest } else { highest }, clamp);
     let stop = stop.map_or(if step > 0 { highest } else { lowest }, clamp);
+    [start, stop, step]
+}
+
+/// Where a slice picks items from `length`.
+pub(super) fn slice_indices(parts: [Option<i128>; 3], length: usize) -> impl Iterator<Item = usize> {
+    let [start, stop, step] = slice_bounds(parts, length as i128);
     let count = if step > 0 {
         (stop - start + step - 1).div_euclid(step)
     } else {

@@ -2,7 +2,7 @@
 
 use super::ast::{Comparison, Operator};
 use super::interpreter::Interpreter;
-use super::numbers::{floor_divide, power, remainder, slice_indices};
+use super::numbers::{floor_divide, power, remainder, slice_bounds, slice_indices};
 use super::value::{Range, Value, unsupported};
 use super::{Outcome, fault, format, text};
 use std::cmp::Ordering;
@@ -60,11 +60,11 @@ pub(super) fn arithmetic(
         }
         (Operator::Add, Value::List(a), Value::List(b)) => {
             run.pay_items(a.items.len() + b.items.len())?;
-            Value::list([&a.items[..], &b.items[..]].concat())
+            run.list([&a.items[..], &b.items[..]].concat())
         }
         (Operator::Add, Value::Tuple(a), Value::Tuple(b)) => {
             run.pay_items(a.items.len() + b.items.len())?;
-            Value::tuple([&a.items[..], &b.items[..]].concat())
+            run.tuple([&a.items[..], &b.items[..]].concat())
         }
         (Operator::Multiply, items, times) if times.as_int().is_some() => repeat(run, items, times),
         (Operator::Multiply, times, items) if times.as_int().is_some() => repeat(run, items, times),
@@ -88,10 +88,14 @@ fn repeat(run: &mut Interpreter<'_>, items: &Value, times: &Value) -> Outcome<Va
             Ok(Value::str(text.repeat(if text.is_empty() { 0 } else { count })))
         }
         Value::List(list) | Value::Tuple(list) => {
-            run.pay_items(list.items.len().saturating_mul(count))?;
+            let whole = list.items.len().saturating_mul(count);
+            run.pay_items(whole)?;
             let count = if list.items.is_empty() { 0 } else { count };
-            let repeated: Vec<Value> = (0..count).flat_map(|_| list.items.iter().cloned()).collect();
-            if matches!(items, Value::List(_)) { Value::list(repeated) } else { Value::tuple(repeated) }
+            let mut repeated = Vec::with_capacity(whole);
+            for _ in 0..count {
+                repeated.extend_from_slice(&list.items);
+            }
+            if matches!(items, Value::List(_)) { run.list(repeated) } else { run.tuple(repeated) }
         }
         Value::Undefined(message) => fault(&**message),
         _ => Err(unsupported("*", items, times)),
@@ -186,7 +190,8 @@ pub(super) fn equal(run: &mut Interpreter<'_>, left: &Value, right: &Value) -> O
                 return Ok(false);
             }
             for (key, value) in &a.entries {
-                match b.get(key)? {
+                let place = run.key(key)?;
+                match b.get(&place) {
                     Some(other) if equal(run, value, other)? => {}
                     _ => return Ok(false),
                 }
@@ -296,7 +301,10 @@ pub(super) fn contains(run: &mut Interpreter<'_>, container: &Value, item: &Valu
             run.pay_bytes(text.len())?;
             Ok(text.contains(&**part))
         }
-        Value::Dict(dict) => Ok(dict.get(item)?.is_some()),
+        Value::Dict(dict) => {
+            let place = run.key(item)?;
+            Ok(dict.get(&place).is_some())
+        }
         Value::Range(range) => Ok(item.as_float().is_some_and(|number| {
             let index = (number - range.start as f64) / range.step as f64;
             index.fract() == 0.0 && index >= 0.0 && index < range.len() as f64
@@ -347,14 +355,16 @@ pub(super) fn slice(run: &mut Interpreter<'_>, value: &Value, bounds: &[Value; 3
         Value::List(list) | Value::Tuple(list) => {
             run.pay_items(list.items.len())?;
             let picked = slice_indices(numbers, list.items.len()).map(|at| list.items[at].clone()).collect();
-            if matches!(value, Value::List(_)) { Value::list(picked) } else { Value::tuple(picked) }
+            if matches!(value, Value::List(_)) { run.list(picked) } else { run.tuple(picked) }
         }
         Value::Range(range) => {
-            let mut indices = slice_indices(numbers, usize::try_from(range.len()).unwrap_or_default());
-            let step = numbers[2].unwrap_or(1) * range.step;
-            let length = indices.clone().count() as i128;
-            let start = range.at(indices.next().unwrap_or_default() as i128);
-            Ok(Value::Range(Range { start, stop: start + length * step, step }))
+            let [start, stop, _] = slice_bounds(numbers, range.len());
+            let at = |index: i128| index.checked_mul(range.step)?.checked_add(range.start);
+            let step = numbers[2].unwrap_or(1).checked_mul(range.step);
+            match (at(start), at(stop), step) {
+                (Some(start), Some(stop), Some(step)) => Ok(Value::Range(Range { start, stop, step })),
+                _ => fault("a number has too many digits"),
+            }
         }
         Value::Undefined(message) => fault(&**message),
         _ => fault(format!("'{}' object cannot be sliced", value.type_name())),

@@ -251,9 +251,9 @@ impl Parser {
             "if" => self.condition()?,
             "macro" => {
                 let name = self.identifier()?;
-                self.symbol(&name);
+                let symbol = self.symbol(&name);
                 let (parameters, defaults) = self.signature()?;
-                StatementKind::Macro(self.macro_body(name, parameters, defaults, "endmacro")?)
+                StatementKind::Macro(self.macro_body(name, parameters, defaults, "endmacro")?, symbol)
             }
             "call" => self.call_block()?,
             "filter" => {

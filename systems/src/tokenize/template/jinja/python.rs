@@ -130,16 +130,21 @@ fn lower_after(before: char, text: &str) -> String {
     lower.get(head..).unwrap_or_default().to_owned()
 }
 
+/// Whether a line ends at this character, for Python's `str.splitlines`.
+pub(super) fn ends_line(character: char) -> bool {
+    matches!(
+        character,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
 /// Lines, with their ends if asked for.
 pub(super) fn lines(text: &str, ends: bool) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut start = 0;
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
-        if !matches!(
-            character,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        ) {
+        if !ends_line(character) {
             continue;
         }
         let mut end = at + character.len_utf8();

@@ -168,17 +168,20 @@ pub(super) fn float(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// Python's `len`; `None` for what has none.
-pub(super) fn length(value: &Value) -> Option<usize> {
-    match value {
+/// Python's `len`; `None` for what has none. The characters of a text are counted, and paid for.
+pub(super) fn length(run: &mut Interpreter<'_>, value: &Value) -> Outcome<Option<usize>> {
+    Ok(match value {
         Value::Undefined(_) => Some(0),
-        Value::Str(text) | Value::Markup(text) => Some(text.chars().count()),
+        Value::Str(text) | Value::Markup(text) => {
+            run.pay_bytes(text.len())?;
+            Some(text.chars().count())
+        }
         Value::List(items) | Value::Tuple(items) | Value::View(_, items) => Some(items.items.len()),
         Value::Dict(dict) => Some(dict.entries.len()),
         Value::Range(range) => usize::try_from(range.len()).ok(),
         Value::Loop(state) => state.length.get(),
         _ => None,
-    }
+    })
 }
 
 /// Text with the characters of markup replaced.

@@ -32,7 +32,7 @@ pub(super) enum Value {
     /// What a dict's `keys`, `values` and `items` give.
     View(&'static str, Rc<Sequence>),
     /// An iterator, which can be read once.
-    Iterator(Rc<RefCell<std::vec::IntoIter<Value>>>),
+    Iterator(Rc<Items>),
     Namespace(Rc<RefCell<Dict>>),
     Loop(Rc<Loop>),
     Cycler(Rc<Cycler>),
@@ -45,6 +45,13 @@ pub(super) struct Sequence {
     pub(super) items: Vec<Value>,
     /// Names of the items, where a tuple has them.
     pub(super) names: &'static [&'static str],
+    depth: u16,
+}
+
+/// What an iterator has still to give.
+#[derive(Debug)]
+pub(super) struct Items {
+    pub(super) rest: RefCell<std::vec::IntoIter<Value>>,
     depth: u16,
 }
 
@@ -64,7 +71,7 @@ pub(super) enum Key {
     Int(i128),
     Float(u64),
     Str(Arc<str>),
-    Tuple(Vec<Key>),
+    Tuple(Rc<[Key]>),
     /// An object, by its address.
     Object(usize),
 }
@@ -79,7 +86,11 @@ pub(super) struct Range {
 impl Range {
     pub(super) fn len(self) -> i128 {
         let (low, high) = if self.step > 0 { (self.start, self.stop) } else { (self.stop, self.start) };
-        if low >= high { 0 } else { (high - low - 1) / self.step.abs() + 1 }
+        if low >= high {
+            return 0;
+        }
+        let length = (high.abs_diff(low) - 1) / self.step.unsigned_abs() + 1;
+        i128::try_from(length).unwrap_or(i128::MAX)
     }
 
     pub(super) fn at(self, index: i128) -> i128 {
@@ -105,7 +116,10 @@ pub(super) struct Loop {
     /// Whether what is still to come has passed the condition.
     pub(super) passed: Cell<bool>,
     pub(super) depth: usize,
+    /// What `changed` was given last. It may hold the loop itself, so it is emptied when the loop ends.
     pub(super) changed: RefCell<Option<Vec<Value>>>,
+    /// How deep its items are nested, and one.
+    pub(super) nesting: u16,
 }
 
 impl Loop {
@@ -118,7 +132,7 @@ impl Loop {
 
 #[derive(Debug)]
 pub(super) struct Cycler {
-    pub(super) items: Vec<Value>,
+    pub(super) items: Sequence,
     pub(super) at: Cell<usize>,
 }
 
@@ -159,23 +173,6 @@ impl Value {
 
     pub(super) fn undefined(message: impl AsRef<str>) -> Self {
         Self::Undefined(message.as_ref().into())
-    }
-
-    /// # Errors
-    /// Items that are nested too deep.
-    pub(super) fn list(items: Vec<Self>) -> Outcome<Self> {
-        Ok(Self::List(Rc::new(Sequence::new(items)?)))
-    }
-
-    /// # Errors
-    /// Items that are nested too deep.
-    pub(super) fn tuple(items: Vec<Self>) -> Outcome<Self> {
-        Ok(Self::Tuple(Rc::new(Sequence::new(items)?)))
-    }
-
-    /// An iterator over items.
-    pub(super) fn iterator(items: Vec<Self>) -> Self {
-        Self::Iterator(Rc::new(RefCell::new(items.into_iter())))
     }
 
     pub(super) fn function(function: Function) -> Self {
@@ -236,12 +233,27 @@ impl Value {
         }
     }
 
+    /// How deep it is nested: every value that can hold another is deeper than that one.
     pub(super) fn depth(&self) -> u16 {
         match self {
             Self::List(items) | Self::Tuple(items) | Self::View(_, items) => items.depth,
             Self::Dict(dict) => dict.depth,
             Self::Namespace(dict) => dict.borrow().depth + 1,
-            _ => 0,
+            Self::Iterator(items) => items.depth,
+            Self::Loop(state) => state.nesting,
+            Self::Cycler(cycler) => cycler.items.depth,
+            Self::Callable(callable) => match &**callable {
+                Callable::Method(receiver, _) => receiver.depth() + 1,
+                Callable::Macro(..) | Callable::Function(_) | Callable::Joiner(..) => 0,
+            },
+            Self::Undefined(_)
+            | Self::None
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Float(_)
+            | Self::Str(_)
+            | Self::Markup(_)
+            | Self::Range(_) => 0,
         }
     }
 
@@ -262,34 +274,6 @@ impl Value {
         }
     }
 
-    /// As the key of a dict.
-    ///
-    /// # Errors
-    /// A value that can be changed.
-    pub(super) fn key(&self) -> Outcome<Key> {
-        Ok(match self {
-            Self::None => Key::None,
-            Self::Undefined(_) => Key::Undefined,
-            Self::Bool(_) | Self::Int(_) => Key::Int(self.as_int().unwrap_or_default()),
-            // A whole float is the same key as the integer.
-            Self::Float(number) if number.fract() == 0.0 && number.abs() < 1e30 => Key::Int(*number as i128),
-            Self::Float(number) => Key::Float(number.to_bits()),
-            Self::Str(text) | Self::Markup(text) => Key::Str(text.clone()),
-            Self::Tuple(items) => Key::Tuple(items.items.iter().map(Self::key).collect::<Outcome<_>>()?),
-            Self::Callable(object) => Key::Object(Rc::as_ptr(object).addr()),
-            Self::Loop(object) => Key::Object(Rc::as_ptr(object).addr()),
-            Self::Cycler(object) => Key::Object(Rc::as_ptr(object).addr()),
-            Self::Namespace(object) => Key::Object(Rc::as_ptr(object).addr()),
-            Self::Iterator(object) => Key::Object(Rc::as_ptr(object).addr()),
-            Self::Range(range) => {
-                Key::Tuple(vec![Key::Int(range.start), Key::Int(range.stop), Key::Int(range.step)])
-            }
-            Self::List(_) | Self::Dict(_) | Self::View(..) => {
-                return fault(format!("unhashable type: '{}'", self.type_name()));
-            }
-        })
-    }
-
     /// The value of JSON.
     ///
     /// # Errors
@@ -305,12 +289,14 @@ impl Value {
                 (None, None) => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
             serde_json::Value::Array(items) => {
-                Self::list(items.iter().map(Self::from_json).collect::<Outcome<Vec<_>>>()?)?
+                let items = items.iter().map(Self::from_json).collect::<Outcome<Vec<_>>>()?;
+                Self::List(Rc::new(Sequence::new(items, &[])?))
             }
             serde_json::Value::Object(entries) => {
                 let mut dict = Dict::default();
                 for (name, item) in entries {
-                    dict.insert(Self::str(name.as_str()), Self::from_json(item)?)?;
+                    let name: Arc<str> = name.as_str().into();
+                    dict.insert(Key::Str(name.clone()), Self::Str(name), Self::from_json(item)?)?;
                 }
                 Self::Dict(Rc::new(dict))
             }
@@ -326,23 +312,33 @@ fn deeper(depth: u16) -> Outcome<u16> {
     Ok(depth + 1)
 }
 
-impl Sequence {
-    pub(super) fn new(items: Vec<Value>) -> Outcome<Self> {
-        let depth = deeper(items.iter().map(Value::depth).max().unwrap_or(0))?;
-        Ok(Self { items, names: &[], depth })
-    }
+/// The depth of what holds these items.
+///
+/// # Errors
+/// Items that are nested too deep.
+pub(super) fn depth_of(items: &[Value]) -> Outcome<u16> {
+    deeper(items.iter().map(Value::depth).max().unwrap_or(0))
+}
 
-    /// A tuple whose items have names.
-    pub(super) fn named(items: Vec<Value>, names: &'static [&'static str]) -> Outcome<Self> {
-        Ok(Self { names, ..Self::new(items)? })
+impl Sequence {
+    pub(super) fn new(items: Vec<Value>, names: &'static [&'static str]) -> Outcome<Self> {
+        let depth = depth_of(&items)?;
+        Ok(Self { items, names, depth })
+    }
+}
+
+impl Items {
+    pub(super) fn new(items: Vec<Value>) -> Outcome<Self> {
+        let depth = depth_of(&items)?;
+        Ok(Self { rest: RefCell::new(items.into_iter()), depth })
     }
 }
 
 impl Dict {
     /// Sets an entry; one of this key keeps its place.
-    pub(super) fn insert(&mut self, key: Value, value: Value) -> Outcome<()> {
+    pub(super) fn insert(&mut self, place: Key, key: Value, value: Value) -> Outcome<()> {
         self.depth = self.depth.max(deeper(value.depth().max(key.depth()))?);
-        let at = *self.index.entry(key.key()?).or_insert(self.entries.len());
+        let at = *self.index.entry(place).or_insert(self.entries.len());
         match self.entries.get_mut(at) {
             Some((_, old)) => *old = value,
             None => self.entries.push((key, value)),
@@ -350,12 +346,12 @@ impl Dict {
         Ok(())
     }
 
-    pub(super) fn get(&self, key: &Value) -> Outcome<Option<&Value>> {
-        Ok(self.index.get(&key.key()?).and_then(|at| self.entries.get(*at)).map(|(_, value)| value))
+    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+        self.index.get(key).and_then(|at| self.entries.get(*at)).map(|(_, value)| value)
     }
 
     pub(super) fn get_str(&self, key: &Arc<str>) -> Option<&Value> {
-        self.index.get(&Key::Str(key.clone())).and_then(|at| self.entries.get(*at)).map(|(_, value)| value)
+        self.get(&Key::Str(key.clone()))
     }
 
     pub(super) fn copy(&self) -> Self {

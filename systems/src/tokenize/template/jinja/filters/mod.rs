@@ -125,10 +125,13 @@ pub(super) fn sorted<T>(
 }
 
 /// Text in lower case, and other values as they are.
-fn without_case(value: Value) -> Value {
+fn without_case(run: &mut Interpreter<'_>, value: Value) -> Outcome<Value> {
     match value.as_str() {
-        Some(text) => Value::str(text.to_lowercase()),
-        None => value,
+        Some(text) => {
+            run.pay_bytes(text.len())?;
+            Ok(Value::str(text.to_lowercase()))
+        }
+        None => Ok(value),
     }
 }
 
@@ -141,7 +144,7 @@ fn key_of(
     case_sensitive: bool,
 ) -> Outcome<Value> {
     let key = calls::path(run, item, attribute, default)?;
-    Ok(if case_sensitive { key } else { without_case(key) })
+    if case_sensitive { Ok(key) } else { without_case(run, key) }
 }
 
 fn is_set(value: &Option<Value>) -> bool {

@@ -2,18 +2,18 @@
 
 use super::super::calls::{self, Args};
 use super::super::interpreter::Interpreter;
-use super::super::value::{Sequence, Value};
+use super::super::value::Value;
 use super::super::{Outcome, checks, fault, operators, text};
 use super::{find, integer, is_set, key_of, sorted};
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::rc::Rc;
 
 type Run<'a, 'p> = &'a mut Interpreter<'p>;
 
 pub(super) fn attr(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     let [name] = args.bind("attr", ["name"], 1)?;
     let Some(name) = name.as_ref().and_then(Value::as_str) else { return fault("attr() takes a name") };
+    run.pay_bytes(name.len())?;
     match value {
         // Not an entry: an attribute of the type alone.
         Value::Dict(_) if !super::super::methods::exists(value, name) => {
@@ -29,9 +29,9 @@ pub(super) fn default(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
     Ok(if replaced { default.unwrap_or_else(|| Value::str("")) } else { value.clone() })
 }
 
-pub(super) fn length(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+pub(super) fn length(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("length")?;
-    match text::length(value) {
+    match text::length(run, value)? {
         Some(length) => Ok(Value::Int(length as i128)),
         None => fault(format!("object of type '{}' has no len()", value.type_name())),
     }
@@ -39,18 +39,17 @@ pub(super) fn length(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value
 
 pub(super) fn list(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("list")?;
-    Value::list(run.items(value)?)
+    let items = run.items(value)?;
+    run.list(items)
 }
 
 pub(super) fn items(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("items")?;
     match value {
-        Value::Undefined(_) => Ok(Value::iterator(Vec::new())),
+        Value::Undefined(_) => run.iterator(Vec::new()),
         Value::Dict(dict) => {
-            run.pay_items(dict.entries.len())?;
-            let pairs =
-                dict.entries.iter().map(|(key, value)| Value::tuple(vec![key.clone(), value.clone()]));
-            Ok(Value::iterator(pairs.collect::<Outcome<_>>()?))
+            let pairs = run.pairs(dict)?;
+            run.iterator(pairs)
         }
         _ => fault("Can only get item pairs from a mapping."),
     }
@@ -67,13 +66,13 @@ pub(super) fn dictsort(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
         return fault(format!("'{}' object has no attribute 'items'", value.type_name()));
     };
     let keep_case = is_set(&case_sensitive);
-    let key = |(key, value): &(Value, Value)| {
+    let mut keyed = Vec::new();
+    for ((key, value), pair) in dict.entries.iter().zip(run.pairs(dict)?) {
         let key = if by_value { value } else { key }.clone();
-        if keep_case { key } else { super::without_case(key) }
-    };
-    let entries = in_order(run, dict.entries.clone(), is_set(&reverse), key)?;
-    let pairs = entries.into_iter().map(|(key, value)| Value::tuple(vec![key, value]));
-    Value::list(pairs.collect::<Outcome<_>>()?)
+        keyed.push((if keep_case { key } else { super::without_case(run, key)? }, pair));
+    }
+    let keyed = in_order(run, keyed, is_set(&reverse), |(key, _)| key.clone())?;
+    run.list(keyed.into_iter().map(|(_, pair)| pair).collect())
 }
 
 /// Items sorted; in reverse, equal ones keep their order as well.
@@ -108,10 +107,10 @@ pub(super) fn sort(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value
         for attribute in &attributes {
             keys.push(key_of(run, &item, attribute, None, keep_case)?);
         }
-        keyed.push((Value::list(keys)?, item));
+        keyed.push((run.list(keys)?, item));
     }
     let keyed = in_order(run, keyed, is_set(&reverse), |(key, _)| key.clone())?;
-    Value::list(keyed.into_iter().map(|(_, item)| item).collect())
+    run.list(keyed.into_iter().map(|(_, item)| item).collect())
 }
 
 pub(super) fn unique(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
@@ -120,11 +119,12 @@ pub(super) fn unique(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Val
     let mut seen = HashSet::new();
     let mut kept = Vec::new();
     for item in run.items(value)? {
-        if seen.insert(key_of(run, &item, &attribute, None, is_set(&case_sensitive))?.key()?) {
+        let key = key_of(run, &item, &attribute, None, is_set(&case_sensitive))?;
+        if seen.insert(run.key(&key)?) {
             kept.push(item);
         }
     }
-    Ok(Value::iterator(kept))
+    run.iterator(kept)
 }
 
 /// `min` and `max`: the first of the items that none is beyond.
@@ -169,10 +169,10 @@ pub(super) fn groupby(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Va
             Some(first) if !keep_case => calls::path(run, first, &attribute, default.as_ref())?,
             _ => key,
         };
-        let pair = Sequence::named(vec![key, Value::list(items)?], &["grouper", "list"])?;
-        out.push(Value::Tuple(Rc::new(pair)));
+        let items = run.list(items)?;
+        out.push(run.named_tuple(vec![key, items], &["grouper", "list"])?);
     }
-    Value::list(out)
+    run.list(out)
 }
 
 pub(super) fn join(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
@@ -200,7 +200,7 @@ pub(super) fn join(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value
 pub(super) fn first(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("first")?;
     let first = match value {
-        Value::Iterator(items) => items.borrow_mut().next(),
+        Value::Iterator(items) => items.rest.borrow_mut().next(),
         Value::Str(text) | Value::Markup(text) => text.chars().next().map(|c| Value::str(String::from(c))),
         Value::List(items) | Value::Tuple(items) | Value::View(_, items) => items.items.first().cloned(),
         _ => run.items(value)?.into_iter().next(),
@@ -230,7 +230,7 @@ pub(super) fn reverse(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Va
     let mut items = run.items(value)?;
     items.reverse();
     // What has no order from its end becomes a list, as in Jinja2.
-    if matches!(value, Value::Iterator(_)) { Value::list(items) } else { Ok(Value::iterator(items)) }
+    if matches!(value, Value::Iterator(_)) { run.list(items) } else { run.iterator(items) }
 }
 
 pub(super) fn sum(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
@@ -265,9 +265,9 @@ pub(super) fn batch(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
             run.pay_items(size - batch.len())?;
             batch.resize(size, fill.clone());
         }
-        batches.push(Value::list(batch)?);
+        batches.push(run.list(batch)?);
     }
-    Ok(Value::iterator(batches))
+    run.iterator(batches)
 }
 
 pub(super) fn slice(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
@@ -278,11 +278,10 @@ pub(super) fn slice(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
         return fault("integer division or modulo by zero");
     }
     let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
-    run.pay_items(count)?;
     let (each, extra) =
         (items.len().checked_div(count).unwrap_or(0), items.len().checked_rem(count).unwrap_or(0));
     let mut rest = items.as_slice();
-    let mut slices = Vec::with_capacity(count);
+    let mut slices = Vec::new();
     for index in 0..count {
         let (slice, after) = rest.split_at((each + usize::from(index < extra)).min(rest.len()));
         rest = after;
@@ -290,9 +289,15 @@ pub(super) fn slice(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
         if let Some(fill) = fill.as_ref().filter(|fill| !fill.is_none() && index >= extra) {
             slice.push(fill.clone());
         }
-        slices.push(Value::list(slice)?);
+        slices.push(run.list(slice)?);
     }
-    Ok(Value::iterator(slices))
+    run.iterator(slices)
+}
+
+/// Arguments for one of many calls.
+fn again(run: Run<'_, '_>, args: &Args) -> Outcome<Args> {
+    run.pay_items(1 + args.positional.len() + args.named.len())?;
+    Ok(Args { positional: args.positional.clone(), named: args.named.clone() })
 }
 
 pub(super) fn map(run: Run<'_, '_>, value: &Value, mut args: Args) -> Outcome<Value> {
@@ -304,7 +309,7 @@ pub(super) fn map(run: Run<'_, '_>, value: &Value, mut args: Args) -> Outcome<Va
         for item in run.items(value)? {
             out.push(calls::path(run, &item, &attribute, default.as_ref())?);
         }
-        return Ok(Value::iterator(out));
+        return run.iterator(out);
     }
     if args.positional.is_empty() {
         return fault("map requires a filter argument");
@@ -315,11 +320,10 @@ pub(super) fn map(run: Run<'_, '_>, value: &Value, mut args: Args) -> Outcome<Va
         return fault(format!("No filter named '{name}'."));
     };
     for item in run.items(value)? {
-        run.pay(1)?;
-        let args = Args { positional: args.positional.clone(), named: args.named.clone() };
+        let args = again(run, &args)?;
         out.push((filter.apply)(run, &item, args)?);
     }
-    Ok(Value::iterator(out))
+    run.iterator(out)
 }
 
 /// `select`, `reject`, `selectattr` and `rejectattr`.
@@ -331,7 +335,7 @@ pub(super) fn select(
     wanted: bool,
 ) -> Outcome<Value> {
     if !value.is_true() {
-        return Ok(Value::iterator(Vec::new()));
+        return run.iterator(Vec::new());
     }
     let attribute = match by_attribute {
         true if args.positional.is_empty() => return fault("Missing parameter for attribute name"),
@@ -356,7 +360,7 @@ pub(super) fn select(
         let subject = calls::path(run, &item, &attribute, None)?;
         let holds = match check {
             Some(check) => {
-                let args = Args { positional: args.positional.clone(), named: args.named.clone() };
+                let args = again(run, &args)?;
                 (check.holds)(run, &subject, args)?
             }
             None => subject.is_true(),
@@ -365,5 +369,5 @@ pub(super) fn select(
             out.push(item);
         }
     }
-    Ok(Value::iterator(out))
+    run.iterator(out)
 }

@@ -7,6 +7,7 @@ use super::super::python::{self, is_space};
 use super::super::value::Value;
 use super::super::{Outcome, fault, format as formatting, methods, text};
 use super::{integer, is_set, sorted};
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 type Run<'a, 'p> = &'a mut Interpreter<'p>;
@@ -112,11 +113,11 @@ pub(super) fn format(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Val
         (true, false) => {
             let mut dict = super::super::value::Dict::default();
             for (name, value) in args.named {
-                dict.insert(Value::Str(name), value)?;
+                run.insert(&mut dict, Value::Str(name), value)?;
             }
             Value::Dict(std::rc::Rc::new(dict))
         }
-        _ => Value::tuple(args.positional)?,
+        _ => run.tuple(args.positional)?,
     };
     formatting::percent(run, &text, &values).map(Value::str)
 }
@@ -138,7 +139,7 @@ pub(super) fn indent(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Val
         }
     };
     let text = format!("{text}\n");
-    let lines = python::lines(&text, false);
+    let lines = methods::lines(run, &text, false)?;
     run.pay_bytes(text.len().saturating_add(indention.len().saturating_mul(lines.len())))?;
     let mut out = String::with_capacity(text.len());
     for (index, line) in lines.into_iter().enumerate() {
@@ -165,6 +166,7 @@ pub(super) fn truncate(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
         None => "...".into(),
         Some(end) => text::text(run, end)?,
     };
+    run.pay_bytes(end.len())?;
     let end_length = end.chars().count() as i128;
     if length < end_length {
         return fault(format!("expected length >= {end_length}, got {length}"));
@@ -188,7 +190,8 @@ pub(super) fn wordwrap(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
     let Some(text) = value.as_str() else {
         return fault(format!("wordwrap() takes a str, not {}", value.type_name()));
     };
-    run.pay_bytes(text.len().saturating_mul(4))?;
+    // Each word is a vector of characters first.
+    run.pay_items(text.len())?;
     if text.contains(['-', '—']) && hyphens.as_ref().is_none_or(Value::is_true) {
         return fault("the filter `wordwrap` is not supported for text with hyphens");
     }
@@ -202,7 +205,7 @@ pub(super) fn wordwrap(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
         Some(wrap) => text::text(run, wrap)?,
     };
     let mut lines: Vec<String> = Vec::new();
-    for paragraph in python::lines(text, false) {
+    for paragraph in methods::lines(run, text, false)? {
         let wrapped = wrapped(paragraph, width, break_long);
         // A blank paragraph stays a line.
         if wrapped.is_empty() { lines.push(String::new()) } else { lines.extend(wrapped) }
@@ -277,6 +280,8 @@ pub(super) fn striptags(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<
             from = start;
         }
     }
+    // A word takes 16 bytes, and with what separates it at least two of the text.
+    run.pay_bytes(text.len().saturating_mul(8))?;
     let words: Vec<&str> = text.split(is_space).filter(|word| !word.is_empty()).collect();
     let text = words.join(" ");
     let plain = ["&lt;", "&gt;", "&#39;", "&#34;", "&quot;", "&amp;"]
@@ -306,7 +311,10 @@ fn quoted(text: &str, for_query: bool) -> String {
 pub(super) fn urlencode(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     args.none("urlencode")?;
     let pairs = match value {
-        Value::Dict(dict) => dict.entries.clone(),
+        Value::Dict(dict) => {
+            run.pay_items(dict.entries.len())?;
+            dict.entries.clone()
+        }
         Value::Str(_) | Value::Markup(_) => return Ok(Value::str(quoted(&soft(run, value)?, false))),
         _ if !super::super::checks::is_iterable(value) => {
             return Ok(Value::str(quoted(&soft(run, value)?, false)));
@@ -334,6 +342,7 @@ pub(super) fn xmlattr(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Va
     let Value::Dict(dict) = value else {
         return fault(format!("'{}' object has no attribute 'items'", value.type_name()));
     };
+    run.pay_items(dict.entries.len())?;
     let mut parts = Vec::new();
     for (key, value) in &dict.entries {
         if value.is_none() || value.is_undefined() {
@@ -368,13 +377,13 @@ fn in_key_order(run: Run<'_, '_>, value: &Value) -> Outcome<Value> {
             let mut sorted_dict = super::super::value::Dict::default();
             for (key, value) in sorted(run, dict.entries.clone(), |(key, _)| key.clone())? {
                 let value = in_key_order(run, &value)?;
-                sorted_dict.insert(key, value)?;
+                run.insert(&mut sorted_dict, key, value)?;
             }
             Value::Dict(std::rc::Rc::new(sorted_dict))
         }
         Value::List(items) => {
             let items: Outcome<Vec<Value>> = items.items.iter().map(|item| in_key_order(run, item)).collect();
-            Value::list(items?)?
+            run.list(items?)?
         }
         _ => value.clone(),
     })
@@ -390,7 +399,7 @@ pub(super) fn abs(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     }
 }
 
-pub(super) fn int(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+pub(super) fn int(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     let [default, base] = args.bind("int", ["default", "base"], 0)?;
     let base = u32::try_from(integer("int", &base, 10)?).unwrap_or(1);
     if let Value::Undefined(message) = value {
@@ -398,6 +407,7 @@ pub(super) fn int(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     }
     let float = match value.as_str() {
         Some(text) => {
+            run.pay_bytes(text.len())?;
             if let Some(number) = parse_int(text, base) {
                 return Ok(Value::Int(number));
             }
@@ -418,13 +428,16 @@ pub(super) fn int(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     }
 }
 
-pub(super) fn float(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
+pub(super) fn float(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     let [default] = args.bind("float", ["default"], 0)?;
     if let Value::Undefined(message) = value {
         return fault(&**message);
     }
     let number = match value.as_str() {
-        Some(text) => parse_float(text),
+        Some(text) => {
+            run.pay_bytes(text.len())?;
+            parse_float(text)
+        }
         None => value.as_float(),
     };
     Ok(number.map(Value::Float).or(default).unwrap_or(Value::Float(0.0)))
@@ -448,10 +461,14 @@ pub(super) fn round(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value>
                     return Ok(Value::Int(0));
                 };
                 let rest = number.rem_euclid(unit);
-                let down = number - rest;
                 // Half goes to the even multiple.
-                let up = rest * 2 > unit || rest * 2 == unit && (down / unit) % 2 != 0;
-                Ok(Value::Int(if up { down + unit } else { down }))
+                let up = match rest.cmp(&(unit - rest)) {
+                    Ordering::Less => false,
+                    Ordering::Equal => number.div_euclid(unit) % 2 != 0,
+                    Ordering::Greater => true,
+                };
+                let rounded = if up { number.checked_add(unit - rest) } else { number.checked_sub(rest) };
+                rounded.map_or_else(|| fault("a number has too many digits"), |number| Ok(Value::Int(number)))
             }
             None => Ok(Value::Float(round_float(number, precision))),
         },
@@ -485,7 +502,10 @@ pub(super) fn filesizeformat(run: Run<'_, '_>, value: &Value, args: Args) -> Out
     let [binary] = args.bind("filesizeformat", ["binary"], 0)?;
     let binary = is_set(&binary);
     let number = match value.as_str() {
-        Some(text) => parse_float(text),
+        Some(text) => {
+            run.pay_bytes(text.len())?;
+            parse_float(text)
+        }
         None => value.as_float(),
     };
     let Some(bytes) = number else {

@@ -1,0 +1,110 @@
+//! Lists, dicts and iterators as a rendering makes and reads them, paid for by the memory and the time that they take.
+
+use super::interpreter::Interpreter;
+use super::value::{Dict, Items, Key, Sequence, Value};
+use super::{Outcome, fault};
+use std::rc::Rc;
+
+/// Fuel for a list, tuple or iterator, beside its items: it takes about 100 bytes, and what lists it up to 100 more.
+const SEQUENCE_FUEL: u64 = 4;
+/// Fuel for an entry of a dict: key, value and index take up to 250 bytes, and a dict of one entry 650.
+const ENTRY_FUEL: u64 = 8;
+
+impl Interpreter<'_> {
+    fn sequence(&mut self, items: Vec<Value>, names: &'static [&'static str]) -> Outcome<Rc<Sequence>> {
+        self.pay(SEQUENCE_FUEL)?;
+        self.pay_items(items.len())?;
+        Sequence::new(items, names).map(Rc::new)
+    }
+
+    /// # Errors
+    /// Items that are nested too deep, as for the other containers; and no fuel.
+    pub(super) fn list(&mut self, items: Vec<Value>) -> Outcome<Value> {
+        self.sequence(items, &[]).map(Value::List)
+    }
+
+    pub(super) fn tuple(&mut self, items: Vec<Value>) -> Outcome<Value> {
+        self.sequence(items, &[]).map(Value::Tuple)
+    }
+
+    /// A tuple whose items have names.
+    pub(super) fn named_tuple(
+        &mut self,
+        items: Vec<Value>,
+        names: &'static [&'static str],
+    ) -> Outcome<Value> {
+        self.sequence(items, names).map(Value::Tuple)
+    }
+
+    /// What a dict's `keys`, `values` and `items` give.
+    pub(super) fn view(&mut self, name: &'static str, items: Vec<Value>) -> Outcome<Value> {
+        self.sequence(items, &[]).map(|items| Value::View(name, items))
+    }
+
+    /// An iterator over items.
+    pub(super) fn iterator(&mut self, items: Vec<Value>) -> Outcome<Value> {
+        self.pay(SEQUENCE_FUEL)?;
+        self.pay_items(items.len())?;
+        Items::new(items).map(|items| Value::Iterator(Rc::new(items)))
+    }
+
+    /// The entries of a dict, each a tuple.
+    pub(super) fn pairs(&mut self, dict: &Dict) -> Outcome<Vec<Value>> {
+        let mut pairs = Vec::new();
+        for (key, value) in &dict.entries {
+            pairs.push(self.tuple(vec![key.clone(), value.clone()])?);
+        }
+        Ok(pairs)
+    }
+
+    /// Sets an entry of a dict; one of this key keeps its place.
+    ///
+    /// # Errors
+    /// A key that can be changed, or what is nested too deep.
+    pub(super) fn insert(&mut self, dict: &mut Dict, key: Value, value: Value) -> Outcome<()> {
+        self.pay(ENTRY_FUEL)?;
+        let place = self.key(&key)?;
+        dict.insert(place, key, value)
+    }
+
+    /// A copy of a dict that can be added to.
+    pub(super) fn copy(&mut self, dict: &Dict) -> Outcome<Dict> {
+        self.pay(ENTRY_FUEL.saturating_mul(dict.entries.len() as u64))?;
+        Ok(dict.copy())
+    }
+
+    /// A value as the key of a dict. Hashing reads all of it, so all of it is paid for.
+    ///
+    /// # Errors
+    /// A value that can be changed.
+    pub(super) fn key(&mut self, value: &Value) -> Outcome<Key> {
+        self.pay(1)?;
+        Ok(match value {
+            Value::None => Key::None,
+            Value::Undefined(_) => Key::Undefined,
+            Value::Bool(_) | Value::Int(_) => Key::Int(value.as_int().unwrap_or_default()),
+            // A whole float is the same key as the integer.
+            Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e30 => Key::Int(*number as i128),
+            Value::Float(number) => Key::Float(number.to_bits()),
+            Value::Str(text) | Value::Markup(text) => {
+                self.pay_bytes(text.len())?;
+                Key::Str(text.clone())
+            }
+            Value::Tuple(items) => {
+                let keys: Outcome<Vec<Key>> = items.items.iter().map(|item| self.key(item)).collect();
+                Key::Tuple(keys?.into())
+            }
+            Value::Callable(object) => Key::Object(Rc::as_ptr(object).addr()),
+            Value::Loop(object) => Key::Object(Rc::as_ptr(object).addr()),
+            Value::Cycler(object) => Key::Object(Rc::as_ptr(object).addr()),
+            Value::Namespace(object) => Key::Object(Rc::as_ptr(object).addr()),
+            Value::Iterator(object) => Key::Object(Rc::as_ptr(object).addr()),
+            Value::Range(range) => {
+                Key::Tuple([Key::Int(range.start), Key::Int(range.stop), Key::Int(range.step)].into())
+            }
+            Value::List(_) | Value::Dict(_) | Value::View(..) => {
+                return fault(format!("unhashable type: '{}'", value.type_name()));
+            }
+        })
+    }
+}

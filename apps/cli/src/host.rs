@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft::storage::{Source, ThrottledSource};
 use weft::{
-    AdapterId, Engine, EngineOptions, FinishReason, GenerateOptions, LoadOptions, ModelId, ModelSource,
-    OpenModel, Phase, SamplerSettings, SessionId, SessionOptions, TemplateChoice, TickOutcome,
+    AdapterId, Engine, EngineOptions, FinishReason, GenerateOptions, LoadError, LoadOptions, ModelId,
+    ModelSource, OpenModel, Phase, PreparedModel, SamplerSettings, SessionId, SessionOptions, TemplateChoice,
+    TickOutcome,
 };
 
 /// The file of a model: a path, a name of the catalogue or one that was pulled, or the catalogue's default. Models of the
@@ -63,6 +64,8 @@ pub(crate) const DEFAULT_CONTEXT: usize = 32_768;
 pub(crate) struct HostOptions {
     /// Tokens of KV cache; `None` for the engine's default.
     pub(crate) kv_tokens: Option<usize>,
+    /// Tokens that one session is to hold, where that is asked for.
+    pub(crate) context: Option<usize>,
     /// Bytes a second at which the file is read.
     pub(crate) throttle: Option<NonZeroU64>,
     /// Which chat template is taken.
@@ -102,7 +105,8 @@ impl Host {
             ..LoadOptions::default()
         };
         let began = Instant::now();
-        let started = backend::start(args, &engine, &load, || source(path.clone(), options.throttle))?;
+        let started = backend::start(args, &engine, &load, || source(path.clone(), options.throttle))
+            .map_err(|error| of_context(error, &path, &load, options.context))?;
         let backend_line = backend::describe(&started);
         let Started { mut engine, model, .. } = started;
         let adapter = match &args.lora.lora {
@@ -241,6 +245,24 @@ impl Host {
                 self.step()?;
             }
         }
+    }
+}
+
+/// Whether there was no memory for a model and its KV cache.
+fn of_memory(error: &CliError) -> bool {
+    let CliError::Engine(weft::Error::Load(error)) = error else { return false };
+    matches!(**error, LoadError::Kv(_) | LoadError::Gpu { .. })
+}
+
+/// The error of a load that found no memory for a context: one that the model was not made for is to be smaller anyway, however
+/// much memory there is. The header is read again for that, and only then.
+fn of_context(error: CliError, path: &Path, load: &LoadOptions, context: Option<usize>) -> CliError {
+    let Some(asked) = context.filter(|_| of_memory(&error)) else { return error };
+    match PreparedModel::read(path, load) {
+        Ok(model) if asked > model.config().context => {
+            CliError::ContextTooLarge { asked, model: model.config().context }
+        }
+        _ => error,
     }
 }
 

@@ -52,9 +52,11 @@ pub(crate) fn unmarked(text: &str) -> &str {
 
 /// All of a file, or of stdin for `-`; it must be UTF-8.
 pub(crate) fn file(path: &Path) -> Result<String, CliError> {
-    if path == Path::new("-") {
-        return stdin();
-    }
+    if path == Path::new("-") { stdin() } else { named(path) }
+}
+
+/// All of a file, whatever it is called; it must be UTF-8.
+pub(crate) fn named(path: &Path) -> Result<String, CliError> {
     let bytes = std::fs::read(path).map_err(|error| CliError::read(path.display(), &error))?;
     text(&path.display().to_string(), bytes)
 }

@@ -48,10 +48,11 @@ pub(crate) fn write<E: Into<CliError>>(
     bytes: u64,
     write: impl FnOnce(NewFile, &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<NewFile, E>,
 ) -> Result<(), CliError> {
-    let file = NewFile::create(out, force, bytes)?;
-    let bar = WriteBar::new(&out.display().to_string(), bytes);
+    // Before there is a part of the file that Ctrl-C could leave behind.
     interrupt::install();
     let ctrl_c = Answering::start();
+    let file = NewFile::create(out, force, bytes)?;
+    let bar = WriteBar::new(&out.display().to_string(), bytes);
     let stopped = Cell::new(false);
     let written = write(file, &mut |bytes| {
         bar.show(bytes);

@@ -69,7 +69,8 @@ fn chat_stays_as_it_was_where_something_fails() {
     let script =
         format!("{long}\n/load {model}\n/save\n/load no-such-file\n/retry\n/undo\n/continue\nHello\n");
     let run = weft_with(&chat, script);
-    assert_eq!((run.code, run.text()), (Some(0), plain.text()), "{}", run.stderr);
+    // The conversation goes on, and a script learns that something failed.
+    assert_eq!((run.code, run.text()), (Some(1), plain.text()), "{}", run.stderr);
     let told = ["needs a context of", "not UTF-8", "name a file", "no-such-file", "no message", "no answer"];
     for told in told {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
@@ -128,8 +129,125 @@ fn chat_keeps_its_conversation_in_a_file() {
     let run = weft_with(format!("chat --model '{model}' {SETTINGS} --save '{model}'"), "Hello\n");
     assert_eq!((run.code, run.text()), (Some(1), ""));
     assert!(run.stderr.contains("holds no conversation"), "{}", run.stderr);
-    let run = weft_with(&chat, format!("/save {model}\nHello\n"));
-    assert_eq!(run.code, Some(0));
+    let run = weft_with(format!("{chat} --load '{name}'"), format!("/save {model}\nHello\n"));
+    assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("holds no conversation"), "{}", run.stderr);
     assert_eq!(std::fs::read(&model).expect("the model"), before);
+}
+
+#[test]
+fn chat_writes_over_no_conversation_that_it_does_not_go_on_from() {
+    let files = Files::new();
+    let model = files.with_template();
+    let talk =
+        r#"{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Ahoy"}]}"#;
+    let (kept, other) = (files.write("kept.json", talk), files.write("other.json", talk));
+    let chat = format!("chat --model '{model}' {SETTINGS} --save '{kept}'");
+    for (more, lines) in [("", ""), ("", "Hello\n"), (&*format!("--load '{other}'"), "Hello\n")] {
+        let run = weft_with(format!("{chat} {more}"), lines);
+        assert_eq!((run.code, run.text()), (Some(1), ""), "{more} {lines}");
+        assert!(run.stderr.contains("goes on from it"), "{}", run.stderr);
+        assert_eq!(std::fs::read_to_string(&kept).expect("a file"), talk, "{more} {lines}");
+    }
+    // Where nothing is said the file stays, byte for byte, and none is made.
+    let load = format!("{chat} --load '{kept}'");
+    for lines in ["", "/stats\n", "/clear\n", "/load no-such-file\n"] {
+        let run = weft_with(&load, lines);
+        assert!(!run.stderr.contains("messages saved"), "{lines}: {}", run.stderr);
+        assert_eq!(std::fs::read_to_string(&kept).expect("a file"), talk, "{lines}");
+    }
+    let new = files.path("new.json");
+    let run = weft_with(format!("chat --model '{model}' --save '{}'", new.display()), "");
+    assert_eq!((run.code, new.exists()), (Some(0), false), "{}", run.stderr);
+    // What is taken back or said to the model before the conversation is part of it.
+    let run = weft_with(&load, "/system Be brief.\n");
+    assert_eq!((run.code, saved(Path::new(&kept)).len()), (Some(0), 3), "{}", run.stderr);
+    let run = weft_with(&load, "/undo\n");
+    assert_eq!((run.code, saved(Path::new(&kept)).len()), (Some(0), 1), "{}", run.stderr);
+    // One in which nothing was said is free.
+    let run = weft_with(&chat, "Hello\n");
+    assert_eq!(run.code, Some(1), "a system message is something: {}", run.stderr);
+    files.write("kept.json", r#"{"messages": []}"#);
+    assert_eq!(weft_with(&chat, "Hello\n").code, Some(0));
+    assert_eq!(said(Path::new(&kept)), ["Hello"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn chat_saves_all_or_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = Files::new();
+    let model = files.with_template();
+    let talk =
+        r#"{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Ahoy"}]}"#;
+    let (kept, script) = (files.write("kept.json", talk), files.write("script", "Hello\n"));
+    std::fs::set_permissions(&kept, PermissionsExt::from_mode(0o600)).expect("permissions");
+    let line = format!("chat --model '{model}' {SETTINGS} --load '{kept}' --save '{kept}'");
+    // A limit of no bytes stands for a full disk. The signal that comes with it is ignored.
+    let whole = crate::support::command(&line);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 0; file=$1; shift; exec \"$@\" < $file", "sh", &script]);
+    let output = shell.arg(whole.get_program()).args(whole.get_args()).output().expect("a run");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("kept.json"), "{told}");
+    assert_eq!(std::fs::read_to_string(&kept).expect("a file"), talk);
+    // Where it works, nobody else may read it afterwards either, a link to it stays one, and nothing else is left.
+    let link = files.path("link.json");
+    std::os::unix::fs::symlink(&kept, &link).expect("a link");
+    let line = format!("chat --model '{model}' {SETTINGS} --load '{kept}' --save '{}'", link.display());
+    let run = weft_with(line, "Hello\n");
+    assert_eq!((run.code, saved(Path::new(&kept)).len()), (Some(0), 4), "{}", run.stderr);
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::metadata(&kept).expect("a file").permissions().mode() & 0o777, 0o600);
+    let folder = Path::new(&kept).parent().expect("a folder");
+    let names = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").file_name());
+    let parts: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".part")).collect();
+    assert!(parts.is_empty(), "{parts:?}");
+}
+
+#[test]
+fn chat_takes_a_dash_for_no_file() {
+    let files = Files::new();
+    let model = files.with_template();
+    let chat = format!("chat --model '{model}' {SETTINGS}");
+    let plain = weft_with(&chat, "Hello\n");
+    // Both would wait for what the chat itself reads.
+    for command in ["/load -", "/save -"] {
+        let run = weft_with(&chat, format!("{command}\nHello\n"));
+        assert_eq!((run.code, run.text()), (Some(0), plain.text()), "{command}: {}", run.stderr);
+        assert!(run.stderr.contains("`-` is no file"), "{command}: {}", run.stderr);
+    }
+    for option in ["--load -", "--save -", "--save=-"] {
+        let run = weft_with(format!("{chat} {option}"), "Hello\n");
+        assert_eq!((run.code, run.text()), (Some(2), ""), "{option}: {}", run.stderr);
+        assert!(run.stderr.contains("a file is needed"), "{option}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn chat_says_what_computes_and_which_seed_an_answer_had() {
+    let files = Files::new();
+    let model = files.with_template();
+    let told = |name: &str, stderr: &str| -> Vec<String> {
+        let lines =
+            stderr.lines().filter_map(|line| line.strip_prefix(name)).map(|rest| rest.trim().to_owned());
+        lines.collect()
+    };
+    let chat = format!(
+        "chat --model '{model}' --temperature 2 --max-tokens 12 --backend cpu --logit-bias 284=-1000"
+    );
+    let run = weft_with(format!("{chat} --stats --seed 9"), "Hello\n/retry\n/set seed 20\n/retry\n/stats\n");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(told("seed  ", &run.stderr)[..2], ["9", "10"], "{}", run.stderr);
+    assert_eq!(told("seed  ", &run.stderr).last().map(String::as_str), Some("20"), "{}", run.stderr);
+    assert!(told("backend  ", &run.stderr).iter().all(|line| line == "cpu"), "{}", run.stderr);
+    assert_eq!(told("backend  ", &run.stderr).len(), 4, "{}", run.stderr);
+    // The seed gives that answer again.
+    let kept = files.path("kept.json");
+    weft_with(format!("{chat} --seed 9 --save '{}'", kept.display()), "Hello\n/retry\n");
+    let again = weft(
+        format!("{chat} --seed 10 --json Hello").replacen("chat", "run", 1) + " --top-p 0.95 --min-p 0.05",
+    );
+    assert_eq!(again.done()["text"], *saved(&kept)[1].1);
 }

@@ -54,6 +54,7 @@ fn chat_answers_anew() {
     let messages = saved(&file);
     assert_eq!((messages.len(), said(&file)), (2, vec!["Hello".to_owned()]));
     assert!(run.text().contains(messages[1].1.trim_end_matches('\n')));
+    std::fs::remove_file(&file).expect("a conversation");
     // A seed gives the same answers again, one after the other.
     let again = weft_with(
         format!("{chat} --temperature 3 --min-p 0 --top-p 1"),
@@ -62,6 +63,7 @@ fn chat_answers_anew() {
     let first = saved(&file)[1].1.clone();
     assert!(again.text().starts_with(first.trim_end_matches('\n')), "{:?} {first:?}", again.text());
     assert_ne!(first, messages[1].1, "each has random numbers of its own");
+    std::fs::remove_file(&file).expect("a conversation");
     let greedy = weft_with(format!("{chat} --temperature 0"), "Hello\n/retry\n");
     assert!(greedy.stderr.contains("temperature 0"), "{}", greedy.stderr);
 }
@@ -79,6 +81,7 @@ fn chat_takes_turns_back() {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
     }
     assert_eq!(saved(&file)[0].1, "Be brief.");
+    std::fs::remove_file(&file).expect("a conversation");
     let fresh = weft_with(&chat, "Three\n");
     assert_eq!(
         run.text().lines().nth(2),
@@ -120,7 +123,9 @@ fn chat_takes_the_system_message_away() {
     let roles: Vec<_> = saved(&file).into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["user", "assistant", "user", "assistant"]);
     // Starting anew keeps it.
+    std::fs::remove_file(&file).expect("a conversation");
     let fresh = weft_with(&chat, "Hello\n");
+    std::fs::remove_file(&file).expect("a conversation");
     let reset = weft_with(&chat, "One\n/reset\nHello\n");
     assert!(reset.text().ends_with(fresh.text()) && fresh.text().len() > 1);
 }

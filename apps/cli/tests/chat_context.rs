@@ -83,7 +83,7 @@ fn chat_stops_at_a_full_context_where_it_is_told_to() {
         file.display()
     );
     let run = weft_with(chat, "One.\n/stats\nTwo.\n/stats\n/clear\nThree.\n");
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
     check_counts(&run);
     for told in ["context of 160 tokens is full", "/clear", "--context-policy shift", "fills its context"] {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
@@ -97,14 +97,14 @@ fn chat_stops_at_a_full_context_where_it_is_told_to() {
 fn chat_refuses_a_message_that_no_context_has_room_for() {
     let files = Files::new();
     let model = files.with_template();
-    let file = files.path("saved.json");
     for policy in ["stop", "shift"] {
+        let file = files.path(policy);
         let chat = format!(
             "chat --model '{model}' {ALWAYS_A} --context 100 --max-tokens 3 --context-policy {policy} --save '{}'",
             file.display()
         );
         let run = weft_with(chat, format!("One.\n{}\nTwo.\n", "q".repeat(100)));
-        assert_eq!((run.code, run.text()), (Some(0), "aaa\naaa\n"), "{}", run.stderr);
+        assert_eq!((run.code, run.text()), (Some(1), "aaa\naaa\n"), "{}", run.stderr);
         // Besides its letters there is the template's frame, and a token of the answer.
         for told in ["needs a context of 1", "there are 100", "--context", "512"] {
             assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
@@ -123,8 +123,45 @@ fn chat_goes_on_however_small_the_context_is() {
         for tokens in [1, 7, 50] {
             let chat = format!("chat --model '{model}' {ALWAYS_A} --context {context} --max-tokens {tokens}");
             let run = weft_with(chat, &turns);
-            assert_eq!(run.code, Some(0), "{context}: {}", run.stderr);
+            let failed = run.stderr.contains("error:");
+            assert_eq!(run.code, Some(i32::from(failed)), "{context}: {}", run.stderr);
+            assert!(!failed || context < 60, "{}", run.stderr);
             check_counts(&run);
         }
     }
+}
+
+#[test]
+fn chat_goes_on_from_a_conversation_far_longer_than_the_context() {
+    let files = Files::new();
+    let model = files.with_template();
+    let turn = |turn: usize| {
+        [
+            json!({"role": "user", "content": format!("Hi {turn}")}),
+            json!({"role": "assistant", "content": "aa"}),
+        ]
+    };
+    let talk =
+        |turns: std::ops::Range<usize>| json!({ "messages": turns.flat_map(turn).collect::<Vec<_>>() });
+    let file = files.write("long.json", talk(0..1500).to_string());
+    let chat = format!("chat --model '{model}' {ALWAYS_A} --max-tokens 10 --context 200");
+    let run = weft_with(format!("{chat} --load '{file}'"), "And now?\n/stats\n");
+    assert_eq!((run.code, run.text()), (Some(0), "aaaaaaaaaa\n"), "{}", run.stderr);
+    check_counts(&run);
+    // The model sees what it would see of the last turns alone, and as many of them as leave the room.
+    let gone = unseen(&run) / 2;
+    assert!((1490..1500).contains(&gone), "{gone}");
+    let held = |run: &Run| {
+        let line = run.stderr.lines().find_map(|line| line.strip_prefix("context ")).expect("a context");
+        line.split_whitespace().next().and_then(|count| count.parse::<usize>().ok()).expect("a count")
+    };
+    let short = files.write("short.json", talk(gone..1500).to_string());
+    let alone = weft_with(format!("{chat} --load '{short}'"), "And now?\n/stats\n");
+    assert_eq!((held(&alone), alone.text()), (held(&run), run.text()), "{}", alone.stderr);
+    let more = files.write("more.json", talk(gone - 1..1500).to_string());
+    let more = weft_with(
+        format!("{chat} --context 512 --load '{more}'").replacen("--context 200", "", 1),
+        "And now?\n/stats\n",
+    );
+    assert!(held(&more) - 10 > 150, "one turn more leaves less than a quarter: {}", more.stderr);
 }

@@ -9,9 +9,11 @@ fn setup(columns: u16) -> Setup<'static> {
     Setup { columns, ..Setup::default() }
 }
 
-/// A chat that answers `aa` and keeps its conversation, and whose prompt is there.
+/// A chat that answers `aa` and keeps its conversation anew, and whose prompt is there.
 fn open(files: &Files, more: &str, setup: Setup<'_>) -> Terminal {
     let (model, file) = (files.with_template(), files.path("saved.json"));
+    // The one before may have kept another.
+    let _ = std::fs::remove_file(&file);
     let line = format!("chat --model '{model}' --max-tokens 2 {ALWAYS_A} --save '{}' {more}", file.display());
     let chat = Terminal::open(&line, setup);
     chat.ready("> ");

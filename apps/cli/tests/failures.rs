@@ -17,6 +17,13 @@ fn failures_exit_with_1_and_say_kind_message_and_facts() {
     let error = weft(format!("{run} --context 9999")).failed();
     assert_eq!(error["kind"], "context_too_large");
     assert_eq!((&error["asked"], &error["model"]), (&json!(9999), &json!(512)));
+    // More than any memory holds is told the same way, by every command that takes a context.
+    for command in [run.as_str(), &format!("embed --model '{TINY}' --json Hello")] {
+        for context in ["100000000000", "18446744073709551615"] {
+            let error = weft(format!("{command} --context {context}")).failed();
+            assert_eq!((&error["kind"], &error["model"]), (&json!("context_too_large"), &json!(512)));
+        }
+    }
     let error = weft(format!("{run} --isa sse9")).failed();
     assert_eq!(error["kind"], "unknown_isa");
     assert_eq!(error["name"], "sse9");

@@ -104,6 +104,16 @@ fn seeds_are_told_and_may_be_drawn() {
 }
 
 #[test]
+fn the_penalties_may_look_at_all_tokens() {
+    let run = |last: &str| {
+        let line = format!("run --model '{TINY}' --raw --json -n 24 {ON} --repeat-penalty 1.5 Hello");
+        weft(format!("{line} --repeat-last-n {last}")).done()["tokens"].clone()
+    };
+    assert_eq!(run("-1"), run("512"));
+    assert_ne!(run("-1"), run("0"));
+}
+
+#[test]
 fn wrong_values_are_wrong_usage_in_json_too() {
     for wrong in [
         "--temperature abc",
@@ -115,6 +125,7 @@ fn wrong_values_are_wrong_usage_in_json_too() {
         "--min-p 1.5",
         "--typical nan",
         "--top-k -1",
+        "--repeat-last-n -2",
         "--repeat-penalty 0",
         "--presence-penalty nan",
         "--frequency-penalty x",
@@ -274,6 +285,12 @@ fn embed_names_the_texts_that_it_refuses_and_does_the_others() {
         assert_eq!(weft_with(format!("{embed} --json {dash}"), "one\ntwo\n").done(), one, "{dash}");
     }
     assert_eq!(weft(format!("{embed} --json -")).done()["embeddings"], json!([]));
+    // Beside other texts as well, in its place.
+    for (line, stdin) in
+        [("- two", "one\n"), ("one -", "two"), ("--prompt -", "one\ntwo\n"), ("- -", "one\ntwo\n")]
+    {
+        assert_eq!(weft_with(format!("{embed} --json {line}"), stdin).done(), one, "{line}");
+    }
 }
 
 #[test]

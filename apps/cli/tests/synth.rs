@@ -136,6 +136,34 @@ fn what_cannot_be_made_is_refused_before_a_byte_is_written() {
 /// Systems that do not tell how much room there is would begin to write.
 #[cfg(unix)]
 #[test]
+fn ctrl_c_leaves_no_file_and_a_script_learns_of_it() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    let files = Files::new();
+    let (path, line) = synth(&files, "large.gguf");
+    let shape = "--layers 64 --embedding 2048 --feed-forward 8192 --type f16 --threads 1";
+    let mut command = crate::support::command(&format!("{line} {shape}"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let part = files.path("large.gguf.part");
+    let start = Instant::now();
+    // Once it writes it listens.
+    while std::fs::metadata(&part).map_or(0, |part| part.len()) == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing is written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let kill = format!("kill -INT {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
+    let output = child.wait_with_output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["error"]["kind"], "interrupted");
+    assert!(told.contains("interrupted"), "{told}");
+    assert!(!part.exists() && !std::path::Path::new(&path).exists());
+}
+
+#[cfg(unix)]
+#[test]
 fn more_than_the_disk_takes_is_not_begun() {
     let files = Files::new();
     let (_, line) = synth(&files, "model.gguf");

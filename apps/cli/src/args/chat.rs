@@ -1,6 +1,7 @@
 //! Arguments of `weft chat`.
 
 use super::{GenerateArgs, ModelArgs};
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use std::path::PathBuf;
@@ -12,10 +13,10 @@ pub(crate) struct ChatArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// Go on from a conversation that --save or /save wrote
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = file())]
     pub(crate) load: Option<PathBuf>,
-    /// Keep the conversation in a file, written after each answer
-    #[arg(long, value_name = "FILE")]
+    /// Keep the conversation in a file, written after each answer; one that is there goes on with --load
+    #[arg(long, value_name = "FILE", value_parser = file())]
     pub(crate) save: Option<PathBuf>,
     /// What happens where the conversation fills the context: shift lets the oldest turns go, stop ends the answer
     #[arg(long, value_enum, value_name = "POLICY", hide_possible_values = true, default_value_t = ContextPolicy::Shift)]
@@ -27,6 +28,14 @@ pub(crate) struct ChatArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) generate: ChatGenerateArgs,
+}
+
+/// A file by its name: stdin, which `-` is elsewhere, has the user's lines.
+fn file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|file| match file.as_os_str() == "-" {
+        true => Err("a file is needed, since stdin has what you say"),
+        false => Ok(file),
+    })
 }
 
 /// What becomes of a conversation that fills the context.

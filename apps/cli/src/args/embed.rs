@@ -9,7 +9,7 @@ use weft::Pooling;
 /// `weft embed`
 #[derive(Debug, Args)]
 pub(crate) struct EmbedArgs {
-    /// Texts; `-`, or none where stdin is no terminal, reads them from stdin, one a line
+    /// Texts; `-`, or none where stdin is no terminal, reads them from stdin, one a line, in its place
     #[arg(value_name = "TEXT", conflicts_with_all = ["file", "prompt"])]
     pub(crate) texts: Vec<String>,
     /// Texts from a file, one a line

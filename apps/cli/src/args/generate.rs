@@ -1,6 +1,6 @@
 //! How tokens are chosen and when an answer ends.
 
-use super::values::{factor, finite, fraction, logit_bias, positive, seed, temperature, token_limit};
+use super::values::{factor, finite, fraction, logit_bias, positive, seed, temperature, token_limit, window};
 use clap::Args;
 
 /// How tokens are chosen and when they end.
@@ -29,8 +29,8 @@ pub(crate) struct GenerateArgs {
     /// Makes tokens seen lately less likely; 1 for no change
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = factor)]
     pub(crate) repeat_penalty: f32,
-    /// How many of the latest tokens the penalties look at
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    /// How many of the latest tokens the penalties look at; -1 for all
+    #[arg(long, value_name = "N", default_value = "64", value_parser = window)]
     pub(crate) repeat_last_n: usize,
     /// Subtracted once from the logit of a token seen lately
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = finite)]

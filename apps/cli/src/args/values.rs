@@ -65,6 +65,16 @@ pub(super) fn token_limit(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How many of the latest tokens are looked at; -1 for all.
+pub(super) fn window(text: &str) -> Result<usize, String> {
+    match text.trim() {
+        "-1" => Ok(usize::MAX),
+        number => number
+            .parse()
+            .map_err(|_| "a whole number of at least 0, or -1 for all tokens, is needed".to_owned()),
+    }
+}
+
 fn at_least(text: &str, least: usize) -> Result<usize, String> {
     let number = text.trim().parse().ok().filter(|n| *n >= least);
     number.ok_or_else(|| format!("a whole number of at least {least} is needed"))
@@ -175,5 +185,7 @@ mod tests {
         assert!(drawn.len() > 4 && drawn.iter().all(|seed| matches!(seed, Ok(0..=0xffff_ffff))));
         assert_eq!(token_limit("-1"), Ok(u64::MAX));
         assert!(token_limit("0").is_err());
+        assert_eq!((window("-1"), window("0")), (Ok(usize::MAX), Ok(0)));
+        assert!(window("-2").is_err() && window("all").is_err());
     }
 }

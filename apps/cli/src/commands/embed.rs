@@ -10,8 +10,10 @@ use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;
 use serde_json::Value;
-use std::path::Path;
 use weft::{EmbedOptions, Embedding, Pooling, Prompt, SpecialTokens};
+
+/// A text that stands for those on stdin.
+const STDIN: &str = "-";
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -48,7 +50,7 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
     let (texts, place) = texts(args)?;
     let prompt = |text: &String| Prompt::Text { text: text.clone(), special: SpecialTokens::AsText };
     let prompts: Vec<_> = texts.iter().map(prompt).collect();
-    let options = HostOptions { kv_tokens: args.context, ..HostOptions::default() };
+    let options = HostOptions { kv_tokens: args.context, context: args.context, ..HostOptions::default() };
     let mut host = Host::open(&args.model, isa, options)?;
     let pooling = match args.pooling {
         Some(name) => name.into(),
@@ -113,14 +115,19 @@ fn texts(args: &EmbedArgs) -> Result<(Vec<String>, &'static str), CliError> {
     if let Some(file) = &args.file {
         return Ok((lines(&input::file(file)?), "line"));
     }
-    if let Some(text) = &args.prompt {
-        return Ok((vec![text.clone()], "text"));
+    let given: Vec<&str> = args.prompt.iter().chain(&args.texts).map(String::as_str).collect();
+    if given == [STDIN] {
+        return Ok((lines(&input::stdin()?), "line"));
     }
-    if args.texts == ["-"] {
-        return Ok((lines(&input::file(Path::new("-"))?), "line"));
-    }
-    if !args.texts.is_empty() {
-        return Ok((args.texts.clone(), "text"));
+    if !given.is_empty() {
+        let mut texts = Vec::new();
+        for text in given {
+            match text {
+                STDIN => texts.extend(lines(&input::stdin()?)),
+                text => texts.push(text.to_owned()),
+            }
+        }
+        return Ok((texts, "text"));
     }
     match input::piped()?.map(|text| lines(&text)) {
         Some(texts) if !texts.is_empty() => Ok((texts, "line")),

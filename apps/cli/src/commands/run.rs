@@ -44,9 +44,10 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
     interrupt::install();
     let prompt = prompt(args)?;
     let template = input::template(args.generate.chat_template.as_deref())?;
-    let options = HostOptions { kv_tokens: args.generate.context, throttle: args.throttle, template };
+    let context = args.generate.context;
+    let options = HostOptions { kv_tokens: context, context, throttle: args.throttle, template };
     let mut host = Host::open(&args.model, isa, options)?;
-    let session = host.session(args.generate.context)?;
+    let session = host.session(context)?;
     if args.raw {
         let prompt = Prompt::Text { text: prompt, special: SpecialTokens::Parse };
         host.engine.append(session, prompt).map_err(|error| host.explain(error))?;
@@ -97,7 +98,15 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
         print_stats(prompt_tokens, output.tokens.len(), finish_name(reason), timings);
         output::note(&format!("seed         {}", args.generate.seed));
     }
-    if reason == FinishReason::Cancelled { Err(CliError::Interrupted) } else { Ok(()) }
+    match reason {
+        // The value that was printed says it and how far the answer came.
+        FinishReason::Cancelled if args.json => {
+            CliError::Interrupted.tell();
+            Err(CliError::Told { source: Box::new(CliError::Interrupted) })
+        }
+        FinishReason::Cancelled => Err(CliError::Interrupted),
+        _ => Ok(()),
+    }
 }
 
 /// One message of a conversation.

@@ -129,6 +129,11 @@ pub(crate) enum CliError {
     /// A file that a conversation is not written over.
     #[error("{file} exists and holds no conversation, so it is left alone; name another file")]
     NotAConversation { file: String },
+    /// A conversation that another one is not written over.
+    #[error(
+        "{file} holds a conversation, which is left alone; --load {file} goes on from it, or save to another file"
+    )]
+    ConversationExists { file: String },
     /// Wrong usage that the argument parser cannot see.
     #[error("{message}")]
     Usage { message: String },
@@ -240,20 +245,30 @@ impl CliError {
 
     /// Tells the user, and a script where it asked, and gives the exit code.
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
-        let code = match self {
+        match self {
             Self::ReaderGone => return ExitCode::SUCCESS,
-            Self::Told { .. } => return ExitCode::from(FAILED),
-            Self::Interrupted => interrupt::EXIT,
-            error if error.is_usage() => USAGE,
-            _ => FAILED,
-        };
-        // What was interrupted has printed how far it came.
-        if as_json && !matches!(self, Self::Interrupted) {
+            Self::Told { source } => return ExitCode::from(source.code()),
+            _ => {}
+        }
+        if as_json {
             // Where stdout is gone too, the exit code has to do.
             let _ = output::json(&self.to_json());
         }
+        self.tell();
+        ExitCode::from(self.code())
+    }
+
+    /// Tells the user, on stderr.
+    pub(crate) fn tell(&self) {
         output::note(&format!("{} {self}", Style::stderr().red("error:")));
-        ExitCode::from(code)
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Interrupted => interrupt::EXIT,
+            error if error.is_usage() => USAGE,
+            _ => FAILED,
+        }
     }
 }
 
@@ -269,6 +284,19 @@ mod tests {
         assert_eq!(json["error"]["asked"], 9000);
         assert_eq!(json["error"]["model"], 2048);
         assert_eq!(json["error"]["message"], error.to_string());
+    }
+
+    #[test]
+    fn what_has_been_told_ends_as_it_would_have() {
+        for (error, code) in [
+            (CliError::Interrupted, interrupt::EXIT),
+            (CliError::usage("no"), USAGE),
+            (CliError::EmptyPrompt, FAILED),
+        ] {
+            assert_eq!(error.code(), code);
+            let told = CliError::Told { source: Box::new(error) };
+            assert_eq!(told.report(true), ExitCode::from(code));
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) struct AnswerStats {
     pub(super) tokens: usize,
     pub(super) first_token_s: f64,
     pub(super) tok_s: Option<f64>,
+    /// That its first token was drawn with; `weft run --seed` draws the same.
+    pub(super) seed: u64,
 }
 
 /// An answer so far.
@@ -77,6 +79,7 @@ impl Chat {
         screen.close()?;
         let (draft, cut_off, reason) = answered?;
         self.conversation.push(ASSISTANT, &format!("{}{cut_off}", draft.text));
+        self.changed = true;
         let why = match reason {
             FinishReason::Cancelled => Some("stopped; /continue goes on".to_owned()),
             FinishReason::MaxTokens => Some(format!(
@@ -107,6 +110,7 @@ impl Chat {
         let now = Instant::now();
         let mut clock = Clock { asked: now, first: None, last: now };
         let mut options = self.settings.for_answer();
+        let seed = options.sampler.seed;
         let (cut_off, reason) = loop {
             options.max_tokens = Some(most.saturating_sub(said));
             let Part { draft: part, cut_off, reason } = self.part(&options, screen, &mut clock)?;
@@ -128,6 +132,7 @@ impl Chat {
             tokens: said,
             first_token_s: first.duration_since(clock.asked).as_secs_f64(),
             tok_s: rate(said.saturating_sub(1), clock.last.duration_since(first).as_secs_f64()),
+            seed,
         });
         Ok((draft, cut_off, reason))
     }
@@ -185,27 +190,27 @@ impl Chat {
     /// them where one `must_go`. Says whether any fit.
     fn fit(&mut self, draft: &[u32], must_go: bool) -> Result<bool, CliError> {
         let limit = self.limit();
-        let wanted = self.settings.max_tokens();
         let turns = match self.policy {
             ContextPolicy::Shift => self.conversation.seen_turns(),
             ContextPolicy::Stop => self.conversation.seen_turns().into_iter().take(1).collect(),
         };
-        let mut fits = None;
-        for (gone, first) in turns.into_iter().enumerate().skip(usize::from(must_go)) {
-            let tokens = self.context(first, draft)?;
-            if tokens.len() >= limit {
-                continue;
-            }
-            let wanted = if gone == 0 { wanted.min(limit / LEAST_FREE) } else { limit / FREE };
-            let enough = limit - tokens.len() >= wanted || self.policy == ContextPolicy::Stop;
-            if enough || fits.is_none() {
-                fits = Some((gone, first, tokens));
-            }
-            if enough {
-                break;
-            }
+        let fits = |gone: std::ops::Range<usize>, room: usize| {
+            first_of(gone, |gone| {
+                let tokens = self.context(turns[gone], draft)?;
+                Ok::<_, CliError>((limit.saturating_sub(tokens.len()) >= room.max(1)).then_some(tokens))
+            })
+        };
+        let least = usize::from(must_go);
+        let short = self.settings.max_tokens().min(limit / LEAST_FREE);
+        let mut found = fits(least..1, short)?;
+        if found.is_none() {
+            found = fits(1..turns.len(), limit / FREE)?;
         }
-        let Some((gone, first, tokens)) = fits else { return Ok(false) };
+        if found.is_none() {
+            found = fits(least..turns.len(), 1)?;
+        }
+        let Some((gone, tokens)) = found else { return Ok(false) };
+        let first = turns[gone];
         self.host.engine.set_context(self.session, tokens)?;
         if gone > 0 {
             self.conversation.see_from(first);
@@ -269,5 +274,44 @@ impl Chat {
         for note in self.notes.drain(..) {
             output::note(&Style::stderr().dim(&format!("[{note}]")));
         }
+    }
+}
+
+/// The first number of a range for which `what` gives something, where it gives something for all numbers from some one on.
+/// Asks for as many as the range has binary digits.
+fn first_of<T, E>(
+    range: std::ops::Range<usize>,
+    what: impl Fn(usize) -> Result<Option<T>, E>,
+) -> Result<Option<(usize, T)>, E> {
+    let (mut start, mut end, mut found) = (range.start, range.end, None);
+    while start < end {
+        let middle = start + (end - start) / 2;
+        match what(middle)? {
+            Some(thing) => (end, found) = (middle, Some((middle, thing))),
+            None => start = middle + 1,
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_of;
+    use std::cell::Cell;
+
+    #[test]
+    fn the_first_is_found_in_as_many_steps_as_the_count_has_digits() {
+        for from in 0..1501 {
+            let asked = Cell::new(0);
+            let what = |at: usize| {
+                asked.set(asked.get() + 1);
+                Ok::<_, ()>((at >= from).then_some(at * 2))
+            };
+            let wanted = (from < 1500).then_some((from.max(3), from.max(3) * 2));
+            assert_eq!(first_of(3..1500, what), Ok(wanted), "{from}");
+            assert!(asked.get() <= 11, "{from}: {}", asked.get());
+        }
+        assert_eq!(first_of(1..1, |_| Ok::<_, ()>(Some(()))), Ok(None));
+        assert_eq!(first_of(0..9, |at| if at == 4 { Err("no") } else { Ok(Some(())) }), Err("no"));
     }
 }

@@ -1,12 +1,11 @@
 //! The commands of a conversation: lines that begin with `/`.
 
 use super::answer::Draft;
-use super::conversation::{ASSISTANT, Conversation};
+use super::conversation::{ASSISTANT, Conversation, file_named};
 use super::stats::stats;
 use super::{Chat, Cut};
 use crate::output;
 use crate::report::CliError;
-use std::path::Path;
 
 /// What comes after a command.
 pub(super) enum Next {
@@ -153,6 +152,7 @@ fn undo(chat: &mut Chat) -> Result<Next, CliError> {
     };
     chat.conversation.see_all();
     chat.cut = Cut::Unknown;
+    chat.changed = true;
     output::note(&format!("taken back: {}", shortened(&message.content)));
     chat.autosave();
     Ok(Next::Go)
@@ -172,12 +172,14 @@ fn shortened(text: &str) -> String {
 fn clear(chat: &mut Chat) -> Result<Next, CliError> {
     chat.conversation.clear();
     chat.cut = Cut::Unknown;
+    chat.changed = false;
     output::note("the conversation starts anew");
     Ok(Next::Go)
 }
 
 fn system(chat: &mut Chat, text: &str) -> Result<Next, CliError> {
     chat.conversation.set_system(text);
+    chat.changed |= chat.conversation.len() > chat.conversation.head();
     output::note(match text.is_empty() {
         true => "there is no system message now; the conversation stays",
         false => "the system message is set; the conversation stays",
@@ -203,7 +205,7 @@ fn save(chat: &mut Chat, file: &str) -> Result<Next, CliError> {
     let file = match (file, &chat.save) {
         ("", None) => return Err(CliError::usage("name a file: /save FILE")),
         ("", Some(file)) => file.clone(),
-        (file, _) => file.into(),
+        (file, _) => file_named(file)?,
     };
     chat.conversation.save(&file)?;
     output::note(&format!("{} messages saved to {}", chat.conversation.len(), file.display()));
@@ -214,8 +216,9 @@ fn load(chat: &mut Chat, file: &str) -> Result<Next, CliError> {
     if file.is_empty() {
         return Err(CliError::usage("name a file: /load FILE"));
     }
-    chat.conversation = Conversation::load(Path::new(file))?;
+    chat.conversation = Conversation::load(&file_named(file)?)?;
     chat.cut = Cut::Unknown;
+    chat.changed = false;
     output::note(&format!("{} messages loaded", chat.conversation.len()));
     Ok(Next::Go)
 }

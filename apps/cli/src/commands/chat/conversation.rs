@@ -5,7 +5,8 @@
 
 use crate::report::CliError;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use weft::Message;
 
 pub(super) const USER: &str = "user";
@@ -103,7 +104,7 @@ impl Conversation {
         self.seen = 0;
     }
 
-    /// Writes it to a file. One that holds something else is left alone.
+    /// Writes it to a file, all of it or nothing. One that holds something else is left alone.
     pub(super) fn save(&self, file: &Path) -> Result<(), CliError> {
         Self::may_replace(file)?;
         let saved =
@@ -112,7 +113,19 @@ impl Conversation {
         let failed = |reason: String| CliError::Write { to: file.display().to_string(), reason };
         let mut json = serde_json::to_string_pretty(&saved).map_err(|error| failed(error.to_string()))?;
         json.push('\n');
-        std::fs::write(file, json).map_err(|error| failed(error.to_string()))
+        replace(file, &json).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Whether a conversation that begins, or goes on from the file `from`, may be kept in `file`: one that somebody kept there
+    /// before is not written over unless it is the one that goes on.
+    pub(super) fn may_keep(file: &Path, from: Option<&Path>) -> Result<(), CliError> {
+        Self::may_replace(file)?;
+        let Ok(found) = fs::canonicalize(file) else { return Ok(()) };
+        let goes_on = from.and_then(|from| fs::canonicalize(from).ok()).is_some_and(|from| from == found);
+        if !goes_on && Self::load(file)?.len() > 0 {
+            return Err(CliError::ConversationExists { file: file.display().to_string() });
+        }
+        Ok(())
     }
 
     /// Whether a conversation may be written to a file: there is none, or one that holds a conversation.
@@ -125,7 +138,7 @@ impl Conversation {
 
     /// The conversation in a file that [`Conversation::save`] wrote.
     pub(super) fn load(file: &Path) -> Result<Self, CliError> {
-        let json = crate::input::file(file)?;
+        let json = crate::input::named(file)?;
         let saved: Saved =
             serde_json::from_str(json.trim_start_matches('\u{feff}')).map_err(|error| CliError::BadJson {
                 input: file.display().to_string(),
@@ -135,6 +148,38 @@ impl Conversation {
         let message = |saved: SavedMessage| Message { role: saved.role, content: saved.content };
         Ok(Self { messages: saved.messages.into_iter().map(message).collect(), seen: 0 })
     }
+}
+
+/// The file that a user names for a conversation. `-` is none: the user's lines come from stdin.
+pub(super) fn file_named(name: &str) -> Result<PathBuf, CliError> {
+    if name == "-" {
+        return Err(CliError::usage(
+            "`-` is no file for a conversation; name one, or ./- if it is called that",
+        ));
+    }
+    Ok(name.into())
+}
+
+/// Puts a text in the place of a file in one step, so that a failure leaves the old one whole. Who may read it stays as
+/// it was.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    // The file behind a link is replaced, not the link.
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let mut part = file.clone().into_os_string();
+    part.push(format!(".{}.part", std::process::id()));
+    let part = PathBuf::from(part);
+    let write = || {
+        fs::write(&part, "")?;
+        if let Ok(old) = fs::metadata(&file) {
+            fs::set_permissions(&part, old.permissions())?;
+        }
+        fs::write(&part, text)?;
+        fs::rename(&part, &file)
+    };
+    write().inspect_err(|_| {
+        // The failure is what is told; the part may not even be there.
+        let _ = fs::remove_file(&part);
+    })
 }
 
 /// A conversation in a file.
@@ -186,6 +231,12 @@ mod tests {
         assert_eq!(conversation("auau").seen_turns(), [0, 1, 3]);
         assert_eq!(conversation("s").seen_turns(), [1]);
         assert_eq!(contents(&conversation("").seen_from(0)), "");
+    }
+
+    #[test]
+    fn a_dash_is_no_file() {
+        assert!(file_named("-").is_err());
+        assert_eq!(file_named("./-").ok(), Some(PathBuf::from("./-")));
     }
 
     #[test]

@@ -53,6 +53,8 @@ struct Chat {
     notes: Vec<String>,
     /// Where the conversation is kept.
     save: Option<PathBuf>,
+    /// Whether anything was said or taken back since the conversation began. Until then its file stays as it was.
+    changed: bool,
     /// Whether each answer is followed by what it took.
     stats: bool,
 }
@@ -68,6 +70,7 @@ pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
         chat.host.wait_loaded()?;
         chat.greet();
     }
+    let mut failed = None;
     loop {
         let done = match turns::next(&mut lines)? {
             Turn::Leave => break,
@@ -79,22 +82,27 @@ pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
             Ok(Next::Leave) => break,
             Err(error @ (CliError::ReaderGone | CliError::InvalidLogits { .. })) => return Err(error),
             Err(error) if chat.host.engine.progress(chat.host.model).is_err() => return Err(error),
-            Err(error) => complain(&error),
+            Err(error) => {
+                error.tell();
+                // A line that is no command changed nothing, and nothing was lost with it.
+                failed = failed.or(Some(error).filter(|error| !matches!(error, CliError::Usage { .. })));
+            }
         }
     }
     lines.close();
-    chat.close()
-}
-
-/// An error after which the conversation goes on.
-fn complain(error: &CliError) {
-    output::note(&format!("{} {error}", Style::stderr().red("error:")));
+    chat.close()?;
+    // Whoever types has seen it; a script sees the exit code.
+    match failed.filter(|_| !lines.are_typed()) {
+        Some(error) => Err(CliError::Told { source: Box::new(error) }),
+        None => Ok(()),
+    }
 }
 
 impl Chat {
     fn open(args: &ChatArgs, isa: Option<&str>) -> Result<Self, CliError> {
         let template = input::template(args.generate.args.chat_template.as_deref())?;
-        let options = HostOptions { kv_tokens: args.generate.args.context, throttle: None, template };
+        let context = args.generate.args.context;
+        let options = HostOptions { kv_tokens: context, context, throttle: None, template };
         let mut conversation = match &args.load {
             Some(file) => Conversation::load(file)?,
             None => Conversation::default(),
@@ -103,7 +111,7 @@ impl Chat {
             conversation.set_system(text);
         }
         if let Some(file) = &args.save {
-            Conversation::may_replace(file)?;
+            Conversation::may_keep(file, args.load.as_deref())?;
         }
         let mut host = Host::open(&args.model, isa, options)?;
         if !host.engine.has_template(host.model) {
@@ -115,7 +123,7 @@ impl Chat {
         }
         let settings =
             Settings::new(generate_options(&args.generate.args), &args.generate.given, recommended);
-        let session = host.session(args.generate.args.context)?;
+        let session = host.session(context)?;
         Ok(Self {
             host,
             session,
@@ -126,6 +134,7 @@ impl Chat {
             cut: Cut::Unknown,
             notes: Vec::new(),
             save: args.save.clone(),
+            changed: false,
             stats: args.stats,
         })
     }
@@ -144,13 +153,13 @@ impl Chat {
         if let Some(file) = &self.save
             && let Err(error) = self.conversation.save(file)
         {
-            complain(&error);
+            error.tell();
         }
     }
 
-    /// Saves the conversation at its end.
+    /// Saves the conversation at its end, where anything was said in it.
     fn close(&self) -> Result<(), CliError> {
-        let Some(file) = &self.save else { return Ok(()) };
+        let Some(file) = self.save.as_ref().filter(|_| self.changed) else { return Ok(()) };
         self.conversation.save(file)?;
         output::note(&format!("{} messages saved to {}", self.conversation.len(), file.display()));
         Ok(())

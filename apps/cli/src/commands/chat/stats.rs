@@ -18,7 +18,11 @@ pub(super) fn stats(chat: &Chat) -> Result<String, CliError> {
             format!("{} tokens, first token after {:.3} s", last.prompt_tokens, last.first_token_s),
         );
     }
+    if let Some(last) = chat.last {
+        row("seed", last.seed.to_string());
+    }
     row("sampling", chat.settings.summary());
+    row("backend", chat.host.backend_line().to_owned());
     let world = engine.world();
     let limit = chat.limit();
     // The token that found the context full did not enter it.

@@ -103,7 +103,7 @@ fn the_same_seed_gives_the_same_text_in_any_company() {
 
 #[test]
 fn thousands_of_sessions_get_their_turn() {
-    requests::more_sessions_than_fit_get_their_turn(&EngineOptions::default(), 1000, 16);
+    requests::more_sessions_than_fit_get_their_turn(&EngineOptions::default(), 1000);
 }
 
 #[test]

@@ -135,26 +135,28 @@ fn chat_keeps_its_conversation_in_a_file() {
     assert_eq!(std::fs::read(&model).expect("the model"), before);
 }
 
+/// A conversation of one turn, as somebody kept it.
+const TALK: &str =
+    r#"{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Ahoy"}]}"#;
+
 #[test]
 fn chat_writes_over_no_conversation_that_it_does_not_go_on_from() {
     let files = Files::new();
     let model = files.with_template();
-    let talk =
-        r#"{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Ahoy"}]}"#;
-    let (kept, other) = (files.write("kept.json", talk), files.write("other.json", talk));
+    let (kept, other) = (files.write("kept.json", TALK), files.write("other.json", TALK));
     let chat = format!("chat --model '{model}' {SETTINGS} --save '{kept}'");
     for (more, lines) in [("", ""), ("", "Hello\n"), (&*format!("--load '{other}'"), "Hello\n")] {
         let run = weft_with(format!("{chat} {more}"), lines);
         assert_eq!((run.code, run.text()), (Some(1), ""), "{more} {lines}");
         assert!(run.stderr.contains("goes on from it"), "{}", run.stderr);
-        assert_eq!(std::fs::read_to_string(&kept).expect("a file"), talk, "{more} {lines}");
+        assert_eq!(std::fs::read_to_string(&kept).expect("a file"), TALK, "{more} {lines}");
     }
     // Where nothing is said the file stays, byte for byte, and none is made.
     let load = format!("{chat} --load '{kept}'");
     for lines in ["", "/stats\n", "/clear\n", "/load no-such-file\n"] {
         let run = weft_with(&load, lines);
         assert!(!run.stderr.contains("messages saved"), "{lines}: {}", run.stderr);
-        assert_eq!(std::fs::read_to_string(&kept).expect("a file"), talk, "{lines}");
+        assert_eq!(std::fs::read_to_string(&kept).expect("a file"), TALK, "{lines}");
     }
     let new = files.path("new.json");
     let run = weft_with(format!("chat --model '{model}' --save '{}'", new.display()), "");
@@ -178,9 +180,7 @@ fn chat_saves_all_or_nothing() {
     use std::os::unix::fs::PermissionsExt;
     let files = Files::new();
     let model = files.with_template();
-    let talk =
-        r#"{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Ahoy"}]}"#;
-    let (kept, script) = (files.write("kept.json", talk), files.write("script", "Hello\n"));
+    let (kept, script) = (files.write("kept.json", TALK), files.write("script", "Hello\n"));
     std::fs::set_permissions(&kept, PermissionsExt::from_mode(0o600)).expect("permissions");
     let line = format!("chat --model '{model}' {SETTINGS} --load '{kept}' --save '{kept}'");
     // A limit of no bytes stands for a full disk. The signal that comes with it is ignored.
@@ -191,7 +191,7 @@ fn chat_saves_all_or_nothing() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("kept.json"), "{told}");
-    assert_eq!(std::fs::read_to_string(&kept).expect("a file"), talk);
+    assert_eq!(std::fs::read_to_string(&kept).expect("a file"), TALK);
     // Where it works, nobody else may read it afterwards either, a link to it stays one, and nothing else is left.
     let link = files.path("link.json");
     std::os::unix::fs::symlink(&kept, &link).expect("a link");

@@ -198,8 +198,8 @@ pub fn the_same_seed_gives_the_same_text_in_any_company(options: &EngineOptions)
 }
 
 /// Many more sessions than there are rows in a wave and pages for all of them.
-pub fn more_sessions_than_fit_get_their_turn(options: &EngineOptions, count: u32, max_rows: usize) {
-    let mut engine = Engine::new(&EngineOptions { max_rows: Some(max_rows), ..options.clone() }).unwrap();
+pub fn more_sessions_than_fit_get_their_turn(options: &EngineOptions, count: u32) {
+    let mut engine = Engine::new(&EngineOptions { max_rows: Some(16), ..options.clone() }).unwrap();
     let load = LoadOptions { kv_tokens: Some(count as usize / 5 * PAGE), ..LoadOptions::default() };
     let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load).unwrap();
     engine.wait_loaded(model).unwrap();

@@ -169,5 +169,5 @@ as_on_the_cpu! {
 
 #[test]
 fn hundreds_of_sessions_get_their_turn() {
-    on_both_paths(|options| requests::more_sessions_than_fit_get_their_turn(options, 200, 16));
+    on_both_paths(|options| requests::more_sessions_than_fit_get_their_turn(options, 200));
 }

@@ -1,6 +1,6 @@
 """How fast Weft and llama.cpp tokenize the same texts with the same vocabularies.
 
-    cargo build --release -p weft-systems --example tokenizers
+    cargo build --release -p weft-formats --example tokenizers
     pip install llama-cpp-python==0.3.36
     python benches/tokenizers.py target/release/examples/tokenizers VOCABULARY.gguf ... -- NAME=TEXT.txt ...
 

@@ -1,4 +1,4 @@
-//! How fast texts are tokenized: `cargo run --release -p weft-systems --example tokenizers -- FILE.gguf TEXT ...` prints,
+//! How fast texts are tokenized: `cargo run --release -p weft-formats --example tokenizers -- FILE.gguf TEXT ...` prints,
 //! for each text, megabytes per second, the median of the runs of two seconds. `benches/tokenizers.py` sets them beside
 //! llama.cpp's.
 
@@ -7,9 +7,9 @@
 use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use weft_systems::load::gguf::{Gguf, open_files};
-use weft_systems::load::text_parts;
-use weft_systems::tokenize::SpecialTokens;
+use weft_formats::gguf::{Gguf, open_files};
+use weft_formats::text_parts;
+use weft_text::SpecialTokens;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

@@ -6,9 +6,9 @@ use crate::session::SessionId;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{Adapter, AdapterOf, AdapterUsers, Adapters, LogitsKept, LogitsWanted, UsesAdapter};
-use weft_systems::cpu::AdapterWeights;
+use weft_formats::adapter::{AdapterBase, AdapterFile, AdapterFiles};
 use weft_systems::load::ModelOrigin;
-use weft_systems::load::adapter::{AdapterBase, AdapterFile, AdapterFiles};
+use weft_systems::on_cpu::AdapterWeights;
 
 /// An adapter of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

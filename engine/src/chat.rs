@@ -7,7 +7,7 @@ use crate::vocabulary::wall_clock;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use weft_systems::load::ModelTemplate;
-use weft_systems::tokenize::{BuiltinTemplate, ChatTemplate, Rendered, Rules, TemplateError, TemplateVars};
+use weft_text::{BuiltinTemplate, ChatTemplate, Rendered, Rules, TemplateError, TemplateVars};
 
 /// Which chat template a model takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct ChatOptions {
 impl Engine {
     /// Makes messages the session's context, rendered with the model's chat template; then call [`Engine::generate`]. Earlier
     /// turns that agree with the cached context are not computed again. Messages are a slice of
-    /// [`Message`](weft_systems::tokenize::Message), or JSON of the shape of OpenAI's `messages`, content in parts and calls of tools
+    /// [`Message`](weft_text::Message), or JSON of the shape of OpenAI's `messages`, content in parts and calls of tools
     /// included. Whatever their text says, it is no control token.
     ///
     /// # Errors

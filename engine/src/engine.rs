@@ -13,12 +13,12 @@ use weft_components::{
 use weft_gpu::Gpu;
 use weft_platform::{Cpu, Kernels, Pool};
 use weft_systems::admit::{self, AdmitOptions};
-use weft_systems::cpu::{self, CpuBackend};
-use weft_systems::gpu::{self, GpuBackend, GpuModel};
 use weft_systems::load::{self, LoadFailed, LoadFeed, Loading, ModelTokenizer};
+use weft_systems::on_cpu::{self as cpu, CpuBackend};
+use weft_systems::on_gpu::{self as gpu, GpuBackend, GpuModel};
 use weft_systems::sample::SampleBuffers;
-use weft_systems::tokenize::Tokenizer;
-use weft_systems::{attention, embed, ffn, head, reclaim, sample};
+use weft_systems::{reclaim, sample};
+use weft_text::Tokenizer;
 
 /// A model of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,14 +105,14 @@ fn add_cpu(world: &mut World, cpu: Cpu) {
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
             (cpu::plan_cpu, cpu::plan_adapters).chain().in_set(TickSet::Load).after(load::receive_shards),
-            embed::embed_cpu.in_set(TickSet::Embed),
-            head::head_cpu.in_set(TickSet::Head),
+            cpu::embed_cpu.in_set(TickSet::Embed),
+            cpu::head_cpu.in_set(TickSet::Head),
         ));
     });
     world.schedule_scope(LayerStep, |_, step| {
         step.add_systems((
-            attention::attention_cpu.in_set(LayerSet::Attention),
-            ffn::ffn_cpu.in_set(LayerSet::Ffn),
+            cpu::attention_cpu.in_set(LayerSet::Attention),
+            cpu::ffn_cpu.in_set(LayerSet::Ffn),
         ));
     });
 }
@@ -127,15 +127,15 @@ fn add_gpus(world: &mut World, gpus: Vec<Gpu>) {
                 .in_set(TickSet::Load)
                 .after(load::receive_shards)
                 .after(cpu::plan_adapters),
-            embed::embed_gpu.in_set(TickSet::Embed).after(embed::embed_cpu),
-            head::head_gpu.in_set(TickSet::Head).after(head::head_cpu),
-            (sample::sample_gpu, gpu::submit_gpu).chain().in_set(TickSet::Sample).after(sample::sample),
+            gpu::embed_gpu.in_set(TickSet::Embed).after(cpu::embed_cpu),
+            gpu::head_gpu.in_set(TickSet::Head).after(cpu::head_cpu),
+            (gpu::sample_gpu, gpu::submit_gpu).chain().in_set(TickSet::Sample).after(sample::sample),
         ));
     });
     world.schedule_scope(LayerStep, |_, step| {
         step.add_systems((
-            attention::attention_gpu.in_set(LayerSet::Attention).after(attention::attention_cpu),
-            ffn::ffn_gpu.in_set(LayerSet::Ffn).after(ffn::ffn_cpu),
+            gpu::attention_gpu.in_set(LayerSet::Attention).after(cpu::attention_cpu),
+            gpu::ffn_gpu.in_set(LayerSet::Ffn).after(cpu::ffn_cpu),
         ));
     });
 }

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 use weft_components::FinishReason;
+use weft_formats::ModelError;
+use weft_formats::adapter::AdapterError;
 use weft_systems::load::LoadError;
-use weft_systems::load::adapter::AdapterError;
 use weft_systems::sample::SampleError;
-use weft_systems::tokenize::{TemplateError, TokenizeError};
+use weft_text::{TemplateError, TokenizeError};
 
 /// An error of the engine.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The model could not be loaded.
+    /// The model file cannot be used.
+    #[error("{0}")]
+    Model(Arc<ModelError>),
+    /// The model could not be placed, or its weights not be loaded.
     #[error("{0}")]
     Load(Arc<LoadError>),
     /// Text could not be turned into tokens, or tokens into text.
@@ -162,4 +166,4 @@ impl From<weft_systems::sample::RequestError> for Error {
     }
 }
 
-from_shared!(Load LoadError, Adapter AdapterError, Tokenize TokenizeError, Template TemplateError, Sample SampleError);
+from_shared!(Model ModelError, Load LoadError, Adapter AdapterError, Tokenize TokenizeError, Template TemplateError, Sample SampleError);

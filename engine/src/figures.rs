@@ -4,8 +4,8 @@ use crate::engine::{Engine, ModelId};
 use crate::error::Error;
 use weft_components::{KvPool, Layers, Model, Shards};
 use weft_gpu::StepTimes;
-use weft_systems::cpu::{CpuKv, CpuWeights};
-use weft_systems::gpu::{GpuModel, GpuPart};
+use weft_systems::on_cpu::{CpuKv, CpuWeights};
+use weft_systems::on_gpu::{GpuModel, GpuPart};
 
 /// Memory of a model on the host, in bytes. GPUs' is in [`Engine::gpu_parts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

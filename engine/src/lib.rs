@@ -53,19 +53,20 @@ pub use weft_components::{
     LogitsKept, ModelConfig, Output, Phase, Pooling, SamplerSettings, SamplingDefaults, SentenceConfig,
     SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
 };
+pub use weft_formats::adapter::{
+    AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,
+};
+pub use weft_formats::{ARCHITECTURES, Architecture, ModelError, ModelFile, OpenModel};
+pub use weft_formats::{gguf, hugging_face, quantize, safetensors, synth};
 #[cfg(not(target_family = "wasm"))]
 pub use weft_gpu::GpuProbe;
 pub use weft_gpu::{
     Allocated, Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work,
 };
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
-pub use weft_systems::gpu::{GpuLayers, GpuModel, GpuPart};
-pub use weft_systems::load::adapter::{
-    AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,
-};
-pub use weft_systems::load::{ARCHITECTURES, Architecture, LoadError, ModelFile, OpenModel};
-pub use weft_systems::load::{gguf, hugging_face, quantize, safetensors, synth};
-pub use weft_systems::tokenize::{
+pub use weft_systems::load::LoadError;
+pub use weft_systems::on_gpu::{GpuLayers, GpuModel, GpuPart};
+pub use weft_text::{
     BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, SpecialTokens,
     TemplateError, TemplateVars, TokenizeError, Tokenizer,
 };

@@ -3,12 +3,12 @@
 use crate::chat::TemplateChoice;
 use std::sync::Arc;
 use weft_components::{Pooling, SamplerSettings};
+use weft_formats::OpenModel;
 use weft_gpu::GpuOptions;
 use weft_platform::KvFormat;
 use weft_platform::storage::{MemorySource, Source};
-use weft_systems::gpu::GpuLayers;
-use weft_systems::load::OpenModel;
-use weft_systems::tokenize::SpecialTokens;
+use weft_systems::on_gpu::GpuLayers;
+use weft_text::SpecialTokens;
 
 /// How an engine is set up.
 #[derive(Clone, Debug, Default)]

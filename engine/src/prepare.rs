@@ -4,7 +4,8 @@ use crate::engine::{Engine, ModelId};
 use crate::error::Error;
 use crate::options::{LoadOptions, ModelSource};
 use weft_components::ModelConfig;
-use weft_systems::load::{self, ModelFile, SpawnOptions};
+use weft_formats::ModelFile;
+use weft_systems::load::{self, SpawnOptions};
 
 /// A model that has been read up to its weights: its numbers, its tokenizer and chat template, and where each tensor is.
 ///

@@ -2,15 +2,15 @@
 
 use crate::error::Error;
 use crate::options::ModelSource;
-use weft_systems::load::gguf::Gguf;
+use weft_formats::gguf::Gguf;
 #[cfg(not(target_family = "wasm"))]
-use weft_systems::load::hugging_face::{folder_of, folder_vocabulary};
+use weft_formats::hugging_face::{folder_of, folder_vocabulary};
 #[cfg(not(target_family = "wasm"))]
-use weft_systems::load::vocabulary_parts;
-use weft_systems::load::{LoadError, OpenModel, text_parts};
+use weft_formats::vocabulary_parts;
+use weft_formats::{ModelError, OpenModel, text_parts};
 #[cfg(not(target_family = "wasm"))]
-use weft_systems::tokenize::Vocabulary;
-use weft_systems::tokenize::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
+use weft_text::Vocabulary;
+use weft_text::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
 
 /// A tokenizer and a chat template, read from a file that need not hold a single tensor, or a folder that need not hold a model.
 pub struct VocabularyFile {
@@ -33,7 +33,7 @@ impl VocabularyFile {
             return Ok(Self { tokenizer, template });
         }
         let OpenModel { sources, vocabulary, .. } = source.open()?;
-        let gguf = Gguf::read(&sources).map_err(LoadError::from)?;
+        let gguf = Gguf::read(&sources).map_err(ModelError::from)?;
         let (tokenizer, template) = text_parts(&gguf, vocabulary)?;
         Ok(Self { tokenizer: tokenizer.ok_or(Error::NoTokenizer)?, template })
     }
@@ -56,7 +56,7 @@ fn alone(source: &ModelSource) -> Result<Option<Vocabulary>, Error> {
     if folder.join("config.json").is_file() && entries.any(is_weights) {
         return Ok(None);
     }
-    Ok(folder_vocabulary(&folder).map_err(LoadError::from)?)
+    Ok(folder_vocabulary(&folder).map_err(ModelError::from)?)
 }
 
 /// The time of UTC for templates that write the date; a browser has to tell it another way.

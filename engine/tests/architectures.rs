@@ -12,7 +12,7 @@ use weft::gguf::{Gguf, GgufHeader, GgufWriter, Metadata, Value};
 use weft::storage::{MemorySource, Source};
 use weft::synth::{Synth, SynthShape};
 use weft::{
-    ARCHITECTURES, EmbedOptions, Engine, EngineOptions, Error, KvFormat, LoadError, LoadOptions, ModelId,
+    ARCHITECTURES, EmbedOptions, Engine, EngineOptions, Error, KvFormat, LoadOptions, ModelError, ModelId,
     ModelSource, Pooling, TensorFormat,
 };
 
@@ -206,9 +206,9 @@ fn a_llama_that_sees_its_whole_text_agrees_with_transformers() {
 // --- Files that are wrong ----------------------------------------------------------------------------------------------------
 
 /// Why a file is refused.
-fn refusal(source: ModelSource) -> Arc<LoadError> {
+fn refusal(source: ModelSource) -> Arc<ModelError> {
     match load(source) {
-        Err(Error::Load(error)) => error,
+        Err(Error::Model(error)) => error,
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("a wrong file loads"),
     }
@@ -244,26 +244,26 @@ fn experts_that_are_not_there_are_an_error_at_once() {
     for huge in [1_000_000, u32::MAX] {
         let error = refusal(remade("tiny-mixtral", count(huge), same));
         assert!(
-            matches!(&*error, LoadError::BadMetadata { key, .. } if key == "llama.expert_count"),
+            matches!(&*error, ModelError::BadMetadata { key, .. } if key == "llama.expert_count"),
             "{error}"
         );
     }
     let error = refusal(remade("tiny-mixtral", count(4096), same));
-    assert!(matches!(&*error, LoadError::BadShape { .. }), "{error}");
+    assert!(matches!(&*error, ModelError::BadShape { .. }), "{error}");
     let error = refusal(remade("tiny-mixtral", count(5), apart));
-    assert!(matches!(&*error, LoadError::BadShape { .. } | LoadError::MissingTensor { .. }), "{error}");
+    assert!(matches!(&*error, ModelError::BadShape { .. } | ModelError::MissingTensor { .. }), "{error}");
     let used = with("llama.expert_used_count", Value::U32(5));
     let error = refusal(remade("tiny-mixtral", used, same));
-    assert!(matches!(&*error, LoadError::BadMetadata { .. }), "{error}");
+    assert!(matches!(&*error, ModelError::BadMetadata { .. }), "{error}");
     let last = |tensors| without("blk.1.ffn_up.3.weight")(apart(tensors));
     let error = refusal(remade("tiny-mixtral", as_it_is, last));
     assert!(
-        matches!(&*error, LoadError::MissingTensor { name, .. } if name == "blk.1.ffn_up.3.weight"),
+        matches!(&*error, ModelError::MissingTensor { name, .. } if name == "blk.1.ffn_up.3.weight"),
         "{error}"
     );
     let gate = with("qwen2moe.expert_gating_func", Value::U32(2));
     let error = refusal(remade("tiny-qwen2moe", gate, same));
-    assert!(matches!(&*error, LoadError::BadMetadata { .. }), "{error}");
+    assert!(matches!(&*error, ModelError::BadMetadata { .. }), "{error}");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn tensors_that_are_missing_or_unknown_are_named() {
     ] {
         let error = refusal(remade(model, as_it_is, without(name)));
         assert!(
-            matches!(&*error, LoadError::MissingTensor { name: found, .. } if found == name),
+            matches!(&*error, ModelError::MissingTensor { name: found, .. } if found == name),
             "{model}: {error}"
         );
     }
@@ -291,7 +291,7 @@ fn tensors_that_are_missing_or_unknown_are_named() {
             tensors
         };
         let error = refusal(remade("tiny-llama", as_it_is, more));
-        assert!(matches!(&*error, LoadError::UnusedTensor { name: found, .. } if found == name), "{error}");
+        assert!(matches!(&*error, ModelError::UnusedTensor { name: found, .. } if found == name), "{error}");
     }
 }
 
@@ -306,15 +306,15 @@ fn encoders_that_are_wrong_are_refused() {
         "blk.0.ffn_up.bias",
     ] {
         let error = refusal(remade("embed/bert", as_it_is, without(name)));
-        assert!(matches!(&*error, LoadError::MissingTensor { name: found, .. } if found == name), "{error}");
+        assert!(matches!(&*error, ModelError::MissingTensor { name: found, .. } if found == name), "{error}");
     }
     let same = |tensors| tensors;
     // One row fewer than positions are stated.
     let error = refusal(remade("embed/bert", with("bert.context_length", Value::U32(97)), same));
-    assert!(matches!(&*error, LoadError::BadShape { .. }), "{error}");
+    assert!(matches!(&*error, ModelError::BadShape { .. }), "{error}");
     let bad = |model: &str, key: &'static str, value| {
         let error = refusal(remade(model, with(key, value), same));
-        assert!(matches!(&*error, LoadError::BadMetadata { key: found, .. } if found == key), "{error}");
+        assert!(matches!(&*error, ModelError::BadMetadata { key: found, .. } if found == key), "{error}");
     };
     bad("embed/bert", "bert.pooling_type", Value::U32(4));
     bad("embed/bert", "bert.attention.layer_norm_epsilon", Value::F32(f32::NAN));
@@ -343,5 +343,5 @@ fn windows_say_what_they_mean() {
     let few =
         with("gemma2.attention.sliding_window_pattern", Value::Array(weft::gguf::Array::Bool(vec![true])));
     let error = refusal(remade("tiny-gemma2", few, same));
-    assert!(matches!(&*error, LoadError::BadMetadata { .. }), "{error}");
+    assert!(matches!(&*error, ModelError::BadMetadata { .. }), "{error}");
 }

@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use weft::gguf::Gguf;
 use weft::quantize::{Quantize, QuantizeOptions};
 use weft::storage::Source;
-use weft::{Engine, EngineOptions, Error, KvFormat, LoadError, Message, ModelConfig, ModelFile, ModelSource};
+use weft::{
+    Engine, EngineOptions, Error, KvFormat, Message, ModelConfig, ModelError, ModelFile, ModelSource,
+};
 use weft::{SpecialTokens, VocabularyFile};
 
 /// Every folder of the golden data.
@@ -157,8 +159,8 @@ fn a_shard_that_is_missing_is_named() {
     let file = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
     let file = file.into_iter().find(|path| path.to_str().unwrap().contains(shard)).unwrap();
     std::fs::remove_file(&file).unwrap();
-    let Err(Error::Load(error)) = ModelSource::from(folder.path()).open() else {
+    let Err(Error::Model(error)) = ModelSource::from(folder.path()).open() else {
         panic!("a part is missing")
     };
-    assert!(matches!(&*error, LoadError::HuggingFace(_)) && error.to_string().contains(shard), "{error}");
+    assert!(matches!(&*error, ModelError::HuggingFace(_)) && error.to_string().contains(shard), "{error}");
 }

@@ -11,7 +11,7 @@ use crate::common::{
     Expanded, divergence, expanded, golden, golden_floats, golden_json, ids, loaded, logits, smollm2,
 };
 use weft::{Engine, EngineOptions, Kernels, KvFormat, LoadOptions, ModelId, ModelSource};
-use weft_systems::cpu::CpuKv;
+use weft_systems::on_cpu::CpuKv;
 
 /// What the JSON of a tiny model allows for a cache of halves (`assets/golden/README.md`).
 const MOST_DIVERGENCE: f64 = 1e-4;

@@ -6,7 +6,7 @@ use crate::common::golden;
 use serde_json::{Value, json};
 use std::path::Path;
 use weft::hugging_face::{HuggingFaceError as E, HuggingFaceFolder};
-use weft::{LoadError, ModelConfig, ModelFile, OpenModel, Pooling, SentenceConfig};
+use weft::{ModelConfig, ModelError, ModelFile, OpenModel, Pooling, SentenceConfig};
 
 /// A folder of the golden data with its `modules.json` and what belongs to it replaced.
 fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
@@ -21,7 +21,7 @@ fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
     folder
 }
 
-fn read(folder: &Path) -> Result<ModelConfig, LoadError> {
+fn read(folder: &Path) -> Result<ModelConfig, ModelError> {
     Ok(ModelFile::read(OpenModel::open(folder)?)?.config)
 }
 
@@ -110,8 +110,8 @@ fn limits_prompts_and_letters_go_with_the_model() {
     let before = of(&[prompts(json!("query"))]).unwrap();
     assert_eq!(before, SentenceConfig { prompt: "query: ".to_owned(), ..none.clone() });
     assert_eq!(of(&[prompts(Value::Null)]).unwrap(), none);
-    let wrong = |result: Result<SentenceConfig, LoadError>, name: &str| match result.unwrap_err() {
-        LoadError::HuggingFace(E::BadField { field, .. }) => assert_eq!(field, name),
+    let wrong = |result: Result<SentenceConfig, ModelError>, name: &str| match result.unwrap_err() {
+        ModelError::HuggingFace(E::BadField { field, .. }) => assert_eq!(field, name),
         error => panic!("{error}"),
     };
     wrong(of(&[prompts(json!("passage"))]), "default_prompt_name");

@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
+use weft_formats::ModelFile;
+use weft_formats::adapter::{AdapterBase, AdapterFile, AdapterFiles};
 use weft_platform::storage::{MemorySource, Source};
-use weft_systems::load::ModelFile;
-use weft_systems::load::adapter::{AdapterBase, AdapterFile, AdapterFiles};
 
 /// Stands between a configuration and the weights.
 const SEPARATOR: &[u8] = b"\0--weights--\0";

@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use weft_formats::gguf::Gguf;
 use weft_platform::storage::{MemorySource, Source};
-use weft_systems::load::gguf::Gguf;
 
 /// Stands between the parts of a split model.
 const SEPARATOR: &[u8] = b"\0--part--\0";

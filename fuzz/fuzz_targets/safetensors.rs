@@ -8,11 +8,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use weft_formats::ModelFile;
+use weft_formats::gguf::Gguf;
+use weft_formats::hugging_face::HuggingFaceFolder;
+use weft_formats::safetensors::SafetensorsHeader;
 use weft_platform::storage::{MemorySource, Source};
-use weft_systems::load::ModelFile;
-use weft_systems::load::gguf::Gguf;
-use weft_systems::load::hugging_face::HuggingFaceFolder;
-use weft_systems::load::safetensors::SafetensorsHeader;
 
 /// Stands between the files of a folder.
 const SEPARATOR: &[u8] = b"\0--file--\0";

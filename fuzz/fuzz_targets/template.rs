@@ -1,14 +1,14 @@
 //! Chat templates, with a conversation in JSON behind them where the input holds the separator.
 //!
 //! Run from the repository root: `cargo +nightly fuzz run template`. Seeds: the files `*.jinja` of `assets/golden/templates` and of
-//! `systems/src/tokenize/template/builtin`, copied to `fuzz/corpus/template`.
+//! `systems/text/src/template/builtin`, copied to `fuzz/corpus/template`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::sync::LazyLock;
-use weft_systems::tokenize::{ChatTemplate, CivilTime, TemplateVars, Tokenizer, Vocabulary};
+use weft_text::{ChatTemplate, CivilTime, TemplateVars, Tokenizer, Vocabulary};
 
 /// Stands between the template and the conversation.
 const SEPARATOR: u8 = 0;

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weft_systems::tokenize::{HuggingFaceFiles, SpecialTokens, Tokenizer, Vocabulary};
+use weft_text::{HuggingFaceFiles, SpecialTokens, Tokenizer, Vocabulary};
 
 /// Stands between the files, and before the text.
 const SEPARATOR: u8 = 0;

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use weft_systems::tokenize::{SpecialTokens, Tokenizer, Vocabulary};
+use weft_text::{SpecialTokens, Tokenizer, Vocabulary};
 
 #[derive(Arbitrary, Debug)]
 struct Input {

@@ -99,7 +99,7 @@ def cases(name, path, vocabulary):
     write(name + ".cases.json.gz", {"end_of_generation": eog, "with_special": ids(model, "Hi", True, True), "cases": out})
 
 def pretokenizers(vocabulary):
-    source = (HERE / "../../../systems/src/tokenize/pretokenizers.rs").read_text()
+    source = (HERE / "../../../systems/text/src/pretokenizers.rs").read_text()
     names = re.findall(r'"([^"]+)"', " ".join(re.findall(r"(?:family\(\s*|names: )&\[([^\]]*)\]", source)))
     texts = list(strings("pre-tokenizers", ["<|endoftext|>"], 240))
     out = {}

@@ -10,7 +10,7 @@ use weft::{
     Engine, EngineOptions, Error, Gpu, GpuError, GpuLayers, GpuOptions, KvFormat, LoadError, LoadOptions,
     ModelId,
 };
-use weft_systems::gpu::GpuBackend;
+use weft_systems::on_gpu::GpuBackend;
 
 const LAYERS: usize = 3;
 

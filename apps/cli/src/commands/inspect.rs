@@ -12,7 +12,7 @@ use std::iter;
 use std::path::Path;
 use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
 use weft::hugging_face::{HuggingFaceFolder, TensorOrigin, folder_of};
-use weft::{KvFormat, LoadError, ModelConfig, ModelFile, ModelSource};
+use weft::{KvFormat, ModelConfig, ModelError, ModelFile, ModelSource};
 
 /// Tokens of KV cache that the memory is told for: the engine's own default.
 const KV_TOKENS: usize = 16_384;
@@ -75,7 +75,7 @@ struct TensorJson<'a> {
 pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
     let folder = folder_of(&path).map(|folder| HuggingFaceFolder::open(&folder));
-    let folder = folder.transpose().map_err(|error| weft::Error::from(LoadError::from(error)))?;
+    let folder = folder.transpose().map_err(|error| weft::Error::from(ModelError::from(error)))?;
     // In the order of the tensors.
     let origins = folder.as_ref().map_or_else(Vec::new, |folder| folder.origins().to_vec());
     let model =

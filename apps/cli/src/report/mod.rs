@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use weft::LoadError;
+use weft::{LoadError, ModelError};
 
 /// Exit code where the work failed.
 const FAILED: u8 = 1;
@@ -190,22 +190,27 @@ impl CliError {
 
     /// Whether a damaged file of the model may have led to it.
     fn may_be_damage(&self) -> bool {
-        let of_load = |error: &LoadError| {
+        let of_file = |error: &ModelError| {
             matches!(
                 error,
-                LoadError::Gguf(_)
-                    | LoadError::Storage(_)
-                    | LoadError::Tokenize(_)
-                    | LoadError::BadMetadata { .. }
-                    | LoadError::MissingTensor { .. }
-                    | LoadError::BadShape { .. }
-                    | LoadError::VocabularySize { .. }
-                    | LoadError::Pack { .. }
+                ModelError::Gguf(_)
+                    | ModelError::Storage(_)
+                    | ModelError::Tokenize(_)
+                    | ModelError::BadMetadata { .. }
+                    | ModelError::MissingTensor { .. }
+                    | ModelError::BadShape { .. }
+                    | ModelError::VocabularySize { .. }
+                    | ModelError::Pack { .. }
             )
         };
         match self {
             Self::Gguf(_) | Self::Storage(_) | Self::InvalidLogits { .. } => true,
-            Self::Engine(weft::Error::Load(error)) => of_load(error),
+            Self::Engine(weft::Error::Model(error)) => of_file(error),
+            Self::Engine(weft::Error::Load(error)) => match &**error {
+                LoadError::Model(error) => of_file(error),
+                LoadError::Storage(_) => true,
+                _ => false,
+            },
             Self::Engine(error) => matches!(error, weft::Error::InvalidEmbedding),
             _ => false,
         }

@@ -1,0 +1,311 @@
+//! Which tensors a folder's GGUF has, and of which rows of which files each is made.
+
+use super::HuggingFaceError;
+use super::families::Family;
+use super::keys::{Numbers, may_have_head};
+use super::names::{NamedTensor, gguf_names, is_idle, is_other_part};
+use super::rows::{RowOrder, Rows, Values};
+use crate::architecture::Architecture;
+use crate::safetensors::{Dtype, SafetensorsHeader, SafetensorsTensor};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use weft_components::formats::{F16, F32};
+use weft_components::{BlockFormat, RopeStyle, TensorFormat};
+
+/// A tensor of the GGUF.
+#[derive(Debug)]
+pub(super) struct PlannedRows {
+    pub(super) name: String,
+    pub(super) format: TensorFormat,
+    /// Innermost first.
+    pub(super) shape: Vec<u64>,
+    pub(super) rows: Rows,
+    /// Its tensors in the folder: files by their index, and names.
+    pub(super) origins: Vec<(usize, String)>,
+}
+
+/// Matrices that are collected into one tensor.
+struct Stack {
+    format: TensorFormat,
+    /// Of one matrix; rows are 0 for a vector.
+    rows: u64,
+    cols: u64,
+    /// By expert; 0 where there are none.
+    pieces: BTreeMap<usize, Piece>,
+    /// Whether the tensor is a stack even of one matrix.
+    stacked: bool,
+}
+
+struct Piece {
+    file: usize,
+    range: Range<u64>,
+    origin: String,
+}
+
+/// A tensor's part in a file, on its way to a stack.
+struct Matrix {
+    expert: usize,
+    range: Range<u64>,
+}
+
+/// What is planned for.
+pub(super) struct Plan<'a> {
+    pub(super) folder: &'a str,
+    pub(super) family: &'a Family,
+    pub(super) arch: &'a Architecture,
+    pub(super) numbers: Numbers,
+    /// Whether the model has parts that are not for text.
+    pub(super) other_parts: bool,
+}
+
+impl Plan<'_> {
+    /// The tensors of these files in the order in which a wave needs them.
+    pub(super) fn tensors(
+        &self,
+        headers: &[SafetensorsHeader],
+    ) -> Result<Vec<PlannedRows>, HuggingFaceError> {
+        let mut stacks: BTreeMap<(Place, String), Stack> = BTreeMap::new();
+        for (file, header) in headers.iter().enumerate() {
+            for tensor in &header.tensors {
+                if let Some(named) = self.name(header, tensor)? {
+                    self.collect(&mut stacks, headers, file, tensor, &named)?;
+                }
+            }
+        }
+        stacks.into_iter().map(|((_, name), stack)| self.whole(name, stack)).collect()
+    }
+
+    /// What a tensor is called in the GGUF; `None` for what is no part of it.
+    fn name(
+        &self,
+        header: &SafetensorsHeader,
+        tensor: &SafetensorsTensor,
+    ) -> Result<Option<NamedTensor>, HuggingFaceError> {
+        let name = tensor.name.as_str();
+        if is_idle(name, self.arch.causal) || (self.other_parts && is_other_part(name)) {
+            return Ok(None);
+        }
+        let named = gguf_names(self.arch.name, name).ok_or_else(|| HuggingFaceError::UnknownTensor {
+            file: header.file.clone(),
+            tensor: tensor.name.clone(),
+            architecture: self.arch.name.to_owned(),
+        })?;
+        // Files repeat a head that is the embedding.
+        let unread = self.numbers.tied == Some(true) || !may_have_head(self.arch);
+        Ok(Some(named).filter(|named| !(unread && named.names.iter().any(|name| name == HEAD))))
+    }
+
+    /// Adds a tensor to the stacks that it is a part of.
+    fn collect(
+        &self,
+        stacks: &mut BTreeMap<(Place, String), Stack>,
+        headers: &[SafetensorsHeader],
+        file: usize,
+        tensor: &SafetensorsTensor,
+        named: &NamedTensor,
+    ) -> Result<(), HuggingFaceError> {
+        let in_file = || headers.get(file).map_or_else(String::new, |header| header.file.clone());
+        let format = tensor.dtype.format().ok_or_else(|| HuggingFaceError::Dtype {
+            file: in_file(),
+            tensor: tensor.name.clone(),
+            dtype: tensor.dtype.name(),
+            known: Dtype::readable(),
+        })?;
+        let bad = |wanted: &str| HuggingFaceError::Shape {
+            file: in_file(),
+            tensor: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            wanted: wanted.to_owned(),
+        };
+        if tensor.shape.contains(&0) {
+            return Err(bad("of any elements"));
+        }
+        let (experts, rows, cols) = match (tensor.shape.as_slice(), named.expert) {
+            ([cols], None) => (None, 0, *cols),
+            ([rows, cols], _) => (None, *rows, *cols),
+            ([experts, rows, cols], None) => (Some(*experts), *rows, *cols),
+            _ => return Err(bad("one or two dimensions, or three of stacked experts")),
+        };
+        if experts.is_some_and(|experts| experts != self.numbers.experts) {
+            return Err(bad(&format!("{} experts", self.numbers.experts)));
+        }
+        if named.expert.is_some_and(|expert| expert as u64 >= self.numbers.experts) {
+            return Err(bad(&format!("of one of {} experts", self.numbers.experts)));
+        }
+        let parts = named.names.len() as u64;
+        if !rows.is_multiple_of(parts) || (rows == 0 && parts > 1) {
+            return Err(bad("an even number of rows"));
+        }
+        let stacked = experts.is_some() || named.expert.is_some();
+        for (part, name) in (0..parts).zip(&named.names) {
+            let stack = stacks.entry((Place::of(name), name.clone())).or_insert_with(|| Stack {
+                format,
+                rows: rows / parts,
+                cols,
+                pieces: BTreeMap::new(),
+                stacked,
+            });
+            if (stack.format, stack.rows, stack.cols) != (format, rows / parts, cols) {
+                return Err(bad(&format!(
+                    "{} rows of {} in {}",
+                    stack.rows * parts,
+                    stack.cols,
+                    stack.format
+                )));
+            }
+            for Matrix { expert, range } in matrices(tensor, experts, named.expert, part, parts) {
+                let origin = tensor.name.clone();
+                if let Some(first) = stack.pieces.insert(expert, Piece { file, range, origin }) {
+                    let first =
+                        headers.get(first.file).map_or_else(String::new, |header| header.file.clone());
+                    return Err(HuggingFaceError::DuplicateTensor {
+                        file: in_file(),
+                        tensor: tensor.name.clone(),
+                        first,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A stack as the tensor that it is.
+    fn whole(&self, name: String, stack: Stack) -> Result<PlannedRows, HuggingFaceError> {
+        let Stack { format, rows, cols, pieces, stacked } = stack;
+        if stacked && pieces.len() as u64 != self.numbers.experts {
+            let lacks = (0..).find(|expert| !pieces.contains_key(expert)).unwrap_or_default();
+            let like = pieces.values().next().map_or("", |piece| &piece.origin);
+            return Err(self.missing(format!("of expert {lacks}, beside {like}")));
+        }
+        let vector = rows == 0;
+        let first = if name == POSITIONS { self.numbers.first_position } else { 0 };
+        if first > 0 && first >= rows {
+            return Err(HuggingFaceError::Shape {
+                file: self.folder.to_owned(),
+                tensor: pieces.values().next().map(|piece| piece.origin.clone()).unwrap_or_default(),
+                shape: vec![rows, cols],
+                wanted: format!("more than {first} rows: the first token's position is {first}"),
+            });
+        }
+        let rows = rows - first;
+        let order = self.order(&name, rows.max(1), cols, &pieces)?;
+        let values = self.values(&name, vector);
+        let id = match values {
+            Values::Ternary => F16::GGML_TYPE,
+            _ if vector || name.contains(ROUTER) => F32::GGML_TYPE,
+            _ => format.ggml_type(),
+        };
+        let mut shape = vec![cols];
+        shape.extend((!vector).then_some(rows));
+        shape.extend(stacked.then_some(pieces.len() as u64));
+        // Elements in a row for a vector whose order matters are its rows.
+        let single = vector && order != RowOrder::Same;
+        let (rows, cols) = if single { (cols, 1) } else { (rows.max(1), cols) };
+        let origins = pieces.values().map(|piece| (piece.file, piece.origin.clone())).collect();
+        let skipped = first * cols * format.block_bytes() as u64;
+        let pieces = pieces.into_values().map(|piece| (piece.file, piece.range.start + skipped)).collect();
+        let to = TensorFormat::from_ggml(id).unwrap_or(format);
+        let rows = Rows::new(pieces, (rows, cols), (format, to), order, values);
+        Ok(PlannedRows { name, format: to, shape, rows, origins })
+    }
+
+    /// The order of a tensor's rows: queries and keys that adjacent pairs turn in are stored by halves.
+    fn order(
+        &self,
+        name: &str,
+        rows: u64,
+        cols: u64,
+        pieces: &BTreeMap<usize, Piece>,
+    ) -> Result<RowOrder, HuggingFaceError> {
+        let (vector, heads) = match part_of_layer(name) {
+            Some("attn_q") => (name.ends_with("bias"), self.numbers.heads),
+            Some("attn_k") => (name.ends_with("bias"), self.numbers.kv_heads),
+            _ => return Ok(RowOrder::Same),
+        };
+        let rows = if vector { cols } else { rows };
+        row_order(self.arch, name, heads, rows).ok_or_else(|| HuggingFaceError::Shape {
+            file: self.folder.to_owned(),
+            tensor: pieces.values().next().map(|piece| piece.origin.clone()).unwrap_or_default(),
+            shape: vec![rows, cols],
+            wanted: format!("an even number of rows for each of {heads} heads"),
+        })
+    }
+
+    fn values(&self, name: &str, vector: bool) -> Values {
+        if self.family.norms_add_one && name.ends_with("norm.weight") {
+            Values::AddOne
+        } else if self.family.ternary && !vector && part_of_layer(name).is_some() {
+            Values::Ternary
+        } else {
+            Values::Same
+        }
+    }
+
+    fn missing(&self, tensor: String) -> HuggingFaceError {
+        HuggingFaceError::MissingTensor { folder: self.folder.to_owned(), tensor }
+    }
+}
+
+/// What names of routers hold, which choose by small differences: they are in 32 bits, as vectors are.
+const ROUTER: &str = ".ffn_gate_inp";
+
+/// The head.
+pub(super) const HEAD: &str = "output.weight";
+
+/// Embeddings of positions.
+const POSITIONS: &str = "position_embd.weight";
+
+/// Which rows of a folder's tensor those of the tensor `name` of a GGUF are, where `heads` heads have `rows` rows together;
+/// `None` where these are no heads of an even number of rows. Queries and keys differ where an architecture turns adjacent
+/// pairs; everything else is as it is.
+pub fn row_order(arch: &Architecture, name: &str, heads: u64, rows: u64) -> Option<RowOrder> {
+    let turned = matches!(part_of_layer(name), Some("attn_q" | "attn_k"));
+    if !turned || arch.rope != RopeStyle::Adjacent {
+        return Some(RowOrder::Same);
+    }
+    let head = rows.checked_div(heads).filter(|_| rows.is_multiple_of(heads))?;
+    (head > 0 && head.is_multiple_of(2)).then_some(RowOrder::Paired { head })
+}
+
+/// What a tensor of a layer is of the layer.
+fn part_of_layer(name: &str) -> Option<&str> {
+    let mut parts = name.split('.');
+    (parts.next() == Some("blk")).then(|| parts.nth(1)).flatten()
+}
+
+/// Where in the file a tensor is: before the layers, in one, or after them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Before,
+    Layer(u32),
+    After,
+}
+
+impl Place {
+    fn of(name: &str) -> Self {
+        let mut parts = name.split('.');
+        match (parts.next(), parts.next().and_then(|layer| layer.parse().ok())) {
+            (Some("blk"), Some(layer)) => Self::Layer(layer),
+            (Some("output" | "output_norm"), _) => Self::After,
+            _ => Self::Before,
+        }
+    }
+}
+
+/// The matrices of a tensor, of each the part of its rows that is number `part` of `parts`.
+fn matrices(
+    tensor: &SafetensorsTensor,
+    experts: Option<u64>,
+    expert: Option<usize>,
+    part: u64,
+    parts: u64,
+) -> impl Iterator<Item = Matrix> + use<> {
+    let count = experts.unwrap_or(1);
+    // Dimensions are not zero and their product is the range, so these divide.
+    let matrix = (tensor.range.end - tensor.range.start) / count;
+    let (start, bytes) = (tensor.range.start, matrix / parts);
+    (0..count).zip(expert.unwrap_or(0)..).map(move |(index, expert)| {
+        let start = start + index * matrix + part * bytes;
+        Matrix { expert, range: start..start + bytes }
+    })
+}

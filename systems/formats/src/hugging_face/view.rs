@@ -1,0 +1,114 @@
+//! A folder as the bytes of its GGUF.
+
+use super::rows::Rows;
+use crate::gguf::{GgufHeader, GgufWriteError};
+use std::ops::Range;
+use std::sync::Arc;
+use weft_platform::storage::{Bytes, Source, StorageError};
+
+/// What a tensor's bytes are.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Rows of the folder's files.
+    Rows(Rows),
+    /// These.
+    Bytes(Bytes),
+}
+
+/// A GGUF that is made as it is read: its header lies in memory, its data in the folder's files.
+///
+/// Reading a tensor whose rows are as the file has them copies nothing.
+pub(super) struct View {
+    name: String,
+    header: Bytes,
+    /// Places of the data in the GGUF, ascending, without the padding between them.
+    data: Vec<(Range<u64>, Content)>,
+    len: u64,
+    files: Vec<Arc<dyn Source>>,
+}
+
+impl View {
+    /// The GGUF of `header`, whose tensors' `contents` come in the same order.
+    pub(super) fn new(
+        header: &GgufHeader,
+        contents: Vec<Content>,
+        files: Vec<Arc<dyn Source>>,
+    ) -> Result<Self, GgufWriteError> {
+        let mut bytes = Vec::new();
+        header
+            .write_to(&mut bytes)
+            .map_err(|source| GgufWriteError::Io { file: header.file().to_owned(), source })?;
+        let start = header.data_start();
+        let places =
+            header.tensors().iter().map(|tensor| start + tensor.offset..start + tensor.offset + tensor.bytes);
+        let data = places.zip(contents).collect();
+        Ok(Self {
+            name: header.file().to_owned(),
+            header: bytes.into(),
+            data,
+            len: header.file_bytes(),
+            files,
+        })
+    }
+
+    /// The bytes at `range` of the data's place `index`.
+    fn read_one(&self, index: usize, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let outside = || StorageError::out_of_range(&self.name, range.clone(), self.len);
+        let (place, content) = self.data.get(index).ok_or_else(outside)?;
+        let inner = range.start - place.start..range.end - place.start;
+        match content {
+            Content::Rows(rows) => rows.read(&self.files, inner),
+            Content::Bytes(bytes) => {
+                let ends = (usize::try_from(inner.start), usize::try_from(inner.end));
+                let (Ok(start), Ok(end)) = ends else { return Err(outside()) };
+                bytes.slice(start..end).ok_or_else(outside)
+            }
+        }
+    }
+}
+
+impl Source for View {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let outside = || StorageError::out_of_range(&self.name, range.clone(), self.len);
+        if range.start > range.end || range.end > self.len {
+            return Err(outside());
+        }
+        let header = self.header.len() as u64;
+        if range.end <= header {
+            return self.header.slice(range.start as usize..range.end as usize).ok_or_else(outside);
+        }
+        let first = self.data.partition_point(|(place, _)| place.end <= range.start);
+        if let Some((place, _)) = self.data.get(first)
+            && place.start <= range.start
+            && range.end <= place.end
+            && !range.is_empty()
+        {
+            return self.read_one(first, range);
+        }
+        // Over the bounds of tensors: piece by piece, with the padding between them.
+        let len = usize::try_from(range.end - range.start).map_err(|_| outside())?;
+        let mut out = Vec::new();
+        out.try_reserve_exact(len).map_err(|_| outside())?;
+        if range.start < header {
+            out.extend_from_slice(self.header.get(range.start as usize..).unwrap_or_default());
+        }
+        for (index, (place, _)) in self.data.iter().enumerate().skip(first) {
+            let part = place.start.max(range.start)..place.end.min(range.end);
+            if part.is_empty() {
+                break;
+            }
+            out.resize((part.start - range.start) as usize, 0);
+            out.extend_from_slice(&self.read_one(index, part)?);
+        }
+        out.resize(len, 0);
+        Ok(out.into())
+    }
+}

@@ -1,0 +1,29 @@
+//! Model files: from bytes to a checked description of a model, and back.
+//!
+//! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one. The architecture says
+//! what each tensor is for, the manifest lists the tensors in the order in which a forward pass needs them, and
+//! [`ModelFile`] holds the result. [`adapter`] reads LoRA adapters and merges them. [`synth`] writes files with random
+//! weights; [`quantize`] writes files in other formats. Nothing here knows the ECS.
+
+pub mod adapter;
+mod architecture;
+mod error;
+mod file;
+pub mod gguf;
+pub mod hugging_face;
+mod manifest;
+mod mix;
+mod open;
+pub mod quantize;
+pub mod safetensors;
+mod sampling;
+mod sentence;
+pub mod synth;
+mod vocabulary;
+
+pub use architecture::{ARCHITECTURES, Architecture, TensorPattern};
+pub use error::ModelError;
+pub use file::{ModelFile, text_parts, vocabulary_parts};
+pub use manifest::{ShardOwner, ShardSpec};
+pub use mix::{Mix, MixedModel, MixedTensor};
+pub use open::OpenModel;

@@ -1,0 +1,49 @@
+//! A vocabulary that every text can be put into: the 256 bytes, one merge, the two ends, and fillers.
+//!
+//! Byte-level byte-pair encoding with the pre-tokenizer of Llama 3, which is what models of this kind have.
+
+use crate::gguf::{Array, Value};
+use weft_text::bytes;
+
+/// Tokens that are no fillers.
+pub(super) const LEAST: usize = 256 + 1 + ENDS.len();
+
+/// Beginning and end of a text.
+const ENDS: [&str; 2] = ["<|begin_of_text|>", "<|end_of_text|>"];
+
+/// The parts of the one merge: a space and a `t`. Engines refuse a vocabulary without any.
+const MERGE: [u8; 2] = *b" t";
+
+/// `tokenizer.ggml.token_type` of ordinary and of control tokens.
+const NORMAL: i32 = 1;
+const CONTROL: i32 = 3;
+
+/// The `tokenizer.*` keys of a vocabulary of `size` tokens, at least [`LEAST`].
+pub(super) fn metadata(size: usize) -> Vec<(String, Value)> {
+    let mut tokens = Vec::with_capacity(size);
+    let mut types = vec![NORMAL; size];
+    tokens.extend((0..=u8::MAX).map(|byte| bytes::character(byte).to_string()));
+    let [left, right] = MERGE.map(bytes::character);
+    tokens.push(format!("{left}{right}"));
+    let [bos, eos] = [0, 1].map(|end| tokens.len() + end);
+    tokens.extend(ENDS.map(str::to_owned));
+    for end in [bos, eos] {
+        if let Some(kind) = types.get_mut(end) {
+            *kind = CONTROL;
+        }
+    }
+    tokens.extend((tokens.len()..size).map(|id| format!("<t{id}>")));
+    let entry = |name: &str, value| (format!("tokenizer.ggml.{name}"), value);
+    let text = |text: &str| Value::String(text.to_owned());
+    let id = |id: usize| Value::U32(u32::try_from(id).unwrap_or(u32::MAX));
+    vec![
+        entry("model", text("gpt2")),
+        entry("pre", text("llama-bpe")),
+        entry("tokens", Value::Array(Array::String(tokens))),
+        entry("token_type", Value::Array(Array::I32(types))),
+        entry("merges", Value::Array(Array::String(vec![format!("{left} {right}")]))),
+        entry("bos_token_id", id(bos)),
+        entry("eos_token_id", id(eos)),
+        entry("add_bos_token", Value::Bool(true)),
+    ]
+}

@@ -1,0 +1,226 @@
+//! From GGUF metadata to a vocabulary, and back.
+
+use super::error::ModelError;
+use super::gguf::{Array, Gguf, Metadata, Value};
+use weft_text::{TokenType, Vocabulary};
+
+/// The kind of a vocabulary that there is not.
+const NO_VOCABULARY: &str = "no_vocab";
+
+/// The key of the chat template; those of further ones go on with a dot and their name.
+const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+/// The key of the list of those names.
+const CHAT_TEMPLATES: &str = "tokenizer.chat_templates";
+
+/// Further chat templates by their names.
+fn named_templates(metadata: &Metadata) -> Vec<(String, String)> {
+    let named = metadata.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(CHAT_TEMPLATE)?.strip_prefix('.')?;
+        let Value::String(source) = value else { return None };
+        Some((name.to_owned(), source.clone()))
+    });
+    named.collect()
+}
+
+/// The metadata of a file without a vocabulary, which says so for other readers.
+pub(super) fn no_vocabulary_entry() -> (String, Value) {
+    ("tokenizer.ggml.model".to_owned(), Value::String(NO_VOCABULARY.to_owned()))
+}
+
+/// Reads the `tokenizer.*` keys; `None` where the file has no vocabulary.
+pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, ModelError> {
+    let metadata = &gguf.metadata;
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let Some(model) = metadata.opt_str(&key("model"))?.filter(|model| *model != NO_VOCABULARY) else {
+        return Ok(None);
+    };
+    // Text that is not UTF-8 was read with replacement characters: harmless in a title, wrong tokens in a vocabulary.
+    if let Some(lossy) =
+        metadata.lossy_keys().find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy))
+    {
+        return Err(ModelError::BadMetadata {
+            file: metadata.file().to_owned(),
+            key: lossy.to_owned(),
+            value: "text that is not UTF-8".to_owned(),
+            wanted: "UTF-8",
+        });
+    }
+    let tokens = metadata.strings(&key("tokens"))?;
+    let token_types = metadata.opt_i32s(&key("token_type"))?.unwrap_or_default();
+    let (lstrip, rstrip) = strips(metadata, tokens, &token_types)?;
+    Ok(Some(Vocabulary {
+        model: model.to_owned(),
+        pre: metadata.opt_str(&key("pre"))?.unwrap_or_default().to_owned(),
+        tokens: tokens.to_vec(),
+        token_types: token_types.into_owned(),
+        scores: scores(metadata, &key("scores"))?,
+        // llama.cpp looks at merges in byte-level vocabularies only, and so do those who write them elsewhere.
+        merges: if model == "gpt2" {
+            metadata.opt_strings(&key("merges"))?.unwrap_or_default().to_vec()
+        } else {
+            Vec::new()
+        },
+        charsmap: bytes(metadata, &key("precompiled_charsmap"))?,
+        bos: metadata.opt_u32(&key("bos_token_id"))?,
+        eos: metadata.opt_u32(&key("eos_token_id"))?,
+        eot: metadata.opt_u32(&key("eot_token_id"))?,
+        eom: metadata.opt_u32(&key("eom_token_id"))?,
+        unk: metadata.opt_u32(&key("unknown_token_id"))?,
+        pad: metadata.opt_u32(&key("padding_token_id"))?,
+        cls: metadata.opt_u32(&key("cls_token_id"))?,
+        sep: metadata.opt_u32(&key("seperator_token_id"))?,
+        mask: metadata.opt_u32(&key("mask_token_id"))?,
+        fim_pre: metadata.opt_u32(&key("fim_pre_token_id"))?,
+        fim_suf: metadata.opt_u32(&key("fim_suf_token_id"))?,
+        fim_mid: metadata.opt_u32(&key("fim_mid_token_id"))?,
+        fim_pad: metadata.opt_u32(&key("fim_pad_token_id"))?,
+        fim_rep: metadata.opt_u32(&key("fim_rep_token_id"))?,
+        fim_sep: metadata.opt_u32(&key("fim_sep_token_id"))?,
+        add_bos: metadata.opt_bool(&key("add_bos_token"))?,
+        add_eos: metadata.opt_bool(&key("add_eos_token"))?,
+        add_sep: metadata.opt_bool(&key("add_sep_token"))?,
+        add_space_prefix: metadata.opt_bool(&key("add_space_prefix"))?,
+        remove_extra_whitespaces: metadata.opt_bool(&key("remove_extra_whitespaces"))?,
+        lowercase: metadata.opt_bool(&key("normalizer.lowercase"))?,
+        strip_accents: metadata.opt_bool(&key("normalizer.strip_accents"))?,
+        lstrip,
+        rstrip,
+        chat_template: metadata.opt_str(CHAT_TEMPLATE)?.map(str::to_owned),
+        chat_templates: named_templates(metadata),
+        ..Vocabulary::default()
+    }))
+}
+
+/// The metadata of a vocabulary as converters write them: at least `rows` tokens, those that are not there reserved.
+///
+/// Rules that the format has no keys for are left out.
+pub(super) fn vocabulary_entries(vocabulary: &Vocabulary, rows: usize) -> Vec<(String, Value)> {
+    const NORMAL: i32 = 1;
+    const UNUSED: i32 = 5;
+    /// Below every score of a token that is used.
+    const LOWEST: f32 = -10_000.0;
+    let count = vocabulary.tokens.len();
+    let padded = rows.max(count);
+    let mut tokens = vocabulary.tokens.clone();
+    tokens.extend((count..padded).map(|id| format!("[PAD{id}]")));
+    let mut types = vocabulary.token_types.clone();
+    types.resize(count, NORMAL);
+    types.resize(padded, UNUSED);
+    let mut scores = vocabulary.scores.clone();
+    if !scores.is_empty() {
+        scores.resize(padded, LOWEST);
+    }
+    // What ends an answer beside the end of a text is the end of a turn, in the one key that there is for it.
+    let end = vocabulary.ends.iter().copied().find(|end| Some(*end) != vocabulary.eos);
+    let text = |text: &str| (!text.is_empty()).then(|| Value::String(text.to_owned()));
+    let id = |id: Option<u32>| id.map(Value::U32);
+    let flag = |flag: Option<bool>| flag.map(Value::Bool);
+    let merges = vocabulary.merges.as_slice();
+    let merges = if vocabulary.model == "gpt2" { merges } else { &[] };
+    let array = |empty: bool, array: Array| (!empty).then_some(Value::Array(array));
+    let entries = [
+        ("ggml.model", text(&vocabulary.model)),
+        ("ggml.pre", text(&vocabulary.pre)),
+        ("ggml.tokens", Some(Value::Array(Array::String(tokens)))),
+        ("ggml.token_type", Some(Value::Array(Array::I32(types)))),
+        ("ggml.scores", array(scores.is_empty(), Array::F32(scores))),
+        ("ggml.merges", array(merges.is_empty(), Array::String(merges.to_vec()))),
+        (
+            "ggml.precompiled_charsmap",
+            array(vocabulary.charsmap.is_empty(), Array::U8(vocabulary.charsmap.clone())),
+        ),
+        ("ggml.bos_token_id", id(vocabulary.bos)),
+        ("ggml.eos_token_id", id(vocabulary.eos)),
+        ("ggml.eot_token_id", id(vocabulary.eot.or(end))),
+        ("ggml.eom_token_id", id(vocabulary.eom)),
+        ("ggml.unknown_token_id", id(vocabulary.unk)),
+        ("ggml.padding_token_id", id(vocabulary.pad)),
+        ("ggml.cls_token_id", id(vocabulary.cls)),
+        ("ggml.seperator_token_id", id(vocabulary.sep)),
+        ("ggml.mask_token_id", id(vocabulary.mask)),
+        ("ggml.fim_pre_token_id", id(vocabulary.fim_pre)),
+        ("ggml.fim_suf_token_id", id(vocabulary.fim_suf)),
+        ("ggml.fim_mid_token_id", id(vocabulary.fim_mid)),
+        ("ggml.fim_pad_token_id", id(vocabulary.fim_pad)),
+        ("ggml.fim_rep_token_id", id(vocabulary.fim_rep)),
+        ("ggml.fim_sep_token_id", id(vocabulary.fim_sep)),
+        ("ggml.add_bos_token", flag(vocabulary.add_bos)),
+        ("ggml.add_eos_token", flag(vocabulary.add_eos)),
+        ("ggml.add_sep_token", flag(vocabulary.add_sep)),
+        ("ggml.add_space_prefix", flag(vocabulary.add_space_prefix)),
+        ("ggml.remove_extra_whitespaces", flag(vocabulary.remove_extra_whitespaces)),
+        ("ggml.normalizer.lowercase", flag(vocabulary.lowercase)),
+        ("ggml.normalizer.strip_accents", flag(vocabulary.strip_accents)),
+        ("chat_template", vocabulary.chat_template.as_deref().and_then(text)),
+    ];
+    let mut entries: Vec<(String, Value)> =
+        entries.into_iter().filter_map(|(key, value)| Some((format!("tokenizer.{key}"), value?))).collect();
+    let named = &vocabulary.chat_templates;
+    if !named.is_empty() {
+        let names = named.iter().map(|(name, _)| name.clone()).collect();
+        entries.push((CHAT_TEMPLATES.to_owned(), Value::Array(Array::String(names))));
+    }
+    let named = named.iter().map(|(name, source)| (format!("{CHAT_TEMPLATE}.{name}"), source));
+    entries.extend(named.map(|(key, source)| (key, Value::String(source.clone()))));
+    entries
+}
+
+/// Scores, which some files hold as integers.
+fn scores(metadata: &Metadata, key: &str) -> Result<Vec<f32>, ModelError> {
+    Ok(match metadata.get(key) {
+        Some(Value::Array(Array::I32(scores))) => scores.iter().map(|&score| score as f32).collect(),
+        _ => metadata.opt_f32s(key)?.unwrap_or_default().into_owned(),
+    })
+}
+
+/// An array of bytes, which the format's writers sign or not.
+fn bytes(metadata: &Metadata, key: &str) -> Result<Vec<u8>, ModelError> {
+    Ok(match metadata.get(key) {
+        None => Vec::new(),
+        Some(Value::Array(Array::U8(bytes))) => bytes.clone(),
+        Some(Value::Array(Array::I8(bytes))) => bytes.iter().map(|byte| byte.cast_unsigned()).collect(),
+        Some(_) => {
+            return Err(ModelError::BadMetadata {
+                file: metadata.file().to_owned(),
+                key: key.to_owned(),
+                value: "not an array of bytes".to_owned(),
+                wanted: "an array of u8",
+            });
+        }
+    })
+}
+
+/// Special tokens that swallow the white space before, and after, them. The format has no key for it: llama.cpp goes by
+/// the names of models and pre-tokenizers, and so do we.
+fn strips(
+    metadata: &Metadata,
+    tokens: &[String],
+    token_types: &[i32],
+) -> Result<(Vec<u32>, Vec<u32>), ModelError> {
+    let name = metadata.opt_str("general.name")?.unwrap_or_default().to_lowercase();
+    let arch = metadata.opt_str("general.architecture")?.unwrap_or_default();
+    let pre = metadata.opt_str("tokenizer.ggml.pre")?.unwrap_or_default();
+    let id = |text: &str| (0u32..).zip(tokens).find(|(_, token)| *token == text).map(|(id, _)| id);
+    let contains = |text: &str, parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    if contains(pre, &["jina-v2-de", "jina-v2-es", "jina-v2-code"])
+        || contains(arch, &["nomic-bert-moe", "jina-bert-v3"])
+    {
+        return Ok((id("<mask>").into_iter().collect(), Vec::new()));
+    }
+    if contains(&name, &["phi-3", "phi3"]) {
+        let is_special = |kind: &i32| {
+            matches!(
+                TokenType::from_gguf(*kind),
+                TokenType::Control | TokenType::UserDefined | TokenType::Unknown
+            )
+        };
+        let special = (0u32..).zip(tokens.iter().zip(token_types)).filter(|(_, (_, kind))| is_special(kind));
+        let strips =
+            special.filter(|(_, (text, _))| !["<unk>", "<s>", "<|endoftext|>"].contains(&text.as_str()));
+        return Ok((Vec::new(), strips.map(|(id, _)| id).collect()));
+    }
+    if name.contains("modern-bert") {
+        return Ok((id("[MASK]").into_iter().collect(), Vec::new()));
+    }
+    Ok((Vec::new(), Vec::new()))
+}

@@ -1,0 +1,221 @@
+//! Attention: norm, projections, rotary embedding, the KV cache, the weighted sum, the residual.
+//!
+//! Which norms, biases and factors there are, the layer's tensors say.
+
+use super::{
+    self as cpu, Adapting, Block, CpuBackend, CpuKv, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn,
+    Weights, sized,
+};
+use bevy_ecs::prelude::*;
+use weft_components::{
+    AdapterSite, CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, Place, TensorRole as Role, Wave,
+};
+use weft_platform::{
+    AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, KvRows, Need, attention,
+};
+
+/// Runs the attention of the current layer, if it is placed on the CPU.
+pub fn attention_cpu(
+    mut current: ResMut<'_, CurrentLayer>,
+    backend: Res<'_, CpuBackend>,
+    layers: Query<'_, '_, &LayerIndex, With<OnCpu>>,
+    mut models: Query<'_, '_, (&ModelConfig, &CpuPlan, &mut CpuKv), With<Model>>,
+    mut waves: Query<'_, '_, (&mut Wave, &mut CpuScratch)>,
+) {
+    if !layers.contains(current.layer) {
+        return;
+    }
+    let Ok((config, plan, mut kv)) = models.get_mut(current.model) else {
+        return;
+    };
+    let Ok((mut wave, mut scratch)) = waves.get_mut(current.wave) else {
+        return;
+    };
+    if wave.hidden_at != Place::Cpu {
+        return;
+    }
+    let (Some(Some(weights)), Some(layer)) =
+        (plan.layers.get(current.index), config.layer.get(current.index))
+    else {
+        return;
+    };
+    let _span = tracing::trace_span!("attention", layer = current.index).entered();
+    let stage = Stage {
+        cpu: &backend.0,
+        config,
+        plan,
+        weights,
+        layer: current.index,
+        window: layer.window,
+        ropes: &plan.ropes,
+        rope: layer.rope,
+    };
+    current.attended = stage.run(&mut wave, &mut scratch, &mut kv.0);
+}
+
+/// What a layer's attention is made of.
+struct Stage<'a> {
+    cpu: &'a Cpu,
+    config: &'a ModelConfig,
+    plan: &'a CpuPlan,
+    weights: &'a Weights,
+    layer: usize,
+    window: Option<usize>,
+    ropes: &'a [RopeTable],
+    /// Which of them turns the layer's heads, if one does.
+    rope: Option<usize>,
+}
+
+impl Stage<'_> {
+    fn projections(&self) -> Option<([&CpuMatrix; 3], &CpuMatrix)> {
+        let weights = self.weights;
+        let qkv = [weights.matrix(Role::Query)?, weights.matrix(Role::Key)?, weights.matrix(Role::Value)?];
+        Some((qkv, weights.matrix(Role::AttentionOutput)?))
+    }
+
+    /// What is done to queries, keys and values, whose positions have the angles `cos` and `sin`, `[tables, rows, pairs]`.
+    fn heads<'a>(&'a self, rows: usize, cos: &'a [f32], sin: &'a [f32]) -> Heads<'a> {
+        let (config, weights) = (self.config, self.weights);
+        let part = |width: usize, [factor, bias, norm]: [Role; 3]| HeadPart {
+            width,
+            factor: weights.factor(factor),
+            bias: weights.vector(bias),
+            norm: weights.vector(norm),
+        };
+        let turn = self.rope.and_then(|index| {
+            let table = self.ropes.get(index)?;
+            let angles = index * rows * table.pairs()..(index + 1) * rows * table.pairs();
+            Some(Turn { table, cos: cos.get(angles.clone())?, sin: sin.get(angles)? })
+        });
+        let keys = part(config.kv_heads * config.key_length, [Role::KeyScale, Role::KeyBias, Role::KeyNorm]);
+        Heads {
+            parts: [
+                part(config.heads * config.key_length, [Role::QueryScale, Role::QueryBias, Role::QueryNorm]),
+                keys,
+                HeadPart {
+                    width: config.kv_heads * config.value_length,
+                    factor: weights.factor(Role::ValueScale),
+                    bias: weights.vector(Role::ValueBias),
+                    norm: None,
+                },
+            ],
+            length: config.key_length,
+            epsilon: config.norm_epsilon,
+            turn,
+        }
+    }
+
+    /// Whether the layer has what it takes.
+    fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena) -> bool {
+        let Some((qkv, output)) = self.projections() else { return false };
+        let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
+        let (width, queries) = (config.embedding, config.heads * config.key_length);
+        let stride = queries + config.kv_heads * (config.key_length + config.value_length);
+        let CpuScratch {
+            normed,
+            activations,
+            qkv: heads,
+            attended,
+            cos,
+            sin,
+            attention: memory,
+            adapters,
+            ..
+        } = scratch;
+        let mut adapting = Adapting::layer(cpu, &wave.adapters, self.plan, self.layer, adapters);
+
+        // Taken out for the time being: the spans of the wave are read beside it.
+        let mut hidden = core::mem::take(&mut wave.hidden);
+        let residual = sized(&mut hidden, rows * width);
+        let normed = sized(normed, rows * width);
+        let input: &[f32] = match self.weights.vector(Role::AttentionNorm) {
+            Some(norm) => {
+                cpu::norm_rows(cpu, residual, norm, config.norm_epsilon, normed);
+                normed
+            }
+            None => residual,
+        };
+        cpu::load(cpu, activations, input, width, Need::of(&qkv));
+        let heads = sized(heads, rows * stride);
+        cpu::product(cpu, &qkv, activations, heads, stride);
+        if let Some(adapting) = &mut adapting {
+            adapting.add(AdapterSite::Qkv, (input, width), activations, (&mut *heads, stride));
+        }
+        self.heads(rows, cos, sin).apply(cpu, heads);
+        {
+            let _kernel = tracing::trace_span!(target: "weft::kernel", "kv_write").entered();
+            let rows = KvRows {
+                slots: &wave.slots,
+                positions: &wave.positions,
+                keys: heads.get(queries..).unwrap_or_default(),
+                values: heads.get(queries + config.kv_heads * config.key_length..).unwrap_or_default(),
+                stride,
+            };
+            kv.write_rows(cpu, self.layer, &rows);
+        }
+        let attended_width = config.heads * config.value_length;
+        let attended = sized(attended, rows * attended_width);
+        {
+            let _kernel = tracing::trace_span!(target: "weft::kernel", "attend").entered();
+            self.attend(wave, kv, heads, stride, attended, memory);
+        }
+        if let Some(norm) = self.weights.vector(Role::AttentionSubNorm) {
+            cpu::norm_in_place(cpu, attended, norm, config.norm_epsilon);
+        }
+        cpu::load(cpu, activations, attended, attended_width, Need::of(&[output]));
+        cpu::product(cpu, &[output], activations, normed, width);
+        if let Some(adapting) = &mut adapting {
+            let input = (&*attended, attended_width);
+            adapting.add(AdapterSite::AttentionOutput, input, activations, (&mut *normed, width));
+        }
+        let block = Block {
+            factor: self.weights.factor(Role::AttentionOutputScale),
+            bias: self.weights.vector(Role::AttentionOutputBias),
+            norm: self.weights.vector(Role::AttentionPostNorm),
+            epsilon: config.norm_epsilon,
+            residual_scale: config.residual_scale,
+            residual_norm: self
+                .weights
+                .vector(Role::AttentionResidualNorm)
+                .zip(self.weights.vector(Role::AttentionResidualNormBias)),
+        };
+        block.add(cpu, residual, normed, width);
+        wave.hidden = hidden;
+        true
+    }
+
+    /// The weighted sum of values, for as many spans at a time as fit on the stack: a step allocates nothing.
+    fn attend(
+        &self,
+        wave: &Wave,
+        kv: &KvArena,
+        q: &[f32],
+        q_stride: usize,
+        out: &mut [f32],
+        scratch: &mut AttentionScratch,
+    ) {
+        const TOGETHER: usize = 64;
+        let config = self.config;
+        let params = AttentionParams {
+            heads: config.heads,
+            scale: config.attention_scale,
+            soft_cap: config.attention_cap,
+            window: self.window,
+            whole: !config.causal,
+        };
+        for group in wave.spans.chunks(TOGETHER) {
+            let mut spans = [AttentionSpan { first_row: 0, rows: 0, start: 0, table: &[] }; TOGETHER];
+            for (slot, span) in spans.iter_mut().zip(group) {
+                *slot = AttentionSpan {
+                    first_row: span.rows.start,
+                    rows: span.rows.len(),
+                    start: span.start,
+                    table: &wave.tables[span.table.clone()],
+                };
+            }
+            let spans = &spans[..group.len()];
+            let out_stride = config.heads * config.value_length;
+            attention(self.cpu, kv, self.layer, spans, &params, q, q_stride, out, out_stride, scratch);
+        }
+    }
+}

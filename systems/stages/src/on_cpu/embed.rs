@@ -1,0 +1,91 @@
+//! Embedding: tokens to rows of hidden state. Encoders add what the position and the sentence stand for, and norm the sum.
+
+use super::{self as cpu, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
+use bevy_ecs::prelude::*;
+use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, TensorRole, Wave, WaveOf};
+use weft_platform::{Cpu, CpuMatrix};
+
+/// Looks up the rows of waves that start, and the angles of their positions. Waits where the embedding, or the
+/// rotary factors that come with it, are not there.
+pub fn embed_cpu(
+    backend: Res<'_, CpuBackend>,
+    mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
+    models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan), With<Model>>,
+) {
+    for (mut wave, of, mut scratch) in &mut waves {
+        if wave.at != AtLayer::Embed {
+            continue;
+        }
+        let Ok((config, ends, plan)) = models.get(of.0) else {
+            continue;
+        };
+        if ends.embed != Place::Cpu {
+            continue;
+        }
+        let Some((embedding, more)) = plan
+            .model
+            .matrix(TensorRole::TokenEmbedding)
+            .filter(|_| !plan.ropes.is_empty())
+            .zip(Further::of(config, &plan.model))
+        else {
+            continue;
+        };
+        let _span = tracing::trace_span!("embed", rows = wave.rows()).entered();
+        let wave = &mut *wave;
+        let width = config.embedding;
+        let hidden = sized(&mut wave.hidden, wave.tokens.len() * width);
+        let tokens = &wave.tokens;
+        cpu::by_rows(&backend.0, hidden, width, |row, out| embedding.row(tokens[row] as usize, out));
+        cpu::scale_rows(&backend.0, hidden, width, config.embedding_scale);
+        let CpuScratch { normed, cos, sin, .. } = &mut *scratch;
+        more.add(&backend.0, config, &wave.positions, hidden, sized(normed, width));
+        cos.clear();
+        sin.clear();
+        plan.ropes.iter().for_each(|rope| rope.fill(&wave.positions, cos, sin));
+        wave.at = AtLayer::Layer(0);
+    }
+}
+
+/// What an encoder does to the embeddings of tokens.
+struct Further<'a> {
+    positions: Option<&'a CpuMatrix>,
+    types: Option<&'a CpuMatrix>,
+    /// Weight and bias.
+    norm: Option<(&'a [f32], &'a [f32])>,
+}
+
+impl<'a> Further<'a> {
+    /// What there is of it in a model; `None` where some has not arrived.
+    fn of(config: &ModelConfig, weights: &'a Weights) -> Option<Self> {
+        let norm = || {
+            let weight = weights.vector(TensorRole::EmbeddingNorm)?;
+            Some((weight, weights.vector(TensorRole::EmbeddingNormBias)?))
+        };
+        let there = Self {
+            positions: weights.matrix(TensorRole::PositionEmbedding),
+            types: weights.matrix(TensorRole::TokenTypes),
+            norm: norm(),
+        };
+        let wanted = (config.learned_positions, config.token_types > 0, config.embedding_norm);
+        let found = (there.positions.is_some(), there.types.is_some(), there.norm.is_some());
+        (found == wanted).then_some(there)
+    }
+
+    /// Changes rows of embeddings; `row` takes one.
+    fn add(&self, cpu: &Cpu, config: &ModelConfig, positions: &[u32], hidden: &mut [f32], row: &mut [f32]) {
+        if let Some(matrix) = self.positions {
+            for (position, hidden) in positions.iter().zip(hidden.chunks_exact_mut(row.len())) {
+                matrix.row(*position as usize, row);
+                cpu.kernels.add(hidden, row);
+            }
+        }
+        if let Some(matrix) = self.types {
+            // All of a text is of the first type: sentences of a pair would be told apart by it.
+            matrix.row(0, row);
+            hidden.chunks_exact_mut(row.len()).for_each(|hidden| cpu.kernels.add(hidden, row));
+        }
+        if let Some((weight, bias)) = self.norm {
+            cpu::layer_norm_rows(cpu, hidden, weight, bias, config.norm_epsilon);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Attention's kernels: the projection of heads, what becomes of them before they turn, the weighted sum, its projection.
+
+use super::adapter::Adapted;
+use super::product::{In, Out};
+use super::{Draft, Drafter};
+use crate::on_gpu::shape::{Class, Extent};
+use crate::on_gpu::weights::{Heads, LayerWeights};
+use weft_components::{AdapterSite, RopeConfig, RopeStyle};
+use weft_gpu::shader::{KernelSpec, parts};
+use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};
+use weft_platform::PAGE;
+
+/// Lanes of a workgroup that takes some heads.
+const HEAD_LANES: u32 = 64;
+
+impl Drafter<'_> {
+    /// The table that turns a layer's heads.
+    fn rope_of(&self, index: usize) -> Option<&RopeConfig> {
+        self.config.ropes.get(self.config.layer.get(index)?.rope?)
+    }
+
+    /// The constants of rotary embedding. A layer that turns nothing turns no dimension.
+    fn rope_shape(&self, index: usize, spec: KernelSpec) -> KernelSpec {
+        let config = self.config;
+        spec.with("HEADS", config.heads as u32)
+            .with("KV_HEADS", config.kv_heads as u32)
+            .with("KEY", config.key_length as u32)
+            .with("VALUE", config.value_length as u32)
+            .with("ROPE", self.rope_of(index).map_or(0, |rope| rope.dimensions as u32))
+            .with("PAGE", PAGE as u32)
+    }
+
+    fn rope_buffers(&self, index: usize, weights: &LayerWeights) -> Vec<(u32, wgpu::Buffer)> {
+        let scratch = self.scratch;
+        let table = self.config.layer.get(index).and_then(|layer| layer.rope).unwrap_or(0);
+        let angles = scratch.angles.get(table).map(|angles| (5, angles.clone()));
+        let cache = [(6, scratch.queries.clone()), (7, weights.keys.clone()), (8, weights.values.clone())];
+        angles.into_iter().chain(cache).collect()
+    }
+
+    /// Whether halves of a head turn together.
+    fn halves(&self, index: usize) -> u32 {
+        u32::from(self.rope_of(index).is_some_and(|rope| rope.style == RopeStyle::Half))
+    }
+
+    /// Whether the projection of queries, keys and values can turn and keep what it makes: nothing else is done to them,
+    /// neighbours turn together, in one kernel with room for all the buffers.
+    fn turns(&self, index: usize, weights: &LayerWeights, class: Class) -> bool {
+        /// Wave, input, norm, angles, queries, keys and values, beside the planes of weights.
+        const BUFFERS: usize = 7;
+        let fits = |segment: &Segment| {
+            BUFFERS + segment.buffers().count() <= self.caps.storage_buffers as usize
+                && segment.rows.len().is_multiple_of(2)
+        };
+        matches!(class, Class::Few(_))
+            && self.adapters.is_none()
+            && weights.heads.is_none()
+            && self.halves(index) == 0
+            && weights.qkv.matrices.iter().flat_map(|m| &m.matrix.segments).all(fits)
+    }
+
+    /// From the hidden state to queries, and keys and values in the cache.
+    pub(super) fn project(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
+        let norm = weights.attention_norm.as_ref();
+        let adapted = Adapted { layer: Some(index), site: AdapterSite::Qkv };
+        if self.turns(index, weights, class) {
+            let shaped = |spec| self.rope_shape(index, spec);
+            let out = Out::Rope(&shaped, self.rope_buffers(index, weights));
+            return self.normed("qkv_rope", norm, &weights.qkv, class, &out, adapted);
+        }
+        let store = Out::Store(&self.scratch.qkv, weights.qkv.rows);
+        let mut drafts = self.normed("qkv", norm, &weights.qkv, class, &store, adapted);
+        drafts.push(match &weights.heads {
+            Some(heads) => self.rope_heads(index, weights, heads),
+            None => self.rope(index, weights),
+        });
+        drafts
+    }
+
+    fn rope(&self, index: usize, weights: &LayerWeights) -> Draft {
+        let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
+            .with("WG", 64u32)
+            .with("HALVES", self.halves(index));
+        let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.qkv.clone())];
+        buffers.extend(self.rope_buffers(index, weights));
+        let across = (weights.qkv.rows as u32).div_ceil(2 * 64);
+        Draft {
+            spec: self.rope_shape(index, spec),
+            buffers,
+            grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)],
+        }
+    }
+
+    fn rope_heads(&self, index: usize, weights: &LayerWeights, heads: &Heads) -> Draft {
+        let config = self.config;
+        let (reduce, lanes) = self.reduce();
+        let [query, key] = heads.spans.map(|span| span as u32);
+        let queries = (config.heads * config.key_length) as u32;
+        let keys = (config.kv_heads * config.key_length) as u32;
+        let value = config.value_length as u32;
+        // All heads in one norm are a whole workgroup's.
+        let wide = query as usize > config.key_length;
+        let spec = KernelSpec::new("rope_heads", [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS])
+            .with("WG", if wide { super::WG } else { HEAD_LANES })
+            .with("LANES", lanes)
+            .with("HALVES", self.halves(index))
+            .with("SPAN_QUERY", query)
+            .with("SPAN_KEY", key)
+            .with("SPAN_VALUE", value)
+            .with("BIAS", u32::from(heads.bias))
+            .with("NORM", u32::from(heads.norm))
+            .with("SCALED", u32::from(heads.scaled))
+            .with("EPSILON", config.norm_epsilon);
+        let mut buffers = vec![
+            (0, self.scratch.wave.clone()),
+            (1, self.scratch.qkv.clone()),
+            (2, heads.extra.buffer.clone()),
+        ];
+        buffers.extend(self.rope_buffers(index, weights));
+        let spans = queries / query + keys / key + config.kv_heads as u32;
+        Draft {
+            spec: self.rope_shape(index, spec),
+            buffers,
+            grid: [Extent::Fixed(spans), Extent::Rows, Extent::Fixed(1)],
+        }
+    }
+
+    /// The weighted sum of values, in each way that a wave may ask for, as the output projection reads it.
+    pub(super) fn attend(
+        &self,
+        index: usize,
+        weights: &LayerWeights,
+        class: Class,
+    ) -> Result<[Vec<Draft>; 4], GpuError> {
+        let scratch = self.scratch;
+        let output = self.kind(&weights.output, class);
+        // A norm between reads floats.
+        let kind = if weights.sub_norm.is_some() { ActFormat::F32 } else { output };
+        let window = self.config.layer.get(index).and_then(|layer| layer.window).unwrap_or(0);
+        let kernels = AttentionShape { window, ..*self.attention }.kernels(self.caps, kind)?;
+        let draft = |spec: &KernelSpec, across: [u32; 3], down: Extent, deep: Extent| {
+            let mut buffers = vec![
+                (0, scratch.wave.clone()),
+                (1, scratch.queries.clone()),
+                (2, weights.keys.clone()),
+                (3, weights.values.clone()),
+                (4, scratch.tables.clone()),
+                (5, scratch.partials.clone()),
+            ];
+            if weights.sub_norm.is_some() {
+                buffers.push((20, scratch.qkv.clone()));
+            } else {
+                buffers.extend(Self::act_buffers(&scratch.inner, kind));
+            }
+            Draft { spec: spec.clone(), buffers, grid: [Extent::Fixed(across[0]), down, deep] }
+        };
+        let one = Extent::Fixed(1);
+        let mut attend = [
+            vec![draft(&kernels.short, kernels.short_grid(1), Extent::Rows, one)],
+            vec![draft(&kernels.direct, kernels.direct_grid(1), Extent::Rows, one)],
+            vec![
+                draft(&kernels.split, kernels.split_grid(1, 1), Extent::Rows, Extent::Splits),
+                draft(&kernels.combine, kernels.combine_grid(1), Extent::Rows, one),
+            ],
+            vec![draft(&kernels.tiled, kernels.tiled_grid(1), Extent::AttentionTiles, one)],
+        ];
+        if let Some(norm) = &weights.sub_norm {
+            let width = self.config.heads * self.config.value_length;
+            let act = (&scratch.inner, output);
+            attend
+                .iter_mut()
+                .for_each(|drafts| drafts.push(self.norm(norm, &scratch.qkv, width, act, Extent::Rows)));
+        }
+        Ok(attend)
+    }
+
+    /// The projection of what attention has left, into the residual.
+    pub(super) fn output(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
+        let residual = weights.attention_residual.as_ref();
+        let input = In::Act(&self.scratch.inner);
+        let adapted = Adapted { layer: Some(index), site: AdapterSite::AttentionOutput };
+        self.add_to_residual("attn_output", &weights.output, class, input, residual, adapted)
+    }
+}

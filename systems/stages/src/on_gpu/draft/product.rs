@@ -1,0 +1,354 @@
+//! Products: which kernel multiplies a matrix with how many rows, what it reads, and what becomes of the sums.
+
+use super::adapter::Adapted;
+use super::{Draft, Drafter, WG};
+use crate::on_gpu::product::{Product, ProductMatrix};
+use crate::on_gpu::scratch::{Activations, COOPERATIVE_TILE};
+use crate::on_gpu::shape::{Class, Extent};
+use crate::on_gpu::vectors::Vectors;
+use crate::on_gpu::weights::Residual;
+use weft_components::TensorRole;
+use weft_gpu::shader::{KernelSpec, Part, parts};
+use weft_gpu::{ActFormat, Count, GpuMatrix, wgpu};
+
+/// Workgroups along x where their number may exceed what one dimension takes.
+const GRID: u32 = 32_768;
+
+/// Whether every segment of a product is whole tiles of cooperative matrices.
+fn is_tiled(product: &Product) -> bool {
+    let segments = product.matrices.iter().flat_map(|m| &m.matrix.segments);
+    product.rows.is_multiple_of(4)
+        && segments.into_iter().all(|s| s.rows.len().is_multiple_of(COOPERATIVE_TILE))
+}
+
+/// What becomes of a product.
+pub(super) enum Out<'a> {
+    /// Written to rows of this width.
+    Store(&'a wgpu::Buffer, usize),
+    /// Added to rows of this width.
+    Add(&'a wgpu::Buffer, usize),
+    /// Gate and up become activations, rows of this width.
+    Gate(&'a Activations, ActFormat, usize),
+    /// Queries, keys and values, to be turned and kept: the constants and the buffers of that.
+    Rope(&'a dyn Fn(KernelSpec) -> KernelSpec, Vec<(u32, wgpu::Buffer)>),
+}
+
+/// What a product reads.
+#[derive(Clone, Copy)]
+pub(super) enum In<'a> {
+    /// Activations.
+    Act(&'a Activations),
+    /// The hidden state as it is.
+    Hidden,
+    /// The hidden state, to be normed with these weights.
+    Norm(&'a Vectors),
+}
+
+/// Which rows a product with few rows has.
+#[derive(Clone, Copy)]
+pub(super) struct FewRows<'a> {
+    /// The parts that say it.
+    pub(super) parts: &'a [Part],
+    /// Rows of a workgroup at most.
+    pub(super) most: usize,
+}
+
+/// How a workgroup shares its columns of a product with few rows among its teams.
+struct Tile {
+    /// Weight rows of a column: a gate and its up projection, or one.
+    parts: u32,
+    /// Weight rows that a team takes at once.
+    each: u32,
+    /// How often it does.
+    passes: u32,
+    /// Teams that share weight rows, each a part of their length.
+    split: u32,
+}
+
+impl Tile {
+    /// Measured on an H100. A gated block of 32 columns is made in one workgroup, in two passes, which leaves registers for
+    /// more workgroups at a time. Elsewhere few long rows are shared by several teams, so that enough reads are under way;
+    /// many rows are taken together, so that activations are read once for several of them. Products that norm their
+    /// input, or have several rows of it, take few workgroups, since each makes the norm or reads the rows. `turns` is how
+    /// many packets of a weight row each lane of a team has, `most` how many rows there are of the input.
+    fn of(input: In<'_>, out: &Out<'_>, rows: usize, turns: usize, most: usize, teams: u32) -> Self {
+        if let Out::Gate(..) = out {
+            return Self { parts: 2, each: 32u32.div_ceil(teams), passes: 2, split: 1 };
+        }
+        let each = match (rows, turns) {
+            (16_384.., _) => 4,
+            (4096.., _) | (_, 32..) => 2,
+            _ => 1,
+        };
+        let split = match (input, turns) {
+            (In::Norm(_), _) => 1,
+            (_, 8..) if most == 1 && each < 4 => 4,
+            (_, 4..) if most == 1 && each < 4 => 2,
+            _ => 1,
+        };
+        // A tile is an even number of columns: rotary embedding takes pairs.
+        Self { parts: 1, each, passes: 1, split: split.min(teams / 2).max(1) }
+    }
+}
+
+/// The parts of a kernel over the wave that reads a matrix.
+pub(super) fn reading(matrix: &GpuMatrix, kernel: &[Part]) -> Vec<Part> {
+    [&[parts::WAVE][..], &matrix.decode(), kernel].concat()
+}
+
+/// Packets of a matrix's row that each lane of a team has.
+fn turns(matrix: &GpuMatrix, lanes: u32) -> usize {
+    matrix.row_packets() / lanes as usize
+}
+
+impl Drafter<'_> {
+    /// The kind of activations that a product of this class reads.
+    pub(super) fn kind(&self, product: &Product, class: Class) -> ActFormat {
+        let (routes, experts) = (product.has(TensorRole::Router), product.experts.is_some());
+        match class {
+            // Adapters read floats beside the product.
+            _ if self.adapters.is_some() => ActFormat::F32,
+            // Scores that are nearly equal decide who computes.
+            _ if routes => ActFormat::F32,
+            Class::Bands(_) | Class::Many if experts => ActFormat::F32,
+            Class::Bands(_) => ActFormat::F16,
+            Class::Many if self.caps.cooperative && is_tiled(product) => ActFormat::F16,
+            Class::Few(_) if self.caps.packed_dot && product.is_quantized() && self.reads_codes(product) => {
+                ActFormat::Q8
+            }
+            Class::Few(_) | Class::Many => ActFormat::F32,
+        }
+    }
+
+    /// Whether what makes a product's activations can leave them in blocks of 8 bits: attention's heads must be whole ones.
+    fn reads_codes(&self, product: &Product) -> bool {
+        !product.has(TensorRole::AttentionOutput) || self.attention.kernels(self.caps, ActFormat::Q8).is_ok()
+    }
+
+    /// The kernels of a product: one for each segment of each of its matrices.
+    pub(super) fn product(
+        &self,
+        name: &'static str,
+        product: &Product,
+        class: Class,
+        input: In<'_>,
+        out: &Out<'_>,
+        count: Count,
+    ) -> Vec<Draft> {
+        let kind = self.kind(product, class);
+        let mut drafts = Vec::new();
+        for ProductMatrix { first, matrix, .. } in &product.matrices {
+            for segment in &matrix.segments {
+                let [numbers, beside] = self.read(input, kind);
+                let mut buffers = vec![(0, self.scratch.wave.clone()), (1, numbers), (2, beside)];
+                buffers.extend(segment.buffers());
+                let rows = segment.rows.len();
+                let (spec, grid) = match class {
+                    Class::Few(most) => {
+                        let of = FewRows { parts: &[parts::WAVE, parts::ROWS_WAVE], most };
+                        self.matvec(name, matrix, kind, rows, of, input, out)
+                    }
+                    Class::Bands(bands) if kind == ActFormat::F16 => {
+                        self.bands(name, matrix, rows, bands, out)
+                    }
+                    Class::Bands(_) | Class::Many => self.matmul(name, matrix, kind, rows, out, count),
+                };
+                let spec = matrix
+                    .encoding
+                    .constants(spec)
+                    .with("K", matrix.columns as u32)
+                    .with("N", rows as u32)
+                    .with("ROW_BASE", (first + segment.rows.start) as u32)
+                    .with("ROW_COUNT", count as u32);
+                let spec = Self::put(spec, out, &mut buffers);
+                drafts.push(Draft { spec, buffers, grid });
+            }
+        }
+        drafts
+    }
+
+    /// The constants and the buffers of what becomes of a product.
+    pub(super) fn put(spec: KernelSpec, out: &Out<'_>, buffers: &mut Vec<(u32, wgpu::Buffer)>) -> KernelSpec {
+        match out {
+            Out::Store(buffer, stride) | Out::Add(buffer, stride) => {
+                buffers.push((30, (*buffer).clone()));
+                spec.with("OUT_STRIDE", *stride as u32)
+            }
+            Out::Gate(act, kind, width) => {
+                buffers.extend(Self::act_buffers(act, *kind));
+                spec.with("ACT_WIDTH", *width as u32)
+            }
+            Out::Rope(shaped, places) => {
+                buffers.extend(places.iter().cloned());
+                shaped(spec)
+            }
+        }
+    }
+
+    /// Numbers and what goes with them, as a product reads them.
+    pub(super) fn read(&self, input: In<'_>, kind: ActFormat) -> [wgpu::Buffer; 2] {
+        match input {
+            In::Act(act) => act.buffers(kind),
+            In::Hidden => [self.scratch.hidden.clone(), self.scratch.hidden.clone()],
+            In::Norm(weight) => [self.scratch.hidden.clone(), weight.buffer.clone()],
+        }
+    }
+
+    /// A product with few rows.
+    pub(super) fn matvec(
+        &self,
+        name: &'static str,
+        matrix: &GpuMatrix,
+        kind: ActFormat,
+        rows: usize,
+        FewRows { parts: rows_of, most }: FewRows<'_>,
+        input: In<'_>,
+        out: &Out<'_>,
+    ) -> (KernelSpec, [Extent; 3]) {
+        let (_, lanes) = self.reduce();
+        let teams = WG / lanes;
+        let Tile { parts: parts_of, each, passes, split } =
+            Tile::of(input, out, rows, turns(matrix, lanes), most, teams);
+        let dot = match (input, kind) {
+            (In::Norm(_), ActFormat::Q8) => [parts::DOT_NORM_Q8, parts::ADD_Q8],
+            (In::Norm(_), _) => [parts::DOT_NORM_F32, parts::ADD_F32],
+            (_, ActFormat::Q8) => [parts::DOT_Q8, parts::ADD_Q8],
+            _ => [parts::DOT_F32, parts::ADD_F32],
+        };
+        let (reduce, _) = self.reduce();
+        let mut kernel = [rows_of, &[reduce], &matrix.decode(), &dot, &[parts::MATVEC]].concat();
+        match out {
+            Out::Store(..) => kernel.push(parts::OUT_STORE),
+            Out::Add(..) => kernel.push(parts::OUT_ADD),
+            Out::Gate(_, kind, _) => kernel.extend([kind.part(), self.gate(), parts::OUT_GATE]),
+            Out::Rope(..) => kernel.extend([parts::ROPE, parts::OUT_ROPE]),
+        }
+        let tiles = (rows as u32 / parts_of).div_ceil(teams / split * each * passes / parts_of);
+        let spec = KernelSpec::new(name, kernel)
+            .with("WG", WG)
+            .with("LANES", lanes)
+            .with("NR", each)
+            .with("PASSES", passes)
+            .with("SPLIT", split)
+            .with("PARTS", parts_of)
+            .with("ROWS", most as u32)
+            .with("EPSILON", self.config.norm_epsilon)
+            .with("GRID_X", GRID);
+        (spec, [Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID)), Extent::Fixed(1)])
+    }
+
+    /// A product with up to so many bands of 16 rows.
+    fn bands(
+        &self,
+        name: &'static str,
+        matrix: &GpuMatrix,
+        rows: usize,
+        bands: usize,
+        out: &Out<'_>,
+    ) -> (KernelSpec, [Extent; 3]) {
+        let tiles = (rows as u32).div_ceil(32);
+        let spec = KernelSpec::new(name, reading(matrix, &[parts::MATMUL_SKINNY]))
+            .with("GRID_X", GRID)
+            .with("BANDS", bands as u32)
+            .with("ADD", u32::from(matches!(out, Out::Add(..))));
+        (spec, [Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID)), Extent::Fixed(1)])
+    }
+
+    /// A product with many rows.
+    fn matmul(
+        &self,
+        name: &'static str,
+        matrix: &GpuMatrix,
+        kind: ActFormat,
+        rows: usize,
+        out: &Out<'_>,
+        count: Count,
+    ) -> (KernelSpec, [Extent; 3]) {
+        let (part, tile) = match kind {
+            ActFormat::F16 => (parts::MATMUL_COOPERATIVE, COOPERATIVE_TILE as u32),
+            ActFormat::F32 | ActFormat::Q8 => (parts::MATMUL, 32),
+        };
+        let tiles = (rows as u32).div_ceil(tile);
+        let spec = KernelSpec::new(name, reading(matrix, &[part]))
+            .with("GRID_Y", GRID)
+            .with("ADD", u32::from(matches!(out, Out::Add(..))));
+        let x = match count {
+            Count::Rows => Extent::RowTiles(tile),
+            Count::LogitRows => Extent::LogitTiles(tile),
+        };
+        (spec, [x, Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID))])
+    }
+
+    /// Norm and product: in one kernel where a wave has one row, whose norm is cheaper made by every workgroup than by a
+    /// kernel before them; elsewhere one after the other. Without a norm the product reads the hidden state itself, where it
+    /// reads floats.
+    pub(super) fn normed(
+        &self,
+        name: &'static str,
+        norm: Option<&Vectors>,
+        product: &Product,
+        class: Class,
+        out: &Out<'_>,
+        adapted: Adapted,
+    ) -> Vec<Draft> {
+        let (mut drafts, input) = self.input(norm, &[self.kind(product, class)], class);
+        drafts.extend(self.product(name, product, class, input, out, Count::Rows));
+        if let Out::Store(buffer, width) = out {
+            let x = &self.read(input, ActFormat::F32)[0];
+            let x = (x, product.columns());
+            drafts.extend(self.adapt(adapted, x, (buffer, *width), Count::Rows));
+        }
+        drafts
+    }
+
+    /// What products read of the hidden state in these kinds, each named once, normed where there is a norm, and the kernels that
+    /// make it.
+    pub(super) fn input<'n>(
+        &'n self,
+        norm: Option<&'n Vectors>,
+        kinds: &[ActFormat],
+        class: Class,
+    ) -> (Vec<Draft>, In<'n>) {
+        /// Memory of a workgroup that the rest of a kernel takes.
+        const REST: usize = 4 << 10;
+        let (inner, width) = (&self.scratch.inner, self.config.embedding);
+        let bytes = |kind: &ActFormat| if *kind == ActFormat::Q8 { width * 5 / 4 } else { width * 4 };
+        let fits = |kind| bytes(kind) + REST <= self.caps.workgroup_memory as usize;
+        match norm {
+            Some(norm) if self.adapters.is_none() && class == Class::Few(1) && kinds.iter().all(fits) => {
+                (Vec::new(), In::Norm(norm))
+            }
+            None if kinds == [ActFormat::F32] => (Vec::new(), In::Hidden),
+            _ => {
+                let each = |kind: &ActFormat| match norm {
+                    Some(norm) => self.norm(norm, &self.scratch.hidden, width, (inner, *kind), Extent::Rows),
+                    None => self.load(inner, *kind),
+                };
+                (kinds.iter().map(each).collect(), In::Act(inner))
+            }
+        }
+    }
+
+    /// A product whose sums are added to the residual: by its own kernel, or by one behind it that does more to them.
+    pub(super) fn add_to_residual(
+        &self,
+        name: &'static str,
+        product: &Product,
+        class: Class,
+        input: In<'_>,
+        residual: Option<&Residual>,
+        adapted: Adapted,
+    ) -> Vec<Draft> {
+        let (scratch, width) = (self.scratch, self.config.embedding);
+        let (to, out) = match residual {
+            None => (&scratch.hidden, Out::Add(&scratch.hidden, width)),
+            Some(_) => (&scratch.qkv, Out::Store(&scratch.qkv, width)),
+        };
+        let mut drafts = self.product(name, product, class, input, &out, Count::Rows);
+        let x = &self.read(input, ActFormat::F32)[0];
+        drafts.extend(self.adapt(adapted, (x, product.columns()), (to, width), Count::Rows));
+        let Some(residual) = residual else { return drafts };
+        drafts.push(self.residual(residual, parts::DELTA_ROWS, vec![(1, scratch.qkv.clone())]));
+        drafts
+    }
+}

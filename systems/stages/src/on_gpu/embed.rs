@@ -1,0 +1,46 @@
+//! Embedding on a GPU.
+
+use super::GpuModel;
+use bevy_ecs::prelude::*;
+use weft_components::{
+    AtLayer, Ends, Model, ModelConfig, Place, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
+};
+
+/// Records the embedding of waves that start on a GPU. Waits where it, or the plan, is not there.
+pub fn embed_gpu(
+    mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
+    mut models: Query<'_, '_, (&ModelConfig, &Ends, &mut GpuModel), With<Model>>,
+    shards: Query<'_, '_, (&WeightShard, &ShardOf), With<Resident>>,
+) {
+    for (entity, mut wave, of) in &mut waves {
+        if wave.at != AtLayer::Embed {
+            continue;
+        }
+        let Ok((config, ends, mut model)) = models.get_mut(of.0) else { continue };
+        let Place::Gpu(number) = ends.embed else { continue };
+        let Some(part) = model.on(number) else { continue };
+        for role in read_roles(config) {
+            if !part.has(role) && shards.iter().any(|(shard, owner)| shard.role == role && owner.0 == of.0) {
+                part.arrived(role);
+            }
+        }
+        if read_roles(config).all(|role| part.has(role)) && part.enter(entity, &mut wave, config) {
+            let _span = tracing::trace_span!("embed", rows = wave.rows()).entered();
+            part.record_embed();
+            wave.at = AtLayer::Layer(0);
+        }
+    }
+}
+
+/// Tensors that embedding reads.
+fn read_roles(config: &ModelConfig) -> impl Iterator<Item = TensorRole> + use<> {
+    [
+        (true, TensorRole::TokenEmbedding),
+        (config.learned_positions, TensorRole::PositionEmbedding),
+        (config.token_types > 0, TensorRole::TokenTypes),
+        (config.embedding_norm, TensorRole::EmbeddingNorm),
+        (config.embedding_norm, TensorRole::EmbeddingNormBias),
+    ]
+    .into_iter()
+    .filter_map(|(read, role)| read.then_some(role))
+}

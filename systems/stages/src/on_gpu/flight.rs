@@ -1,0 +1,317 @@
+//! Submits under way: what they will bring back, and taking it when it has come.
+
+use super::part::GpuModel;
+use super::place::AHEAD;
+use super::scratch::MOST_LOGIT_ROWS;
+use crate::load::ModelTokenizer;
+use crate::on_cpu::{self as cpu, CpuBackend, CpuWeights};
+use crate::sample::{Chosen, Computed, LogitRows, SampleBuffers, SampledSession, StateRows, deliver};
+use bevy_ecs::prelude::*;
+use core::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use web_time::Instant;
+use weft_components::{
+    Model, ModelConfig, Place, SessionEvent, ShardOf, TensorRole, TickWork, Wave, WaveLimits, WaveSpan,
+    WeightShard,
+};
+use weft_gpu::sampling::NO_TOKEN;
+use weft_gpu::{Gpu, GpuError, wgpu};
+
+/// A buffer that the host reads, used again and again.
+pub(super) struct Staging {
+    pub(super) buffer: wgpu::Buffer,
+    pub(super) bytes: u64,
+}
+
+/// What a submit brings back.
+pub(super) enum Cargo {
+    /// A token for each row of logits, then, where somebody wants them, the rows of logits, then, likewise, the hidden state of
+    /// all rows.
+    Rows {
+        /// The wave's row of each row of logits.
+        rows: Vec<u32>,
+        /// Whether the device chose each span's token.
+        chosen: Vec<bool>,
+        /// Whether the logits come too.
+        logits: bool,
+        /// Rows whose final hidden state is wanted; the hidden state comes where there are some.
+        states: Vec<u32>,
+    },
+    /// The hidden state of a wave that goes on elsewhere.
+    Hidden {
+        /// The wave.
+        wave: Entity,
+    },
+}
+
+const WAITING: u8 = 0;
+const MAPPED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// A submit under way.
+pub(super) struct Flight {
+    pub(super) cargo: Cargo,
+    pub(super) spans: Vec<WaveSpan>,
+    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
+    pub(super) index: wgpu::SubmissionIndex,
+    /// Rows that passed, and when the device got the first of it; `None` where it was busy with an earlier wave.
+    started: Option<(usize, Instant)>,
+    staging: Staging,
+    state: Arc<AtomicU8>,
+}
+
+impl Flight {
+    /// Starts to map what a submit wrote into `staging`.
+    pub(super) fn new(
+        cargo: Cargo,
+        spans: Vec<WaveSpan>,
+        index: wgpu::SubmissionIndex,
+        staging: Staging,
+        started: Option<(usize, Instant)>,
+    ) -> Self {
+        let state = Arc::new(AtomicU8::new(WAITING));
+        let told = Arc::clone(&state);
+        staging.buffer.slice(..staging.bytes).map_async(wgpu::MapMode::Read, move |result| {
+            told.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
+        });
+        Self { cargo, spans, index, started, staging, state }
+    }
+
+    fn is_done(&self) -> bool {
+        self.state.load(Ordering::Acquire) != WAITING
+    }
+
+    /// What was brought back, as words; `None` where the mapping failed.
+    fn words(&self) -> Option<wgpu::BufferView> {
+        (self.state.load(Ordering::Acquire) == MAPPED)
+            .then(|| self.staging.buffer.slice(..self.staging.bytes).get_mapped_range().ok())
+            .flatten()
+    }
+
+    /// The memory of the spans and the staging buffer, to be used again.
+    pub(super) fn land(self) -> (Vec<WaveSpan>, Staging) {
+        self.staging.buffer.unmap();
+        (self.spans, self.staging)
+    }
+}
+
+/// Words that tokens of so many rows take in a staging buffer, before the logits.
+pub(super) const fn id_words(rows: usize) -> usize {
+    rows.next_multiple_of(4)
+}
+
+/// Bytes that the tokens of a wave take at most. Buffers for them are of one size, and there is one for each step that may be
+/// under way: a step that decodes asks for no memory, however late the one before it is read.
+const TOKEN_BYTES: u64 = 4 * id_words(MOST_LOGIT_ROWS) as u64;
+
+/// Staging buffers larger than [`TOKEN_BYTES`] that are kept while they are free.
+const LARGE_KEPT: usize = AHEAD + 2;
+
+/// Bytes of the buffer that is made for so many: with room to spare, so that a size that grows row by row does not ask for a buffer
+/// each time.
+fn rounded(bytes: u64) -> u64 {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16))
+}
+
+/// A staging buffer of at least `bytes`: one that is free, or a new one.
+pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<Staging, GpuError> {
+    let bytes = bytes.next_multiple_of(16);
+    let fits = |staging: &Staging| {
+        let size = staging.buffer.size();
+        size >= bytes && size <= (4 * bytes).max(TOKEN_BYTES)
+    };
+    if let Some(at) = free.iter().position(fits) {
+        return Ok(Staging { bytes, ..free.remove(at) });
+    }
+    if bytes > TOKEN_BYTES {
+        let size = rounded(bytes).min(gpu.capabilities.max_buffer.max(bytes));
+        return Ok(Staging { buffer: gpu.readback("readback", size)?, bytes });
+    }
+    for _ in 0..AHEAD {
+        free.push(Staging { buffer: gpu.readback("readback", TOKEN_BYTES)?, bytes: TOKEN_BYTES });
+    }
+    Ok(Staging { buffer: gpu.readback("readback", TOKEN_BYTES)?, bytes })
+}
+
+/// Takes a buffer back. Of large ones the latest are kept: nothing grows with the number of sizes that there have been.
+pub(super) fn give_back(free: &mut Vec<Staging>, staging: Staging) {
+    let large = |staging: &Staging| staging.buffer.size() > TOKEN_BYTES;
+    if large(&staging)
+        && free.iter().filter(|staging| large(staging)).count() >= LARGE_KEPT
+        && let Some(oldest) = free.iter().position(large)
+    {
+        free.remove(oldest);
+    }
+    free.push(staging);
+}
+
+/// The final hidden state of some rows, normed where the model ends with a norm.
+fn final_states(
+    backend: &CpuBackend,
+    config: &ModelConfig,
+    norm: Option<&[f32]>,
+    hidden: &[f32],
+    rows: &[u32],
+) -> Vec<f32> {
+    let width = config.embedding;
+    let mut states: Vec<f32> = Vec::with_capacity(rows.len() * width);
+    rows.iter().for_each(|row| states.extend_from_slice(&hidden[*row as usize * width..][..width]));
+    if let Some(norm) = norm {
+        cpu::norm_in_place(&backend.0, &mut states, norm, config.norm_epsilon);
+    }
+    states
+}
+
+/// Takes what GPUs have finished to sessions and waves. Runs in the set `Load`; never waits.
+pub fn collect_gpu(
+    backend: Res<'_, CpuBackend>,
+    mut buffers: ResMut<'_, SampleBuffers>,
+    mut models: Query<
+        '_,
+        '_,
+        (Entity, &ModelConfig, &mut GpuModel, &mut WaveLimits, Option<&ModelTokenizer>),
+        With<Model>,
+    >,
+    shards: Query<'_, '_, (&WeightShard, &CpuWeights, &ShardOf)>,
+    mut waves: Query<'_, '_, &mut Wave>,
+    mut sessions: Query<'_, '_, SampledSession>,
+    mut work: ResMut<'_, TickWork>,
+    mut events: MessageWriter<'_, SessionEvent>,
+) {
+    for (entity, config, mut model, mut limits, tokenizer) in &mut models {
+        let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
+        for part in &mut model.0 {
+            if part.flights.is_empty() {
+                continue;
+            }
+            // A device that is lost says so elsewhere.
+            let _ = part.gpu.device.poll(wgpu::PollType::Poll);
+            while part.flights.front().is_some_and(Flight::is_done) {
+                let Some(flight) = part.flights.pop_front() else { break };
+                work.0 += 1;
+                if let Some((rows, start)) = flight.started {
+                    part.pace.learn(rows, part.layers.len(), start.elapsed());
+                    // Texts of an encoder were promised whole waves.
+                    if config.causal {
+                        limits.rows = part.pace.rows(part.gpu.submit_budget(), part.most.rows);
+                    }
+                }
+                if let Some(bytes) = flight.words() {
+                    let words: &[u32] = bytemuck::cast_slice(&bytes);
+                    match &flight.cargo {
+                        Cargo::Rows { rows, chosen, logits, states: state_rows } => {
+                            let (ids, rest) = words.split_at(id_words(rows.len()));
+                            let count = if *logits { rows.len() * config.vocabulary } else { 0 };
+                            let (logits, hidden) = rest.split_at(count);
+                            let states = if state_rows.is_empty() {
+                                Vec::new()
+                            } else {
+                                let norm = shards.iter().find(|(shard, _, of)| {
+                                    shard.role == TensorRole::OutputNorm && of.0 == entity
+                                });
+                                let norm = norm.and_then(|(_, weights, _)| weights.0.vector());
+                                final_states(&backend, config, norm, bytemuck::cast_slice(hidden), state_rows)
+                            };
+                            let states =
+                                StateRows { states: &states, rows: state_rows, width: config.embedding };
+                            let rows = LogitRows {
+                                logits: bytemuck::cast_slice(logits),
+                                rows,
+                                vocabulary: config.vocabulary,
+                            };
+                            let of_device = |index: usize| {
+                                let span = flight.spans.get(index)?;
+                                let row = chosen.get(index).filter(|chosen| **chosen).and(Some(span))?;
+                                ids.get(row.logits.end.checked_sub(1)?)
+                            };
+                            let chosen = |index: usize| match of_device(index) {
+                                Some(token) => Chosen::Token((*token != NO_TOKEN).then_some(*token)),
+                                None => Chosen::ByHost,
+                            };
+                            let computed = Computed { spans: &flight.spans, logits: rows, states };
+                            let buffers = &mut buffers;
+                            deliver(
+                                &backend.0,
+                                computed,
+                                chosen,
+                                tokenizer,
+                                &mut sessions,
+                                buffers,
+                                &mut events,
+                            );
+                        }
+                        Cargo::Hidden { wave } => {
+                            if let Ok(mut wave) = waves.get_mut(*wave) {
+                                wave.hidden.clear();
+                                wave.hidden.extend_from_slice(bytemuck::cast_slice(words));
+                                wave.hidden_at = Place::Cpu;
+                                wave.fetching = false;
+                            }
+                        }
+                    }
+                    part.good_steps = part.good_steps.saturating_add(1);
+                } else {
+                    // Without a failure its sessions would wait for ever: on a device that is opened anew they start over.
+                    part.gpu.give_up(&GpuError::Readback { adapter: part.gpu.info.name.clone() });
+                }
+                part.keep(flight);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::on_gpu::testing::{noop, world};
+    use bevy_ecs::system::RunSystemOnce;
+
+    /// Sends some bytes of a hidden state on their way.
+    fn send(world: &mut World, model: Entity, bytes: u64) {
+        let mut parts = world.get_mut::<GpuModel>(model).unwrap();
+        let part = &mut parts.0[0];
+        let hidden = part.scratch.hidden.clone();
+        part.send(Cargo::Hidden { wave: Entity::PLACEHOLDER }, Vec::new(), &[(&hidden, bytes)]);
+    }
+
+    #[test]
+    fn a_readback_that_fails_fails_its_device() {
+        let (mut world, model) = world();
+        send(&mut world, model, 64);
+        let part = |world: &World| {
+            let part = &world.get::<GpuModel>(model).unwrap().0[0];
+            (part.flights.len(), part.gpu.failure().is_some(), part.good_steps)
+        };
+        assert_eq!(part(&world), (1, false, 0));
+        // Ends the mapping with an error.
+        world.get::<GpuModel>(model).unwrap().0[0].flights[0].staging.buffer.unmap();
+        world.run_system_once(collect_gpu).unwrap();
+        assert_eq!(part(&world), (0, true, 0));
+    }
+
+    #[test]
+    fn submits_of_many_sizes_leave_nothing_behind() {
+        let (mut world, model) = world();
+        for step in 0..2000u64 {
+            send(&mut world, model, 4 * (1 + step % 600));
+            world.run_system_once(collect_gpu).unwrap();
+            let part = &world.get::<GpuModel>(model).unwrap().0[0];
+            assert!(part.flights.is_empty() && part.gpu.failure().is_none(), "{step}");
+            assert!(part.spares() <= 1 && part.staging.len() <= 1 + AHEAD + LARGE_KEPT, "{step}");
+        }
+        assert_eq!(world.get::<GpuModel>(model).unwrap().0[0].good_steps, 2000);
+    }
+
+    #[test]
+    fn staging_buffers_are_of_few_sizes() {
+        let gpu = noop();
+        let mut free = Vec::new();
+        for rows in 1..=4000u64 {
+            let staging = staging(&gpu, &mut free, TOKEN_BYTES + 1000 * rows).unwrap();
+            assert!(staging.buffer.size() >= staging.bytes);
+            give_back(&mut free, staging);
+            assert!(free.len() <= LARGE_KEPT);
+        }
+        assert!(gpu.allocated().buffers < 100, "{:?}", gpu.allocated());
+    }
+}

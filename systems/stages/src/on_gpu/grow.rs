@@ -1,0 +1,176 @@
+//! Buffers that grow with the waves: a model that is only chatted with never takes what prompts of thousands of tokens need.
+//!
+//! A wave that finds its device's buffers too small stands before it while larger ones are made, together with a plan that is bound to
+//! them, on a thread of their own. Sizes double at least, so that a model grows a few times at most; what has been taken is kept. Where
+//! the device's memory does not suffice, waves stay as small as they are: the one that stands is taken apart, and its rows
+//! travel in smaller ones.
+
+use super::maker::{Grown, Slot};
+use super::part::{GpuModel, GpuPart};
+use super::scratch::{Scratch, ScratchSize};
+use crate::admit::truncate_session;
+use bevy_ecs::prelude::*;
+use weft_components::{AtLayer, Model, TickWork, Wave, WaveLimits, WaveOf};
+use weft_gpu::GpuError;
+
+/// Rows that buffers are made for at first: as many as a tile of cooperative matrices has.
+const FIRST_ROWS: usize = 128;
+
+/// What buffers are made for at first, where `most` is what they may grow to.
+pub(super) fn first(most: ScratchSize) -> ScratchSize {
+    ScratchSize { rows: most.rows.min(FIRST_ROWS), ..most }
+}
+
+/// What buffers for `rows` are made for, where those that are there hold `held`.
+fn next(held: usize, rows: usize, most: ScratchSize) -> ScratchSize {
+    let rows = rows.max(2 * held).next_power_of_two().min(most.rows);
+    ScratchSize { rows, ..most }
+}
+
+impl GpuPart {
+    /// Whether the buffers hold a wave of `rows`. Where they do not, larger ones are asked for.
+    pub(super) fn holds(&mut self, rows: usize) -> bool {
+        if rows > self.scratch.rows {
+            self.wanted_rows = self.wanted_rows.max(rows);
+        }
+        rows <= self.scratch.rows
+    }
+
+    /// Starts to make larger buffers where they were asked for, and takes them when they are there and no wave is on the device.
+    /// Never waits.
+    pub(super) fn poll_growth(&mut self) -> Result<(), GpuError> {
+        if self.growing.is_none() && self.wanted_rows > self.scratch.rows && !self.cramped {
+            let size = next(self.scratch.rows, self.wanted_rows, self.most);
+            self.growing = Some(self.maker.grow(&self.gpu, &self.layers, &self.ends, &self.scratch, size));
+        }
+        let Some(growing) = &mut self.growing else { return Ok(()) };
+        match growing.poll(&self.gpu) {
+            Err(error @ GpuError::OutOfMemory { .. } | error @ GpuError::BufferTooLarge { .. }) => {
+                tracing::warn!(%error, rows = self.scratch.rows, "waves stay small");
+                self.growing = None;
+                self.cramped = true;
+            }
+            Err(error) => {
+                self.growing = None;
+                return Err(error);
+            }
+            Ok(()) => {}
+        }
+        if self.occupied.is_none()
+            && let Some(Slot::Ready(grown)) = self.growing.take_if(|slot| matches!(slot, Slot::Ready(_)))
+        {
+            let Grown { scratch, plan } = *grown;
+            tracing::debug!(rows = scratch.rows, "larger buffers for waves");
+            self.take_grown(scratch, plan);
+        }
+        Ok(())
+    }
+}
+
+/// Takes waves apart that a device has no memory for, and keeps to smaller ones from then on. Runs in the set `Load`.
+pub fn shrink_waves(
+    world: &mut World,
+    models: &mut QueryState<(Entity, &mut GpuModel, &mut WaveLimits), With<Model>>,
+    waves: &mut QueryState<(&mut Wave, &WaveOf)>,
+) {
+    let mut cramped = Vec::new();
+    for (model, mut parts, mut limits) in models.iter_mut(world) {
+        for part in parts.0.iter_mut().filter(|part| part.cramped && part.wanted_rows > part.scratch.rows) {
+            part.wanted_rows = 0;
+            part.most.rows = part.scratch.rows;
+            limits.rows = limits.rows.min(part.scratch.rows);
+            limits.logit_rows = limits.logit_rows.min(limits.rows);
+            cramped.push((model, limits.rows));
+        }
+    }
+    let mut sessions = Vec::new();
+    for (mut wave, of) in waves.iter_mut(world) {
+        let too_large = |(model, rows): &(Entity, usize)| of.0 == *model && wave.rows() > *rows;
+        let stands = matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Head);
+        if stands && cramped.iter().any(too_large) {
+            sessions.extend(wave.spans.iter().map(|span| span.session));
+            wave.clear();
+        }
+    }
+    for session in sessions {
+        // What has been computed stays; rows under way are scheduled again. The system is ours and takes any entity.
+        let _ = world.run_system_cached_with(truncate_session, (session, usize::MAX));
+        world.resource_mut::<TickWork>().0 += 1;
+    }
+}
+
+impl GpuPart {
+    /// Rows of the largest wave that there are buffers for now.
+    pub fn rows(&self) -> usize {
+        self.scratch.rows
+    }
+
+    /// Bytes of those buffers.
+    pub fn wave_bytes(&self) -> u64 {
+        let size = ScratchSize { rows: self.scratch.rows, ..self.most };
+        // They are there, so their size could be computed.
+        Scratch::bytes(&self.gpu.capabilities, size.of(&self.maker.config)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::on_gpu::testing::world;
+    use bevy_ecs::system::RunSystemOnce;
+    use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, WaveSpan};
+
+    #[test]
+    fn sizes_double_up_to_the_most() {
+        let most = ScratchSize { rows: 2048, logit_rows: 256, tokens: 4096, partials: 64 };
+        assert_eq!(first(most).rows, 128);
+        assert_eq!(first(ScratchSize { rows: 32, ..most }).rows, 32);
+        for (held, rows, wanted) in [(128, 129, 256), (128, 300, 512), (512, 513, 1024), (1024, 2000, 2048)] {
+            assert_eq!(next(held, rows, most).rows, wanted, "{held} {rows}");
+        }
+        assert_eq!(next(1024, 1500, ScratchSize { rows: 1500, ..most }).rows, 1500);
+    }
+
+    #[test]
+    fn a_wave_that_there_is_no_memory_for_is_taken_apart() {
+        let (mut world, model) = world();
+        let run = world.spawn(KvRun).id();
+        let cursor = ContextCursor { computed: 40, scheduled: 340, limit: 1000, ..ContextCursor::default() };
+        let session = world.spawn((LeafRun(run), BlockTable(vec![3, 5, 7]), cursor)).id();
+        let span = WaveSpan {
+            session,
+            rows: 0..300,
+            start: 40,
+            table: 0..0,
+            logits: 0..0,
+            states: 0..0,
+            epoch: 0,
+            complete: false,
+            adapter: None,
+        };
+        let mut waves = world.query::<&mut Wave>();
+        let mut wave = waves.single_mut(&mut world).unwrap();
+        wave.at = AtLayer::Embed;
+        wave.tokens = vec![1; 300];
+        wave.spans = vec![span];
+        let mut parts = world.get_mut::<GpuModel>(model).unwrap();
+        let part = &mut parts.0[0];
+        assert!(part.holds(FIRST_ROWS) && !part.holds(300));
+        let bytes = 1 << 40;
+        part.growing = Some(Slot::Failed(GpuError::OutOfMemory { what: "hidden".to_owned(), bytes }));
+        assert_eq!(part.poll_growth(), Ok(()));
+        world.run_system_once(shrink_waves).unwrap();
+
+        let limits = *world.get::<WaveLimits>(model).unwrap();
+        assert_eq!(limits.rows, FIRST_ROWS);
+        assert!(limits.logit_rows <= FIRST_ROWS);
+        let wave = waves.single(&world).unwrap();
+        assert_eq!((wave.at, wave.rows(), wave.spans.len()), (AtLayer::Idle, 0, 0));
+        // What was computed stays, what was under way is scheduled again.
+        let cursor = world.get::<ContextCursor>(session).unwrap();
+        assert_eq!((cursor.computed, cursor.scheduled, cursor.epoch), (40, 40, 1));
+        assert_eq!(world.get::<BlockTable>(session).unwrap().0, [3, 5]);
+        let part = &world.get::<GpuModel>(model).unwrap().0[0];
+        assert_eq!((part.rows(), part.gpu.failure()), (FIRST_ROWS, None));
+    }
+}

@@ -1,0 +1,54 @@
+//! What the GPU backend keeps in the world: opened devices as a resource, and on each model that has layers on them its
+//! weights, its plan, its scratch and the steps that are under way.
+//!
+//! A wave's stages record commands; one submit at the end of a tick runs them. Nothing waits: what a submit computed is
+//! mapped for reading and found by a later tick.
+
+mod adapters;
+mod attention;
+mod draft;
+mod embed;
+mod ffn;
+mod figures;
+mod flight;
+mod grow;
+mod head;
+mod maker;
+mod pace;
+mod part;
+mod place;
+mod plan;
+mod prepare;
+mod product;
+mod recover;
+mod sample;
+mod scratch;
+mod shape;
+#[cfg(test)]
+mod testing;
+mod transfer;
+mod upload;
+mod vectors;
+mod weights;
+
+pub use attention::attention_gpu;
+pub use embed::embed_gpu;
+pub use ffn::ffn_gpu;
+pub use flight::collect_gpu;
+pub use grow::shrink_waves;
+pub use head::head_gpu;
+pub use part::{GpuModel, GpuPart};
+pub use place::{GpuLayers, Placed, Wanted, place};
+pub use prepare::{GpuPrepare, PrepareAll};
+pub use recover::{Recovery, recover_gpu};
+pub use sample::sample_gpu;
+pub use shape::{Attend, WaveShape};
+pub use transfer::{GpuFailed, plan_gpu, plan_gpu_adapters, submit_gpu};
+
+use bevy_ecs::prelude::*;
+use std::sync::Arc;
+use weft_gpu::Gpu;
+
+/// The GPUs of an engine, in the order of their numbers.
+#[derive(Resource, Clone, Default)]
+pub struct GpuBackend(pub Vec<Arc<Gpu>>);

@@ -1,0 +1,485 @@
+//! What one GPU holds of a model, and how a wave enters it.
+
+use super::adapters::Listed;
+use super::flight::{Cargo, Flight, Staging, give_back, id_words, staging};
+use super::maker::{Grown, PlanMaker, PlanSlot, Slot};
+use super::pace::Pace;
+use super::plan::Plan;
+use super::prepare::GpuPrepare;
+use super::scratch::{Scratch, ScratchSize};
+use super::shape::{Attend, WaveShape};
+use super::upload::Upload;
+use super::weights::{EndWeights, LayerWeights};
+use crate::load::Prepare;
+use bevy_ecs::prelude::*;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use weft_components::{AtLayer, ModelConfig, Place, TensorRole, Wave, WaveSpan};
+use weft_formats::{ShardOwner, ShardSpec};
+use weft_gpu::sampling::SampleBatch;
+use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, WaveData, wgpu};
+use weft_platform::PAGE;
+
+/// What one GPU holds of a model.
+pub struct GpuPart {
+    /// The GPU's number.
+    pub number: usize,
+    /// The GPU.
+    pub gpu: Arc<Gpu>,
+    pub(super) layers: Arc<BTreeMap<usize, LayerWeights>>,
+    pub(super) ends: Arc<EndWeights>,
+    pub(super) scratch: Arc<Scratch>,
+    /// How contexts are split: its kernels are in the plan.
+    attention: AttentionKernels,
+    pub(super) plan: PlanSlot,
+    /// Whether the angles of rotary embedding have been written.
+    pub(super) angles: bool,
+    /// Recorded and not yet submitted.
+    pub(super) commands: Commands,
+    /// How long the device takes.
+    pub(super) pace: Pace,
+    /// Rows of the wave that is on the device and when it came, where it found the device at rest.
+    entered: Option<(usize, web_time::Instant)>,
+    /// The wave whose rows the scratch holds.
+    pub(super) occupied: Option<Entity>,
+    pub(super) shape: WaveShape,
+    /// What the rows of logits ask for.
+    pub(super) batch: SampleBatch,
+    /// Whether the device chooses each span's token.
+    pub(super) chosen: Vec<bool>,
+    pub(super) flights: VecDeque<Flight>,
+    pub(super) staging: Vec<Staging>,
+    /// Spans' memory, to be used again by the next waves whose rows are sent.
+    spare: Vec<Vec<WaveSpan>>,
+    /// Submits whose results have come back.
+    pub(super) good_steps: u32,
+    /// Whether the device is known to have failed: nothing more is recorded for it.
+    pub(super) failed: bool,
+    /// Tensors of the model itself that are known to have arrived, a bit a role.
+    there: u64,
+    words: Vec<u32>,
+    rows: RowWords,
+    uploads: Uploads,
+    /// What makes a plan anew.
+    pub(super) maker: PlanMaker,
+    /// What buffers may grow to.
+    pub(super) most: ScratchSize,
+    /// Rows of a wave for which they are too small.
+    pub(super) wanted_rows: usize,
+    /// Larger ones, on their way.
+    pub(super) growing: Option<Slot<Grown>>,
+    /// Whether the device has no memory for larger ones.
+    pub(super) cramped: bool,
+    /// The model's adapters here, where it has some.
+    adapted: Option<AdaptedPart>,
+    /// Whether the model has other adapters than `adapted`.
+    stale: bool,
+    /// Whether rows of the wave that is on the device use adapters.
+    adapting: bool,
+    used: Vec<[u32; 2]>,
+}
+
+/// A model's adapters on a GPU.
+struct AdaptedPart {
+    list: Vec<Entity>,
+    plan: PlanSlot,
+}
+
+/// Rows of a session from which tiles of rows pay.
+const TILED_ROWS: usize = 8;
+/// Rows whose contexts there is room to split into as many parts as there can be; more rows, fewer parts.
+pub(super) const SPLIT_ROWS: usize = 16;
+/// Workgroups that keep a large GPU busy.
+const WORKGROUPS: usize = 396;
+
+/// Arrays by row, kept for their memory.
+#[derive(Default)]
+struct RowWords {
+    kv: Vec<u32>,
+    tables: Vec<u32>,
+    tiles: Vec<u32>,
+    seen: Vec<u32>,
+}
+
+/// What the host tells the device for each wave.
+#[derive(Default)]
+struct Uploads {
+    wave: Upload,
+    tables: Upload,
+    sample_rows: Upload,
+    adjustments: Upload,
+}
+
+/// A model's GPUs. A component of the model.
+#[derive(Component, Default)]
+pub struct GpuModel(pub Vec<GpuPart>);
+
+impl GpuModel {
+    /// The part on a GPU.
+    pub fn on(&mut self, number: usize) -> Option<&mut GpuPart> {
+        self.0.iter_mut().find(|part| part.number == number)
+    }
+}
+
+impl GpuModel {
+    /// Waits until the oldest submit under way is done, `longest` at most. `false` where none is under way.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn wait(&self, longest: core::time::Duration) -> bool {
+        let Some((part, flight)) = self.0.iter().find_map(|part| Some((part, part.flights.front()?))) else {
+            return false;
+        };
+        let submit =
+            wgpu::PollType::Wait { submission_index: Some(flight.index.clone()), timeout: Some(longest) };
+        // A device that is lost, or takes longer, is found by the next tick.
+        let _ = part.gpu.device.poll(submit);
+        true
+    }
+
+    /// What brings a shard to the GPUs that read it.
+    pub fn prepare(&self, spec: &ShardSpec) -> Vec<Arc<dyn Prepare>> {
+        let of = |part: &GpuPart| {
+            let target = match spec.owner {
+                ShardOwner::Model => part.ends.target(spec.shard.role),
+                ShardOwner::Layer(index) => part.layers.get(&index)?.target(&spec.shard),
+            };
+            let prepare = GpuPrepare { gpu: Arc::clone(&part.gpu), target: target? };
+            Some(Arc::new(prepare) as Arc<dyn Prepare>)
+        };
+        self.0.iter().filter_map(of).collect()
+    }
+}
+
+impl GpuPart {
+    pub(super) fn new(
+        number: usize,
+        gpu: Arc<Gpu>,
+        layers: BTreeMap<usize, LayerWeights>,
+        ends: EndWeights,
+        scratch: (Scratch, ScratchSize),
+        attention: (AttentionShape, AttentionKernels),
+        config: &ModelConfig,
+    ) -> Self {
+        let (scratch, most) = scratch;
+        let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
+        let (shape, attention) = attention;
+        let maker = PlanMaker { config: config.clone(), attention: shape };
+        let plan = maker.start(&gpu, &layers, &ends, &scratch, Vec::new());
+        Self {
+            number,
+            gpu,
+            layers,
+            ends,
+            scratch,
+            attention,
+            plan,
+            angles: false,
+            commands: Commands::default(),
+            pace: Pace::default(),
+            entered: None,
+            occupied: None,
+            shape: WaveShape::default(),
+            batch: SampleBatch::default(),
+            chosen: Vec::new(),
+            flights: VecDeque::new(),
+            staging: Vec::new(),
+            spare: Vec::new(),
+            good_steps: 0,
+            failed: false,
+            there: 0,
+            words: Vec::new(),
+            rows: RowWords::default(),
+            uploads: Uploads::default(),
+            maker,
+            most,
+            wanted_rows: 0,
+            growing: None,
+            cramped: false,
+            adapted: None,
+            stale: false,
+            adapting: false,
+            used: Vec::new(),
+        }
+    }
+
+    /// Whether these are the adapters that are here. Where they are not, no wave that uses some enters until they are.
+    pub(super) fn holds_adapters(&mut self, wanted: &[Entity]) -> bool {
+        let held = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.list);
+        self.stale = held != wanted;
+        !self.stale
+    }
+
+    /// Takes the adapters of the model in place of those before, if no wave is on the device.
+    pub(super) fn take_adapters(&mut self, list: Vec<Listed>) {
+        if self.occupied.is_some() {
+            return;
+        }
+        self.stale = false;
+        self.adapted = (!list.is_empty()).then(|| AdaptedPart {
+            list: list.iter().map(|(adapter, _)| *adapter).collect(),
+            plan: self.maker.start(&self.gpu, &self.layers, &self.ends, &self.scratch, list),
+        });
+    }
+
+    /// Takes larger buffers and the plan that is bound to them. Plans of adapters are made anew.
+    pub(super) fn take_grown(&mut self, scratch: Arc<Scratch>, plan: Plan) {
+        self.scratch = scratch;
+        self.plan = PlanSlot::Ready(Box::new(plan));
+        // Nobody has been told anything yet.
+        self.uploads = Uploads::default();
+        self.adapted = None;
+    }
+
+    /// The plan for the wave that is on the device, its shape and what it is recorded to.
+    fn recording(&mut self) -> Option<(&Plan, &WaveShape, &mut Commands)> {
+        let slot = match &self.adapted {
+            Some(adapted) if self.adapting => &adapted.plan,
+            _ => &self.plan,
+        };
+        match slot {
+            PlanSlot::Ready(plan) => Some((plan, &self.shape, &mut self.commands)),
+            _ => None,
+        }
+    }
+
+    /// Whether the plan for a wave's rows is there.
+    fn may_take(&self, wave: &Wave) -> bool {
+        wave.adapters.is_empty()
+            || (!self.stale
+                && self.adapted.as_ref().is_none_or(|adapted| matches!(adapted.plan, PlanSlot::Ready(_))))
+    }
+
+    /// The plan, once it and what it reads are there.
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        match &self.plan {
+            PlanSlot::Ready(plan) if self.angles => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// Takes plans from their threads, if they are done. Never waits.
+    pub(super) fn poll_plan(&mut self) -> Result<(), GpuError> {
+        self.plan.poll(&self.gpu)?;
+        match &mut self.adapted {
+            Some(adapted) => adapted.plan.poll(&self.gpu),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings a wave's rows onto the device, its hidden state too where the host has it. `false` where the device cannot
+    /// take it yet.
+    pub(crate) fn enter(&mut self, entity: Entity, wave: &mut Wave, config: &ModelConfig) -> bool {
+        if self.failed || self.plan().is_none() || !self.may_take(wave) {
+            return false;
+        }
+        if wave.tables.len() > self.scratch.table_words {
+            // Admission keeps to `WaveLimits::pages`, so this is a fault of ours: no context may be cut for it.
+            let (pages, limit) = (wave.tables.len(), self.scratch.table_words);
+            self.gpu.give_up(&GpuError::BlockTables { pages, limit });
+            return false;
+        }
+        match self.occupied {
+            Some(found) if found == entity => return true,
+            Some(_) => return false,
+            None => {}
+        }
+        if !self.holds(wave.rows()) {
+            return false;
+        }
+        self.write_wave(wave, config.causal);
+        self.entered = self.flights.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
+        if wave.hidden_at == Place::Cpu && !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
+            let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
+            self.gpu.queue.write_buffer(&self.scratch.hidden, 0, bytes);
+        }
+        wave.hidden_at = Place::Gpu(self.number);
+        self.occupied = Some(entity);
+        true
+    }
+
+    /// Writes what rows of logits ask for and records the choice of their tokens.
+    pub(crate) fn record_sample(&mut self) {
+        let PlanSlot::Ready(plan) = &self.plan else { return };
+        let Self { gpu, scratch, batch, uploads, .. } = self;
+        uploads.sample_rows.write(gpu, &scratch.sample_rows, bytemuck::cast_slice(batch.rows()));
+        uploads.adjustments.write(gpu, &scratch.adjustments, bytemuck::cast_slice(batch.adjustments()));
+        plan.record_sample(&self.batch, &self.shape, &mut self.commands);
+    }
+
+    /// The batch to be filled, what becomes of its rows, and how many adjustments there is room for.
+    pub(crate) fn sampling(&mut self) -> (&mut SampleBatch, &mut Vec<bool>, usize) {
+        (&mut self.batch, &mut self.chosen, self.scratch.most_adjustments)
+    }
+
+    /// Whether a tensor of the model itself is known to be there.
+    pub(crate) fn has(&self, role: TensorRole) -> bool {
+        self.there & (1 << role as usize) != 0
+    }
+
+    /// Notes that a tensor of the model itself is there.
+    pub(crate) fn arrived(&mut self, role: TensorRole) {
+        self.there |= 1 << role as usize;
+    }
+
+    /// Records the embedding of the wave that is on the device.
+    pub(crate) fn record_embed(&mut self) {
+        if let PlanSlot::Ready(plan) = &self.plan {
+            plan.record_embed(&self.shape, &mut self.commands);
+        }
+    }
+
+    /// Records a layer's attention. `false` where the layer is not here.
+    pub(crate) fn record_attention(&mut self, layer: usize) -> bool {
+        let recording = self.recording();
+        recording.is_some_and(|(plan, shape, commands)| plan.record_attention(layer, shape, commands))
+    }
+
+    /// Records a layer's feed-forward network, and submits what is recorded where it would keep the device for long. `false`
+    /// where the layer is not here.
+    pub(crate) fn record_ffn(&mut self, layer: usize) -> bool {
+        let recording = self.recording();
+        let recorded =
+            recording.is_some_and(|(plan, shape, commands)| plan.record_ffn(layer, shape, commands));
+        if recorded && self.pace.layer(self.shape.rows as usize, self.gpu.submit_budget()) {
+            self.commands.submit(&self.gpu);
+            self.pace.submitted();
+        }
+        recorded
+    }
+
+    /// Records the head up to the logits.
+    pub(crate) fn record_head(&mut self) {
+        if let Some((plan, shape, commands)) = self.recording() {
+            plan.record_head(shape, commands);
+        }
+    }
+
+    /// Parts to split contexts into: as many as keep the device busy and there is room for.
+    fn splits(&self, rows: u32, longest: usize) -> u32 {
+        let most = (SPLIT_ROWS * weft_gpu::SPLITS_MAX as usize) / (rows as usize).max(1);
+        self.attention.splits(rows as usize, longest, WORKGROUPS).min(most.max(1) as u32)
+    }
+
+    /// Tells the device of a wave, whose rows see what is before them, or all of their text.
+    fn write_wave(&mut self, wave: &Wave, causal: bool) {
+        let mut arrays = core::mem::take(&mut self.rows);
+        let RowWords { kv, tables, tiles, seen } = &mut arrays;
+        kv.clear();
+        tables.clear();
+        tiles.clear();
+        seen.clear();
+        let tiled = wave.spans.iter().any(|span| span.rows.len() > TILED_ROWS);
+        let mut longest = 0;
+        for span in &wave.spans {
+            longest = longest.max(span.start + span.rows.len());
+            for row in span.rows.clone() {
+                kv.push(wave.slots[row] * PAGE as u32 + wave.positions[row] % PAGE as u32);
+                tables.push(span.table.start as u32);
+            }
+            if !causal {
+                let last = span.start + span.rows.len() - 1;
+                seen.extend(span.rows.clone().map(|_| last as u32));
+            }
+            if tiled {
+                let firsts = span.rows.clone().step_by(TILE);
+                tiles.extend(
+                    firsts.map(|first| (first as u32) << 8 | (span.rows.end - first).min(TILE) as u32),
+                );
+            }
+        }
+        let rows = wave.rows() as u32;
+        let splits = if tiled { 1 } else { self.splits(rows, longest) };
+        self.shape = WaveShape {
+            rows,
+            logit_rows: wave.logit_rows.len() as u32,
+            splits,
+            tiles: tiles.len() as u32,
+            attend: match splits {
+                _ if tiled => Attend::Tiled,
+                1 if self.attention.is_short(rows as usize, WORKGROUPS) => Attend::Short,
+                1 => Attend::Direct,
+                _ => Attend::Split,
+            },
+        };
+        self.commands.describe(super::figures::shape_of(wave));
+        let data = WaveData {
+            tokens: &wave.tokens,
+            positions: &wave.positions,
+            kv,
+            tables,
+            logit_rows: &wave.logit_rows,
+            tiles,
+            seen,
+            splits: self.shape.splits,
+        };
+        data.encode(&mut self.words);
+        let Self { gpu, scratch, words, uploads, .. } = self;
+        uploads.wave.write(gpu, &scratch.wave, words);
+        uploads.tables.write(gpu, &scratch.tables, &wave.tables);
+        self.rows = arrays;
+        self.adapting = false;
+        let Self { gpu, adapted, used, adapting, .. } = self;
+        if let Some(AdaptedPart { plan: PlanSlot::Ready(plan), .. }) = adapted
+            && let Some(buffers) = plan.adapters.as_ref().filter(|_| !wave.adapters.is_empty())
+        {
+            *adapting = true;
+            buffers.write(gpu, wave, used);
+        }
+    }
+
+    /// Submits what is recorded and starts to bring back bytes of buffers, one after another. The wave leaves the device.
+    pub(super) fn send(&mut self, cargo: Cargo, spans: Vec<WaveSpan>, from: &[(&wgpu::Buffer, u64)]) {
+        self.occupied = None;
+        let bytes: u64 = from.iter().map(|(_, bytes)| bytes).sum();
+        let staging = match staging(&self.gpu, &mut self.staging, bytes.max(16)) {
+            Ok(staging) => staging,
+            // What was computed cannot be had: without a failure somebody would wait for it for ever.
+            Err(error) => return self.gpu.give_up(&error),
+        };
+        let mut at = 0;
+        for (from, bytes) in from.iter().filter(|(_, bytes)| *bytes > 0) {
+            self.commands.copy(from, 0, &staging.buffer, at, *bytes);
+            at += bytes;
+        }
+        let started = self.entered.take();
+        self.pace.submitted();
+        let index = self.commands.submit(&self.gpu);
+        self.flights.push_back(Flight::new(cargo, spans, index, staging, started));
+    }
+
+    /// Spans' memory that is kept.
+    #[cfg(test)]
+    pub(super) fn spares(&self) -> usize {
+        self.spare.len()
+    }
+
+    /// Takes the memory of a submit that is done.
+    pub(super) fn keep(&mut self, flight: Flight) {
+        let (mut spans, staging) = flight.land();
+        // Hidden states that go on elsewhere come without spans.
+        if spans.capacity() > 0 {
+            spans.clear();
+            self.spare.push(spans);
+        }
+        give_back(&mut self.staging, staging);
+    }
+
+    /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.
+    pub(super) fn send_rows(&mut self, wave: &mut Wave, config: &ModelConfig) {
+        let count = wave.logit_rows.len();
+        let mut ends = wave.spans.iter().zip(&self.chosen);
+        let logits = ends.any(|(span, chosen)| !chosen && !span.logits.is_empty());
+        let spans = core::mem::replace(&mut wave.spans, self.spare.pop().unwrap_or_default());
+        let rows = core::mem::take(&mut wave.logit_rows);
+        let states = core::mem::take(&mut wave.state_rows);
+        let hidden_rows = if states.is_empty() { 0 } else { wave.rows() };
+        let cargo = Cargo::Rows { rows, chosen: core::mem::take(&mut self.chosen), logits, states };
+        let scratch = Arc::clone(&self.scratch);
+        let id_bytes = 4 * id_words(count) as u64;
+        let logit_bytes = if logits { 4 * (count * config.vocabulary) as u64 } else { 0 };
+        let hidden_bytes = 4 * (hidden_rows * config.embedding) as u64;
+        let parts =
+            [(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes), (&scratch.hidden, hidden_bytes)];
+        self.send(cargo, spans, &parts);
+        wave.clear();
+    }
+}

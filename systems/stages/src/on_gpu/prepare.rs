@@ -1,0 +1,118 @@
+//! Shards become GPU weights: laid out for kernels and copied to the device, on the loader's threads.
+
+use super::weights::Target;
+use crate::load::{Install, LoadError, Prepare, Preparing};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use weft_components::WeightShard;
+use weft_formats::ModelError;
+use weft_gpu::{Gpu, pack};
+
+/// Copies one shard to a GPU.
+pub struct GpuPrepare {
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) target: Target,
+}
+
+/// Bytes that are written before they are submitted.
+const SUBMIT: usize = 32 << 20;
+
+/// Rows of `narrow` bytes as rows of `wide`, with zeros behind them.
+fn filled(rows: &[u8], narrow: usize, wide: usize) -> Vec<u8> {
+    let mut filled = vec![0; rows.len() / narrow * wide];
+    for (to, from) in filled.chunks_exact_mut(wide).zip(rows.chunks_exact(narrow)) {
+        to[..narrow].copy_from_slice(from);
+    }
+    filled
+}
+
+impl Prepare for GpuPrepare {
+    fn begin(&self, shard: &WeightShard, file: &str) -> Result<Box<dyn Preparing>, LoadError> {
+        Ok(Box::new(Upload {
+            gpu: Arc::clone(&self.gpu),
+            target: self.target.clone(),
+            file: file.to_owned(),
+            shard: shard.clone(),
+            written: AtomicUsize::new(0),
+        }))
+    }
+}
+
+/// A shard on its way to a GPU.
+struct Upload {
+    gpu: Arc<Gpu>,
+    target: Target,
+    file: String,
+    shard: WeightShard,
+    /// Bytes that wait for a submit, or more.
+    written: AtomicUsize,
+}
+
+impl Preparing for Upload {
+    fn rows(&self, first: usize, bytes: &[u8]) -> Result<(), LoadError> {
+        let (gpu, shard) = (&*self.gpu, &self.shard);
+        // A device that is lost is no fault of the file: the model is placed anew, and its weights come again.
+        if gpu.failure().is_some() {
+            return Ok(());
+        }
+        match &self.target {
+            Target::Matrix(matrix, start) => {
+                let row_bytes = shard.format.row_bytes(shard.cols).unwrap_or(bytes.len()).max(1);
+                let wide = shard.format.row_bytes(matrix.columns).unwrap_or(row_bytes);
+                let filled = (wide > row_bytes).then(|| filled(bytes, row_bytes, wide));
+                let bytes = filled.as_deref().unwrap_or(bytes);
+                matrix.write(gpu, start + first, &pack(shard.format, bytes));
+                // What is written waits in host memory for a submit.
+                if self.written.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() >= SUBMIT {
+                    self.written.store(0, Ordering::Relaxed);
+                    gpu.queue.submit([]);
+                }
+            }
+            Target::Vector(buffer, at) => {
+                let mut values = vec![0.0; shard.cols];
+                if !shard.format.dequantize(bytes, &mut values) {
+                    return Err(ModelError::UnsupportedFormat {
+                        file: self.file.clone(),
+                        name: shard.name.clone(),
+                        format: shard.format.to_string(),
+                        known: "F32, F16, BF16 for vectors".to_owned(),
+                    }
+                    .into());
+                }
+                gpu.queue.write_buffer(buffer, 4 * *at as u64, bytemuck::cast_slice(&values));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Install, LoadError> {
+        if matches!(self.target, Target::Matrix(..)) && self.gpu.failure().is_none() {
+            self.gpu.queue.submit([]);
+        }
+        Ok(Box::new(|_| {}))
+    }
+}
+
+/// Prepares a shard for several places.
+pub struct PrepareAll(pub Vec<Arc<dyn Prepare>>);
+
+impl Prepare for PrepareAll {
+    fn begin(&self, shard: &WeightShard, file: &str) -> Result<Box<dyn Preparing>, LoadError> {
+        let places = self.0.iter().map(|place| place.begin(shard, file)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Box::new(PreparingAll(places)))
+    }
+}
+
+/// A shard whose rows arrive in several places.
+struct PreparingAll(Vec<Box<dyn Preparing>>);
+
+impl Preparing for PreparingAll {
+    fn rows(&self, first: usize, bytes: &[u8]) -> Result<(), LoadError> {
+        self.0.iter().try_for_each(|place| place.rows(first, bytes))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Install, LoadError> {
+        let installs = self.0.into_iter().map(|place| place.finish()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Box::new(move |entity| installs.into_iter().for_each(|install| install(entity))))
+    }
+}

@@ -1,0 +1,37 @@
+//! Choosing a token from a row of logits.
+//!
+//! A [`Sampler`] is one session's: its settings, its random numbers and the tokens its penalties look back at. It reads
+//! one row of logits, `[vocab]` f32, and gives one token. The steps and their order are llama.cpp's sampler chain:
+//! logit bias, penalties, top-k, typical, top-p, min-p, temperature, then a draw.
+//!
+//! Invariants: no input makes it panic; a NaN logit is worth as much as `-inf` and is never chosen while another token
+//! can be; the same seed, settings and logits give the same token on every machine and whatever other sessions do.
+//! Everything is plain arithmetic on slices: only additions, multiplications and comparisons of f32 and f64 lie on the
+//! way from logits to a token, but for two logarithms of settings and sums.
+
+mod chain;
+mod choose;
+mod embedding;
+mod error;
+mod exp;
+mod logprobs;
+mod penalties;
+mod select;
+mod system;
+#[cfg(test)]
+mod tests;
+mod together;
+mod truncate;
+
+pub use chain::{Choice, SampleScratch, Sampler};
+pub use choose::argmax;
+pub(crate) use embedding::wanted_positions;
+pub use embedding::{StateRows, vectors};
+pub use error::SampleError;
+pub use logprobs::token_logprob;
+pub use system::{
+    Chosen, Computed, Ending, LogitRows, RequestError, SampledSession, SessionSampler, deliver, end_request,
+    sample,
+};
+pub use together::SampleBuffers;
+pub use weft_components::TokenLogprob;

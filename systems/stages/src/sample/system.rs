@@ -1,0 +1,393 @@
+//! The stage `Sample`: logits become tokens, tokens become text, and requests end.
+
+use super::embedding::{StateRows, keep_states};
+use super::{SampleBuffers, SampleError, Sampler, token_logprob};
+use crate::load::ModelTokenizer;
+use crate::on_cpu::CpuBackend;
+use bevy_ecs::prelude::*;
+use weft_components::{
+    AtLayer, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept,
+    LogitsWanted, Model, ModelConfig, Output, Phase, Request, SamplerSettings, SessionEvent,
+    SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf, WaveSpan,
+};
+use weft_gpu::sampling::{SampleBatch, SampleKind};
+use weft_platform::Cpu;
+use weft_text::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
+
+/// A request that makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Its sampler's settings do not.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// Its stop strings do not.
+    #[error(transparent)]
+    Stop(#[from] TokenizeError),
+}
+
+/// How one request chooses tokens and turns them into text. A component of the session, made anew for each request.
+#[derive(Component)]
+pub struct SessionSampler {
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    stops: StopStrings,
+    /// Control tokens that are stop strings: they have no text for `stops` to find.
+    stop_tokens: Vec<u32>,
+}
+
+impl SessionSampler {
+    /// A sampler that has seen `history`. A stop string that is the text of a control token of `tokenizer` ends the answer at that
+    /// token, which shows no text.
+    ///
+    /// # Errors
+    /// Settings or stop strings that make no sense.
+    pub fn new(
+        settings: &SamplerSettings,
+        vocabulary: usize,
+        history: &[u32],
+        stop: &[String],
+        tokenizer: Option<&Tokenizer>,
+    ) -> Result<Self, RequestError> {
+        let mut sampler = Sampler::new(settings.clone(), vocabulary)?;
+        let seen = history.len().saturating_sub(settings.penalty_last_n);
+        history[seen..].iter().for_each(|token| sampler.accept(*token));
+        let control = |text: &String| {
+            tokenizer.and_then(|tokenizer| tokenizer.token_to_id(text).filter(|id| tokenizer.is_control(*id)))
+        };
+        Ok(Self {
+            sampler,
+            detokenizer: Detokenizer::continuing(false),
+            stops: StopStrings::new(stop)?,
+            stop_tokens: stop.iter().filter_map(control).collect(),
+        })
+    }
+}
+
+impl SessionSampler {
+    /// How a device would choose this request's tokens.
+    pub fn kind(&self) -> SampleKind {
+        SampleKind::of(self.sampler.settings(), self.sampler.vocabulary())
+    }
+
+    /// Whether the next step of the request can start before the token of this one has been read: a device chooses it,
+    /// whatever was chosen before.
+    pub fn runs_ahead(&self) -> bool {
+        let settings = self.sampler.settings();
+        let penalties = settings.penalty_last_n > 0
+            && (settings.repetition_penalty != 1.0
+                || settings.presence_penalty != 0.0
+                || settings.frequency_penalty != 0.0);
+        !penalties && self.kind() != SampleKind::Host
+    }
+
+    /// Most adjustments of logits that the request's next row asks for.
+    pub(crate) fn adjustments(&self) -> usize {
+        self.sampler.settings().logit_bias.len() + self.sampler.window().len()
+    }
+
+    /// Adds the request's row to those that a device chooses tokens for; `place` is where the token is kept there.
+    pub(crate) fn ask(&mut self, batch: &mut SampleBatch, place: u32) {
+        let draw = self.kind().draws().then(|| self.sampler.uniform());
+        let sampler = &self.sampler;
+        let draw = || draw.unwrap_or_default();
+        batch.push(sampler.settings(), sampler.vocabulary(), sampler.window(), draw, place);
+    }
+
+    /// Takes back the random numbers of `draws` tokens that were chosen and never read.
+    pub fn take_back(&mut self, draws: usize) {
+        if !self.kind().draws() {
+            return;
+        }
+        self.sampler.set_draws(self.sampler.draws().saturating_sub(draws as u64));
+    }
+}
+
+/// What the end of a request touches.
+pub struct Ending<'a> {
+    /// Holds text back that may be the start of a stop string, or of a character.
+    pub sampler: &'a mut SessionSampler,
+    /// Gets that text.
+    pub output: &'a mut Output,
+    /// Becomes finished.
+    pub phase: &'a mut Phase,
+}
+
+impl Ending<'_> {
+    /// Ends the request, however it came to its end: gives out what was held back, and tells.
+    pub fn finish(self, session: Entity, reason: FinishReason, events: &mut MessageWriter<'_, SessionEvent>) {
+        let SessionSampler { detokenizer, stops, .. } = self.sampler;
+        if reason != FinishReason::StopString {
+            self.output.text.push_str(stops.push(detokenizer.finish()).text);
+            self.output.text.push_str(stops.finish());
+        }
+        *self.phase = Phase::Finished(reason);
+        events.write(SessionEvent { session, kind: SessionEventKind::Finished(reason) });
+    }
+}
+
+/// Ends a session's request from outside, `(session, reason)`, if it has one. Rows under way for it are void.
+pub fn end_request(
+    In((entity, reason)): In<(Entity, FinishReason)>,
+    mut sessions: Query<'_, '_, (&mut SessionSampler, &mut Output, &mut Phase, &mut ContextCursor)>,
+    mut events: MessageWriter<'_, SessionEvent>,
+) {
+    let Ok((mut sampler, mut output, mut phase, mut cursor)) = sessions.get_mut(entity) else { return };
+    if phase.is_active() || *phase == Phase::Paused {
+        let computed = cursor.computed;
+        cursor.rewind(computed);
+        Ending { sampler: &mut sampler, output: &mut output, phase: &mut phase }.finish(
+            entity,
+            reason,
+            &mut events,
+        );
+    }
+}
+
+/// What the stage reads and writes of a session.
+#[derive(bevy_ecs::query::QueryData)]
+#[query_data(mutable)]
+pub struct SampledSession {
+    history: &'static mut TokenHistory,
+    pub(crate) cursor: &'static mut ContextCursor,
+    phase: &'static mut Phase,
+    pub(crate) request: &'static Request,
+    pub(crate) sampler: &'static mut SessionSampler,
+    output: &'static mut Output,
+    pub(crate) wanted: Option<&'static LogitsWanted>,
+    kept: Option<&'static mut LogitsKept>,
+    embedding: Option<(&'static EmbeddingWanted, &'static mut EmbeddingKept)>,
+}
+
+/// Who chooses the token of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// The host does, from the logits.
+    ByHost,
+    /// A device has chosen it; `None` where no logit was a number.
+    Token(Option<u32>),
+}
+
+/// Rows of logits of a wave.
+#[derive(Clone, Copy)]
+pub struct LogitRows<'a> {
+    /// `[rows, vocabulary]`.
+    pub logits: &'a [f32],
+    /// The wave's row that each belongs to.
+    pub rows: &'a [u32],
+    /// Logits a row.
+    pub vocabulary: usize,
+}
+
+impl<'a> LogitRows<'a> {
+    pub(super) fn row(&self, index: usize) -> &'a [f32] {
+        &self.logits[index * self.vocabulary..][..self.vocabulary]
+    }
+}
+
+impl SampledSessionItem<'_, '_> {
+    /// Whether rows of the span are still wanted: the session has not given up its context since.
+    fn expects(&self, span: &WaveSpan) -> bool {
+        self.cursor.epoch == span.epoch
+    }
+
+    /// Whether a token is to be chosen from the span's last row.
+    fn chooses(&self, span: &WaveSpan) -> bool {
+        self.expects(span) && span.complete && self.phase.is_active() && self.request.max_tokens > 0
+    }
+}
+
+/// What a wave computed for its sessions.
+#[derive(Clone, Copy)]
+pub struct Computed<'a> {
+    /// Whose rows they are; each session has one span at most.
+    pub spans: &'a [WaveSpan],
+    /// Rows of logits: all, where the host chooses or somebody wants to keep them.
+    pub logits: LogitRows<'a>,
+    /// Final hidden states that were asked for.
+    pub states: StateRows<'a>,
+}
+
+/// Takes what was computed to its sessions: keeps logits and hidden states that were asked for, appends the tokens that a device
+/// chose (`chosen`, by the place of the span) or chooses them, on all threads, and ends requests that are at their end. Rows of a
+/// session that died or gave up its context since are left out.
+pub fn deliver(
+    cpu: &Cpu,
+    computed: Computed<'_>,
+    chosen: impl Fn(usize) -> Chosen,
+    tokenizer: Option<&Tokenizer>,
+    sessions: &mut Query<'_, '_, SampledSession>,
+    buffers: &mut SampleBuffers,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) {
+    let Computed { spans, logits, .. } = computed;
+    buffers.start(cpu, spans.len(), logits.vocabulary);
+    for (index, span) in spans.iter().enumerate() {
+        let Ok(mut session) = sessions.get_mut(span.session) else { continue };
+        if chosen(index) == Chosen::ByHost && session.chooses(span) {
+            buffers.add(&mut session.sampler.sampler, span.logits.end - 1);
+        }
+    }
+    buffers.run(cpu, logits);
+    for (index, span) in spans.iter().enumerate() {
+        let Ok(mut session) = sessions.get_mut(span.session) else { continue };
+        // Nothing that the choice depends on has changed: a session has one span.
+        let token = match chosen(index) {
+            Chosen::ByHost if session.chooses(span) => {
+                let choice = buffers.take(&mut session.sampler.sampler);
+                choice.filter(|choice| !choice.degenerate).map(|choice| (choice.token, choice.logprob))
+            }
+            Chosen::ByHost => None,
+            Chosen::Token(token) => token.map(|token| (token, None)),
+        };
+        deliver_one(span, computed, chosen(index), token, tokenizer, &mut session, events);
+    }
+}
+
+/// [`deliver`] of one span, for which `token` has been chosen if one was to be.
+fn deliver_one(
+    span: &WaveSpan,
+    computed: Computed<'_>,
+    chosen: Chosen,
+    token: Option<(u32, Option<TokenLogprob>)>,
+    tokenizer: Option<&Tokenizer>,
+    session: &mut SampledSessionItem<'_, '_>,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) {
+    if !session.expects(span) {
+        return;
+    }
+    session.cursor.computed = span.start + span.rows.len();
+    if chosen == Chosen::ByHost {
+        keep_logits(session, &computed.logits, span);
+    }
+    if let Some((wanted, kept)) = &mut session.embedding {
+        keep_states(wanted, kept, computed.states, span);
+    }
+    if !span.complete || !session.phase.is_active() {
+        return;
+    }
+    let step = if session.request.max_tokens == 0 {
+        Step { token: None, finish: Some(FinishReason::MaxTokens) }
+    } else {
+        if chosen != Chosen::ByHost {
+            session.cursor.unread = session.cursor.unread.saturating_sub(1);
+        }
+        append(session, token, tokenizer)
+    };
+    if step.finish.is_some() {
+        // Steps that are under way go beyond the end.
+        let (computed, unread) = (session.cursor.computed, session.cursor.unread);
+        session.sampler.take_back(unread);
+        session.cursor.rewind(computed);
+    }
+    report(session, span.session, step, events);
+}
+
+/// Takes the logits of waves to their sessions and chooses tokens.
+pub fn sample(
+    backend: Res<'_, CpuBackend>,
+    mut buffers: ResMut<'_, SampleBuffers>,
+    waves: Query<'_, '_, (&Wave, &WaveOf)>,
+    models: Query<'_, '_, (&ModelConfig, Option<&ModelTokenizer>), With<Model>>,
+    mut sessions: Query<'_, '_, SampledSession>,
+    mut work: ResMut<'_, TickWork>,
+    mut events: MessageWriter<'_, SessionEvent>,
+) {
+    for (wave, of) in &waves {
+        if wave.at != AtLayer::Sample {
+            continue;
+        }
+        work.0 += 1;
+        let Ok((config, tokenizer)) = models.get(of.0) else {
+            continue;
+        };
+        let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
+        let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
+        let computed = Computed {
+            spans: &wave.spans,
+            logits: LogitRows { logits: &wave.logits, rows: &wave.logit_rows, vocabulary: config.vocabulary },
+            states: StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding },
+        };
+        let chosen = |_| Chosen::ByHost;
+        deliver(&backend.0, computed, chosen, tokenizer, &mut sessions, &mut buffers, &mut events);
+    }
+}
+
+/// What became of a session in this tick.
+struct Step {
+    token: Option<u32>,
+    finish: Option<FinishReason>,
+}
+
+fn report(
+    session: &mut SampledSessionItem<'_, '_>,
+    entity: Entity,
+    step: Step,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) {
+    if let Some(token) = step.token {
+        events.write(SessionEvent { session: entity, kind: SessionEventKind::Token(token) });
+    }
+    if let Some(reason) = step.finish {
+        Ending { sampler: &mut session.sampler, output: &mut session.output, phase: &mut session.phase }
+            .finish(entity, reason, events);
+    }
+}
+
+/// Appends the token that was chosen to the session and says whether its request ends with it.
+fn append(
+    session: &mut SampledSessionItem<'_, '_>,
+    chosen: Option<(u32, Option<TokenLogprob>)>,
+    tokenizer: Option<&Tokenizer>,
+) -> Step {
+    let SessionSampler { sampler, detokenizer, stops, stop_tokens } = &mut *session.sampler;
+    let Some((token, logprob)) = chosen else {
+        return Step { token: None, finish: Some(FinishReason::InvalidLogits) };
+    };
+    sampler.accept(token);
+    session.history.0.push(token);
+    let output = &mut *session.output;
+    output.tokens.push(token);
+    output.logprobs.extend(logprob);
+    let mut finish = None;
+    if let Some(tokenizer) = tokenizer {
+        if !session.request.ignore_end && tokenizer.is_end_of_generation(token) {
+            finish = Some(FinishReason::EndOfGeneration);
+        } else if stop_tokens.contains(&token) {
+            // What was held back for another stop string belongs to the answer.
+            output.text.push_str(stops.push(detokenizer.finish()).text);
+            output.text.push_str(stops.finish());
+            finish = Some(FinishReason::StopString);
+        } else {
+            // Ids past the vocabulary, which a padded head can give, have no text.
+            let streamed = stops.push(detokenizer.push(tokenizer, token).unwrap_or_default());
+            output.text.push_str(streamed.text);
+            finish = streamed.matched.map(|_| FinishReason::StopString);
+        }
+    }
+    if finish.is_none() && output.tokens.len() >= session.request.max_tokens {
+        finish = Some(FinishReason::MaxTokens);
+    }
+    Step { token: Some(token), finish }
+}
+
+/// Copies what a caller asked to keep of this wave's logits.
+fn keep_logits(session: &mut SampledSessionItem<'_, '_>, rows: &LogitRows<'_>, span: &WaveSpan) {
+    let (Some(wanted), Some(kept)) = (session.wanted, session.kept.as_mut()) else {
+        return;
+    };
+    for index in span.logits.clone() {
+        let position = span.start + rows.rows[index] as usize - span.rows.start;
+        if wanted.positions.get(kept.len()) != Some(&position) {
+            continue;
+        }
+        let row = rows.row(index);
+        match (wanted.keep, session.history.0.get(position + 1)) {
+            (KeepLogits::Row, _) => kept.rows.push(row.to_vec()),
+            (KeepLogits::NextTokenLoss, Some(next)) => {
+                kept.losses.push(-f64::from(token_logprob(row, *next)))
+            }
+            (KeepLogits::NextTokenLoss, None) => {}
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Byte-level BPE: GPT-2, Llama 3, Qwen, SmolLM and most others.
+
+use serde_json::Value;
+
+use super::expressions::{SPLITS, Step};
+use super::json::{TokenizerFile, kind, steps, unsupported};
+use crate::{TokenizeError, Vocabulary, pretokenizers};
+
+/// Whether the bytes of words are written in GPT-2's alphabet.
+pub(super) fn is_byte_level(file: &TokenizerFile) -> bool {
+    steps(&file.pre_tokenizer)
+        .into_iter()
+        .chain(steps(&file.normalizer))
+        .any(|step| kind(step) == "ByteLevel")
+}
+
+pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
+    let model = &file.model;
+    model.check_no_affixes()?;
+    for step in steps(&file.normalizer) {
+        match kind(step) {
+            "NFC" => vocabulary.nfc = true,
+            _ => return Err(unsupported("normalizer", step)),
+        }
+    }
+    vocabulary.model = "gpt2".to_owned();
+    vocabulary.pre = pre(&file.pre_tokenizer, model.ignore_merges)?.to_owned();
+    vocabulary.ignore_merges = Some(model.ignore_merges);
+    vocabulary.merges = model.merges.iter().map(|merge| merge.0.clone()).collect();
+    Ok(())
+}
+
+/// The name of a pre-tokenizer: of those whose cuts are the file's, one that has its habit of merging if there is one.
+fn pre(pre_tokenizer: &Value, ignore_merges: bool) -> Result<&'static str, TokenizeError> {
+    let found: Option<Vec<Step<'_>>> = steps(pre_tokenizer).into_iter().filter_map(step).collect();
+    let found = found.ok_or_else(|| unsupported("pre_tokenizer", pre_tokenizer))?;
+    let mut names = SPLITS.iter().filter(|(_, steps)| *steps == found.as_slice()).map(|(name, _)| *name);
+    let habit =
+        |name: &&str| pretokenizers::find(name).is_some_and(|family| family.ignore_merges == ignore_merges);
+    let any = names.clone().next();
+    names.find(habit).or(any).ok_or_else(|| unsupported("pre_tokenizer", pre_tokenizer))
+}
+
+/// A step in the terms of the table: `None` where it cuts nothing, `Some(None)` where it is not known.
+fn step(step: &Value) -> Option<Option<Step<'_>>> {
+    let flag = |key: &str| step[key].as_bool();
+    Some(match kind(step) {
+        // A space before the text would be the text's from then on.
+        "ByteLevel" if flag("add_prefix_space") == Some(true) => None,
+        "ByteLevel" if flag("use_regex") == Some(false) => return None,
+        "ByteLevel" => Some(Step::Gpt2),
+        "Digits" => {
+            Some(if flag("individual_digits") == Some(true) { Step::EachDigit } else { Step::Digits })
+        }
+        "Punctuation" if step["behavior"] == "Contiguous" => Some(Step::Punctuation),
+        "Split" if step["behavior"] == "Isolated" && flag("invert") != Some(true) => {
+            step["pattern"]["Regex"].as_str().map(Step::Isolated)
+        }
+        // The matches are the words, and what lies between two is one as well.
+        "Split" if step["behavior"] == "Removed" && flag("invert") == Some(true) => {
+            step["pattern"]["Regex"].as_str().map(Step::Isolated)
+        }
+        _ => None,
+    })
+}

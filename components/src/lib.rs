@@ -22,14 +22,17 @@ pub use format::{
 pub use kv::{KvPage, KvPool, KvRun, PageOf, Pages, RunOf};
 pub use message::{DeviceEvent, DeviceEventKind, LoadFailure, LoadProgress, SessionEvent, SessionEventKind};
 pub use model::{
-    Activation, Ends, ExpertConfig, LayerConfig, LayerIndex, LayerOf, Layers, MissingShards, Model,
-    ModelConfig, OnCpu, OnGpu, OnPeer, Place, Pooling, Resident, RopeConfig, RopeFactors, RopeStyle,
-    SentenceConfig, StepsAhead, Yarn,
+    Activation, Ends, EndsHeldBy, ExpertConfig, HeldBy, LayerConfig, LayerIndex, LayerOf, Layers,
+    MissingShards, Model, ModelConfig, Place, PlacedOn, Pooling, Resident, RopeConfig, RopeFactors,
+    RopeStyle, SentenceConfig, StepsAhead, Yarn,
 };
 pub use sampling::{IgnoredDefault, SamplerSettings, SamplingDefaults};
 pub use session::{
     BlockTable, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LeafRun, LogitsKept,
-    LogitsWanted, Output, Phase, Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
+    LogitsWanted, Output, Phase, ReadsLogits, Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
 };
-pub use shard::{Evictable, Queued, ShardOf, Shards, TensorRole, WeightShard};
-pub use wave::{AtLayer, CurrentLayer, DEVICE_TOKEN, TickWork, Wave, WaveLimits, WaveOf, WaveSpan, Waves};
+pub use shard::{Evictable, Fetching, Queued, ShardOf, Shards, TensorRole, WeightShard};
+pub use wave::{
+    AtLayer, Chosen, CurrentLayer, DEVICE_TOKEN, ReadbackOf, Readbacks, TickWork, Wave, WaveLimits, WaveOf,
+    WaveSpan, Waves,
+};

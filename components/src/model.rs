@@ -259,44 +259,56 @@ pub struct LayerOf(pub Entity);
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerIndex(pub usize);
 
-/// All shards of this entity have arrived and its weights can be used.
+/// All shards of this layer or model have arrived and its weights can be used.
 #[derive(Component, Debug)]
 #[component(storage = "SparseSet")]
 pub struct Resident;
 
-/// Computed on the CPU.
-#[derive(Component, Debug)]
-pub struct OnCpu;
+/// A place where layers and ends of models are computed: an id that a backend was given when it was registered. Valid as
+/// long as the `World`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place(u32);
 
-/// Computed on a GPU: its number among the engine's.
-#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnGpu(pub usize);
+impl Place {
+    /// The place with this id. Ids are given out by the registry of backends.
+    pub const fn new(id: u32) -> Self {
+        Self(id)
+    }
 
-/// Computed by a peer.
-#[derive(Component, Debug)]
-pub struct OnPeer;
-
-/// A place where things are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// The CPU.
-    #[default]
-    Cpu,
-    /// A GPU: its number among the engine's.
-    Gpu(usize),
+    /// The id.
+    pub const fn id(self) -> u32 {
+        self.0
+    }
 }
 
-/// Where the ends of a model are computed; its layers carry [`OnCpu`] or [`OnGpu`] of their own. A component of the model.
-#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where a layer is to be computed. A component of the layer and an *input*: inserting another place moves the layer. Its
+/// weights are loaded there, waves wait for it meanwhile, and the sessions' contexts are computed again.
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+#[component(immutable)]
+pub struct PlacedOn(pub Place);
+
+/// Where a layer's weights and its KV cache are, or are being loaded to. A component of the layer that follows [`PlacedOn`].
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+#[component(immutable)]
+pub struct HeldBy(pub Place);
+
+/// Where the ends of a model are to be computed. A component of the model and an input, as [`PlacedOn`] is of a layer.
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+#[component(immutable)]
 pub struct Ends {
     /// The embedding.
     pub embed: Place,
-    /// The head, and with it the choice of tokens where a GPU can make it.
+    /// The head, and with it the choice of tokens where its backend can make it.
     pub head: Place,
 }
 
-/// How many steps of a session may be under way whose tokens have not been read: 0 where a step needs the token of the one
-/// before on the host. A component of the model.
+/// Where the weights of a model's ends are, or are being loaded to. A component of the model that follows [`Ends`].
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
+#[component(immutable)]
+pub struct EndsHeldBy(pub Ends);
+
+/// How many steps of a session may be in flight whose tokens have not been read back: 0 if a step needs the token of the
+/// one before on the host. A component of the model.
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepsAhead(pub usize);
 

@@ -206,6 +206,11 @@ impl LogitsKept {
     }
 }
 
+/// A system of the caller's reads or changes the session's logits, or chooses its tokens: a device brings the logits back and
+/// leaves the choice to the host. A component of the session.
+#[derive(Component, Clone, Copy, Debug, Default)]
+pub struct ReadsLogits;
+
 /// Asks for an embedding of what the session holds.
 #[derive(Component, Clone, Copy, Debug)]
 pub struct EmbeddingWanted {

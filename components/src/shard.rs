@@ -196,12 +196,17 @@ impl Shards {
 #[relationship(relationship_target = Shards)]
 pub struct ShardOf(pub Entity);
 
-/// Waiting for the loader, or being read by it; then it becomes [`crate::model::Resident`].
+/// Waits in the load queue of its model. Then it is [`Fetching`], then [`Resident`](crate::model::Resident).
 #[derive(Component, Debug)]
 #[component(storage = "SparseSet")]
 pub struct Queued;
 
-/// May be dropped under a memory budget and read again.
+/// The loader reads it.
+#[derive(Component, Debug)]
+#[component(storage = "SparseSet")]
+pub struct Fetching;
+
+/// May be dropped while it is resident, and read again when a wave needs it.
 #[derive(Component, Debug)]
 #[component(storage = "SparseSet")]
 pub struct Evictable;

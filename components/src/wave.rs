@@ -19,12 +19,26 @@ pub enum AtLayer {
     Embed,
     /// Stands before this layer.
     Layer(usize),
+    /// Stands in this layer: its attention has run, its feed-forward network has not.
+    Ffn(usize),
     /// Stands before the head.
     Head,
-    /// Its logits and states are there to be taken to their sessions.
+    /// Its logits and final hidden states are on the host, to be delivered to their sessions.
     Sample,
-    /// Its logits are recorded on a device, which is to be given the commands.
+    /// The head's backend has recorded its logits and submits them itself; they come back in another wave.
     OnDevice,
+}
+
+/// How the token of a span is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chosen {
+    /// By the session's sampler, from the logits.
+    #[default]
+    Sampler,
+    /// A device has chosen it; `None` if no logit was a number.
+    Device(Option<u32>),
+    /// A system has chosen it, in place of the session's sampler.
+    System(u32),
 }
 
 /// Consecutive positions of one session in a wave.
@@ -52,7 +66,7 @@ pub struct WaveSpan {
 
 /// The rows travelling together: arrays by row, hidden state `[rows, embedding]`, logits `[logit rows, vocabulary]`.
 ///
-/// One wave a model. Sessions join when a wave is made up and leave when it is sampled. Arrays keep their capacity.
+/// Sessions join when a wave is made up and leave when it is sampled. Arrays keep their capacity.
 #[derive(Component, Debug, Default)]
 pub struct Wave {
     /// Where the wave is.
@@ -76,16 +90,16 @@ pub struct Wave {
     pub state_rows: Vec<u32>,
     /// Which of the rows use an adapter.
     pub adapters: WaveAdapters,
-    /// Where the hidden state is.
-    pub hidden_at: Place,
-    /// Whether it is on its way to the host.
-    pub fetching: bool,
-    /// Hidden state, row by row, where it is on the host.
+    /// The place that the wave has entered. `None` while it is between places: then `hidden` holds the hidden state.
+    pub place: Option<Place>,
+    /// Hidden state, row by row, while it is on the host.
     pub hidden: Vec<f32>,
     /// Logits, row by row.
     pub logits: Vec<f32>,
     /// Final hidden states, `[state rows, embedding]`.
     pub states: Vec<f32>,
+    /// How each span's token is chosen; [`Chosen::Sampler`] for spans beyond its end.
+    pub chosen: Vec<Chosen>,
 }
 
 impl Wave {
@@ -94,16 +108,10 @@ impl Wave {
         self.tokens.len()
     }
 
-    /// Whether its hidden state can be used in a place: it is there, or on the host, from which it can be copied.
-    pub fn may_enter(&self, place: Place) -> bool {
-        self.hidden_at == place || self.hidden_at == Place::Cpu
-    }
-
     /// Empties the wave, keeping its memory.
     pub fn clear(&mut self) {
         self.at = AtLayer::Idle;
-        self.hidden_at = Place::Cpu;
-        self.fetching = false;
+        self.place = None;
         self.spans.clear();
         self.tables.clear();
         self.tokens.clear();
@@ -112,6 +120,7 @@ impl Wave {
         self.logit_rows.clear();
         self.state_rows.clear();
         self.adapters.clear();
+        self.chosen.clear();
     }
 }
 
@@ -165,6 +174,24 @@ impl Waves {
     }
 }
 
+/// A wave that carries what a device has brought back: logits and states of rows that travelled in another wave. It is
+/// never admitted to; the stage `Sample` treats it as any wave.
+#[derive(Component, Debug)]
+#[relationship(relationship_target = Readbacks)]
+pub struct ReadbackOf(pub Entity);
+
+/// The waves that carry readbacks of a model.
+#[derive(Component, Debug, Default)]
+#[relationship_target(relationship = ReadbackOf, linked_spawn)]
+pub struct Readbacks(Vec<Entity>);
+
+impl Readbacks {
+    /// Wave entities.
+    pub fn entities(&self) -> &[Entity] {
+        &self.0
+    }
+}
+
 /// A wave travels through this model.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Waves)]
@@ -185,8 +212,10 @@ pub struct CurrentLayer {
     pub layer: Entity,
     /// Its index.
     pub index: usize,
-    /// Whether a backend has run its attention.
+    /// Where it is computed: the wave has entered that place.
+    pub place: Place,
+    /// True if its attention has run, in this tick or an earlier one.
     pub attended: bool,
-    /// Whether a backend has run all of it. A layer that nobody computes stops the wave.
+    /// True if all of it has run. A layer that no backend computes stops the wave.
     pub computed: bool,
 }

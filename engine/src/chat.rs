@@ -6,7 +6,7 @@ use crate::session::SessionId;
 use crate::vocabulary::wall_clock;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use weft_systems::load::ModelTemplate;
+use weft_systems::text::ModelTemplate;
 use weft_text::{BuiltinTemplate, ChatTemplate, Rendered, Rules, TemplateError, TemplateVars};
 
 /// Which chat template a model takes.

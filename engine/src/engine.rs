@@ -2,10 +2,9 @@
 
 use crate::error::Error;
 use crate::options::EngineOptions;
-use crate::schedule::{self, LayerSet, LayerStep, Tick, TickSet};
+use crate::schedule::{self, LayerSet, LayerStep, SampleSet, Tick, TickSet};
 use crate::session::ReadCursor;
 use bevy_ecs::prelude::*;
-use std::sync::Arc;
 use weft_components::{
     DeviceEvent, LoadFailure, LoadProgress, Model, ModelConfig, Output, Phase, SamplingDefaults,
     SessionEvent, TickWork,
@@ -13,10 +12,13 @@ use weft_components::{
 use weft_gpu::Gpu;
 use weft_platform::{Cpu, Kernels, Pool};
 use weft_systems::admit::{self, AdmitOptions};
-use weft_systems::load::{self, LoadFailed, LoadFeed, Loading, ModelTokenizer};
-use weft_systems::on_cpu::{self as cpu, CpuBackend};
+use weft_systems::fail::LoadFailed;
+use weft_systems::host::{HostCpu, Wake};
+use weft_systems::load::{self, LoadQueue, Loading, Moves};
+use weft_systems::on_cpu::{self as cpu, CpuPlace};
 use weft_systems::on_gpu::{self as gpu, GpuBackend, GpuModel};
 use weft_systems::sample::SampleBuffers;
+use weft_systems::text::ModelTokenizer;
 use weft_systems::{reclaim, sample};
 use weft_text::Tokenizer;
 
@@ -41,7 +43,7 @@ pub struct Engine {
     pub(crate) world: World,
     pool: Pool,
     phases: QueryState<&'static Phase>,
-    feeds: QueryState<&'static LoadFeed>,
+    feeds: QueryState<&'static LoadQueue>,
     #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
     gpus: QueryState<&'static GpuModel>,
     pub(crate) readers: QueryState<(&'static Output, &'static mut ReadCursor)>,
@@ -75,6 +77,10 @@ fn build_world(options: &EngineOptions, cpu: Cpu, gpus: Vec<Gpu>) -> World {
     world.init_resource::<Messages<DeviceEvent>>();
     world.init_resource::<SampleBuffers>();
     world.init_resource::<TickWork>();
+    world.init_resource::<Moves>();
+    world.init_resource::<Wake>();
+    world.add_observer(load::note_layer);
+    world.add_observer(load::note_ends);
     /// Enough for tiles of cooperative matrices to fill a large GPU.
     const GPU_ROWS: usize = 2048;
     let usual = if gpus.is_empty() { AdmitOptions::default().max_rows } else { GPU_ROWS };
@@ -90,9 +96,9 @@ fn build_world(options: &EngineOptions, cpu: Cpu, gpus: Vec<Gpu>) -> World {
 fn add_stages(world: &mut World) {
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
-            load::receive_shards.in_set(TickSet::Load),
+            (load::receive_shards, load::move_layers, load::demand_layers).chain().in_set(TickSet::Load),
             admit::admit.in_set(TickSet::Admit),
-            sample::sample.in_set(TickSet::Sample),
+            sample::sample.in_set(SampleSet::Deliver),
             (reclaim::reclaim_waves, reclaim::age_messages).chain().in_set(TickSet::Reclaim),
         ));
     });
@@ -100,11 +106,13 @@ fn add_stages(world: &mut World) {
 
 /// The CPU backend: its systems, filtered by `OnCpu`.
 fn add_cpu(world: &mut World, cpu: Cpu) {
-    world.insert_resource(CpuBackend(cpu));
+    world.insert_resource(HostCpu(cpu));
+    CpuPlace::register(world, None);
     world.add_observer(cpu::unplan_layer);
+    world.add_observer(cpu::add_scratch);
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
-            (cpu::plan_cpu, cpu::plan_adapters).chain().in_set(TickSet::Load).after(load::receive_shards),
+            (cpu::plan_cpu, cpu::plan_adapters).chain().in_set(TickSet::Load).after(load::demand_layers),
             cpu::embed_cpu.in_set(TickSet::Embed),
             cpu::head_cpu.in_set(TickSet::Head),
         ));
@@ -119,17 +127,20 @@ fn add_cpu(world: &mut World, cpu: Cpu) {
 
 /// The GPU backend: its systems, filtered by `OnGpu`. Without a GPU they find nothing to do.
 fn add_gpus(world: &mut World, gpus: Vec<Gpu>) {
-    world.insert_resource(GpuBackend(gpus.into_iter().map(Arc::new).collect()));
+    for gpu in gpus {
+        GpuBackend::register(world, gpu);
+    }
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
-            (gpu::plan_gpu, gpu::plan_gpu_adapters, gpu::collect_gpu, gpu::shrink_waves, gpu::recover_gpu)
+            (gpu::plan_gpu, gpu::plan_gpu_adapters, gpu::shrink_waves, gpu::recover_gpu)
                 .chain()
                 .in_set(TickSet::Load)
-                .after(load::receive_shards)
+                .after(load::demand_layers)
                 .after(cpu::plan_adapters),
             gpu::embed_gpu.in_set(TickSet::Embed).after(cpu::embed_cpu),
             gpu::head_gpu.in_set(TickSet::Head).after(cpu::head_cpu),
-            (gpu::sample_gpu, gpu::submit_gpu).chain().in_set(TickSet::Sample).after(sample::sample),
+            (gpu::sample_gpu, gpu::submit_gpu).chain().in_set(SampleSet::Submit),
+            gpu::collect_gpu.in_set(SampleSet::Collect),
         ));
     });
     world.schedule_scope(LayerStep, |_, step| {
@@ -229,7 +240,7 @@ impl Engine {
         if *self.world.resource::<TickWork>() != before {
             TickOutcome::Advanced
         } else if self.phases.iter(&self.world).any(|phase| phase.is_active())
-            || self.feeds.iter(&self.world).next().is_some()
+            || self.feeds.iter(&self.world).any(|queue| !queue.is_idle())
         {
             TickOutcome::Waiting
         } else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use weft_components::FinishReason;
 use weft_formats::ModelError;
 use weft_formats::adapter::AdapterError;
-use weft_systems::load::LoadError;
+use weft_systems::place::LoadError;
 use weft_systems::sample::SampleError;
 use weft_text::{TemplateError, TokenizeError};
 

@@ -44,7 +44,7 @@ pub use options::{
     EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
 };
 pub use prepare::PreparedModel;
-pub use schedule::{LayerSet, LayerStep, Tick, TickSet};
+pub use schedule::{LayerSet, LayerStep, SampleSet, Tick, TickSet};
 pub use session::SessionId;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
@@ -64,8 +64,8 @@ pub use weft_gpu::{
     Allocated, Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work,
 };
 pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
-pub use weft_systems::load::LoadError;
-pub use weft_systems::on_gpu::{GpuLayers, GpuModel, GpuPart};
+pub use weft_systems::on_gpu::{GpuModel, GpuPart};
+pub use weft_systems::place::{GpuLayers, LoadError};
 pub use weft_text::{
     BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, SpecialTokens,
     TemplateError, TemplateVars, TokenizeError, Tokenizer,

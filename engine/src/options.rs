@@ -7,7 +7,7 @@ use weft_formats::OpenModel;
 use weft_gpu::GpuOptions;
 use weft_platform::KvFormat;
 use weft_platform::storage::{MemorySource, Source};
-use weft_systems::on_gpu::GpuLayers;
+use weft_systems::place::GpuLayers;
 use weft_text::SpecialTokens;
 
 /// How an engine is set up.

@@ -10,8 +10,8 @@ use weft_components::{
 };
 use weft_platform::PAGE;
 use weft_systems::admit::{AdmitOptions, truncate_session};
-use weft_systems::load::ModelTemplate;
 use weft_systems::sample::{SessionSampler, end_request};
+use weft_systems::text::ModelTemplate;
 
 /// A session of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

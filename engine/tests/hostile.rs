@@ -7,11 +7,12 @@ mod files;
 mod sharing;
 mod support;
 
-use crate::common::{golden, told};
+use crate::common::{golden, poll_by_reading, told};
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use support::{TINY, TOKENS, alone, asks, check_pages, cramped, engine, finish, held_up, peak_memory};
-use weft::components::{KvPage, Layers, OnCpu};
+use weft::components::{HeldBy, KvPage, Layers};
 use weft::storage::{Bytes, MemorySource, Source, StorageError};
 use weft::{
     Engine, Error, FinishReason, GenerateOptions, KeepLogits, LoadOptions, ModelSource, PAGE, Prompt,
@@ -239,6 +240,15 @@ impl Source for Broken {
         self.0.len()
     }
 
+    fn poll_read(
+        &self,
+        _: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        poll_by_reading(self, offset, buffer)
+    }
+
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
         let range = if range.start >= self.1 { u64::MAX..u64::MAX } else { range };
         self.0.read(range)
@@ -278,10 +288,10 @@ fn a_layer_that_nobody_computes_stops_the_wave() {
     let layer = engine.world().get::<Layers>(model.0).unwrap().entities()[1];
     let session = told(&mut engine, model, &TOKENS[..9]);
     engine.generate(session, &asks(5)).unwrap();
-    engine.world_mut().entity_mut(layer).remove::<OnCpu>();
+    let held = engine.world_mut().entity_mut(layer).take::<HeldBy>().unwrap();
     (0..20).for_each(|_| _ = engine.tick());
     assert_eq!(engine.output(session).unwrap().tokens, [0u32; 0], "a layer was left out");
-    engine.world_mut().entity_mut(layer).insert(OnCpu);
+    engine.world_mut().entity_mut(layer).insert(held);
     assert_eq!(finish(&mut engine, session), FinishReason::MaxTokens);
     assert_eq!(engine.output(session).unwrap().tokens, alone(&TOKENS[..9], 5));
 }

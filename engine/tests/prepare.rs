@@ -1,10 +1,11 @@
 //! Models that are read on another thread while the engine ticks.
 
 use crate::common::requests::{asks, tiny};
-use crate::common::{golden, golden_json, greedy, ids, synthetic, told};
+use crate::common::{golden, golden_json, greedy, ids, poll_by_reading, synthetic, told};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use weft::storage::{Bytes, MemorySource, Source, StorageError};
 use weft::synth::SynthShape;
 use weft::{Engine, EngineOptions, LoadOptions, ModelSource, PreparedModel};
@@ -23,6 +24,15 @@ impl Source for Held {
 
     fn len(&self) -> u64 {
         self.file.len()
+    }
+
+    fn poll_read(
+        &self,
+        _: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        poll_by_reading(self, offset, buffer)
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {

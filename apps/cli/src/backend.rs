@@ -6,8 +6,7 @@ use crate::report::CliError;
 use clap::ValueEnum;
 use std::time::Duration;
 use weft::{
-    Engine, EngineOptions, Error, GpuError, GpuLayers, GpuOptions, LoadError, LoadOptions, ModelId,
-    ModelSource,
+    Engine, EngineOptions, Error, GpuError, GpuLayers, GpuOptions, LoadOptions, ModelId, ModelSource,
 };
 
 /// What computes where neither `--backend` nor an option of GPUs says it.
@@ -86,10 +85,7 @@ fn of_gpu(error: &CliError) -> Option<String> {
     match error {
         Error::Gpu(GpuError::NoAdapter { .. }) => Some("no GPU was found".to_owned()),
         Error::Gpu(error) => Some(error.to_string()),
-        Error::Load(error) => match &**error {
-            LoadError::Gpu { source, .. } => Some(source.to_string()),
-            _ => None,
-        },
+        Error::Load(error) => error.place_reason::<GpuError>().map(ToString::to_string),
         _ => None,
     }
 }

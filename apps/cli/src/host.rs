@@ -251,7 +251,7 @@ impl Host {
 /// Whether there was no memory for a model and its KV cache.
 fn of_memory(error: &CliError) -> bool {
     let CliError::Engine(weft::Error::Load(error)) = error else { return false };
-    matches!(**error, LoadError::Kv(_) | LoadError::Gpu { .. })
+    matches!(**error, LoadError::Place { .. })
 }
 
 /// The error of a load that found no memory for a context: one that the model was not made for is to be smaller anyway, however

@@ -23,8 +23,9 @@ use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 use weft::gguf::{Gguf, GgufHeader, GgufWriter, open_files};
-use weft::storage::{FileSource, Source, ThrottledSource};
+use weft::storage::{FileSource, Source, StorageError, ThrottledSource};
 use weft::synth::{Synth, SynthShape};
 use weft::{
     Engine, EngineOptions, FinishReason, GenerateOptions, KeepLogits, Kernels, LoadOptions, ModelId,
@@ -190,4 +191,15 @@ pub fn gaps(reference: &Value) -> Vec<f64> {
     let steps = reference["greedy_top2_logits"].as_array().expect("an array").iter();
     let value = |logit: &Value| logit.as_f64().expect("a logit");
     steps.map(|best| value(&best[0]) - value(&best[1])).collect()
+}
+
+/// What a source polls that only reads.
+pub(crate) fn poll_by_reading(
+    source: &impl Source,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Poll<Result<usize, StorageError>> {
+    let bytes = source.read(offset..offset + buffer.len() as u64)?;
+    buffer.copy_from_slice(&bytes);
+    Poll::Ready(Ok(buffer.len()))
 }

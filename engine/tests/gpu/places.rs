@@ -5,10 +5,9 @@ use crate::common::gpu::{Judge, PATHS, asked, device, loaded_on, open, unharmed}
 use crate::common::reference::tiny_agrees_on;
 use crate::common::{golden, golden_json, greedy, ids, smollm2};
 use bevy_ecs::prelude::Entity;
-use weft::components::{Ends, Layers, OnCpu, OnGpu, Place};
+use weft::components::{Ends, HeldBy, Layers, Place, PlacedOn};
 use weft::{
-    Engine, EngineOptions, Error, Gpu, GpuError, GpuLayers, GpuOptions, KvFormat, LoadError, LoadOptions,
-    ModelId,
+    Engine, EngineOptions, Error, Gpu, GpuError, GpuLayers, GpuOptions, KvFormat, LoadOptions, ModelId,
 };
 use weft_systems::on_gpu::GpuBackend;
 
@@ -19,9 +18,10 @@ pub(crate) fn places(engine: &Engine, model: ModelId) -> Vec<Option<usize>> {
     let world = engine.world();
     let layers = world.get::<Layers>(model.0).unwrap().entities();
     let place = |layer: &Entity| {
-        let on = world.get::<OnGpu>(*layer).map(|on| on.0);
-        assert_ne!(on.is_some(), world.get::<OnCpu>(*layer).is_some(), "one place for each layer");
-        on
+        let held = world.get::<HeldBy>(*layer).unwrap().0;
+        assert_eq!(world.get::<PlacedOn>(*layer).unwrap().0, held, "held where it is wanted");
+        // The CPU is the first place.
+        (held.id() as usize).checked_sub(1)
     };
     layers.iter().map(place).collect()
 }
@@ -44,7 +44,7 @@ fn the_last_layers_go_to_the_gpu_and_the_text_stays() {
             expected.resize(LAYERS, Some(0));
             assert_eq!(places(&engine, model), expected);
             let ends = engine.world().get::<Ends>(model.0).unwrap();
-            let place = |is: bool| if is { Place::Gpu(0) } else { Place::Cpu };
+            let place = |is: bool| Place::new(u32::from(is));
             assert_eq!((ends.embed, ends.head), (place(on_gpu == LAYERS), place(on_gpu > 0)));
             assert_eq!(engine.gpu_parts(model).len(), usize::from(on_gpu > 0));
             let most = tiny_agrees_on("tiny-llama", &mut engine, model);
@@ -86,8 +86,8 @@ fn smollm2_in_halves() {
 }
 
 /// The GPUs of an engine.
-fn gpus(engine: &Engine) -> &[std::sync::Arc<Gpu>] {
-    &engine.world().resource::<GpuBackend>().0
+fn gpus(engine: &Engine) -> Vec<&Gpu> {
+    engine.world().resource::<GpuBackend>().0.iter().map(|at| &*at.gpu).collect()
 }
 
 fn entities(engine: &mut Engine) -> usize {
@@ -104,8 +104,7 @@ fn refused(memory: u64, layers: usize) -> (u64, usize) {
     let before = entities(&mut engine);
     let error = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &count(layers)).unwrap_err();
     let Error::Load(error) = error else { panic!("{error}") };
-    let LoadError::Gpu { source: GpuError::DoesNotFit { layers: found, needed, budget, fit }, .. } = &*error
-    else {
+    let Some(GpuError::DoesNotFit { layers: found, needed, budget, fit }) = error.place_reason() else {
         panic!("{error}")
     };
     assert_eq!((*found, *budget), (layers, memory));
@@ -162,7 +161,7 @@ fn a_kv_cache_that_gpus_do_not_keep_is_refused() {
         let load = LoadOptions { kv_format, ..LoadOptions::default() };
         let error = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load).unwrap_err();
         let Error::Load(error) = error else { panic!("{error}") };
-        assert!(matches!(&*error, LoadError::Gpu { source: GpuError::KvFormat { .. }, .. }), "{error}");
+        assert!(matches!(error.place_reason(), Some(GpuError::KvFormat { .. })), "{error}");
         assert_eq!(entities(&mut engine), before);
     }
 }

@@ -1,9 +1,10 @@
 //! What hostile tests share: the tiny model, whole or behind a gate, and what an engine should look like.
 
-use crate::common::{golden, golden_json, greedy, ids, told};
+use crate::common::{golden, golden_json, greedy, ids, poll_by_reading, told};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use weft::components::{AtLayer, BlockTable, KvPage, KvPool, Wave};
 use weft::storage::{Bytes, MemorySource, Source, StorageError};
@@ -32,6 +33,15 @@ impl Source for Gate {
 
     fn len(&self) -> u64 {
         self.file.len()
+    }
+
+    fn poll_read(
+        &self,
+        _: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        poll_by_reading(self, offset, buffer)
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {

@@ -132,6 +132,16 @@ impl CpuMatrix {
         })
     }
 
+    /// Bytes that a matrix of this shape takes in memory. Takes none.
+    ///
+    /// # Errors
+    /// A format that is not computed with, or a size that overflows.
+    pub fn memory(format: TensorFormat, rows: usize, cols: usize) -> Result<usize, PackError> {
+        let codec = format.codec().ok_or(PackError::NoCodec { format })?;
+        let (codes, scales) = tile_bytes(codec.layout, cols)?;
+        Ok(checked_size(&[rows.div_ceil(LANES), codes.saturating_add(scales)])?)
+    }
+
     /// The matrix whose rows, in the file's order and format, are `bytes`.
     ///
     /// # Errors

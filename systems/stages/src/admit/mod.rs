@@ -8,16 +8,16 @@ mod room;
 
 pub use room::truncate_session;
 
-use crate::load::LoadFailed;
+use crate::fail::LoadFailed;
 use crate::sample::{Ending, SessionSampler, wanted_positions};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use room::{Pressure, make_room};
 use weft_components::{
     AdaptedRows, AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, EmbeddingWanted, FinishReason, KvPage,
-    KvPool, LeafRun, LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, Request,
-    SessionEvent, Sessions, StepsAhead, TickWork, TokenHistory, UsesAdapter, Wave, WaveLimits, WaveOf,
-    WaveSpan, Waves,
+    KvPool, LeafRun, LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, ReadsLogits,
+    Request, SessionEvent, Sessions, StepsAhead, TickWork, TokenHistory, UsesAdapter, Wave, WaveLimits,
+    WaveOf, WaveSpan, Waves,
 };
 use weft_platform::PAGE;
 
@@ -68,6 +68,7 @@ pub struct AdmitSession {
     kept: Option<&'static LogitsKept>,
     embedding: Option<&'static EmbeddingWanted>,
     adapter: Option<&'static UsesAdapter>,
+    reads_logits: Has<ReadsLogits>,
 }
 
 impl AdmitSessionItem<'_, '_> {
@@ -76,9 +77,13 @@ impl AdmitSessionItem<'_, '_> {
     fn end(&self, ahead: usize) -> usize {
         let cursor = &self.cursor;
         let left = self.request.max_tokens.saturating_sub(self.output.tokens.len());
-        let next =
-            cursor.unread > 0 && cursor.unread <= ahead && cursor.unread < left && self.sampler.runs_ahead();
+        let next = cursor.unread > 0 && cursor.unread <= ahead && cursor.unread < left && self.runs_ahead();
         self.history.0.len() + if next { cursor.unread } else { 0 }
+    }
+
+    /// Returns true if the next step can start before the token of this one has been read back.
+    fn runs_ahead(&self) -> bool {
+        !self.reads_logits && self.sampler.runs_ahead()
     }
 
     /// Of these, tokens that no wave has been given yet.

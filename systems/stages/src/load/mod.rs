@@ -1,16 +1,26 @@
-//! The stage `Load`: from a model that has been read to resident layers.
+//! The stage `Load`: from a model that has been read to resident layers, and what moves layers afterwards.
 //!
-//! `spawn` makes a model's entities and places them, the feed fetches shards on threads of its own, and
-//! [`receive_shards`] puts what has arrived into the world.
+//! `spawn` makes a model's entities, `assign` chooses the places of its layers, and the queue fetches its shards:
+//! they are asked for, read in pieces of rows, prepared by the backends that read them, and put into the world by
+//! [`receive_shards`]. A layer that is moved or was evicted asks for its shards again.
 
-mod error;
-mod feed;
+mod assign;
+mod evict;
+mod fit;
+mod movement;
+mod pieces;
+mod polled;
+mod queue;
 mod receive;
 mod spawn;
-mod text;
+#[cfg(not(target_family = "wasm"))]
+mod threads;
 
-pub use error::LoadError;
-pub use feed::{Arrival, FetchItem, Fetched, Install, LoadFeed, Loader, Prepare, Preparing};
-pub use receive::{LoadFailed, Loading, receive_shards};
-pub use spawn::{ModelOrigin, SpawnOptions, place_model, spawn_model};
-pub use text::{ModelTemplate, ModelTokenizer};
+pub use assign::place_model;
+pub use evict::{demand_layers, evict_layer, request_layer};
+pub use fit::{Fit, FitOptions, PlaceFit, fit};
+pub use movement::{Moves, move_ends, move_layer, move_layers, note_ends, note_layer, rewind_sessions};
+pub use pieces::FetchItem;
+pub use queue::{Arrival, Fetched, LoadQueue};
+pub use receive::{Loading, receive_shards, retry_load};
+pub use spawn::{ModelOrigin, SpawnOptions, spawn_model};

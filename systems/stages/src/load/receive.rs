@@ -1,66 +1,67 @@
-//! The load system: takes what the loader has, and marks layers resident when their last shard is there.
+//! The load system: takes what the queues have, and marks layers resident when their last shard is there.
 
-use super::error::LoadError;
-use super::feed::{Fetched, LoadFeed};
+use super::assign::request_shards;
+use super::queue::{Arrival, Fetched, LoadQueue};
+use crate::fail::LoadFailed;
+use crate::place::LoadError;
 use bevy_ecs::prelude::*;
-use bevy_ecs::world::CommandQueue;
 use std::sync::Arc;
-use weft_components::{LoadFailure, LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
+use weft_components::{
+    Fetching, LoadFailure, LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork,
+};
 
-/// Bytes that one tick takes from a feed, so that waves move while a fast disk delivers; at least one shard is taken.
+/// Bytes that one tick takes from a queue, so that waves move while a fast disk delivers; at least one shard is taken.
 const BYTES_A_TICK: u64 = 8 << 20;
 
-/// How far a model has come: the latest [`LoadProgress`], kept for those who did not read the message.
+/// How far a model has come: the latest [`LoadProgress`], kept for those who did not read the message. Weights that were
+/// evicted count as not there. A component of the model.
 #[derive(Component, Clone, Copy, Debug)]
 pub struct Loading(pub LoadProgress);
-
-/// Why a model will never be whole. Its sessions finish with `ModelFailed`.
-#[derive(Component, Clone, Debug)]
-pub struct LoadFailed(pub Arc<LoadError>);
 
 /// Takes arrived shards into the world. Runs first in the set `Load`; never waits.
 pub fn receive_shards(
     world: &mut World,
-    models: &mut QueryState<(Entity, &mut LoadFeed), With<Model>>,
-    mut arrived: Local<'_, Vec<(Entity, super::feed::Arrival)>>,
+    models: &mut QueryState<(Entity, &mut LoadQueue), With<Model>>,
+    mut fetched: Local<'_, Vec<(Entity, Result<Fetched, LoadError>)>>,
 ) {
-    let mut commands = CommandQueue::default();
-    for (model, mut feed) in models.iter_mut(world) {
+    for (model, mut queue) in models.iter_mut(world) {
         let mut bytes = 0;
-        let outcome = loop {
-            if bytes >= BYTES_A_TICK {
-                break Ok(());
-            }
-            match feed.poll() {
+        while bytes < BYTES_A_TICK {
+            match queue.poll() {
+                Ok(Fetched::Nothing) => break,
                 Ok(Fetched::Arrival(arrival)) => {
                     bytes += arrival.bytes;
-                    arrived.push((model, arrival));
+                    fetched.push((model, Ok(Fetched::Arrival(arrival))));
                 }
-                Ok(Fetched::Nothing) => break Ok(()),
-                Ok(Fetched::End) => {
-                    commands.push(move |world: &mut World| end_of_feed(world, model));
-                    break Ok(());
+                Ok(started) => fetched.push((model, Ok(started))),
+                Err(error) => {
+                    fetched.push((model, Err(error)));
+                    break;
                 }
-                Err(error) => break Err(error),
             }
-        };
-        if let Err(error) = outcome {
-            commands.push(move |world: &mut World| fail(world, model, error));
         }
     }
-    for (model, arrival) in arrived.drain(..) {
-        take(world, model, arrival);
+    for (model, fetched) in fetched.drain(..) {
+        match fetched {
+            Ok(Fetched::Arrival(arrival)) => take(world, model, arrival),
+            Ok(Fetched::Started(shard)) => {
+                if let Ok(mut shard) = world.get_entity_mut(shard) {
+                    shard.remove::<Queued>().insert(Fetching);
+                }
+            }
+            Ok(Fetched::Nothing) => {}
+            Err(error) => fail(world, model, error),
+        }
     }
-    commands.apply(world);
 }
 
 /// Puts one shard in place, counts it, and marks its owner resident when it was the last.
-fn take(world: &mut World, model: Entity, arrival: super::feed::Arrival) {
+fn take(world: &mut World, model: Entity, arrival: Arrival) {
     let Ok(mut shard) = world.get_entity_mut(arrival.entity) else {
         return;
     };
     (arrival.install)(&mut shard);
-    shard.remove::<Queued>().insert(Resident);
+    shard.remove::<(Queued, Fetching)>().insert(Resident);
     let Some(owner) = shard.get::<ShardOf>().map(|of| of.0) else {
         return;
     };
@@ -81,18 +82,25 @@ fn take(world: &mut World, model: Entity, arrival: super::feed::Arrival) {
     world.write_message(progress);
 }
 
-fn end_of_feed(world: &mut World, model: Entity) {
-    let whole = world.get::<Loading>(model).is_some_and(|loading| loading.0.is_complete());
-    if whole {
-        world.entity_mut(model).remove::<LoadFeed>();
-    } else {
-        fail(world, model, LoadError::LoaderGone { file: format!("model {model}") });
-    }
-}
-
-fn fail(world: &mut World, model: Entity, error: LoadError) {
+/// Ends a load: the model keeps what has arrived, and [`retry_load`] asks for the rest.
+pub(super) fn fail(world: &mut World, model: Entity, error: LoadError) {
     tracing::error!(%error, "load failed");
     world.write_message(LoadFailure { model });
     world.resource_mut::<TickWork>().0 += 1;
-    world.entity_mut(model).remove::<LoadFeed>().insert(LoadFailed(Arc::new(error)));
+    if let Some(mut queue) = world.get_mut::<LoadQueue>(model) {
+        queue.clear();
+    }
+    world.entity_mut(model).insert(LoadFailed(Arc::new(error)));
+}
+
+/// Goes on with a load that failed: asks for the shards that have not arrived. Does nothing if the model's load has not failed.
+///
+/// # Errors
+/// The loader's threads cannot be started.
+pub fn retry_load(world: &mut World, model: Entity) -> Result<(), LoadError> {
+    if world.get::<LoadFailed>(model).is_none() {
+        return Ok(());
+    }
+    world.entity_mut(model).remove::<LoadFailed>();
+    request_shards(world, model, |_, missing| missing)
 }

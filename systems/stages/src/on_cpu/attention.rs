@@ -3,26 +3,25 @@
 //! Which norms, biases and factors there are, the layer's tensors say.
 
 use super::{
-    self as cpu, Adapting, Block, CpuBackend, CpuKv, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn,
+    self as cpu, Adapting, Block, CpuKv, CpuPlace, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn,
     Weights, sized,
 };
+use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
-use weft_components::{
-    AdapterSite, CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, Place, TensorRole as Role, Wave,
-};
+use weft_components::{AdapterSite, CurrentLayer, Model, ModelConfig, TensorRole as Role, Wave};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, KvRows, Need, attention,
 };
 
-/// Runs the attention of the current layer, if it is placed on the CPU.
+/// Runs the attention of the current layer if it is placed on the CPU and has not run.
 pub fn attention_cpu(
     mut current: ResMut<'_, CurrentLayer>,
-    backend: Res<'_, CpuBackend>,
-    layers: Query<'_, '_, &LayerIndex, With<OnCpu>>,
+    host: Res<'_, HostCpu>,
+    here: Res<'_, CpuPlace>,
     mut models: Query<'_, '_, (&ModelConfig, &CpuPlan, &mut CpuKv), With<Model>>,
     mut waves: Query<'_, '_, (&mut Wave, &mut CpuScratch)>,
 ) {
-    if !layers.contains(current.layer) {
+    if current.place != here.0 || current.attended {
         return;
     }
     let Ok((config, plan, mut kv)) = models.get_mut(current.model) else {
@@ -31,9 +30,6 @@ pub fn attention_cpu(
     let Ok((mut wave, mut scratch)) = waves.get_mut(current.wave) else {
         return;
     };
-    if wave.hidden_at != Place::Cpu {
-        return;
-    }
     let (Some(Some(weights)), Some(layer)) =
         (plan.layers.get(current.index), config.layer.get(current.index))
     else {
@@ -41,13 +37,13 @@ pub fn attention_cpu(
     };
     let _span = tracing::trace_span!("attention", layer = current.index).entered();
     let stage = Stage {
-        cpu: &backend.0,
+        cpu: &host.0,
         config,
         plan,
         weights,
         layer: current.index,
         window: layer.window,
-        ropes: &plan.ropes,
+        ropes: plan.ropes.as_deref().unwrap_or_default(),
         rope: layer.rope,
     };
     current.attended = stage.run(&mut wave, &mut scratch, &mut kv.0);

@@ -1,14 +1,16 @@
 //! Embedding: tokens to rows of hidden state. Encoders add what the position and the sentence stand for, and norm the sum.
 
-use super::{self as cpu, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
+use super::{self as cpu, CpuPlace, CpuPlan, CpuScratch, Weights, sized};
+use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Ends, Model, ModelConfig, Place, TensorRole, Wave, WaveOf};
+use weft_components::{AtLayer, Ends, Model, ModelConfig, TensorRole, Wave, WaveOf};
 use weft_platform::{Cpu, CpuMatrix};
 
 /// Looks up the rows of waves that start, and the angles of their positions. Waits where the embedding, or the
 /// rotary factors that come with it, are not there.
 pub fn embed_cpu(
-    backend: Res<'_, CpuBackend>,
+    host: Res<'_, HostCpu>,
+    here: Res<'_, CpuPlace>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
     models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan), With<Model>>,
 ) {
@@ -19,13 +21,13 @@ pub fn embed_cpu(
         let Ok((config, ends, plan)) = models.get(of.0) else {
             continue;
         };
-        if ends.embed != Place::Cpu {
+        if ends.embed != here.0 {
             continue;
         }
         let Some((embedding, more)) = plan
             .model
             .matrix(TensorRole::TokenEmbedding)
-            .filter(|_| !plan.ropes.is_empty())
+            .filter(|_| plan.ropes.is_some())
             .zip(Further::of(config, &plan.model))
         else {
             continue;
@@ -35,13 +37,11 @@ pub fn embed_cpu(
         let width = config.embedding;
         let hidden = sized(&mut wave.hidden, wave.tokens.len() * width);
         let tokens = &wave.tokens;
-        cpu::by_rows(&backend.0, hidden, width, |row, out| embedding.row(tokens[row] as usize, out));
-        cpu::scale_rows(&backend.0, hidden, width, config.embedding_scale);
-        let CpuScratch { normed, cos, sin, .. } = &mut *scratch;
-        more.add(&backend.0, config, &wave.positions, hidden, sized(normed, width));
-        cos.clear();
-        sin.clear();
-        plan.ropes.iter().for_each(|rope| rope.fill(&wave.positions, cos, sin));
+        cpu::by_rows(&host.0, hidden, width, |row, out| embedding.row(tokens[row] as usize, out));
+        cpu::scale_rows(&host.0, hidden, width, config.embedding_scale);
+        more.add(&host.0, config, &wave.positions, hidden, sized(&mut scratch.normed, width));
+        scratch.turn(plan, &wave.positions);
+        wave.place = Some(here.0);
         wave.at = AtLayer::Layer(0);
     }
 }

@@ -1,15 +1,15 @@
 //! The head: the final norm, for the rows whose hidden state somebody wants, and logits for those whose logits somebody wants.
 
-use super::{self as cpu, Adapting, CpuBackend, CpuPlan, CpuScratch, sized};
+use super::{self as cpu, Adapting, CpuPlace, CpuPlan, CpuScratch, sized};
+use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
-use weft_components::{
-    AdapterSite, AtLayer, Ends, Model, ModelConfig, Place, Resident, TensorRole, Wave, WaveOf,
-};
+use weft_components::{AdapterSite, AtLayer, Ends, Model, ModelConfig, Resident, TensorRole, Wave, WaveOf};
 use weft_platform::Need;
 
 /// Computes the final hidden states and the logits of waves that stand before the head. Waits where the head is not there.
 pub fn head_cpu(
-    backend: Res<'_, CpuBackend>,
+    host: Res<'_, HostCpu>,
+    here: Res<'_, CpuPlace>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
     models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan, Has<Resident>), With<Model>>,
 ) {
@@ -20,7 +20,7 @@ pub fn head_cpu(
         let Ok((config, ends, plan, resident)) = models.get(of.0) else {
             continue;
         };
-        if ends.head != Place::Cpu || wave.hidden_at != Place::Cpu {
+        if ends.head != here.0 || wave.place != Some(here.0) {
             continue;
         }
         let (norm, Some(head)) = (plan.model.vector(TensorRole::OutputNorm), plan.head(config.tied)) else {
@@ -31,7 +31,7 @@ pub fn head_cpu(
             continue;
         }
         let _span = tracing::trace_span!("head", rows = wave.logit_rows.len()).entered();
-        let cpu = &backend.0;
+        let cpu = &host.0;
         let wave = &mut *wave;
         let (rows, width) = (wave.logit_rows.len(), config.embedding);
         let CpuScratch { normed, activations, adapters, .. } = &mut *scratch;

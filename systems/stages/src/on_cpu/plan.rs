@@ -1,12 +1,13 @@
 //! The plan of a model on the CPU: weight handles in the order of use.
 
 use super::adapt::PlannedAdapter;
+use super::backend::CpuPlace;
 use super::prepare::{CpuWeight, CpuWeights};
 use super::rope::RopeTable;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    LayerIndex, LayerOf, Model, ModelConfig, OnCpu, Resident, RopeConfig, Shards, TensorRole, WeightShard,
+    LayerIndex, LayerOf, Model, ModelConfig, PlacedOn, Resident, RopeConfig, Shards, TensorRole, WeightShard,
 };
 use weft_platform::CpuMatrix;
 
@@ -53,7 +54,7 @@ impl Weights {
         Some([matrix(gate)?, matrix(up)?, matrix(down)?])
     }
 
-    fn take(&mut self, shard: &WeightShard, weights: &CpuWeights) {
+    pub(super) fn take(&mut self, shard: &WeightShard, weights: &CpuWeights) {
         let part = match shard.role {
             TensorRole::ExpertGate => 0,
             TensorRole::ExpertUp => 1,
@@ -77,8 +78,8 @@ pub struct CpuPlan {
     pub model: Weights,
     /// Weights of each layer; `None` where it is not resident.
     pub layers: Vec<Option<Weights>>,
-    /// Rotary frequencies, one table for each of [`ModelConfig::ropes`]; none until the model's factors are there.
-    pub ropes: Vec<RopeTable>,
+    /// Rotary frequencies, one table for each of [`ModelConfig::ropes`]; `None` until the model's factors have arrived.
+    pub ropes: Option<Vec<RopeTable>>,
     /// The model's adapters.
     pub adapters: Vec<PlannedAdapter>,
 }
@@ -86,18 +87,18 @@ pub struct CpuPlan {
 impl CpuPlan {
     pub(super) fn new(config: &ModelConfig) -> Self {
         let layers = (0..config.layers).map(|_| None).collect();
-        let mut plan = Self { model: Weights::default(), layers, ropes: Vec::new(), adapters: Vec::new() };
+        let mut plan = Self { model: Weights::default(), layers, ropes: None, adapters: Vec::new() };
         plan.make_ropes(config);
         plan
     }
 
     /// Makes the tables of rotary frequencies, where the factors of all are there.
-    fn make_ropes(&mut self, config: &ModelConfig) {
+    pub(super) fn make_ropes(&mut self, config: &ModelConfig) {
         let table = |rope: &RopeConfig| match rope.factors.role() {
             Some(role) => self.model.vector(role).map(|factors| RopeTable::new(rope, Some(factors))),
             None => Some(RopeTable::new(rope, None)),
         };
-        self.ropes = config.ropes.iter().map(table).collect::<Option<_>>().unwrap_or_default();
+        self.ropes = config.ropes.iter().map(table).collect();
     }
 
     /// The head: a matrix of its own, or the embedding's where the model ties them.
@@ -111,7 +112,8 @@ pub fn plan_cpu(
     mut plans: Query<'_, '_, (&ModelConfig, &mut CpuPlan), With<Model>>,
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &weft_components::ShardOf), Added<CpuWeights>>,
     held: Query<'_, '_, (&WeightShard, &CpuWeights)>,
-    layers: Query<'_, '_, (&LayerIndex, &LayerOf, &Shards), (With<OnCpu>, Added<Resident>)>,
+    layers: Query<'_, '_, (&LayerIndex, &LayerOf, &Shards, &PlacedOn), Added<Resident>>,
+    here: Res<'_, CpuPlace>,
 ) {
     for (shard, weights, of) in &shards {
         let Ok((config, mut plan)) = plans.get_mut(of.0) else {
@@ -122,7 +124,7 @@ pub fn plan_cpu(
             plan.make_ropes(config);
         }
     }
-    for (index, of, shards) in &layers {
+    for (index, of, shards, _) in layers.iter().filter(|(.., placed)| placed.0 == here.0) {
         let Ok((_, mut plan)) = plans.get_mut(of.0) else {
             continue;
         };

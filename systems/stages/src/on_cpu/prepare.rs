@@ -1,6 +1,6 @@
 //! Shards become CPU weights: matrices as tiles, vectors as floats. Runs on the loader's threads.
 
-use crate::load::{Install, LoadError, Prepare, Preparing};
+use crate::place::{Install, LoadError, Prepare, Preparing};
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::EntityWorldMut;
 use std::sync::{Arc, OnceLock};

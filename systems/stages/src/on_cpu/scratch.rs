@@ -1,5 +1,6 @@
 //! Memory that a wave's CPU systems write to. Grows to the largest wave and is kept.
 
+use super::plan::CpuPlan;
 use bevy_ecs::prelude::*;
 use weft_platform::{Activations, AttentionScratch};
 
@@ -28,6 +29,17 @@ pub struct CpuScratch {
     pub attention: AttentionScratch,
     /// Of rows that use adapters.
     pub adapters: AdapterScratch,
+}
+
+impl CpuScratch {
+    /// Computes the angles of rotary embedding of a wave's rows, which have these positions.
+    pub(super) fn turn(&mut self, plan: &CpuPlan, positions: &[u32]) {
+        self.cos.clear();
+        self.sin.clear();
+        for rope in plan.ropes.iter().flatten() {
+            rope.fill(positions, &mut self.cos, &mut self.sin);
+        }
+    }
 }
 
 /// What rows of one adapter take.

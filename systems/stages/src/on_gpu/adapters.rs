@@ -3,9 +3,9 @@
 //! Waves in which no row uses an adapter know nothing of them. The others take a plan of their own, whose products are stored
 //! as they are, in floats, so that low-rank sums can be added before anything else is done to them.
 
-use super::weights::{EndWeights, LayerWeights};
+use super::weights::{EndWeights, LayerMap};
 use bevy_ecs::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use weft_components::{AdapterSite, Wave};
 use weft_formats::adapter::{AdapterMatrices, AdapterPair};
@@ -86,7 +86,7 @@ impl AdapterBuffers {
     pub(super) fn new(
         gpu: &Gpu,
         list: &[Listed],
-        layers: &BTreeMap<usize, LayerWeights>,
+        layers: &LayerMap,
         ends: &EndWeights,
         [rows, logit_rows]: [usize; 2],
     ) -> Result<Self, GpuError> {

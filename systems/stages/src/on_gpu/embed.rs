@@ -3,7 +3,7 @@
 use super::GpuModel;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, Ends, Model, ModelConfig, Place, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
+    AtLayer, Ends, Model, ModelConfig, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
 };
 
 /// Records the embedding of waves that start on a GPU. Waits where it, or the plan, is not there.
@@ -17,8 +17,7 @@ pub fn embed_gpu(
             continue;
         }
         let Ok((config, ends, mut model)) = models.get_mut(of.0) else { continue };
-        let Place::Gpu(number) = ends.embed else { continue };
-        let Some(part) = model.on(number) else { continue };
+        let Some(part) = model.on(ends.embed) else { continue };
         for role in read_roles(config) {
             if !part.has(role) && shards.iter().any(|(shard, owner)| shard.role == role && owner.0 == of.0) {
                 part.arrived(role);

@@ -2,7 +2,6 @@
 
 use super::part::GpuPart;
 use super::product::Product;
-use super::weights::LayerWeights;
 use weft_components::Wave;
 use weft_gpu::{Counters, StepShape, StepTimes};
 
@@ -45,7 +44,7 @@ impl GpuPart {
 
     /// Bytes of the weights of the layers on this GPU, and of the head.
     pub fn weight_bytes(&self) -> u64 {
-        let layers: u64 = self.layers.values().map(LayerWeights::bytes).sum();
+        let layers: u64 = self.layers.values().map(|layer| layer.bytes()).sum();
         layers + self.ends.head().map_or(0, Product::bytes)
     }
 }

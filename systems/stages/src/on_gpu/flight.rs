@@ -1,21 +1,21 @@
 //! Submits under way: what they will bring back, and taking it when it has come.
 
 use super::part::GpuModel;
-use super::place::AHEAD;
+use super::room::AHEAD;
 use super::scratch::MOST_LOGIT_ROWS;
-use crate::load::ModelTokenizer;
-use crate::on_cpu::{self as cpu, CpuBackend, CpuWeights};
-use crate::sample::{Chosen, Computed, LogitRows, SampleBuffers, SampledSession, StateRows, deliver};
+use crate::host::HostCpu;
+use crate::on_cpu::{self, CpuWeights};
 use bevy_ecs::prelude::*;
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use web_time::Instant;
 use weft_components::{
-    Model, ModelConfig, Place, SessionEvent, ShardOf, TensorRole, TickWork, Wave, WaveLimits, WaveSpan,
-    WeightShard,
+    AtLayer, Chosen, Model, ModelConfig, ReadbackOf, Readbacks, ShardOf, TensorRole, TickWork, Wave,
+    WaveLimits, WaveSpan, WeightShard,
 };
 use weft_gpu::sampling::NO_TOKEN;
 use weft_gpu::{Gpu, GpuError, wgpu};
+use weft_platform::Cpu;
 
 /// A buffer that the host reads, used again and again.
 pub(super) struct Staging {
@@ -28,6 +28,8 @@ pub(super) enum Cargo {
     /// A token for each row of logits, then, where somebody wants them, the rows of logits, then, likewise, the hidden state of
     /// all rows.
     Rows {
+        /// The wave's turn.
+        turn: u64,
         /// The wave's row of each row of logits.
         rows: Vec<u32>,
         /// Whether the device chose each span's token.
@@ -145,41 +147,38 @@ pub(super) fn give_back(free: &mut Vec<Staging>, staging: Staging) {
     free.push(staging);
 }
 
-/// The final hidden state of some rows, normed where the model ends with a norm.
+/// Appends the final hidden state of some rows, normed if the model ends with a norm.
 fn final_states(
-    backend: &CpuBackend,
+    cpu: &Cpu,
     config: &ModelConfig,
     norm: Option<&[f32]>,
     hidden: &[f32],
     rows: &[u32],
-) -> Vec<f32> {
+    states: &mut Vec<f32>,
+) {
     let width = config.embedding;
-    let mut states: Vec<f32> = Vec::with_capacity(rows.len() * width);
     rows.iter().for_each(|row| states.extend_from_slice(&hidden[*row as usize * width..][..width]));
     if let Some(norm) = norm {
-        cpu::norm_in_place(&backend.0, &mut states, norm, config.norm_epsilon);
+        on_cpu::norm_in_place(cpu, states, norm, config.norm_epsilon);
     }
-    states
 }
 
-/// Takes what GPUs have finished to sessions and waves. Runs in the set `Load`; never waits.
+/// Takes what GPUs have finished: rows into waves of their own, which the stage `Sample` delivers, and hidden states into the
+/// waves that go on elsewhere. Runs in the set `Sample` before anything reads logits; never waits.
 pub fn collect_gpu(
-    backend: Res<'_, CpuBackend>,
-    mut buffers: ResMut<'_, SampleBuffers>,
+    mut commands: Commands<'_, '_>,
+    host: Res<'_, HostCpu>,
     mut models: Query<
         '_,
         '_,
-        (Entity, &ModelConfig, &mut GpuModel, &mut WaveLimits, Option<&ModelTokenizer>),
+        (Entity, &ModelConfig, &mut GpuModel, &mut WaveLimits, Option<&Readbacks>),
         With<Model>,
     >,
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &ShardOf)>,
     mut waves: Query<'_, '_, &mut Wave>,
-    mut sessions: Query<'_, '_, SampledSession>,
     mut work: ResMut<'_, TickWork>,
-    mut events: MessageWriter<'_, SessionEvent>,
 ) {
-    for (entity, config, mut model, mut limits, tokenizer) in &mut models {
-        let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
+    for (entity, config, mut model, mut limits, readbacks) in &mut models {
         for part in &mut model.0 {
             if part.flights.is_empty() {
                 continue;
@@ -187,7 +186,7 @@ pub fn collect_gpu(
             // A device that is lost says so elsewhere.
             let _ = part.gpu.device.poll(wgpu::PollType::Poll);
             while part.flights.front().is_some_and(Flight::is_done) {
-                let Some(flight) = part.flights.pop_front() else { break };
+                let Some(mut flight) = part.flights.pop_front() else { break };
                 work.0 += 1;
                 if let Some((rows, start)) = flight.started {
                     part.pace.learn(rows, part.layers.len(), start.elapsed());
@@ -196,67 +195,84 @@ pub fn collect_gpu(
                         limits.rows = part.pace.rows(part.gpu.submit_budget(), part.most.rows);
                     }
                 }
-                if let Some(bytes) = flight.words() {
-                    let words: &[u32] = bytemuck::cast_slice(&bytes);
-                    match &flight.cargo {
-                        Cargo::Rows { rows, chosen, logits, states: state_rows } => {
-                            let (ids, rest) = words.split_at(id_words(rows.len()));
-                            let count = if *logits { rows.len() * config.vocabulary } else { 0 };
-                            let (logits, hidden) = rest.split_at(count);
-                            let states = if state_rows.is_empty() {
-                                Vec::new()
-                            } else {
-                                let norm = shards.iter().find(|(shard, _, of)| {
-                                    shard.role == TensorRole::OutputNorm && of.0 == entity
-                                });
-                                let norm = norm.and_then(|(_, weights, _)| weights.0.vector());
-                                final_states(&backend, config, norm, bytemuck::cast_slice(hidden), state_rows)
-                            };
-                            let states =
-                                StateRows { states: &states, rows: state_rows, width: config.embedding };
-                            let rows = LogitRows {
-                                logits: bytemuck::cast_slice(logits),
-                                rows,
-                                vocabulary: config.vocabulary,
-                            };
-                            let of_device = |index: usize| {
-                                let span = flight.spans.get(index)?;
-                                let row = chosen.get(index).filter(|chosen| **chosen).and(Some(span))?;
-                                ids.get(row.logits.end.checked_sub(1)?)
-                            };
-                            let chosen = |index: usize| match of_device(index) {
-                                Some(token) => Chosen::Token((*token != NO_TOKEN).then_some(*token)),
-                                None => Chosen::ByHost,
-                            };
-                            let computed = Computed { spans: &flight.spans, logits: rows, states };
-                            let buffers = &mut buffers;
-                            deliver(
-                                &backend.0,
-                                computed,
-                                chosen,
-                                tokenizer,
-                                &mut sessions,
-                                buffers,
-                                &mut events,
-                            );
+                let landed = match &flight.cargo {
+                    Cargo::Hidden { wave } => flight.words().map(|bytes| {
+                        if let Ok(mut wave) = waves.get_mut(*wave) {
+                            wave.hidden.clear();
+                            wave.hidden.extend_from_slice(bytemuck::cast_slice(&bytes));
+                            wave.place = None;
                         }
-                        Cargo::Hidden { wave } => {
-                            if let Ok(mut wave) = waves.get_mut(*wave) {
-                                wave.hidden.clear();
-                                wave.hidden.extend_from_slice(bytemuck::cast_slice(words));
-                                wave.hidden_at = Place::Cpu;
-                                wave.fetching = false;
+                    }),
+                    Cargo::Rows { .. } => {
+                        let idle =
+                            |wave: &&Entity| waves.get(**wave).is_ok_and(|wave| wave.at == AtLayer::Idle);
+                        let free = readbacks.and_then(|all| all.entities().iter().find(idle).copied());
+                        let norm = || {
+                            let norm = shards.iter().find(|(shard, _, of)| {
+                                shard.role == TensorRole::OutputNorm && of.0 == entity
+                            });
+                            norm.and_then(|(_, weights, _)| weights.0.vector())
+                        };
+                        match free.and_then(|wave| waves.get_mut(wave).ok()) {
+                            Some(mut wave) => flight.rows_into(&mut wave, &host.0, config, norm),
+                            None => {
+                                let mut wave = Wave::default();
+                                let landed = flight.rows_into(&mut wave, &host.0, config, norm);
+                                if landed.is_some() {
+                                    commands.spawn((wave, ReadbackOf(entity)));
+                                }
+                                landed
                             }
                         }
                     }
-                    part.good_steps = part.good_steps.saturating_add(1);
-                } else {
+                };
+                match landed {
+                    Some(()) => part.good_steps = part.good_steps.saturating_add(1),
                     // Without a failure its sessions would wait for ever: on a device that is opened anew they start over.
-                    part.gpu.give_up(&GpuError::Readback { adapter: part.gpu.info.name.clone() });
+                    None => {
+                        part.gpu.give_up(&GpuError::Readback { adapter: part.gpu.info.name.clone() });
+                    }
                 }
                 part.keep(flight);
             }
         }
+    }
+}
+
+impl Flight {
+    /// Puts rows that were brought back into a wave that stands at the stage `Sample`. `None` if the mapping failed, or the step
+    /// brings back no rows.
+    fn rows_into<'a>(
+        &mut self,
+        wave: &mut Wave,
+        cpu: &Cpu,
+        config: &ModelConfig,
+        norm: impl FnOnce() -> Option<&'a [f32]>,
+    ) -> Option<()> {
+        let bytes = self.words()?;
+        let words: &[u32] = bytemuck::cast_slice(&bytes);
+        let Cargo::Rows { turn, rows, chosen, logits, states } = &mut self.cargo else { return None };
+        let (ids, rest) = words.split_at(id_words(rows.len()));
+        let count = if *logits { rows.len() * config.vocabulary } else { 0 };
+        let (logits, hidden) = rest.split_at(count);
+        wave.clear();
+        wave.at = AtLayer::Sample;
+        wave.turn = *turn;
+        wave.logits.clear();
+        wave.logits.extend_from_slice(bytemuck::cast_slice(logits));
+        wave.states.clear();
+        if !states.is_empty() {
+            final_states(cpu, config, norm(), bytemuck::cast_slice(hidden), states, &mut wave.states);
+        }
+        let of_device = |(span, chosen): (&WaveSpan, &bool)| {
+            let token = chosen.then(|| ids.get(span.logits.end.checked_sub(1)?)).flatten();
+            token.map_or(Chosen::Sampler, |token| Chosen::Device((*token != NO_TOKEN).then_some(*token)))
+        };
+        wave.chosen.extend(self.spans.iter().zip(chosen.iter()).map(of_device));
+        core::mem::swap(&mut wave.spans, &mut self.spans);
+        core::mem::swap(&mut wave.logit_rows, rows);
+        core::mem::swap(&mut wave.state_rows, states);
+        Some(())
     }
 }
 

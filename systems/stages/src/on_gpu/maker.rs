@@ -3,11 +3,11 @@
 use super::adapters::{AdapterBuffers, Listed};
 use super::plan::Plan;
 use super::scratch::{MOST_LOGIT_ROWS, Scratch, ScratchSize};
-use super::weights::{EndWeights, LayerWeights};
-use std::collections::BTreeMap;
+use super::weights::{EndWeights, LayerMap};
 use std::sync::Arc;
 use weft_components::ModelConfig;
 use weft_gpu::{AttentionShape, Gpu, GpuError};
+use weft_platform::Signal;
 
 /// Something that is being made, or is there.
 pub(super) enum Slot<T> {
@@ -30,6 +30,8 @@ pub(super) struct Grown {
 pub(super) struct PlanMaker {
     pub(super) config: ModelConfig,
     pub(super) attention: AttentionShape,
+    /// Notified when something that is being made is done.
+    pub(super) wake: Arc<Signal>,
 }
 
 impl PlanMaker {
@@ -38,14 +40,14 @@ impl PlanMaker {
     pub(super) fn start(
         &self,
         gpu: &Arc<Gpu>,
-        layers: &Arc<BTreeMap<usize, LayerWeights>>,
+        layers: &Arc<LayerMap>,
         ends: &Arc<EndWeights>,
         scratch: &Arc<Scratch>,
         adapters: Vec<Listed>,
     ) -> PlanSlot {
         let (gpu, layers, ends) = (Arc::clone(gpu), Arc::clone(layers), Arc::clone(ends));
         let (scratch, config, attention) = (Arc::clone(scratch), self.config.clone(), self.attention);
-        start(move || {
+        start(&self.wake, move || {
             let take =
                 || AdapterBuffers::new(&gpu, &adapters, &layers, &ends, [scratch.rows, MOST_LOGIT_ROWS]);
             let adapters = if adapters.is_empty() { None } else { Some(take()?) };
@@ -57,14 +59,14 @@ impl PlanMaker {
     pub(super) fn grow(
         &self,
         gpu: &Arc<Gpu>,
-        layers: &Arc<BTreeMap<usize, LayerWeights>>,
+        layers: &Arc<LayerMap>,
         ends: &Arc<EndWeights>,
         scratch: &Arc<Scratch>,
         size: ScratchSize,
     ) -> Slot<Grown> {
         let (gpu, layers, ends) = (Arc::clone(gpu), Arc::clone(layers), Arc::clone(ends));
         let (scratch, config, attention) = (Arc::clone(scratch), self.config.clone(), self.attention);
-        start(move || {
+        start(&self.wake, move || {
             let scratch = Arc::new(scratch.grown(&gpu, size.of(&config))?);
             let plan = Plan::build(&gpu, &config, &attention, &scratch, &layers, &ends, None)?;
             Ok(Grown { scratch, plan })
@@ -97,9 +99,17 @@ impl<T> Slot<T> {
 }
 
 #[cfg(not(target_family = "wasm"))]
-fn start<T: Send + 'static>(build: impl FnOnce() -> Result<T, GpuError> + Send + 'static) -> Slot<T> {
+fn start<T: Send + 'static>(
+    wake: &Arc<Signal>,
+    build: impl FnOnce() -> Result<T, GpuError> + Send + 'static,
+) -> Slot<T> {
+    let wake = Arc::clone(wake);
     let (sender, receiver) = crossbeam_channel::bounded(1);
-    let work = move || _ = sender.send(build());
+    let work = move || {
+        let _ = sender.send(build());
+        drop(sender);
+        wake.notify();
+    };
     match std::thread::Builder::new().name("weft-kernels".into()).spawn(work) {
         Ok(_) => Slot::Building(receiver),
         Err(error) => Slot::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() }),
@@ -107,7 +117,7 @@ fn start<T: Send + 'static>(build: impl FnOnce() -> Result<T, GpuError> + Send +
 }
 
 #[cfg(target_family = "wasm")]
-fn start<T>(build: impl FnOnce() -> Result<T, GpuError>) -> Slot<T> {
+fn start<T>(_wake: &Arc<Signal>, build: impl FnOnce() -> Result<T, GpuError>) -> Slot<T> {
     match build() {
         Ok(made) => Slot::Ready(Box::new(made)),
         Err(error) => Slot::Failed(error),

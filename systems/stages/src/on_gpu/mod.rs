@@ -6,6 +6,7 @@
 
 mod adapters;
 mod attention;
+mod backend;
 mod draft;
 mod embed;
 mod ffn;
@@ -16,11 +17,11 @@ mod head;
 mod maker;
 mod pace;
 mod part;
-mod place;
 mod plan;
 mod prepare;
 mod product;
 mod recover;
+mod room;
 mod sample;
 mod scratch;
 mod shape;
@@ -32,23 +33,15 @@ mod vectors;
 mod weights;
 
 pub use attention::attention_gpu;
+pub use backend::{GpuAt, GpuBackend};
 pub use embed::embed_gpu;
 pub use ffn::ffn_gpu;
 pub use flight::collect_gpu;
 pub use grow::shrink_waves;
 pub use head::head_gpu;
 pub use part::{GpuModel, GpuPart};
-pub use place::{GpuLayers, Placed, Wanted, place};
-pub use prepare::{GpuPrepare, PrepareAll};
+pub use prepare::GpuPrepare;
 pub use recover::{Recovery, recover_gpu};
 pub use sample::sample_gpu;
 pub use shape::{Attend, WaveShape};
 pub use transfer::{GpuFailed, plan_gpu, plan_gpu_adapters, submit_gpu};
-
-use bevy_ecs::prelude::*;
-use std::sync::Arc;
-use weft_gpu::Gpu;
-
-/// The GPUs of an engine, in the order of their numbers.
-#[derive(Resource, Clone, Default)]
-pub struct GpuBackend(pub Vec<Arc<Gpu>>);

@@ -5,28 +5,30 @@ use super::flight::{Cargo, Flight, Staging, give_back, id_words, staging};
 use super::maker::{Grown, PlanMaker, PlanSlot, Slot};
 use super::pace::Pace;
 use super::plan::Plan;
-use super::prepare::GpuPrepare;
+use super::room::Room;
 use super::scratch::{Scratch, ScratchSize};
 use super::shape::{Attend, WaveShape};
 use super::upload::Upload;
-use super::weights::{EndWeights, LayerWeights};
-use crate::load::Prepare;
+use super::weights::{EndWeights, LayerKv, LayerMap};
 use bevy_ecs::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use weft_components::{AtLayer, ModelConfig, Place, TensorRole, Wave, WaveSpan};
-use weft_formats::{ShardOwner, ShardSpec};
 use weft_gpu::sampling::SampleBatch;
 use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, WaveData, wgpu};
-use weft_platform::PAGE;
+use weft_platform::{PAGE, Signal};
 
 /// What one GPU holds of a model.
 pub struct GpuPart {
-    /// The GPU's number.
+    /// The GPU's place.
+    pub place: Place,
+    /// The GPU's number among those of the engine, from 0, for reports.
     pub number: usize,
     /// The GPU.
     pub gpu: Arc<Gpu>,
-    pub(super) layers: Arc<BTreeMap<usize, LayerWeights>>,
+    pub(super) layers: Arc<LayerMap>,
+    /// The KV caches of the layers that are placed here, those of evicted layers too.
+    pub(super) kv: BTreeMap<usize, LayerKv>,
     pub(super) ends: Arc<EndWeights>,
     pub(super) scratch: Arc<Scratch>,
     /// How contexts are split: its kernels are in the plan.
@@ -116,8 +118,8 @@ pub struct GpuModel(pub Vec<GpuPart>);
 
 impl GpuModel {
     /// The part on a GPU.
-    pub fn on(&mut self, number: usize) -> Option<&mut GpuPart> {
-        self.0.iter_mut().find(|part| part.number == number)
+    pub fn on(&mut self, place: Place) -> Option<&mut GpuPart> {
+        self.0.iter_mut().find(|part| part.place == place)
     }
 }
 
@@ -134,40 +136,30 @@ impl GpuModel {
         let _ = part.gpu.device.poll(submit);
         true
     }
-
-    /// What brings a shard to the GPUs that read it.
-    pub fn prepare(&self, spec: &ShardSpec) -> Vec<Arc<dyn Prepare>> {
-        let of = |part: &GpuPart| {
-            let target = match spec.owner {
-                ShardOwner::Model => part.ends.target(spec.shard.role),
-                ShardOwner::Layer(index) => part.layers.get(&index)?.target(&spec.shard),
-            };
-            let prepare = GpuPrepare { gpu: Arc::clone(&part.gpu), target: target? };
-            Some(Arc::new(prepare) as Arc<dyn Prepare>)
-        };
-        self.0.iter().filter_map(of).collect()
-    }
 }
 
 impl GpuPart {
     pub(super) fn new(
-        number: usize,
+        (place, number): (Place, usize),
         gpu: Arc<Gpu>,
-        layers: BTreeMap<usize, LayerWeights>,
+        (layers, kv): (LayerMap, BTreeMap<usize, LayerKv>),
         ends: EndWeights,
         scratch: (Scratch, ScratchSize),
         attention: (AttentionShape, AttentionKernels),
         config: &ModelConfig,
+        wake: &Arc<Signal>,
     ) -> Self {
         let (scratch, most) = scratch;
         let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
         let (shape, attention) = attention;
-        let maker = PlanMaker { config: config.clone(), attention: shape };
+        let maker = PlanMaker { config: config.clone(), attention: shape, wake: Arc::clone(wake) };
         let plan = maker.start(&gpu, &layers, &ends, &scratch, Vec::new());
         Self {
+            place,
             number,
             gpu,
             layers,
+            kv,
             ends,
             scratch,
             attention,
@@ -206,6 +198,72 @@ impl GpuPart {
         let held = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.list);
         self.stale = held != wanted;
         !self.stale
+    }
+
+    /// Takes memory for more layers, or for other ends, and starts to make the plan with them.
+    pub(super) fn extend(&mut self, room: &Room<'_>) -> Result<(), GpuError> {
+        let wanted = room.wanted;
+        let ends = (wanted.ends_with(&wanted.layers, self.ends.held()) != self.ends.held())
+            .then(|| room.end_weights(&wanted.layers))
+            .transpose()?;
+        let new = wanted.layers.clone().filter(|layer| !self.layers.contains_key(layer));
+        let mut layers = LayerMap::clone(&self.layers);
+        let mut kv = self.kv.clone();
+        for layer in new {
+            let (cache, weights) = room.layers(layer..layer + 1, &self.kv)?;
+            kv.extend(cache);
+            layers.extend(weights);
+        }
+        if let Some(ends) = ends {
+            let most = room.most(&wanted.layers, self.most);
+            let size = ScratchSize { rows: self.scratch.rows, ..most };
+            self.scratch = Arc::new(self.scratch.grown(&self.gpu, size.of(wanted.config))?);
+            self.most = most;
+            self.ends = Arc::new(ends);
+            self.there = 0;
+        }
+        self.kv = kv;
+        self.layers = Arc::new(layers);
+        self.make_plan();
+        Ok(())
+    }
+
+    /// Drops the weights of a layer, and its KV cache too if the layer is computed elsewhere from now on.
+    pub(super) fn drop_layer(&mut self, layer: usize, cache: bool) {
+        let mut layers = LayerMap::clone(&self.layers);
+        layers.remove(&layer);
+        self.layers = Arc::new(layers);
+        if cache {
+            self.kv.remove(&layer);
+        }
+        self.make_plan();
+    }
+
+    /// Starts to make the plan anew, since what it is bound to has changed. Waves wait for it.
+    fn make_plan(&mut self) {
+        self.plan = self.maker.start(&self.gpu, &self.layers, &self.ends, &self.scratch, Vec::new());
+        self.growing = None;
+        self.uploads = Uploads::default();
+        self.adapted = None;
+        self.stale = true;
+    }
+
+    /// Lets a wave go that is on the device. What was recorded for it is submitted: it harms nobody.
+    pub(super) fn abandon(&mut self, wave: Entity) {
+        if self.occupied == Some(wave) {
+            self.occupied = None;
+            self.entered = None;
+            self.commands.submit(&self.gpu);
+        }
+    }
+
+    /// Starts to bring the hidden state of a wave to the host, unless that is under way.
+    pub(super) fn send_hidden(&mut self, entity: Entity, wave: &Wave, config: &ModelConfig) {
+        if self.occupied == Some(entity) {
+            let bytes = 4 * (wave.rows() * config.embedding) as u64;
+            let from = self.scratch.hidden.clone();
+            self.send(Cargo::Hidden { wave: entity }, Vec::new(), &[(&from, bytes)]);
+        }
     }
 
     /// Takes the adapters of the model in place of those before, if no wave is on the device.
@@ -287,11 +345,11 @@ impl GpuPart {
         }
         self.write_wave(wave, config.causal);
         self.entered = self.flights.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
-        if wave.hidden_at == Place::Cpu && !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
+        if !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
             let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
             self.gpu.queue.write_buffer(&self.scratch.hidden, 0, bytes);
         }
-        wave.hidden_at = Place::Gpu(self.number);
+        wave.place = Some(self.place);
         self.occupied = Some(entity);
         true
     }
@@ -472,7 +530,8 @@ impl GpuPart {
         let rows = core::mem::take(&mut wave.logit_rows);
         let states = core::mem::take(&mut wave.state_rows);
         let hidden_rows = if states.is_empty() { 0 } else { wave.rows() };
-        let cargo = Cargo::Rows { rows, chosen: core::mem::take(&mut self.chosen), logits, states };
+        let cargo =
+            Cargo::Rows { turn: wave.turn, rows, chosen: core::mem::take(&mut self.chosen), logits, states };
         let scratch = Arc::clone(&self.scratch);
         let id_bytes = 4 * id_words(count) as u64;
         let logit_bytes = if logits { 4 * (count * config.vocabulary) as u64 } else { 0 };

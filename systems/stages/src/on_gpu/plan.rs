@@ -8,7 +8,7 @@ use super::adapters::AdapterBuffers;
 use super::draft::{Draft, Drafter};
 use super::scratch::{Scratch, sampling};
 use super::shape::{Class, Extent, WaveShape};
-use super::weights::{EndWeights, LayerWeights};
+use super::weights::{EndWeights, LayerMap};
 use std::collections::BTreeMap;
 use weft_components::ModelConfig;
 use weft_gpu::sampling::{SampleBatch, SampleStep, Sampling};
@@ -67,7 +67,7 @@ impl Plan {
         config: &ModelConfig,
         attention: &AttentionShape,
         scratch: &Scratch,
-        layers: &BTreeMap<usize, LayerWeights>,
+        layers: &LayerMap,
         ends: &EndWeights,
         adapters: Option<AdapterBuffers>,
     ) -> Result<Self, GpuError> {

@@ -1,7 +1,7 @@
 //! Shards become GPU weights: laid out for kernels and copied to the device, on the loader's threads.
 
 use super::weights::Target;
-use crate::load::{Install, LoadError, Prepare, Preparing};
+use crate::place::{Install, LoadError, Prepare, Preparing};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use weft_components::WeightShard;
@@ -90,29 +90,5 @@ impl Preparing for Upload {
             self.gpu.queue.submit([]);
         }
         Ok(Box::new(|_| {}))
-    }
-}
-
-/// Prepares a shard for several places.
-pub struct PrepareAll(pub Vec<Arc<dyn Prepare>>);
-
-impl Prepare for PrepareAll {
-    fn begin(&self, shard: &WeightShard, file: &str) -> Result<Box<dyn Preparing>, LoadError> {
-        let places = self.0.iter().map(|place| place.begin(shard, file)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Box::new(PreparingAll(places)))
-    }
-}
-
-/// A shard whose rows arrive in several places.
-struct PreparingAll(Vec<Box<dyn Preparing>>);
-
-impl Preparing for PreparingAll {
-    fn rows(&self, first: usize, bytes: &[u8]) -> Result<(), LoadError> {
-        self.0.iter().try_for_each(|place| place.rows(first, bytes))
-    }
-
-    fn finish(self: Box<Self>) -> Result<Install, LoadError> {
-        let installs = self.0.into_iter().map(|place| place.finish()).collect::<Result<Vec<_>, _>>()?;
-        Ok(Box::new(move |entity| installs.into_iter().for_each(|install| install(entity))))
     }
 }

@@ -1,15 +1,19 @@
 //! A GPU that failed: its models are placed anew, on a fresh device of the same adapter or, where there is none or it keeps
 //! failing, on the CPU. Sessions lose what was cached and nothing else: their histories pass through the model again.
 
-use super::GpuBackend;
+use super::backend::GpuBackend;
 use super::part::{GpuModel, GpuPart};
 use super::transfer::GpuFailed;
-use crate::admit::truncate_session;
-use crate::load::{LoadFailed, place_model};
+use crate::fail::LoadFailed;
+use crate::host::Wake;
+use crate::load::{place_model, rewind_sessions};
+use crate::place::Backends;
 use bevy_ecs::prelude::*;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use weft_components::{DeviceEvent, DeviceEventKind, LoadFailure, Model, Sessions, TickWork};
+use weft_components::{DeviceEvent, DeviceEventKind, LoadFailure, Model, Place};
 use weft_gpu::{Gpu, GpuError};
+use weft_platform::Signal;
 
 /// Failures after which a GPU is given up, none of which had enough good steps before it.
 const MOST_FAILURES: u32 = 3;
@@ -24,9 +28,9 @@ type Answer = Arc<Mutex<Option<Result<Gpu, GpuError>>>>;
 /// GPUs that are being opened again.
 #[derive(Resource, Default)]
 pub struct Recovery {
-    asked: Vec<(usize, Answer)>,
+    asked: Vec<(Place, Answer)>,
     /// Failures of each GPU since it last worked for long.
-    failures: Vec<u32>,
+    failures: HashMap<Place, u32>,
 }
 
 impl Recovery {
@@ -42,11 +46,11 @@ pub fn recover_gpu(
     failed: &mut QueryState<(Entity, &GpuFailed, &GpuModel), With<Model>>,
     held: &mut QueryState<(Entity, &GpuModel), With<Model>>,
 ) {
-    let mut lost: Vec<(usize, Arc<Gpu>, GpuError)> = Vec::new();
+    let mut lost: Vec<(Place, Arc<Gpu>, GpuError)> = Vec::new();
     for (_, error, model) in failed.iter(world) {
         for part in model.0.iter().filter(|part| part.gpu.failure().is_some()) {
-            if !lost.iter().any(|(number, ..)| *number == part.number) {
-                lost.push((part.number, Arc::clone(&part.gpu), error.0.clone()));
+            if !lost.iter().any(|(place, ..)| *place == part.place) {
+                lost.push((part.place, Arc::clone(&part.gpu), error.0.clone()));
             }
         }
     }
@@ -64,35 +68,34 @@ pub fn recover_gpu(
     // Answers before questions: a device is never there in the tick that asks for it, so that it is the same everywhere.
     let mut answered = Vec::new();
     if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
-        recovery.asked.retain(|(number, answer)| {
+        recovery.asked.retain(|(place, answer)| {
             let found = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
             let waiting = found.is_none();
-            answered.extend(found.map(|found| (*number, found)));
+            answered.extend(found.map(|found| (*place, found)));
             waiting
         });
     }
-    for (number, gpu, error) in lost {
+    let wake = Wake::of(world);
+    for (place, gpu, error) in lost {
         let mut recovery = world.get_resource_or_init::<Recovery>();
-        let answered = answered.iter().any(|(answered, _)| *answered == number);
-        if answered || recovery.asked.iter().any(|(asked, _)| *asked == number) {
+        let answered = answered.iter().any(|(answered, _)| *answered == place);
+        if answered || recovery.asked.iter().any(|(asked, _)| *asked == place) {
             continue;
         }
-        if recovery.failures.len() <= number {
-            recovery.failures.resize(number + 1, 0);
-        }
-        recovery.failures[number] += 1;
-        let again = recovery.failures[number] < MOST_FAILURES;
+        let failures = recovery.failures.entry(place).or_default();
+        *failures += 1;
+        let again = *failures < MOST_FAILURES;
         tracing::warn!(%error, again, "a GPU failed");
-        let answer = if again { ask(gpu) } else { Arc::new(Mutex::new(Some(Err(error)))) };
-        recovery.asked.push((number, answer));
+        let answer = if again { ask(gpu, &wake) } else { Arc::new(Mutex::new(Some(Err(error)))) };
+        recovery.asked.push((place, answer));
     }
-    for (number, answer) in answered {
+    for (place, answer) in answered {
         let on_gpu = match answer {
             Ok(gpu) => {
-                if let Some(slot) =
-                    world.get_resource_mut::<GpuBackend>().as_deref_mut().and_then(|b| b.0.get_mut(number))
+                if let Some(mut gpus) = world.get_resource_mut::<GpuBackend>()
+                    && let Some(at) = gpus.0.iter_mut().find(|at| at.place == place)
                 {
-                    *slot = Arc::new(gpu);
+                    at.gpu = Arc::new(gpu);
                 }
                 true
             }
@@ -103,7 +106,7 @@ pub fn recover_gpu(
         };
         let models: Vec<Entity> = held
             .iter(world)
-            .filter(|(_, model)| model.0.iter().any(|part| part.number == number))
+            .filter(|(_, model)| model.0.iter().any(|part| part.place == place))
             .map(|(entity, _)| entity)
             .collect();
         for model in models {
@@ -115,12 +118,8 @@ pub fn recover_gpu(
 /// Places a model anew and lets its sessions start over from their histories.
 fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
     world.entity_mut(model).remove::<GpuFailed>();
-    let sessions =
-        world.get::<Sessions>(model).map_or_else(Vec::new, |sessions| sessions.entities().to_vec());
-    for session in sessions {
-        // The system is ours and takes any entity: it cannot be refused.
-        let _ = world.run_system_cached_with(truncate_session, (session, 0));
-    }
+    let backends = Backends::of(world);
+    rewind_sessions(world, &backends, model, 0);
     let mut placed = place_model(world, model, on_gpu);
     let mut kind = if on_gpu { DeviceEventKind::Rebuilt } else { DeviceEventKind::OnCpu };
     if let (Err(error), true) = (&placed, on_gpu) {
@@ -128,7 +127,6 @@ fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
         kind = DeviceEventKind::OnCpu;
         placed = place_model(world, model, false);
     }
-    world.resource_mut::<TickWork>().0 += 1;
     match placed {
         Ok(()) => {
             world.write_message(DeviceEvent { model, kind });
@@ -142,18 +140,15 @@ fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
 
 /// Forgets the failures of GPUs that have worked for long since.
 fn forget_failures(world: &mut World, held: &mut QueryState<(Entity, &GpuModel), With<Model>>) {
-    if world.get_resource::<Recovery>().is_none_or(|recovery| recovery.failures.iter().all(|n| *n == 0)) {
+    if world.get_resource::<Recovery>().is_none_or(|recovery| recovery.failures.values().all(|n| *n == 0)) {
         return;
     }
     let works = |part: &&GpuPart| part.good_steps >= GOOD_STEPS && !part.failed;
-    let working: Vec<usize> = held
-        .iter(world)
-        .flat_map(|(_, model)| model.0.iter().filter(works))
-        .map(|part| part.number)
-        .collect();
+    let working: Vec<Place> =
+        held.iter(world).flat_map(|(_, model)| model.0.iter().filter(works)).map(|part| part.place).collect();
     if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
-        for number in working {
-            if let Some(failures) = recovery.failures.get_mut(number) {
+        for place in working {
+            if let Some(failures) = recovery.failures.get_mut(&place) {
                 *failures = 0;
             }
         }
@@ -162,13 +157,15 @@ fn forget_failures(world: &mut World, held: &mut QueryState<(Entity, &GpuModel),
 
 /// Asks for a fresh device, on a thread of its own: a driver takes its time, and no tick waits for it.
 #[cfg(not(target_family = "wasm"))]
-fn ask(gpu: Arc<Gpu>) -> Answer {
+fn ask(gpu: Arc<Gpu>, wake: &Arc<Signal>) -> Answer {
     let answer = Answer::default();
-    let told = Arc::clone(&answer);
+    let slot = Arc::clone(&answer);
     let adapter = gpu.info.name.clone();
+    let wake = Arc::clone(wake);
     let open = move || {
         let opened = pollster::block_on(gpu.reopen());
-        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        wake.notify();
     };
     if let Err(error) = std::thread::Builder::new().name("weft-gpu".into()).spawn(open) {
         let lost = GpuError::Lost { adapter, reason: error.to_string() };
@@ -179,13 +176,15 @@ fn ask(gpu: Arc<Gpu>) -> Answer {
 
 /// Asks for a fresh device, which the browser gives when it likes.
 #[cfg(target_family = "wasm")]
-fn ask(gpu: Arc<Gpu>) -> Answer {
+fn ask(gpu: Arc<Gpu>, wake: &Arc<Signal>) -> Answer {
     let answer = Answer::default();
-    let told = Arc::clone(&answer);
+    let slot = Arc::clone(&answer);
     let reopen = gpu.reopen();
+    let wake = Arc::clone(wake);
     wasm_bindgen_futures::spawn_local(async move {
         let gpu = reopen.await;
-        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(gpu);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(gpu);
+        wake.notify();
     });
     answer
 }

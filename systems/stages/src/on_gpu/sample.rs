@@ -3,7 +3,7 @@
 use super::GpuModel;
 use crate::sample::SampledSession;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Model, Place, Wave, WaveOf};
+use weft_components::{AtLayer, Model, Wave, WaveOf};
 use weft_gpu::sampling::SampleKind;
 use weft_platform::PAGE;
 
@@ -15,9 +15,9 @@ pub fn sample_gpu(
     mut sessions: Query<'_, '_, SampledSession>,
 ) {
     for (wave, of) in &waves {
-        let (AtLayer::OnDevice, Place::Gpu(number)) = (wave.at, wave.hidden_at) else { continue };
+        let (AtLayer::OnDevice, Some(place)) = (wave.at, wave.place) else { continue };
         let Ok(mut model) = models.get_mut(of.0) else { continue };
-        let Some(part) = model.on(number) else { continue };
+        let Some(part) = model.on(place) else { continue };
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let (batch, chosen, room) = part.sampling();
         batch.clear();
@@ -36,6 +36,7 @@ pub fn sample_gpu(
                 session.cursor.epoch == span.epoch
                     && span.complete
                     && session.wanted.is_none()
+                    && !session.reads_logits
                     && session.request.max_tokens > 0
                     && session.sampler.kind() != SampleKind::Host
                     && batch.adjustments().len() + session.sampler.adjustments() <= room

@@ -1,13 +1,14 @@
 //! What this folder's tests share: a world with a tiny model on a device that computes nothing.
 
-use super::{GpuBackend, GpuLayers};
+use super::GpuBackend;
 use crate::admit::AdmitOptions;
+use crate::host::HostCpu;
 use crate::load::{SpawnOptions, spawn_model};
-use crate::on_cpu::CpuBackend;
+use crate::on_cpu::CpuPlace;
+use crate::place::GpuLayers;
 use crate::sample::SampleBuffers;
 use bevy_ecs::prelude::*;
 use std::path::Path;
-use std::sync::Arc;
 use weft_components::{SessionEvent, TickWork};
 use weft_formats::{ModelFile, OpenModel};
 use weft_gpu::{Capabilities, Gpu};
@@ -25,8 +26,9 @@ pub(super) fn world() -> (World, Entity) {
     world.init_resource::<SampleBuffers>();
     world.init_resource::<TickWork>();
     world.insert_resource(AdmitOptions { max_rows: 1024 });
-    world.insert_resource(CpuBackend(Cpu::serial()));
-    world.insert_resource(GpuBackend(vec![Arc::new(noop())]));
+    world.insert_resource(HostCpu(Cpu::serial()));
+    CpuPlace::register(&mut world, None);
+    GpuBackend::register(&mut world, noop());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../assets/golden/tiny/tiny-llama.gguf");
     let file = ModelFile::read(OpenModel::open(&path).unwrap()).unwrap();
     let options =

@@ -1,15 +1,13 @@
-//! What goes to a device and back at the ends of a tick: plans that are ready, angles, the submit, hidden states that go on
-//! elsewhere.
+//! What goes to a device at the ends of a tick: plans that are ready, angles, the submit.
 
-use super::flight::Cargo;
 use super::part::{GpuModel, GpuPart};
 use super::scratch::angle_rows;
 use crate::on_cpu::{AdapterWeights, CpuWeights, RopeTable};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    Adapters, AtLayer, Ends, LayerIndex, Layers, Model, ModelConfig, OnGpu, Place, RopeConfig, ShardOf,
-    TensorRole, TickWork, Wave, WaveOf, WeightShard,
+    Adapters, AtLayer, Model, ModelConfig, RopeConfig, ShardOf, TensorRole, TickWork, Wave, WaveOf,
+    WeightShard,
 };
 use weft_gpu::GpuError;
 
@@ -90,42 +88,23 @@ fn write_angles(part: &mut GpuPart, tables: &[RopeTable], config: &ModelConfig) 
     part.angles = true;
 }
 
-/// Submits what the tick has recorded, and starts to bring back what somebody waits for: logits, or the hidden state of a
-/// wave whose next layer is elsewhere. Runs in the set `Sample`.
+/// Submits what the tick has recorded, and starts to bring back the rows of waves whose head has been recorded. Runs in the set
+/// `Sample`.
 pub fn submit_gpu(
-    mut models: Query<'_, '_, (&ModelConfig, &mut GpuModel, &Ends, &Layers), With<Model>>,
+    mut models: Query<'_, '_, (&ModelConfig, &mut GpuModel), With<Model>>,
     mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
-    places: Query<'_, '_, Option<&OnGpu>, With<LayerIndex>>,
     mut work: ResMut<'_, TickWork>,
 ) {
     for (entity, mut wave, of) in &mut waves {
-        let Place::Gpu(number) = wave.hidden_at else { continue };
-        let Ok((config, mut model, ends, layers)) = models.get_mut(of.0) else { continue };
-        let Some(part) = model.on(number) else { continue };
-        if part.occupied != Some(entity) || wave.fetching {
-            continue;
-        }
-        let elsewhere = match wave.at {
-            AtLayer::Layer(index) => layers
-                .entities()
-                .get(index)
-                .and_then(|layer| places.get(*layer).ok())
-                .is_some_and(|on| on.map(|on| on.0) != Some(number)),
-            AtLayer::Head => ends.head != wave.hidden_at,
-            _ => false,
-        };
-        if wave.at == AtLayer::OnDevice {
+        let (AtLayer::OnDevice, Some(place)) = (wave.at, wave.place) else { continue };
+        let Ok((config, mut model)) = models.get_mut(of.0) else { continue };
+        let Some(part) = model.on(place) else { continue };
+        if part.occupied == Some(entity) {
             part.send_rows(&mut wave, config);
-            work.0 += 1;
-        } else if elsewhere {
-            let bytes = 4 * (wave.rows() * config.embedding) as u64;
-            let from = part.scratch.hidden.clone();
-            part.send(Cargo::Hidden { wave: entity }, Vec::new(), &[(&from, bytes)]);
-            wave.fetching = true;
             work.0 += 1;
         }
     }
-    for (_, mut model, ..) in &mut models {
+    for (_, mut model) in &mut models {
         for part in model.0.iter_mut().filter(|part| !part.commands.is_empty()) {
             part.commands.submit(&part.gpu);
         }

@@ -2,6 +2,7 @@
 
 use super::product::Product;
 use super::vectors::{Slot, Vectors};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
 use weft_gpu::{Gpu, GpuError, GpuMatrix, wgpu};
@@ -84,8 +85,30 @@ pub(super) struct LayerWeights {
     pub(super) ffn_residual: Option<Residual>,
     /// LayerNorm of the residual behind the network.
     pub(super) ffn_layer_norm: Option<Vectors>,
+    pub(super) kv: LayerKv,
+}
+
+/// The layers of a model on one device, by index.
+pub(super) type LayerMap = BTreeMap<usize, Arc<LayerWeights>>;
+
+/// The KV cache of one layer. It outlives the layer's weights when these are evicted.
+#[derive(Clone)]
+pub(super) struct LayerKv {
     pub(super) keys: wgpu::Buffer,
     pub(super) values: wgpu::Buffer,
+}
+
+impl LayerKv {
+    /// Takes memory for `tokens` tokens.
+    pub(super) fn new(gpu: &Gpu, config: &ModelConfig, tokens: usize) -> Result<Self, GpuError> {
+        let cache = |what, dimensions: usize| {
+            gpu.storage(what, 2 * tokens as u64 * (config.kv_heads * dimensions) as u64)
+        };
+        Ok(Self {
+            keys: cache("kv_keys", config.key_length)?,
+            values: cache("kv_values", config.value_length)?,
+        })
+    }
 }
 
 /// The shards of a layer or of a model, to be given memory.
@@ -249,17 +272,14 @@ impl<'a> Taker<'a> {
 }
 
 impl LayerWeights {
-    /// Takes memory for a layer's tensors and for `tokens` of its KV cache.
+    /// Takes memory for a layer's tensors.
     pub(super) fn new(
         gpu: &Gpu,
         config: &ModelConfig,
         shards: &[&WeightShard],
-        tokens: usize,
+        kv: LayerKv,
     ) -> Result<Self, GpuError> {
         let take = Taker { gpu, config, shards };
-        let cache = |what, dimensions: usize| {
-            gpu.storage(what, 2 * tokens as u64 * (config.kv_heads * dimensions) as u64)
-        };
         let attention = [Role::AttentionPostNorm, Role::AttentionOutputBias, Role::AttentionOutputScale];
         let ffn = take.ffn()?;
         let of_ffn = [Role::FfnPostNorm, Role::FfnDownBias, Role::FfnDownScale].map(Some);
@@ -279,8 +299,7 @@ impl LayerWeights {
             ffn_residual: take.residual("ffn_residual", of_ffn, matches!(ffn, Ffn::Experts(_)))?,
             ffn_layer_norm: take.layer_norm(behind_ffn)?,
             ffn,
-            keys: cache("kv_keys", config.key_length)?,
-            values: cache("kv_values", config.value_length)?,
+            kv,
         })
     }
 
@@ -343,6 +362,10 @@ pub(super) struct EndWeights {
     /// `None` where the embedding is the head too, or the head is elsewhere.
     pub(super) head: Option<Product>,
     tied: bool,
+    /// True if embeddings are looked up here.
+    embed: bool,
+    /// True if logits are computed here.
+    heads: bool,
 }
 
 impl EndWeights {
@@ -370,12 +393,19 @@ impl EndWeights {
             norm: head.then(|| take.vector(Role::OutputNorm)).transpose()?.flatten(),
             head: (head && !config.tied).then(|| take.product("output", &[Role::Output])).transpose()?,
             tied: config.tied,
+            embed,
+            heads: head,
         })
     }
 
     /// The head's product, if it is here.
     pub(super) fn head(&self) -> Option<&Product> {
-        if self.tied { self.embedding.as_ref().filter(|_| self.norm.is_some()) } else { self.head.as_ref() }
+        if self.tied { self.embedding.as_ref().filter(|_| self.heads) } else { self.head.as_ref() }
+    }
+
+    /// Which ends are here: the embedding, the head.
+    pub(super) fn held(&self) -> (bool, bool) {
+        (self.embed, self.heads)
     }
 
     /// Where the shard of a role goes.

@@ -8,7 +8,7 @@ use weft_components::{EmbeddingKept, EmbeddingWanted, Pooling, WaveSpan};
 
 /// Final hidden states of a wave.
 #[derive(Clone, Copy)]
-pub struct StateRows<'a> {
+pub(super) struct StateRows<'a> {
     /// `[rows, width]`.
     pub states: &'a [f32],
     /// The wave's row that each belongs to.

@@ -25,13 +25,10 @@ mod truncate;
 
 pub use chain::{Choice, SampleScratch, Sampler};
 pub use choose::argmax;
+pub use embedding::vectors;
 pub(crate) use embedding::wanted_positions;
-pub use embedding::{StateRows, vectors};
 pub use error::SampleError;
 pub use logprobs::token_logprob;
-pub use system::{
-    Chosen, Computed, Ending, LogitRows, RequestError, SampledSession, SessionSampler, deliver, end_request,
-    sample,
-};
+pub use system::{Ending, LogitRows, RequestError, SampledSession, SessionSampler, end_request, sample};
 pub use together::SampleBuffers;
 pub use weft_components::TokenLogprob;

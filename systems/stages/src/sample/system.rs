@@ -2,13 +2,13 @@
 
 use super::embedding::{StateRows, keep_states};
 use super::{SampleBuffers, SampleError, Sampler, token_logprob};
-use crate::load::ModelTokenizer;
-use crate::on_cpu::CpuBackend;
+use crate::host::HostCpu;
+use crate::text::ModelTokenizer;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept,
-    LogitsWanted, Model, ModelConfig, Output, Phase, Request, SamplerSettings, SessionEvent,
-    SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf, WaveSpan,
+    AtLayer, Chosen, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept,
+    LogitsWanted, Model, ModelConfig, Output, Phase, ReadbackOf, ReadsLogits, Request, SamplerSettings,
+    SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf, WaveSpan,
 };
 use weft_gpu::sampling::{SampleBatch, SampleKind};
 use weft_platform::Cpu;
@@ -154,17 +154,9 @@ pub struct SampledSession {
     pub(crate) sampler: &'static mut SessionSampler,
     output: &'static mut Output,
     pub(crate) wanted: Option<&'static LogitsWanted>,
+    pub(crate) reads_logits: Has<ReadsLogits>,
     kept: Option<&'static mut LogitsKept>,
     embedding: Option<(&'static EmbeddingWanted, &'static mut EmbeddingKept)>,
-}
-
-/// Who chooses the token of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chosen {
-    /// The host does, from the logits.
-    ByHost,
-    /// A device has chosen it; `None` where no logit was a number.
-    Token(Option<u32>),
 }
 
 /// Rows of logits of a wave.
@@ -196,57 +188,49 @@ impl SampledSessionItem<'_, '_> {
     }
 }
 
-/// What a wave computed for its sessions.
-#[derive(Clone, Copy)]
-pub struct Computed<'a> {
-    /// Whose rows they are; each session has one span at most.
-    pub spans: &'a [WaveSpan],
-    /// Rows of logits: all, where the host chooses or somebody wants to keep them.
-    pub logits: LogitRows<'a>,
-    /// Final hidden states that were asked for.
-    pub states: StateRows<'a>,
-}
-
-/// Takes what was computed to its sessions: keeps logits and hidden states that were asked for, appends the tokens that a device
-/// chose (`chosen`, by the place of the span) or chooses them, on all threads, and ends requests that are at their end. Rows of a
-/// session that died or gave up its context since are left out.
-pub fn deliver(
+/// Takes what a wave computed to its sessions: keeps logits and hidden states that were asked for, appends the tokens that
+/// a device or a system chose, or has the samplers choose them, on all threads, and ends requests that are at their end.
+/// Rows of a session that was closed or preempted since are left out.
+fn deliver(
     cpu: &Cpu,
-    computed: Computed<'_>,
-    chosen: impl Fn(usize) -> Chosen,
+    wave: &Wave,
+    config: &ModelConfig,
     tokenizer: Option<&Tokenizer>,
     sessions: &mut Query<'_, '_, SampledSession>,
     buffers: &mut SampleBuffers,
     events: &mut MessageWriter<'_, SessionEvent>,
 ) {
-    let Computed { spans, logits, .. } = computed;
-    buffers.start(cpu, spans.len(), logits.vocabulary);
-    for (index, span) in spans.iter().enumerate() {
+    let logits = LogitRows { logits: &wave.logits, rows: &wave.logit_rows, vocabulary: config.vocabulary };
+    let states = StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding };
+    let chosen = |index: usize| wave.chosen.get(index).copied().unwrap_or_default();
+    buffers.start(cpu, wave.spans.len(), logits.vocabulary);
+    for (index, span) in wave.spans.iter().enumerate() {
         let Ok(mut session) = sessions.get_mut(span.session) else { continue };
-        if chosen(index) == Chosen::ByHost && session.chooses(span) {
+        if chosen(index) == Chosen::Sampler && session.chooses(span) {
             buffers.add(&mut session.sampler.sampler, span.logits.end - 1);
         }
     }
     buffers.run(cpu, logits);
-    for (index, span) in spans.iter().enumerate() {
+    for (index, span) in wave.spans.iter().enumerate() {
         let Ok(mut session) = sessions.get_mut(span.session) else { continue };
         // Nothing that the choice depends on has changed: a session has one span.
         let token = match chosen(index) {
-            Chosen::ByHost if session.chooses(span) => {
+            Chosen::Sampler if session.chooses(span) => {
                 let choice = buffers.take(&mut session.sampler.sampler);
                 choice.filter(|choice| !choice.degenerate).map(|choice| (choice.token, choice.logprob))
             }
-            Chosen::ByHost => None,
-            Chosen::Token(token) => token.map(|token| (token, None)),
+            Chosen::Sampler => None,
+            Chosen::Device(token) => token.map(|token| (token, None)),
+            Chosen::System(token) => ((token as usize) < config.vocabulary).then_some((token, None)),
         };
-        deliver_one(span, computed, chosen(index), token, tokenizer, &mut session, events);
+        deliver_one(span, (logits, states), chosen(index), token, tokenizer, &mut session, events);
     }
 }
 
 /// [`deliver`] of one span, for which `token` has been chosen if one was to be.
 fn deliver_one(
     span: &WaveSpan,
-    computed: Computed<'_>,
+    (logits, states): (LogitRows<'_>, StateRows<'_>),
     chosen: Chosen,
     token: Option<(u32, Option<TokenLogprob>)>,
     tokenizer: Option<&Tokenizer>,
@@ -256,12 +240,13 @@ fn deliver_one(
     if !session.expects(span) {
         return;
     }
+    let by_device = matches!(chosen, Chosen::Device(_));
     session.cursor.computed = span.start + span.rows.len();
-    if chosen == Chosen::ByHost {
-        keep_logits(session, &computed.logits, span);
+    if !by_device {
+        keep_logits(session, &logits, span);
     }
     if let Some((wanted, kept)) = &mut session.embedding {
-        keep_states(wanted, kept, computed.states, span);
+        keep_states(wanted, kept, states, span);
     }
     if !span.complete || !session.phase.is_active() {
         return;
@@ -269,13 +254,13 @@ fn deliver_one(
     let step = if session.request.max_tokens == 0 {
         Step { token: None, finish: Some(FinishReason::MaxTokens) }
     } else {
-        if chosen != Chosen::ByHost {
+        if by_device {
             session.cursor.unread = session.cursor.unread.saturating_sub(1);
         }
         append(session, token, tokenizer)
     };
     if step.finish.is_some() {
-        // Steps that are under way go beyond the end.
+        // Steps in flight go beyond the end.
         let (computed, unread) = (session.cursor.computed, session.cursor.unread);
         session.sampler.take_back(unread);
         session.cursor.rewind(computed);
@@ -283,33 +268,35 @@ fn deliver_one(
     report(session, span.session, step, events);
 }
 
-/// Takes the logits of waves to their sessions and chooses tokens.
+/// Takes the logits of waves that stand at the stage `Sample` to their sessions and has tokens chosen: waves that travelled
+/// through the host, and those that carry readbacks, in the order in which they were made up.
 pub fn sample(
-    backend: Res<'_, CpuBackend>,
+    host: Res<'_, HostCpu>,
     mut buffers: ResMut<'_, SampleBuffers>,
-    waves: Query<'_, '_, (&Wave, &WaveOf)>,
+    waves: Query<'_, '_, (Entity, &Wave, AnyOf<(&WaveOf, &ReadbackOf)>)>,
     models: Query<'_, '_, (&ModelConfig, Option<&ModelTokenizer>), With<Model>>,
     mut sessions: Query<'_, '_, SampledSession>,
     mut work: ResMut<'_, TickWork>,
     mut events: MessageWriter<'_, SessionEvent>,
+    mut ready: Local<'_, Vec<(u64, Entity)>>,
 ) {
-    for (wave, of) in &waves {
-        if wave.at != AtLayer::Sample {
-            continue;
-        }
+    let stands = waves.iter().filter(|(_, wave, _)| wave.at == AtLayer::Sample);
+    ready.extend(stands.map(|(entity, wave, _)| (wave.turn, entity)));
+    ready.sort_unstable_by_key(|(turn, _)| *turn);
+    for (_, entity) in ready.drain(..) {
+        let Ok((_, wave, of)) = waves.get(entity) else { continue };
         work.0 += 1;
-        let Ok((config, tokenizer)) = models.get(of.0) else {
+        let model = match of {
+            (Some(of), _) => of.0,
+            (None, Some(of)) => of.0,
+            (None, None) => continue,
+        };
+        let Ok((config, tokenizer)) = models.get(model) else {
             continue;
         };
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
-        let computed = Computed {
-            spans: &wave.spans,
-            logits: LogitRows { logits: &wave.logits, rows: &wave.logit_rows, vocabulary: config.vocabulary },
-            states: StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding },
-        };
-        let chosen = |_| Chosen::ByHost;
-        deliver(&backend.0, computed, chosen, tokenizer, &mut sessions, &mut buffers, &mut events);
+        deliver(&host.0, wave, config, tokenizer, &mut sessions, &mut buffers, &mut events);
     }
 }
 

@@ -4,22 +4,21 @@
 //! Which norms and factors there are, and whether there are experts, the layer's tensors say.
 
 mod experts;
-use crate::on_cpu::{self as cpu, Adapting, Block, CpuBackend, CpuPlan, CpuScratch, Weights, sized};
+use crate::host::HostCpu;
+use crate::on_cpu::{self as cpu, Adapting, Block, CpuPlace, CpuPlan, CpuScratch, Weights, sized};
 use bevy_ecs::prelude::*;
-use weft_components::{
-    AdapterSite, CurrentLayer, LayerIndex, Model, ModelConfig, OnCpu, TensorRole as Role, Wave,
-};
+use weft_components::{AdapterSite, CurrentLayer, Model, ModelConfig, TensorRole as Role, Wave};
 use weft_platform::{Activations, Cpu, CpuMatrix, Need};
 
-/// Runs the feed-forward network of the current layer, if it is placed on the CPU.
+/// Runs the feed-forward network of the current layer if it is placed on the CPU and its attention has run.
 pub fn ffn_cpu(
     mut current: ResMut<'_, CurrentLayer>,
-    backend: Res<'_, CpuBackend>,
-    layers: Query<'_, '_, &LayerIndex, With<OnCpu>>,
+    host: Res<'_, HostCpu>,
+    here: Res<'_, CpuPlace>,
     models: Query<'_, '_, (&ModelConfig, &CpuPlan), With<Model>>,
     mut waves: Query<'_, '_, (&mut Wave, &mut CpuScratch)>,
 ) {
-    if !layers.contains(current.layer) {
+    if current.place != here.0 || !current.attended {
         return;
     }
     let Ok((config, plan)) = models.get(current.model) else {
@@ -32,8 +31,8 @@ pub fn ffn_cpu(
         return;
     };
     let _span = tracing::trace_span!("ffn", layer = current.index).entered();
-    let stage = Stage { cpu: &backend.0, config, plan, weights, layer: current.index };
-    current.computed = current.attended && stage.run(&mut wave, &mut scratch);
+    let stage = Stage { cpu: &host.0, config, plan, weights, layer: current.index };
+    current.computed = stage.run(&mut wave, &mut scratch);
 }
 
 /// What a layer's feed-forward network is made of.

@@ -34,7 +34,8 @@ impl Drafter<'_> {
         let scratch = self.scratch;
         let table = self.config.layer.get(index).and_then(|layer| layer.rope).unwrap_or(0);
         let angles = scratch.angles.get(table).map(|angles| (5, angles.clone()));
-        let cache = [(6, scratch.queries.clone()), (7, weights.keys.clone()), (8, weights.values.clone())];
+        let cache =
+            [(6, scratch.queries.clone()), (7, weights.kv.keys.clone()), (8, weights.kv.values.clone())];
         angles.into_iter().chain(cache).collect()
     }
 
@@ -142,8 +143,8 @@ impl Drafter<'_> {
             let mut buffers = vec![
                 (0, scratch.wave.clone()),
                 (1, scratch.queries.clone()),
-                (2, weights.keys.clone()),
-                (3, weights.values.clone()),
+                (2, weights.kv.keys.clone()),
+                (3, weights.kv.values.clone()),
                 (4, scratch.tables.clone()),
                 (5, scratch.partials.clone()),
             ];

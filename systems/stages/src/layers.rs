@@ -1,0 +1,110 @@
+//! The set `Layers`: passes waves through the layers that are resident.
+//!
+//! [`run_layers`] runs the schedule [`LayerStep`] once for each layer that a wave can enter. It brings a wave to the place
+//! of each layer and of the head, and records in [`Wave::at`] how far the wave has come, so that a layer whose attention has
+//! run goes on with its feed-forward network.
+
+use crate::place::Backends;
+use bevy_ecs::prelude::*;
+use bevy_ecs::schedule::ScheduleLabel;
+use web_time::Instant;
+use weft_components::{AtLayer, CurrentLayer, EndsHeldBy, HeldBy, Layers, Resident, TickWork, Wave, WaveOf};
+
+/// One layer of one wave: attention, then the feed-forward network. Reads [`CurrentLayer`].
+#[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LayerStep;
+
+/// The stages of [`LayerStep`], in order.
+#[derive(SystemSet, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LayerSet {
+    /// Norm, attention, residual.
+    Attention,
+    /// Norm, feed-forward network, residual.
+    Ffn,
+}
+
+/// When a tick has to end. Waves stop before the next layer once the time has come, and go on in the next tick; one layer a
+/// tick runs in any case.
+#[derive(Resource, Clone, Copy, Debug, Default)]
+pub struct TickBudget {
+    /// The time; `None` for no bound.
+    pub deadline: Option<Instant>,
+}
+
+/// Passes every wave through the layers that are resident, and stops it before the first that is not. Waves of a model go in
+/// the order in which they were made up.
+pub fn run_layers(
+    world: &mut World,
+    waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
+    mut ready: Local<'_, Vec<(u64, Entity, Entity)>>,
+) {
+    let travels = |at: AtLayer| matches!(at, AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
+    ready.extend(
+        waves
+            .iter(world)
+            .filter(|(_, wave, _)| travels(wave.at))
+            .map(|(entity, wave, of)| (wave.turn, entity, of.0)),
+    );
+    if ready.is_empty() {
+        return;
+    }
+    ready.sort_unstable_by_key(|(turn, ..)| *turn);
+    let deadline = world.get_resource::<TickBudget>().and_then(|budget| budget.deadline);
+    let mut ran = 0;
+    world.schedule_scope(LayerStep, |world, step| {
+        for (_, wave, model) in ready.drain(..) {
+            let may_run = |ran: usize| ran == 0 || deadline.is_none_or(|deadline| Instant::now() < deadline);
+            while may_run(ran) && advance(world, step, wave, model) {
+                ran += 1;
+            }
+            let at_head = world.get::<Wave>(wave).is_some_and(|wave| wave.at == AtLayer::Head);
+            if at_head && let Some(EndsHeldBy(ends)) = world.get::<EndsHeldBy>(model).copied() {
+                Backends::bring(world, wave, ends.head);
+            }
+        }
+    });
+}
+
+/// Runs the layer that a wave stands before or in, if that is possible. Returns true if it ran.
+fn advance(world: &mut World, step: &mut Schedule, wave: Entity, model: Entity) -> bool {
+    let (index, attended) = match world.get::<Wave>(wave).map(|wave| wave.at) {
+        Some(AtLayer::Layer(index)) => (index, false),
+        Some(AtLayer::Ffn(index)) => (index, true),
+        _ => return false,
+    };
+    let Some(layer) = world.get::<Layers>(model).and_then(|layers| layers.entities().get(index)).copied()
+    else {
+        set_at(world, wave, AtLayer::Head);
+        return false;
+    };
+    let (Some(HeldBy(place)), Some(Resident)) = (world.get(layer).copied(), world.get(layer)) else {
+        return false;
+    };
+    if !Backends::bring(world, wave, place) {
+        return false;
+    }
+    set_current(world, CurrentLayer { wave, model, layer, index, place, attended, computed: false });
+    step.run(world);
+    let CurrentLayer { attended, computed, .. } = *world.resource::<CurrentLayer>();
+    if computed {
+        world.resource_mut::<TickWork>().0 += 1;
+        set_at(world, wave, AtLayer::Layer(index + 1));
+    } else if attended {
+        set_at(world, wave, AtLayer::Ffn(index));
+    }
+    computed
+}
+
+fn set_at(world: &mut World, wave: Entity, at: AtLayer) {
+    if let Some(mut wave) = world.get_mut::<Wave>(wave) {
+        wave.at = at;
+    }
+}
+
+/// Names the layer to be run; writes in place, since inserting a resource costs more than a layer's bookkeeping.
+fn set_current(world: &mut World, current: CurrentLayer) {
+    match world.get_resource_mut::<CurrentLayer>() {
+        Some(mut resource) => *resource = current,
+        None => world.insert_resource(current),
+    }
+}

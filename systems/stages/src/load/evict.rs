@@ -1,0 +1,76 @@
+//! Eviction: the weights of a layer are dropped and read again when a wave stands before the layer.
+
+use super::assign::{Request, drop_shard, request_shards};
+use super::queue::LoadQueue;
+use super::receive::fail;
+use crate::place::{Backends, EndsWanted, LoadError};
+use bevy_ecs::prelude::*;
+use weft_components::{
+    AtLayer, Evictable, HeldBy, LayerIndex, LayerOf, Layers, MissingShards, Resident, Shards, Wave, WaveOf,
+};
+use weft_formats::ShardOwner;
+
+/// A layer's model, and its index there.
+pub(super) fn place_in_model(world: &World, layer: Entity) -> Option<(Entity, usize)> {
+    Some((world.get::<LayerOf>(layer)?.0, world.get::<LayerIndex>(layer)?.0))
+}
+
+/// Drops the weights of a layer; its KV cache stays. A wave that reaches the layer stops there until [`demand_layers`] has had
+/// them read again. Returns false if the layer is not resident, or if one of its shards is not [`Evictable`].
+pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
+    let Some((model, index)) = place_in_model(world, layer) else { return false };
+    let shards = world.get::<Shards>(layer).map_or_else(Vec::new, |shards| shards.entities().to_vec());
+    let evictable = shards.iter().all(|shard| world.get::<Evictable>(*shard).is_some());
+    if !evictable || world.get::<Resident>(layer).is_none() {
+        return false;
+    }
+    let Some(backend) = world.get::<HeldBy>(layer).and_then(|held| Backends::of(world).at(held.0).cloned())
+    else {
+        return false;
+    };
+    for shard in shards {
+        drop_shard(world, model, shard);
+    }
+    backend.evict(world, model, index);
+    true
+}
+
+/// Asks for the shards of a layer that it has lost. Does nothing if none is missing, or all that are have been asked for.
+///
+/// # Errors
+/// The backend has no memory for the layer, or the loader's threads cannot be started.
+pub fn request_layer(world: &mut World, layer: Entity) -> Result<(), LoadError> {
+    let Some((model, index)) = place_in_model(world, layer) else { return Ok(()) };
+    let Some(queue) = world.get::<LoadQueue>(model) else { return Ok(()) };
+    let lost = |missing: &MissingShards| missing.0.iter().any(|shard| !queue.awaits(*shard));
+    if !world.get::<MissingShards>(layer).is_some_and(lost) {
+        return Ok(());
+    }
+    let (Some(request), Some(HeldBy(place))) = (Request::of(world, model), world.get(layer).copied()) else {
+        return Ok(());
+    };
+    let Some(backend) = Backends::of(world).at(place).cloned() else { return Ok(()) };
+    let wanted = request.assignment(model, place, index..index + 1, EndsWanted::Unchanged);
+    backend.prepare(world, &wanted).map_err(|error| request.refused(world, &*backend, error))?;
+    request_shards(world, model, |spec, missing| missing && spec.owner == ShardOwner::Layer(index))
+}
+
+/// Asks for the layers that waves stand before and that have lost their weights. Runs in the set `Load`; never waits.
+pub fn demand_layers(
+    world: &mut World,
+    waves: &mut QueryState<(&Wave, &WaveOf)>,
+    mut wanted: Local<'_, Vec<(Entity, Entity)>>,
+) {
+    for (wave, of) in waves.iter(world) {
+        let (AtLayer::Layer(index) | AtLayer::Ffn(index)) = wave.at else { continue };
+        let layer = world.get::<Layers>(of.0).and_then(|layers| layers.entities().get(index));
+        wanted.extend(
+            layer.filter(|layer| world.get::<Resident>(**layer).is_none()).map(|layer| (of.0, *layer)),
+        );
+    }
+    for (model, layer) in wanted.drain(..) {
+        if let Err(error) = request_layer(world, layer) {
+            fail(world, model, error);
+        }
+    }
+}

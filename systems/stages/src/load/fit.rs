@@ -1,0 +1,223 @@
+//! Planning a model into the memory that there is, before anything of it is loaded.
+
+use super::assign::shares;
+use super::spawn::{DEFAULT_KV_TOKENS, file_bytes};
+use crate::admit::AdmitOptions;
+use crate::place::{
+    Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, Need, PlaceError, PlaceErrorKind,
+};
+use bevy_ecs::prelude::*;
+use core::fmt;
+use core::ops::Range;
+use std::sync::Arc;
+use weft_components::{ModelConfig, Place, WaveLimits};
+use weft_formats::ModelFile;
+use weft_platform::{KvFormat, PAGE};
+
+/// What is wanted of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct FitOptions {
+    /// Tokens of the KV cache, over all sessions; `None` for as many as fit, at most the default of a load.
+    pub kv_tokens: Option<usize>,
+    /// The fewest tokens that are worth loading the model for, where `kv_tokens` names none.
+    pub least_tokens: usize,
+    /// How keys and values are stored; `None` for the widest of F16 and Q8_0 that fits.
+    pub kv_format: Option<KvFormat>,
+    /// Layers wanted on places other than the first.
+    pub gpu_layers: GpuLayers,
+}
+
+impl Default for FitOptions {
+    fn default() -> Self {
+        Self { kv_tokens: None, least_tokens: 2048, kv_format: None, gpu_layers: GpuLayers::Auto }
+    }
+}
+
+/// What a plan puts on one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceFit {
+    /// The place.
+    pub place: Place,
+    /// The name of its backend.
+    pub name: String,
+    /// The layers.
+    pub layers: Range<usize>,
+    /// Bytes that they need.
+    pub need: Need,
+    /// Bytes that the place may use, if that is known.
+    pub available: Option<u64>,
+}
+
+/// A plan of layers, context and KV format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The places that layers or ends go to.
+    pub places: Vec<PlaceFit>,
+    /// Tokens of the KV cache.
+    pub kv_tokens: usize,
+    /// How keys and values are stored.
+    pub kv_format: KvFormat,
+    /// Layers on places other than the first.
+    pub offloaded: usize,
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens of context as {:?}", self.kv_tokens, self.kv_format)?;
+        for PlaceFit { name, layers, need, available, .. } in &self.places {
+            write!(f, "; {name}: {} layers, {} bytes", layers.len(), need.bytes())?;
+            if let Some(available) = available {
+                write!(f, " of {available}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A context and a KV format, to be tried.
+struct Attempt<'a> {
+    world: &'a World,
+    backends: &'a Backends,
+    config: ModelConfig,
+    file: &'a ModelFile,
+    options: &'a FitOptions,
+    tokens: usize,
+    kv_format: KvFormat,
+    limits: WaveLimits,
+}
+
+/// Why an attempt failed.
+struct TooLarge {
+    place: String,
+    needed: u64,
+    available: u64,
+}
+
+/// Plans a model into the memory of the world's places: as many layers as fit on places other than the first, then the
+/// longest context, then the widest KV format. Loads nothing.
+///
+/// # Errors
+/// [`LoadError::DoesNotFit`] if even the shortest context in the narrowest format does not fit, with the need and the limit; other
+/// errors if a backend cannot compute the model.
+pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit, LoadError> {
+    let backends = Backends::of(world);
+    let name = file.sources.first().map_or(String::new(), |source| source.name().to_owned());
+    if backends.places().next().is_none() {
+        return Err(LoadError::NoBackend { file: name });
+    }
+    let most = file.config.context.clamp(*DEFAULT_KV_TOKENS.start(), *DEFAULT_KV_TOKENS.end());
+    let mut contexts = vec![options.kv_tokens.unwrap_or(most)];
+    if options.kv_tokens.is_none() {
+        while let Some(half) =
+            contexts.last().map(|last| last / 2).filter(|half| *half >= options.least_tokens)
+        {
+            contexts.push(half);
+        }
+    }
+    let formats =
+        options.kv_format.map_or_else(|| vec![KvFormat::F16, KvFormat::Q8_0], |format| vec![format]);
+    let mut smallest = None;
+    for tokens in contexts {
+        for kv_format in formats.iter().copied() {
+            let mut config = file.config.clone();
+            config.settle_context(tokens);
+            let limits = WaveLimits::new(&config, file_bytes(&file.shards));
+            let attempt =
+                Attempt { world, backends: &backends, config, file, options, tokens, kv_format, limits };
+            match attempt.run().map_err(|(place, error)| LoadError::Place {
+                file: name.clone(),
+                place,
+                error,
+            })? {
+                Ok(fit) => return Ok(fit),
+                Err(too_large) => smallest = Some((tokens, too_large)),
+            }
+        }
+    }
+    let (tokens, TooLarge { place, needed, available }) =
+        smallest.unwrap_or((0, TooLarge { place: String::new(), needed: 0, available: 0 }));
+    Err(LoadError::DoesNotFit { file: name, place, needed, available, tokens })
+}
+
+impl Attempt<'_> {
+    fn assignment(&self, place: Place, layers: Range<usize>, ends: EndsWanted) -> Assignment<'_> {
+        Assignment {
+            model: Entity::PLACEHOLDER,
+            place,
+            config: &self.config,
+            shards: &self.file.shards,
+            slots: u32::try_from(self.tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX),
+            kv_format: self.kv_format,
+            limits: self.limits,
+            max_rows: self.world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows,
+            layers,
+            ends,
+            all: true,
+        }
+    }
+
+    /// What layers need on a place, and whether that is there.
+    fn place(
+        &self,
+        place: Place,
+        backend: &Arc<dyn Backend>,
+        layers: Range<usize>,
+        ends: EndsWanted,
+    ) -> Result<(PlaceFit, bool), PlaceError> {
+        let need = backend.fits(self.world, &self.assignment(place, layers.clone(), ends))?;
+        let available = backend.memory(self.world);
+        let fits = available.is_none_or(|available| need.bytes() <= available);
+        Ok((PlaceFit { place, name: backend.name(self.world), layers, need, available }, fits))
+    }
+
+    fn run(&self) -> Result<Result<Fit, TooLarge>, (String, PlaceError)> {
+        let layers = self.config.layers;
+        let wanted = match self.options.gpu_layers {
+            GpuLayers::Auto => layers,
+            GpuLayers::Count(count) => count.min(layers),
+        };
+        let auto = self.options.gpu_layers == GpuLayers::Auto;
+        let others: Vec<_> = self.backends.places().skip(1).collect();
+        let memory: Vec<_> = others.iter().map(|(_, backend)| backend.memory(self.world)).collect();
+        let mut places = Vec::new();
+        let mut kept = layers;
+        for ((place, backend), range) in others.iter().zip(shares(&memory, layers - wanted..layers)).rev() {
+            let mut range = range;
+            // From the last layers on, as a load does.
+            while !range.is_empty() {
+                match self.place(*place, backend, range.clone(), EndsWanted::Adjoining) {
+                    Ok((fit, true)) => {
+                        kept = range.start;
+                        places.push(fit);
+                        break;
+                    }
+                    Ok((fit, false)) if !auto => {
+                        let (needed, available) = (fit.need.bytes(), fit.available.unwrap_or_default());
+                        return Ok(Err(TooLarge { place: fit.name, needed, available }));
+                    }
+                    Ok(_) => range.start += 1,
+                    Err(error) if auto && error.kind != PlaceErrorKind::Memory => range.start = range.end,
+                    Err(error) => return Err((backend.name(self.world), error)),
+                }
+            }
+            if range.start != kept {
+                break;
+            }
+        }
+        places.reverse();
+        if let Some((first, host)) = self.backends.places().next()
+            && (kept > 0 || layers == 0)
+        {
+            let ends = EndsWanted::Exactly { embed: true, head: kept == layers };
+            let (fit, fits) =
+                self.place(first, host, 0..kept, ends).map_err(|error| (host.name(self.world), error))?;
+            if !fits {
+                let (needed, available) = (fit.need.bytes(), fit.available.unwrap_or_default());
+                return Ok(Err(TooLarge { place: fit.name, needed, available }));
+            }
+            places.insert(0, fit);
+        }
+        let offloaded = layers - kept;
+        Ok(Ok(Fit { places, kv_tokens: self.tokens, kv_format: self.kv_format, offloaded }))
+    }
+}

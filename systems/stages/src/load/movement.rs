@@ -1,0 +1,175 @@
+//! Layers and ends of models move: their placement components say where they are wanted, and what is held follows.
+//!
+//! A layer that moves loses its KV cache: the contexts of the model's sessions are computed again from their token histories,
+//! on the new places, so the text stays the same. Waves in flight are cleared and their rows scheduled again.
+
+use super::assign::{Request, abandon, drop_shard, request_shards, settle_waves};
+use super::evict::place_in_model;
+use crate::admit::truncate_session;
+use crate::place::{Backend, Backends, EndsWanted, LoadError};
+use bevy_ecs::prelude::*;
+use std::sync::Arc;
+use weft_components::{
+    Ends, EndsHeldBy, HeldBy, Model, Place, PlacedOn, Sessions, Shards, TickWork, WaveLimits, Waves,
+};
+use weft_formats::ShardOwner;
+
+/// Layers and models whose placement component differs from where they are held.
+#[derive(Resource, Default)]
+pub struct Moves {
+    layers: Vec<Entity>,
+    models: Vec<Entity>,
+}
+
+/// Notes layers that are wanted elsewhere. An observer.
+pub fn note_layer(
+    placed: On<'_, '_, Insert<PlacedOn>>,
+    layers: Query<'_, '_, (&PlacedOn, &HeldBy)>,
+    mut moves: ResMut<'_, Moves>,
+) {
+    if layers.get(placed.entity).is_ok_and(|(placed, held)| placed.0 != held.0) {
+        moves.layers.push(placed.entity);
+    }
+}
+
+/// Notes models whose ends are wanted elsewhere. An observer.
+pub fn note_ends(
+    placed: On<'_, '_, Insert<Ends>>,
+    models: Query<'_, '_, (&Ends, &EndsHeldBy), With<Model>>,
+    mut moves: ResMut<'_, Moves>,
+) {
+    if models.get(placed.entity).is_ok_and(|(ends, held)| *ends != held.0) {
+        moves.models.push(placed.entity);
+    }
+}
+
+/// Moves what is wanted elsewhere. What a backend refuses stays where it is, and its placement component says so again. Runs in the
+/// set `Load`; never waits.
+pub fn move_layers(world: &mut World) {
+    let Some(mut moves) = world.get_resource_mut::<Moves>() else { return };
+    if moves.layers.is_empty() && moves.models.is_empty() {
+        return;
+    }
+    let Moves { layers, models } = core::mem::take(&mut *moves);
+    for layer in layers {
+        let Some(PlacedOn(to)) = world.get(layer).copied() else { continue };
+        if let Err(error) = move_layer(world, layer, to) {
+            tracing::warn!(%error, "a layer stays where it is");
+        }
+    }
+    for model in models {
+        let Some(ends) = world.get::<Ends>(model).copied() else { continue };
+        if let Err(error) = move_ends(world, model, ends) {
+            tracing::warn!(%error, "the ends of a model stay where they are");
+        }
+    }
+}
+
+/// Moves a layer to a place. Inserting [`PlacedOn`] does the same in the next tick.
+///
+/// # Errors
+/// No backend has the place, or it refuses the layer; the layer stays where it is.
+pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), LoadError> {
+    let Some((model, index)) = place_in_model(world, layer) else { return Ok(()) };
+    let (Some(request), Some(HeldBy(from))) = (Request::of(world, model), world.get(layer).copied()) else {
+        return Ok(());
+    };
+    if from == to {
+        return Ok(());
+    }
+    let backends = Backends::of(world);
+    let wanted = request.assignment(model, to, index..index + 1, EndsWanted::Unchanged);
+    let taken = prepare(world, &backends, &request, wanted);
+    let limits = taken.inspect_err(|_| {
+        world.entity_mut(layer).insert(PlacedOn(from));
+    })?;
+    rewind_sessions(world, &backends, model, 0);
+    if let Some(backend) = backends.at(from) {
+        backend.release_layer(world, model, index);
+    }
+    let shards = world.get::<Shards>(layer).map_or_else(Vec::new, |shards| shards.entities().to_vec());
+    for shard in shards {
+        drop_shard(world, model, shard);
+    }
+    world.entity_mut(layer).insert((HeldBy(to), PlacedOn(to)));
+    narrow(world, model, limits);
+    settle_waves(world, model);
+    request_shards(world, model, |spec, _| spec.owner == ShardOwner::Layer(index))
+}
+
+/// Moves the ends of a model. Inserting [`Ends`] does the same in the next tick. Contexts stay cached.
+///
+/// # Errors
+/// No backend has a place, or one refuses an end; the ends stay where they are.
+pub fn move_ends(world: &mut World, model: Entity, to: Ends) -> Result<(), LoadError> {
+    let (Some(request), Some(EndsHeldBy(from))) =
+        (Request::of(world, model), world.get::<EndsHeldBy>(model).copied())
+    else {
+        return Ok(());
+    };
+    if from == to {
+        return Ok(());
+    }
+    let backends = Backends::of(world);
+    let mut places = vec![to.embed, to.head, from.embed, from.head];
+    places.sort_unstable();
+    places.dedup();
+    rewind_sessions(world, &backends, model, usize::MAX);
+    let prepare_all = |world: &mut World, ends: Ends| {
+        places.iter().try_for_each(|place| {
+            let exactly = EndsWanted::Exactly { embed: ends.embed == *place, head: ends.head == *place };
+            let limits =
+                prepare(world, &backends, &request, request.assignment(model, *place, 0..0, exactly))?;
+            narrow(world, model, limits);
+            Ok(())
+        })
+    };
+    let moved = prepare_all(world, to);
+    let ends = if moved.is_ok() { to } else { from };
+    if moved.is_err() {
+        prepare_all(world, from)?;
+    }
+    world.entity_mut(model).insert((EndsHeldBy(ends), ends));
+    settle_waves(world, model);
+    request_shards(world, model, |spec, _| spec.owner == ShardOwner::Model)?;
+    moved
+}
+
+/// Has a backend prepare an assignment. Returns the limits of waves.
+fn prepare(
+    world: &mut World,
+    backends: &Backends,
+    request: &Request,
+    wanted: crate::place::Assignment<'_>,
+) -> Result<WaveLimits, LoadError> {
+    let no_backend = || LoadError::NoBackend { file: request.file.clone() };
+    let backend: Arc<dyn Backend> = backends.at(wanted.place).cloned().ok_or_else(no_backend)?;
+    match backend.prepare(world, &wanted) {
+        Ok(taken) => Ok(taken.limits),
+        Err(error) => Err(request.refused(world, &*backend, error)),
+    }
+}
+
+/// Keeps the first `keep` tokens of the cached context of each of a model's sessions, and clears the model's waves.
+pub fn rewind_sessions(world: &mut World, backends: &Backends, model: Entity, keep: usize) {
+    let waves = world.get::<Waves>(model).map_or_else(Vec::new, |waves| waves.entities().to_vec());
+    for wave in waves {
+        abandon(world, backends, wave);
+    }
+    let sessions =
+        world.get::<Sessions>(model).map_or_else(Vec::new, |sessions| sessions.entities().to_vec());
+    for session in sessions {
+        // The system is ours and takes any entity: it cannot be refused.
+        let _ = world.run_system_cached_with(truncate_session, (session, keep));
+    }
+    world.resource_mut::<TickWork>().0 += 1;
+}
+
+/// Makes the limits of a model's waves as narrow as these.
+fn narrow(world: &mut World, model: Entity, limits: WaveLimits) {
+    if let Some(mut held) = world.get_mut::<WaveLimits>(model) {
+        held.rows = held.rows.min(limits.rows);
+        held.logit_rows = held.logit_rows.min(limits.logit_rows);
+        held.pages = held.pages.min(limits.pages);
+    }
+}

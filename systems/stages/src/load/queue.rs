@@ -1,0 +1,172 @@
+//! The load queue of a model: shards are asked for, polled, and may be asked for again.
+//!
+//! Shards of sources that have to be polled are read by the tick, a piece at a time; others by threads of the loader's own,
+//! all of which work on the shard that is needed next. Where there are no threads, the tick reads those too, one at a time.
+//! A shard that is asked for a second time before it has arrived arrives once, for the later request.
+
+use super::pieces::FetchItem;
+use super::polled::Polled;
+use super::spawn::ModelOrigin;
+#[cfg(not(target_family = "wasm"))]
+use super::threads::Threads;
+use crate::host::{HostCpu, Wake};
+use crate::place::{Install, LoadError};
+use bevy_ecs::entity::EntityHashMap;
+use bevy_ecs::prelude::*;
+use core::task::{Context, Waker};
+#[cfg(target_family = "wasm")]
+use std::collections::VecDeque;
+use std::sync::Arc;
+use weft_platform::storage::Source;
+
+/// A shard that has arrived.
+pub struct Arrival {
+    /// The shard entity.
+    pub entity: Entity,
+    /// Bytes it took in the file.
+    pub bytes: u64,
+    /// Puts it into the world.
+    pub install: Install,
+    pub(super) ticket: u64,
+}
+
+/// What the load system found in a queue.
+pub enum Fetched {
+    /// The loader has begun to read a shard.
+    Started(Entity),
+    /// A shard.
+    Arrival(Arrival),
+    /// Nothing yet, or nothing was asked for.
+    Nothing,
+}
+
+/// What a reader tells the queue.
+pub(super) enum Report {
+    Started { entity: Entity, ticket: u64 },
+    Arrived(Arrival),
+    Failed { ticket: u64, entity: Entity, error: LoadError },
+}
+
+/// The shards that a model has asked for and does not have. A component of the model; removing it cancels the load.
+#[derive(Component)]
+pub struct LoadQueue {
+    sources: Arc<[Arc<dyn Source>]>,
+    /// The latest request of each shard that has not arrived.
+    asked: EntityHashMap<u64>,
+    tickets: u64,
+    polled: Polled,
+    waker: Waker,
+    #[cfg(not(target_family = "wasm"))]
+    threads: Threads,
+    #[cfg(target_family = "wasm")]
+    inline: VecDeque<FetchItem>,
+}
+
+impl LoadQueue {
+    /// The empty queue of a model.
+    pub fn new(world: &World, model: Entity) -> Self {
+        let origin = world.get::<ModelOrigin>(model);
+        let sources: Arc<[_]> =
+            origin.map_or_else(Default::default, |origin| origin.sources.as_slice().into());
+        let wake = Wake::of(world);
+        let file = origin.map(ModelOrigin::file).unwrap_or_default();
+        Self {
+            asked: EntityHashMap::default(),
+            tickets: 0,
+            polled: Polled::new(Arc::clone(&sources)),
+            waker: wake.waker(),
+            #[cfg(not(target_family = "wasm"))]
+            threads: Threads::new(Arc::clone(&sources), HostCpu::of(world), wake, file),
+            #[cfg(target_family = "wasm")]
+            inline: VecDeque::new(),
+            sources,
+        }
+    }
+
+    /// Asks for shards, in this order behind those that were asked for before.
+    ///
+    /// # Errors
+    /// The loader's threads cannot be started.
+    pub fn push(&mut self, items: Vec<FetchItem>) -> Result<(), LoadError> {
+        let mut others = Vec::new();
+        for mut item in items {
+            self.tickets += 1;
+            item.ticket = self.tickets;
+            self.asked.insert(item.entity(), item.ticket);
+            let polled = self.sources.get(item.shard().part).is_some_and(|source| source.is_polled());
+            if polled {
+                self.polled.push(item);
+            } else {
+                others.push(item);
+            }
+        }
+        #[cfg(not(target_family = "wasm"))]
+        return self.threads.push(others);
+        #[cfg(target_family = "wasm")]
+        {
+            self.inline.extend(others);
+            Ok(())
+        }
+    }
+
+    /// Takes a request back. What arrives for it is dropped.
+    pub fn forget(&mut self, shard: Entity) {
+        self.asked.remove(&shard);
+    }
+
+    /// Takes all requests back.
+    pub fn clear(&mut self) {
+        self.asked.clear();
+        self.polled.clear();
+        #[cfg(not(target_family = "wasm"))]
+        self.threads.clear();
+        #[cfg(target_family = "wasm")]
+        self.inline.clear();
+    }
+
+    /// Returns true if everything that was asked for has arrived.
+    pub fn is_idle(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// Returns true if this shard has been asked for and has not arrived.
+    pub fn awaits(&self, shard: Entity) -> bool {
+        self.asked.contains_key(&shard)
+    }
+
+    /// Takes the next shard. Never waits.
+    ///
+    /// # Errors
+    /// A shard could not be read, after as many tries as are worth making, or not be prepared.
+    pub fn poll(&mut self) -> Result<Fetched, LoadError> {
+        if self.asked.is_empty() {
+            return Ok(Fetched::Nothing);
+        }
+        while let Some(report) = self.next_report() {
+            let current = |entity: Entity, ticket: u64| self.asked.get(&entity) == Some(&ticket);
+            match report {
+                Report::Started { entity, ticket } if current(entity, ticket) => {
+                    return Ok(Fetched::Started(entity));
+                }
+                Report::Arrived(arrival) if current(arrival.entity, arrival.ticket) => {
+                    self.asked.remove(&arrival.entity);
+                    return Ok(Fetched::Arrival(arrival));
+                }
+                Report::Failed { entity, ticket, error } if current(entity, ticket) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(Fetched::Nothing)
+    }
+
+    fn next_report(&mut self) -> Option<Report> {
+        let mut context = Context::from_waker(&self.waker);
+        if let Some(report) = self.polled.poll(&mut context) {
+            return Some(report);
+        }
+        #[cfg(not(target_family = "wasm"))]
+        return self.threads.poll();
+        #[cfg(target_family = "wasm")]
+        return self.inline.pop_front().map(|item| super::pieces::fetch_here(&item, &self.sources));
+    }
+}

@@ -1,0 +1,211 @@
+//! The CPU as a place: takes any layer, as far as there is memory.
+
+use super::plan::CpuPlan;
+use super::prepare::{CpuPrepare, CpuWeights};
+use super::scratch::CpuScratch;
+use crate::host::HostCpu;
+use crate::place::{Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, Taken};
+use bevy_ecs::prelude::*;
+use std::sync::Arc;
+use weft_components::{Ends, HeldBy, Layers, ModelConfig, Place, PlacedOn, Shards, TensorRole, Wave, WaveOf};
+use weft_formats::{ShardOwner, ShardSpec};
+use weft_platform::{CpuMatrix, KvArena, KvError, KvShape, available_memory};
+
+/// The place that the CPU computes.
+#[derive(Resource, Clone, Copy, Debug)]
+pub struct CpuPlace(pub Place);
+
+/// Keys and values of a model's sessions, of the layers that are placed on the CPU. A component of the model.
+#[derive(Component)]
+pub struct CpuKv(pub KvArena);
+
+impl CpuPlace {
+    /// Registers the CPU. `memory` bounds what it may use; the machine's available memory if it is `None`.
+    pub fn register(world: &mut World, memory: Option<u64>) -> Place {
+        let place = Backends::register(world, |place| CpuBackend { place, memory });
+        world.insert_resource(Self(place));
+        place
+    }
+}
+
+/// The CPU as a backend.
+struct CpuBackend {
+    place: Place,
+    memory: Option<u64>,
+}
+
+fn kv_shape(wanted: &Assignment<'_>, layers: usize) -> KvShape {
+    let Assignment { config, slots, kv_format, .. } = wanted;
+    KvShape {
+        layers,
+        slots: *slots as usize,
+        kv_heads: config.kv_heads,
+        k_dim: config.key_length,
+        v_dim: config.value_length,
+        format: *kv_format,
+    }
+}
+
+fn refused(error: KvError) -> PlaceError {
+    let kind = match error {
+        KvError::Memory(_) => PlaceErrorKind::Memory,
+        KvError::HeadDim { .. } => PlaceErrorKind::Model,
+    };
+    PlaceError::new(kind, error)
+}
+
+/// Returns true if the CPU reads a shard of a model whose layers `on_cpu` and ends are placed like this.
+fn reads(spec: &ShardSpec, tied: bool, on_cpu: impl Fn(usize) -> bool, embed: bool, head: bool) -> bool {
+    match (spec.owner, spec.shard.role) {
+        (ShardOwner::Layer(index), _) => on_cpu(index),
+        (ShardOwner::Model, TensorRole::TokenEmbedding) => embed || (tied && head),
+        // Added to the embedding, wherever the head is.
+        (
+            ShardOwner::Model,
+            TensorRole::PositionEmbedding
+            | TensorRole::TokenTypes
+            | TensorRole::EmbeddingNorm
+            | TensorRole::EmbeddingNormBias,
+        ) => embed,
+        // The host computes the angles of rotary embedding for every place, and norms the hidden states that become embeddings.
+        (
+            ShardOwner::Model,
+            TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm,
+        ) => true,
+        (ShardOwner::Model, _) => head,
+    }
+}
+
+impl Backend for CpuBackend {
+    fn name(&self, _world: &World) -> String {
+        "CPU".to_owned()
+    }
+
+    fn memory(&self, _world: &World) -> Option<u64> {
+        self.memory.or_else(available_memory)
+    }
+
+    fn fits(&self, _world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError> {
+        let (embed, head) = wanted.ends_with(&wanted.layers, (false, false));
+        let on_cpu = |index: usize| wanted.layers.contains(&index);
+        let mut weights = 0u64;
+        for spec in wanted.shards.iter().filter(|spec| reads(spec, wanted.config.tied, on_cpu, embed, head)) {
+            let shard = &spec.shard;
+            let bytes = if shard.role.is_vector() {
+                4 * shard.cols
+            } else {
+                CpuMatrix::memory(shard.format, shard.rows, shard.cols)
+                    .map_err(|error| PlaceError::new(PlaceErrorKind::Model, error))?
+            };
+            weights = weights.saturating_add(bytes as u64);
+        }
+        let kv = kv_shape(wanted, wanted.layers.len()).bytes().map_err(refused)?;
+        // What `WaveLimits` lets a wave take, which it derives from the size of the weights.
+        let scratch = weights.min(64 << 20);
+        Ok(Need { weights, kv: kv as u64, scratch })
+    }
+
+    fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError> {
+        let model = wanted.model;
+        let (embed, head) = wanted.ends_with(&wanted.layers, (false, false));
+        let taken = Taken { layers: wanted.layers.clone(), limits: wanted.limits };
+        let Some(config) = world.get::<ModelConfig>(model) else { return Ok(taken) };
+        let needs_plan = embed || head || !wanted.layers.is_empty() || wanted.config.layers == 0;
+        if needs_plan && world.get::<CpuPlan>(model).is_none() {
+            let mut plan = CpuPlan::new(config);
+            let shards = world.get::<Shards>(model).map_or(&[][..], Shards::entities);
+            for shard in shards {
+                if let (Some(shard), Some(weights)) = (world.get(*shard), world.get::<CpuWeights>(*shard)) {
+                    plan.model.take(shard, weights);
+                }
+            }
+            plan.make_ropes(config);
+            world.entity_mut(model).insert(plan);
+        }
+        // Memory of an arena is taken as it is written, so one for all layers costs what those on the CPU use.
+        if !wanted.layers.is_empty() && world.get::<CpuKv>(model).is_none() {
+            let arena = KvArena::new(kv_shape(wanted, wanted.config.layers)).map_err(refused)?;
+            world.entity_mut(model).insert(CpuKv(arena));
+        }
+        Ok(taken)
+    }
+
+    fn install(&self, world: &World, model: Entity, shard: &ShardSpec) -> Option<Arc<dyn Prepare>> {
+        let (config, ends) = (world.get::<ModelConfig>(model)?, world.get::<Ends>(model)?);
+        let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
+        let on_cpu = |index: usize| {
+            let layer = layers.get(index).and_then(|layer| world.get::<PlacedOn>(*layer));
+            layer.is_some_and(|placed| placed.0 == self.place)
+        };
+        let read = reads(shard, config.tied, on_cpu, ends.embed == self.place, ends.head == self.place);
+        let kernels = HostCpu::of(world).kernels;
+        read.then(|| Arc::new(CpuPrepare { kernels }) as Arc<dyn Prepare>)
+    }
+
+    fn evict(&self, world: &mut World, model: Entity, layer: usize) {
+        let entity = world.get::<Layers>(model).and_then(|layers| layers.entities().get(layer).copied());
+        let shards = entity.and_then(|layer| world.get::<Shards>(layer));
+        for shard in shards.map_or_else(Vec::new, |shards| shards.entities().to_vec()) {
+            world.entity_mut(shard).remove::<CpuWeights>();
+        }
+        if let Some(mut plan) = world.get_mut::<CpuPlan>(model)
+            && let Some(planned) = plan.layers.get_mut(layer)
+        {
+            *planned = None;
+        }
+    }
+
+    fn release_layer(&self, world: &mut World, model: Entity, layer: usize) {
+        self.evict(world, model, layer);
+        let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
+        let held = |other: Entity| world.get::<HeldBy>(other).is_some_and(|held| held.0 == self.place);
+        let others = layers.iter().enumerate().any(|(index, other)| index != layer && held(*other));
+        if !others {
+            world.entity_mut(model).remove::<CpuKv>();
+        }
+    }
+
+    fn release(&self, world: &mut World, model: Entity) {
+        let layers = world.get::<Layers>(model).map_or_else(Vec::new, |layers| layers.entities().to_vec());
+        for owner in layers.into_iter().chain(core::iter::once(model)) {
+            let shards =
+                world.get::<Shards>(owner).map_or_else(Vec::new, |shards| shards.entities().to_vec());
+            for shard in shards {
+                world.entity_mut(shard).remove::<CpuWeights>();
+            }
+        }
+        world.entity_mut(model).remove::<(CpuKv, CpuPlan)>();
+    }
+
+    fn enter(&self, world: &mut World, wave: Entity) -> bool {
+        let Some(model) = world.get::<WaveOf>(wave).map(|of| of.0) else { return false };
+        let Ok([model, mut wave]) = world.get_entity_mut([model, wave]) else { return false };
+        let Some(plan) = model.get::<CpuPlan>() else { return false };
+        let Ok((mut wave, mut scratch)) = wave.get_components_mut::<(&mut Wave, &mut CpuScratch)>() else {
+            return false;
+        };
+        if plan.ropes.is_none() {
+            return false;
+        }
+        scratch.turn(plan, &wave.positions);
+        wave.place = Some(self.place);
+        true
+    }
+
+    fn leave(&self, world: &mut World, wave: Entity) -> bool {
+        // The hidden state is on the host already.
+        if let Some(mut wave) = world.get_mut::<Wave>(wave) {
+            wave.place = None;
+        }
+        true
+    }
+
+    fn abandon(&self, world: &mut World, wave: Entity) {
+        self.leave(world, wave);
+    }
+}
+
+/// Gives each wave of a model memory to write to. An observer.
+pub fn add_scratch(added: On<'_, '_, Add<WaveOf>>, mut commands: Commands<'_, '_>) {
+    commands.entity(added.entity).insert(CpuScratch::default());
+}

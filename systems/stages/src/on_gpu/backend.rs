@@ -1,0 +1,201 @@
+//! A GPU as a place.
+
+use super::part::{GpuModel, GpuPart};
+use super::prepare::GpuPrepare;
+use super::room::{AHEAD, Room};
+use crate::host::{HostCpu, Wake};
+use crate::on_cpu::CpuPrepare;
+use crate::place::{
+    Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, PrepareAll, Taken,
+};
+use bevy_ecs::prelude::*;
+use std::sync::Arc;
+use weft_components::{ModelConfig, Place, TensorRole, Wave, WaveOf};
+use weft_formats::{ShardOwner, ShardSpec};
+use weft_gpu::{Gpu, GpuError};
+
+/// An opened GPU and its place.
+#[derive(Clone)]
+pub struct GpuAt {
+    /// The place.
+    pub place: Place,
+    /// The GPU; another one after the device was lost and opened again.
+    pub gpu: Arc<Gpu>,
+}
+
+/// The GPUs of an engine, in the order in which they were registered.
+#[derive(Resource, Clone, Default)]
+pub struct GpuBackend(pub Vec<GpuAt>);
+
+impl GpuBackend {
+    /// Registers a GPU.
+    pub fn register(world: &mut World, gpu: Gpu) -> Place {
+        let place = Backends::register(world, GpuPlace);
+        world.get_resource_or_init::<Self>().0.push(GpuAt { place, gpu: Arc::new(gpu) });
+        place
+    }
+}
+
+/// A GPU as a backend.
+struct GpuPlace(Place);
+
+impl GpuPlace {
+    /// The GPU, and its number among those of the engine.
+    fn gpu(&self, world: &World) -> Option<(Arc<Gpu>, usize)> {
+        let gpus = &world.get_resource::<GpuBackend>()?.0;
+        let number = gpus.iter().position(|at| at.place == self.0)?;
+        Some((Arc::clone(&gpus[number].gpu), number))
+    }
+
+    fn shard<'w>(&self, world: &'w World, model: Entity) -> Option<&'w GpuPart> {
+        world.get::<GpuModel>(model)?.0.iter().find(|part| part.place == self.0)
+    }
+
+    /// Calls `f` with what is held of a model here.
+    fn with<T>(&self, world: &mut World, model: Entity, f: impl FnOnce(&mut GpuPart) -> T) -> Option<T> {
+        let mut held = world.get_mut::<GpuModel>(model)?;
+        held.on(self.0).map(f)
+    }
+
+    /// Calls `f` with a wave, what is held of its model here and the model's hyperparameters.
+    fn with_wave<T>(
+        &self,
+        world: &mut World,
+        wave: Entity,
+        f: impl FnOnce(&mut GpuPart, &mut Wave, &ModelConfig) -> T,
+    ) -> Option<T> {
+        let model = world.get::<WaveOf>(wave)?.0;
+        let [mut model, mut wave] = world.get_entity_mut([model, wave]).ok()?;
+        let (mut held, config) = model.get_components_mut::<(&mut GpuModel, &ModelConfig)>().ok()?;
+        let mut wave = wave.get_mut::<Wave>()?;
+        held.on(self.0).map(|part| f(part, &mut wave, config))
+    }
+}
+
+fn refused(error: GpuError) -> PlaceError {
+    let kind = match &error {
+        GpuError::OutOfMemory { .. } | GpuError::DoesNotFit { .. } => PlaceErrorKind::Memory,
+        error if error.is_of_model() => PlaceErrorKind::Model,
+        _ => PlaceErrorKind::Other,
+    };
+    PlaceError::new(kind, error)
+}
+
+/// Tensors that the host reads for a model on a GPU: it computes the angles of rotary embedding, and norms the hidden states
+/// that become embeddings.
+fn is_read_by_host(role: TensorRole) -> bool {
+    matches!(role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm)
+}
+
+impl Backend for GpuPlace {
+    fn name(&self, world: &World) -> String {
+        self.gpu(world).map_or_else(|| "GPU".to_owned(), |(gpu, _)| gpu.info.name.clone())
+    }
+
+    fn memory(&self, world: &World) -> Option<u64> {
+        self.gpu(world).and_then(|(gpu, _)| gpu.options.memory.or(gpu.memory))
+    }
+
+    fn steps_ahead(&self) -> usize {
+        AHEAD
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        true
+    }
+
+    fn fits(&self, world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError> {
+        let Some((gpu, number)) = self.gpu(world) else { return Ok(Need::default()) };
+        let held = self.shard(world, wanted.model).map_or((false, false), |part| part.ends.held());
+        Room::new(wanted, (&gpu, number), held).and_then(|room| room.need()).map_err(refused)
+    }
+
+    fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError> {
+        let none = Taken { layers: wanted.layers.end..wanted.layers.end, limits: wanted.limits };
+        let Some((gpu, number)) = self.gpu(world) else { return Ok(none) };
+        let wake = Wake::of(world);
+        let held = self.shard(world, wanted.model).map(|part| part.ends.held());
+        let room = Room::new(wanted, (&gpu, number), held.unwrap_or_default()).map_err(refused)?;
+        let mut limits = room.limits;
+        let layers = if held.is_some() {
+            let extended = self.with(world, wanted.model, |part| part.extend(&room));
+            extended.unwrap_or(Ok(())).map_err(refused)?;
+            wanted.layers.clone()
+        } else {
+            let ends = wanted.ends_with(&wanted.layers, (false, false));
+            if wanted.layers.is_empty() && ends == (false, false) {
+                return Ok(none);
+            }
+            let Some((part, layers)) = room.take(wake).map_err(refused)? else { return Ok(none) };
+            let mut model = world.entity_mut(wanted.model);
+            let mut parts = model.take::<GpuModel>().unwrap_or_default();
+            parts.0.push(part);
+            parts.0.sort_by_key(|part| part.place);
+            model.insert(parts);
+            layers
+        };
+        if let Some(words) = self.shard(world, wanted.model).map(|part| part.scratch.table_words) {
+            limits.pages = limits.pages.min(words);
+        }
+        self.forget_if_empty(world, wanted.model);
+        Ok(Taken { layers, limits })
+    }
+
+    fn install(&self, world: &World, model: Entity, shard: &ShardSpec) -> Option<Arc<dyn Prepare>> {
+        let part = self.shard(world, model)?;
+        let target = match shard.owner {
+            ShardOwner::Model => part.ends.target(shard.shard.role),
+            ShardOwner::Layer(index) => {
+                part.layers.get(&index).and_then(|weights| weights.target(&shard.shard))
+            }
+        };
+        let mut readers: Vec<Arc<dyn Prepare>> = Vec::new();
+        if let Some(target) = target {
+            readers.push(Arc::new(GpuPrepare { gpu: Arc::clone(&part.gpu), target }));
+        }
+        if shard.owner == ShardOwner::Model && is_read_by_host(shard.shard.role) {
+            readers.push(Arc::new(CpuPrepare { kernels: HostCpu::of(world).kernels }));
+        }
+        PrepareAll::of(readers)
+    }
+
+    fn evict(&self, world: &mut World, model: Entity, layer: usize) {
+        self.with(world, model, |part| part.drop_layer(layer, false));
+    }
+
+    fn release_layer(&self, world: &mut World, model: Entity, layer: usize) {
+        self.with(world, model, |part| part.drop_layer(layer, true));
+        self.forget_if_empty(world, model);
+    }
+
+    fn release(&self, world: &mut World, model: Entity) {
+        let Some(mut held) = world.get_mut::<GpuModel>(model) else { return };
+        held.0.retain(|part| part.place != self.0);
+        if held.0.is_empty() {
+            world.entity_mut(model).remove::<GpuModel>();
+        }
+    }
+
+    fn enter(&self, world: &mut World, wave: Entity) -> bool {
+        self.with_wave(world, wave, |part, rows, config| part.enter(wave, rows, config)).unwrap_or(false)
+    }
+
+    fn leave(&self, world: &mut World, wave: Entity) -> bool {
+        self.with_wave(world, wave, |part, rows, config| part.send_hidden(wave, rows, config));
+        world.get::<Wave>(wave).is_some_and(|wave| wave.place.is_none())
+    }
+
+    fn abandon(&self, world: &mut World, wave: Entity) {
+        self.with_wave(world, wave, |part, _, _| part.abandon(wave));
+    }
+}
+
+impl GpuPlace {
+    /// Drops what is held of a model here if that is neither a layer nor an end.
+    fn forget_if_empty(&self, world: &mut World, model: Entity) {
+        let empty = |part: &GpuPart| part.kv.is_empty() && part.ends.held() == (false, false);
+        if self.shard(world, model).is_some_and(empty) {
+            self.release(world, model);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The memory that layers and ends of a model take on a GPU, and taking it.
+
+use super::grow;
+use super::part::{GpuPart, SPLIT_ROWS};
+use super::product::device_columns;
+use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
+use super::weights::{EndWeights, LayerKv, LayerMap, LayerWeights};
+use crate::place::{Assignment, Need};
+use core::ops::Range;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weft_components::{ModelConfig, TensorRole, WaveLimits, WeightShard};
+use weft_formats::ShardOwner;
+use weft_gpu::{
+    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, plane_bytes, storage_bytes,
+};
+use weft_platform::{KvFormat, PAGE, Signal};
+
+/// Steps that may be in flight with their tokens unread, where everything is on one GPU: enough that the device never waits
+/// for the host.
+pub(super) const AHEAD: usize = 2;
+
+/// What a model's waves on a GPU are limited to.
+pub(super) fn limits_on(gpu: &Gpu, wanted: &Assignment<'_>) -> WaveLimits {
+    let mut limits = wanted.limits;
+    limits.rows = limits.rows.min(wanted.max_rows).max(1);
+    limits.rows = expert_rows(&gpu.capabilities, wanted.config, limits.rows);
+    limits.logit_rows = logit_rows(gpu, wanted.config, &limits);
+    limits
+}
+
+/// One GPU, to be filled.
+pub(super) struct Room<'a> {
+    pub(super) wanted: &'a Assignment<'a>,
+    pub(super) gpu: &'a Arc<Gpu>,
+    /// The GPU's number among those of the engine.
+    pub(super) number: usize,
+    pub(super) limits: WaveLimits,
+    /// The ends that are here already.
+    pub(super) held: (bool, bool),
+}
+
+impl<'a> Room<'a> {
+    /// Room for an assignment that this GPU can compute.
+    pub(super) fn new(
+        wanted: &'a Assignment<'a>,
+        (gpu, number): (&'a Arc<Gpu>, usize),
+        held: (bool, bool),
+    ) -> Result<Self, GpuError> {
+        if wanted.kv_format != KvFormat::F16 {
+            return Err(GpuError::KvFormat { format: format!("{:?}", wanted.kv_format) });
+        }
+        check(wanted.config, &attention_shape(wanted.config))?;
+        Ok(Self { wanted, gpu, number, limits: limits_on(gpu, wanted), held })
+    }
+
+    pub(super) fn shards(&self, owner: ShardOwner) -> Vec<&'a WeightShard> {
+        self.wanted.shards.iter().filter(|spec| spec.owner == owner).map(|spec| &spec.shard).collect()
+    }
+
+    fn tokens(&self) -> usize {
+        self.wanted.slots as usize * PAGE
+    }
+
+    /// Bytes of a layer's weights, and of its KV cache.
+    fn layer_bytes(&self, layer: usize) -> Result<(u64, u64), GpuError> {
+        let config = self.wanted.config;
+        let weights = bytes_of(&self.shards(ShardOwner::Layer(layer)))?;
+        let cache = |dimensions: usize| {
+            storage_bytes(2 * self.tokens() as u64 * (config.kv_heads * dimensions) as u64)
+        };
+        Ok((weights, cache(config.key_length) + cache(config.value_length)))
+    }
+
+    /// Bytes of the ends that are here when the layers of `range` are.
+    fn end_bytes(&self, range: &Range<usize>) -> Result<u64, GpuError> {
+        let (embed, head) = self.wanted.ends_with(range, self.held);
+        let tied = self.wanted.config.tied;
+        let mut shards = self.shards(ShardOwner::Model);
+        shards.retain(|shard| match shard.role {
+            TensorRole::TokenEmbedding => embed || (head && tied),
+            TensorRole::PositionEmbedding | TensorRole::TokenTypes => embed,
+            TensorRole::Output | TensorRole::OutputNorm => head,
+            _ => false,
+        });
+        bytes_of(&shards)
+    }
+
+    /// Bytes of the buffers of the largest wave.
+    fn scratch_bytes(&self, range: &Range<usize>, partials: u64) -> Result<u64, GpuError> {
+        let shape = self.scratch(range, partials).of(self.wanted.config);
+        Scratch::bytes(&self.gpu.capabilities, shape)
+    }
+
+    /// What the buffers of the largest wave are made for, where the layers of `range` are here.
+    fn scratch(&self, range: &Range<usize>, partials: u64) -> ScratchSize {
+        let (_, head) = self.wanted.ends_with(range, self.held);
+        ScratchSize {
+            rows: self.limits.rows,
+            logit_rows: if head { self.limits.logit_rows } else { 1 },
+            tokens: self.tokens(),
+            partials,
+        }
+    }
+
+    /// What the buffers may grow to once the ends are those of the assignment, where they could grow to `most`.
+    pub(super) fn most(&self, range: &Range<usize>, most: ScratchSize) -> ScratchSize {
+        let scratch = self.scratch(range, most.partials);
+        ScratchSize { rows: most.rows, ..scratch }
+    }
+
+    fn partials(&self, kernels: &AttentionKernels) -> u64 {
+        kernels.partials_bytes(SPLIT_ROWS, weft_gpu::SPLITS_MAX)
+    }
+
+    fn kernels(&self) -> Result<(AttentionShape, AttentionKernels), GpuError> {
+        let shape = attention_shape(self.wanted.config);
+        Ok((shape, shape.kernels(&self.gpu.capabilities, ActFormat::F32)?))
+    }
+
+    /// What the assignment needs.
+    pub(super) fn need(&self) -> Result<Need, GpuError> {
+        let range = &self.wanted.layers;
+        let mut need = Need { weights: self.end_bytes(range)?, ..Need::default() };
+        for layer in range.clone() {
+            let (weights, kv) = self.layer_bytes(layer)?;
+            need.weights = need.weights.saturating_add(weights);
+            need.kv = need.kv.saturating_add(kv);
+        }
+        need.scratch = self.scratch_bytes(range, self.partials(&self.kernels()?.1))?;
+        Ok(need)
+    }
+
+    /// The layers of the assignment, from the last on, that fit the bytes that may be used.
+    fn within_budget(&self, partials: u64) -> Result<Range<usize>, GpuError> {
+        let range = self.wanted.layers.clone();
+        let Some(budget) = self.gpu.options.memory else { return Ok(range) };
+        let with_fixed = |layers: u64, first: usize| {
+            let range = first..range.end;
+            let fixed = self.end_bytes(&range)?.saturating_add(self.scratch_bytes(&range, partials)?);
+            Ok::<_, GpuError>(layers.saturating_add(fixed))
+        };
+        let layer_bytes = |layer| self.layer_bytes(layer).map(|(weights, kv)| weights.saturating_add(kv));
+        let (mut first, mut layers) = (range.end, 0u64);
+        while first > range.start {
+            let more = layers.saturating_add(layer_bytes(first - 1)?);
+            if with_fixed(more, first - 1)? > budget {
+                break;
+            }
+            (first, layers) = (first - 1, more);
+        }
+        if first > range.start && self.wanted.all {
+            let all = range.clone().map(layer_bytes).sum::<Result<u64, _>>()?;
+            let (layers, fit) = (range.len(), range.end - first);
+            let needed = with_fixed(all, range.start)?;
+            return Err(GpuError::DoesNotFit { layers, needed, budget, fit });
+        }
+        Ok(first..range.end)
+    }
+
+    /// Takes memory for as many layers of the assignment as there is room for; `None` if there is room for none.
+    pub(super) fn take(&self, wake: Arc<Signal>) -> Result<Option<(GpuPart, Range<usize>)>, GpuError> {
+        let attention = self.kernels()?;
+        let partials = self.partials(&attention.1);
+        let mut range = self.within_budget(partials)?;
+        while !range.is_empty() || matches!(self.wanted.ends, crate::place::EndsWanted::Exactly { .. }) {
+            match self.allocate(&attention, partials, range.clone(), &wake) {
+                Ok(part) => return Ok(Some((part, range))),
+                // Whatever has been taken is freed, and some layers fewer are asked for.
+                Err(GpuError::OutOfMemory { .. }) if !self.wanted.all && !range.is_empty() => {
+                    let _ = self.gpu.device.poll(weft_gpu::wgpu::PollType::Poll);
+                    range.start += range.len().div_ceil(8);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn allocate(
+        &self,
+        attention: &(AttentionShape, AttentionKernels),
+        partials: u64,
+        range: Range<usize>,
+        wake: &Arc<Signal>,
+    ) -> Result<GpuPart, GpuError> {
+        let (gpu, config) = (&**self.gpu, self.wanted.config);
+        let ends = self.end_weights(&range)?;
+        let most = self.scratch(&range, partials);
+        let scratch = Scratch::new(gpu, most.of(config))?;
+        let (kv, layers) = self.layers(range, &BTreeMap::new())?;
+        // There is room for the largest wave. Most of it is freed until there is one, unless the caller has said how much
+        // memory is the engine's.
+        let scratch = match gpu.options.memory {
+            Some(_) => scratch,
+            None => scratch.grown(gpu, grow::first(most).of(config))?,
+        };
+        let scratch = (scratch, most);
+        let place = (self.wanted.place, self.number);
+        Ok(GpuPart::new(
+            place,
+            Arc::clone(self.gpu),
+            (layers, kv),
+            ends,
+            scratch,
+            attention.clone(),
+            config,
+            wake,
+        ))
+    }
+
+    /// Takes memory for the ends.
+    pub(super) fn end_weights(&self, range: &Range<usize>) -> Result<EndWeights, GpuError> {
+        let (embed, head) = self.wanted.ends_with(range, self.held);
+        EndWeights::new(self.gpu, self.wanted.config, &self.shards(ShardOwner::Model), embed, head)
+    }
+
+    /// Takes memory for layers; `kv` has the KV caches that are here already.
+    pub(super) fn layers(
+        &self,
+        range: Range<usize>,
+        kv: &BTreeMap<usize, LayerKv>,
+    ) -> Result<(BTreeMap<usize, LayerKv>, LayerMap), GpuError> {
+        let (gpu, config) = (&**self.gpu, self.wanted.config);
+        let mut caches = BTreeMap::new();
+        let mut layers = LayerMap::new();
+        for layer in range {
+            let cache = match kv.get(&layer) {
+                Some(cache) => cache.clone(),
+                None => LayerKv::new(gpu, config, self.tokens())?,
+            };
+            caches.insert(layer, cache.clone());
+            let shards = self.shards(ShardOwner::Layer(layer));
+            layers.insert(layer, Arc::new(LayerWeights::new(gpu, config, &shards, cache)?));
+        }
+        Ok((caches, layers))
+    }
+}
+
+/// Attention of a layer without a window.
+fn attention_shape(config: &ModelConfig) -> AttentionShape {
+    AttentionShape {
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        key: config.key_length,
+        value: config.value_length,
+        scale: config.attention_scale,
+        cap: config.attention_cap.unwrap_or(0.0),
+        window: 0,
+    }
+}
+
+/// Bytes of tensors on a device. Neighbours may share buffers: then it is some bytes less.
+fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
+    let each = |shard: &&WeightShard| {
+        if shard.role.is_vector() {
+            return Ok(storage_bytes(4 * shard.cols as u64));
+        }
+        let columns = device_columns(shard.role, shard.format, shard.cols);
+        let Encoding { layout, .. } = Encoding::of(&shard.name, shard.format, columns)?;
+        let planes = plane_bytes(layout, shard.rows, columns).into_iter().filter(|bytes| *bytes > 0);
+        Ok(planes.map(storage_bytes).sum::<u64>())
+    };
+    shards.iter().map(each).sum()
+}
+
+/// Experts whose scores, or whose pairs' numbers, workgroup memory holds.
+const MOST_EXPERTS: usize = 1024;
+
+/// Shapes that kernels take: pairs of neighbouring elements are stored together, gates in vectors of four.
+fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuError> {
+    let even = [("key length", config.key_length), ("value length", config.value_length)];
+    if let Some((what, value)) = even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
+        return Err(GpuError::Shape { what, value, allowed: "even numbers" });
+    }
+    if let Some(experts) = config.experts.filter(|experts| experts.count > MOST_EXPERTS) {
+        let allowed = "up to 1024";
+        return Err(GpuError::Shape { what: "number of experts", value: experts.count, allowed });
+    }
+    let experts = config.experts.map(|experts| (experts.feed_forward, experts.shared_feed_forward));
+    let (each, shared) = experts.unwrap_or_default();
+    if let Some(value) =
+        [config.feed_forward, each, shared].into_iter().find(|width| !width.is_multiple_of(4))
+    {
+        return Err(GpuError::Shape { what: "feed-forward width", value, allowed: "multiples of 4" });
+    }
+    config
+        .layer
+        .iter()
+        .try_for_each(|layer| AttentionShape { window: layer.window.unwrap_or(0), ..*attention }.check())
+}

@@ -1,0 +1,164 @@
+//! What a backend does for the layers and ends of models that are placed on it.
+
+use super::error::PlaceError;
+use super::prepare::Prepare;
+use bevy_ecs::prelude::*;
+use core::ops::Range;
+use std::sync::Arc;
+use weft_components::{ModelConfig, Place, WaveLimits};
+use weft_formats::ShardSpec;
+use weft_platform::KvFormat;
+
+/// How many layers are wanted on places other than the first, which is the CPU unless the caller registers another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GpuLayers {
+    /// As many as fit.
+    #[default]
+    Auto,
+    /// This many, the last ones; all of them and the head if the model has no more.
+    Count(usize),
+}
+
+/// Which ends of a model are wanted on a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndsWanted {
+    /// Those next to the layers that it takes: the embedding with layer 0, the head with the last layer.
+    Adjoining,
+    /// Those that it holds already.
+    Unchanged,
+    /// Exactly these.
+    Exactly {
+        /// The embedding.
+        embed: bool,
+        /// The head.
+        head: bool,
+    },
+}
+
+/// Layers and ends of a model that a backend is asked to take.
+#[derive(Clone)]
+pub struct Assignment<'a> {
+    /// The model.
+    pub model: Entity,
+    /// The place that was given to the backend.
+    pub place: Place,
+    /// The model's hyperparameters.
+    pub config: &'a ModelConfig,
+    /// Its tensors.
+    pub shards: &'a [ShardSpec],
+    /// Pages of the KV cache.
+    pub slots: u32,
+    /// How keys and values are stored.
+    pub kv_format: KvFormat,
+    /// Limits of the model's waves so far.
+    pub limits: WaveLimits,
+    /// Most rows of a wave.
+    pub max_rows: usize,
+    /// The layers.
+    pub layers: Range<usize>,
+    /// The ends.
+    pub ends: EndsWanted,
+    /// True if the backend takes all of the layers or refuses; otherwise it takes as many of the last ones as fit.
+    pub all: bool,
+}
+
+impl Assignment<'_> {
+    /// Which ends go along if `layers` are taken; `held` is what the backend holds already.
+    pub fn ends_with(&self, layers: &Range<usize>, held: (bool, bool)) -> (bool, bool) {
+        match self.ends {
+            EndsWanted::Adjoining => {
+                let any = !layers.is_empty();
+                (any && layers.start == 0, any && layers.end == self.config.layers)
+            }
+            EndsWanted::Unchanged => held,
+            EndsWanted::Exactly { embed, head } => (embed, head),
+        }
+    }
+}
+
+/// What a backend has taken of an [`Assignment`].
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The layers: the last ones of those wanted.
+    pub layers: Range<usize>,
+    /// Limits of the model's waves: those of the assignment, or narrower ones.
+    pub limits: WaveLimits,
+}
+
+/// Memory that an [`Assignment`] needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Bytes of weights.
+    pub weights: u64,
+    /// Bytes of the KV cache when all of it is in use.
+    pub kv: u64,
+    /// Bytes of the buffers of the largest wave.
+    pub scratch: u64,
+}
+
+impl Need {
+    /// Bytes in all.
+    pub fn bytes(&self) -> u64 {
+        self.weights.saturating_add(self.kv).saturating_add(self.scratch)
+    }
+}
+
+/// A backend: computes the layers and ends of models that are placed on it.
+///
+/// Everything that it keeps is in the `World`, as resources and components of its own; `self` is shared. Besides these
+/// calls a backend adds systems: in `TickSet::Load` what brings its plans up to date, in `TickSet::Embed` and
+/// `TickSet::Head` what computes the ends placed on it, in `LayerSet::Attention` and `LayerSet::Ffn` what computes
+/// [`CurrentLayer`](weft_components::CurrentLayer) if that is placed on it.
+pub trait Backend: Send + Sync + 'static {
+    /// What to call it in messages: `CPU`, the name of a device, an address.
+    fn name(&self, world: &World) -> String;
+
+    /// Bytes of memory that it may use, if that is known.
+    fn memory(&self, world: &World) -> Option<u64>;
+
+    /// How many steps of a session may be in flight whose tokens have not been read back, for models that are wholly here.
+    fn steps_ahead(&self) -> usize {
+        0
+    }
+
+    /// True if it computes while the host does other things: a model has a wave for each such place.
+    fn is_asynchronous(&self) -> bool {
+        false
+    }
+
+    /// The memory that an assignment needs here. Takes none.
+    ///
+    /// # Errors
+    /// The backend cannot compute the model.
+    fn fits(&self, world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError>;
+
+    /// Makes ready for layers and ends: takes memory for their weights, their KV cache and the buffers of waves, beside what it
+    /// holds of the model already. Layers that it holds without their weights, because these were evicted, get memory again.
+    ///
+    /// # Errors
+    /// The backend cannot compute the model, or there is not enough memory; what it held before is as it was.
+    fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError>;
+
+    /// What turns a shard's bytes into weights here; `None` if nothing here reads the shard.
+    fn install(&self, world: &World, model: Entity, shard: &ShardSpec) -> Option<Arc<dyn Prepare>>;
+
+    /// Drops the weights of a layer. Its KV cache stays.
+    fn evict(&self, world: &mut World, model: Entity, layer: usize);
+
+    /// Drops the weights and the KV cache of a layer, which is computed elsewhere from now on.
+    fn release_layer(&self, world: &mut World, model: Entity, layer: usize);
+
+    /// Drops everything that it holds of a model.
+    fn release(&self, world: &mut World, model: Entity);
+
+    /// Takes a wave in, whose hidden state is on the host, or which stands before the embedding: sets
+    /// [`Wave::place`](weft_components::Wave::place). Returns false if it cannot yet; it is asked again in a later tick.
+    fn enter(&self, world: &mut World, wave: Entity) -> bool;
+
+    /// Brings the hidden state of a wave to the host and lets it go: sets `Wave::place` to `None`. Returns false while that is
+    /// under way; it is asked again in a later tick.
+    fn leave(&self, world: &mut World, wave: Entity) -> bool;
+
+    /// Lets a wave go whose rows nobody wants any more, before it is cleared.
+    fn abandon(&self, world: &mut World, wave: Entity);
+}

@@ -1,8 +1,8 @@
 //! What computes: the CPU, the GPU, or the GPU where there is a real one.
 
 use crate::args::{BackendName, ModelArgs};
+use crate::error::CliError;
 use crate::pull;
-use crate::report::CliError;
 use clap::ValueEnum;
 use std::time::Duration;
 use weft::{

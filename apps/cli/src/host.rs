@@ -5,10 +5,10 @@
 use crate::args::{GenerateArgs, ModelArgs};
 use crate::backend::{self, Started};
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::interrupt::Answering;
 use crate::progress::{LoadBar, PullBar};
 use crate::pull::{self, HubName, Places, PullError};
-use crate::report::CliError;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

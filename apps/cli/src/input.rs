@@ -1,7 +1,7 @@
 //! Text from stdin and from files.
 
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};

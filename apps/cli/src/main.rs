@@ -1,12 +1,14 @@
 //! `weft`: the engine on the command line.
 //!
-//! [`args`] says what may be asked, one file under [`commands`] does each thing, [`report`] says what went wrong.
+//! [`args`] says what may be asked, one file under [`commands`] does each thing, [`error`] says what went wrong and
+//! [`report`] prints it.
 //! Answers go to stdout through [`output`]; everything else, such as progress and logs, to stderr.
 
 mod args;
 mod backend;
 mod catalogue;
 mod commands;
+mod error;
 mod host;
 mod input;
 mod interrupt;

@@ -1,9 +1,9 @@
 //! Making a model file of another: a bar while it grows, Ctrl-C, and its name only once it is whole.
 
+use crate::error::CliError;
 use crate::host;
 use crate::interrupt::{self, Answering};
 use crate::progress::WriteBar;
-use crate::report::CliError;
 use std::cell::Cell;
 use std::fs;
 use std::ops::ControlFlow;

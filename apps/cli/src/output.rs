@@ -2,7 +2,7 @@
 //!
 //! Invariant: a reader that closes its end, such as `head`, ends the program quietly instead of with a panic.
 
-use crate::report::CliError;
+use crate::error::CliError;
 use serde::Serialize;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 

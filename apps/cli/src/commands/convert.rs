@@ -2,8 +2,8 @@
 
 use super::quantize::{Target, write};
 use crate::args::ConvertArgs;
+use crate::error::CliError;
 use crate::make;
-use crate::report::CliError;
 use std::time::Instant;
 use weft::gguf::Gguf;
 use weft::hugging_face::folder_of;

@@ -1,7 +1,7 @@
 //! `weft detokenize`: token ids to text.
 
 use crate::args::DetokenizeArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{host, output};
 use serde::Serialize;
 use weft::VocabularyFile;

@@ -4,8 +4,8 @@
 //! line, and the error names it. The command then ends with 1.
 
 use crate::args::EmbedArgs;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;

@@ -4,7 +4,7 @@
 
 use super::inspect_model::ModelFacts;
 use crate::args::InspectArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::style::Style;
 use crate::{host, memory, output};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};

@@ -2,8 +2,8 @@
 
 use crate::args::ListArgs;
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::pull::{Here, Places, PullError};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{memory, output};
 use serde::Serialize;

@@ -1,9 +1,9 @@
 //! `weft logits`: the logits at positions of a prompt, alone or among other sessions.
 
 use crate::args::LogitsArgs;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
 use crate::output;
-use crate::report::CliError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use weft::{FinishReason, GenerateOptions, KeepLogits, Prompt, SessionId};

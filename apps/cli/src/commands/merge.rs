@@ -1,7 +1,7 @@
 //! `weft merge`: a model with a LoRA adapter merged into it.
 
 use crate::args::MergeArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{make, memory, output};
 use serde::Serialize;
 use std::time::Instant;

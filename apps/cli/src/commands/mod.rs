@@ -1,11 +1,6 @@
 //! One file per command.
 
 mod bench;
-mod bench_gpu;
-mod bench_gpu_profile;
-mod bench_profile;
-mod bench_start;
-mod bench_table;
 mod chat;
 mod completions;
 mod convert;
@@ -27,8 +22,8 @@ mod tensor;
 mod tokenize;
 
 use crate::args::{Cli, Command};
+use crate::error::CliError;
 use crate::host;
-use crate::report::CliError;
 
 /// Does what the command line asks. An error that a damaged model may have led to says how to mend it.
 pub(crate) fn run(cli: &Cli) -> Result<(), CliError> {

@@ -6,8 +6,8 @@
 
 use super::logits::ended_early;
 use crate::args::PerplexityArgs;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;

@@ -2,10 +2,10 @@
 
 use crate::args::PullArgs;
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::output;
 use crate::progress::PullBar;
 use crate::pull::{HubName, HubReference, Places, PullError, Pulled};
-use crate::report::CliError;
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! `weft quantize`: a model's weights in other formats.
 
 use crate::args::QuantizeArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{make, memory, output};
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 
 use crate::args::RemoveArgs;
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::pull::{HubName, Places, PullError, Removed};
-use crate::report::CliError;
 use crate::{memory, output};
 use serde::Serialize;
 use std::path::PathBuf;

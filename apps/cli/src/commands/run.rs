@@ -6,9 +6,9 @@
 //! included; `generate_tok_s` is the tokens after the first by the time they took.
 
 use crate::args::RunArgs;
+use crate::error::CliError;
 use crate::host::{DEFAULT_CONTEXT, Host, HostOptions, finish_name, generate_options};
 use crate::interrupt::{self, Answering};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;

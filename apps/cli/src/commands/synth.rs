@@ -1,7 +1,7 @@
 //! `weft synth`: a model of any shape with random weights.
 
 use crate::args::{ShapeArgs, SynthArgs};
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{make, memory, output};
 use serde::Serialize;
 use std::time::Instant;

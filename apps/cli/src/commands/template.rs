@@ -1,7 +1,7 @@
 //! `weft template`: renders messages with a chat template.
 
 use crate::args::TemplateArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{host, input, output};
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! `weft tensor`: a tensor's values on stdout.
 
 use crate::args::TensorArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{host, output};
 use weft::ModelSource;
 use weft::components::formats::FORMATS;

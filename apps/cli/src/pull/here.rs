@@ -7,8 +7,9 @@
 use super::cache::{Lock, beside, remove};
 use super::error::{DiskError, PullError};
 use super::hub::{self, HubReference};
-use super::name::{HubName, HubQuant, Split, begins_gguf, is_model};
+use super::name::{HubName, HubQuant, begins_gguf, is_model};
 use super::progress::Silent;
+use super::split::Split;
 use super::{Places, noted};
 use std::collections::BTreeMap;
 use std::fs;

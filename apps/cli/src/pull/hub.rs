@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::{PullError, SourceError};
-use super::name::Split;
+use super::split::Split;
 
 /// A file on the hub that is not in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod http;
 mod hub;
 mod name;
 mod progress;
+mod split;
 #[cfg(test)]
 mod tests;
 mod wheel;

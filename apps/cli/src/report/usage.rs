@@ -1,6 +1,6 @@
 //! What the argument parser says, to people and to scripts.
 
-use super::USAGE;
+use crate::error::USAGE;
 use crate::output;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Map, Value, json};

@@ -4,8 +4,8 @@ use super::answer::Draft;
 use super::conversation::{ASSISTANT, Conversation, file_named};
 use super::stats::stats;
 use super::{Chat, Cut};
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 
 /// What comes after a command.
 pub(super) enum Next {

@@ -3,7 +3,7 @@
 //! Where the context does not hold them all, the model sees the system messages and the last turns. What it does not see
 //! stays part of the conversation: it is saved, and seen again where there is room.
 
-use crate::report::CliError;
+use crate::error::CliError;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};

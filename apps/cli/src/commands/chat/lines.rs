@@ -4,8 +4,8 @@
 //! among the answers.
 
 use super::command;
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 use crate::style::Style;
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, CompletionType};

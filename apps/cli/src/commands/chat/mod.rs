@@ -15,11 +15,11 @@ mod turns;
 mod wrap;
 
 use crate::args::{ChatArgs, ContextPolicy};
+use crate::error::CliError;
 use crate::host::{Host, HostOptions, generate_options};
 use crate::input;
 use crate::interrupt;
 use crate::output;
-use crate::report::CliError;
 use crate::style::Style;
 use answer::{AnswerStats, Draft};
 use command::Next;

@@ -3,8 +3,8 @@
 //! Invariant: each answer ends in one line's end, and nothing but answers reaches stdout.
 
 use super::wrap::Wrap;
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 use console::Term;
 use std::io::IsTerminal;
 

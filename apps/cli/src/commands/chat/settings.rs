@@ -3,7 +3,7 @@
 //! A value is the command line's, else the one that the model's file recommends, else the usual one.
 
 use crate::args;
-use crate::report::CliError;
+use crate::error::CliError;
 use weft::{GenerateOptions, SamplerSettings, SamplingDefaults};
 
 /// How tokens are chosen where neither the user nor the model's file says.

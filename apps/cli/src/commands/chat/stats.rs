@@ -1,8 +1,8 @@
 //! `/stats`: speed, context and memory.
 
 use super::Chat;
+use crate::error::CliError;
 use crate::memory;
-use crate::report::CliError;
 use weft::components::{BlockTable, KvPool};
 
 /// What there is to tell, a line for each thing.

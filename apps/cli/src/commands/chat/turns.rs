@@ -1,8 +1,8 @@
 //! What the user's lines mean: messages, which may take several lines, and commands.
 
 use super::lines::{Line, Lines};
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 
 /// What stands before a turn on a terminal.
 const PROMPT: &str = "> ";

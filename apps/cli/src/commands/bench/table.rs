@@ -1,9 +1,9 @@
 //! The figures of `weft bench` as a table, beside another engine's where given.
 
-use super::bench::Figures;
-use super::bench_gpu;
+use super::figures::Figures;
+use super::gpu;
+use crate::error::CliError;
 use crate::input;
-use crate::report::CliError;
 use crate::style::Style;
 use serde_json::Value;
 use std::path::Path;
@@ -76,7 +76,7 @@ pub(super) fn render(figures: &Figures, peer: Option<&Value>) -> String {
         text.push('\n');
     }
     if let Some(gpu) = &figures.gpu {
-        text += &bench_gpu::render(gpu, style);
+        text += &gpu::render(gpu, style);
     }
     text
 }

@@ -5,13 +5,13 @@
 //!
 //! With a GPU the spans are what the host does for it; what the device does is timed apart, after that.
 
-use super::bench::{Bench, threads};
-use super::bench_gpu;
-use super::bench_gpu_profile::{self, GpuProfile};
+use super::gpu;
+use super::gpu_profile::{self, GpuProfile};
+use super::workload::{Bench, threads};
 use crate::args::BenchArgs;
+use crate::error::CliError;
 use crate::output;
 use crate::profile::{Profile, SpanTime, TICK, Times};
-use crate::report::CliError;
 use crate::style::Style;
 use serde::Serialize;
 use std::time::Duration;
@@ -60,12 +60,12 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         return Err(CliError::Read { file: "the engine's spans".into(), reason: "no tick was seen".into() });
     };
     let mut report = report(&times, tick, cost, bench.host.file_name.clone(), threads(args.model.threads));
-    report.gpu = bench_gpu_profile::measure(&mut bench, args.generate, args.prompt)?;
+    report.gpu = gpu_profile::measure(&mut bench, args.generate, args.prompt)?;
     report.ecs_share = report.ecs_share.filter(|_| report.gpu.is_none());
     if args.json {
         return output::json(&report);
     }
-    let paths = bench_gpu::render_paths(bench.host.engine.gpu_parts(bench.host.model), Style::stdout());
+    let paths = gpu::render_paths(bench.host.engine.gpu_parts(bench.host.model), Style::stdout());
     output::text(&(render(&report) + &paths))
 }
 
@@ -116,7 +116,7 @@ fn render(report: &Report) -> String {
     }
     text += &format!("timing the spans took {:.0} µs of it\n", report.timing_us);
     if let Some(gpu) = &report.gpu {
-        text += &bench_gpu_profile::render(gpu, style);
+        text += &gpu_profile::render(gpu, style);
     }
     text
 }

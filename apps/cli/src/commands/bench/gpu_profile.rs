@@ -3,9 +3,9 @@
 //! The device's own timestamps are read, from the end of what went before a kernel to its end: launches and waits for data
 //! count, so kernels add up to the step. A step is a submit. Bytes and operations are what the step cannot do without.
 
-use super::bench::Bench;
-use super::bench_gpu;
-use crate::report::CliError;
+use super::gpu;
+use super::workload::Bench;
+use crate::error::CliError;
 use crate::style::Style;
 use serde::Serialize;
 use weft::{KernelTime, StepTimes};
@@ -56,7 +56,7 @@ pub(super) fn measure(
 ) -> Result<Option<GpuProfile>, CliError> {
     let model = bench.host.model;
     let Some(part) = bench.host.engine.gpu_parts(model).first() else { return Ok(None) };
-    let timed = bench_gpu::timestamps(part);
+    let timed = gpu::timestamps(part);
     let untimed_us_per_token = 1e6 / bench.time_generate(generate)?;
     if !bench.host.engine.time_gpu(model, true) {
         let (decode, prompt) = (Vec::new(), Vec::new());

@@ -4,8 +4,8 @@
 //! and of the KV cache that a step cannot do without. The device's limits are measured on it, after that. A figure that
 //! cannot be had is absent rather than 0.
 
-use super::bench::Bench;
-use crate::report::CliError;
+use super::workload::Bench;
+use crate::error::CliError;
 use crate::style::Style;
 use serde::Serialize;
 use weft::{Counters, GpuPart, GpuProbe, Work};

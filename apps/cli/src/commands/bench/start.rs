@@ -4,11 +4,12 @@
 //! [`PROMPT`] tokens passes through it, and says when it has chosen a token and how much memory it took. The time is the
 //! parent's, from before it starts the process until it reads that line.
 
-use super::bench::{rounded, token_ids};
-use super::logits::ended_early;
+use super::figures::rounded;
+use super::workload::token_ids;
 use crate::args::BenchArgs;
+use crate::commands::logits::ended_early;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
-use crate::report::CliError;
 use crate::{memory, output};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read};

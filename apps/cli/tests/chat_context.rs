@@ -106,7 +106,7 @@ fn chat_refuses_a_message_that_no_context_has_room_for() {
         let run = weft_with(chat, format!("One.\n{}\nTwo.\n", "q".repeat(100)));
         assert_eq!((run.code, run.text()), (Some(1), "aaa\naaa\n"), "{}", run.stderr);
         // Besides its letters there is the template's frame, and a token of the answer.
-        for told in ["needs a context of 1", "there are 100", "--context", "512"] {
+        for told in ["needs a context of 1", "the context has 100", "--context", "512"] {
             assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
         }
         let said: Vec<_> = saved(&file).into_iter().map(|(_, text)| text).collect();

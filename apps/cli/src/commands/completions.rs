@@ -1,4 +1,4 @@
-//! `weft completions`: a script that completes the command's words in a shell.
+//! `weft completions`: prints a shell completion script.
 
 use crate::args::{self, CompletionsArgs};
 use crate::error::CliError;

@@ -1,4 +1,4 @@
-//! `weft merge`: a model with a LoRA adapter merged into it.
+//! `weft merge`: merges a LoRA adapter into a model.
 
 use crate::args::MergeArgs;
 use crate::error::CliError;
@@ -12,7 +12,7 @@ struct Report<'a> {
     path: &'a str,
     bytes: u64,
     tensors: usize,
-    /// Tensors that the adapter changes.
+    /// Number of tensors that the adapter changes.
     changed: usize,
     seconds: f64,
 }

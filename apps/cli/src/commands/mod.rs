@@ -1,4 +1,4 @@
-//! One file per command.
+//! The subcommands, one file or folder each.
 
 mod bench;
 mod chat;
@@ -25,7 +25,7 @@ use crate::args::{Cli, Command};
 use crate::error::CliError;
 use crate::host;
 
-/// Does what the command line asks. An error that a damaged model may have led to says how to mend it.
+/// Runs the subcommand. If an error may come from a damaged model file, adds how to repair it.
 pub(crate) fn run(cli: &Cli) -> Result<(), CliError> {
     dispatch(cli).map_err(|error| error.with_advice(|| host::model_here(cli.command.model())))
 }

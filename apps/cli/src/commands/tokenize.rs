@@ -1,4 +1,4 @@
-//! `weft tokenize`: text from stdin to token ids.
+//! `weft tokenize`: converts text from stdin to token ids.
 
 use crate::args::TokenizeArgs;
 use crate::error::CliError;

@@ -1,7 +1,7 @@
-//! Errors of the command: their messages, the facts that a script reads, and the exit code.
+//! Errors of the command: their messages, the facts that a script reads, and the exit codes.
 //!
-//! With `--json` an error is `{"error": {"kind", "message", …facts}}` on stdout. `kind` is the name of the innermost
-//! error's variant in snake case and the facts are its fields (see [`facts`]).
+//! With `--json` an error is printed on stdout as `{"error": {"kind", "message", …facts}}`. `kind` is the name of the
+//! innermost error's variant in snake case, and the facts are its fields (see [`facts`]).
 
 mod facts;
 
@@ -12,33 +12,33 @@ use std::fmt;
 use std::path::PathBuf;
 use weft::{LoadError, ModelError};
 
-/// Exit code where the work failed.
+/// Exit code of a command whose work failed.
 const FAILED: u8 = 1;
-/// Exit code of wrong usage, which is also clap's.
+/// Exit code of wrong usage; clap uses the same.
 pub(crate) const USAGE: u8 = 2;
 
-/// Why a command did not do its work.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// The engine refused.
+    /// The engine returned an error.
     #[error("{0}")]
     Engine(#[from] weft::Error),
     /// A GGUF file could not be read.
     #[error("{0}")]
     Gguf(#[from] weft::gguf::GgufError),
-    /// Bytes of a file could not be read.
+    /// The bytes of a file could not be read.
     #[error("{0}")]
     Storage(#[from] weft::storage::StorageError),
-    /// A text could not be tokenized, or tokens not be turned into text.
+    /// A text could not be tokenized, or tokens could not be decoded to text.
     #[error("{0}")]
     Tokenize(#[from] weft::TokenizeError),
-    /// A chat template failed.
+    /// A chat template failed to render.
     #[error("{0}")]
     Template(#[from] weft::TemplateError),
-    /// A model could not be fetched.
+    /// A model could not be downloaded.
     #[error("{0}")]
     Pull(#[from] PullError),
-    /// A model could not be made up.
+    /// A synthetic model could not be made.
     #[error("{0}")]
     Synth(#[from] weft::synth::SynthError),
     /// A model and an adapter could not be merged.
@@ -47,128 +47,134 @@ pub(crate) enum CliError {
     /// A model could not be quantized.
     #[error("{0}")]
     Quantize(#[from] weft::quantize::QuantizeError),
-    /// A file could not be made.
+    /// An output file could not be created.
     #[error("{0}")]
     NewFile(#[from] weft::storage::NewFileError),
-    /// Neither a file nor a name of the catalogue.
+    /// The model is neither a file nor a name of the catalogue.
     #[error(
-        "model `{model}` is neither a file here nor in the catalogue ({known}); check the path, or see `weft list`"
+        "model `{model}` is neither a file nor in the catalogue ({known}); check the path, or see `weft list`"
     )]
     UnknownModel { model: String, known: String },
-    /// A name of a model on the hub that is not in the cache.
-    #[error("model `{model}` is not here; `weft pull {model}` fetches it, if it is a name on the hub")]
+    /// The model is a name on the hub that is not in the cache.
+    #[error(
+        "model `{model}` is not on this machine; `weft pull {model}` downloads it if it is a name on the hub"
+    )]
     NotPulled { model: String },
-    /// A text without a token.
-    #[error("the text is empty, and the model puts nothing before a text; give some")]
+    /// The prompt has no tokens.
+    #[error(
+        "the text is empty and the model adds no tokens of its own, so there is nothing to compute; give some text"
+    )]
     EmptyPrompt,
-    /// More tokens than the context takes.
+    /// The prompt has more tokens than the context.
     #[error("{tokens} tokens do not fit into the context of {limit}; {}", room(*tokens, *model))]
     ContextOverflow { tokens: usize, limit: usize, model: usize },
-    /// What a damaged model led to.
-    #[error("{source}\n`{advice}` checks the model's file and fetches it again if it is damaged")]
+    /// An error that a damaged model file may have caused, with advice on how to repair the file.
+    #[error("{source}\n`{advice}` checks the model's file and downloads it again if it is damaged")]
     OfModel { source: Box<Self>, advice: String },
-    /// Texts that have no embedding.
+    /// Some texts have no embedding.
     #[error("{refused} of {texts} texts have no embedding; {first}")]
     TextsRefused { refused: usize, texts: usize, first: String },
-    /// What has been told already, on stdout and on stderr.
+    /// An error that was already reported, on stdout and on stderr.
     #[error("{source}")]
     Told { source: Box<Self> },
-    /// A context that the model was not made for.
-    #[error("a context of {asked} tokens is more than the {model} that the model takes; ask for less")]
+    /// The requested context is larger than the model's.
+    #[error("a context of {asked} tokens is more than the model's {model}; ask for less")]
     ContextTooLarge { asked: usize, model: usize },
-    /// A model that was to be timed on a GPU moved to the CPU.
+    /// The model was to be measured on a GPU but moved to the CPU.
     #[error(
-        "the GPU failed and `{model}` moved to the CPU, so what was timed is neither; the log says why it failed; use --backend cpu, or --gpu-plain"
+        "the GPU failed and `{model}` moved to the CPU, so the times measure neither; the log says why it failed; use --backend cpu, or --gpu-plain"
     )]
     LeftGpu { model: String },
     /// A file could not be read.
     #[error("{file}: {reason}; check the path and its permissions")]
     Read { file: String, reason: String },
-    /// Something could not be written.
+    /// Output could not be written.
     #[error("{to}: {reason}; check that the folder exists and has room")]
     Write { to: String, reason: String },
-    /// Input that is not text.
-    #[error("{input} is not UTF-8 text: byte {offset} is wrong; convert it first, with iconv for example")]
+    /// The input is not UTF-8.
+    #[error("{input} is not UTF-8 text: byte {offset} is invalid; convert it first, for example with iconv")]
     NotUtf8 { input: String, offset: usize },
-    /// Input that is not the JSON that was asked for.
+    /// The input is not the expected JSON.
     #[error("{input}: {reason}; {wanted}")]
     BadJson { input: String, reason: String, wanted: &'static str },
-    /// No tensor of this name.
-    #[error("{file}: there is no tensor `{tensor}`{}; `weft inspect` lists them", like(.similar))]
+    /// The file has no tensor of this name.
+    #[error("{file}: there is no tensor `{tensor}`{}; `weft inspect` lists all tensors", like(.similar))]
     NoSuchTensor { file: String, tensor: String, similar: Vec<String> },
-    /// A tensor whose numbers cannot be read.
+    /// The tensor's format cannot be decoded.
     #[error(
-        "{file}: tensor `{tensor}` is {format}, whose numbers this build cannot read; it reads {readable}"
+        "{file}: tensor `{tensor}` has the format {format}, which this build cannot decode; it decodes {readable}"
     )]
     UnreadableTensor { file: String, tensor: String, format: String, readable: String },
-    /// Text too short to be scored.
+    /// The text is too short to be scored.
     #[error(
         "{file}: {tokens} tokens do not fill one chunk of {context}; give a longer text or a smaller --context"
     )]
     TextTooShort { file: String, tokens: usize, context: usize },
-    /// A damaged model's numbers.
-    #[error("the model computes NaN or infinity after {tokens} tokens; its file is damaged, fetch it again")]
+    /// The model computed NaN or infinity.
+    #[error(
+        "the model computes NaN or infinity after {tokens} tokens; its file is damaged, download it again"
+    )]
     InvalidLogits { tokens: usize },
-    /// A request that ended before its work was done.
+    /// A request ended before its work was done.
     #[error("the request ended early ({finish}) after {tokens} tokens; {remedy}")]
     EndedEarly { finish: &'static str, tokens: usize, remedy: &'static str },
-    /// A message that no context of the session has room for.
+    /// The message does not fit even into an empty context.
     #[error(
-        "the message needs a context of {need} tokens and there are {limit}; shorten it, or start with a larger --context (the model takes {most})"
+        "the message needs a context of {need} tokens, but the context has {limit}; shorten it, or start with a larger --context (the model allows {most})"
     )]
     MessageTooLong { need: usize, limit: usize, most: usize },
-    /// A message that the conversation before it leaves no room for.
+    /// The conversation leaves no room for the message.
     #[error(
-        "the conversation fills its context of {limit} tokens; /clear starts anew, /undo takes the last turn back, --context-policy shift lets the oldest turns go"
+        "the conversation fills its context of {limit} tokens; /clear starts a new one, /undo removes the last turn, --context-policy shift drops the oldest turns"
     )]
     ConversationTooLong { limit: usize },
-    /// A file that a conversation is not written over.
-    #[error("{file} exists and holds no conversation, so it is left alone; name another file")]
+    /// The file exists and is not a conversation, so it is not overwritten.
+    #[error("{file} exists and holds no conversation, so it is not overwritten; name another file")]
     NotAConversation { file: String },
-    /// A conversation that another one is not written over.
+    /// The file holds another conversation, so it is not overwritten.
     #[error(
-        "{file} holds a conversation, which is left alone; --load {file} goes on from it, or save to another file"
+        "{file} holds a conversation, which is not overwritten; --load {file} goes on from it, or save to another file"
     )]
     ConversationExists { file: String },
-    /// Wrong usage that the argument parser cannot see.
+    /// Wrong usage that the argument parser cannot detect.
     #[error("{message}")]
     Usage { message: String },
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
-    /// Whoever read stdout has gone.
-    #[error("nobody reads the output any more")]
+    /// The process that read stdout closed it.
+    #[error("the reader of stdout closed it")]
     ReaderGone,
 }
 
-/// What lets a longer prompt in.
+/// Says how a longer prompt could fit.
 fn room(tokens: usize, model: usize) -> String {
-    /// Room for an answer, and a round number.
+    /// Tokens reserved for an answer; the suggested context is a multiple of it.
     const ANSWER: usize = 1024;
     if tokens < model {
         let room = tokens.saturating_add(ANSWER).div_ceil(ANSWER).saturating_mul(ANSWER).min(model);
         format!("give --context {room}, or any number up to the model's {model}")
     } else {
-        format!("the model was made for {model}: shorten the text")
+        format!("the model's context is {model}: shorten the text")
     }
 }
 
 fn like(similar: &[String]) -> String {
-    if similar.is_empty() { String::new() } else { format!(" (there is {})", similar.join(", ")) }
+    if similar.is_empty() { String::new() } else { format!(" (similar: {})", similar.join(", ")) }
 }
 
 impl CliError {
-    /// Wrong usage.
+    /// Creates an error of wrong usage.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into() }
     }
 
-    /// A file that could not be read.
+    /// Creates the error of a file that could not be read.
     pub(crate) fn read(file: impl fmt::Display, error: &std::io::Error) -> Self {
         Self::Read { file: file.to_string(), reason: error.to_string() }
     }
 
-    /// Whether the command line is at fault, whatever the files say: names of no format, type or preset.
+    /// Returns true if the command line alone is wrong, such as an unknown format, type or preset.
     fn is_usage(&self) -> bool {
         use weft::quantize::QuantizeError;
         use weft::synth::SynthError;
@@ -184,7 +190,7 @@ impl CliError {
         )
     }
 
-    /// Whether a damaged file of the model may have led to it.
+    /// Returns true if a damaged model file may have caused the error.
     fn may_be_damage(&self) -> bool {
         let of_file = |error: &ModelError| {
             matches!(
@@ -212,7 +218,8 @@ impl CliError {
         }
     }
 
-    /// Adds how to mend a model that was pulled and may be damaged. `model` is where the command's model is.
+    /// If the error may come from a damaged model that was pulled, adds the command that repairs it. `model` returns
+    /// the path of the command's model.
     pub(crate) fn with_advice(self, model: impl FnOnce() -> Option<PathBuf>) -> Self {
         if !self.may_be_damage() {
             return self;
@@ -228,7 +235,7 @@ impl CliError {
         }
     }
 
-    /// What scripts read: kind, message and facts.
+    /// The error's kind, message and facts, as scripts read them.
     pub(crate) fn facts(&self) -> Map<String, Value> {
         let mut error = Map::new();
         let (kind, facts) = facts::of(self);
@@ -240,12 +247,12 @@ impl CliError {
         error
     }
 
-    /// The line that `--json` prints.
+    /// The JSON value that `--json` prints.
     pub(crate) fn to_json(&self) -> Value {
         json!({ "error": self.facts() })
     }
 
-    /// The exit code of the program that this error ends.
+    /// The program's exit code for this error.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Interrupted => interrupt::EXIT,

@@ -1,24 +1,24 @@
 //! Names of models that are split over several GGUF files.
 
-/// `STEM-00002-of-00003.gguf`: a part of a model that is split over files.
+/// `STEM-00002-of-00003.gguf`: one part of a model that is split over files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Split<'a> {
     /// The path before the part's number.
     pub(super) stem: &'a str,
-    /// From 1.
+    /// Number of this part, from 1.
     pub(super) part: usize,
-    /// Parts there are.
+    /// Number of parts.
     pub(super) of: usize,
     extension: &'a str,
 }
 
 /// Digits of a part's number.
 const DIGITS: usize = 5;
-/// Parts that one model may have: a name is no reason to ask for more files.
+/// Maximum number of parts, so that a name alone cannot cause requests for more files.
 const MOST_PARTS: usize = 1000;
 
 impl<'a> Split<'a> {
-    /// Reads a file's path; `None` where it names no part of a split model.
+    /// Parses a file's path; `None` if it is not a part of a split model.
     pub(super) fn of(file: &'a str) -> Option<Self> {
         let (path, extension) = file.split_at_checked(file.len().checked_sub(".gguf".len())?)?;
         let number = |text: &str| {

@@ -8,7 +8,7 @@ use crate::style::Style;
 use std::process::ExitCode;
 
 impl CliError {
-    /// Tells the user, and a script where it asked, and gives the exit code.
+    /// Reports the error to the user on stderr, and on stdout as JSON if `as_json`. Returns the exit code.
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
         match self {
             Self::ReaderGone => return ExitCode::SUCCESS,
@@ -16,14 +16,14 @@ impl CliError {
             _ => {}
         }
         if as_json {
-            // Where stdout is gone too, the exit code has to do.
+            // If stdout is closed too, the exit code still reports the failure.
             let _ = output::json(&self.to_json());
         }
         self.tell();
         ExitCode::from(self.code())
     }
 
-    /// Tells the user, on stderr.
+    /// Prints the error on stderr.
     pub(crate) fn tell(&self) {
         output::note(&format!("{} {self}", Style::stderr().red("error:")));
     }

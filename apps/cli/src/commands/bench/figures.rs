@@ -4,7 +4,7 @@ use super::gpu::GpuFigures;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The figures, under the names of `peer_bench.py`.
+/// The figures, under the key names of `peer_bench.py`.
 #[derive(Serialize)]
 pub(super) struct Figures {
     pub(super) engine: &'static str,
@@ -18,12 +18,12 @@ pub(super) struct Figures {
     pub(super) peak_rss_mb: Option<f64>,
     pub(super) weights_mb: f64,
     pub(super) kv_mb: f64,
-    /// With `--backend gpu`.
+    /// Figures of the GPUs; only with `--backend gpu`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gpu: Option<GpuFigures>,
 }
 
-/// The value with so many digits after the point.
+/// Rounds the value to this many decimal places.
 pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale

@@ -1,18 +1,19 @@
-//! `weft bench`: speed and memory, measured as `peer_bench.py` measures the peer.
+//! `weft bench`: measures speed and memory in the same way as `peer_bench.py` measures the peer.
 //!
-//! - `prompt_tok_s`: the prompt's tokens by the time from giving them to the first token chosen after them: the
-//!   prompt passes in waves of the engine's rows (512 by default), the head and one greedy choice included.
-//! - `generate_tok_s`: tokens decoded one by one, the first excluded; the head and the greedy choice are timed. The
-//!   engine decodes what it chose rather than ids given to it, which is the same work; end-of-generation tokens do
-//!   not end it.
-//! - `batch_tok_s`: tokens over all of N sessions that decode together, 32 steps, the first token of each excluded.
-//! - `load_s`: from opening the file to the last weight.
-//! - `first_token_process_s`: from the start of a process to its first token after a prompt of 32; `peak_rss_mb`: that
-//!   process's peak, with `weights_mb` and `kv_mb`, what of it are weights and tokens' keys and values. See [`start`].
-//!
+//! - `prompt_tok_s`: the prompt's tokens divided by the time from appending them to the first sampled token. The prompt
+//!   is computed in waves of the engine's rows (512 by default). The output head and one greedy choice are included.
+//! - `generate_tok_s`: tokens decoded one by one, without the first. The output head and the greedy choice are timed.
+//!   The engine decodes its own choices instead of given ids, which is the same work. End-of-generation tokens do not
+//!   end it.
+//! - `batch_tok_s`: tokens of N sessions that decode together for 32 steps, without the first token of each.
+//! - `load_s`: time from opening the file to the last weight.
+//! - `first_token_process_s`: time from the start of a process to its first token after a prompt of 32. `peak_rss_mb`
+//!   is that process's peak memory; `weights_mb` and `kv_mb` are the parts of it that hold weights, and keys and values
+//!   of tokens. See [`start`].
 //! - `gpu`, with `--backend gpu`: see [`gpu`].
 //!
-//! Each is the median of the timed runs after one that is not; the load is timed once. Token ids are the script's.
+//! Each speed is the median of the timed runs, after one run to warm up. The load is timed once. Token ids are those of
+//! the script.
 
 mod figures;
 mod gpu;
@@ -39,9 +40,9 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     }
     let peer = args.peer_json.as_deref().map(table::read_peer).transpose()?;
     if args.sessions.0.contains(&0) {
-        return Err(CliError::usage("--sessions counts sessions; 0 cannot decode"));
+        return Err(CliError::usage("--sessions contains 0; give counts of at least 1"));
     }
-    // Before this process takes memory and threads of its own.
+    // Measured before this process takes memory and threads of its own.
     let start = start::measure()?;
     let mut bench = Bench::open(args, isa)?;
     let load_s = bench.host.load_time().map_or(0.0, |time| time.as_secs_f64());
@@ -71,7 +72,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     if args.json { output::json(&figures) } else { output::text(&table::render(&figures, peer.as_ref())) }
 }
 
-/// The median of `repeat` runs after one to warm up.
+/// Returns the median of `repeat` runs, after one run to warm up.
 fn median(repeat: usize, mut run: impl FnMut() -> Result<f64, CliError>) -> Result<f64, CliError> {
     run()?;
     let mut runs = (0..repeat).map(|_| run()).collect::<Result<Vec<_>, _>>()?;

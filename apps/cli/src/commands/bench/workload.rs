@@ -1,4 +1,5 @@
-//! What `weft bench` times: a model, the token ids that are fed to it, and requests on its sessions.
+//! The requests that `weft bench` times: a loaded model, the token ids of its prompts, and the requests on its
+//! sessions.
 
 use crate::args::BenchArgs;
 use crate::commands::logits::ended_early;
@@ -7,24 +8,24 @@ use crate::host::{Host, HostOptions};
 use std::time::Instant;
 use weft::{FinishReason, GenerateOptions, Prompt, SessionId};
 
-/// Timed steps of sessions that decode together.
+/// Timed steps of a batch of sessions.
 const BATCH_STEPS: usize = 32;
-/// Tokens of KV cache that a session of a batch may take, as in the peer's script.
+/// Tokens of KV cache per session of a batch, as in `peer_bench.py`.
 const BATCH_ROOM: usize = 128;
-/// Fewest tokens of KV cache, as in the peer's script.
+/// Minimum tokens of KV cache, as in `peer_bench.py`.
 const LEAST_ROOM: usize = 2048;
 
-/// An engine with its model whole, and the ids that are fed to it.
+/// An engine whose model is loaded completely, and the token ids of the prompts.
 pub(super) struct Bench {
     pub(super) host: Host,
     pub(super) ids: Vec<u32>,
     depth: usize,
-    /// Whether the model was placed on GPUs.
+    /// True if the model was placed on GPUs when it was opened.
     placed: bool,
 }
 
 impl Bench {
-    /// Loads the model with room for everything that `args` asks for.
+    /// Loads the model with enough KV cache for all runs that `args` asks for.
     pub(super) fn open(args: &BenchArgs, isa: Option<&str>) -> Result<Self, CliError> {
         let most_sessions = args.sessions.0.iter().copied().max().unwrap_or(1).max(1) as usize;
         let longest = args.prompt.max(args.generate);
@@ -42,7 +43,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Fails where the model has left its GPUs, which a program that only answers goes on without.
+    /// Fails if the model has left its GPUs. Other commands continue on the CPU then; a measurement must not.
     pub(super) fn check_place(&self) -> Result<(), CliError> {
         if self.placed && self.host.engine.gpu_parts(self.host.model).is_empty() {
             return Err(CliError::LeftGpu { model: self.host.file_name.clone() });
@@ -50,7 +51,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Opens a session that holds the depth's tokens, computed.
+    /// Opens a session whose context already holds `depth` computed tokens.
     fn session(&mut self) -> Result<SessionId, CliError> {
         let session = self.host.session(None)?;
         if self.depth > 0 {
@@ -62,7 +63,7 @@ impl Bench {
         Ok(session)
     }
 
-    /// Opens a session with so many tokens that are not computed.
+    /// Opens a session with a prompt of this many tokens that are not computed yet.
     pub(super) fn prompted(&mut self, length: usize) -> Result<SessionId, CliError> {
         let session = self.session()?;
         let prompt = self.slice(self.depth, self.depth + length);
@@ -74,7 +75,7 @@ impl Bench {
         self.host.engine.append(session, Prompt::Tokens(tokens)).map_err(|error| self.host.explain(error))
     }
 
-    /// Ticks until nothing is under way on GPUs.
+    /// Ticks until no GPU has a step in flight.
     pub(super) fn settle(&mut self) -> Result<(), CliError> {
         while self.host.engine.gpu_parts(self.host.model).iter().any(|part| part.under_way() > 0) {
             self.host.step()?;
@@ -86,14 +87,14 @@ impl Bench {
         self.ids.get(start..end).unwrap_or_default().to_vec()
     }
 
-    /// Begins a request of so many tokens, which end-of-generation tokens do not end.
+    /// Starts a request of this many tokens. End-of-generation tokens do not end it.
     pub(super) fn start(&mut self, session: SessionId, tokens: usize) -> Result<(), CliError> {
         let options =
             GenerateOptions { max_tokens: Some(tokens), ignore_end: true, ..GenerateOptions::default() };
         Ok(self.host.engine.generate(session, &options)?)
     }
 
-    /// Ticks until the session has all of its tokens.
+    /// Ticks until the request has produced all of its tokens.
     fn finish(&mut self, session: SessionId, tokens: usize) -> Result<(), CliError> {
         let reason = self.host.finish(session)?;
         let said = self.said(session)?;
@@ -108,7 +109,7 @@ impl Bench {
         Ok(self.host.engine.output(session)?.tokens.len())
     }
 
-    /// Prompt tokens a second.
+    /// Times a prompt; returns its tokens per second.
     pub(super) fn time_prompt(&mut self, length: usize) -> Result<f64, CliError> {
         let session = self.prompted(length)?;
         let start = Instant::now();
@@ -119,7 +120,7 @@ impl Bench {
         Ok(length as f64 / seconds)
     }
 
-    /// Tokens a second, decoded one by one.
+    /// Times tokens decoded one by one; returns tokens per second.
     pub(super) fn time_generate(&mut self, tokens: usize) -> Result<f64, CliError> {
         let session = self.begin_generate(tokens)?;
         let start = Instant::now();
@@ -129,7 +130,7 @@ impl Bench {
         Ok((tokens - 1) as f64 / seconds)
     }
 
-    /// A session that is to say `tokens` tokens and has said the first.
+    /// Starts a request of `tokens` tokens and ticks until its first token is there.
     pub(super) fn begin_generate(&mut self, tokens: usize) -> Result<SessionId, CliError> {
         let session = self.prompted(1)?;
         self.start(session, tokens)?;
@@ -139,14 +140,14 @@ impl Bench {
         Ok(session)
     }
 
-    /// Ticks until the session's request has ended.
+    /// Ticks until the session's request has ended, then closes the session.
     pub(super) fn end_generate(&mut self, session: SessionId, tokens: usize) -> Result<(), CliError> {
         self.finish(session, tokens)?;
         self.host.engine.close(session);
         Ok(())
     }
 
-    /// Tokens a second over `count` sessions that decode together.
+    /// Times `count` sessions that decode together; returns tokens per second over all of them.
     pub(super) fn time_batch(&mut self, count: usize) -> Result<f64, CliError> {
         let mut sessions = Vec::with_capacity(count);
         for nth in 0..count {
@@ -181,16 +182,16 @@ impl Bench {
     }
 }
 
-/// Threads that compute.
+/// The number of threads that compute; 0 means one per core.
 pub(super) fn threads(asked: usize) -> usize {
     if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
-/// The ids of `peer_bench.py`.
+/// The token ids of `peer_bench.py`.
 pub(super) fn token_ids(count: usize, vocabulary: usize) -> Vec<u32> {
     const MOST: u64 = 20_000;
     let modulus = (vocabulary as u64).clamp(1, MOST);
-    // Below the modulus, which is below 2^32.
+    // The value is below the modulus, which is below 2^32.
     (0..count as u64).map(|i| ((i.wrapping_mul(7919).wrapping_add(13)) % modulus) as u32).collect()
 }
 

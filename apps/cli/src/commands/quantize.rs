@@ -37,7 +37,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     let plan = Quantize::new(&name, &sources, &options)?;
     let again = plan.requantized();
     if again > 0 {
-        let said = "were quantized before, which loses more than quantizing floats; use the unquantized model if possible";
+        let said =
+            "were quantized before, which loses more than quantizing floats; prefer the unquantized model";
         output::note(&format!("warning: {again} tensors {said}"));
     }
     write(

@@ -11,7 +11,7 @@ use weft::{Engine, Gpu, GpuLayers, GpuOptions, LoadOptions, ModelId, Phase, Sess
 pub struct GpuAnswer {
     /// The answer's tokens.
     pub tokens: Vec<u32>,
-    /// The adapter as the browser describes it; empty in browsers that hide it.
+    /// The adapter as the browser describes it; some browsers hide it.
     pub adapter: String,
     /// The graphics API that the device was opened through.
     pub backend: String,

@@ -175,7 +175,7 @@ pub(crate) struct RunArgs {
     /// Print the backend, timings and the seed on stderr
     #[arg(long)]
     pub(crate) stats: bool,
-    /// Limit how fast the model file is read, to watch it answer while it loads
+    /// Limit how fast the model file is read, to watch the model answer while it loads
     #[arg(long, value_name = "BYTES_PER_S")]
     pub(crate) throttle: Option<NonZeroU64>,
     #[command(flatten)]

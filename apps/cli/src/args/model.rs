@@ -66,11 +66,11 @@ impl ModelArgs {
 /// Where the model is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendName {
-    /// The GPU if a hardware one exists, else the CPU
+    /// A hardware GPU if there is one, else the CPU
     Auto,
     /// The CPU
     Cpu,
-    /// The GPU, or a software driver
+    /// A GPU; a software driver counts as one
     Gpu,
 }
 

@@ -152,7 +152,7 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     for (name, value) in report.model.iter().flat_map(ModelFacts::lines) {
         row(name, value);
     }
-    row("runs here", report.unsupported.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}")));
+    row("supported", report.unsupported.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}")));
     let needed = &report.memory;
     row("memory", format!("{} of weights", memory::human(needed.weights)));
     if let Some(kv) = &needed.kv_cache {

@@ -135,7 +135,7 @@ impl ModelFacts {
                 (rope.factors, ", per-frequency factors"),
             ];
             text.extend(parts.iter().filter(|(there, _)| *there).map(|(_, part)| *part));
-            lines.push(("rotary", format!("{text}, in {} of the layers", rope.layers)));
+            lines.push(("RoPE", format!("{text}, in {} of the layers", rope.layers)));
         }
         match &self.experts {
             Some(experts) => {

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Time `weft bench --backend gpu` on made-up Llama shapes and print the README's table.
+"""Time `weft bench --backend gpu` on synthetic Llama models and print the README's table.
 
 python3 benches/gpu_table.py [WEFT] [FOLDER]     # the command, and a folder with 15 GB free for the models
 
-The reference is llama.cpp's CUDA build on an NVIDIA H100 (2026-11-23, flash attention on): no figure of it was measured on
-the machine that this runs on. Decode is 128 tokens of one session after one; prefill is 2,048 tokens; sessions decode
-together.
+The reference is llama.cpp's CUDA build on an NVIDIA H100 (2026-11-23, flash attention on); its figures were not measured on
+the machine that runs this script. Decode is 128 tokens of one session after a prompt of one; prefill is 2,048 tokens;
+sessions decode together.
 """
 import json, os, subprocess, sys
 
 WEFT = sys.argv[1] if len(sys.argv) > 1 else "target/release/weft"
 FOLDER = sys.argv[2] if len(sys.argv) > 2 else "/tmp"
-# Preset, type; the reference's decode, prefill, and 16 and 64 sessions that decode together.
+# Preset and type; the reference's figures for decode, prefill, and 16 and 64 sessions that decode together.
 CASES = [
     ("1b", "f16", (687, None, None, None)),
     ("1b", "q8_0", (776, 49_300, 5_280, 12_300)),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""llama.cpp's perplexity of a text, counted as `weft perplexity` counts: chunks that do not overlap, BOS first where the model wants
-one, the second half of each chunk scored.
+"""Computes llama.cpp's perplexity of a text in the same way as `weft perplexity`: non-overlapping chunks, BOS first if the
+model uses one, and the second half of each chunk scored.
 
 pip install llama-cpp-python==0.3.36 numpy; python benches/perplexity.py MODEL.gguf TEXT [CONTEXT] [THREADS]
 """

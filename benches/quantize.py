@@ -1,16 +1,16 @@
-"""What `weft quantize` makes of a model beside what llama.cpp's quantizer makes of it: seconds, and the perplexity of a text.
+"""Compares `weft quantize` with llama.cpp's quantizer on a model: seconds, and the perplexity of a text.
 
     cargo build --release -p weft-cli
     pip install llama-cpp-python==0.3.36 numpy
     python benches/quantize.py target/release/weft MODEL-F16.gguf TEXT [TYPE ...]
 
-Prints a table. "In llama.cpp" is the perplexity that llama.cpp gives Weft's file: it should be that of Weft. The last column is that
-of llama.cpp's own file, computed by Weft, which Weft's file should not exceed. Without numbers of threads both use all cores.
+Prints a table. "In llama.cpp" is llama.cpp's perplexity with Weft's file, which should equal Weft's. The last column is the
+perplexity of llama.cpp's own file, computed by Weft; that of Weft's file should not be higher. Both use all cores.
 """
 import ctypes, json, os, pathlib, subprocess, sys, tempfile, time
 from llama_cpp import llama_cpp
 
-# llama.cpp's numbers of its mixes, `enum llama_ftype`.
+# llama.cpp's numbers for its mixes, `enum llama_ftype`.
 TYPES = {
     "q4_0": 2, "q4_1": 3, "q5_0": 8, "q5_1": 9, "q8_0": 7, "q2_k": 10, "q3_k_s": 11, "q3_k_m": 12, "q3_k_l": 13, "q4_k_s": 14,
     "q4_k_m": 15, "q5_k_s": 16, "q5_k_m": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "tq1_0": 36, "tq2_0": 37,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a GGUF in another weight format with llama.cpp's quantizer, for benchmarks: the speed is that of any such file.
+"""Write a GGUF in another weight format with llama.cpp's quantizer. For benchmarks, whose speed depends on the format only.
 
 pip install llama-cpp-python==0.3.36; python benches/requantize.py IN.gguf OUT.gguf (Q4_0|Q4_1|Q8_0|F16|BF16|F32)
 """

@@ -1,11 +1,11 @@
-"""How fast Weft and llama.cpp tokenize the same texts with the same vocabularies.
+"""Compares how fast Weft and llama.cpp tokenize the same texts with the same vocabularies.
 
     cargo build --release -p weft-formats --example tokenizers
     pip install llama-cpp-python==0.3.36
     python benches/tokenizers.py target/release/examples/tokenizers VOCABULARY.gguf ... -- NAME=TEXT.txt ...
 
-Prints a table: megabytes per second of each, the two in turn, medians of three pairs, and the ratio of the medians. Both
-must give the same number of tokens.
+Prints a table: megabytes per second of each, as medians of three pairs of runs in turn, and the ratio of the medians. Both
+must produce the same number of tokens.
 """
 import pathlib, statistics, subprocess, sys, time
 import llama_cpp

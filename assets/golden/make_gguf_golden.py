@@ -1,14 +1,14 @@
-"""Writes small GGUF files with the `gguf` package and what its reader finds in them.
+"""Writes small GGUF files with the `gguf` package, and what its reader finds in them.
 
     python assets/golden/make_gguf_golden.py        # from the repository root; needs gguf 0.19 and numpy
 
-For each FILE.gguf a FILE.gguf.json beside it:
+For each FILE.gguf, writes FILE.gguf.json beside it:
   version, alignment
-  fields   [key, types, value]: `types` as the reader has them, outermost first, so ["ARRAY", "STRING"]; values of
-           nested arrays are flattened, as the reader flattens them; floats are their bits as integers
+  fields   [key, types, value]: `types` as the reader lists them, outermost first, such as ["ARRAY", "STRING"]; values
+           of nested arrays are flattened, as by the reader; floats are given by their bits as integers
   tensors  [name, type, shape (innermost first), offset in the file, bytes, CRC-32 of the bytes]
-  nested   the structure of nested arrays as it was given to the writer: the reader does not keep it
-The dumps of the models in tiny/ go to gguf/ too.
+  nested   the structure of nested arrays as passed to the writer, because the reader does not keep it
+The dumps of the models in tiny/ are written to gguf/ too.
 """
 
 import json
@@ -127,7 +127,7 @@ def main():
     add_tensors(writer, rng)
     finish(writer)
     dump(path, NESTED)
-    # The versions differ only for big-endian files.
+    # Little-endian files of the two versions differ in the version word only.
     v2 = OUT / "types-v2.gguf"
     data = bytearray(path.read_bytes())
     data[4:8] = struct.pack("<I", 2)

@@ -1,5 +1,6 @@
-//! LoRA adapters against transformers with PEFT (`assets/golden/lora`): logits with them, beside each other and beside the plain
-//! model, swapped and removed while sessions run, and files that are wrong.
+//! LoRA adapters compared with transformers and PEFT (`assets/golden/lora`): logits with adapters, several adapters and
+//! the plain model in one wave, adapters swapped and removed while sessions run, and adapters and files that are
+//! refused.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
@@ -23,12 +24,13 @@ fn agrees(name: &str, key: &str, rows: &[Vec<f32>]) {
     assert!(found <= MOST_DIFFERENCE, "{name}, {key}: {found:.1e}");
 }
 
-/// A model on the CPU, with keys and values as they are: in halves they would cost more than what is looked for.
+/// Loads a model on the CPU with a 32-bit KV cache. A 16-bit cache would cost more than the differences that the tests
+/// look for.
 fn base(name: &str) -> Base {
     base_from(name, golden_model(&format!("hf/{name}.gguf")))
 }
 
-/// One that may still be arriving.
+/// Like [`base`], for a model that may still be loading.
 fn base_from(name: &str, source: ModelSource) -> Base {
     let options = LoadOptions { kv_format: KvFormat::F32, ..LoadOptions::default() };
     Base::load(name, source, &EngineOptions::default(), &options)
@@ -41,7 +43,7 @@ fn logits_are_those_of_peft() {
         let adapter = base.adapter(&format!("{name}.gguf"));
         let rows = base.logits(Some((adapter, 1.0)));
         agrees(name, "logits", &rows);
-        // The folder that PEFT saved is the same adapter; its alpha may be rounded in another place.
+        // The folder that PEFT saved is the same adapter, but its alpha may be rounded in another place.
         let folder = base.adapter(name);
         agrees(name, "logits", &base.logits(Some((folder, 1.0))));
         let (gguf, peft) =
@@ -93,7 +95,7 @@ fn answers_together_are_answers_alone() {
             let (adapter, scale) = (scale.map(|_| adapter), scale.unwrap_or(0.0));
             base.engine.set_adapter(session, adapter, scale).unwrap();
             base.engine.generate(session, &asked()).unwrap();
-            // So that some decode while others are told.
+            // Ticks between the starts, so that some sessions decode while others are prefilled.
             base.engine.tick();
             session
         };
@@ -114,8 +116,8 @@ fn an_adapter_is_swapped_and_removed_while_its_session_answers() {
     let mut base = base("llama");
     let plain = base.plain();
     let (all, some) = (base.adapter("llama-all.gguf"), base.adapter("llama-qv.gguf"));
-    // Some tokens in, everything cached is computed again with the other adapter: what follows is what a session says that was
-    // told so much from the start.
+    // When the adapter changes in mid-answer, everything cached is computed again with the new one. The answer then
+    // continues as in a session that was prompted with all tokens so far from the start.
     let session = told(&mut base.engine, base.model, &base.tokens);
     base.engine.set_adapter(session, Some(all), 1.0).unwrap();
     let long = GenerateOptions { max_tokens: Some(100), ..asked() };
@@ -143,13 +145,13 @@ fn an_adapter_is_swapped_and_removed_while_its_session_answers() {
     }
     base.engine.wait(session).unwrap();
     assert_eq!(base.engine.adapters(base.model).unwrap(), [all]);
-    // The session's context is the plain model's to the last bit.
+    // Without an adapter, the session's logits equal the plain model's bit for bit.
     let (tokens, positions) = (base.tokens.clone(), base.positions.clone());
     base.engine.set_context(session, tokens).unwrap();
     base.engine.ask_logits(session, positions, KeepLogits::Row, 0).unwrap();
     base.engine.wait(session).unwrap();
     assert_eq!(bits(&base.engine.take_logits(session).unwrap().rows), bits(&plain));
-    // Nothing cached with an adapter serves without it.
+    // Keys and values that were cached with an adapter are not used without it.
     base.engine.set_adapter(session, Some(all), 1.0).unwrap();
     base.engine.generate(session, &asked()).unwrap();
     base.engine.wait(session).unwrap();
@@ -186,7 +188,7 @@ fn an_adapter_is_loaded_while_the_model_arrives() {
     agrees("llama-all", "logits", &base.answer(session));
 }
 
-/// What is written is the model that the adapter makes of the base.
+/// A merged model gives the logits that the adapter gives on the base model.
 #[test]
 fn merged_models_say_what_the_adapter_says() {
     for (base, name) in ADAPTERS {
@@ -216,14 +218,14 @@ fn merging_keeps_float_formats_and_stops_when_asked() {
     let merge = Merge::new("merged.gguf", parts(), &adapter, 1.0, Stored::Same).unwrap();
     assert_eq!(merge.changed(), 4);
     let base: u64 = parts().iter().map(|part| part.len()).sum();
-    // Of the same formats: no byte more than the alignment asks for.
+    // With the same formats, the file grows by no more than the alignment.
     assert!(merge.bytes().abs_diff(base) < 64, "{} of {base} bytes", merge.bytes());
     let stopped = merge.write(Vec::new(), 1, |_| ControlFlow::Break(())).unwrap_err();
     assert!(matches!(stopped, MergeError::Stopped { .. }), "{stopped}");
     let scale = Merge::new("merged.gguf", parts(), &adapter, f32::NAN, Stored::Same).err().unwrap();
     assert!(matches!(scale, MergeError::Scale { .. }), "{scale}");
     assert!(matches!(Stored::from_name("iq1_s"), Err(MergeError::Format { .. })));
-    // llama3's head is its embedding.
+    // The output head of llama3 is its token embedding.
     let ModelSource::Parts(tied) = golden_model("hf/llama3.gguf") else { panic!("not in memory") };
     let error = Merge::new("merged.gguf", tied, &adapter, 1.0, Stored::Same).err().unwrap();
     assert!(matches!(error, MergeError::Adapter(_)), "{error}");
@@ -249,7 +251,7 @@ fn what_makes_no_sense_is_refused() {
     let error = base.engine.set_adapter(session, Some(all), 1.0).unwrap_err();
     assert!(matches!(error, Error::NoAdapter), "{error}");
     assert!(matches!(base.engine.adapter(all), Err(Error::NoAdapter)));
-    // A model takes its adapters with it.
+    // Unloading a model unloads its adapters.
     let again = base.adapter("llama-qv.gguf");
     base.engine.unload(base.model);
     assert!(matches!(base.engine.adapter(again), Err(Error::NoAdapter)));

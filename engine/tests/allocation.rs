@@ -1,4 +1,4 @@
-//! Steady-state decode allocates nothing: counted by the allocator of this program, which holds this test alone.
+//! Steady-state decoding allocates nothing, as counted by this program's allocator. The program holds this test alone.
 
 #![expect(unsafe_code, reason = "an allocator that counts")]
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
@@ -20,11 +20,11 @@ static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator unchanged.
+// SAFETY: every call is forwarded to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller's guarantees are forwarded.
         unsafe { System.alloc(layout) }
     }
 
@@ -43,14 +43,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations of the ticks between two pages, with three sessions that decode.
+/// Counts the allocations of the ticks between two pages, with three sessions that decode.
 fn allocations(name: &str, threads: usize) -> usize {
     let options = EngineOptions { threads, ..EngineOptions::default() };
     let (engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), &options);
     allocations_of(engine, model, &[None; 3])
 }
 
-/// Allocations of a model whose sessions use these adapters.
+/// Counts the allocations of a model whose sessions use these adapters.
 fn allocations_of(mut engine: Engine, model: ModelId, adapters: &[Option<AdapterId>; 3]) -> usize {
     let settings = [
         SamplerSettings::default(),
@@ -74,7 +74,8 @@ fn allocations_of(mut engine: Engine, model: ModelId, adapters: &[Option<Adapter
         };
         engine.generate(session, &options).unwrap();
     }
-    // Past the first page's edge, so that the next one is a page away: a page is an entity and may allocate.
+    // Ticks past the first page's end, so that the next page is a whole page away: a page is an entity and may
+    // allocate.
     for _ in 0..PAGE + 4 {
         engine.tick();
     }
@@ -89,19 +90,19 @@ const TICKS: usize = PAGE - 8;
 
 #[test]
 fn a_tick_that_decodes_allocates_nothing() {
-    // A tick enters the thread pool through a queue of rayon's, which is made of blocks of 63 entries.
+    // A tick enters the thread pool through a queue of rayon's, which consists of blocks of 63 entries.
     let entering = TICKS.div_ceil(63);
     for name in ["tiny-llama", "tiny-gemma3", "tiny-qwen2moe"] {
         assert_eq!(allocations(name, 1), 0, "{name} in {TICKS} ticks on one thread");
         assert!(allocations(name, 2) <= entering, "{name} in {TICKS} ticks on two threads");
     }
-    // A vocabulary so large that rows are chosen from on several threads.
+    // A vocabulary large enough that rows are sampled on several threads.
     let shape = SynthShape { vocabulary: 40_000, ..SynthShape::default() };
     let mut engine = Engine::new(&EngineOptions { threads: 2, ..EngineOptions::default() }).unwrap();
     let model = engine.load(synthetic(&shape, "q8_0"), &LoadOptions::default()).unwrap();
     engine.wait_loaded(model).unwrap();
     assert!(allocations_of(engine, model, &[None; 3]) <= entering, "rows chosen from on two threads");
-    // Beside a session without an adapter, two that use different ones.
+    // One session without an adapter, and two with different ones.
     let options = EngineOptions { threads: 1, ..EngineOptions::default() };
     let mut base = Base::load("llama", golden_model("hf/llama.gguf"), &options, &LoadOptions::default());
     base.engine.wait_loaded(base.model).unwrap();

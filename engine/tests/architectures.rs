@@ -1,5 +1,6 @@
-//! Small models of every architecture against llama.cpp (`assets/golden/tiny`) and transformers (`assets/golden/hf`): every file
-//! there is held to its reference. Made-up models of each, and files that writers lay out in other ways, or wrongly.
+//! Small models of every architecture compared with llama.cpp (`assets/golden/tiny`) and transformers
+//! (`assets/golden/hf`); every file there is compared with its reference. Also synthetic models of each architecture,
+//! files with other layouts, and files that are wrong.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -16,7 +17,7 @@ use weft::{
     ModelSource, Pooling, TensorFormat,
 };
 
-/// Names of the JSON files of a folder of golden data that have `logits`.
+/// Names of the JSON files with `logits` in a folder of golden data.
 fn references(folder: &str) -> Vec<String> {
     let files = std::fs::read_dir(golden(folder)).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -27,7 +28,7 @@ fn references(folder: &str) -> Vec<String> {
 
 #[test]
 fn tiny_models_agree_with_llama_cpp() {
-    // Those of one format each have exact references of their own.
+    // The files of a single format have exact references of their own, tested elsewhere.
     let exact = |name: &str| name.starts_with("tiny-llama-") || name.ends_with("-exact");
     let names: Vec<_> = references("tiny").into_iter().filter(|name| !exact(name)).collect();
     assert!(names.len() >= 14, "{names:?}");
@@ -77,9 +78,9 @@ fn a_made_up_model_of_each_architecture_answers() {
     }
 }
 
-// --- Files that are laid out otherwise ------------------------------------------------------------------------------------
+// --- Files with other layouts ---------------------------------------------------------------------------------------
 
-/// A tensor of a file that is made anew.
+/// A tensor of a file that is written again with changes.
 #[derive(Clone)]
 struct Tensor {
     name: String,
@@ -88,7 +89,7 @@ struct Tensor {
     bytes: Vec<u8>,
 }
 
-/// A golden model, of `tiny` where no folder is named, with changed metadata and tensors.
+/// A golden model with changed metadata and tensors; of `tiny` if no folder is named.
 fn remade(
     name: &str,
     entries: impl Fn(&mut Vec<(String, Value)>),
@@ -122,7 +123,7 @@ fn path(name: &str) -> String {
 
 fn as_it_is(_: &mut Vec<(String, Value)>) {}
 
-/// Each expert's tensor apart, as early files of Mixtral have them.
+/// Stores each expert's matrix as a tensor of its own, as early Mixtral files do.
 fn apart(tensors: Vec<Tensor>) -> Vec<Tensor> {
     let split = |tensor: Tensor| {
         let Some(stem) = tensor.name.strip_suffix("_exps.weight").map(str::to_owned) else {
@@ -142,7 +143,7 @@ fn apart(tensors: Vec<Tensor>) -> Vec<Tensor> {
     tensors.into_iter().flat_map(split).collect()
 }
 
-/// Queries, keys and values in one tensor, and gate and up of all experts in another.
+/// Fuses queries, keys and values into one tensor, and gate and up of all experts into another.
 fn fused(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
     for layer in 0..3 {
         let mut take = |part: &str| {
@@ -183,11 +184,11 @@ fn tensors_fused_or_apart_are_the_same_model() {
     assert!(said(remade("tiny-mixtral", as_it_is, fused)) == stacked);
 }
 
-/// Any decoder may be converted as an encoder: its tokens see all of their text.
+/// Any decoder may be converted as an encoder, whose tokens attend to the whole text.
 #[test]
 fn a_llama_that_sees_its_whole_text_agrees_with_transformers() {
     let change = |entries: &mut Vec<(String, Value)>| {
-        // The vocabulary is made up.
+        // The vocabulary is synthetic, so it is removed.
         entries.retain(|(key, _)| !key.starts_with("tokenizer."));
         entries.push(("llama.attention.causal".to_owned(), Value::Bool(false)));
     };
@@ -203,9 +204,9 @@ fn a_llama_that_sees_its_whole_text_agrees_with_transformers() {
     assert!(difference < embedding::MOST_DIFFERENCE, "{difference:.1e}");
 }
 
-// --- Files that are wrong ----------------------------------------------------------------------------------------------------
+// --- Files that are wrong -------------------------------------------------------------------------------------------
 
-/// Why a file is refused.
+/// The error that a file is refused with.
 fn refusal(source: ModelSource) -> Arc<ModelError> {
     match load(source) {
         Err(Error::Model(error)) => error,
@@ -214,7 +215,7 @@ fn refusal(source: ModelSource) -> Arc<ModelError> {
     }
 }
 
-/// A change of one key, which is added where it is not there.
+/// Changes one key, or adds it if it is missing.
 fn with(key: &'static str, value: Value) -> impl Fn(&mut Vec<(String, Value)>) {
     move |entries| {
         entries.retain(|(found, _)| found != key);
@@ -284,7 +285,7 @@ fn tensors_that_are_missing_or_unknown_are_named() {
             "{model}: {error}"
         );
     }
-    // One that another architecture has, and a second of a role.
+    // A tensor of another architecture, and a second tensor of the same role.
     for name in ["blk.0.post_ffw_norm.weight", "blk.0.attn_qkv.weight"] {
         let more = |mut tensors: Vec<Tensor>| {
             tensors.push(Tensor { name: name.to_owned(), ..tensors[0].clone() });
@@ -309,7 +310,7 @@ fn encoders_that_are_wrong_are_refused() {
         assert!(matches!(&*error, ModelError::MissingTensor { name: found, .. } if found == name), "{error}");
     }
     let same = |tensors| tensors;
-    // One row fewer than positions are stated.
+    // The position embedding has one row fewer than the stated context.
     let error = refusal(remade("embed/bert", with("bert.context_length", Value::U32(97)), same));
     assert!(matches!(&*error, ModelError::BadShape { .. }), "{error}");
     let bad = |model: &str, key: &'static str, value| {

@@ -1,4 +1,4 @@
-//! Sessions that share waves: each says what it says alone, to the last bit of its logits.
+//! Sessions that share waves: each generates what it generates alone, with bit-identical logits.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -7,7 +7,7 @@ use crate::common::{golden, golden_json, ids, loaded, logits, smollm2, told};
 use std::path::Path;
 use weft::{Engine, GenerateOptions, KeepLogits, ModelId, SessionId};
 
-/// What a session says alone: its tokens, and the logits at every position of prompt and answer.
+/// Runs a session alone. Returns its tokens, and the logits at every position of prompt and answer.
 fn alone(engine: &mut Engine, model: ModelId, prompt: &[u32]) -> (Vec<u32>, Vec<Vec<f32>>) {
     let tokens = says_alone(engine, model, prompt, &asked());
     let whole: Vec<u32> = prompt.iter().chain(&tokens).copied().collect();
@@ -25,7 +25,7 @@ fn sixteen_sessions_say_what_they_say_alone(path: &Path, base: &[u32]) {
         for (n, (said, (expected, _))) in said.iter().zip(&expected).enumerate() {
             assert_eq!(said, expected, "session {n}, chunks of {chunk}");
         }
-        // The same again for logits: all sixteen in one wave, the answers as part of what they are told.
+        // The same for logits: all sixteen sessions in one wave, with the answers as part of their prompts.
         let asked: Vec<SessionId> = prompts
             .iter()
             .zip(&expected)
@@ -73,7 +73,7 @@ fn on_the_real_model() {
 
 #[test]
 fn decoding_rows_give_the_logits_of_a_whole_prompt() {
-    // The tokens that a session generated one by one, told to another at once: same bits, since chunks do not show.
+    // Token by token or in one wave, the logits are the same bits, since chunking does not change them.
     let base = ids(&golden_json("tiny/tiny-mistral.json")["tokens"]);
     let (mut engine, model) = loaded(&golden("tiny/tiny-mistral.gguf"));
     let (_, whole) = alone(&mut engine, model, &base);

@@ -1,4 +1,5 @@
-//! Embeddings against transformers (`assets/golden/embed`): of encoders and of SmolLM2, alone and together, whole and in chunks.
+//! Embeddings compared with transformers (`assets/golden/embed`): of encoders and of SmolLM2, alone and together, whole
+//! and in chunks.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -20,7 +21,7 @@ fn options(pooling: Pooling, normalize: bool) -> EmbedOptions {
     EmbedOptions { pooling: Some(pooling), normalize, ..EmbedOptions::default() }
 }
 
-/// The embedding of one text, alone.
+/// The embedding of a text that is computed alone.
 fn alone(engine: &mut Engine, model: ModelId, tokens: &[u32], options: &EmbedOptions) -> Embedding {
     engine.embed(model, &[Prompt::Tokens(tokens.to_vec())], options).unwrap().remove(0)
 }
@@ -66,7 +67,7 @@ fn chunks_and_company_do_not_show() {
             let (found, _) = together(&mut engine, model, &texts, &EmbedOptions { prefill_chunk, ..whole });
             assert!(found == expected, "{pooling:?}, chunks of {prefill_chunk}");
         }
-        // Texts longer than a wave, among others.
+        // Some of the texts are longer than a wave.
         let small = EngineOptions { max_rows: Some(16), ..EngineOptions::default() };
         let (mut engine, model) = crate::common::loaded_with(&golden("tiny/tiny-llama.gguf"), &small);
         let (found, _) = together(&mut engine, model, &texts, &whole);
@@ -89,7 +90,7 @@ fn sessions_that_generate_meanwhile_do_not_show() {
     assert_eq!(together(&mut engine, model, &texts, &EmbedOptions { prefill_chunk: 5, ..mean }).0, expected);
     engine.wait(session).unwrap();
     assert_eq!(engine.output(session).unwrap().tokens, said);
-    // The same session gives an embedding of its text, which is longer now, and goes on.
+    // The same session returns an embedding of its longer text, and continues.
     engine.ask_embedding(session, &mean).unwrap();
     engine.wait(session).unwrap();
     let found = engine.take_embedding(session).unwrap().unwrap();
@@ -168,7 +169,8 @@ fn the_file_says_how_to_pool_and_text_is_tokenized() {
 #[test]
 fn a_text_of_an_encoder_is_put_between_its_marks() {
     let (mut engine, model) = loaded(&golden("embed/bert.gguf"));
-    // Tokens 2 and 3 are [CLS] and [SEP], 5 and 6 an a and a b that begin a word, 35 an e that goes on.
+    // Tokens 2 and 3 are [CLS] and [SEP]. Tokens 5 and 6 are an a and a b that begin a word; 35 is an e that continues
+    // one.
     let ids = |text: &str| {
         engine.tokenizer(model).unwrap().encode(text, weft::SpecialTokens::AsText, true).unwrap()
     };
@@ -211,7 +213,7 @@ fn what_makes_no_sense_is_refused() {
     engine.cancel(session).unwrap();
     assert!(matches!(engine.take_embedding(session), Err(Error::EmbeddingEndedEarly { tokens: 3, .. })));
     assert!(matches!(engine.take_embedding(session), Err(Error::NothingAsked)));
-    // Asked again, it answers.
+    // A new request succeeds.
     engine.ask_embedding(session, &EmbedOptions::default()).unwrap();
     engine.wait(session).unwrap();
     assert_eq!(engine.take_embedding(session).unwrap().unwrap().tokens, 3);
@@ -228,7 +230,7 @@ fn what_makes_no_sense_is_refused() {
     engine.tick();
     assert_eq!(engine.world().entities().len(), before, "sessions are left behind");
 
-    // A text of an encoder travels whole, or not at all.
+    // An encoder's text is computed in one wave, or refused.
     let small = EngineOptions { max_rows: Some(16), ..EngineOptions::default() };
     let (mut engine, model) = encoder("bert", &small, KvFormat::F16);
     let refused = engine.embed(model, &[Prompt::Tokens(vec![5; 17])], &EmbedOptions::default());

@@ -1,5 +1,5 @@
-//! Folders of encoders and of embedding models (`assets/golden/embed/folders`) against transformers and sentence-transformers, and
-//! all-MiniLM-L6-v2 itself.
+//! Folders of encoders and embedding models (`assets/golden/embed/folders`) compared with transformers and
+//! sentence-transformers, and the real all-MiniLM-L6-v2.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -15,10 +15,10 @@ use weft::{
     LoadOptions, ModelId, ModelSource, Pooling, Prompt, SpecialTokens,
 };
 
-/// Vectors of length 1 that are made of the same text may differ so much in a component.
+/// Maximum difference in a component of two vectors of length 1 for the same text.
 const MOST_OF_A_VECTOR: f64 = 1e-4;
 
-/// A folder of the golden data, unpacked.
+/// Unpacks a folder of the golden data.
 fn unpacked(name: &str) -> TempDir {
     let file = std::fs::File::open(golden(&format!("embed/folders/{name}.zip"))).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -26,7 +26,7 @@ fn unpacked(name: &str) -> TempDir {
     folder
 }
 
-/// References that have this key.
+/// The references that have this key.
 fn references(key: &str) -> Vec<(String, Value)> {
     let files = std::fs::read_dir(golden("embed/folders")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -47,7 +47,7 @@ fn loaded(source: ModelSource) -> (Engine, ModelId) {
     (engine, model)
 }
 
-/// The folder's model as a GGUF of this type.
+/// Converts the folder's model to a GGUF of this type.
 fn converted(folder: &Path, mix: &str) -> ModelSource {
     let sources = ModelSource::from(folder).open().unwrap().sources;
     let plan = Quantize::new("converted.gguf", &sources, &QuantizeOptions::new(mix).unwrap()).unwrap();
@@ -76,7 +76,8 @@ fn encoders_agree_with_transformers() {
     }
 }
 
-/// Holds what a model makes of texts to what sentence-transformers does: ids, tokens beyond the limit, vectors.
+/// Compares a model's results for texts with those of sentence-transformers: token ids, tokens cut at the limit, and
+/// vectors.
 fn agrees_on_texts(name: &str, source: ModelSource, reference: &Value, vectors: &[f32]) {
     let (mut engine, model) = loaded(source);
     let cases = reference["text"].as_array().unwrap();
@@ -134,7 +135,7 @@ fn what_the_folder_says_survives_its_conversion() {
     }
 }
 
-/// The real model: `WEFT_MINILM` names its folder, as the test command in the README sets it.
+/// Folder of the real model: `WEFT_MINILM` names it, as the test command in the README sets it.
 fn minilm() -> PathBuf {
     let path = std::env::var_os("WEFT_MINILM").expect(
         "WEFT_MINILM must name the folder of all-MiniLM-L6-v2; `.ci/minilm` fetches it and prints its path",

@@ -1,5 +1,5 @@
-//! Hugging Face folders as transformers saves them (`assets/golden/hf/folders`): the logits of each are transformers', read from
-//! the folder and from its conversion, and both are the model that llama.cpp's converter makes of it.
+//! Hugging Face folders as saved by transformers (`assets/golden/hf/folders`). The logits equal those of transformers,
+//! read from the folder and from its conversion, and both give the same model as llama.cpp's converter.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -17,7 +17,7 @@ use weft::{
 };
 use weft::{SpecialTokens, VocabularyFile};
 
-/// Every folder of the golden data.
+/// Names of all folders of the golden data.
 fn names() -> Vec<String> {
     let files = std::fs::read_dir(golden("hf/folders")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -26,7 +26,7 @@ fn names() -> Vec<String> {
     names
 }
 
-/// A folder of the golden data, unpacked.
+/// Unpacks a folder of the golden data.
 fn unpacked(name: &str) -> TempDir {
     let file = std::fs::File::open(golden(&format!("hf/folders/{name}.zip"))).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ fn unpacked(name: &str) -> TempDir {
     folder
 }
 
-/// The logits of a folder's model, beside it or beside the GGUF of the same model.
+/// The reference logits of a folder's model, stored beside it or beside the GGUF of the same model.
 fn reference(name: &str) -> serde_json::Value {
     let own = format!("hf/folders/{name}.json");
     crate::common::golden_json(&if golden(&own).exists() { own } else { format!("hf/{name}.json") })
@@ -44,7 +44,7 @@ fn open(path: &Path) -> Vec<Arc<dyn Source>> {
     ModelSource::from(path).open().unwrap().sources
 }
 
-/// The folder's model as a file of this type.
+/// Converts the folder's model to a file of this type.
 fn converted(folder: &Path, mix: &str) -> Vec<u8> {
     let sources = open(folder);
     let plan = Quantize::new("converted.gguf", &sources, &QuantizeOptions::new(mix).unwrap()).unwrap();
@@ -73,7 +73,7 @@ fn folders_agree_with_transformers() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// A model's tensors by name, with their shapes without trailing ones, and values.
+/// A model's tensors: names, shapes without trailing ones, and values.
 fn tensors(sources: &[Arc<dyn Source>]) -> Vec<(String, Vec<u64>, Vec<f32>)> {
     let gguf = Gguf::read(sources).unwrap();
     let values = |tensor: &weft::gguf::TensorInfo| {
@@ -102,7 +102,7 @@ fn a_folder_is_the_model_that_llama_cpp_makes_of_it() {
         let (ours, theirs) = (open(folder.path()), open(&peer));
         let (mut found, wanted) = (read(ours.clone()), read(theirs.clone()));
         if name == "mistral" {
-            // llama.cpp's converter leaves the window out.
+            // llama.cpp's converter does not write the window.
             assert!(found.layer.iter_mut().all(|layer| layer.window.take() == Some(4096)));
         }
         assert_eq!(found, wanted, "{name}");
@@ -110,7 +110,7 @@ fn a_folder_is_the_model_that_llama_cpp_makes_of_it() {
             tensors(&ours).into_iter().zip(tensors(&theirs))
         {
             assert_eq!((&name_of, shape), (&peer_name, peer_shape), "{name}");
-            // Factors of rotary frequencies are worked out; all else is read.
+            // RoPE frequency factors are computed; everything else is copied.
             let near = |(a, b): (&f32, &f32)| {
                 a == b || (name_of == "rope_freqs.weight" && (a / b - 1.0).abs() < 1e-6)
             };
@@ -146,7 +146,7 @@ fn a_folder_is_named_by_its_weights_too() {
         let (named, direct) = (open(&folder.path().join(file)), open(folder.path()));
         assert_eq!(tensors(&named), tensors(&direct));
     }
-    // A conversion to what the weights are in already loses nothing.
+    // A conversion to the weights' own format loses nothing.
     let file = converted(split.path(), "bf16");
     let sources: Vec<Arc<dyn Source>> = vec![Arc::new(weft::storage::MemorySource::new("converted", file))];
     assert_eq!(tensors(&sources), tensors(&open(split.path())));

@@ -1,4 +1,4 @@
-//! What nobody should do to an engine: requests replaced half way, calls in any order, damaged files.
+//! Misuse of the engine: requests replaced half way, calls in any order, damaged files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test should stop where it failed")]
 
@@ -19,7 +19,7 @@ use weft::{
     SamplerSettings, SessionEvent, SessionEventKind, SessionId, SessionOptions, TickOutcome,
 };
 
-// --- Requests replaced while their rows wait for a layer -----------------------------------------------------------
+// --- Requests replaced while their rows wait for a layer ------------------------------------------------------------
 
 #[test]
 fn rows_under_way_do_not_count_for_another_context() {
@@ -99,7 +99,7 @@ fn a_session_can_go_while_its_rows_wait() {
     check_pages(&mut engine, model);
 }
 
-// --- What was asked for comes once, and whole ----------------------------------------------------------------------
+// --- Results are returned once and completely -----------------------------------------------------------------------
 
 #[test]
 fn logits_are_kept_once_though_the_context_was_given_up() {
@@ -131,7 +131,7 @@ fn a_later_request_does_not_answer_an_old_question_again() {
     assert_eq!(engine.take_logits(session).unwrap().rows.len(), 2);
 }
 
-/// A stop string that the whole answer is the beginning of holds all of it back; it must come out at the end.
+/// A stop string that begins with the whole answer holds all of it back. It has to be returned at the end.
 fn held_back(end: impl FnOnce(&mut Engine, SessionId)) -> (String, String) {
     let (mut engine, model) = cramped(2, 64);
     let session = told(&mut engine, model, &TOKENS[..24]);
@@ -187,7 +187,7 @@ fn every_request_ends_with_one_message() {
     assert_eq!(ends, [SessionEventKind::Finished(FinishReason::Cancelled)]);
 }
 
-// --- Numbers out of all proportion ------------------------------------------------------------------------------------
+// --- Excessive numbers ----------------------------------------------------------------------------------------------
 
 #[test]
 fn absurd_options_are_errors_or_harmless() {
@@ -226,7 +226,7 @@ fn absurd_options_are_errors_or_harmless() {
     assert!(matches!(engine.ask_logits(none, vec![0], KeepLogits::Row, 0), Err(Error::BadPosition { .. })));
 }
 
-// --- Models that fail ------------------------------------------------------------------------------------------------
+// --- Models that fail -----------------------------------------------------------------------------------------------
 
 /// A file whose last layer cannot be read.
 struct Broken(MemorySource, u64);
@@ -269,7 +269,7 @@ fn sessions_of_a_failed_load_are_told() {
     assert!(matches!(engine.progress(model), Err(Error::Load(_))));
     assert!(matches!(engine.wait_loaded(model), Err(Error::Load(_))));
     assert!(matches!(engine.wait(session), Err(Error::Load(_))));
-    // Again, and with a session opened afterwards.
+    // The same again, with a session that is opened after the failure.
     engine.append(session, Prompt::Tokens(vec![1])).unwrap();
     let late = told(&mut engine, model, &TOKENS[..3]);
     for session in [session, late] {

@@ -1,9 +1,9 @@
-//! What a KV cache of 8.5 bits a value costs: in memory, and in logits, against what llama.cpp's costs it.
+//! Cost of a KV cache with 8.5 bits per value, in memory and in logits, compared with llama.cpp's.
 //!
 //! The peer is llama.cpp as in llama-cpp-python 0.3.36 (CPU, one thread, `type_k = type_v = q8_0`, which needs flash
-//! attention), against itself with `f16`; the tokens are those of the golden JSON, prompt and greedy tokens together,
-//! 379 positions in four prompts. It turns heads by a Hadamard matrix before it rounds them, as ours does. It refuses
-//! `q8_0` for the tiny models, whose heads have 16 elements.
+//! attention), compared with itself with `f16`. The tokens are those of the golden JSON, prompt and greedy tokens
+//! together: 379 positions in four prompts. Like this engine, it multiplies heads by a Hadamard matrix before it rounds
+//! them. It refuses `q8_0` for the tiny models, whose heads have 16 elements.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
@@ -13,20 +13,21 @@ use crate::common::{
 use weft::{Engine, EngineOptions, Kernels, KvFormat, LoadOptions, ModelId, ModelSource};
 use weft_systems::on_cpu::CpuKv;
 
-/// What the JSON of a tiny model allows for a cache of halves (`assets/golden/README.md`).
+/// The divergence that the JSON of a tiny model allows for a 16-bit cache (`assets/golden/README.md`).
 const MOST_DIVERGENCE: f64 = 1e-4;
 /// The peer's mean KL(f16 cache ‖ q8_0 cache) on SmolLM2 with weights expanded to F16, so that activations are not
 /// rounded: 4.91e-4 to 5.01e-4, token by token or whole prompts, f16 with flash attention or without (1.68e-3 to
-/// 1.70e-3 where it does not turn heads). Without a change of format those differ by 5e-6.
+/// 1.70e-3 without the Hadamard rotation). Without a change of format those differ by 5e-6.
 const PEER_EXACT: f64 = 4.91e-4;
-/// Its mean KL(golden exact logits ‖ q8_0 cache) there over the 16 golden rows: 3.16e-4 whole, 5.29e-4 by token.
+/// The peer's mean KL(golden exact logits ‖ q8_0 cache) there over the 16 golden rows: 3.16e-4 with whole prompts,
+/// 5.29e-4 token by token.
 const PEER_TO_GOLDEN: f64 = 3.16e-4;
-/// The same as `PEER_EXACT` on the model's own Q4_1 weights. Activations rounded to 8 bits turn any small difference
-/// into noise of that size: 5.8e-3 between the peer's f16 caches with and without flash attention, 4.9e-3 between our
-/// f32 and f16. The peer's f16 as it comes, without flash attention, against q8_0: 7.0e-3 whole, 7.1e-3 by token; with
-/// flash attention 5.8e-3 and 6.3e-3.
+/// Like `PEER_EXACT`, on the model's own Q4_1 weights. Activations rounded to 8 bits turn any small difference into
+/// noise of this size: 5.8e-3 between the peer's f16 caches with and without flash attention, 4.9e-3 between this
+/// engine's f32 and f16. The peer's default f16, without flash attention, against q8_0: 7.0e-3 with whole prompts,
+/// 7.1e-3 token by token; with flash attention 5.8e-3 and 6.3e-3.
 const PEER_ROUNDED: f64 = 7.0e-3;
-/// What quantized activations cost the peer against the golden exact logits, with a cache of halves.
+/// The peer's divergence from the golden exact logits because of quantized activations, with a 16-bit cache.
 const PEER_DIVERGENCE: f64 = 5.2e-3;
 
 fn engine(source: impl Into<ModelSource>, kv_format: KvFormat, options: &EngineOptions) -> (Engine, ModelId) {
@@ -121,7 +122,7 @@ fn memory_is_what_the_format_says() {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0] as f64 * 8.0 / values as f64, bits, "{format:?}");
     }
-    // What the options say without a word of the format.
+    // The default format, when the options name none.
     let (mut engine, _) = loaded(&golden("tiny/tiny-llama.gguf"));
     let world = engine.world_mut();
     let mut arenas = world.query::<&CpuKv>();

@@ -1,4 +1,5 @@
-//! What folders of sentence-transformers say of embeddings: which pooling, how many tokens count, what is not computed.
+//! Settings for embeddings in folders of sentence-transformers: the pooling, the token limit, and modules that are not
+//! supported.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -8,7 +9,7 @@ use std::path::Path;
 use weft::hugging_face::{HuggingFaceError as E, HuggingFaceFolder};
 use weft::{ModelConfig, ModelError, ModelFile, OpenModel, Pooling, SentenceConfig};
 
-/// A folder of the golden data with its `modules.json` and what belongs to it replaced.
+/// A folder of the golden data with its `modules.json` and related files replaced.
 fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let archive = std::fs::File::open(golden("embed/folders/bert.zip")).unwrap();
@@ -33,7 +34,7 @@ fn modules(kinds: &[&str]) -> Value {
     Value::Array(kinds.iter().enumerate().map(module).collect())
 }
 
-/// The pooling and the reason of a folder with these modules and settings of the pooling.
+/// The pooling of a folder with these modules and pooling settings, and the reason if there is none.
 fn pooled(kinds: &[&str], settings: Value) -> (Option<Pooling>, Option<String>) {
     let folder = folder(&[("modules.json", modules(kinds)), ("1_Pooling/config.json", settings)]);
     let config = read(folder.path()).unwrap();

@@ -10,7 +10,7 @@ use weft::storage::{Bytes, MemorySource, Source, StorageError};
 use weft::synth::SynthShape;
 use weft::{Engine, EngineOptions, LoadOptions, ModelSource, PreparedModel};
 
-/// A file whose bytes do not come before somebody says so.
+/// A file whose bytes are withheld until the test releases them.
 struct Held {
     file: MemorySource,
     asked: Mutex<Option<Sender<()>>>,
@@ -58,7 +58,7 @@ fn others_are_told_tokens_while_a_model_is_read() {
     let source = ModelSource::Parts(vec![Arc::new(held) as Arc<dyn Source>]);
     let reader = std::thread::spawn(move || PreparedModel::read(source, &LoadOptions::default()).unwrap());
     was_asked.recv().unwrap();
-    // The file is being read, and will be until this session has ended.
+    // The file is being read, and stays so until this session has ended.
     let session = told(&mut engine, model, &tokens);
     engine.generate(session, &asks(24)).unwrap();
     engine.wait(session).unwrap();
@@ -73,7 +73,7 @@ fn others_are_told_tokens_while_a_model_is_read() {
     assert_eq!(greedy(&mut engine, other, &ids(&reference["tokens"]), said.len()), said);
 }
 
-/// A vocabulary of 150,000 tokens takes many ticks to build; none of them is late for it.
+/// Building a vocabulary of 150,000 tokens takes the time of many ticks, and delays none of them.
 #[test]
 fn a_large_vocabulary_is_built_beside_the_ticks() {
     let shape = SynthShape { layers: 1, vocabulary: 150_000, ..SynthShape::default() };

@@ -1,4 +1,4 @@
-//! Loading while answering: prefill enters a layer as soon as it is there, and the text is that of a full load.
+//! Answering while loading: prefill enters a layer as soon as it is loaded, and the text is that of a complete load.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 
@@ -7,8 +7,8 @@ use std::path::Path;
 use weft::components::{AtLayer, Wave};
 use weft::{Engine, EngineOptions, Error, FinishReason, GenerateOptions, LoadOptions};
 
-/// Runs a prompt while the model arrives. Gives the text's tokens and how far the first wave had come, in layers,
-/// each time that it stood before a layer that was missing.
+/// Runs a prompt while the model loads. Returns the answer's tokens, and a list of the stops of the first wave before a
+/// layer that was missing: the layer, and the number of layers loaded then.
 fn answer_while_loading(
     path: &Path,
     tokens: &[u32],
@@ -82,7 +82,7 @@ fn a_load_can_be_cancelled() {
     engine.tick();
     assert!(matches!(engine.progress(model), Err(Error::NoModel)));
     assert!(matches!(engine.phase(session), Err(Error::NoSession)));
-    // The world takes another model afterwards.
+    // The world can load another model afterwards.
     let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &LoadOptions::default()).unwrap();
     engine.wait_loaded(model).unwrap();
 }

@@ -1,4 +1,4 @@
-//! The schedules leave nothing to chance.
+//! The schedules have no ambiguous order.
 
 use bevy_ecs::schedule::{LogLevel, ScheduleBuildSettings, ScheduleLabel, Schedules};
 use weft::{Engine, EngineOptions, LayerStep, Tick};

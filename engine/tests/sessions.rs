@@ -1,4 +1,4 @@
-//! Sessions: how requests end, how contexts are kept, shared out and returned.
+//! Sessions: how requests end, and how contexts are kept, shared and freed.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -29,7 +29,8 @@ fn despawned_sessions_return_their_pages() {
     let (free, capacity) = free_pages(&engine, model);
     assert_eq!(capacity - free, 5 * (tokens.len() * 3 + 7).div_ceil(PAGE));
     assert_eq!(engine.world_mut().query::<&KvPage>().iter(engine.world()).count(), capacity - free);
-    // However a session dies: closed, despawned behind the engine's back, in the middle of an answer.
+    // Sessions that end in different ways: closed, despawned without the engine's knowledge, in the middle of an
+    // answer.
     engine.close(sessions[0]);
     engine.world_mut().despawn(sessions[1].0);
     for session in &sessions[2..] {
@@ -111,7 +112,7 @@ fn waves_keep_to_the_pages_that_a_device_has_room_for() {
     let (mut engine, model, tokens) = tiny(&EngineOptions::default());
     let prompts: Vec<Vec<u32>> = (0..6).map(|n| tokens.repeat(1 + n % 3)).collect();
     let wanted: Vec<_> = prompts.iter().map(|prompt| greedy(&mut engine, model, prompt, 40)).collect();
-    // Each takes two to four pages in the end.
+    // Each session uses two to four pages in the end.
     const PAGES: usize = 5;
     engine.world_mut().get_mut::<WaveLimits>(model.0).unwrap().pages = PAGES;
     let sessions: Vec<_> = prompts
@@ -122,7 +123,7 @@ fn waves_keep_to_the_pages_that_a_device_has_room_for() {
             session
         })
         .collect();
-    // A wave has been emptied at the end of a tick: what it held is seen where it is passed on.
+    // A wave is emptied at the end of a tick, so its pages are counted when it reaches the output head.
     engine.world_mut().init_resource::<MostPages>();
     engine.world_mut().schedule_scope(Tick, |_, tick| {
         tick.add_systems(see_pages.in_set(TickSet::Head));
@@ -135,7 +136,7 @@ fn waves_keep_to_the_pages_that_a_device_has_room_for() {
     assert!((2..=PAGES).contains(&most), "{most} pages in a wave");
 }
 
-/// Most pages that a wave's sessions had together.
+/// The maximum number of pages in a wave.
 #[derive(Resource, Default)]
 struct MostPages(usize);
 

@@ -1,5 +1,5 @@
-//! Every kernel that a model's plan is made of is valid WGSL for naga, also those whose features this machine lacks: plans are
-//! made for a device that computes nothing and has whatever features it is asked for.
+//! Every kernel in a model's plan is valid WGSL for naga, including kernels for features that this machine lacks: plans
+//! are made for a device that computes nothing and claims any feature.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test should stop where it failed")]
 
@@ -18,12 +18,12 @@ use weft::{
 use weft_components::formats::FORMATS;
 use weft_gpu::shader::KernelSpec;
 
-/// Rows of whole cooperative tiles; narrow, since weights are drawn and not looked at.
+/// A shape whose rows are whole cooperative tiles. It is narrow, since the weights are random and not used.
 fn whole() -> SynthShape {
     SynthShape { feed_forward: 256, context: 512, ..SynthShape::default() }
 }
 
-/// Shapes that differ in what kernels are made for.
+/// Shapes that differ in the properties that kernels are chosen by.
 fn shapes() -> Vec<SynthShape> {
     let heads = |embedding: usize, heads, kv_heads, key| SynthShape {
         embedding,
@@ -35,7 +35,7 @@ fn shapes() -> Vec<SynthShape> {
     vec![
         whole(),
         SynthShape { tied: false, vocabulary: 500, ..whole() },
-        // Rows that are no whole tiles, a norm that workgroup memory cannot hold.
+        // Rows that are not whole tiles, and a norm too large for workgroup memory.
         SynthShape {
             layers: 1,
             embedding: 4128,
@@ -50,14 +50,14 @@ fn shapes() -> Vec<SynthShape> {
         heads(256, 4, 1, 128),
         heads(256, 2, 1, 256),
         heads(256, 12, 2, 16),
-        // A query head of its own for each KV head, no whole block of 32 long.
+        // One query head per KV head, with a head length that is no multiple of the block of 32.
         heads(256, 16, 16, 16),
         heads(256, 2, 2, 80),
         SynthShape { value_length: Some(32), ..heads(256, 4, 2, 64) },
     ]
 }
 
-/// Kernels that are valid. Models share most of theirs.
+/// Kernels that were found valid. Models share most of them.
 static VALID: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 fn check(spec: &KernelSpec) {
@@ -72,17 +72,17 @@ fn check(spec: &KernelSpec) {
     }
 }
 
-/// Checks the kernels of the plan of a made-up model, and gives the names of their parts.
+/// Checks the kernels in the plan of a synthetic model; returns the names of their parts.
 fn plan(gpu: Gpu, shape: &SynthShape, format: &str) -> BTreeSet<&'static str> {
     plan_of(gpu, synthetic(shape, format), &format!("{format} {shape:?}"))
 }
 
-/// Checks the kernels of the plan of a model, and gives the names of their parts.
+/// Checks the kernels in the plan of a model; returns the names of their parts.
 fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'static str> {
     let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
     let options = EngineOptions { max_rows: Some(128), ..EngineOptions::default() };
     let (mut engine, model) = loaded_on(source, &options, vec![gpu], &load);
-    // A step says that the plan is there. What comes of it is nothing, on a device that computes nothing.
+    // One step ensures that the plan exists. Its results are meaningless on a device that computes nothing.
     if engine.config(model).unwrap().causal {
         crate::common::greedy(&mut engine, model, &[1, 2, 3], 2);
     } else {
@@ -97,7 +97,7 @@ fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'s
     specs.iter().flat_map(KernelSpec::part_names).collect()
 }
 
-/// Checks the kernels of the plan of a model whose sessions use an adapter, and gives the names of their parts.
+/// Checks the kernels in the plan of a model whose sessions use an adapter; returns the names of their parts.
 fn plan_adapted(gpu: Gpu, (base, adapter): (&str, &str)) -> BTreeSet<&'static str> {
     let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
     let source = golden_model(&format!("hf/{base}.gguf"));
@@ -141,13 +141,13 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         for names in ADAPTERS {
             seen.extend(plan_adapted(noop(capabilities), names));
         }
-        // What WebGPU promises at least.
+        // The minimum that WebGPU guarantees.
         for format in ["q4_1", "q6_k"] {
             let gpu = noop(|caps| Capabilities { storage_buffers: 8, ..capabilities(caps) });
             seen.extend(plan(gpu, &whole(), format));
         }
     }
-    // The parts that no plan is made of are those that measure a device.
+    // The parts that no plan uses are those that measure a device.
     let all: BTreeSet<_> = weft_gpu::shader::part_names().collect();
     let unseen: Vec<_> = all.difference(&seen).collect();
     assert_eq!(unseen, [&"dispatch_chain", &"read_bandwidth"], "parts that no kernel is made of");

@@ -1,4 +1,4 @@
-//! SmolLM2-135M-Instruct, the real model, against llama.cpp and against exact activations.
+//! SmolLM2-135M-Instruct, the real model, compared with llama.cpp and with exact activations.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 

@@ -1,4 +1,4 @@
-//! Sessions that come and go for ever: memory stays what it was, and so does what the world remembers.
+//! Many sessions that come and go: neither memory nor the world's bookkeeping grows.
 
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, told};
@@ -8,7 +8,7 @@ use weft::{
     SessionOptions,
 };
 
-/// Removals of block tables that the world remembers: one a session.
+/// Number of removed block tables that the world remembers: one per session.
 fn remembered(engine: &Engine) -> usize {
     engine.world().removed::<BlockTable>().count()
 }
@@ -49,7 +49,7 @@ fn a_program_that_never_ticks_forgets_too() {
     assert!(removals <= 2048 && told_of <= 2048, "{removals} removals, {told_of} messages");
 }
 
-/// Requests of each kind: greedy, drawn, with penalties and stop strings, passed through only.
+/// One request of each kind: greedy, sampled, with penalties and stop strings, and a prompt without an answer.
 fn request(number: usize) -> GenerateOptions {
     let drawn = SamplerSettings { temperature: 0.9, seed: number as u64, ..SamplerSettings::default() };
     let penalties =
@@ -63,7 +63,8 @@ fn request(number: usize) -> GenerateOptions {
     }
 }
 
-/// Opens, uses and closes sessions, some at a time; some are closed in the middle of an answer, one is asked nothing.
+/// Opens, uses and closes sessions, several at a time. Some are closed in the middle of an answer, and one gets no
+/// request.
 fn come_and_go(engine: &mut Engine, model: ModelId, sessions: core::ops::Range<usize>) {
     const TOGETHER: usize = 20;
     for first in sessions.step_by(TOGETHER) {
@@ -91,22 +92,22 @@ fn come_and_go(engine: &mut Engine, model: ModelId, sessions: core::ops::Range<u
     }
 }
 
-/// Bytes of this process's memory that are resident. The test runner gives each test a process of its own.
+/// Resident memory of this process in bytes. The test runner gives each test a process of its own.
 #[cfg(target_os = "linux")]
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
-    // The size of a page on every Linux machine that the engine's tests run on.
+    // The page size of every Linux machine that the engine's tests run on.
     pages * 4096
 }
 
-/// `WEFT_SOAK=1` opens, uses and closes 100,000 sessions; without it a twentieth of them.
+/// With `WEFT_SOAK=1`, opens, uses and closes 100,000 sessions; otherwise a twentieth of them.
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_does_not_grow_with_sessions_that_are_closed() {
-    /// What 99,000 sessions may leave behind.
+    /// Maximum growth in bytes over 99,000 sessions.
     const MOST: usize = 2 << 20;
-    /// What the allocator may take however few there are.
+    /// Growth in bytes that the allocator may show with any number of sessions.
     const NOISE: usize = 256 << 10;
     let full = std::env::var_os("WEFT_SOAK").is_some_and(|value| value == "1");
     let sessions = if full { 100_000 } else { 5_000 };

@@ -1,4 +1,5 @@
-//! A small model in several formats and on several instruction sets; every architecture is in `architectures.rs`.
+//! A small model in several formats and on several instruction sets. The test of every architecture is in
+//! `architectures.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -16,8 +17,8 @@ fn float_weights_meet_exact_activations() {
 
 #[test]
 fn quantized_weights_cost_what_they_cost_llama_cpp() {
-    // Both round activations to 8 bits, each in its own way, so both figures are samples of the same noise; over 120
-    // rows it varies by about a tenth. A wrong nibble, scale or minimum costs a hundred times as much.
+    // Both round activations to 8 bits in their own way, so both figures are samples of the same noise; over 120 rows
+    // it varies by about a tenth. A wrong nibble, scale or minimum costs a hundred times as much.
     const NOISE: f64 = 1.25;
     let (ours, peers): (Vec<f64>, Vec<f64>) =
         ["q8_0", "q4_0", "q4_1"].iter().map(|f| format_divergence(f, &EngineOptions::default())).unzip();

@@ -1,4 +1,4 @@
-//! The command line: one file a topic below.
+//! The command line: its subcommands and their options. The submodules hold one topic each.
 
 mod cache;
 mod chat;
@@ -28,12 +28,12 @@ use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-/// Columns that help takes at most, whatever the terminal has.
+/// Maximum width of the help text in columns, even on a wider terminal.
 const HELP_WIDTH: usize = 80;
 
 /// Runs large language models on this machine.
 ///
-/// Without --model, the catalogue's default model answers; it is fetched the first time.
+/// Without --model, the catalogue's default model is used. The first use downloads it.
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, max_term_width = HELP_WIDTH)]
 pub(crate) struct Cli {
@@ -48,48 +48,48 @@ pub(crate) struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Talk with a model
+    /// Chat with a model
     Chat(ChatArgs),
     /// Answer one prompt
     Run(RunArgs),
-    /// Show what is in a model file
+    /// Show the contents of a model file
     Inspect(InspectArgs),
-    /// Text from stdin to token ids
+    /// Convert text from stdin to token ids
     Tokenize(TokenizeArgs),
-    /// Token ids to text
+    /// Convert token ids to text
     Detokenize(DetokenizeArgs),
-    /// Render messages, a JSON array on stdin, with a chat template
+    /// Render messages (a JSON array on stdin) with a chat template
     Template(TemplateArgs),
-    /// The logits at positions of a prompt
+    /// Print the logits at positions of a prompt
     Logits(LogitsArgs),
-    /// The embeddings of texts
+    /// Print the embeddings of texts
     Embed(EmbedArgs),
-    /// A tensor's values on stdout, as little-endian 32-bit floats
+    /// Write a tensor's values to stdout as little-endian 32-bit floats
     Tensor(TensorArgs),
-    /// How well a model predicts a text
+    /// Measure the perplexity of a model on a text
     Perplexity(PerplexityArgs),
     /// Measure speed and memory
     Bench(BenchArgs),
-    /// Make a model of random weights, for measurements
+    /// Make a model with random weights, for measurements
     Synth(SynthArgs),
-    /// Make a GGUF file of a Hugging Face folder
+    /// Convert a Hugging Face folder to a GGUF file
     Convert(ConvertArgs),
     /// Write a model with a LoRA adapter merged into it
     Merge(MergeArgs),
-    /// Store a model's weights in other formats
+    /// Quantize a model: store its weights in other formats
     Quantize(QuantizeArgs),
-    /// Fetch a model
+    /// Download a model
     Pull(PullArgs),
-    /// List models: those that are here, and those of the catalogue
+    /// List the downloaded models and the models of the catalogue
     List(ListArgs),
-    /// Remove models that were fetched
+    /// Remove downloaded models
     Rm(RemoveArgs),
-    /// Print a script that completes the command's words in a shell
+    /// Print a shell completion script
     Completions(CompletionsArgs),
 }
 
 impl Command {
-    /// Whether a script reads the answer.
+    /// Returns true if the command was given `--json`, so that errors are printed as JSON too.
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Chat(_) | Self::Tensor(_) | Self::Completions(_) => false,
@@ -112,7 +112,7 @@ impl Command {
         }
     }
 
-    /// The model that is read, if one is and it is named.
+    /// The model that the command reads, as the user named it; `None` if it reads none or uses the default.
     pub(crate) fn model(&self) -> Option<&str> {
         match self {
             Self::Chat(args) => args.model.model.as_deref(),
@@ -137,7 +137,7 @@ impl Command {
         }
     }
 
-    /// Whether spans are counted instead of logged.
+    /// Returns true if the command counts tracing spans instead of logging them.
     pub(crate) fn profiles(&self) -> bool {
         matches!(self, Self::Bench(args) if args.profile)
     }
@@ -146,10 +146,10 @@ impl Command {
 /// `weft run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The prompt; `-`, or none where stdin is no terminal, reads it from stdin
+    /// The prompt; `-` reads it from stdin, as does leaving it out when stdin is not a terminal
     #[arg(value_name = "PROMPT", long_help = PROMPT_HELP)]
     pub(crate) prompt: Option<String>,
-    /// The prompt, as other programs call it
+    /// The prompt, under the option name that other programs use
     #[arg(
         long = "prompt",
         short = 'p',
@@ -159,23 +159,23 @@ pub(crate) struct RunArgs {
         conflicts_with = "prompt"
     )]
     pub(crate) prompt_option: Option<String>,
-    /// A text that follows the prompt after a blank line, or is the prompt where there is no other
+    /// A file whose text follows the prompt after a blank line, or is the prompt if there is no other
     #[arg(long, short, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Take the prompt as it is: no chat template, special tokens are parsed, and the last line end of a
-    /// file or of stdin stays
+    /// Use the prompt unchanged: no chat template, special tokens are parsed, and the last line end of a file or of
+    /// stdin is kept
     #[arg(long, conflicts_with = "system")]
     pub(crate) raw: bool,
-    /// What the model is told before the prompt
+    /// The system message
     #[arg(long, value_name = "TEXT", alias = "system-prompt", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
-    /// Print one JSON value when the answer is whole
+    /// Print one JSON value once the answer is complete
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print on stderr what computed, timings and the seed
+    /// Print the backend, timings and the seed on stderr
     #[arg(long)]
     pub(crate) stats: bool,
-    /// Read the model at this rate, to see it answer while it arrives
+    /// Limit how fast the model file is read, to watch the model answer while it loads
     #[arg(long, value_name = "BYTES_PER_S")]
     pub(crate) throttle: Option<NonZeroU64>,
     #[command(flatten)]
@@ -185,25 +185,25 @@ pub(crate) struct RunArgs {
 }
 
 const PROMPT_HELP: &str = "\
-The prompt; `-`, or none where stdin is no terminal, reads it from
-stdin. Text that is piped to the command beside a prompt follows it
-after a blank line:
+The prompt; `-` reads it from stdin, as does leaving it out when
+stdin is not a terminal. With a prompt and piped text, the text
+follows the prompt after a blank line:
 
   git diff | weft run \"Write a commit message for this change.\"
 
-One line end at the end of such a text and a byte order mark are no
-part of it, unless --raw is given.";
+Unless --raw is given, one line end at the end of such a text and a
+byte order mark at its start are dropped.";
 
-/// The parser.
+/// Builds the clap command.
 pub(crate) fn command() -> clap::Command {
-    // `--seed -1` gives a value, right or wrong: no option is a digit.
+    // Lets `--seed -1` pass -1 as a value, so that its own parser judges it. No option is a digit.
     let numbers = |arg: clap::Arg| {
         if arg.get_action().takes_values() { arg.allow_negative_numbers(true) } else { arg }
     };
     Cli::command().mut_subcommands(|command| command.mut_args(numbers))
 }
 
-/// Parses a command line, the program's name first.
+/// Parses a command line whose first word is the program's name.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut command = command();
     let line = spelling::ours(line, &command);

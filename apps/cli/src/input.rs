@@ -1,7 +1,7 @@
-//! Text from stdin and from files.
+//! Reads text from stdin and from files.
 
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,20 +9,21 @@ use std::thread;
 use std::time::Duration;
 use weft::{BuiltinTemplate, TemplateChoice};
 
-/// What UTF-8 files of some systems begin with.
+/// The character that UTF-8 files begin with on some systems.
 const BYTE_ORDER_MARK: char = '\u{feff}';
-/// So long stdin may stay silent before the user is told what is waited for.
+/// How long stdin may stay silent before the user is told that the command waits for it.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// All of stdin, which must be UTF-8.
+/// Reads all of stdin, which must be UTF-8.
 pub(crate) fn stdin() -> Result<String, CliError> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| CliError::read("stdin", &error))?;
     text("stdin", bytes)
 }
 
-/// All of stdin where that is no terminal: a file, a pipe, or nothing. A pipe is read until its writer closes it, as
-/// everywhere; one that stays open and silent is told of, since programs leave one to their children without meaning it.
+/// Reads all of stdin if it is a file or a pipe; returns `None` if it is a terminal. A pipe is read until its writer
+/// closes it. If a pipe stays open and silent, a note says so, because programs often pass one to their children by
+/// accident.
 pub(crate) fn piped() -> Result<Option<String>, CliError> {
     if std::io::stdin().is_terminal() {
         return Ok(None);
@@ -30,7 +31,7 @@ pub(crate) fn piped() -> Result<Option<String>, CliError> {
     let (read, waiting) = mpsc::channel::<()>();
     thread::spawn(move || {
         if waiting.recv_timeout(SILENCE) == Err(RecvTimeoutError::Timeout) {
-            output::note("waiting for the end of stdin; `< /dev/null` leaves it out");
+            output::note("waiting for the end of stdin; add `< /dev/null` if there is no input");
         }
     });
     let text = stdin();
@@ -38,35 +39,36 @@ pub(crate) fn piped() -> Result<Option<String>, CliError> {
     text.map(Some)
 }
 
-/// A text that was piped or is a file's, as a message: without a byte order mark and without the line end that editors and `echo`
-/// put after the last line.
+/// Turns piped or file text into a message: drops a byte order mark at the start, and one line end, which editors and
+/// `echo` put after the last line.
 pub(crate) fn message(text: &str) -> &str {
     let text = unmarked(text);
     text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
 }
 
-/// A text without the byte order mark before it.
+/// Removes a byte order mark from the start of a text.
 pub(crate) fn unmarked(text: &str) -> &str {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// All of a file, or of stdin for `-`; it must be UTF-8.
+/// Reads a whole file, or stdin if the path is `-`. It must be UTF-8.
 pub(crate) fn file(path: &Path) -> Result<String, CliError> {
     if path == Path::new("-") { stdin() } else { named(path) }
 }
 
-/// All of a file, whatever it is called; it must be UTF-8.
+/// Reads a whole file whatever its name is. It must be UTF-8.
 pub(crate) fn named(path: &Path) -> Result<String, CliError> {
     let bytes = std::fs::read(path).map_err(|error| CliError::read(path.display(), &error))?;
     text(&path.display().to_string(), bytes)
 }
 
-/// The chat template that is asked for: a built-in one, one of the model's by its name, or one in a file.
+/// Resolves the chat template that was asked for: a built-in one, a named one of the model, or one in a file.
 pub(crate) fn template(asked: Option<&str>) -> Result<TemplateChoice, CliError> {
     let Some(asked) = asked else { return Ok(TemplateChoice::Shipped) };
     match BuiltinTemplate::find(asked) {
         Some(template) => Ok(TemplateChoice::Builtin(template)),
-        // A name without a dot or a slash, such as `tool_use`, is one of the model's own, if it is no file.
+        // A name without dot or slash, such as `tool_use`, is one of the model's own templates, unless a file has that
+        // name.
         None if !Path::new(asked).exists() && !asked.contains(['.', '/', '\\']) => {
             Ok(TemplateChoice::Named(asked.to_owned()))
         }

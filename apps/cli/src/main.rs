@@ -1,12 +1,14 @@
 //! `weft`: the engine on the command line.
 //!
-//! [`args`] says what may be asked, one file under [`commands`] does each thing, [`report`] says what went wrong.
-//! Answers go to stdout through [`output`]; everything else, such as progress and logs, to stderr.
+//! [`args`] defines the command line, [`commands`] has one file or folder per subcommand, [`error`] defines what can go
+//! wrong and [`report`] prints errors. Answers go to stdout through [`output`]. Everything else, such as progress and
+//! logs, goes to stderr.
 
 mod args;
 mod backend;
 mod catalogue;
 mod commands;
+mod error;
 mod host;
 mod input;
 mod interrupt;
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs of the engine: warnings, or what `WEFT_LOG` asks for, such as `debug` or `weft_systems::load=trace`.
+/// Logs the engine's events to stderr: warnings, or the level that `WEFT_LOG` sets, such as `debug` or
+/// `weft_systems::load=trace`.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let logs = tracing_subscriber::fmt()

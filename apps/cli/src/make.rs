@@ -1,9 +1,10 @@
-//! Making a model file of another: a bar while it grows, Ctrl-C, and its name only once it is whole.
+//! Writes a new model file: shows a progress bar, stops on Ctrl-C, and gives the file its name only once it is
+//! complete.
 
+use crate::error::CliError;
 use crate::host;
 use crate::interrupt::{self, Answering};
 use crate::progress::WriteBar;
-use crate::report::CliError;
 use std::cell::Cell;
 use std::fs;
 use std::ops::ControlFlow;
@@ -12,15 +13,15 @@ use std::sync::Arc;
 use weft::ModelSource;
 use weft::storage::{NewFile, Source};
 
-/// The model in `input`, a GGUF file or a folder, from which `out` is to be made.
+/// Opens the model in `input`, a GGUF file or a folder, which `out` is made from.
 ///
 /// # Errors
-/// What is not there or cannot be read, and an `out` that is the model itself.
+/// If the model is missing or unreadable, or if `out` is the model itself.
 pub(crate) fn model(input: &str, out: &Path) -> Result<Vec<Arc<dyn Source>>, CliError> {
     open(&host::model_file(Some(input))?, out)
 }
 
-/// The same of a path.
+/// Like [`model`], for a path.
 ///
 /// # Errors
 /// As [`model`].
@@ -30,25 +31,26 @@ pub(crate) fn open(path: &Path, out: &Path) -> Result<Vec<Arc<dyn Source>>, CliE
     Ok(model.sources)
 }
 
-/// Refuses to write `out` over a file that is read.
+/// Refuses to write `out` over a file that is being read.
 pub(crate) fn keep(read: &[PathBuf], out: &Path) -> Result<(), CliError> {
     let Ok(found) = fs::canonicalize(out) else { return Ok(()) };
     if read.iter().filter_map(|path| fs::canonicalize(path).ok()).any(|path| path == found) {
-        let message = format!("{} is the model that is read; write to another file", out.display());
+        let message = format!("{} is the model being read; write to another file", out.display());
         return Err(CliError::usage(message));
     }
     Ok(())
 }
 
-/// Writes `bytes` to the file `out` through `write`, which is given the file and what to tell of the bytes so far. Told to stop, it
-/// is to give an error, which becomes [`CliError::Interrupted`].
+/// Writes a file of `bytes` bytes to `out`. The closure `write` gets the file and a callback, which it calls with the
+/// number of bytes written so far. If the callback returns `Break`, `write` must return an error, which becomes
+/// [`CliError::Interrupted`].
 pub(crate) fn write<E: Into<CliError>>(
     out: &Path,
     force: bool,
     bytes: u64,
     write: impl FnOnce(NewFile, &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<NewFile, E>,
 ) -> Result<(), CliError> {
-    // Before there is a part of the file that Ctrl-C could leave behind.
+    // Installed before the file is created, so that Ctrl-C leaves no partial file behind.
     interrupt::install();
     let ctrl_c = Answering::start();
     let file = NewFile::create(out, force, bytes)?;

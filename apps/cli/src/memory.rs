@@ -1,6 +1,6 @@
-//! The process's peak memory.
+//! The process's peak memory, and sizes as text.
 
-/// Peak resident memory in bytes; `None` where the system does not tell in a way known here.
+/// Returns the peak resident memory in bytes; `None` if the operating system offers no way that is known here.
 ///
 /// Linux: `VmHWM` of `proc(5)`, in KiB.
 pub(crate) fn peak_rss() -> Option<u64> {
@@ -10,7 +10,7 @@ pub(crate) fn peak_rss() -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Bytes with a unit, for people.
+/// Formats a number of bytes with a unit.
 pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;

@@ -1,10 +1,10 @@
-//! Where the time of a tick goes: sums the busy time of the engine's tracing spans.
+//! Measures where the time of a tick goes, by summing the busy time of the engine's tracing spans.
 //!
-//! A subscriber of its own rather than a layer over a registry: spans of a tick take microseconds, and a registry
-//! would spend as much on each as it measures. A span is known by its callsite alone, its times by a stack of entries
-//! per thread, so entering and leaving costs two readings of the clock and one uncontended lock.
+//! The subscriber is written here instead of being a layer over a registry: spans of a tick take microseconds, and a
+//! registry would add as much as it measures. A span is identified by its callsite alone, and its times come from a
+//! stack of entries per thread. Entering and leaving costs two clock readings and one uncontended lock.
 //!
-//! Spans with the target [`KERNEL`] are kernels. One inside another counts once in the kernels' sum.
+//! Spans with the target [`KERNEL`] are kernels. Nested kernels count once in the sum of kernel time.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,32 +13,32 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
-/// Target of the spans that wrap kernels.
+/// Target of the spans around kernels.
 pub(crate) const KERNEL: &str = "weft::kernel";
 /// Name of the span around a whole tick.
 pub(crate) const TICK: &str = "tick";
-/// What the engine's targets begin with; spans of other crates are not counted.
+/// Prefix of the engine's span targets. Spans of other crates are not counted.
 const OURS: &str = "weft";
 
-/// What was spent in one span.
+/// Time spent in one span.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanTime {
-    /// Its name.
+    /// The span's name.
     pub(crate) name: &'static str,
-    /// Whether it wraps a kernel.
+    /// True if the span is around a kernel.
     pub(crate) kernel: bool,
-    /// Times that it was entered.
+    /// How often it was entered.
     pub(crate) calls: u64,
-    /// Time between entering and leaving, what it holds included.
+    /// Time between entering and leaving, including nested spans.
     pub(crate) busy: Duration,
 }
 
-/// What was spent since the last reset.
+/// Times since the last reset.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times {
-    /// Spans in the order in which they were first met.
+    /// Spans in the order in which they were first entered.
     pub(crate) spans: Vec<SpanTime>,
-    /// Time in kernels, each moment counted once.
+    /// Time in kernels; nested kernels are not counted twice.
     pub(crate) kernels: Duration,
 }
 
@@ -48,15 +48,15 @@ struct State {
     times: Times,
 }
 
-/// Reads the sums of an installed [`Profiler`].
+/// Handle to the sums of an installed [`Profiler`].
 #[derive(Clone, Default)]
 pub(crate) struct Profile(Arc<Mutex<State>>);
 
 impl Profile {
-    /// Starts to count the spans of every thread, for as long as the program runs.
+    /// Begins to count the spans of all threads, until the program ends.
     ///
     /// # Errors
-    /// Another subscriber is in place.
+    /// If another subscriber is installed.
     pub(crate) fn install() -> Result<Self, tracing::subscriber::SetGlobalDefaultError> {
         let profile = Self::default();
         tracing::subscriber::set_global_default(Profiler(profile.clone()))?;
@@ -67,7 +67,7 @@ impl Profile {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets what was counted.
+    /// Resets all counts.
     pub(crate) fn reset(&self) {
         self.with(|state| {
             state.times.kernels = Duration::ZERO;
@@ -77,8 +77,8 @@ impl Profile {
         });
     }
 
-    /// What timing one span adds to the time around it, beyond what is counted as spent in it. Forgets what was
-    /// counted.
+    /// Measures how much timing one span adds to the time around it, beyond the time counted for the span itself.
+    /// Resets all counts.
     pub(crate) fn cost_of_a_span(&self) -> Duration {
         const SPANS: u32 = 20_000;
         let measure = || {
@@ -92,11 +92,11 @@ impl Profile {
             self.reset();
             whole.saturating_sub(counted) / SPANS
         };
-        // The least of a few: what disturbs a measurement only adds.
+        // The minimum of a few runs, because disturbances only add time.
         (0..5).map(|_| measure()).min().unwrap_or_default()
     }
 
-    /// What was counted since the last reset, without spans that were not entered.
+    /// Returns what was counted since the last reset, without spans that were not entered.
     pub(crate) fn times(&self) -> Times {
         let mut times = self.with(|state| state.times.clone());
         times.spans.retain(|span| span.calls > 0);
@@ -104,7 +104,7 @@ impl Profile {
     }
 }
 
-/// The subscriber.
+/// The tracing subscriber that fills a [`Profile`].
 struct Profiler(Profile);
 
 struct Entry {
@@ -118,7 +118,7 @@ thread_local! {
 }
 
 impl Profiler {
-    /// The callsite's place in the sums; a span's id is this and one, since ids are not zero.
+    /// Returns the callsite's index in the sums. A span's id is this index plus one, because ids cannot be zero.
     fn site(&self, metadata: &'static Metadata<'static>) -> usize {
         self.0.with(|state| {
             let known = state.sites.iter().position(|site| site.callsite() == metadata.callsite());

@@ -1,4 +1,4 @@
-//! Bars that show a model arriving, from disk or from afar, or being written: on stderr, only where that is a terminal.
+//! Progress bars for loading, downloading and writing model files. They appear on stderr, and only if it is a terminal.
 
 use crate::output;
 use crate::pull::{Phase, Progress};
@@ -8,20 +8,20 @@ use std::cell::RefCell;
 use std::io::IsTerminal;
 use weft::LoadProgress;
 
-/// A bar for one load; invisible where stderr is no terminal.
+/// Progress bar of one load; invisible if stderr is not a terminal.
 pub(crate) struct LoadBar {
     bar: Option<ProgressBar>,
     shown: u64,
 }
 
 impl LoadBar {
-    /// A bar for the file called `name`.
+    /// Creates a bar for the file called `name`.
     pub(crate) fn new(name: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| byte_bar(name));
         Self { bar, shown: u64::MAX }
     }
 
-    /// Shows how far the load has come, and goes when it is whole.
+    /// Shows how much is loaded. Removes the bar once the load is complete.
     pub(crate) fn show(&mut self, progress: &LoadProgress) {
         let Some(bar) = &self.bar else { return };
         if progress.is_complete() {
@@ -34,7 +34,7 @@ impl LoadBar {
         }
     }
 
-    /// Takes the bar off the screen, for good.
+    /// Removes the bar from the screen for good.
     pub(crate) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -48,11 +48,11 @@ impl Drop for LoadBar {
     }
 }
 
-/// A bar for a file that is written; invisible where stderr is no terminal.
+/// Progress bar of a file being written; invisible if stderr is not a terminal.
 pub(crate) struct WriteBar(Option<ProgressBar>);
 
 impl WriteBar {
-    /// A bar for the file called `name`, which is to have `bytes`.
+    /// Creates a bar for the file called `name`, whose final size is `bytes`.
     pub(crate) fn new(name: &str, bytes: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| byte_bar(name));
         if let Some(bar) = &bar {
@@ -61,7 +61,7 @@ impl WriteBar {
         Self(bar)
     }
 
-    /// Shows how much has been written.
+    /// Shows how many bytes have been written.
     pub(crate) fn show(&self, bytes: u64) {
         if let Some(bar) = &self.0 {
             bar.set_position(bytes);
@@ -77,7 +77,7 @@ impl Drop for WriteBar {
     }
 }
 
-/// A bar that counts bytes.
+/// Creates a bar that counts bytes.
 fn byte_bar(name: &str) -> ProgressBar {
     let template = if style::allowed() {
         "{prefix} {bar:30.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} {msg}"
@@ -92,14 +92,14 @@ fn byte_bar(name: &str) -> ProgressBar {
     bar
 }
 
-/// Tells how a pull goes on: a bar on a terminal, a line for each phase elsewhere. Silent where nothing is pulled.
+/// Reports the progress of a pull: a bar on a terminal, else one line per phase. Silent if nothing is downloaded.
 pub(crate) struct PullBar {
     name: String,
     bar: RefCell<Option<ProgressBar>>,
 }
 
 impl PullBar {
-    /// For the model called `name`.
+    /// Creates it for the model called `name`.
     pub(crate) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), bar: RefCell::new(None) }
     }
@@ -115,10 +115,10 @@ impl PullBar {
 impl Progress for PullBar {
     fn phase(&self, phase: Phase<'_>) {
         match phase {
-            Phase::Waiting => self.say("another process is fetching this model; waiting for it"),
-            Phase::Asking(source) => self.say(&format!("fetching {} from {source}", self.name)),
+            Phase::Waiting => self.say("another process is downloading this model; waiting for it"),
+            Phase::Asking(source) => self.say(&format!("downloading {} from {source}", self.name)),
             Phase::Downloading { from: 0 } => {}
-            Phase::Downloading { from } => self.say(&format!("going on from byte {from}")),
+            Phase::Downloading { from } => self.say(&format!("resuming at byte {from}")),
             Phase::Unpacking => self.say("unpacking"),
             Phase::Verifying => self.say("checking"),
             Phase::Failed(why) => self.say(why),

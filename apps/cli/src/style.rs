@@ -1,20 +1,20 @@
-//! Colours: only on a terminal, and not where `NO_COLOR` is set (<https://no-color.org>).
+//! Colours: used only on a terminal, and not if `NO_COLOR` is set (<https://no-color.org>).
 
 use std::io::IsTerminal;
 
-/// Wraps text in escape sequences, or leaves it alone.
+/// Wraps text in escape sequences, or leaves it unchanged if colours are off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
     colour: bool,
 }
 
 impl Style {
-    /// For text that goes to stdout.
+    /// The style for text on stdout.
     pub(crate) fn stdout() -> Self {
         Self { colour: allowed() && std::io::stdout().is_terminal() }
     }
 
-    /// For text that goes to stderr.
+    /// The style for text on stderr.
     pub(crate) fn stderr() -> Self {
         Self { colour: allowed() && std::io::stderr().is_terminal() }
     }
@@ -23,28 +23,28 @@ impl Style {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Headings.
+    /// For headings.
     pub(crate) fn bold(self, text: &str) -> String {
         self.wrap("1", text)
     }
 
-    /// What may be overlooked.
+    /// For less important text.
     pub(crate) fn dim(self, text: &str) -> String {
         self.wrap("2", text)
     }
 
-    /// Errors.
+    /// For errors.
     pub(crate) fn red(self, text: &str) -> String {
         self.wrap("1;31", text)
     }
 
-    /// The prompt.
+    /// For the input prompt.
     pub(crate) fn cyan(self, text: &str) -> String {
         self.wrap("36", text)
     }
 }
 
-/// Whether the user has not asked for plain text.
+/// Returns false if the user turned colours off.
 pub(crate) fn allowed() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

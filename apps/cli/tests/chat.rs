@@ -1,15 +1,15 @@
-//! The conversation, driven from a pipe: answers, files and what fails.
+//! A chat driven through a pipe: answers, files and failures.
 
 use crate::support::{Files, coloured, items, weft, weft_with};
 use serde_json::Value;
 use std::path::Path;
 
-/// Settings with which the tiny model answers, always the same.
+/// Settings with which the tiny model always gives the same answer.
 pub(crate) const SETTINGS: &str = "--temperature 0 --max-tokens 4 --logit-bias 284=-1000";
-/// Settings with which each token of an answer is an `a`.
+/// Settings with which every token of an answer is an `a`.
 pub(crate) const ALWAYS_A: &str = "--temperature 0 --logit-bias 97=1000";
 
-/// The messages of a saved conversation: roles and contents.
+/// Roles and contents of the messages in a saved conversation.
 pub(crate) fn saved(file: &Path) -> Vec<(String, String)> {
     let file = std::fs::read_to_string(file).expect("a saved conversation");
     let file: Value = serde_json::from_str(&file).expect("JSON");
@@ -20,7 +20,7 @@ pub(crate) fn saved(file: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What the user said in a saved conversation.
+/// The user's messages in a saved conversation.
 pub(crate) fn said(file: &Path) -> Vec<String> {
     saved(file).into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect()
 }
@@ -42,16 +42,16 @@ fn chat_takes_turns_and_commands() {
     for told in told {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
     }
-    // Answers alone are on stdout, a line each.
+    // Only answers are on stdout, one per line.
     assert_eq!(run.text().lines().count(), 2, "{:?}", run.text());
     assert!(!coloured(run.text()) && !coloured(&run.stderr));
     let messages = saved(&file);
     let roles: Vec<_> = messages.iter().map(|(role, _)| role.as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant"]);
-    // The first answer is that of `weft run`.
+    // The first answer equals that of `weft run`.
     let run = format!("run --model '{model}' {SETTINGS} --system 'Be brief.' --json Hello");
     assert_eq!(weft(run).done()["text"], *messages[2].1);
-    // A conversation goes on from a file as it went on by itself.
+    // A conversation loaded from a file continues like one that was never interrupted.
     let by_itself = weft_with(&chat, "Hello\nAnd now?\n");
     let from_file = weft_with(format!("chat --model '{model}' {SETTINGS} --load '{name}'"), "And now?");
     assert_eq!(from_file.code, Some(0), "{}", from_file.stderr);
@@ -69,7 +69,7 @@ fn chat_stays_as_it_was_where_something_fails() {
     let script =
         format!("{long}\n/load {model}\n/save\n/load no-such-file\n/retry\n/undo\n/continue\nHello\n");
     let run = weft_with(&chat, script);
-    // The conversation goes on, and a script learns that something failed.
+    // The chat continues after a failure, and its exit code reports the failure.
     assert_eq!((run.code, run.text()), (Some(1), plain.text()), "{}", run.stderr);
     let told = ["needs a context of", "not UTF-8", "name a file", "no-such-file", "no message", "no answer"];
     for told in told {
@@ -81,7 +81,7 @@ fn chat_stays_as_it_was_where_something_fails() {
 fn chat_answers_end_in_one_line_end() {
     let files = Files::new();
     let model = files.with_template();
-    // Token 10 is a line's end.
+    // Token 10 is a line end.
     let chat = format!("chat --model '{model}' --temperature 0 --max-tokens 3 --logit-bias 10=1000");
     assert_eq!(weft_with(&chat, "Hello\nHello\n").text(), "\n\n");
     let chat = format!("chat --model '{model}' --max-tokens 3 {ALWAYS_A}");
@@ -107,7 +107,7 @@ fn chat_keeps_a_loaded_conversation_under_a_new_system_message() {
     let wanted = [pair("system", "Answer in French."), pair("user", "hello"), pair("assistant", "Ahoy")];
     assert_eq!(new[..3], wanted);
     assert_eq!(new[3], pair("user", "And now?"));
-    // The command does the same to the running conversation.
+    // The command /system has the same effect on a running conversation.
     let run = weft_with(chat, format!("/system Answer in French.\n{script}"));
     assert_eq!((run.code, saved(&after)), (Some(0), new), "{}", run.stderr);
 }
@@ -124,7 +124,7 @@ fn chat_keeps_its_conversation_in_a_file() {
     assert!(run.stderr.contains("2 messages saved to"), "{}", run.stderr);
     let run = weft_with(format!("{chat} --load '{name}'"), "And now?\n");
     assert_eq!((run.code, said(&file)), (Some(0), vec!["Hello".to_owned(), "And now?".to_owned()]));
-    // What is no conversation is left alone, at the start as well as later.
+    // A file that is not a conversation is not overwritten, neither at the start nor later.
     let before = std::fs::read(&model).expect("the model");
     let run = weft_with(format!("chat --model '{model}' {SETTINGS} --save '{model}'"), "Hello\n");
     assert_eq!((run.code, run.text()), (Some(1), ""));
@@ -135,7 +135,7 @@ fn chat_keeps_its_conversation_in_a_file() {
     assert_eq!(std::fs::read(&model).expect("the model"), before);
 }
 
-/// A conversation of one turn, as somebody kept it.
+/// A saved conversation of one turn.
 const TALK: &str =
     r#"{"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Ahoy"}]}"#;
 
@@ -151,7 +151,7 @@ fn chat_writes_over_no_conversation_that_it_does_not_go_on_from() {
         assert!(run.stderr.contains("goes on from it"), "{}", run.stderr);
         assert_eq!(std::fs::read_to_string(&kept).expect("a file"), TALK, "{more} {lines}");
     }
-    // Where nothing is said the file stays, byte for byte, and none is made.
+    // Without a message, an existing file stays byte for byte the same and no new one is created.
     let load = format!("{chat} --load '{kept}'");
     for lines in ["", "/stats\n", "/clear\n", "/load no-such-file\n"] {
         let run = weft_with(&load, lines);
@@ -161,14 +161,14 @@ fn chat_writes_over_no_conversation_that_it_does_not_go_on_from() {
     let new = files.path("new.json");
     let run = weft_with(format!("chat --model '{model}' --save '{}'", new.display()), "");
     assert_eq!((run.code, new.exists()), (Some(0), false), "{}", run.stderr);
-    // What is taken back or said to the model before the conversation is part of it.
+    // /undo and /system change the conversation, so it is saved.
     let run = weft_with(&load, "/system Be brief.\n");
     assert_eq!((run.code, saved(Path::new(&kept)).len()), (Some(0), 3), "{}", run.stderr);
     let run = weft_with(&load, "/undo\n");
     assert_eq!((run.code, saved(Path::new(&kept)).len()), (Some(0), 1), "{}", run.stderr);
-    // One in which nothing was said is free.
+    // Only an existing conversation without any message may be overwritten; a system message counts as one.
     let run = weft_with(&chat, "Hello\n");
-    assert_eq!(run.code, Some(1), "a system message is something: {}", run.stderr);
+    assert_eq!(run.code, Some(1), "a system message counts: {}", run.stderr);
     files.write("kept.json", r#"{"messages": []}"#);
     assert_eq!(weft_with(&chat, "Hello\n").code, Some(0));
     assert_eq!(said(Path::new(&kept)), ["Hello"]);
@@ -183,7 +183,7 @@ fn chat_saves_all_or_nothing() {
     let (kept, script) = (files.write("kept.json", TALK), files.write("script", "Hello\n"));
     std::fs::set_permissions(&kept, PermissionsExt::from_mode(0o600)).expect("permissions");
     let line = format!("chat --model '{model}' {SETTINGS} --load '{kept}' --save '{kept}'");
-    // A limit of no bytes stands for a full disk. The signal that comes with it is ignored.
+    // A file size limit of zero bytes stands in for a full disk. The signal that comes with it is ignored.
     let whole = crate::support::command(&line);
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -f 0; file=$1; shift; exec \"$@\" < $file", "sh", &script]);
@@ -192,7 +192,7 @@ fn chat_saves_all_or_nothing() {
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("kept.json"), "{told}");
     assert_eq!(std::fs::read_to_string(&kept).expect("a file"), TALK);
-    // Where it works, nobody else may read it afterwards either, a link to it stays one, and nothing else is left.
+    // A successful save keeps the file's permissions, keeps a link a link, and leaves no other file behind.
     let link = files.path("link.json");
     std::os::unix::fs::symlink(&kept, &link).expect("a link");
     let line = format!("chat --model '{model}' {SETTINGS} --load '{kept}' --save '{}'", link.display());
@@ -212,7 +212,7 @@ fn chat_takes_a_dash_for_no_file() {
     let model = files.with_template();
     let chat = format!("chat --model '{model}' {SETTINGS}");
     let plain = weft_with(&chat, "Hello\n");
-    // Both would wait for what the chat itself reads.
+    // Both would read the stdin that the chat itself reads.
     for command in ["/load -", "/save -"] {
         let run = weft_with(&chat, format!("{command}\nHello\n"));
         assert_eq!((run.code, run.text()), (Some(0), plain.text()), "{command}: {}", run.stderr);
@@ -243,7 +243,7 @@ fn chat_says_what_computes_and_which_seed_an_answer_had() {
     assert_eq!(told("seed  ", &run.stderr).last().map(String::as_str), Some("20"), "{}", run.stderr);
     assert!(told("backend  ", &run.stderr).iter().all(|line| line == "cpu"), "{}", run.stderr);
     assert_eq!(told("backend  ", &run.stderr).len(), 4, "{}", run.stderr);
-    // The seed gives that answer again.
+    // The seed gives the same answer again.
     let kept = files.path("kept.json");
     weft_with(format!("{chat} --seed 9 --save '{}'", kept.display()), "Hello\n/retry\n");
     let again = weft(

@@ -1,4 +1,4 @@
-//! The commands of a conversation that change its answers.
+//! Chat commands that change the model's answers.
 
 use crate::chat::{ALWAYS_A, SETTINGS, said, saved};
 use crate::support::{Files, weft_with};
@@ -8,7 +8,7 @@ fn chat_goes_on_with_a_cut_answer() {
     let files = Files::new();
     let model = files.with_template();
     let (file, whole) = (files.path("saved.json"), files.path("whole.json"));
-    // Letters: an answer that is cut within a character shows that.
+    // Letters, so that an answer cut within a character can be recognized.
     let letters: String = (97..107).map(|letter| format!(" --logit-bias {letter}=100")).collect();
     let chat = format!("chat --model '{model}' --max-tokens 4 --temperature 0{letters}");
     let run = weft_with(
@@ -22,8 +22,8 @@ fn chat_goes_on_with_a_cut_answer() {
         "Hello\n/set max-tokens 8\nAnd now?\n",
     );
     assert_eq!(long.code, Some(0), "{}", long.stderr);
-    assert_eq!(saved(&file), saved(&whole), "in parts and at once it is the same answer");
-    // What a file holds can be gone on with as well.
+    assert_eq!(saved(&file), saved(&whole), "an answer in parts equals one in one piece");
+    // An answer loaded from a file can be continued as well.
     let name = file.display();
     let run = weft_with(format!("{chat} --load '{name}' --save '{name}'"), "/continue\n");
     assert_eq!((run.code, run.text().len() > 1), (Some(0), true), "{}", run.stderr);
@@ -55,14 +55,14 @@ fn chat_answers_anew() {
     assert_eq!((messages.len(), said(&file)), (2, vec!["Hello".to_owned()]));
     assert!(run.text().contains(messages[1].1.trim_end_matches('\n')));
     std::fs::remove_file(&file).expect("a conversation");
-    // A seed gives the same answers again, one after the other.
+    // A seed gives the same sequence of answers again.
     let again = weft_with(
         format!("{chat} --temperature 3 --min-p 0 --top-p 1"),
         "Hello\n/retry\n/set seed 0\n/retry\n",
     );
     let first = saved(&file)[1].1.clone();
     assert!(again.text().starts_with(first.trim_end_matches('\n')), "{:?} {first:?}", again.text());
-    assert_ne!(first, messages[1].1, "each has random numbers of its own");
+    assert_ne!(first, messages[1].1, "each answer has its own random numbers");
     std::fs::remove_file(&file).expect("a conversation");
     let greedy = weft_with(format!("{chat} --temperature 0"), "Hello\n/retry\n");
     assert!(greedy.stderr.contains("temperature 0"), "{}", greedy.stderr);
@@ -122,7 +122,7 @@ fn chat_takes_the_system_message_away() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let roles: Vec<_> = saved(&file).into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["user", "assistant", "user", "assistant"]);
-    // Starting anew keeps it.
+    // /clear keeps the system message.
     std::fs::remove_file(&file).expect("a conversation");
     let fresh = weft_with(&chat, "Hello\n");
     std::fs::remove_file(&file).expect("a conversation");

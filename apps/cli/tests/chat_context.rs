@@ -1,10 +1,10 @@
-//! A conversation whose context gets full.
+//! Chats whose context becomes full.
 
 use crate::chat::{ALWAYS_A, saved};
 use crate::support::{Files, Run, weft_with};
 use serde_json::json;
 
-/// Checks that no count of `/stats` is above its limit.
+/// Checks that no count printed by `/stats` exceeds its limit.
 fn check_counts(run: &Run) {
     let lines = run.stderr.lines().filter(|line| line.starts_with("context "));
     let counts: Vec<Vec<usize>> = lines
@@ -14,7 +14,7 @@ fn check_counts(run: &Run) {
     assert!(counts.iter().all(|pair| pair[0] <= pair[1]), "{counts:?}");
 }
 
-/// How many messages the chat says that the model no longer sees, the last time that it says so.
+/// The number of messages that the model no longer sees, from the chat's last note about it.
 fn unseen(run: &Run) -> usize {
     let said = run.stderr.rsplit_once("no longer sees the oldest ").map(|(_, rest)| rest);
     let number = said.and_then(|rest| rest.split(' ').next()).and_then(|word| word.parse().ok());
@@ -34,8 +34,8 @@ fn chat_lets_the_oldest_turns_go_and_keeps_the_system_message() {
     assert!(run.stderr.contains("the system message stays"), "{}", run.stderr);
     check_counts(&run);
     let messages = saved(&file);
-    assert_eq!(messages.len(), 17, "what the model does not see is kept all the same");
-    // The last answer is that of a conversation which never had more than the system message and the last turns.
+    assert_eq!(messages.len(), 17, "messages that the model does not see are kept");
+    // The last answer equals that of a conversation which only ever had the system message and the last turns.
     let gone = unseen(&run);
     assert!((2..14).contains(&gone) && gone.is_multiple_of(2), "{gone}");
     let short: Vec<_> = messages[..1]
@@ -62,7 +62,7 @@ fn chat_makes_room_in_the_middle_of_an_answer() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(unseen(&run), 4);
     let answers: Vec<&str> = run.text().lines().collect();
-    // It ends where the turn alone, with its answer, fills the context.
+    // The answer ends when its turn alone fills the context.
     assert_eq!(answers[..2], ["aaaaaaaaaa", "aaaaaaaaaa"]);
     assert_eq!((answers.len(), answers[2]), (3, alone.text().trim_end()));
     assert!(answers[2].len() > 80, "{}", answers[2]);
@@ -105,8 +105,8 @@ fn chat_refuses_a_message_that_no_context_has_room_for() {
         );
         let run = weft_with(chat, format!("One.\n{}\nTwo.\n", "q".repeat(100)));
         assert_eq!((run.code, run.text()), (Some(1), "aaa\naaa\n"), "{}", run.stderr);
-        // Besides its letters there is the template's frame, and a token of the answer.
-        for told in ["needs a context of 1", "there are 100", "--context", "512"] {
+        // Besides the 100 letters, the count includes the template's tokens and one token of the answer.
+        for told in ["needs a context of 1", "the context has 100", "--context", "512"] {
             assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
         }
         let said: Vec<_> = saved(&file).into_iter().map(|(_, text)| text).collect();
@@ -148,7 +148,7 @@ fn chat_goes_on_from_a_conversation_far_longer_than_the_context() {
     let run = weft_with(format!("{chat} --load '{file}'"), "And now?\n/stats\n");
     assert_eq!((run.code, run.text()), (Some(0), "aaaaaaaaaa\n"), "{}", run.stderr);
     check_counts(&run);
-    // The model sees what it would see of the last turns alone, and as many of them as leave the room.
+    // The model sees the same as if the conversation had only the last turns, as many as leave enough room.
     let gone = unseen(&run) / 2;
     assert!((1490..1500).contains(&gone), "{gone}");
     let held = |run: &Run| {

@@ -1,9 +1,9 @@
-//! What a conversation makes of the lines that it reads from a pipe.
+//! How the chat splits the lines of a pipe into messages.
 
 use crate::chat::{ALWAYS_A, SETTINGS, said};
 use crate::support::{Files, Run, weft_with};
 
-/// What the user said by a chat's own account, and how the chat went.
+/// Runs a chat; returns the user's messages in the conversation that it saved, and the run.
 fn talk(lines: impl AsRef<[u8]>) -> (Vec<String>, Run) {
     let files = Files::new();
     let model = files.with_template();
@@ -39,7 +39,7 @@ fn chat_takes_messages_of_several_lines() {
         talk("\"\"\"\none\n\n  /two\nthree\n\"\"\"\n\"\"\"four\nfive\"\"\"\n\"\"\"six\"\"\"\nseven \"\"\"\n");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(said, ["one\n\n  /two\nthree", "four\nfive", "six", "seven \"\"\""]);
-    // Nothing is lost where the end comes first, and nothing is no message.
+    // The end of input completes a message, and an empty message is not sent.
     assert_eq!(talk("\"\"\"one\ntwo").0, ["one\ntwo"]);
     assert_eq!(talk("\"\"\"\n\n\"\"\"\n\"\"\"").0, Vec::<String>::new());
 }
@@ -69,7 +69,7 @@ fn chat_says_which_line_is_not_utf8() {
         assert!(run.stderr.contains(place) && run.stderr.contains("UTF-8"), "{}", run.stderr);
         assert!(!run.stderr.contains("permission"), "{}", run.stderr);
     }
-    assert_eq!(talk(b"hi\n\xff\n").0, ["hi"], "what came before is answered and kept");
+    assert_eq!(talk(b"hi\n\xff\n").0, ["hi"], "earlier lines are answered and kept");
 }
 
 #[test]

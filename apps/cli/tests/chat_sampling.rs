@@ -1,11 +1,11 @@
-//! How tokens are chosen in a conversation: by the command line, else by the model's file, else as usual.
+//! Sampling settings in a chat: from the command line, else from the model's file, else the defaults.
 
 use crate::support::{Files, folder, weft, weft_with};
 
 const F32: u32 = 6;
 const I32: u32 = 5;
 
-/// What `/set` shows for a name.
+/// The value that `/set` prints for a name.
 fn setting(stderr: &str, name: &str) -> String {
     let line = stderr.lines().find(|line| line.split_whitespace().next() == Some(name));
     line.unwrap_or_else(|| panic!("{name}: {stderr}"))
@@ -50,7 +50,7 @@ fn chat_follows_what_the_model_recommends() {
     for told in ["general.sampling.min_p = 7", "general.sampling.mirostat = 2"] {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
     }
-    // One answer to one prompt can be repeated, whatever the file says.
+    // `weft run` ignores the file's recommendations, so that its answers are reproducible.
     let run = |model: &str| {
         weft(format!("run --model '{model}' --max-tokens 8 --json Hello")).done()["tokens"].clone()
     };
@@ -75,7 +75,7 @@ fn chat_follows_what_a_folder_recommends() {
     ] {
         assert_eq!(setting(&run.stderr, name), value, "{name}");
     }
-    // The file that is made of the folder says the same.
+    // The file converted from the folder has the same recommendations.
     let file = files.path("made.gguf");
     let made = weft(format!("convert '{path}' '{}'", file.display()));
     assert_eq!(made.code, Some(0), "{}", made.stderr);

@@ -1,4 +1,4 @@
-//! The conversation on a terminal.
+//! The chat on a terminal.
 
 use crate::chat::{ALWAYS_A, SETTINGS, said};
 use crate::support::terminal::{Setup, Terminal};
@@ -9,10 +9,10 @@ fn setup(columns: u16) -> Setup<'static> {
     Setup { columns, ..Setup::default() }
 }
 
-/// A chat that answers `aa` and keeps its conversation anew, and whose prompt is there.
+/// Opens a chat that answers `aa` and saves to a new file, and waits for its prompt.
 fn open(files: &Files, more: &str, setup: Setup<'_>) -> Terminal {
     let (model, file) = (files.with_template(), files.path("saved.json"));
-    // The one before may have kept another.
+    // An earlier chat of the test may have written the file.
     let _ = std::fs::remove_file(&file);
     let line = format!("chat --model '{model}' --max-tokens 2 {ALWAYS_A} --save '{}' {more}", file.display());
     let chat = Terminal::open(&line, setup);
@@ -27,7 +27,7 @@ fn chat_takes_all_lines_that_are_pasted() {
     chat.keys("alpha\rbeta\t2\rgamma\r/quit\r");
     assert_eq!(chat.ended(), Some(0), "{}", chat.shown());
     assert_eq!(said(&files.path("saved.json")), ["alpha", "beta\t2", "gamma"]);
-    // More than an editor's buffer holds.
+    // More than the editor's buffer holds.
     let mut chat = open(&files, "", setup(100));
     let lines: Vec<String> = (0..60).map(|line| format!("line {line} {}", "x".repeat(line + 1))).collect();
     chat.keys(&format!("/set max-tokens 1\r{}\r/quit\r", lines.join("\r")));
@@ -54,7 +54,7 @@ fn chat_asks_for_the_further_lines_of_a_message() {
     chat.ready("... ");
     chat.keys("two\"\"\"\r");
     chat.wait_for("aa\n", 1);
-    // Ctrl-C takes a message back that is not whole.
+    // Ctrl-C discards an incomplete message.
     chat.keys("\"\"\"three\r");
     chat.ready("... ");
     chat.keys("\x03");
@@ -87,7 +87,7 @@ fn chat_into_a_file_writes_answers_alone() {
 fn chat_wraps_answers_at_words_on_a_terminal_alone() {
     let files = Files::new();
     let model = files.with_template();
-    // Tokens 277 and 97 are ` the` and `a`: words that begin with the one and go on with the other.
+    // Tokens 277 and 97 are ` the` and `a`, so words begin with the first and continue with the second.
     let line = format!(
         "chat --model '{model}' --seed 1 --max-tokens 60 --logit-bias 277=1000 --logit-bias 97=1000 --temperature 1 --top-p 1 --min-p 0"
     );
@@ -103,7 +103,7 @@ fn chat_wraps_answers_at_words_on_a_terminal_alone() {
     assert_eq!(piped.text().lines().count(), 1, "{:?}", piped.text());
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert!(words(piped.text()).len() > 10, "{:?}", piped.text());
-    assert_eq!(words(answer), words(piped.text()), "no word is cut");
+    assert_eq!(words(answer), words(piped.text()), "no word is split");
     let lines: Vec<&str> = answer.trim_end().lines().collect();
     assert!(lines.len() > 3 && lines.iter().all(|line| line.len() <= 30), "{lines:?}");
 }
@@ -123,7 +123,7 @@ fn chat_answers_stop_at_ctrl_c_and_twice_leaves() {
     chat.ready("> ");
     chat.keys("/set max-tokens 2\rhello again\r");
     chat.wait_for("cut at --max-tokens 2", 1);
-    // A line that was begun is taken back.
+    // Ctrl-C discards the line being typed.
     chat.keys("never sent");
     chat.wait_for("never sent", 1);
     chat.keys("\x03");

@@ -1,4 +1,4 @@
-//! What scripts rely on: the forms that every command prints, on a tiny model.
+//! The output forms that scripts rely on, of every command, on a tiny model.
 
 use crate::support::{
     Files, ON, TEMPLATE, TINY, coloured, command, divergence, floats, id_list, items, keys, normalizer, weft,
@@ -25,18 +25,18 @@ fn run_answers_a_raw_prompt() {
     let ids = id_list(&answer["tokens"]);
     let text = weft(format!("detokenize --model '{TINY}' --json {ids}")).done();
     assert_eq!(text["text"], answer["text"]);
-    // The same again from stdin, in both ways.
+    // The same prompt from stdin, in both ways.
     for prompt in ["", "-"] {
         let piped = weft_with(format!("{run} --json {prompt}"), "Hello").done();
         assert_eq!(piped["tokens"], answer["tokens"]);
     }
-    // Without --json the text, and timings on stderr.
+    // Without --json, stdout has the text and stderr the timings.
     let plain = weft(format!("{run} --stats Hello"));
     assert_eq!(plain.code, Some(0));
     let text = answer["text"].as_str().expect("text");
     assert_eq!(plain.text().trim_end_matches('\n'), text.trim_end_matches('\n'));
     assert!(plain.stderr.contains("tok/s"), "{}", plain.stderr);
-    // The text is the model's own, which may hold anything.
+    // Only stderr is checked: stdout is the model's text, which may contain anything.
     assert!(!coloured(&plain.stderr));
 }
 
@@ -83,14 +83,14 @@ fn kv_formats_and_every_speed_of_arrival_answer() {
     }
     let slow = weft(format!("{run} --throttle 2000000")).done();
     assert_eq!(slow["tokens"], answer["tokens"]);
-    // 275,872 bytes at that rate take 0.14 s.
+    // At that rate, 275,872 bytes take 0.14 s.
     let load = slow["timings"]["load_s"].as_f64();
     assert!(load.is_some_and(|seconds| seconds > 0.1), "{slow}");
 }
 
 #[test]
 fn logits_are_the_references_and_no_chunk_or_neighbour_changes_a_bit() {
-    // What llama.cpp gave for the tiny model.
+    // llama.cpp's output for the tiny model.
     let golden = std::fs::read_to_string(TINY.replace(".gguf", ".json")).expect("golden data");
     let golden: Value = serde_json::from_str(&golden).expect("JSON");
     let tokens = id_list(&golden["tokens"]);
@@ -104,18 +104,18 @@ fn logits_are_the_references_and_no_chunk_or_neighbour_changes_a_bit() {
     for (row, reference) in logits.iter().zip(items(&golden["logits"])) {
         let (row, reference) = (floats(row), floats(reference));
         assert_eq!(row.len(), reference.len());
-        // llama.cpp rounds activations as it goes: the reference's notes allow a divergence of 1e-4.
+        // llama.cpp rounds activations; the notes of the reference data allow a divergence of 1e-4.
         assert!(divergence(&reference, &row) < 1e-4);
     }
     for more in ["--chunk 5", "--beside 3", "--chunk 7 --beside 6", "--threads 1"] {
         let other = weft(format!("{ask_all} {more}"));
         assert_eq!(other.text(), whole.text(), "{more} {}", other.stderr);
     }
-    // The last position where none is asked; any order, and twice.
+    // Without positions, the last one. Positions may be given in any order and repeatedly.
     assert_eq!(weft(&ask).done()["logits"], json!([logits[2]]));
     let shuffled = weft(format!("{ask} --positions 23,0,23")).done();
     assert_eq!(shuffled["logits"], json!([logits[2], logits[0], logits[2]]));
-    // Digits read back to the same 32-bit float, and no more than that takes.
+    // The digits parse to the same 32-bit float, and are as few as that needs.
     let digits = logits[0][0].to_string();
     let value: f32 = digits.parse().expect("a float");
     assert_eq!(value.to_string(), digits);
@@ -149,13 +149,13 @@ fn templates_come_from_a_model_or_a_file() {
     assert_eq!(rendered, json!({"text": "<user>Hé <b>\n<assistant>"}));
     let line = format!("template --model '{model}' --no-generation-prompt");
     assert_eq!(weft_with(line, messages).text(), "<user>Hé <b>\n");
-    // A file without one takes the built-in one that its vocabulary's control tokens call for.
+    // A file without a template uses the built-in one that matches its vocabulary's control tokens.
     let rendered = weft_with(format!("template --model '{TINY}' --json"), messages).done();
     assert_eq!(rendered["text"], "<|im_start|>user\nHé <b><|im_end|>\n<|im_start|>assistant\n");
     let template = "{{ bos_token }}{{ messages[0].content }}{{ add_generation_prompt }}{{ n }}";
     let file = files.write("t.jinja", template);
     let line = format!(r#"template --file '{file}' --json --vars '{{"bos_token": "<s>", "n": 3}}'"#);
-    // Python's template engine writes True.
+    // Jinja2 in Python prints True.
     assert_eq!(weft_with(line, messages).done(), json!({"text": "<s>Hé <b>True3"}));
     let file = files.write("all.jinja", TEMPLATE);
     let line = format!("template --file '{file}'");
@@ -180,13 +180,13 @@ fn inspect_shows_metadata_tensors_and_memory() {
     assert_eq!(embedding["bytes"], 64 * 320 * 2);
     let sizes = tensors.iter().filter_map(|tensor| tensor["bytes"].as_u64());
     assert_eq!(report["memory"]["weights"], sizes.sum::<u64>());
-    // 3 layers of 2 heads of 16 keys and 16 values in 2 bytes.
+    // 3 layers of 2 heads with 16 keys and 16 values of 2 bytes each.
     let kv = &report["memory"]["kv_cache"];
     assert_eq!(kv["bytes_per_token"], 3 * 2 * (16 + 16) * 2);
     let plain = weft(format!("inspect '{TINY}'"));
     assert_eq!(plain.code, Some(0));
     assert!(plain.text().contains("token_embd.weight") && !coloured(plain.text()));
-    // A vocabulary is a valid file that cannot be run.
+    // A file with only a vocabulary is valid but cannot be run.
     let files = Files::new();
     let report = weft(format!("inspect '{}' --json", files.vocabulary_only())).done();
     assert_eq!(report["supported"], false);
@@ -231,7 +231,7 @@ fn perplexity_is_that_of_the_logits() {
     let report = run.done();
     assert_eq!(keys(&report), ["perplexity", "error", "tokens"]);
     assert!(run.stderr.contains("[1/"), "running values: {}", run.stderr);
-    // The same from the logits: of each chunk of 32, tokens 17 to 31 are foretold.
+    // The same figure from the logits: of each chunk of 32, tokens 17 to 31 are predicted.
     let tokens = weft_with(format!("tokenize --model '{TINY}' --json"), &text).done();
     let positions: Vec<String> = (16..31).map(|position: usize| position.to_string()).collect();
     let positions = positions.join(",");
@@ -250,7 +250,7 @@ fn perplexity_is_that_of_the_logits() {
     let variance = losses.iter().map(|loss| (loss - mean).powi(2)).sum::<f64>() / n;
     let error = (variance / (n - 1.0)).sqrt() * mean.exp();
     assert_eq!(report["tokens"], losses.len());
-    // Losses are taken from 32-bit logits in both places, summed in another order.
+    // Both losses come from 32-bit logits but are summed in another order.
     let off_by = |key: &str, wanted: f64| (report[key].as_f64().expect("a number") / wanted - 1.0).abs();
     assert!(off_by("perplexity", mean.exp()) < 1e-5, "{report}");
     assert!(off_by("error", error) < 1e-4, "{report}");
@@ -314,7 +314,7 @@ fn list_shows_the_catalogue() {
     let models = items(&list["models"]);
     let defaults = models.iter().filter(|model| model["default"] == true);
     assert_eq!(defaults.count(), 1);
-    // Nothing has been fetched.
+    // Nothing has been downloaded.
     assert!(models.iter().all(|model| model["file"].is_null()));
     assert!(weft("list").text().contains("(default)"));
 }
@@ -335,12 +335,12 @@ fn embed_gives_vectors_of_length_one_for_each_text() {
         items(&weft_with(format!("tokenize --model '{TINY}' --json"), text).done()["tokens"]).len()
     };
     assert_eq!(both["tokens"], count("Hello") + count("Hello again"));
-    // A text alone, from a file, and in chunks.
+    // The same text alone, from a file, and in chunks.
     let files = Files::new();
     let path = files.write("texts", "Hello\nHello again\n");
     assert_eq!(weft(format!("{embed} --file '{path}' --chunk 2")).done(), both);
     assert_eq!(weft(format!("{embed} Hello")).done()["embeddings"][0], both["embeddings"][0]);
-    // The last token's, here the default, is one of the tokens'.
+    // The pooled vector, by default the last token's, is one of the tokens' vectors.
     let each = weft(format!("{embed} --pooling none Hello")).done();
     let rows: Vec<Vec<f64>> = items(&each["embeddings"][0]).iter().map(floats).collect();
     assert_eq!((rows.len(), rows.last()), (count("Hello"), vectors.first()));

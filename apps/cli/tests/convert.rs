@@ -1,4 +1,4 @@
-//! Hugging Face folders: every command takes one, and `weft convert` makes a file of it.
+//! Hugging Face folders: every command reads them, and `weft convert` turns them into a file.
 
 use crate::support::{Files, floats, folder, items, keys, weft, weft_with};
 use serde_json::json;
@@ -15,7 +15,7 @@ fn a_folder_is_a_model_as_a_file_is() {
         let row = weft(format!("logits --model '{model}' --tokens 39,68,75 --kv f32 --json")).done();
         floats(&items(&row["logits"])[0])
     };
-    // The same weights in the same formats: the same sums.
+    // Same weights in the same formats give exactly the same sums.
     assert!(logits(&folder) == logits(&file));
     assert!(logits(&format!("{folder}/model.safetensors")) == logits(&file));
     let said = |model: &str| {

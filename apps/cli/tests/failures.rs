@@ -1,4 +1,4 @@
-//! What goes wrong, and how scripts and people learn of it.
+//! Failures, and how they are reported to scripts and users.
 
 use crate::support::{Files, TINY, coloured, weft, weft_with};
 use serde_json::json;
@@ -17,7 +17,7 @@ fn failures_exit_with_1_and_say_kind_message_and_facts() {
     let error = weft(format!("{run} --context 9999")).failed();
     assert_eq!(error["kind"], "context_too_large");
     assert_eq!((&error["asked"], &error["model"]), (&json!(9999), &json!(512)));
-    // More than any memory holds is told the same way, by every command that takes a context.
+    // A context beyond any machine's memory gives the same error, in every command that takes a context.
     for command in [run.as_str(), &format!("embed --model '{TINY}' --json Hello")] {
         for context in ["100000000000", "18446744073709551615"] {
             let error = weft(format!("{command} --context {context}")).failed();
@@ -54,7 +54,7 @@ fn damaged_files_are_named() {
         let error = weft(format!("{command} '{cut}'")).failed();
         assert_eq!(error["file"], *cut);
     }
-    // No weights, no answer.
+    // A file without weights cannot answer.
     let vocabulary = files.vocabulary_only();
     let error = weft(format!("run --model '{vocabulary}' --raw --json Hello")).failed();
     assert_eq!(error["kind"], "missing_tensor");

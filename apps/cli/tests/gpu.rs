@@ -1,11 +1,11 @@
-//! `--backend gpu`: what scripts rely on, on whatever GPU there is; a software driver is one.
+//! `--backend gpu`: the output forms that scripts rely on, on whatever GPU is present, including a software driver.
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use crate::support::{Files, ON, TINY, divergence, floats, id_list, items, keys, weft};
 use serde_json::{Value, json};
 
-/// What asks for the ways to compute that differ: the device's features, where layers are, how many devices there may be.
+/// Options that select different ways to compute: the device's features, the layers' placement, the number of devices.
 const WAYS: [&str; 8] = [
     "",
     "--gpu-plain",
@@ -14,7 +14,7 @@ const WAYS: [&str; 8] = [
     "--gpu-layers 0",
     "--gpu-layers 99",
     "--gpus 2",
-    // Too little for a layer: all of them stay on the CPU.
+    // Too little for one layer, so all layers stay on the CPU.
     "--gpu-memory 1",
 ];
 
@@ -48,7 +48,7 @@ fn logits_are_the_references() {
         let rows = items(&logits["logits"]);
         assert_eq!(rows.len(), items(&golden["logits"]).len());
         for (row, reference) in rows.iter().zip(items(&golden["logits"])) {
-            // llama.cpp rounds activations as it goes: the reference's notes allow a divergence of 1e-4.
+            // llama.cpp rounds activations; the notes of the reference data allow a divergence of 1e-4.
             let divergence = divergence(&floats(reference), &floats(row));
             assert!(divergence < 1e-4, "{way}: {divergence}");
         }
@@ -65,7 +65,7 @@ fn perplexity_is_that_of_the_cpu() {
         let found = weft(format!("{ask} --backend gpu {way}")).done();
         assert_eq!((keys(&found), &found["tokens"]), (keys(&on_cpu), &on_cpu["tokens"]));
         let value = |of: &Value| of["perplexity"].as_f64().unwrap_or(f64::NAN);
-        // Losses of the two differ by the square root of a divergence of 1e-8, that of the order of sums, at most.
+        // The losses differ at most by the square root of a divergence of 1e-8, which comes from the order of sums.
         let off = (value(&found) / value(&on_cpu) - 1.0).abs();
         assert!(off < 1e-4, "{way}: {off}");
     }
@@ -102,7 +102,7 @@ fn wrong_values_are_wrong_usage() {
     }
 }
 
-/// The keys of an object whose values are figures: there, and above 0.
+/// Checks that the object has these keys and that their values are above 0.
 fn positive(object: &Value, names: &[&str]) {
     for name in names {
         assert!(object[name].as_f64().is_some_and(|value| value > 0.0), "{name} of {object}");
@@ -133,7 +133,7 @@ fn bench_says_what_a_gpu_is_and_did() {
     positive(gpu, &["layers", "dispatches_per_token", "submits_per_token", "weight_bytes_per_token"]);
     positive(gpu, &["kv_bytes_per_token", "decode_gb_s", "decode_share_of_peak", "prompt_tflop_s"]);
     assert_eq!(gpu["layers"], gpu["layers_of"]);
-    assert_eq!(gpu["buffers_per_token"], 0.0, "decoding takes no memory: {gpu}");
+    assert_eq!(gpu["buffers_per_token"], 0.0, "decoding allocates no buffers: {gpu}");
     let sum = ["weight_bytes_per_token", "kv_bytes_per_token"].map(|key| gpu[key].as_f64().unwrap_or(0.0));
     assert_eq!(gpu["bytes_per_token"].as_f64(), Some(sum[0] + sum[1]));
     let [device] = items(&gpu["devices"]) else { panic!("one device: {gpu}") };
@@ -141,7 +141,7 @@ fn bench_says_what_a_gpu_is_and_did() {
     positive(&device["peak"], &["gb_s", "bytes", "dispatch_us"]);
     assert_eq!(device["peak"]["by"], "timestamps");
     assert!(device["adapter"].as_str().is_some_and(|name| !name.is_empty()), "{device}");
-    // A step reads each weight of the layers and the head once.
+    // A step reads each weight of the layers and the output head once.
     let (read, held) = (sum[0], device["weight_bytes"].as_f64().unwrap_or(0.0));
     assert!(read >= held * 0.99 && read <= held * 1.5, "{read} of {held}");
     let path = |name: &str| items(&device["kernels"]).iter().find(|kernel| kernel["name"] == name);
@@ -159,7 +159,7 @@ fn bench_says_what_a_gpu_is_and_did() {
 fn bench_profiles_the_kernels_of_a_gpu() {
     let bench = "bench --profile --backend gpu --prompt 24 --generate 8 --json";
     let profile = weft(format!("{bench} --model '{TINY}'")).done();
-    assert_eq!(profile["ecs_share"], Value::Null, "kernels are elsewhere: {profile}");
+    assert_eq!(profile["ecs_share"], Value::Null, "spans do not cover GPU kernels: {profile}");
     let gpu = &profile["gpu"];
     assert_eq!(gpu["timed"], "dispatches");
     for what in ["decode", "prompt"] {
@@ -171,7 +171,7 @@ fn bench_profiles_the_kernels_of_a_gpu() {
             share += kernel["share"].as_f64().unwrap_or(0.0);
             rated += usize::from(kernel["gb_s"].as_f64().is_some_and(|rate| rate > 0.0));
         }
-        assert!(share > 0.5 && share < 1.01, "kernels are the step: {share} of {steps}");
+        assert!(share > 0.5 && share < 1.01, "kernels add up to the step: {share} of {steps}");
         assert!(rated >= 5, "four products and attention: {steps}");
         let head = items(&steps["kernels"]).iter().find(|kernel| kernel["name"] == "head");
         assert_eq!(head.map(|head| &head["calls_per_step"]), Some(&Value::from(1.0)), "{steps}");

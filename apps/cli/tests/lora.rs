@@ -1,16 +1,16 @@
-//! LoRA adapters on the command line: sessions that use one, and models that have one merged into them.
+//! LoRA adapters on the command line: sessions that use one, and models with one merged in.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use crate::support::{Files, floats, folder, items, keys, weft};
 use std::path::Path;
 
-/// An adapter of `assets/golden/lora`, for models of the shape that [`base`] makes.
+/// The path of an adapter in `assets/golden/lora`, for models of the shape that [`base`] makes.
 fn golden(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/lora").join(name);
     path.display().to_string()
 }
 
-/// A made-up model that the golden adapters for Llama fit.
+/// Makes a synthetic model that the golden adapters for Llama fit.
 fn base(files: &Files, format: &str) -> String {
     let path = files.path(&format!("{format}.gguf")).display().to_string();
     let shape = "--layers 2 --embedding 64 --feed-forward 96 --heads 4 --kv-heads 2 --vocab 512 --untied";
@@ -23,7 +23,7 @@ fn logits(model: &str, more: &str) -> Vec<f64> {
     floats(&items(&weft(line).done()["logits"])[0])
 }
 
-/// The largest difference, in parts of the largest logit.
+/// The largest absolute difference, relative to the largest logit.
 fn difference(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let largest = a.iter().fold(0.0f64, |most, x| most.max(x.abs()));
@@ -74,7 +74,7 @@ fn quantized_models_keep_their_formats() {
     assert!(difference(&adapted, &logits(&out, "")) < 0.05);
 }
 
-/// An adapter as PEFT saves them, on the queries of the first of the layers that are `width` wide.
+/// Writes an adapter in PEFT's form for the query matrix of the first layer, `width` wide.
 fn peft(files: &Files, width: usize) -> String {
     let folder = files.path("peft");
     std::fs::create_dir(&folder).expect("a folder");
@@ -125,7 +125,7 @@ fn what_does_not_fit_is_an_error() {
         weft(format!("logits --model '{model}' --tokens 1 --lora '{adapter}' --json")).failed()
     };
     assert_eq!(failed(&golden("qwen2-some.gguf"))["kind"], "other_architecture");
-    // The head of the adapter has another vocabulary.
+    // The adapter's output head has another vocabulary.
     let error = failed(&golden("llama-all.gguf"));
     assert_eq!(
         (&error["kind"], &error["tensor"]),

@@ -1,4 +1,4 @@
-//! What people and scripts expect of a command: what it reads, what it says of itself, and which values it takes.
+//! What users and scripts expect of a command: what it reads, what it prints about itself, and which values it accepts.
 
 use crate::support::{Files, ON, TINY, command, floats, items, keys, run_of, weft, weft_with};
 use serde_json::{Value, json};
@@ -203,7 +203,7 @@ fn a_context_sizes_the_cache_and_its_error_names_it() {
     let error = weft_with(&ask, "word ".repeat(600)).failed();
     assert!(error["message"].as_str().is_some_and(|text| !text.contains("--context")), "{error}");
     let error = weft(format!("logits --model '{TINY}' --tokens 1,2,3,4 --context 2 --json"));
-    // A cache holds whole pages.
+    // The KV cache consists of whole pages, so 4 tokens fit although --context is 2.
     assert_eq!(items(&error.done()["logits"]).len(), 1);
     let ids: Vec<String> = (0..40).map(|id| id.to_string()).collect();
     let error = weft(format!("logits --model '{TINY}' --tokens {} -c 16 --json", ids.join(","))).failed();
@@ -213,7 +213,7 @@ fn a_context_sizes_the_cache_and_its_error_names_it() {
     weft(format!("{bench} -c 256")).done();
 }
 
-/// A machine without a GPU, whatever this one has.
+/// Runs the command as on a machine without a GPU, by hiding all drivers.
 fn without_gpu(line: &str) -> crate::support::Run {
     let mut command = command(line);
     let nowhere = "/nonexistent";
@@ -251,7 +251,7 @@ fn looking_for_a_gpu_takes_no_time() {
         };
         (0..5).map(|_| once()).min().unwrap_or_default()
     };
-    // A machine that is busy is forgiven much.
+    // A wide margin, because the machine may be busy.
     assert!(time("--backend auto") < time("--backend cpu") + std::time::Duration::from_millis(200));
 }
 
@@ -272,7 +272,7 @@ fn embed_names_the_texts_that_it_refuses_and_does_the_others() {
     assert_eq!((&errors[1]["index"], &errors[1]["kind"]), (&json!(3), &json!("context_overflow")));
     assert_eq!((&report["error"]["kind"], &report["error"]["refused"]), (&json!("texts_refused"), &json!(2)));
     assert!(run.stderr.contains("line 2: ") && run.stderr.contains("line 4: "), "{}", run.stderr);
-    // Without --json its line is empty.
+    // Without --json, the line of a refused text is empty.
     let plain = weft(format!("{embed} --file '{texts}'"));
     let lines: Vec<&str> = plain.text().lines().collect();
     assert_eq!((plain.code, lines.len(), lines[1], lines[3]), (Some(1), 4, "", ""));
@@ -280,12 +280,12 @@ fn embed_names_the_texts_that_it_refuses_and_does_the_others() {
     assert_eq!(first, floats(&one["embeddings"][0]));
     let run = weft(format!("{embed} --json one '' two"));
     assert!(run.code == Some(1) && run.stderr.contains("text 2: "), "{}", run.stderr);
-    // From stdin, asked for or not.
+    // From stdin, by `-` or by default.
     for dash in ["", "-", "--file -"] {
         assert_eq!(weft_with(format!("{embed} --json {dash}"), "one\ntwo\n").done(), one, "{dash}");
     }
     assert_eq!(weft(format!("{embed} --json -")).done()["embeddings"], json!([]));
-    // Beside other texts as well, in its place.
+    // `-` among other texts stands for the lines of stdin, in its place.
     for (line, stdin) in
         [("- two", "one\n"), ("one -", "two"), ("--prompt -", "one\ntwo\n"), ("- -", "one\ntwo\n")]
     {

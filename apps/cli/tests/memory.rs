@@ -1,11 +1,12 @@
-//! What a load takes: weights once, as they are computed with, and of the KV cache what holds tokens.
+//! Memory of a load: each weight is held once, in the form it is computed with, and of the KV cache only what holds
+//! tokens.
 
 use crate::support::{Files, keys, weft};
 
-/// What the process itself takes: the program, its threads' stacks, and the scratch of one short wave.
+/// Memory of the process itself in bytes: the program, its threads' stacks, and the scratch buffers of one short wave.
 const PROCESS: f64 = 20e6;
 
-/// A model of some 100 MB, larger by far than the process.
+/// Shape of a model of about 100 MB, much larger than the process itself.
 const SHAPE: &str = "--layers 6 --embedding 1024 --feed-forward 4096 --heads 16 --kv-heads 4 --vocab 8000";
 
 #[cfg(target_os = "linux")]

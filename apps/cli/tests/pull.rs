@@ -1,4 +1,4 @@
-//! Models of the hub: pulled from a server on the loopback, then found, listed, mended and removed without one.
+//! Hub models: pulled from a server on the loopback interface, then found, listed, repaired and removed without it.
 
 #[allow(dead_code, clippy::unwrap_used, reason = "the server of the unit tests, of which these use a part")]
 #[path = "../src/pull/tests/server.rs"]
@@ -21,7 +21,7 @@ const LISTED: [&str; 6] = [
 ];
 const SPLIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/gguf");
 
-/// A cache of its own and a hub that may go.
+/// A cache folder for one test, and a hub that can be switched off.
 struct Hub {
     files: Files,
     server: Option<Server>,
@@ -31,7 +31,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes of a file: parts of a split model, or the tiny model.
+/// The bytes of a file: a part of a split model, or the tiny model.
 fn body(path: &str) -> Vec<u8> {
     let file = match path.rsplit_once("-Q2_K-") {
         Some((_, part)) => format!("{SPLIT}/split-{part}"),
@@ -65,7 +65,7 @@ impl Hub {
         Self { files: Files::new(), server: Some(server) }
     }
 
-    /// From now on there is no network.
+    /// Switches the hub off.
     fn gone(&mut self) {
         self.server = None;
     }
@@ -81,7 +81,7 @@ impl Hub {
         run_of(command.env("WEFT_CACHE", self.cache()).env("HF_ENDPOINT", url), "")
     }
 
-    /// The names in the list, and those that stand for the same.
+    /// The names that `weft list` prints, with their aliases.
     fn listed(&self) -> Vec<(String, Value)> {
         let list = self.weft("list --json").done();
         let here = items(&list["models"]).iter().filter(|model| !model["file"].is_null());
@@ -104,7 +104,7 @@ fn a_file_of_the_hub_is_a_model_by_its_name() {
     assert_eq!(error["kind"], "not_pulled");
     let message = error["message"].as_str().expect("a message");
     assert!(message.contains(&format!("`weft pull {name}`")), "{message}");
-    assert_eq!(hub.asked(), 0, "nothing is fetched that was not asked for");
+    assert_eq!(hub.asked(), 0, "nothing is downloaded without being asked for");
     let pulled = hub.weft(&format!("pull {name} --json")).done();
     assert_eq!((&pulled["model"], &pulled["checked"]), (&json!(name), &json!(true)));
     hub.gone();
@@ -134,11 +134,11 @@ fn a_quantization_stands_for_a_file() {
     }
     let asked = hub.asked();
     hub.weft("pull some/repo").done_text();
-    assert_eq!(hub.asked(), asked, "what is here is not asked for again");
+    assert_eq!(hub.asked(), asked, "a complete file is not requested again");
     let error = hub.weft("pull some/repo:Q5_1 --json").failed();
     assert_eq!((&error["kind"], &error["quant"]), (&json!("no_such_quant"), &json!("Q5_1")));
     assert!(error["there"].to_string().contains("model-F16.gguf"), "{error}");
-    // A mirror that has the tree alone.
+    // A mirror that has only the tree endpoint.
     let pulled = hub.weft("pull some/tree:Q4_0 --json").done();
     assert!(pulled["file"].as_str().is_some_and(|file| file.ends_with("a-Q4_0.gguf")), "{pulled}");
     hub.gone();
@@ -167,7 +167,7 @@ fn only_the_model_that_is_named_is_removed() {
     for name in ["F16", "16", "K_M", "Q4_K", "Q8_0", "model"] {
         assert_eq!(hub.weft(&format!("rm --json some/repo:{name}")).failed()["kind"], "not_here", "{name}");
     }
-    // Names that more than one model has, one of them that of the repository alone.
+    // Names that match more than one model, one of them the repository alone.
     for (name, count) in [("some/repo:Q4_K_M", 2), ("some/repo", 3)] {
         let error = hub.weft(&format!("rm --json {name}")).failed();
         assert_eq!(
@@ -190,9 +190,9 @@ fn an_interrupted_pull_is_listed_and_removed() {
         let answer = answer(&asked.path, asked.from);
         if asked.path.starts_with("/api/") { answer } else { answer.cut(1000) }
     }));
-    // The server breaks off whenever it is asked: some thousand bytes come.
+    // The server breaks off each request after some thousand bytes.
     let whole = body("model.gguf").len();
-    assert!(whole > 150_000, "too long for that many attempts");
+    assert!(whole > 150_000, "the file needs more attempts than are made");
     for name in ["some/repo", "some/repo:q8_0"] {
         assert_eq!(hub.weft(&format!("pull {name} --json")).failed()["kind"], "all_failed");
     }
@@ -213,7 +213,7 @@ fn an_interrupted_pull_is_listed_and_removed() {
     assert_eq!(items(&removed["removed"]).len(), 1);
     assert_eq!(removed["bytes"], begun[0]["partial_bytes"]);
     assert!(!hub.cache().join("hub").exists());
-    // What a version left that noted no name before the end.
+    // A partial file as an older version left it, without a recorded name.
     let part = hub.cache().join("hub/some--repo/m-Q8_0.gguf.part");
     for name in ["some/repo:q8_0", "some/repo", "some/repo/m-Q8_0.gguf"] {
         std::fs::create_dir_all(part.parent().expect("a folder")).expect("a folder");
@@ -250,7 +250,7 @@ fn a_damaged_model_says_what_mends_it() {
     not_a_number[at..at + 4096].fill(0xff);
     let advice = format!("weft pull --verify {name}");
     for damaged in [not_a_number, whole[..whole.len() / 2].to_vec(), b"<html>".to_vec()] {
-        // By its name and by its path, wherever in the file the damage is.
+        // By name and by path, with damage in different places of the file.
         for model in [name, &path] {
             std::fs::write(&path, &damaged).expect("the model");
             let error = hub.weft(&format!("run {RUN} '{model}'")).failed();
@@ -264,15 +264,15 @@ fn a_damaged_model_says_what_mends_it() {
         assert_eq!(std::fs::read(&path).expect("the model"), whole);
         hub.weft(&format!("run {RUN} {name}")).done();
     }
-    // A file cut short is seen without looking at its bytes.
+    // A truncated file is detected by its size alone.
     std::fs::write(&path, &whole[..9]).expect("the model");
     hub.weft(&format!("pull {name}")).done_text();
     assert_eq!(std::fs::read(&path).expect("the model"), whole);
-    // What is whole is not fetched again.
+    // A complete file is not downloaded again.
     let asked = hub.asked();
     assert_eq!(hub.weft(&format!("pull --verify {name} --json")).done()["checked"], true);
     assert_eq!(hub.asked(), asked);
-    // A damaged file elsewhere has no name.
+    // A damaged file outside the cache has no name to pull.
     let own = hub.files.write("own.gguf", &whole[..whole.len() / 2]);
     assert_eq!(hub.weft(&format!("run {RUN} '{own}'")).failed()["advice"], Value::Null);
 }

@@ -1,4 +1,4 @@
-//! `weft quantize`: what it prints, what it refuses, and that what it writes runs.
+//! `weft quantize`: its output, its refusals, and that the written models run.
 
 use crate::support::{Files, TINY, divergence, floats, items, keys, weft};
 use serde_json::json;
@@ -13,8 +13,8 @@ fn logits(model: &str) -> Vec<f64> {
 fn what_is_written_runs_and_says_nearly_the_same() {
     let files = Files::new();
     let exact = logits(TINY);
-    // The last number is the divergence of what llama.cpp's quantizer (llama-cpp-python 0.3.36) makes of the same file, and a tenth:
-    // rounding the rest of a row one way or another moves it by as much.
+    // The last number is 1.1 times the divergence of what llama.cpp's quantizer (llama-cpp-python 0.3.36) makes of the
+    // same file. Rounding the rest of a row differently changes it by as much as that tenth.
     let losses = [
         ("f32", 0, 0.0),
         ("F16", 1, 0.0),
@@ -53,7 +53,7 @@ fn flags_choose_formats() {
         };
         ["token_embd.weight", "output.weight", "blk.0.attn_q.weight"].map(found)
     };
-    // Rows of 64 are no super-blocks.
+    // Rows of 64 are no multiple of a super-block.
     assert_eq!(formats("--type q4_k_m"), ["Q5_0", "Q8_0", "Q5_0"]);
     assert_eq!(formats("--type q4_k_m --pure"), ["Q5_0", "Q5_0", "Q5_0"]);
     assert_eq!(formats("--type q4_0 --output-type q5_1 --embedding-type f16"), ["F16", "Q5_1", "Q4_0"]);
@@ -76,7 +76,7 @@ fn every_part_of_a_split_model_is_read() {
     let files = Files::new();
     let first = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/gguf/split-00001-of-00003.gguf");
     let out = files.path("whole.gguf");
-    // A matrix of doubles in the third part, which no format here can be made of.
+    // A matrix of doubles in the third part, which cannot be decoded.
     let error = weft(format!("quantize '{first}' '{}' --type q4_0 --json", out.display())).failed();
     assert_eq!((&error["kind"], &error["tensor"]), (&json!("unreadable_tensor"), &json!("doubles.weight")));
     let named = error["file"].as_str().expect("a file");
@@ -108,7 +108,7 @@ fn files_are_kept_and_errors_are_named() {
     assert_eq!(weft(format!("quantize '{model}' '{out}' --force")).code, Some(2));
     let error = weft(format!("quantize no-such-model '{out}' --type q8_0 --json")).failed();
     assert_eq!(error["kind"], "unknown_model");
-    // A weight that is none: the last bytes of the file are a tensor's.
+    // A weight that is not finite: the last bytes of the file belong to a tensor.
     let mut bytes = std::fs::read(&model).expect("the model");
     let end = bytes.len() - 4;
     bytes[end..].copy_from_slice(&[0xff; 4]);

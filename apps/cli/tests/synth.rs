@@ -1,9 +1,9 @@
-//! Models that are made up: the file's bytes, and that the other commands take it.
+//! Synthetic models: the written bytes, and that the other commands accept the file.
 
 use crate::support::{Files, floats, items, keys, weft};
 use serde_json::json;
 
-/// A path in the folder, and the start of a command that makes a model there.
+/// Returns a path in the folder, and the start of a command line that makes a model there.
 fn synth(files: &Files, name: &str) -> (String, String) {
     let path = files.path(name).display().to_string();
     (path.clone(), format!("synth '{path}' --json"))
@@ -44,7 +44,7 @@ fn what_is_made_up_runs() {
             weft(format!("run --model '{path}' --raw -n 8 --logit-bias 258=-1000 --json Hello")).done();
         assert_eq!(items(&answer["tokens"]).len(), 8, "{answer}");
         assert_eq!(answer["prompt_tokens"], 6);
-        // Finite, and no token so likely that the text says nothing of the rest.
+        // Logits are finite and of ordinary size, so that no token dominates all others.
         let logits = weft(format!("logits --model '{path}' --tokens 257,72,105 --json")).done();
         let logits = floats(&items(&logits["logits"])[0]);
         let deviation = (logits.iter().map(|logit| logit * logit).sum::<f64>() / logits.len() as f64).sqrt();
@@ -81,7 +81,7 @@ fn flags_are_the_models_numbers() {
     };
     assert_eq!(shape("blk.0.attn_q.weight"), Some(json!([96, 192])));
     assert_eq!(shape("output.weight"), Some(json!([96, 400])));
-    // Tied by default, a preset with flags over it, and for people the path alone on stdout.
+    // Tied embeddings by default, a preset with options over it, and only the path on stdout without --json.
     let (path, _) = synth(&files, "preset.gguf");
     let made =
         weft(format!("synth '{path}' --preset 8b --layers 1 --embedding 64 --feed-forward 64 --vocab 300"));
@@ -102,7 +102,7 @@ fn files_are_kept_unless_they_may_go() {
     std::fs::write(&path, "precious").expect("a file");
     let error = weft(&line).failed();
     assert_eq!((&error["kind"], &error["file"]), (&json!("exists"), &json!(path)));
-    // Refused by its numbers, it is not touched either.
+    // A shape that is refused leaves the existing file untouched as well.
     let error = weft(format!("{line} --force --kv-heads 3")).failed();
     assert_eq!((&error["kind"], &error["value"]), (&json!("bad_number"), &json!("3")));
     assert_eq!(std::fs::read(&path).expect("the file"), b"precious");
@@ -133,7 +133,6 @@ fn what_cannot_be_made_is_refused_before_a_byte_is_written() {
     assert_eq!(weft(format!("synth '{nowhere}' --json")).failed()["kind"], "create");
 }
 
-/// Systems that do not tell how much room there is would begin to write.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_leaves_no_file_and_a_script_learns_of_it() {
@@ -146,9 +145,9 @@ fn ctrl_c_leaves_no_file_and_a_script_learns_of_it() {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     let part = files.path("large.gguf.part");
     let start = Instant::now();
-    // Once it writes it listens.
+    // Once the part file grows, the Ctrl-C handler is installed.
     while std::fs::metadata(&part).map_or(0, |part| part.len()) == 0 {
-        assert!(start.elapsed() < Duration::from_secs(60), "nothing is written");
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing was written");
         std::thread::sleep(Duration::from_millis(1));
     }
     let kill = format!("kill -INT {}", child.id());
@@ -162,6 +161,7 @@ fn ctrl_c_leaves_no_file_and_a_script_learns_of_it() {
     assert!(!part.exists() && !std::path::Path::new(&path).exists());
 }
 
+/// Unix only: where the free space is unknown, the command would begin to write.
 #[cfg(unix)]
 #[test]
 fn more_than_the_disk_takes_is_not_begun() {

@@ -1,54 +1,54 @@
-//! The engine on the browser's GPU: opened with a promise, driven tick by tick, and never waited for.
+//! The engine on the browser's GPU. It opens asynchronously and is driven tick by tick; nothing blocks.
 
 use crate::rest::Turn;
 use crate::{ask, load, options};
 use wasm_bindgen::prelude::*;
 use weft::{Engine, Gpu, GpuLayers, GpuOptions, LoadOptions, ModelId, Phase, SessionId, TickOutcome};
 
-/// An answer, with what shows where it was computed.
+/// An answer, with facts that show where it was computed.
 #[wasm_bindgen(getter_with_clone)]
 #[derive(Clone, Debug)]
 pub struct GpuAnswer {
-    /// The tokens.
+    /// The answer's tokens.
     pub tokens: Vec<u32>,
-    /// The adapter, as the browser describes it; some browsers keep it to themselves.
+    /// The adapter as the browser describes it; some browsers hide it.
     pub adapter: String,
-    /// The API that the device was opened through.
+    /// The graphics API that the device was opened through.
     pub backend: String,
-    /// Lanes of a subgroup, where kernels use subgroup operations.
+    /// Subgroup size, if kernels use subgroup operations.
     pub subgroup: Option<u32>,
-    /// The model's layers.
+    /// Number of layers of the model.
     pub layers: usize,
-    /// Those of them that are on the GPU.
+    /// Number of layers on the GPU.
     #[wasm_bindgen(js_name = layersOnGpu)]
     pub layers_on_gpu: usize,
-    /// Dispatches that the device was given for the model since it was last placed there.
+    /// Number of dispatches for the model since it was last placed on the device.
     pub dispatches: f64,
-    /// Kernels compiled: their names, each with the parts that it is made of.
+    /// The compiled kernels: each name with the variants of its parts.
     pub kernels: Vec<String>,
 }
 
-/// An engine on the browser's GPU. It stays open from model to model, and so do the kernels that it has compiled.
+/// An engine on the browser's GPU. It stays open between models, and so do its compiled kernels.
 #[wasm_bindgen]
 pub struct GpuEngine(Engine);
 
 #[wasm_bindgen]
 impl GpuEngine {
-    /// Opens the GPU. `plain` leaves features unused that only add speed.
+    /// Opens the GPU. `plain` turns off the features that only add speed.
     ///
     /// # Errors
-    /// There is none, or it cannot run the kernels: an `Error` that says what to do.
+    /// An `Error` with a remedy if there is no GPU, or if it cannot run the kernels.
     pub async fn open(plain: bool) -> Result<GpuEngine, JsError> {
         Self::opened(plain).await.map_err(thrown)
     }
 
-    /// The `count` most likely tokens after `tokens`, one by one, on the model in `gguf`.
+    /// Returns the `count` most likely tokens after `tokens`, decoded greedily by the model in `gguf`.
     ///
-    /// A GPU that fails in mid-answer is opened again and the answer goes on; where that fails too, the CPU computes the
-    /// rest, and `layersOnGpu` is 0.
+    /// If the GPU fails in the middle of the answer, it is opened again and the answer continues. If that fails too,
+    /// the CPU computes the rest and `layersOnGpu` is 0.
     ///
     /// # Errors
-    /// Whatever the engine refuses, as an `Error` with its message.
+    /// Any error of the engine, as an `Error` with its message.
     pub async fn greedy(
         &mut self,
         gguf: Vec<u8>,
@@ -76,7 +76,7 @@ impl GpuEngine {
         count: usize,
     ) -> Result<GpuAnswer, weft::Error> {
         let engine = &mut self.0;
-        // Every layer: one that does not fit is an error, not a layer of the CPU's.
+        // All layers are requested, so a layer that does not fit is an error instead of moving to the CPU.
         let options = LoadOptions { gpu_layers: GpuLayers::Count(usize::MAX), ..LoadOptions::default() };
         let model = load(engine, gguf, &options)?;
         let answer = finish(engine, model, tokens, count).await;
@@ -85,7 +85,7 @@ impl GpuEngine {
     }
 }
 
-/// Asks for an answer and drives ticks until it is there.
+/// Requests an answer and drives ticks until it is complete.
 async fn finish(
     engine: &mut Engine,
     model: ModelId,
@@ -97,7 +97,7 @@ async fn finish(
     while !matches!(engine.phase(session)?, Phase::Finished(_)) {
         match engine.tick() {
             TickOutcome::Idle => break,
-            // What the tick waits for comes from the browser, which needs its turn for it.
+            // The tick waits for the browser, which can only act when this task yields.
             TickOutcome::Waiting => turn.rest().await,
             TickOutcome::Advanced if turn.is_over() => turn.rest().await,
             TickOutcome::Advanced => {}

@@ -1,7 +1,8 @@
 //! The Weft engine for JavaScript: the same crates, compiled to wasm32.
 //!
-//! Greedy answers only, for checking that the build gives the reference's tokens on the CPU and on the browser's GPU; the
-//! worker and its API come with the browser front end. Nothing here waits: the engine's ticks are driven one by one.
+//! Supports greedy answers only, to check that the build gives the reference's tokens on the CPU and on the browser's
+//! GPU. The worker and its API come with the browser front end. Nothing here blocks: the engine's ticks are driven one
+//! by one.
 
 mod gpu;
 mod rest;
@@ -14,10 +15,10 @@ use weft::{
     SessionOptions, TickOutcome,
 };
 
-/// The `count` most likely tokens after `tokens`, one by one, on the model in `gguf`.
+/// Returns the `count` most likely tokens after `tokens`, decoded greedily by the model in `gguf`.
 ///
 /// # Errors
-/// Whatever the engine refuses, as an `Error` with its message.
+/// Any error of the engine, as an `Error` with its message.
 #[wasm_bindgen]
 pub fn greedy(gguf: Vec<u8>, tokens: Vec<u32>, count: usize) -> Result<Vec<u32>, JsError> {
     run(gguf, tokens, count).map_err(|error| JsError::new(&error.to_string()))
@@ -36,17 +37,17 @@ fn run(gguf: Vec<u8>, tokens: Vec<u32>, count: usize) -> Result<Vec<u32>, weft::
     Ok(engine.output(session)?.tokens.clone())
 }
 
-/// One thread, which is the caller's.
+/// Options with one thread, the caller's.
 fn options() -> EngineOptions {
     EngineOptions { threads: 1, ..EngineOptions::default() }
 }
 
-/// Starts to load a model.
+/// Begins to load a model.
 fn load(engine: &mut Engine, gguf: Vec<u8>, options: &LoadOptions) -> Result<ModelId, weft::Error> {
     engine.load(ModelSource::memory("model.gguf", gguf), options)
 }
 
-/// Asks a model for the `count` most likely tokens after `tokens`.
+/// Requests the `count` most likely tokens after `tokens` from a model.
 fn ask(
     engine: &mut Engine,
     model: ModelId,

@@ -1,5 +1,5 @@
-//! Giving the browser its turn. Promises that are settled already keep others from running, readbacks and paints among
-//! them: only a task of its own, as a timer's is, lets them run.
+//! Yields to the browser. Awaiting a promise that is already settled does not let the browser run readbacks or paint;
+//! only a new task, such as a timer's, does.
 
 use js_sys::{Date, Function, Promise};
 use wasm_bindgen::prelude::*;
@@ -7,15 +7,15 @@ use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
-    // Pages and workers have it under this name.
+    // The name is the same in pages and in workers.
     #[wasm_bindgen(js_name = setTimeout)]
     fn set_timeout(then: &Function, milliseconds: i32) -> JsValue;
 }
 
-/// Longest that the engine computes before others get their turn, in milliseconds: half a frame of 60 Hz.
+/// Maximum time in milliseconds that the engine computes before it yields: half a frame at 60 Hz.
 const TURN: f64 = 8.0;
 
-/// When the engine's turn began.
+/// The time at which the engine's turn began, in milliseconds since the epoch.
 pub(crate) struct Turn(f64);
 
 impl Turn {
@@ -24,12 +24,12 @@ impl Turn {
         Self(Date::now())
     }
 
-    /// Whether others have waited long enough.
+    /// Returns true if the turn has used up its time.
     pub(crate) fn is_over(&self) -> bool {
         Date::now() - self.0 >= TURN
     }
 
-    /// Lets others run and begins anew.
+    /// Yields to the browser, then begins a new turn.
     pub(crate) async fn rest(&mut self) {
         let later = Promise::new(&mut |resolve, _| {
             set_timeout(&resolve, 0);

@@ -1,6 +1,6 @@
-// Checks that the wasm build gives the references' tokens in a browser, on WebGPU: with the features that the browser offers,
-// without them, with a device that is destroyed in mid-answer, and in every weight format. Whatever the browser complains
-// of fails it.
+// Checks that the wasm build gives the reference's tokens in a browser on WebGPU: with all features that the browser
+// offers, without them, with a device that is destroyed in the middle of an answer, and in every weight format. Any
+// error or warning of the browser fails the check.
 // usage: node browser.mjs BINDINGS_DIR TINY_MODELS_DIR
 // Playwright is found through NODE_PATH, Chromium at $CHROMIUM or /usr/bin/chromium.
 import { readFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ const { chromium } = createRequire(import.meta.url)('playwright-core');
 const [bindings, models] = process.argv.slice(2);
 const reference = (model) => JSON.parse(readFileSync(join(models, `${model}.json`), 'utf8'));
 
-// No answer takes as long, even on two busy cores, which compile kernels for a GPU in software.
+// Longer than any answer takes, even with two busy cores and a software GPU, for which kernels have to be compiled.
 const LONG = 300_000;
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm', '.json': 'application/json' };
 
@@ -39,8 +39,8 @@ const browser = await chromium.launch({
   ],
 });
 
-// Opens the page, waits for its answer and for what else is asked of it. Gives the answers, with what `watch` saw and what
-// the browser complained of by then.
+// Opens the page, waits for its answer, and asks the further questions. Returns the answers, each with what `watch`
+// recorded and the browser's complaints up to then.
 async function open(query, watched, questions = []) {
   const context = await browser.newContext();
   const page = await context.newPage();
@@ -58,7 +58,7 @@ async function open(query, watched, questions = []) {
   for (const question of [null, ...questions]) {
     const answer = await page.evaluate(([question, long]) => {
       const answer = question ? globalThis.ask(...question) : globalThis.answer;
-      const late = new Promise((_, fail) => setTimeout(() => fail('no answer for too long'), long));
+      const late = new Promise((_, fail) => setTimeout(() => fail('no answer in time'), long));
       return Promise.race([answer, late]).catch((error) => ({ failed: String(error?.stack ?? error) }));
     }, [question, LONG]);
     const seen = await page.evaluate(() => globalThis.seen);
@@ -71,13 +71,13 @@ async function open(query, watched, questions = []) {
 const { greedy: wanted } = reference('tiny-llama');
 let failures = 0;
 
-// Prints whether something holds, and an answer where it does not.
+// Prints whether a check passed, with the answer if it did not.
 function report(what, holds, answer) {
   if (!holds) failures += 1;
-  (holds ? console.log : console.error)(`browser, ${what}${holds ? '' : `: not so\n${JSON.stringify(answer, null, 1)}`}`);
+  (holds ? console.log : console.error)(`browser, ${what}${holds ? '' : `: failed\n${JSON.stringify(answer, null, 1)}`}`);
 }
 
-// Prints what does not hold of an answer. `wanted` are the tokens that it has to begin with.
+// Checks an answer and prints what is wrong with it. `wanted` are the tokens that it has to begin with.
 function check(name, answer, wanted, more = {}) {
   const wrong = Object.entries({
     'it fails': !answer.failed,
@@ -86,7 +86,7 @@ function check(name, answer, wanted, more = {}) {
     'layers are not on the GPU': answer.layers > 0 && answer.layersOnGpu === answer.layers,
     'no dispatch': answer.dispatches > 0,
     'the browser complains': answer.complaints.length === 0,
-    'subgroup operations on a device without': answer.subgroup !== undefined || !usesSubgroups(answer),
+    'subgroup operations on a device without them': answer.subgroup !== undefined || !usesSubgroups(answer),
     ...more,
   }).filter(([, holds]) => !holds).map(([what]) => what);
   const { vendor, architecture } = answer.seen.devices[0] ?? {};
@@ -98,8 +98,8 @@ function check(name, answer, wanted, more = {}) {
 
 const usesSubgroups = (answer) => answer.kernels?.some((kernel) => kernel.includes('_subgroup')) ?? false;
 
-// Prompts of a reference that has logits at each position, with the token that has to come next: of as many rows as each
-// class of kernels takes, where the best logit is furthest from the second.
+// Prompts from a reference with logits at each position, each with its most likely next token. There is one prompt for
+// each class of kernels, by number of rows; it is the one whose best logit is furthest from the second.
 function clearest({ tokens, logits }) {
   return [[1, 1], [2, 4], [5, 8], [9, tokens.length]].map(([least, most]) => {
     const candidates = logits.slice(least - 1, most).map((row, at) => {
@@ -110,13 +110,13 @@ function clearest({ tokens, logits }) {
   });
 }
 
-// What is asked of models in a format, for each of which a prompt has one next token.
+// Questions for the models in these formats; each is a prompt with one expected next token.
 const questions = (formats) => formats.flatMap((format) => {
   const model = `tiny-llama-${format}`;
   return clearest(reference(model)).map(({ prompt, best }) => ({ model: `${model}.gguf`, prompt, wanted: [best] }));
 });
 
-// Asks tiny-llama, then the questions.
+// Checks tiny-llama and the questions of these formats.
 async function checkAll(name, query, formats, more = {}) {
   const asked = questions(formats);
   const [first, ...answers] = await open(query, {}, asked.map(({ model, prompt }) => [model, prompt, 1]));
@@ -129,18 +129,18 @@ try {
   const whole = await checkAll('', '', ['f32', 'bf16', 'q8_0', 'q4_0', 'q4_1']);
   await checkAll(', plain', '?plain', ['q8_0']);
 
-  // In the middle of the answer: half of the submits that it took without a loss.
+  // In the middle of the answer: after half of the submits that it took without a loss.
   const destroyAfter = Math.ceil((whole.seen.devices[0]?.submits ?? 2) / 2);
   const [lost, damaged] = await open('', { destroyAfter }, [['tiny-llama.json', [1], 1]]);
-  check('tiny-llama.gguf, its device destroyed in mid-answer', lost, wanted, {
+  check('tiny-llama.gguf, its device destroyed in the middle of the answer', lost, wanted, {
     'no device was destroyed': lost.seen.destroyed === 1,
     'no second device': lost.seen.devices.length === 2,
     'nothing computed on the second device': lost.seen.devices[1]?.submits > 0,
   });
-  report('a file that is no model is refused', /GGUF/.test(damaged.failed), damaged);
+  report('a file that is not a model is refused', /GGUF/.test(damaged.failed), damaged);
 
-  // Subgroups here have fewer lanes than any that kernels are made for. A device that claims more computes nonsense, but it
-  // shows that the browser accepts the kernels.
+  // The adapter's subgroups are smaller than any that kernels are made for. A device that claims a larger size computes
+  // wrong numbers, but it shows that the browser accepts the kernels.
   const [claimed] = await open('', { subgroup: 32 });
   const accepted = claimed.subgroup === 32 && usesSubgroups(claimed) && claimed.complaints.length === 0;
   report(`${claimed.kernels?.length} kernels on subgroups of ${claimed.subgroup} are accepted`, accepted, claimed);

@@ -1,7 +1,7 @@
-// Runs in a page before its scripts: notes in `seen` the devices that are opened, their errors and their submits.
+// Runs in a page before its scripts: records in `seen` the opened devices, their errors and their submits.
 //
-// `destroyAfter` destroys the first device after so many submits with something in them; `subgroup` makes adapters say that
-// their subgroups have so many lanes.
+// `destroyAfter` destroys the first device after this many non-empty submits. `subgroup` makes adapters report this
+// subgroup size.
 export function watch({ destroyAfter, subgroup }) {
   const seen = { devices: [], errors: [], destroyed: 0 };
   globalThis.seen = seen;

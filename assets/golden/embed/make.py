@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Embeddings that Hugging Face transformers gives: of tiny encoders with random weights, and of SmolLM2.
+"""Makes embeddings with Hugging Face transformers: of tiny encoders with random weights, and of SmolLM2.
 
 pip install torch==2.15.0 transformers==5.24.0 gguf==0.19.0
 python make.py [SmolLM2-135M-Instruct.Q4_1.gguf]
 
 NAME.gguf is written with the gguf package, under the names that llama.cpp's converter gives tensors and keys. Matrices are
-exact in F16, so the file and the model that gave the embeddings have the same weights; all is computed in F32 with eager
-attention. With SmolLM2's file its embeddings are made too, from the weights that transformers reads of it.
+exact in F16, so the file and the model that gave the embeddings have the same weights; everything is computed in F32 with
+eager attention. Given SmolLM2's file, also makes its embeddings, from the weights that transformers reads from it.
 NAME.json has
 texts      token ids, texts of several lengths
 made_with  versions
-without    of encoders: how far the states move, in parts of the largest, without one thing: each must be noticed
-NAME.f32.gz has little-endian floats: for each text the final hidden state of each token, then, for SmolLM2 in their place,
-the vectors of mean, first and last pooling, each divided by its length.
-llama-whole is ../hf/llama.gguf as an encoder: the same weights, every token seeing all of its text.
+without    of encoders: how much the states change, relative to the largest, if one feature is left out; tests must notice each
+NAME.f32.gz has little-endian floats: for each text the final hidden state of each token; for SmolLM2 instead the vectors of
+mean, first and last pooling, each normalized to length 1.
+llama-whole is ../hf/llama.gguf as an encoder: the same weights, with every token attending to the whole text.
 """
 import gzip, json, sys, zlib
 from pathlib import Path
@@ -48,17 +48,17 @@ def bert_model(**more):
     return transformers.BertModel._from_config(config, add_pooling_layer=False, **EAGER).eval()
 
 
-# architecture: (model, prefix of its layers, names within one, what to leave out: settings, or weights by a part of the name)
+# architecture: (model, prefix of its layers, names in a layer, what to leave out: settings, or weights by a part of the name)
 MODELS = {
     "bert": (bert_model, "encoder.layer.", BERT, {"GELU with erf": dict(hidden_act="gelu_new"), "positions": "position_emb",
-        "types": "token_type", "biases": "dense.bias", "q bias": "query.bias", "v bias": "value.bias"}),  # K's add the same to all scores
+        "types": "token_type", "biases": "dense.bias", "q bias": "query.bias", "v bias": "value.bias"}),  # K's biases add the same to all scores
     "nomic-bert": (nomic_model, "layers.", NOMIC, {"rope base": dict(rope_parameters=dict(rope_type="default",
         rope_theta=10000.0)), "types": "token_type", "gate": dict(hidden_act="gelu"), "norm biases": "layernorm.bias"}),
 }
 
 
 def weights(model, name):
-    """A tensor's values come from its name and the model's; halves where the file has halves."""
+    """Draws all weights, each seeded by its name and the model's; rounded to half floats where the file has half floats."""
     values = {}
     for key, old in model.named_parameters():
         noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(zlib.crc32(f"{name} {key}".encode())))
@@ -119,7 +119,7 @@ def write(name, model, prefix, names, values):
     writer.add_sep_token_id(3)
     writer.add_mask_token_id(4)
     values = {file_name(k, prefix, names) if "self_attn" not in k or "o_proj" in k else k: v for k, v in values.items()}
-    for layer in range(SHAPE["num_hidden_layers"] if name == "nomic-bert" else 0):  # its converter fuses them
+    for layer in range(SHAPE["num_hidden_layers"] if name == "nomic-bert" else 0):  # the converter fuses them
         parts = [values.pop(f"{prefix}{layer}.self_attn.{part}_proj.weight") for part in "qkv"]
         values[f"blk.{layer}.attn_qkv.weight"] = torch.cat(parts)
     for key, value in values.items():
@@ -170,7 +170,7 @@ def smollm2(path):
 
 
 def whole():
-    """A Llama of ../hf whose tokens see all of their text: what its file means with attention.causal = false."""
+    """Runs a Llama of ../hf with full attention, as its file means with attention.causal = false."""
     model = transformers.AutoModel.from_pretrained(HERE.parent / "hf", gguf_file="llama.gguf", dtype=torch.float32, **EAGER).eval()
     generator = torch.Generator().manual_seed(3)
     texts = [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in (1, 5, 40)]

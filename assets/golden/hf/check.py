@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What llama.cpp makes of the models of this folder: how far its logits are from transformers'.
+"""Compares llama.cpp's logits for the models of this folder with those of transformers.
 
 pip install llama-cpp-python==0.3.36 numpy; python check.py [NAME...]
-A line for each NAME.json: the largest difference in parts of the largest logit, the mean KL divergence from
-transformers' rows to llama.cpp's, and at how many of the greedy steps (fed with transformers' tokens) both agree.
+Prints a line per NAME.json: the largest difference relative to the largest logit, the mean KL divergence of llama.cpp's
+rows from those of transformers, and the number of greedy steps (fed with transformers' tokens) on which both agree.
 """
 import ctypes, json, sys
 from pathlib import Path
@@ -25,9 +25,9 @@ def logits(path, tokens):
     model = L.llama_model_load_from_file(str(path).encode(), L.llama_model_default_params())
     assert model, f"{path} cannot be loaded"
     settings = L.llama_context_default_params()
-    size = 256 if len(tokens) <= 256 else 512  # decides longrope's factors
+    size = 256 if len(tokens) <= 256 else 512  # selects longrope's factors
     settings.n_ctx = settings.n_batch = settings.n_ubatch = size
-    settings.type_k = settings.type_v = 0  # a cache of F32
+    settings.type_k = settings.type_v = 0  # an F32 cache
     settings.flash_attn_type = 0
     settings.n_threads = settings.n_threads_batch = 1
     for beta in ("fast", "slow"):  # keys that llama.cpp reads for a few architectures only

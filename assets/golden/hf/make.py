@@ -1,25 +1,25 @@
 #!/usr/bin/env python3
-"""Tiny models of many architectures with random weights, and the logits that Hugging Face transformers gives for them.
+"""Makes tiny models of many architectures with random weights, and their logits with Hugging Face transformers.
 
 pip install torch==2.15.0 transformers==5.24.0
 pip download --no-deps --no-binary :all: llama-cpp-python==0.3.36 && tar xf llama_cpp_python-0.3.36.tar.gz
 python make.py llama_cpp_python-0.3.36/vendor/llama.cpp [NAME...]
 
 Each NAME.gguf is written by llama.cpp's own converter (convert_hf_to_gguf.py's classes, in that folder) from the folder
-that transformers saves; only the vocabulary is replaced, by 128 made-up tokens. Matrices are exact in F16, so the file
+that transformers saves; only the vocabulary is replaced, by 128 synthetic tokens. Matrices are exact in F16, so the file
 and the model that gave the logits have the same weights, and the logits are computed in F32 with eager attention.
 NAME.json has
 tokens              the prompt, random ids
 logits              rows after the tokens at logit_positions, seven digits
-largest             the largest of those logits, without its sign
-greedy              16 tokens, each the argmax after the prompt and those before it
-greedy_top2_logits  the two best logits at each of these steps, and gaps the differences
-without             how far the logits move, in parts of `largest`, if one thing is left out: each must be noticed
+largest             the largest absolute value of those logits
+greedy              16 tokens, each the argmax after the prompt and the tokens before it
+greedy_top2_logits  the two best logits at each of these steps; gaps has their differences
+without             how much the logits change, relative to `largest`, if one feature is left out; tests must notice each
 made_with           versions
 
-folders/NAME.zip is the folder as transformers saves it, in F32, of some of these models. A VARIANT of one has all its weights
-rounded to another type, which it is saved in, and logits of its own in folders/NAME.json. A variant with a vocabulary has a
-tokenizer trained on smollm2/apache-2.0.txt and `texts` in its JSON, each with its ids.
+folders/NAME.zip is the folder of one of these models as transformers saves it in F32. A VARIANT has all weights rounded to
+another type, is saved in that type, and has its own logits in folders/NAME.json. A variant with a vocabulary has a tokenizer
+trained on smollm2/apache-2.0.txt, and its JSON has `texts` with their ids.
 """
 import copy, json, re, sys, tempfile, zipfile, zlib
 from pathlib import Path
@@ -54,8 +54,8 @@ GEMMA3 = lambda full, theta=1e4: dict(full_attention=full, sliding_attention=rop
 FULL = rope("linear", 1e6, factor=8.0)
 LOCAL = ["sliding_attention"] * 5 + ["full_attention"]
 
-# name: (transformers' name of the architecture, its settings, what to leave out: settings, or a pattern of weights that
-# become one (norms) or zero (others), and the lengths of prompts)
+# name: (transformers' name of the architecture, its settings, what to leave out: settings, or a pattern of weights that are
+# set to one (norms) or zero (others), and the lengths of prompts)
 MODELS = {
     "llama": ("Llama", BASE | UNTIED, {"rope": dict(rope_parameters=rope(theta=1e6))}, {}),
     "llama-bias": ("Llama", SMALL | UNTIED | dict(attention_bias=True, mlp_bias=True), {f"{part} bias": f"{part}_proj.bias"
@@ -122,7 +122,7 @@ MODELS = {
     "bitnet-b1.58": ("BitNet", BASE | TIED | dict(hidden_act="relu2"), {"attention sub-norm": "attn_sub_norm",
         "feed-forward sub-norm": "ffn_sub_norm", "ReLU squared, not SiLU": dict(hidden_act="silu")}, {}),
 }
-# Models whose folders are saved; variants: of which model, in which type, the size of a shard, and what differs.
+# Models whose folders are saved, and variants: the model, the type, the shard size, and changed settings.
 FOLDERS = ["llama-bias", "llama-linear", "llama3", "mistral", "mixtral", "qwen2-yarn", "qwen2moe", "qwen3", "qwen3moe", "phi3-longrope",
     "gemma", "gemma2", "gemma3", "smollm3", "granite", "granitemoe", "olmo2", "bitnet", "bitnet-b1.58"]
 VARIANTS = {"llama3-f16": ("llama3", torch.float16, "1GB", {}), "qwen2-bf16": ("qwen2-yarn", torch.bfloat16, "20KB", {}),
@@ -130,7 +130,7 @@ VARIANTS = {"llama3-f16": ("llama3", torch.float16, "1GB", {}), "qwen2-bf16": ("
         dict(vocab_size=320, bos_token_id=None, eos_token_id=319, pad_token_id=317)),
     "llama3-bare": ("llama3", torch.float16, "1GB", {}),
     "llama-dynamic": ("llama-linear", torch.float16, "1GB", dict(rope_parameters=rope("dynamic", factor=2.0)))}
-# Saved without the head, which gives tensors other names.
+# Saved without the output head, which changes the tensors' names.
 BARE = ["llama3-bare"]
 TEXTS = ["Hello, world", "The Licensor  grants\n\nYou 2,000 rights.", "na\u00efve caf\u00e9 \u4f60\u597d \U0001f600",
     "<|im_start|>user\nMay I?<|im_end|>\n", " leading and trailing ", "\t\r\n"]
@@ -149,9 +149,9 @@ def is_norm(name):
 
 
 def weights(model, kind, name):
-    """A tensor's values come from its name and the model's; halves where the file has halves."""
+    """Draws all weights, each seeded by its name and the model's; rounded to half floats where the file has half floats."""
     values, zero = {}, 1.0 if kind.startswith("Gemma") else 0.0  # Gemma's norms multiply by 1 + weight
-    # Embeddings that the model multiplies, and uses again at its end, would make it repeat its last token.
+    # Tied embeddings that the model multiplies would make it repeat its last token.
     sizes = {"Gemma": (0.1, 3), "Gemma2": (0.05, 6), "Gemma3": (0.05, 8), "Granite": (0.1, 8), "bitnet-b1.58": (0.05, 8),
         "GraniteMoe": (0.1, 8)}
     embedding, final = sizes.get(name, sizes.get(kind, (0.4, 1)))
@@ -170,7 +170,7 @@ def weights(model, kind, name):
 
 
 def ternary(weight):
-    """What the converter makes of BitNet's matrices."""
+    """Changes BitNet's matrices as the converter does."""
     scale = weight.abs().mean().clamp(min=1e-5)
     return ((weight * (1 / scale)).round().clamp(-1, 1) / (1 / scale)).half().float()
 
@@ -197,7 +197,7 @@ def greedy(model, tokens):
 
 
 def prompt(model, case, length):
-    """Of some random prompts the first whose greedy tokens are varied and none of them a near tie."""
+    """Returns the first of some random prompts whose greedy tokens are varied and have no near tie."""
     for seed in range(300):
         generator = torch.Generator().manual_seed(zlib.crc32(f"{case} {seed}".encode()))
         tokens = torch.randint(3, VOCABULARY, (length,), generator=generator).tolist()
@@ -229,7 +229,7 @@ def write_vocabulary(self):
 
 
 def vocabulary(folder, size):
-    """Trains a byte-level tokenizer of so many tokens into the folder; gives the ids of TEXTS."""
+    """Trains a byte-level tokenizer with this many tokens, saves it to the folder and returns the ids of TEXTS."""
     import tokenizers as T
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokenizer = T.Tokenizer(T.models.BPE())
@@ -244,7 +244,7 @@ def vocabulary(folder, size):
 
 
 def zipped(folder, path):
-    """The folder's files, always as the same bytes."""
+    """Zips the folder's files, with the same bytes each time."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         for file in sorted(folder.iterdir()):
             if file.name != "generation_config.json":
@@ -263,7 +263,7 @@ def convert(model, name, folder, path):
     (folder / "tokenizer.json").write_text(json.dumps(counted))  # for Gemma 3's converter
     converter = get_model_class(json.loads((folder / "config.json").read_text())["architectures"][0])
     converter.set_vocab = write_vocabulary
-    if name == "bitnet-b1.58":  # the fork of BitNet's authors has its own name for it, and so for the keys
+    if name == "bitnet-b1.58":  # the fork of BitNet's authors uses another name for it, and for the keys
         gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.BITNET] = name
     with torch.inference_mode():
         converter(folder, gguf.LlamaFileType.MOSTLY_F16, path, eager=True, model_name="random weights").write()

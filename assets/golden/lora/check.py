@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What llama.cpp makes of the adapters of this folder: how far its logits are from PEFT's.
+"""Compares llama.cpp's logits with the adapters of this folder with those of PEFT.
 
 pip install llama-cpp-python==0.3.36 numpy; python check.py
-A line for each NAME.json and scale: the largest difference in parts of the largest logit, and the mean KL divergence from PEFT's rows
-to llama.cpp's. `python check.py MERGED.gguf NAME` does the same for a merged model.
+Prints a line per NAME.json and scale: the largest difference relative to the largest logit, and the mean KL divergence of
+llama.cpp's rows from PEFT's. `python check.py MERGED.gguf NAME` does the same for a merged model.
 """
 import json, sys
 from pathlib import Path

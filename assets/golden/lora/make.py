@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""LoRA adapters with random matrices, and the logits that Hugging Face PEFT gives with them.
+"""Makes LoRA adapters with random matrices, and the logits with them from Hugging Face PEFT.
 
 pip install torch==2.15.0 transformers==5.24.0 peft==0.21.2 gguf==0.19.0
 python make.py
 
-The base models are those of ../hf: their GGUF files are read back into transformers (rows of Q and K of `llama` put back into
-Hugging Face's order), and the plain model must give the logits that ../hf records. NAME/ is the folder that PEFT saves,
+The base models are those of ../hf. Their GGUF files are read back into transformers, with rows of Q and K of `llama` permuted
+back to Hugging Face's order, and the plain model must give the logits recorded in ../hf. NAME/ is the folder that PEFT saves,
 NAME.gguf the same adapter as llama.cpp's convert_lora_to_gguf.py names and permutes it. Logits are computed in F32 with eager
 attention. NAME.json has
 base             the model, ../hf/BASE.gguf; its prompt and positions are those of ../hf/BASE.json
 logits           rows at those positions, seven digits
 half             the same with the adapter's scale halved
-largest          the largest of `logits`, without its sign
-moved            how far they are from the plain model's, in parts of the largest
+largest          the largest absolute value of `logits`
+moved            their distance from the plain model's logits, relative to the largest
 made_with        versions
 """
 import json, shutil, zlib
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 transformers.logging.set_verbosity_error()
 torch.set_num_threads(1)
 
-# name: (base, format of the GGUF file, whether alpha is over the root of the rank, PEFT's settings)
+# name: (base, format of the GGUF file, true if alpha is divided by the root of the rank, PEFT's settings)
 ADAPTERS = {
     "llama-all": ("llama", "F32", dict(r=4, lora_alpha=8, rank_pattern={"down_proj": 2, "layers.1.self_attn.v_proj": 7},
         target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"])),
@@ -51,7 +51,7 @@ def heads_of(config, module):
 
 
 def permuted(rows, heads):
-    """Rows of halves of a head become rows of neighbours: the order of `llama` files."""
+    """Permutes a head's rows from two halves to neighbouring pairs, the order of `llama` files."""
     return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
@@ -102,7 +102,7 @@ def write_gguf(model, name, base, kind, settings):
     writer = gguf.GGUFWriter(HERE / f"{name}.gguf", base)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    # The file has one alpha for all, over each tensor's rank.
+    # The file has one alpha, which is divided by each tensor's rank.
     by_root = settings.get("use_rslora", False)
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, settings["lora_alpha"] * (settings["r"] ** 0.5 if by_root else 1.0))
     for key, parameter in model.named_parameters():
@@ -139,7 +139,7 @@ def make(name):
     (HERE / name / "README.md").unlink()
     config = HERE / name / "adapter_config.json"
     saved = json.loads(config.read_text())
-    # A set, whose order differs from run to run.
+    # It is a set, whose order differs between runs.
     config.write_text(json.dumps(saved | dict(target_modules=sorted(saved["target_modules"])), indent=2) + "\n")
     (HERE / name / "adapter_model.safetensors").chmod(0o644)
     write_gguf(model, name, base, kind, settings)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes errors.json and rows.f16.gz: how far llama.cpp's quantizer is from numbers that it is given, without an importance matrix.
+"""Makes errors.json and rows.f16.gz: test rows, and the errors of llama.cpp's quantizer without an importance matrix.
 
 pip install llama-cpp-python==0.3.36 numpy; python make.py SmolLM2-135M-Instruct.Q4_1.gguf
 
-rows.f16.gz: three kinds of 128 rows of 256 halves, one after another: Gaussian, Laplace, and rows of the model's matrices.
-errors.json: for each format and kind the sum of squared errors over the sum of squares.
+rows.f16.gz: three kinds of 128 rows of 256 half floats, in this order: Gaussian, Laplace, and rows of the model's matrices.
+errors.json: for each format and kind, the sum of squared errors divided by the sum of squares.
 """
 import ctypes, gzip, json, os, sys
 import numpy as np

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes mixes.json.gz: which format llama.cpp's quantizer gives each matrix of made-up models, for every type.
+"""Makes mixes.json.gz: the format that llama.cpp's quantizer gives each matrix of synthetic models, for every type.
 
 pip install llama-cpp-python==0.3.36; python mixes.py path/to/weft
 
-Each model is what `weft synth` makes of the arguments in MODELS; the test makes the same. Only what differs from `base`, the format of
-most matrices, is listed, by format.
+Each model is made by `weft synth` with the arguments in MODELS; the test makes the same. `base` is the format of most
+matrices; only those with another format are listed, by format.
 """
 import ctypes, gzip, json, os, re, subprocess, sys, tempfile
 from collections import Counter
@@ -13,7 +13,7 @@ import llama_cpp
 TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12,
          "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "Q2_K_S": 21, "IQ4_NL": 25, "IQ4_XS": 30,
          "BF16": 32, "TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38}
-# Architecture, layers, embedding, feed-forward, query heads, KV heads, whether the embedding is also the head, experts.
+# Architecture, layers, embedding, feed-forward, query heads, KV heads, true if the embedding is also the head, experts.
 MODELS = {
     "grouped": ["llama", 16, 256, 512, 8, 2, True, 0],
     "untied": ["qwen2", 19, 256, 320, 4, 2, False, 0],
@@ -38,7 +38,7 @@ def synth(weft, path, model):
     subprocess.run([str(word) for word in line], check=True, capture_output=True)
 
 
-# What the quantizer says of a tensor: its name, its format, and the new one where it is another.
+# The quantizer's log line of a tensor: its name, its format, and the new format if it changes.
 LINE = re.compile(r"\] +(\S+) +- \[.*?type = +(\w+), size = .*?(?:\((\w+)\))?\n")
 
 

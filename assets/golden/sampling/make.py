@@ -1,11 +1,11 @@
-"""Makes cases.json.gz: what llama.cpp's sampler chain leaves of given logits.
+"""Makes cases.json.gz: the tokens that llama.cpp's sampler chain keeps for given logits.
 
     pip install llama-cpp-python==0.3.36 numpy
     python make.py
 
 Logits are integers over 65536 (exact in f32), without ties. For each case the chain is logit bias, penalties, top-k,
-typical, top-p, min-p, temperature, applied by `llama_sampler_apply`; the surviving logits go through a softmax in f64
-here, so that the file does not hold the rounding of llama.cpp's f32 sum.
+typical, top-p, min-p, temperature, applied by `llama_sampler_apply`. The softmax of the surviving logits is computed in f64
+here, so that the file does not contain the rounding of llama.cpp's f32 sum.
 """
 import ctypes
 import gzip
@@ -16,13 +16,13 @@ import llama_cpp as L
 import numpy as np
 
 SCALE = 65536
-# Survivors written out per case, by lowest id; the others are in the count, the sum of ids and the sum of their squares.
+# Maximum survivors listed per case, by lowest id. All are covered by the count, the sum of ids and the sum of their squares.
 SHOWN = 200
 rng = np.random.default_rng(20_240_601)
 
 
 def unique(values):
-    """Rounded to the grid, ties moved apart."""
+    """Rounds to the grid and moves ties apart."""
     seen, out = set(), []
     for value in values:
         number = int(round(float(value) * SCALE))
@@ -37,8 +37,8 @@ VECTORS = {
     "eight": unique([0.5, -1.25, 3.0, 2.75, -4.0, 1.0, 0.0, 2.0]),
     "small": unique(rng.normal(-2, 3, 300)),
     "model": unique(np.concatenate([rng.normal(-4, 2.5, 4980), rng.uniform(6, 14, 20)])[rng.permutation(5000)]),
-    # Not flatter: llama.cpp sums the entropy in f32, whose rounding over 5000 nearly equal tokens would decide which
-    # of them typical sampling keeps.
+    # It must not be flatter: llama.cpp sums the entropy in f32, whose rounding over 5000 nearly equal tokens would
+    # decide which of them typical sampling keeps.
     "flat": unique(rng.normal(0, 0.3, 5000)),
     "peaked": unique(np.concatenate([[25.0], rng.normal(-3, 2, 4999)])[rng.permutation(5000)]),
 }
@@ -47,7 +47,7 @@ DEFAULT = dict(bias=[], history=[], last_n=64, repetition=1.0, presence=0.0, fre
 
 
 def settings(n):
-    """The settings tried on a vector of n."""
+    """The settings for a vector of n logits."""
     history = [int(i) for i in rng.integers(0, n, 90)] + [2, 2, 2, 5, 5, 7]
     yield {}
     for k in [1, 2, 5, 40, 129, 1000]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Records what llama.cpp's own templates make of conversations: python builtin.py, with llama-cpp-python 0.3.36.
+"""Records conversations rendered by llama.cpp's built-in templates: python builtin.py, with llama-cpp-python 0.3.36.
 
-It has none of Alpaca; that one is held to the prompt of its authors in the test itself.
+llama.cpp has no template for Alpaca; the test itself compares that one with the prompt of its authors.
 """
 import ctypes, json
 from llama_cpp import llama_cpp as c

@@ -1,7 +1,7 @@
-"""Small templates with what Jinja2 makes of them in the environment of Hugging Face's `apply_chat_template`.
+"""Renders small templates with Jinja2 in the environment of Hugging Face's `apply_chat_template`.
 
-`python jinja.py` writes `jinja.json.gz`: rows of `{"t": template, "v": variables, "ok": text}`, or `"err": true` where Jinja2 raises.
-Made with Jinja2 3.1.6. `python jinja.py --fuzz N SEED` prints N random rows, one a line, for a longer comparison.
+`python jinja.py` writes `jinja.json.gz`: rows of `{"t": template, "v": variables, "ok": text}`, or `"err": true` if Jinja2
+raises. Made with Jinja2 3.1.6. `python jinja.py --fuzz N SEED` prints N random rows, one per line, for a longer comparison.
 """
 
 import copy
@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class Generation(Extension):
-    """The `generation` tag, as transformers defines it."""
+    """The `generation` tag as transformers defines it."""
 
     tags = {"generation"}
 
@@ -47,7 +47,7 @@ ENV.globals["raise_exception"] = raise_exception
 ENV.globals["strftime_now"] = lambda f: datetime(2024, 7, 26).strftime(f)
 
 class Once:
-    """A generator that is read at once, so that its errors show, and whose text, an address in Python, is an error."""
+    """A generator that is read at once, so that errors occur, and whose text is an error, since Python's text is an address."""
 
     def __init__(self, items):
         self._items = iter(list(items))
@@ -385,7 +385,7 @@ TEMPLATES = [
 
 
 def whitespace(rng):
-    """A template of tags and white space alone."""
+    """Makes a template of tags and white space only."""
     parts = []
     depth = []
     for _ in range(rng.randint(2, 9)):
@@ -439,7 +439,7 @@ def expression(rng, depth=0):
 
 def row(template, variables):
     try:
-        # A copy, since the filter `indent` adds to a list in place.
+        # Copied, because the filter `indent` appends to a list in place.
         text = ENV.from_string(template).render(**copy.deepcopy(variables))
         return {"t": template, "v": variables, "ok": text}
     except Exception as error:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""tiny-llama in each weight format that the engine computes with, and what llama.cpp says of it; what it says of BitNet.
+"""Makes tiny-llama in each weight format that the engine computes with, and references from llama.cpp for it and for BitNet.
 
 pip install llama-cpp-python==0.3.36 numpy; python make_formats.py
 Writes tiny-llama-FORMAT.gguf (llama.cpp's quantizer, every matrix in that format) and a JSON beside it:
-tokens       tiny-llama's prompt and 16 tokens that llama.cpp says greedily after it
-logits       rows after each of those tokens, from the same weights expanded to F32: no rounding of activations
-divergence   mean KL divergence from those rows of llama.cpp's on the file itself, which rounds activations to 8 bits
-For the two tiny-bitnet files it writes the JSON alone, as NAME-exact.json.
+tokens       tiny-llama's prompt and the 16 tokens that llama.cpp generates greedily after it
+logits       rows after each of those tokens, from the same weights expanded to F32, so activations are not rounded
+divergence   mean KL divergence from those rows of llama.cpp's rows on the file itself, which rounds activations to 8 bits
+For the two tiny-bitnet files it writes only the JSON, as NAME-exact.json.
 """
 import ctypes, json, tempfile
 from pathlib import Path

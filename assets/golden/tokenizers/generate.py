@@ -2,12 +2,12 @@
 
     python generate.py NAME=FILE.gguf ...
 
-For each NAME: NAME.vocab.json.gz, the vocabulary as it is in the file, and NAME.cases.json.gz, strings with
-the ids and texts that llama.cpp gives for them. For NAME gpt-2 also pretokenizers.json.gz: ids under every
-pre-tokenizer name that our table knows, of copies of the vocabulary that differ in that name alone.
+For each NAME, writes NAME.vocab.json.gz with the vocabulary as in the file, and NAME.cases.json.gz with strings and
+llama.cpp's ids and texts for them. For the NAME gpt-2, also writes pretokenizers.json.gz: the ids under every
+pre-tokenizer name in Weft's table, from copies of the vocabulary that differ only in that name.
 
-Merges are stored as [id of the result minus that of the merge before, characters of its left part], or as
-text where the result is not a token: a third of the size.
+Merges are stored as [id of the result minus that of the previous merge, characters of its left part], or as text if
+the result is not a token. This takes a third of the size.
 """
 import ctypes, gzip, json, pathlib, random, re, sys, tempfile
 import gguf, llama_cpp
@@ -113,7 +113,7 @@ def pretokenizers(vocabulary):
             writer.write_header_to_file(); writer.write_kv_data_to_file(); writer.write_tensors_to_file(); writer.close()
             model = load(file.name)
             out[name] = {"adds_bos": ids(model, "a", False, True)[0] == vocabulary["bos"], "ids": [ids(model, text, False) for text in texts]}
-    # Most families differ in few strings: store the first one's ids, and of the others what differs.
+    # Most families differ in few strings, so the first one's ids are stored, and only the differences for the others.
     base = out["gpt-2"]["ids"]
     for name, data in out.items():
         if name != "gpt-2":

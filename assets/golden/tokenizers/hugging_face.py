@@ -1,12 +1,12 @@
-"""Makes the golden data of this folder for tokenizer.json: small tokenizers of each kind, trained here, and the ids that
-the Hugging Face library (tokenizers 0.23) gives.
+"""Makes the golden data of this folder for tokenizer.json: small tokenizers of each kind, trained here, and the ids from
+the Hugging Face library (tokenizers 0.23).
 
     python hugging_face.py
 
-hf-NAME.json.gz: `tokenizer`, the text of tokenizer.json; `tokenizer_config` and the like where there are such; `cases`,
-strings with their `ids` and the `text` of the ids without special tokens, where that is not the string; `framed`, ids of
-"Hi" with special tokens. The library's training of unigram and WordPiece models is not seeded: those come out a little
-different each time.
+hf-NAME.json.gz: `tokenizer`, the text of tokenizer.json; `tokenizer_config` and similar files if present; `cases`,
+strings with their `ids`, and the `text` of the ids without special tokens if that is not the string; `framed`, the ids of
+"Hi" with special tokens. The library's training of unigram and WordPiece models is not seeded, so those differ a little
+on each run.
 """
 import json, random
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -51,13 +51,13 @@ def byte_level(name, expression, specials, ignore_merges=False, normalizer=None,
     save(name, tokenizer.to_str(), specials + ["<tool>"], **files)
 
 def spm(name, prepare, specials, before="<s>", after=None):
-    """BPE with byte fallback; `prepare` sets what is done to spaces."""
+    """BPE with byte fallback; `prepare` sets how spaces are handled."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.BpeTrainer(vocab_size=900, show_progress=False, special_tokens=["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + specials)
     tokenizer.train_from_iterator(LINES, trainer)
     raw = json.loads(tokenizer.to_str())
-    # The bytes are tokens of the model only.
+    # The byte tokens are in the model only, not among the added tokens.
     raw["added_tokens"] = [t for t in raw["added_tokens"] if not t["content"].startswith("<0x")]
     raw["pre_tokenizer"] = None
     tokenizer = Tokenizer.from_str(json.dumps(raw))

@@ -1,6 +1,7 @@
-"""Small tokenizers with each way to mark spaces: `python hugging_face_kinds.py` writes `hf-kinds.json.gz`.
+"""Makes small tokenizers with each way to mark spaces: `python hugging_face_kinds.py` writes `hf-kinds.json.gz`.
 
-Rows of `{"name", "tokenizer", "cases": [[text, ids], …]}`; special tokens parsed, none added. Made with tokenizers 0.23.3.
+It has rows of `{"name", "tokenizer", "cases": [[text, ids], …]}`; special tokens are parsed and none added. Made with
+tokenizers 0.23.3.
 """
 
 import gzip

@@ -2,9 +2,9 @@
 
     python kinds.py ggml-vocab-llama-spm.gguf ggml-vocab-phi-3.gguf
 
-The two files are llama.cpp's. NAME.gguf.gz: they, and small vocabularies trained here (sentencepiece 0.2, tokenizers
-0.23) on the texts of this repository. NAME.cases.json.gz: strings with the ids and texts that llama.cpp
-(llama-cpp-python) gives for them; `back` is what its detokenizer gives for the plain ids, where that is not the string.
+The two files are llama.cpp's. NAME.gguf.gz: these two, and small vocabularies trained here (sentencepiece 0.2, tokenizers
+0.23) on the texts of this repository. NAME.cases.json.gz: strings with llama.cpp's ids and texts for them
+(llama-cpp-python); `back` is its detokenizer's text of the plain ids, if that is not the string.
 """
 import ctypes, gzip, io, pathlib, sys, tempfile
 import gguf, llama_cpp, sentencepiece, tokenizers
@@ -73,20 +73,20 @@ def main(llama_spm, phi_3):
             with open(HERE / f"{name}.{ending}.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
                 packed.write(pathlib.Path(f"{path}.{ending}").read_bytes())
 
-    # SentencePiece BPE with tokens that reach across words, and without a space before the text.
+    # SentencePiece BPE with tokens that span words, and without a space before the text.
     proto, tokens, scores, types = train(model_type="bpe", vocab_size=900, byte_fallback=True, split_by_whitespace=False,
                                          normalization_rule_name="identity", user_defined_symbols=["<tool>", "|>"])
     save("spm-across", "llama", tokens, scores, types, ["<s>", "</s>", "<tool>", "|>"], bos_token_id=1, eos_token_id=2,
          unknown_token_id=0, add_space_prefix=False, add_eos_token=True)
 
-    # T5: a normalisation table, spaces collapsed.
+    # Like T5: with a normalisation table, and spaces collapsed.
     proto, tokens, scores, types = train(model_type="unigram", vocab_size=700, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
                                          user_defined_symbols=["<extra_id_0>", "<ﬁ>"])
     charsmap = proto.normalizer_spec.precompiled_charsmap
     assert charsmap
     save("t5", "t5", tokens, scores, types, ["</s>", "<unk>", "<pad>", "<extra_id_0>", "<ﬁ>"], eos_token_id=1, unknown_token_id=2, padding_token_id=0,
          add_space_prefix=True, remove_extra_whitespaces=True, precompiled_charsmap=charsmap)
-    # Neither of them.
+    # Without either.
     proto, tokens, scores, types = train(model_type="unigram", vocab_size=600, normalization_rule_name="identity",
                                          remove_extra_whitespaces=False, user_defined_symbols=["<tool>", "  "])
     save("t5-plain", "t5", tokens, scores, types, ["</s>", "<unk>", "<tool>"], bos_token_id=1, eos_token_id=2, unknown_token_id=0,

@@ -1,7 +1,8 @@
-"""Ids of many strings under five real `tokenizer.json` files: `python real.py FOLDER`, as `.ci/tokenizers` prints the folder.
+"""Encodes many strings with five real `tokenizer.json` files: `python real.py FOLDER`; `.ci/tokenizers` prints the folder.
 
-Writes `real.json.gz`: the strings, and for each tokenizer their ids (special tokens parsed, none added), the ids of "Hi" with what the
-post-processor adds, and the text of the ids where it is not the string. Made with the Hugging Face library, tokenizers 0.23.3.
+Writes `real.json.gz`: the strings, and for each tokenizer their ids (special tokens parsed, none added), the ids of "Hi" with
+the tokens that the post-processor adds, and the text of the ids if it is not the string. Made with the Hugging Face library,
+tokenizers 0.23.3.
 """
 
 import gzip

@@ -1,4 +1,5 @@
-//! Models with LoRA adapters, and how far their logits are from those of transformers with PEFT (`assets/golden/lora`).
+//! Models with LoRA adapters, and the distance of their logits from those of transformers with PEFT
+//! (`assets/golden/lora`).
 
 use super::reference::floats;
 use super::{golden, golden_json, ids, logits, told};
@@ -7,22 +8,22 @@ use weft::{
     SessionId,
 };
 
-/// Adapters and the models of `assets/golden/hf` that they are for.
+/// Adapters, and the models of `assets/golden/hf` that they are for.
 pub const ADAPTERS: [(&str, &str); 4] =
     [("llama", "llama-all"), ("llama", "llama-qv"), ("qwen2", "qwen2-some"), ("phi3", "phi3-all")];
 
-/// A model, and the prompt of its reference.
+/// A model and the prompt of its reference.
 pub struct Base {
     pub engine: Engine,
     pub model: ModelId,
     pub tokens: Vec<u32>,
     pub positions: Vec<usize>,
-    /// Rows of the prompt that pass together; 0 for as many as fit.
+    /// Rows of the prompt per wave; 0 for as many as fit.
     pub chunk: usize,
 }
 
 impl Base {
-    /// Starts to load a model.
+    /// Begins to load a model.
     pub fn load(name: &str, source: ModelSource, options: &EngineOptions, load: &LoadOptions) -> Self {
         let mut engine = Engine::new(options).unwrap();
         let model = engine.load(source, load).unwrap();
@@ -35,7 +36,7 @@ impl Base {
         self.engine.load_adapter(self.model, &*golden(&format!("lora/{file}"))).unwrap()
     }
 
-    /// A session that has been told the prompt.
+    /// Opens a session with the prompt.
     pub fn told(&mut self, adapter: Option<(AdapterId, f32)>) -> SessionId {
         let session = told(&mut self.engine, self.model, &self.tokens);
         if let Some((adapter, scale)) = adapter {
@@ -44,7 +45,7 @@ impl Base {
         session
     }
 
-    /// A session that is asked for its logits, and has not started.
+    /// Opens a session with the prompt and requests its logits, without a tick.
     pub fn ask(&mut self, adapter: Option<(AdapterId, f32)>) -> SessionId {
         let session = self.told(adapter);
         self.engine.ask_logits(session, self.positions.clone(), KeepLogits::Row, self.chunk).unwrap();
@@ -64,13 +65,13 @@ impl Base {
         self.answer(session)
     }
 
-    /// The logits of the model itself.
+    /// The logits of the model without an adapter.
     pub fn plain(&mut self) -> Vec<Vec<f32>> {
         let (tokens, positions) = (self.tokens.clone(), self.positions.clone());
         logits(&mut self.engine, self.model, &tokens, &positions, self.chunk)
     }
 
-    /// A session that answers the prompt.
+    /// Starts a session that answers the prompt.
     pub fn start(&mut self, adapter: Option<(AdapterId, f32)>, options: &GenerateOptions) -> SessionId {
         let session = self.told(adapter);
         self.engine.generate(session, options).unwrap();
@@ -82,7 +83,7 @@ pub fn bits(rows: &[Vec<f32>]) -> Vec<u32> {
     rows.iter().flatten().map(|logit| logit.to_bits()).collect()
 }
 
-/// How far rows are from those that PEFT gives under `key`, in parts of the largest.
+/// The maximum distance of rows from those of PEFT under `key`, relative to the largest logit.
 pub fn adapter_difference(name: &str, key: &str, rows: &[Vec<f32>]) -> f64 {
     let reference = golden_json(&format!("lora/{name}.json"));
     let largest = reference["largest"].as_f64().unwrap();

@@ -1,4 +1,4 @@
-//! Sixteen sessions that share waves: their prompts, and what each says.
+//! Sixteen sessions that share waves: their prompts and their answers.
 
 use super::told;
 use weft::{Engine, GenerateOptions, ModelId, SessionId};
@@ -18,17 +18,17 @@ pub fn prompts(vocabulary: usize, base: &[u32]) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// Asks for an answer of [`GENERATED`] tokens to a prompt told in chunks.
+/// Starts an answer of [`GENERATED`] tokens to a prompt that is prefilled in chunks.
 pub fn start(engine: &mut Engine, model: ModelId, prompt: &[u32], chunk: usize) -> SessionId {
     start_with(engine, model, prompt, &GenerateOptions { prefill_chunk: chunk, ..asked() })
 }
 
-/// A greedy answer of [`GENERATED`] tokens.
+/// Options for a greedy answer of [`GENERATED`] tokens.
 pub fn asked() -> GenerateOptions {
     GenerateOptions { max_tokens: Some(GENERATED), ignore_end: true, ..GenerateOptions::default() }
 }
 
-/// Asks for an answer to a prompt.
+/// Starts an answer to a prompt.
 pub fn start_with(
     engine: &mut Engine,
     model: ModelId,
@@ -40,7 +40,7 @@ pub fn start_with(
     session
 }
 
-/// What a session says alone.
+/// The answer of a session that runs alone.
 pub fn says_alone(
     engine: &mut Engine,
     model: ModelId,
@@ -51,7 +51,7 @@ pub fn says_alone(
     end(engine, session)
 }
 
-/// Starts every session two ticks after the one before, so that half of them decode while the others are still being told.
+/// Starts each session two ticks after the previous one, so that half of them decode while the others are prefilled.
 pub fn join(
     engine: &mut Engine,
     model: ModelId,
@@ -67,7 +67,7 @@ pub fn join(
     sessions
 }
 
-/// What a session has said when it has ended; closes it.
+/// Waits for a session to end, closes it, and returns its answer.
 pub fn end(engine: &mut Engine, session: SessionId) -> Vec<u32> {
     engine.wait(session).expect("an end");
     let tokens = engine.output(session).expect("output").tokens.clone();
@@ -75,7 +75,7 @@ pub fn end(engine: &mut Engine, session: SessionId) -> Vec<u32> {
     tokens
 }
 
-/// What sessions that join one after another say.
+/// The answers of sessions that are started one after another.
 pub fn say_together(
     engine: &mut Engine,
     model: ModelId,

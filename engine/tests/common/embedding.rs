@@ -1,4 +1,4 @@
-//! Embeddings and where they are recorded: `assets/golden/embed`.
+//! Embeddings and their recorded references in `assets/golden/embed`.
 
 use super::reference::golden_model;
 use super::{golden_floats, golden_json, ids, told};
@@ -10,22 +10,23 @@ use weft::{
 /// Encoders with recorded hidden states.
 pub const ENCODERS: [&str; 2] = ["bert", "nomic-bert"];
 
-/// How far an encoder's numbers may be from those of transformers, in parts of the largest. Both compute in 32 bits from the same
-/// weights; the nearest thing to be noticed, the GELU of the tangent, moves them by 1.9e-4.
+/// Maximum difference of an encoder's values from those of transformers, relative to the largest. Both compute in 32
+/// bits from the same weights. The smallest error that has to be noticed, a GELU computed with tanh, changes them by
+/// 1.9e-4.
 pub const MOST_DIFFERENCE: f64 = 5e-5;
 
-/// The texts of a file, as ids.
+/// The texts of a file, as token ids.
 pub fn texts(name: &str) -> Vec<Vec<u32>> {
     let reference = golden_json(&format!("embed/{name}.json"));
     reference["texts"].as_array().expect("texts").iter().map(ids).collect()
 }
 
-/// The same as the engine takes them.
+/// The same texts as prompts of the engine.
 pub fn prompts(texts: &[Vec<u32>]) -> Vec<Prompt> {
     texts.iter().cloned().map(Prompt::Tokens).collect()
 }
 
-/// The recorded hidden states of texts, `width` floats a token.
+/// The recorded hidden states of texts, `width` floats per token.
 pub fn reference_states(name: &str, texts: &[Vec<u32>], width: usize) -> Vec<Vec<Vec<f32>>> {
     let floats = golden_floats(&format!("embed/{name}.f32.gz"));
     let mut rows = floats.chunks_exact(width).map(<[f32]>::to_vec);
@@ -34,7 +35,7 @@ pub fn reference_states(name: &str, texts: &[Vec<u32>], width: usize) -> Vec<Vec
     states
 }
 
-/// What pooling makes of recorded states, by its definition.
+/// Pools recorded states by the definition of the method.
 pub fn pooled(rows: &[Vec<f32>], pooling: Pooling) -> Vec<Vec<f32>> {
     let mean = |at: usize| rows.iter().map(|row| f64::from(row[at])).sum::<f64>() / rows.len() as f64;
     match pooling {
@@ -45,7 +46,7 @@ pub fn pooled(rows: &[Vec<f32>], pooling: Pooling) -> Vec<Vec<f32>> {
     }
 }
 
-/// The largest difference of embeddings, in parts of the largest component.
+/// The largest difference of embeddings, relative to the largest component.
 pub fn difference(found: &[Embedding], wanted: &[Vec<Vec<f32>>]) -> f64 {
     let largest = wanted.iter().flatten().flatten().fold(0.0f32, |most, x| most.max(x.abs()));
     assert_eq!(found.len(), wanted.len());
@@ -69,7 +70,8 @@ pub fn encoder(name: &str, options: &EngineOptions, kv_format: KvFormat) -> (Eng
     (engine, model)
 }
 
-/// The embeddings of texts whose sessions are all asked before the first tick, and how many ticks moved something for them.
+/// Embeds texts whose sessions are all requested before the first tick. Returns the embeddings, and the number of ticks
+/// that advanced any of them.
 pub fn together(
     engine: &mut Engine,
     model: ModelId,

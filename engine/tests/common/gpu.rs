@@ -1,4 +1,4 @@
-//! What the tests of the GPU backend share: devices, models on them, and the CPU's word on what they say.
+//! Shared by the GPU tests: devices, models on them, and the CPU as a judge of their answers.
 
 use super::reference::{CLEAR, CLEAR_TINY};
 use super::{Expanded, expanded, golden, logits, smollm2};
@@ -8,15 +8,15 @@ use weft::{
     ModelSource, SessionId, TickOutcome,
 };
 
-/// With the features that only add speed, and without.
+/// Both paths: with the features that only add speed, and without.
 pub const PATHS: [bool; 2] = [false, true];
 
-/// A GPU of the machine; on one without, the software driver is one.
+/// Options for a GPU of this machine; without one, a software driver is used.
 pub fn device(plain: bool) -> GpuOptions {
     GpuOptions { plain, ..GpuOptions::default() }
 }
 
-/// An engine on a GPU.
+/// Options for an engine on a GPU.
 pub fn on_gpu(plain: bool) -> EngineOptions {
     EngineOptions { gpu: Some(device(plain)), ..EngineOptions::default() }
 }
@@ -27,22 +27,23 @@ pub fn open(options: &GpuOptions) -> Gpu {
         .expect("a GPU; on a machine without one install mesa-vulkan-drivers")
 }
 
-/// A greedy answer, a short one: it is a software device that computes it where there is no GPU.
+/// A short greedy answer, since a software device computes it on machines without a GPU.
 pub fn asked() -> GenerateOptions {
     GenerateOptions { max_tokens: Some(10), ..super::company::asked() }
 }
 
-/// A GPU that rounds no activations: for what is held to exact activations, or says the same in any company.
+/// Options for a GPU that does not round activations: for comparisons with exact activations, and for answers that do
+/// not depend on other sessions.
 pub fn exact(plain: bool) -> GpuOptions {
     GpuOptions { exact: true, ..device(plain) }
 }
 
-/// An engine on such a GPU.
+/// Options for an engine on such a GPU.
 pub fn on_exact_gpu(plain: bool) -> EngineOptions {
     EngineOptions { gpu: Some(exact(plain)), ..EngineOptions::default() }
 }
 
-/// An engine on open GPUs with one whole model.
+/// An engine on opened GPUs with one completely loaded model.
 pub fn loaded_on(
     source: impl Into<ModelSource>,
     options: &EngineOptions,
@@ -55,20 +56,20 @@ pub fn loaded_on(
     (engine, model)
 }
 
-/// No GPU of the model has refused anything.
+/// Asserts that no GPU of the model has reported an error.
 pub fn unharmed(engine: &Engine, model: ModelId) {
     for part in engine.gpu_parts(model) {
         assert_eq!(part.gpu.failure(), None, "GPU {}", part.number);
     }
 }
 
-/// The model is on GPUs, and none of them has refused anything.
+/// Asserts that the model is on GPUs and that none of them has reported an error.
 pub fn on_gpu_unharmed(engine: &Engine, model: ModelId) {
     assert!(!engine.gpu_parts(model).is_empty(), "the model is not on a GPU");
     unharmed(engine, model);
 }
 
-/// Ticks once, and rests where there was nothing to do. Gives what has been told of devices since the last time.
+/// Ticks once, and rests if there was nothing to do. Appends the new device events to `told`.
 pub fn step(engine: &mut Engine, told: &mut DeviceEvents) {
     let outcome = engine.tick();
     told.read(engine);
@@ -77,11 +78,11 @@ pub fn step(engine: &mut Engine, told: &mut DeviceEvents) {
     }
 }
 
-/// What an engine tells of its devices.
+/// The device events of an engine.
 #[derive(Default)]
 pub struct DeviceEvents {
     cursor: bevy_ecs::message::MessageCursor<DeviceEvent>,
-    /// All of it.
+    /// All events so far.
     pub kinds: Vec<DeviceEventKind>,
 }
 
@@ -92,7 +93,7 @@ impl DeviceEvents {
     }
 }
 
-/// Ticks until all sessions have ended. `each` is called before each tick, with the number of tokens said so far.
+/// Ticks until all sessions have ended. Calls `each` before each tick with the number of tokens generated so far.
 pub fn run_all(
     engine: &mut Engine,
     sessions: &[SessionId],
@@ -110,11 +111,12 @@ pub fn run_all(
     told
 }
 
-/// The CPU's word on greedy answers: each token is the best after what came before it, or so near to the best that rounding
-/// decides. Unlike a text to compare with, it holds for every step, also behind one that was decided the other way.
+/// The CPU's judgement of greedy answers: each token has to be the best after the tokens before it, or so close to the
+/// best that rounding decides. Unlike a comparison with a text, this holds for every step, including those behind a
+/// step that was decided the other way.
 ///
-/// The judge itself rounds nothing: weights are floats, and so are the activations that meet them and the KV cache. Else its
-/// rounding would add to that of whom it judges, and how near is near is said of one rounding against none.
+/// The judge itself rounds nothing: weights are floats, and so are activations and the KV cache. Otherwise its rounding
+/// would add to that of the answer, while the tolerance is meant for one rounding compared with none.
 pub struct Judge {
     engine: Engine,
     model: ModelId,
@@ -122,13 +124,13 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge by a model of float weights; `clear` is how far apart two logits must be for rounding not to matter.
+    /// A judge by a model with float weights; `clear` is the gap between two logits above which rounding cannot decide.
     fn new(source: impl Into<ModelSource>, clear: f64) -> Self {
         Self::with_kv(source, clear, KvFormat::F32)
     }
 
-    /// A judge that keeps keys and values as a device does, in halves: where rounding them chooses another expert, what follows is
-    /// no longer near.
+    /// A judge that keeps keys and values in 16 bits, as a device does. Otherwise, where rounding them selects another
+    /// expert, the results are no longer close.
     pub fn in_halves(source: impl Into<ModelSource>, clear: f64) -> Self {
         Self::with_kv(source, clear, KvFormat::F16)
     }
@@ -141,17 +143,17 @@ impl Judge {
         Self { engine, model, clear }
     }
 
-    /// Of tiny-llama, whose weights are floats as they come.
+    /// A judge by tiny-llama, whose weights are floats in its file.
     pub fn tiny() -> Self {
         Self::new(golden("tiny/tiny-llama.gguf").as_path(), CLEAR_TINY)
     }
 
-    /// Of SmolLM2: half a gigabyte, so after the answers are there and for no longer than needed.
+    /// A judge by SmolLM2. It takes half a gigabyte, so make it after the answers and drop it early.
     pub fn smollm2() -> Self {
         Self::new(expanded(&smollm2(), Expanded::F32), CLEAR)
     }
 
-    /// Asserts that an answer is what the model says after `prompt`.
+    /// Asserts that an answer is what the model generates after `prompt`.
     pub fn check(&mut self, prompt: &[u32], answer: &[u32], what: &str) {
         let whole: Vec<u32> = prompt.iter().chain(answer).copied().collect();
         let positions: Vec<usize> = (0..answer.len()).map(|step| prompt.len() - 1 + step).collect();
@@ -171,19 +173,19 @@ impl Judge {
     }
 }
 
-/// A device that computes nothing, with these capabilities.
+/// A device with these capabilities that computes nothing.
 pub fn noop(capabilities: impl FnOnce(Capabilities) -> Capabilities) -> Gpu {
-    // Room for every buffer that kernels of any device bind.
+    // As many bindings as the kernels of any device need.
     let roomy = |caps: Capabilities| Capabilities { storage_buffers: 16, workgroup_memory: 32 << 10, ..caps };
     Gpu::noop(|caps| capabilities(roomy(caps)))
 }
 
-/// With every feature that llvmpipe has.
+/// Adds every feature that llvmpipe has.
 pub fn featured(caps: Capabilities) -> Capabilities {
     Capabilities { subgroup: Some(8), f16: true, packed_dot: true, ..caps }
 }
 
-/// With every feature that a large GPU has.
+/// Adds every feature that a large GPU has.
 pub fn cooperative(caps: Capabilities) -> Capabilities {
     Capabilities { subgroup: Some(32), cooperative: true, ..featured(caps) }
 }

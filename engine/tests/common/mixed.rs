@@ -1,5 +1,5 @@
-//! Models whose matrices are of several formats, as files of the K-quants are: random blocks in the place of a synthetic model's
-//! floats.
+//! Models whose matrices have several formats, as in K-quant files. Random blocks replace the floats of a synthetic
+//! model.
 
 use std::ops::ControlFlow;
 use std::slice;
@@ -9,10 +9,10 @@ use weft::storage::{MemorySource, Source};
 use weft::synth::{Synth, SynthShape};
 use weft::{ModelSource, TensorFormat};
 
-/// Which format the matrices whose names hold a word have. The first that fits counts; the last fits all.
+/// Formats of matrices by a word in their names. The first match counts; the last entry matches all.
 pub type Mix = &'static [(&'static str, &'static str)];
 
-/// As llama.cpp's Q4_K_M has it: in some layers values and down projections have more bits.
+/// As in llama.cpp's Q4_K_M: in some layers, values and down projections have more bits.
 pub const Q4_K_M: Mix = &[
     ("token_embd", "Q6_K"),
     ("blk.0.attn_v", "Q4_K"),
@@ -22,7 +22,7 @@ pub const Q4_K_M: Mix = &[
     ("", "Q4_K"),
 ];
 
-/// A llama model of random blocks.
+/// A Llama model with random blocks.
 pub fn mixed(shape: &SynthShape, mix: Mix) -> ModelSource {
     let float = Synth::format("F32").expect("a format");
     let synth = Synth::new("mixed", "llama", shape, float, 1).expect("a model");
@@ -49,7 +49,8 @@ pub fn mixed(shape: &SynthShape, mix: Mix) -> ModelSource {
     ModelSource::memory("mixed.gguf", writer.finish().expect("a file"))
 }
 
-/// Random blocks. Any bytes are one, but their scale may be anything: those are taken whose largest weight is of a size.
+/// Random blocks. Any bytes are a valid block, but the scale may have any size, so only blocks whose largest weight is
+/// in a fixed range are kept.
 fn blocks(state: &mut u64, format: TensorFormat, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count * format.block_bytes()];
     let mut values = vec![0.0f32; format.block()];

@@ -1,4 +1,4 @@
-//! What the engine's tests share: golden data, models, and running a session to its end.
+//! Shared by the engine's tests: golden data, models, and running a session to its end.
 
 #![allow(
     clippy::expect_used,
@@ -32,17 +32,17 @@ use weft::{
     ModelSource, Prompt, SessionId, SessionOptions, TensorFormat,
 };
 
-/// A file under `assets/golden`.
+/// The path of a file in `assets/golden`.
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/golden").join(name)
 }
 
-/// The JSON in a golden file.
+/// Parses a golden JSON file.
 pub fn golden_json(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(golden(name)).expect(name)).expect(name)
 }
 
-/// Little-endian floats in a compressed golden file.
+/// The little-endian floats of a compressed golden file.
 pub fn golden_floats(name: &str) -> Vec<f32> {
     let file = std::fs::File::open(golden(name)).expect(name);
     let mut bytes = Vec::new();
@@ -50,12 +50,12 @@ pub fn golden_floats(name: &str) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-/// Ids in a JSON array.
+/// The token ids in a JSON array.
 pub fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("an array").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
-/// The real model: `WEFT_SMOLLM2` names it, as the test command in the README sets it.
+/// Path of the real model: `WEFT_SMOLLM2` names it, as the test command in the README sets it.
 pub fn smollm2() -> PathBuf {
     let path = std::env::var_os("WEFT_SMOLLM2").expect(
         "WEFT_SMOLLM2 must name SmolLM2-135M-Instruct.Q4_1.gguf; `weft pull` fetches it and prints its path",
@@ -63,19 +63,19 @@ pub fn smollm2() -> PathBuf {
     PathBuf::from(path)
 }
 
-/// A file that arrives at so many bytes a second.
+/// A file that is read at this many bytes per second.
 pub fn throttled(path: &Path, bytes_per_second: u64) -> ModelSource {
     let rate = NonZeroU64::new(bytes_per_second).expect("a rate");
     let source = ThrottledSource::new(FileSource::open(path).expect("a file"), rate);
     ModelSource::Parts(vec![Arc::new(source) as Arc<dyn Source>])
 }
 
-/// A llama model of random weights.
+/// A Llama model with random weights.
 pub fn synthetic(shape: &SynthShape, format: &str) -> ModelSource {
     synthetic_of("llama", shape, format)
 }
 
-/// The same of another architecture than Llama.
+/// Like [`synthetic`], for any architecture.
 pub fn synthetic_of(architecture: &str, shape: &SynthShape, format: &str) -> ModelSource {
     let format = Synth::format(format).expect("a format");
     let synth = Synth::new("synthetic", architecture, shape, format, 1).expect("a model");
@@ -83,16 +83,16 @@ pub fn synthetic_of(architecture: &str, shape: &SynthShape, format: &str) -> Mod
     ModelSource::memory("synthetic.gguf", bytes)
 }
 
-/// How [`expanded`] holds matrices; vectors are 32-bit floats in both.
+/// The format of matrices in [`expanded`]; vectors are 32-bit floats in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expanded {
-    /// 32-bit floats: every weight exactly.
+    /// 32-bit floats, which hold every weight exactly.
     F32,
-    /// IEEE half floats, as a peer has expanded it: weights are rounded.
+    /// IEEE half floats, which round weights, as in a peer's expansion.
     F16,
 }
 
-/// The same model with its weights as floats, in memory: activations that meet them are not rounded to 8 bits.
+/// The same model in memory with its weights as floats, so that activations are not rounded to 8 bits.
 pub fn expanded(path: &Path, matrices: Expanded) -> ModelSource {
     let sources = open_files(path).expect("a file");
     let gguf = Gguf::read(&sources).expect("a model");
@@ -122,12 +122,12 @@ pub fn expanded(path: &Path, matrices: Expanded) -> ModelSource {
     ModelSource::memory("expanded.gguf", writer.finish().expect("a file"))
 }
 
-/// An engine with one whole model.
+/// An engine with one completely loaded model.
 pub fn loaded(path: &Path) -> (Engine, ModelId) {
     loaded_with(path, &EngineOptions::default())
 }
 
-/// An engine of the given options with one whole model.
+/// An engine with these options and one completely loaded model.
 pub fn loaded_with(path: &Path, options: &EngineOptions) -> (Engine, ModelId) {
     let mut engine = Engine::new(options).expect("an engine");
     let model = engine.load(path, &LoadOptions::default()).expect("a model");
@@ -135,14 +135,14 @@ pub fn loaded_with(path: &Path, options: &EngineOptions) -> (Engine, ModelId) {
     (engine, model)
 }
 
-/// A session that has been told `tokens`.
+/// Opens a session prompted with `tokens`.
 pub fn told(engine: &mut Engine, model: ModelId, tokens: &[u32]) -> SessionId {
     let session = engine.open_session(model, &SessionOptions::default()).expect("a session");
     engine.append(session, Prompt::Tokens(tokens.to_vec())).expect("a prompt");
     session
 }
 
-/// Logits after `tokens` at `positions`.
+/// The logits at `positions` after `tokens`.
 pub fn logits(
     engine: &mut Engine,
     model: ModelId,
@@ -170,7 +170,7 @@ pub fn greedy(engine: &mut Engine, model: ModelId, tokens: &[u32], count: usize)
     tokens
 }
 
-/// Position of the largest value.
+/// Index of the largest value.
 pub fn argmax(row: &[f32]) -> usize {
     (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
@@ -186,7 +186,7 @@ pub fn divergence(exact: &[f32], found: &[f32]) -> f64 {
     p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
 }
 
-/// How far apart the reference's two best logits are at each of its greedy steps.
+/// The gap between the reference's two best logits at each of its greedy steps.
 pub fn gaps(reference: &Value) -> Vec<f64> {
     let steps = reference["greedy_top2_logits"].as_array().expect("an array").iter();
     let value = |logit: &Value| logit.as_f64().expect("a logit");

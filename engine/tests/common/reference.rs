@@ -1,4 +1,4 @@
-//! Models against outside references, whatever computes them: llama.cpp's logits and texts, and exact activations.
+//! Compares models on any backend with outside references: llama.cpp's logits and texts, and exact activations.
 
 use super::{argmax, divergence, gaps, golden, golden_floats, golden_json, greedy, ids, loaded_with, logits};
 use super::{smollm2, told};
@@ -7,37 +7,38 @@ use weft::{
     SessionOptions, SpecialTokens,
 };
 
-/// llama.cpp rounds activations as it goes: what its JSON allows for (`assets/golden/README.md`).
+/// The divergence that llama.cpp's JSON allows for, since it rounds activations (`assets/golden/README.md`).
 pub const MOST_DIVERGENCE: f64 = 1e-4;
-/// How far logits may be from those of transformers, in parts of the largest of a file. Both compute in 32 bits from weights that
-/// are exact in both; sums in another order cost some 1e-6.
+/// Maximum distance of logits from those of transformers, relative to the largest logit of a file. Both compute in 32
+/// bits from weights that are exact in both; sums in another order cost about 1e-6.
 pub const MOST_DIFFERENCE: f64 = 1e-3;
-/// Where the two best logits of a tiny model are nearer than this, the argmax may be either.
+/// If the two best logits of a tiny model are closer than this, the argmax may be either.
 pub const CLEAR_TINY: f64 = 1e-2;
-/// Below this gap between its two best logits the reference's own rounding may flip SmolLM2's argmax.
+/// Below this gap between SmolLM2's two best logits, the reference's own rounding may change the argmax.
 pub const CLEAR: f64 = 0.25;
-/// What quantizing activations to 8 bits costs llama.cpp over the 16 rows of SmolLM2.
+/// llama.cpp's divergence over the 16 rows of SmolLM2 because it quantizes activations to 8 bits.
 pub const PEER_DIVERGENCE: f64 = 5.2e-3;
-/// llama.cpp's perplexity of the licence text, and how near ours must be.
+/// llama.cpp's perplexity of the licence text; the test says how close this engine's has to be.
 pub const PERPLEXITY: f64 = 15.93;
 const PERPLEXITY_TOLERANCE: f64 = 0.01;
 
-/// SmolLM2's golden prompts.
+/// Numbers of SmolLM2's golden prompts.
 pub const PROMPTS: [usize; 4] = [1, 2, 3, 4];
 
-/// Floats in a JSON array.
+/// The floats in a JSON array.
 pub fn floats(row: &serde_json::Value) -> Vec<f32> {
     row.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
 }
 
-/// A tiny model's logits, argmax and free text are llama.cpp's. Gives the largest divergence; where the peer's rounding of
-/// activations to 8 bits costs more than divergences may be, the mean one from exact activations, which may be the peer's.
+/// Asserts that a tiny model's logits, argmax and free text are llama.cpp's. Returns the largest divergence. If the
+/// peer's rounding of activations to 8 bits costs more than the allowed divergence, compares the mean divergence from
+/// exact activations with the peer's and returns that.
 pub fn tiny_agrees(name: &str, options: &EngineOptions) -> f64 {
     let (mut engine, model) = loaded_with(&golden(&format!("tiny/{name}.gguf")), options);
     tiny_agrees_on(name, &mut engine, model)
 }
 
-/// [`tiny_agrees`] of a model that is loaded.
+/// Like [`tiny_agrees`], for a loaded model.
 pub fn tiny_agrees_on(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
     let reference = golden_json(&format!("tiny/{name}.json"));
     let tokens = ids(&reference["tokens"]);
@@ -65,9 +66,9 @@ pub fn tiny_agrees_on(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
     most
 }
 
-/// How far a model's logits are from those of transformers.
+/// The distance of a model's logits from those of transformers.
 pub struct HfDifference {
-    /// The largest difference, in parts of the largest logit.
+    /// The largest difference, relative to the largest logit.
     pub largest: f64,
     /// The largest KL divergence of a row.
     pub divergence: f64,
@@ -75,8 +76,8 @@ pub struct HfDifference {
     pub model: ModelId,
 }
 
-/// Compares a model's logits with those of transformers (`assets/golden/hf`). The argmax after each of the reference's own tokens is
-/// checked on the way.
+/// Compares a model's logits with those of transformers (`assets/golden/hf`). Also checks the argmax after each of the
+/// reference's own tokens.
 pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> HfDifference {
     let reference = golden_json(&format!("hf/{name}.json"));
     let file = reference["model"].as_str().expect("a name");
@@ -84,7 +85,7 @@ pub fn hf_difference(name: &str, engine: &mut Engine, kv_format: KvFormat) -> Hf
     difference_from(&reference, name, source, engine, kv_format)
 }
 
-/// [`hf_difference`] of a model that lies elsewhere.
+/// Like [`hf_difference`], for a model from another place.
 pub fn difference_from(
     reference: &serde_json::Value,
     name: &str,
@@ -94,7 +95,7 @@ pub fn difference_from(
 ) -> HfDifference {
     let mut tokens = ids(&reference["tokens"]);
     let greedy = ids(&reference["greedy"]);
-    // Transformers chooses longrope's factors by the length of the text; the engine by how long one may become.
+    // Transformers chooses longrope's factors by the length of the text; the engine by the maximum length.
     let kv_tokens = Some(tokens.len() + greedy.len());
     let options = LoadOptions { kv_format, kv_tokens, ..LoadOptions::default() };
     let model = engine.load(source, &options).expect(name);
@@ -103,7 +104,7 @@ pub fn difference_from(
     let rows = logits(engine, model, &tokens, &positions, 0);
     let largest = reference["largest"].as_f64().expect("a number");
     let mut most = HfDifference { largest: 0.0, divergence: 0.0, model };
-    // Not `max`, which passes over what is no number.
+    // `max` is not used, because it ignores NaN.
     let raise = |most: &mut f64, found: f64| {
         if found > *most || found.is_nan() {
             *most = found;
@@ -126,13 +127,13 @@ pub fn difference_from(
     most
 }
 
-/// A model of golden data, in memory.
+/// A model of the golden data, loaded into memory.
 pub fn golden_model(name: &str) -> ModelSource {
     ModelSource::memory(name, std::fs::read(golden(name)).expect(name))
 }
 
-/// Teacher forcing: the reference's own tokens, the argmax at each step where its two best logits are `clear` apart. Gives the
-/// logits of each step.
+/// Teacher forcing with the reference's own tokens: asserts the argmax at each step where the reference's two best
+/// logits are `clear` apart. Returns the logits of each step.
 fn argmax_is_the_reference_s(
     name: &str,
     engine: &mut Engine,
@@ -157,13 +158,14 @@ fn argmax_is_the_reference_s(
     rows
 }
 
-/// Mean KL divergence of a format's logits from those of exact activations: ours and llama.cpp's.
+/// Mean KL divergence of a format's logits from those of exact activations: of this engine and of llama.cpp.
 pub fn format_divergence(format: &str, options: &EngineOptions) -> (f64, f64) {
     let (mut engine, model) = loaded_with(&golden(&format!("tiny/tiny-llama-{format}.gguf")), options);
     exact_divergence(&format!("tiny/tiny-llama-{format}.json"), &mut engine, model)
 }
 
-/// Mean KL divergence of a model's logits from those of exact activations in a golden file: ours and llama.cpp's.
+/// Mean KL divergence of a model's logits from those of exact activations in a golden file: of this engine and of
+/// llama.cpp.
 fn exact_divergence(name: &str, engine: &mut Engine, model: ModelId) -> (f64, f64) {
     let reference = golden_json(name);
     let tokens = ids(&reference["tokens"]);
@@ -176,8 +178,8 @@ fn exact_divergence(name: &str, engine: &mut Engine, model: ModelId) -> (f64, f6
     (mean, peer)
 }
 
-/// SmolLM2's texts for some of the golden prompts are llama.cpp's, and its logits as near to those of exact activations, four
-/// rows a prompt.
+/// Asserts that SmolLM2's texts for some of the golden prompts are llama.cpp's, and that its logits are as close to
+/// those of exact activations, at four rows per prompt.
 pub fn smollm2_agrees(engine: &mut Engine, model: ModelId, prompts: &[usize]) {
     let mut divergences = Vec::new();
     for n in prompts {
@@ -215,7 +217,7 @@ pub fn smollm2_agrees(engine: &mut Engine, model: ModelId, prompts: &[usize]) {
     assert!(mean <= PEER_DIVERGENCE, "mean KL {mean:.2e}");
 }
 
-/// SmolLM2's perplexity of the licence text is llama.cpp's.
+/// Asserts that SmolLM2's perplexity of the licence text is llama.cpp's.
 pub fn smollm2_perplexity(options: &EngineOptions) {
     const CONTEXT: usize = 512;
     let (mut engine, model) = loaded_with(&smollm2(), options);

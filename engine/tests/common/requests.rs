@@ -1,4 +1,5 @@
-//! Requests and contexts, whatever computes them: how they end, and what is kept of them. Each is told on which engine.
+//! Tests of requests and contexts for any backend: how requests end, and what is kept of a context. The caller gives
+//! the engine's options.
 
 use super::{golden, golden_json, greedy, ids, loaded_with, told};
 use weft::{
@@ -12,7 +13,7 @@ pub fn tiny(options: &EngineOptions) -> (Engine, ModelId, Vec<u32>) {
     (engine, model, ids(&golden_json("tiny/tiny-llama.json")["tokens"]))
 }
 
-/// An engine whose KV cache holds `tokens`.
+/// An engine whose KV cache holds `tokens` tokens.
 fn cramped(options: &EngineOptions, tokens: usize) -> (Engine, ModelId) {
     let mut engine = Engine::new(options).unwrap();
     let load = LoadOptions { kv_tokens: Some(tokens), ..LoadOptions::default() };
@@ -21,7 +22,7 @@ fn cramped(options: &EngineOptions, tokens: usize) -> (Engine, ModelId) {
     (engine, model)
 }
 
-/// Greedy answers of so many tokens.
+/// Options for a greedy answer of this many tokens.
 pub fn asks(max_tokens: usize) -> GenerateOptions {
     GenerateOptions { max_tokens: Some(max_tokens), ignore_end: true, ..GenerateOptions::default() }
 }
@@ -32,11 +33,11 @@ pub fn a_full_context_is_a_typed_end(options: &EngineOptions) {
     engine.append(session, Prompt::Tokens(tokens.clone())).unwrap();
     engine.generate(session, &GenerateOptions { ignore_end: true, ..GenerateOptions::default() }).unwrap();
     assert_eq!(engine.wait(session).unwrap(), FinishReason::ContextFull);
-    // Every position is used, and the last token, which would need one more, is still told.
+    // Every position is used. The last token, which would need one more, is still returned.
     assert_eq!(engine.history(session).unwrap().len(), 41);
     let text = engine.output(session).unwrap().tokens.clone();
     assert_eq!(text, greedy(&mut engine, model, &tokens, 17));
-    // A prompt that is too long is refused at once, and changes nothing.
+    // A prompt that is too long is refused at once and changes nothing.
     let error = engine.append(session, Prompt::Tokens(vec![1])).unwrap_err();
     assert!(matches!(error, Error::ContextOverflow { tokens: 42, limit: 40 }), "{error}");
     assert_eq!(engine.history(session).unwrap().len(), 41);
@@ -60,7 +61,7 @@ pub fn sessions_that_do_not_fit_together_wait_and_lose_nothing(options: &EngineO
         assert_eq!(engine.wait(*session).unwrap(), FinishReason::MaxTokens);
         assert_eq!(&engine.output(*session).unwrap().tokens, expected);
     }
-    // Those whose pages were taken go on where they were, since their tokens were kept.
+    // A preempted session continues where it was, because its tokens were kept.
     engine.generate(sessions[0], &asks(5)).unwrap();
     engine.wait(sessions[0]).unwrap();
     let whole: Vec<u32> = prompts[0].iter().chain(&expected[0]).copied().collect();
@@ -90,13 +91,13 @@ pub fn turns_keep_the_context(options: &EngineOptions) {
         engine.tick();
         ticks += 1;
     }
-    // On a GPU a tick may find nothing to do.
+    // On a GPU, a tick may find nothing to do.
     let on_cpu = engine.gpu_parts(model).is_empty();
     assert!(ticks <= 10 || !on_cpu, "the context was computed again");
     let second = engine.output(session).unwrap().tokens.clone();
     let whole: Vec<u32> = tokens.iter().chain(&first).chain(&[5, 6, 7]).copied().collect();
     assert_eq!(second, greedy(&mut engine, model, &whole, 9));
-    // A context that departs from the cached one keeps what they share.
+    // A new context that differs from the cached one keeps their common beginning.
     let mut other = whole[..20].to_vec();
     other.extend([9, 9, 9]);
     engine.set_context(session, other.clone()).unwrap();
@@ -123,7 +124,7 @@ pub fn cancel_stops_one_session_and_no_other(options: &EngineOptions) {
     engine.wait(kept).unwrap();
     assert_eq!(engine.output(kept).unwrap().tokens, expected);
     assert_eq!(engine.output(dropped).unwrap().tokens.len(), said);
-    // It can be taken up again.
+    // The session can be continued.
     engine.generate(dropped, &asks(2)).unwrap();
     assert_eq!(engine.wait(dropped).unwrap(), FinishReason::MaxTokens);
 }
@@ -197,7 +198,7 @@ pub fn the_same_seed_gives_the_same_text_in_any_company(options: &EngineOptions)
     assert_ne!(texts[0], texts[1]);
 }
 
-/// Many more sessions than there are rows in a wave and pages for all of them.
+/// Many more sessions than rows in a wave, and than pages for all of them.
 pub fn more_sessions_than_fit_get_their_turn(options: &EngineOptions, count: u32) {
     let mut engine = Engine::new(&EngineOptions { max_rows: Some(16), ..options.clone() }).unwrap();
     let load = LoadOptions { kv_tokens: Some(count as usize / 5 * PAGE), ..LoadOptions::default() };

@@ -1,4 +1,5 @@
-//! LoRA adapters on a GPU: logits are those of PEFT, with rows of several adapters and of none in one wave, in every class of waves.
+//! LoRA adapters on a GPU: logits equal those of PEFT, with rows of several adapters and of none in one wave, in every
+//! class of waves.
 
 use crate::common::adapters::{ADAPTERS, Base, adapter_difference};
 use crate::common::company::asked;
@@ -13,7 +14,7 @@ fn base(name: &str, options: &EngineOptions, load: &LoadOptions) -> Base {
     base
 }
 
-/// Keys and values are halves on a GPU: what that costs the CPU, a GPU may pay too.
+/// The distance that the 16-bit KV cache causes on the CPU; a GPU may be as far off, since it has no other cache.
 fn allowed(base_name: &str, name: &str, key: &str) -> f64 {
     let mut base = base(base_name, &EngineOptions::default(), &LoadOptions::default());
     let adapter = base.adapter(&format!("{name}.gguf"));
@@ -26,12 +27,12 @@ fn allowed(base_name: &str, name: &str, key: &str) -> f64 {
 fn logits_are_those_of_peft_whatever_the_chunks() {
     for (base_name, name) in ADAPTERS {
         let allowed = allowed(base_name, name, "logits");
-        // The plain path differs in the parts of kernels, not in their order: two adapters show it.
+        // The plain path differs in the parts of kernels, not in their order, so two adapters are enough.
         let paths = PATHS.into_iter().filter(|plain| !plain || name.ends_with("-all"));
         for plain in paths {
             let mut base = base(base_name, &on_gpu(plain), &LoadOptions::default());
             let adapter = base.adapter(&format!("{name}.gguf"));
-            // One row, some rows, many rows: each class of waves has kernels of its own.
+            // One row, some rows, many rows: each class of waves has its own kernels.
             for chunk in [0, 1, 5] {
                 base.chunk = chunk;
                 let found = adapter_difference(name, "logits", &base.logits(Some((adapter, 1.0))));
@@ -50,7 +51,7 @@ fn rows_of_several_adapters_and_of_none_share_a_wave() {
     for plain in PATHS {
         let mut base = base("llama", &on_gpu(plain), &LoadOptions::default());
         let never = base.plain();
-        // Cooperative matrices round activations to halves, and waves with adapters take none.
+        // Cooperative matrices round activations to 16 bits; waves with adapters do not use them.
         let rounds = base.engine.gpu_parts(base.model).iter().any(|part| part.gpu.capabilities.cooperative);
         let near = if rounds { MOST_DIVERGENCE } else { 1e-6 };
         let (all, some) = (base.adapter("llama-all.gguf"), base.adapter("llama-qv.gguf"));
@@ -61,7 +62,7 @@ fn rows_of_several_adapters_and_of_none_share_a_wave() {
             let found = adapter_difference(name, key, &rows);
             assert!(found <= allowed, "{name}, {key}, plain {plain}: {found:.1e}");
         }
-        // Beside adapters, and after them.
+        // In one wave with adapters, and after them.
         for rows in [first, last, base.plain()] {
             for (row, never) in rows.iter().zip(&never) {
                 let found = divergence(never, row);
@@ -89,7 +90,7 @@ fn adapters_are_swapped_and_removed_while_sessions_answer() {
     base.engine.remove_adapter(adapter);
     base.engine.wait(again).unwrap();
     let (history, said) = (base.engine.history(again).unwrap().to_vec(), tokens.len());
-    // The last tokens are the plain model's, whatever was said before.
+    // The last tokens are those of the plain model, whatever was generated before.
     let rest = greedy(&mut base.engine, model, &history[..history.len() - 2], 2);
     assert!(history.len() > said + 2);
     assert_eq!(history[history.len() - 2..], rest);

@@ -1,4 +1,4 @@
-//! Sessions that share waves on a GPU say what they say alone.
+//! Sessions that share waves on a GPU generate what they generate alone.
 
 use crate::common::company::{SESSIONS, prompts, say_together, says_alone};
 use crate::common::gpu::{Judge, PATHS, asked, on_exact_gpu, on_gpu, on_gpu_unharmed};
@@ -10,15 +10,15 @@ fn in_chunks(chunk: usize) -> GenerateOptions {
     GenerateOptions { prefill_chunk: chunk, ..asked() }
 }
 
-/// What sixteen sessions say, each alone, where activations are not rounded: nothing but the order of sums differs between waves of
-/// any size, so they say the same together, in whatever chunks.
+/// The answers of sixteen sessions, each alone, on a GPU that does not round activations. Waves of different sizes then
+/// differ only in the order of sums. Asserts that the sessions give the same answers together, in chunks of any size.
 fn say_the_same_together(engine: &mut Engine, model: ModelId, prompts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let alone: Vec<_> = prompts.iter().map(|prompt| says_alone(engine, model, prompt, &asked())).collect();
     for chunk in [1, 512] {
         let said = say_together(engine, model, prompts, |_| in_chunks(chunk));
         assert_eq!(said, alone, "chunks of {chunk}");
     }
-    // Chunks of every size at once, between those two.
+    // Chunks of different sizes at once, between those two.
     assert_eq!(say_together(engine, model, prompts, |n| in_chunks(1 + 3 * n)), alone);
     on_gpu_unharmed(engine, model);
     alone
@@ -27,7 +27,7 @@ fn say_the_same_together(engine: &mut Engine, model: ModelId, prompts: &[Vec<u32
 fn sixteen_prompts(engine: &Engine, model: ModelId) -> Vec<Vec<u32>> {
     let base = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
     let mut prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
-    // Longer than a window, and than a page with the answer of some.
+    // Longer than a window, and with the answer of some longer than a page.
     prompts.iter_mut().for_each(|prompt| prompt.truncate(26));
     prompts
 }
@@ -67,8 +67,8 @@ fn sixteen_sessions_with_quantized_weights() {
     say_the_same_together(&mut engine, model, &prompts);
 }
 
-/// Waves of a few rows round activations to 8 bits on the featured path, others do not: where that decides between two tokens,
-/// company may. So each step is judged.
+/// On the featured path, waves of a few rows round activations to 8 bits and others do not. Where that decides between
+/// two tokens, other sessions in the wave may change the answer. So each step is judged.
 fn smollm2_in_company(plain: bool, generated: usize) {
     let base = ids(&golden_json("smollm2/prompt4.json")["tokens"]);
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(plain));

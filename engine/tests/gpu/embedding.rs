@@ -1,4 +1,4 @@
-//! Embeddings on a GPU: of encoders they are transformers', of decoders the CPU's.
+//! Embeddings on a GPU: those of encoders equal transformers', those of decoders equal the CPU's.
 
 use crate::common::embedding::{
     ENCODERS, difference, encoder, pooled, prompts, reference_states, texts, together,
@@ -14,7 +14,8 @@ fn of(pooling: Pooling) -> EmbedOptions {
     EmbedOptions { pooling: Some(pooling), normalize: false, prefill_chunk: 0 }
 }
 
-/// How far an encoder's final hidden states are from those of transformers, each text alone, then all together.
+/// The distance of an encoder's final hidden states from those of transformers, with each text alone and with all
+/// together.
 fn encoder_difference(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
     let texts = texts(name);
     let states = reference_states(name, &texts, engine.config(model).unwrap().embedding);
@@ -33,7 +34,7 @@ fn encoder_difference(name: &str, engine: &mut Engine, model: ModelId) -> f64 {
 fn encoders_agree_with_transformers() {
     for name in ENCODERS {
         let (mut engine, model) = encoder(name, &EngineOptions::default(), KvFormat::F16);
-        // What keys and values in halves cost the CPU, a GPU may pay too.
+        // A GPU may be as far off as the CPU with keys and values in 16 bits.
         let halves = encoder_difference(name, &mut engine, model);
         for plain in PATHS {
             let (mut engine, model) = encoder(name, &on_gpu(plain), KvFormat::F16);

@@ -1,4 +1,4 @@
-//! What decoding asks of a GPU: dispatches a layer and token, submits, and no memory.
+//! The cost of decoding on a GPU: dispatches per layer and token, submits, and no allocated memory.
 
 use crate::common::company::start_with;
 use crate::common::gpu::{
@@ -10,20 +10,20 @@ use crate::common::{golden, synthetic, told};
 use weft::synth::SynthShape;
 use weft::{Capabilities, Counters, Engine, EngineOptions, Gpu, GpuLayers, LoadOptions, ModelId, SessionId};
 
-/// The most that decoding may take a layer and step.
+/// Maximum dispatches per layer and step of decoding.
 const MOST_DISPATCHES: f64 = 9.0;
-/// More sessions than this take the kernels of prompts. Where their contexts are split as well, merging them is one dispatch
-/// more, and so is the projection of values where their format is not that of queries and keys: all of the step's tokens share
-/// them.
+/// More sessions than this use the kernels of prompts. If their contexts are split as well, merging them takes one
+/// dispatch more. So does the projection of values if its format differs from that of queries and keys. All tokens of
+/// the step share these dispatches.
 const FEW: usize = 8;
-/// Steps that are counted.
+/// Number of steps that are counted.
 const STEPS: u64 = 6;
 
 fn counters(engine: &Engine, model: ModelId) -> Counters {
     engine.gpu_parts(model)[0].counters()
 }
 
-/// Sessions that have been told so many tokens and decode.
+/// Sessions with prompts of this many tokens that are decoding.
 fn decoding(
     engine: &mut Engine,
     model: ModelId,
@@ -34,7 +34,7 @@ fn decoding(
     let prompt = |n: usize| (0..context).map(|i| ((i * 7 + n) % 250) as u32).collect::<Vec<_>>();
     let sessions: Vec<_> =
         (0..count).map(|n| start_with(engine, model, &prompt(n), &asks(generate))).collect();
-    // Until each has said something: prompts are behind them.
+    // Ticks until each session has generated tokens, so that all prompts are done.
     while sessions.iter().any(|session| engine.output(*session).unwrap().tokens.len() < 2) {
         engine.tick();
         engine.rest();
@@ -42,7 +42,7 @@ fn decoding(
     sessions
 }
 
-/// Dispatches of a step in which `count` sessions decode, of a model of so many layers.
+/// Dispatches of a step in which `count` sessions decode, on a model with this many layers.
 fn of_a_step(gpu: Gpu, layers: usize, format: &str, (count, context): (usize, usize)) -> f64 {
     let shape = SynthShape {
         layers,
@@ -66,7 +66,8 @@ fn of_a_step(gpu: Gpu, layers: usize, format: &str, (count, context): (usize, us
     counted.dispatches as f64 / counted.submits as f64
 }
 
-/// Dispatches of a layer of each architecture where one session decodes: what a layer needs beyond Llama's five, it pays for.
+/// Dispatches per layer of each architecture when one session decodes. What a layer needs beyond Llama's five costs
+/// extra.
 #[test]
 fn a_layer_takes_the_dispatches_that_its_tensors_ask_for() {
     const LLAMA: (&str, u64) = ("tiny-llama", 5);
@@ -80,7 +81,7 @@ fn a_layer_takes_the_dispatches_that_its_tensors_ask_for() {
         ("tiny-gemma3", 8),
         ("tiny-mixtral", 8),
         ("tiny-qwen3moe", 9),
-        // The scores of experts and of the shared one are of two formats.
+        // The router scores and the shared expert's score have different formats.
         ("tiny-qwen2moe", 12),
         ("tiny-bitnet", 10),
     ];
@@ -109,7 +110,7 @@ fn a_layer_takes_the_dispatches_that_its_tensors_ask_for() {
     assert_eq!(found, wanted);
 }
 
-/// What one layer adds to the dispatches of a step: the ends take as many however many there are.
+/// The dispatches that one layer adds to a step. Those outside the layers do not depend on the number of layers.
 fn of_a_layer(gpu: impl Fn() -> Gpu, format: &str, wave: (usize, usize)) -> f64 {
     of_a_step(gpu(), 2, format, wave) - of_a_step(gpu(), 1, format, wave)
 }
@@ -128,7 +129,7 @@ fn a_layer_takes_at_most_nine_dispatches_a_token() {
 
 #[test]
 fn nor_more_on_any_device_whatever_the_wave() {
-    // What is recorded does not depend on what is computed, so a device that computes nothing says it.
+    // The recorded commands do not depend on computed values, so a device that computes nothing is enough.
     let devices: [(&str, fn(Capabilities) -> Capabilities); 3] =
         [("plain", |caps| caps), ("featured", featured), ("cooperative", cooperative)];
     for (name, capabilities) in devices {
@@ -152,15 +153,15 @@ fn a_token_takes_one_submit() {
             let (mut engine, model, _) = tiny(&on_gpu(plain));
             let sessions = decoding(&mut engine, model, count, 8, 21);
             run_all(&mut engine, &sessions, |_, _| {});
-            // Alone, so that no step runs ahead of an end.
+            // With a single session, no step runs ahead of the end.
             let session = told(&mut engine, model, &[1, 2, 3]);
             let before = counters(&engine, model);
             engine.generate(session, &asks(20)).unwrap();
             run_all(&mut engine, &[session], |_, _| {});
             let counted = counters(&engine, model).since(&before);
-            // The prompt's step gives the first token.
+            // The prompt's step generates the first token.
             assert_eq!(counted.submits, 20, "plain {plain}");
-            // The token, and nothing else, comes back.
+            // Only the token is read back.
             assert_eq!(counted.copies, 20, "plain {plain}");
             on_gpu_unharmed(&engine, model);
         }
@@ -173,7 +174,7 @@ fn decoding_takes_no_memory() {
         for count in [1, 8] {
             let (mut engine, model, _) = tiny(&on_gpu(plain));
             let sessions = decoding(&mut engine, model, count, 8, 70);
-            // Staging buffers for as many steps as run ahead are there after some.
+            // Warm-up: after some steps, staging buffers exist for as many steps as are in flight.
             let said = |engine: &Engine| engine.output(sessions[0]).unwrap().tokens.len();
             while said(&engine) < 20 {
                 engine.tick();

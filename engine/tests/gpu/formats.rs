@@ -1,4 +1,4 @@
-//! Models of several formats on a GPU: their logits are the CPU's, on every kernel that reads weights, and on both paths.
+//! Models with several formats on a GPU: logits equal the CPU's, on every kernel that reads weights, and on both paths.
 
 use crate::common::gpu::{PATHS, on_gpu, on_gpu_unharmed};
 use crate::common::mixed::{Mix, Q4_K_M, mixed};
@@ -6,7 +6,7 @@ use crate::common::{divergence, logits};
 use weft::synth::SynthShape;
 use weft::{Engine, EngineOptions, LoadOptions, ModelId};
 
-/// Every layout once or more, beside those of [`Q4_K_M`].
+/// Every layout at least once, together with those of [`Q4_K_M`].
 const OTHERS: Mix = &[
     ("token_embd", "Q5_0"),
     ("blk.0.attn_q", "Q2_K"),
@@ -26,10 +26,10 @@ const OTHERS: Mix = &[
     ("", "Q8_K"),
 ];
 
-/// Rows that are sent at once: the kernels of one row, of few, and of prompts.
+/// Rows per wave: for the kernels of one row, of few rows, and of prompts.
 const CHUNKS: [usize; 3] = [1, 4, 0];
 
-/// Both round activations to 8 bits, each with its own blocks' sums, or the GPU does not round: what that changes.
+/// Maximum divergence: both round activations to 8 bits with their own blocks' sums, or the GPU does not round.
 const MOST: f64 = 2e-3;
 
 fn shape() -> SynthShape {

@@ -1,4 +1,4 @@
-//! Devices with narrow limits: matrices in several buffers, prompts in several submits, and the same numbers.
+//! Devices with tight limits: matrices in several buffers, prompts in several submits, and the same results.
 
 use crate::common::company::{prompts, say_together};
 use crate::common::gpu::{Judge, PATHS, asked, device, loaded_on, on_gpu_unharmed, open};
@@ -9,14 +9,15 @@ use std::time::Duration;
 use weft::synth::SynthShape;
 use weft::{Engine, EngineOptions, Gpu, GpuOptions, KeepLogits, LoadOptions, ModelId};
 
-/// A device whose bindings may be so large.
+/// A device with this maximum binding size in bytes.
 fn narrow(plain: bool, max_binding: u64) -> Gpu {
     let mut gpu = open(&device(plain));
     gpu.capabilities.max_binding = max_binding;
     gpu
 }
 
-/// Waves of so many rows, and a KV cache of so many tokens: buffers that cannot be cut stay small.
+/// Options for waves of this many rows and a KV cache of this many tokens, so that buffers which cannot be split stay
+/// small.
 fn small(max_rows: usize, kv_tokens: usize) -> (EngineOptions, LoadOptions) {
     let options = EngineOptions { max_rows: Some(max_rows), ..EngineOptions::default() };
     (options, LoadOptions { kv_tokens: Some(kv_tokens), ..LoadOptions::default() })
@@ -24,7 +25,8 @@ fn small(max_rows: usize, kv_tokens: usize) -> (EngineOptions, LoadOptions) {
 
 #[test]
 fn matrices_in_several_buffers_give_the_same_logits() {
-    // Rows of 2,048 halves or fewer: 256 of them and more go into 1.2 MiB, the sums of split contexts into 1.1 MiB.
+    // Rows have at most 2,048 half floats, so 256 of them or more fit into 1.2 MiB, and the sums of split contexts into
+    // 1.1 MiB.
     const LIMIT: u64 = 1200 << 10;
     let shape = SynthShape {
         layers: 2,
@@ -53,7 +55,7 @@ fn matrices_in_several_buffers_give_the_same_logits() {
                 let found = logits(&mut cut, cut_model, tokens, positions, chunk);
                 for (row, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
                     let divergence = divergence(wanted, found);
-                    // A cut norm or rotation is another kernel, whose sums are in another order.
+                    // A split norm or rotation uses another kernel, whose sums have another order.
                     assert!(
                         divergence < MOST_DIVERGENCE,
                         "{format}, plain {plain}, chunks of {chunk}, row {row}: {divergence:.2e}"
@@ -88,7 +90,7 @@ fn a_device_that_cannot_hold_a_buffer_says_which() {
 
 #[test]
 fn a_device_with_eight_storage_buffers() {
-    // What WebGPU promises at least: the rotation is a kernel of its own then.
+    // The minimum that WebGPU guarantees. RoPE is then a kernel of its own.
     for plain in PATHS {
         let mut gpu = open(&device(plain));
         gpu.capabilities.storage_buffers = 8;
@@ -112,7 +114,7 @@ fn a_prompt_in_several_submits_gives_the_same_logits() {
             loaded_on(path.as_path(), &options, vec![gpu], &LoadOptions::default())
         };
         let (mut whole, model) = with_budget(Some(Duration::from_secs(600)));
-        // The first wave of many rows is timed a layer at a time: after it, the whole prompt is one submit.
+        // The first wave of many rows is timed one layer per submit. After it, the whole prompt is one submit.
         let _ = logits(&mut whole, model, &tokens, &[0], 0);
         let submits = |engine: &Engine, model: ModelId| engine.gpu_parts(model)[0].counters().submits;
         let before = submits(&whole, model);
@@ -156,7 +158,7 @@ fn a_budget_that_nothing_meets_slows_and_stops_nobody() {
 
 #[test]
 fn as_many_rows_of_logits_as_fit_come_back() {
-    // 256 rows are all that a buffer takes; tokens that come back beside them are more.
+    // A buffer holds 256 rows of logits. With the tokens that are read back too, the readback payload is larger.
     const VOCABULARY: usize = 4096;
     const LIMIT: u64 = 256 * VOCABULARY as u64 * 4;
     let shape = SynthShape { layers: 1, vocabulary: VOCABULARY, ..SynthShape::default() };

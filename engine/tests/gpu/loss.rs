@@ -1,4 +1,5 @@
-//! A device that is lost: sessions go on from their token histories, on a fresh device or, where it keeps failing, on the CPU.
+//! A lost device: sessions continue from their token histories, on a reopened device or, if it keeps failing, on the
+//! CPU.
 
 use crate::common::company::{end, say_together, says_alone, start_with};
 use crate::common::gpu::{
@@ -13,12 +14,13 @@ use weft::{
     SamplerSettings, SessionId,
 };
 
-/// Destroys the device of one of a model's GPUs, as a driver's reset would.
+/// Destroys the device of one of a model's GPU shards, as a driver reset would.
 fn lose(engine: &Engine, model: ModelId, part: usize) {
     engine.gpu_parts(model)[part].gpu.device.destroy();
 }
 
-/// Runs sessions to their ends, and destroys a device when `when`, asked with the tokens said so far, says so for the first time.
+/// Runs sessions to their ends. Destroys a device the first time that `when` returns true; it is called with the number
+/// of tokens generated so far.
 fn run_and_lose(
     engine: &mut Engine,
     sessions: &[SessionId],
@@ -36,12 +38,12 @@ fn run_and_lose(
     told
 }
 
-/// Tokens of a session's context that have been computed.
+/// Number of tokens in a session's context that have been computed.
 fn computed(engine: &Engine, session: SessionId) -> usize {
     engine.world().get::<ContextCursor>(session.0).unwrap().computed
 }
 
-/// Requests of four kinds: greedy, drawn by the device, drawn by the host, with penalties.
+/// Requests of four kinds: greedy, sampled on the device, sampled on the host, with penalties.
 fn kinds(count: usize) -> Vec<GenerateOptions> {
     let drawn = SamplerSettings { temperature: 0.9, seed: 3, ..SamplerSettings::default() };
     let samplers = [
@@ -74,7 +76,7 @@ fn sessions_that_decode_go_on_from_their_histories() {
         assert_eq!(said(&engine, &sessions), wanted, "plain {plain}");
         assert_eq!(told.kinds, [Rebuilt], "plain {plain}");
         on_gpu_unharmed(&engine, model);
-        // The same device goes on with new requests.
+        // The same device serves new requests.
         assert_eq!(says_alone(&mut engine, model, &tokens, &kinds[1]), wanted[1]);
     }
 }
@@ -135,7 +137,7 @@ fn a_device_that_keeps_failing_is_given_up() {
     let reference = golden_json("tiny/tiny-llama.json");
     let greedy_text = ids(&reference["greedy"]);
     assert_eq!(greedy(&mut engine, model, &tokens, greedy_text.len()), greedy_text);
-    // Another model of the same engine does not hang on the device that was given up.
+    // Another model of the same engine does not depend on the abandoned device.
     let other = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &LoadOptions::default()).unwrap();
     assert_eq!(greedy(&mut engine, other, &tokens, greedy_text.len()), greedy_text);
 }
@@ -167,7 +169,7 @@ fn a_device_lost_while_weights_arrive() {
     let path = golden("tiny/tiny-llama.gguf");
     let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
     let wanted = greedy(&mut engine, model, &tokens, 12);
-    // In the middle of the file, and when nothing has arrived.
+    // In the middle of the file, and before anything is loaded.
     for share in [3, 0] {
         let mut engine = Engine::new(&on_exact_gpu(false)).unwrap();
         let model = engine.load(throttled(&path, 1_000_000), &LoadOptions::default()).unwrap();
@@ -176,7 +178,7 @@ fn a_device_lost_while_weights_arrive() {
             engine.tick();
         }
         lose(&engine, model, 0);
-        // The loader's thread finds out before the next tick does.
+        // The loader's thread notices the loss before the next tick does.
         std::thread::sleep(std::time::Duration::from_millis(60));
         let told = run_all(&mut engine, &[session], |_, _| {});
         assert_eq!(engine.wait(session).unwrap(), FinishReason::MaxTokens);
@@ -236,7 +238,7 @@ fn two_models_on_the_device_that_is_lost() {
     assert_eq!(told.kinds, [Rebuilt, Rebuilt]);
     on_gpu_unharmed(&engine, first);
     on_gpu_unharmed(&engine, second);
-    // One that goes with its device leaves nothing to recover.
+    // A model that is unloaded together with its lost device leaves nothing to recover.
     lose(&engine, first, 0);
     engine.unload(first);
     assert_eq!(greedy(&mut engine, second, &tokens, 20), wanted[1]);
@@ -277,10 +279,10 @@ fn sixteen_sessions_that_are_all_told_again() {
 #[test]
 fn a_device_that_works_for_long_between_failures_is_kept() {
     let (mut engine, model, tokens) = tiny(&on_exact_gpu(false));
-    // More steps than it takes for a device to count as one that works.
+    // More steps than a device has to compute to count as working.
     const LONG: usize = 270;
     let wanted = greedy(&mut engine, model, &tokens, LONG + 6);
-    // Two failures in a row; a third would be the last, if nothing came back between.
+    // Two failures in a row. A third in a row would be the last; LONG working steps reset the count.
     for steps in [8, 8, LONG, 8] {
         let session = start_with(&mut engine, model, &tokens, &asks(steps + 6));
         let told = run_and_lose(&mut engine, &[session], (model, 0), |_, said| said >= steps);

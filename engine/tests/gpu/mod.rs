@@ -1,4 +1,4 @@
-//! Models on GPUs against the references and the CPU, on the featured path and on the plain one.
+//! Models on GPUs compared with the references and the CPU, on the featured path and on the plain one.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a failed test should stop where it failed")]
 

@@ -1,4 +1,4 @@
-//! Which layers go to the GPU: as many as were asked for or fit, the last ones; the text is the same wherever they are.
+//! Placement of layers on the GPU: the last layers, as many as requested or as fit. The text does not depend on it.
 
 use crate::common::company::{prompts, say_together};
 use crate::common::gpu::{Judge, PATHS, asked, device, loaded_on, open, unharmed};
@@ -98,7 +98,7 @@ fn with_memory(memory: u64) -> Gpu {
     open(&GpuOptions { memory: Some(memory), ..device(false) })
 }
 
-/// What a refusal says that the layers take, and how many fit.
+/// Returns the memory that a refusal says the layers need, and how many layers fit.
 fn refused(memory: u64, layers: usize) -> (u64, usize) {
     let mut engine = Engine::with_gpus(&EngineOptions::default(), vec![with_memory(memory)]).unwrap();
     let before = entities(&mut engine);
@@ -109,11 +109,11 @@ fn refused(memory: u64, layers: usize) -> (u64, usize) {
     };
     assert_eq!((*found, *budget), (layers, memory));
     assert!(*needed > memory);
-    // Before anything is loaded, and with nothing left behind.
+    // The refusal comes before anything is loaded and leaves nothing behind.
     assert_eq!(gpus(&engine)[0].allocated().buffers, 0);
     assert_eq!(entities(&mut engine), before);
     assert!(error.to_string().contains("--gpu-layers"), "{error}");
-    // The engine takes what does fit.
+    // The engine accepts as many layers as fit.
     let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &count(*fit)).unwrap();
     engine.wait_loaded(model).unwrap();
     assert_eq!(places(&engine, model).iter().flatten().count(), *fit);
@@ -125,7 +125,7 @@ fn layers_that_do_not_fit_are_refused_before_anything_is_loaded() {
     let (needed, fit) = refused(1, LAYERS);
     assert_eq!(fit, 0);
     assert_eq!(refused(needed - 1, LAYERS), (needed, LAYERS - 1));
-    // With a byte more all of them do, and take no more than that.
+    // With one byte more all layers fit, and they use no more than that.
     let (engine, model) = tiny_on(with_memory(needed), &count(LAYERS));
     assert_eq!(places(&engine, model), [Some(0); LAYERS]);
     let taken = gpus(&engine)[0].allocated().bytes;

@@ -1,4 +1,4 @@
-//! One model on one GPU: logits and texts are the reference's, and the CPU's.
+//! One model on one GPU: logits and texts equal those of the reference and of the CPU.
 
 use crate::common::gpu::{PATHS, device, on_gpu, on_gpu_unharmed, open};
 use crate::common::reference::{
@@ -84,9 +84,9 @@ fn bitnet_with_scales_and_norms_within_blocks() {
     }
 }
 
-/// Against transformers, whose keys and values are not rounded to halves as they are on a GPU. What that costs the CPU, which
-/// without it is nearer by far, a GPU may pay too. Cooperative matrices round activations to halves besides, as llama.cpp does, and
-/// are held to what its references are held to.
+/// Compares with transformers, which does not round keys and values to 16 bits as a GPU does. The CPU, which is much
+/// closer without that rounding, is measured with it, and a GPU may be as far off. Cooperative matrices also round
+/// activations to 16 bits, as llama.cpp does; they have to meet the tolerance of its references.
 fn hf(names: &[&str]) {
     let mut wrong = Vec::new();
     for name in names {
@@ -146,14 +146,15 @@ fn transformers_experts_and_bitnet() {
     hf(&["mixtral", "granitemoe", "qwen2moe", "qwen3moe", "bitnet", "bitnet-b1.58"]);
 }
 
-/// Waves of few rows take other kernels than prompts: what they say is what the CPU says, whatever the chunks.
+/// Waves of few rows use other kernels than prompts. Asserts that they give the CPU's logits for any chunk size.
 fn like_the_cpu(name: &str) {
     let path = golden(&format!("tiny/{name}.gguf"));
     let tokens = ids(&golden_json("tiny/tiny-qwen3moe.json")["tokens"]);
     let positions: Vec<usize> = (0..tokens.len()).collect();
     let (mut engine, model) = loaded(&path);
     let wanted = logits(&mut engine, model, &tokens, &positions, 0);
-    // Codes meet activations of 8 bits, which the CPU rounds in its own way: what that may cost is what tiny-llama-q4_0 loses.
+    // Quantized weights are multiplied by 8-bit activations, which the CPU rounds in its own way. The tolerance is what
+    // tiny-llama-q4_0 loses by that.
     let codes = name.contains("bitnet") || name.contains("q4_0");
     for plain in PATHS {
         let (mut engine, model) = loaded_with(&path, &on_gpu(plain));
@@ -185,7 +186,7 @@ fn experts_say_what_the_cpu_says_whatever_the_chunks() {
     }
 }
 
-/// The last layers on a GPU, the first on the CPU: each place does its part of scales, caps and experts.
+/// The last layers on a GPU and the first on the CPU: both apply their scales, caps and experts.
 #[test]
 fn layers_of_every_kind_are_shared_with_the_cpu() {
     for name in ["tiny-gemma2", "tiny-gemma3", "tiny-qwen2moe", "tiny-bitnet"] {
@@ -208,15 +209,16 @@ fn float_weights_meet_exact_activations() {
     }
 }
 
-/// Chunks of one row take the kernels of decoding, whose activations are of 8 bits where the device multiplies those fast;
-/// a whole prompt takes those of prompts.
+/// Chunks of one row use the kernels of decoding, with 8-bit activations if the device multiplies those fast. A whole
+/// prompt uses the kernels of prompts.
 const CHUNKS: [usize; 3] = [1, 4, 0];
 
 #[test]
 fn quantized_weights_cost_no_more_than_they_cost_llama_cpp() {
     for plain in PATHS {
         for format in ["q8_0", "q4_0", "q4_1"] {
-            // In float activations, as a whole prompt has them, nothing but the order of sums differs from the exact.
+            // With float activations, as in a whole prompt, the result differs from the exact one only in the order of
+            // sums.
             let (mean, _) = format_divergence(format, &on_gpu(plain));
             assert!(mean < MOST_DIVERGENCE, "{format}, plain {plain}: {mean:.2e}");
         }
@@ -232,7 +234,8 @@ fn every_format_says_what_the_cpu_says_whatever_the_chunks() {
         let positions: Vec<usize> = (0..tokens.len()).collect();
         let (mut engine, model) = loaded(&path);
         let wanted = logits(&mut engine, model, &tokens, &positions, 0);
-        // Both sides round activations to 8 bits, each in its own way: what that costs llama.cpp, from both ends.
+        // Both sides round activations to 8 bits, each in its own way. The tolerance is llama.cpp's loss by that,
+        // counted for both sides.
         let rounding = 4.0 * reference["divergence"].as_f64().unwrap();
         for plain in PATHS {
             let (mut engine, model) = loaded_with(&path, &on_gpu(plain));
@@ -248,7 +251,7 @@ fn every_format_says_what_the_cpu_says_whatever_the_chunks() {
     }
 }
 
-/// The real model once; the other tests of it are slow on a software GPU.
+/// The real model once; further tests of it are slow on a software GPU.
 #[test]
 fn smollm2_answers_a_prompt_as_the_reference_does() {
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(false));
@@ -268,7 +271,7 @@ fn smollm2_says_what_the_reference_says() {
 #[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn smollm2_says_it_on_the_plain_path() {
     let (mut engine, model) = loaded_with(&smollm2(), &on_gpu(true));
-    // A software driver takes its time: two of the prompts.
+    // Only two of the prompts, since a software driver is slow.
     smollm2_agrees(&mut engine, model, &PROMPTS[..2]);
     on_gpu_unharmed(&engine, model);
 }

@@ -1,4 +1,4 @@
-//! Sampling on a GPU: the tokens that the CPU's sampler chooses, alone and in company, however requests end.
+//! Sampling on a GPU: the tokens equal those of the CPU's sampler, alone and with other sessions, however requests end.
 
 use crate::common::company::{asked, prompts, say_together, says_alone, start_with};
 use crate::common::gpu::{PATHS, exact, loaded_on, on_gpu, on_gpu_unharmed, open, run_all};
@@ -6,7 +6,7 @@ use crate::common::requests::{self, tiny};
 use crate::common::{golden, golden_json, greedy, ids, loaded, told};
 use weft::{EngineOptions, FinishReason, GenerateOptions, LoadOptions, SamplerSettings};
 
-/// Every way to choose a token, those that are left to the host among them.
+/// Every sampling method, including those that are left to the host.
 fn settings() -> Vec<SamplerSettings> {
     let drawn = SamplerSettings { temperature: 0.9, ..SamplerSettings::default() };
     let penalties = SamplerSettings {
@@ -48,8 +48,8 @@ fn the_same_seed_gives_the_cpu_s_tokens_alone_and_in_company() {
     };
     let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
     let prompts = prompts(engine.config(model).unwrap().vocabulary, &base);
-    // Logits of the two differ by the order of sums, 1e-6 or so, and a device's draws are good to 1e-5 of the distribution
-    // (`gpu/tests/sampling.rs`): none of these few hundred draws is so near to a boundary.
+    // Logits of the two differ by the order of sums, about 1e-6, and a device's draws are accurate to 1e-5 of the
+    // distribution (`gpu/tests/sampling.rs`). None of these few hundred draws is that close to a boundary.
     let wanted: Vec<_> = prompts
         .iter()
         .enumerate()
@@ -109,7 +109,7 @@ fn sessions_end_in_their_own_ways_beside_one_another() {
             assert_eq!(engine.wait(*session).unwrap(), FinishReason::Cancelled);
             let said = engine.output(*session).unwrap().tokens.clone();
             assert_eq!(said, wanted[..said.len()], "plain {plain}");
-            // What was under way is void, what was said stays: the answer goes on behind it.
+            // In-flight steps are discarded and generated tokens are kept, so the answer continues after them.
             let context: Vec<u32> = tokens.iter().chain(&said).copied().collect();
             engine.generate(*session, &requests::asks(6)).unwrap();
             engine.wait(*session).unwrap();
@@ -133,7 +133,7 @@ fn a_session_that_dies_in_mid_answer_leaves_the_others_alone() {
     }
     engine.close(sessions[0]);
     engine.world_mut().despawn(sessions[2].0);
-    // Their pages go to somebody else at once.
+    // Their pages are reused by another session at once.
     let next = start_with(&mut engine, model, &tokens, &requests::asks(30));
     for session in [sessions[1], sessions[3], next] {
         engine.wait(session).unwrap();
@@ -142,7 +142,7 @@ fn a_session_that_dies_in_mid_answer_leaves_the_others_alone() {
     on_gpu_unharmed(&engine, model);
 }
 
-/// What every engine promises of requests, on both paths.
+/// Runs the tests of requests that apply to every engine, on both paths.
 fn on_both_paths(test: impl Fn(&EngineOptions)) {
     PATHS.iter().for_each(|plain| test(&on_gpu(*plain)));
 }

@@ -1,4 +1,4 @@
-//! Several GPUs of one host: layers in proportion to memory, a wave on each, and the text of one.
+//! Several GPUs of one host: layers in proportion to memory, one wave per GPU, and the text of a single GPU.
 
 use super::places::places;
 use crate::common::company::{prompts, say_together, says_alone, start_with};
@@ -10,7 +10,7 @@ use weft::components::Waves;
 use weft::synth::SynthShape;
 use weft::{Engine, EngineOptions, GenerateOptions, Gpu, GpuOptions, LoadOptions, ModelId, SamplerSettings};
 
-/// As many devices, opened on one adapter, with so many gibibytes each; 0 for no word on it.
+/// Several devices opened on one adapter, with this many GiB of memory each; 0 for an unknown size.
 fn devices(plain: bool, memory: &[u64]) -> Vec<Gpu> {
     let open_one = |gibibytes: &u64| {
         let memory = (*gibibytes > 0).then_some(*gibibytes << 30);
@@ -41,7 +41,8 @@ fn layers_are_shared_in_proportion_to_memory() {
 
 #[test]
 fn where_nobody_limits_it_the_adapters_memory_counts() {
-    // What the adapter says, then what others might, then one that says nothing: it shares alike.
+    // Memory as the adapter reports it, then as others might, then with one that reports none, which leads to equal
+    // shares.
     let reported: [(&[Option<u64>], &[usize]); 3] = [
         (&[None, None], &[4, 4]),
         (&[Some(1 << 30), Some(3 << 30)], &[2, 6]),
@@ -57,7 +58,7 @@ fn where_nobody_limits_it_the_adapters_memory_counts() {
     }
 }
 
-/// Asserts how eight layers are shared.
+/// Asserts how eight layers are distributed.
 fn shares(gpus: Vec<Gpu>, layers: &[usize]) {
     let shape = SynthShape {
         layers: 8,
@@ -87,7 +88,7 @@ fn two_and_three_devices_say_what_the_reference_says() {
             on_gpu_unharmed(&engine, model);
         }
     }
-    // A device more than there are layers stays empty.
+    // With more devices than layers, one device stays empty.
     let (mut engine, model) = tiny_on(false, &[1, 1, 1, 1]);
     tiny_agrees_on("tiny-llama", &mut engine, model);
     on_gpu_unharmed(&engine, model);
@@ -109,7 +110,7 @@ fn four_and_sixteen_sessions_keep_every_device_busy() {
                 let said = say_together(&mut engine, model, &prompts[..count], chunks);
                 assert_eq!(said, wanted[..count], "{count} sessions on {memory:?}, plain {plain}");
             }
-            // Together from the start: some tick finds a step under way on every device.
+            // All sessions start together, so some tick finds a step in flight on every device.
             let sessions: Vec<_> =
                 prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asked())).collect();
             let mut busy = 0;
@@ -135,7 +136,7 @@ fn parts_of_a_prompt_never_overtake_one_another() {
         for chunk in [3, 16, 50] {
             let options = GenerateOptions { prefill_chunk: chunk, ..asks(12) };
             let session = start_with(&mut engine, model, &tokens, &options);
-            // A program that draws ticks seldom: whatever a device was given is done by the next tick, on all of them.
+            // Like a program that ticks rarely: all devices have finished their work before the next tick.
             run_all(&mut engine, &[session], |engine, _| {
                 for part in engine.gpu_parts(model) {
                     part.gpu.device.poll(weft_gpu::wgpu::PollType::wait_indefinitely()).unwrap();
@@ -150,7 +151,7 @@ fn parts_of_a_prompt_never_overtake_one_another() {
 
 #[test]
 fn a_prompt_that_comes_while_another_session_decodes_keeps_its_order() {
-    // Waves fall idle at different times then, and more of them than one hold parts of the prompt before they have started.
+    // Waves then become idle at different times, and several of them hold chunks of the prompt that have not started.
     let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);
     let prompt = tokens.repeat(3);
     let (mut engine, model) = tiny_on(false, &[1, 1, 1]);
@@ -207,8 +208,8 @@ fn smollm2_prompts() -> Vec<Vec<u32>> {
     (1..=4).map(|n| ids(&golden_json(&format!("smollm2/prompt{n}.json"))["tokens"])).collect()
 }
 
-/// How sessions share waves is a matter of time, and so is which rows a device rounds to 8 bits: it rounds none here, and what
-/// remains is far within the bound.
+/// The composition of waves depends on timing, and so would the rows that a device rounds to 8 bits. Here the device
+/// does not round, and what remains is far within the tolerance.
 #[test]
 #[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn smollm2_on_two_devices() {
@@ -229,11 +230,11 @@ fn smollm2_on_two_devices() {
     }
 }
 
-/// Where devices do round, the same waves on two of them give the numbers of one, whatever rounding makes of them.
+/// With rounding, the same waves on two devices give the numbers of one device.
 #[test]
 #[ignore = "SmolLM2 on a software GPU takes minutes: .ci/test --slow"]
 fn smollm2_rounded_on_two_devices() {
-    // No fewer rows fit a wave, however slow a device is, so that chunks are of this size at any time.
+    // No wave has fewer rows than this, however slow a device is, so chunks always have this size.
     const CHUNK: usize = 32;
     let prompt = &smollm2_prompts()[3];
     let says = |memory: &[u64]| {

@@ -1,4 +1,4 @@
-//! Any calls in any order: pages are never lost, and what is said is what is said alone.
+//! Calls in any order: no page is ever lost, and each session generates what it generates alone.
 
 use super::support::{TOKENS, asks, check_pages, cramped, engine, gated, load, reference};
 use crate::common::{golden, told};
@@ -8,7 +8,7 @@ use weft::{
     Engine, FinishReason, GenerateOptions, KeepLogits, PAGE, Phase, Prompt, SessionId, SessionOptions,
 };
 
-/// A call of the API; sessions by number, of those open.
+/// A call of the API. Sessions are numbered among those that are open.
 #[derive(Clone, Debug)]
 enum Call {
     Open(Option<usize>),
@@ -44,7 +44,7 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// What a session should be.
+/// The expected state of a session.
 struct Expected {
     id: SessionId,
     history: Vec<u32>,
@@ -52,7 +52,7 @@ struct Expected {
     question: Option<usize>,
 }
 
-/// Compares a session with what it should be, and learns what it said.
+/// Compares a session with its expected state, and records what it has generated.
 fn check_session(engine: &Engine, session: &mut Expected) {
     let phase = engine.phase(session.id).unwrap();
     let said = engine.output(session.id).unwrap().tokens.clone();
@@ -193,7 +193,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Admission makes progress: whoever fits into the cache alone gets its whole answer, whoever else wants it.
+    /// Admission makes progress: a session that fits into the cache alone gets its complete answer, whatever the others
+    /// want.
     #[test]
     fn any_sessions_share_any_cache(
         wants in prop::collection::vec((1usize..100, 1usize..90, 0usize..40, 0usize..60), 1..8),
@@ -201,7 +202,7 @@ proptest! {
         max_rows in prop::sample::select(vec![1usize, 2, 3, 16, 512]),
     ) {
         let (mut engine, model) = cramped(pages, max_rows);
-        // Prompt, answer, chunk, first tick.
+        // A tuple holds the tokens of prompt, answer and chunk, and the first tick.
         let fitting = wants.iter().filter(|(prompt, answer, ..)| prompt + answer <= pages * PAGE);
         let mut sessions: Vec<_> = fitting
             .map(|want| {

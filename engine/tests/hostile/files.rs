@@ -1,4 +1,4 @@
-//! Damaged files: whatever a header says, an error or three tokens.
+//! Damaged files: whatever a header says, the result is an error or three tokens.
 
 use super::support::{TINY, TOKENS, asks, engine, finish, peak_memory};
 use crate::common::{greedy, told};
@@ -11,29 +11,29 @@ use weft::{Error, KeepLogits, LoadOptions, ModelSource, Prompt, SessionOptions};
 /// One change to a file.
 #[derive(Clone, Debug)]
 enum Damage {
-    /// A byte of the header.
+    /// Changes a byte of the header.
     Byte(usize, u8),
-    /// The value of a metadata key of four bytes.
+    /// Changes a four-byte value of a metadata key.
     Value(usize, u32),
-    /// A byte of a tensor's name.
+    /// Changes a byte of a tensor's name.
     Name(usize, usize, u8),
-    /// A dimension of a tensor.
+    /// Changes a dimension of a tensor.
     Dimension(usize, usize, u64),
-    /// The format of a tensor.
+    /// Changes the format of a tensor.
     Format(usize, u32),
-    /// Where a tensor's bytes are.
+    /// Changes the offset of a tensor's data.
     Offset(usize, u64),
-    /// Weights that are no numbers.
+    /// Makes weights NaN or infinity.
     Weights(usize, u8),
 }
 
-/// Where what can be damaged lies in the tiny model's file.
+/// Offsets in the tiny model's file of the parts that can be damaged.
 struct Places {
-    /// Of values of metadata keys.
+    /// Offsets of metadata values.
     values: Vec<usize>,
-    /// Of tensor names, and their lengths.
+    /// Offsets and lengths of tensor names.
     tensors: Vec<(usize, usize)>,
-    /// First byte behind the header.
+    /// Offset of the first byte after the header.
     data: usize,
 }
 
@@ -62,7 +62,7 @@ static PLACES: LazyLock<Places> = LazyLock::new(|| {
     let whole: Vec<Arc<dyn Source>> = vec![Arc::new(MemorySource::new("tiny", TINY.clone()))];
     let gguf = weft::gguf::Gguf::read(&whole).unwrap();
     Places {
-        // Behind the key stands the value's type.
+        // The value's type follows the key.
         values: keys.iter().map(|key| find(key) + 4).collect(),
         tensors: gguf.tensors.iter().map(|t| (find(&t.name) - t.name.len(), t.name.len())).collect(),
         data: gguf.tensors.iter().map(|t| t.range.start as usize).min().unwrap(),
@@ -130,7 +130,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Loads a file and generates three tokens, as far as it goes.
+/// Loads a file and generates three tokens, as far as it allows.
 fn use_file(file: Vec<u8>) -> Result<(), Error> {
     let mut engine = engine(512);
     let model = engine.load(ModelSource::memory("damaged", file), &LoadOptions::default())?;
@@ -156,14 +156,14 @@ proptest! {
         if let Err(error) = use_file(file) {
             prop_assert!(!error.to_string().is_empty());
         }
-        // Far from what the tests of this file need, far below what a damaged size would ask for.
+        // Far more than the tests of this file need, and far less than a damaged size would ask for.
         prop_assert!(peak_memory() < 1 << 30, "{} bytes of memory", peak_memory());
     }
 }
 
-// --- Whole files that ask for much, or say little -------------------------------------------------------------------------
+// --- Valid files that need much memory, or have little metadata -----------------------------------------------------
 
-/// A metadata entry: type id and bytes of the value.
+/// A metadata entry from the value's type id and bytes.
 fn entry(key: &str, id: u32, value: &[u8]) -> Vec<u8> {
     [&(key.len() as u64).to_le_bytes(), key.as_bytes(), &id.to_le_bytes(), value].concat()
 }
@@ -172,12 +172,12 @@ fn string(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
 }
 
-/// The tiny model with further metadata.
+/// The tiny model with additional metadata.
 fn with_entries(entries: &[Vec<u8>]) -> Vec<u8> {
     const COUNT: Range<usize> = 16..24;
     let mut file = TINY.clone();
     let mut added = entries.concat();
-    // The data stay aligned.
+    // Padding keeps the tensor data aligned.
     let pad = 32 - (added.len() + entry("pad", 8, &string("")).len()) % 32;
     added.extend(entry("pad", 8, &string(&"x".repeat(pad))));
     let count = u64::from_le_bytes(file[COUNT].try_into().unwrap()) + entries.len() as u64 + 1;
@@ -194,8 +194,8 @@ fn next_token(file: Vec<u8>) -> u32 {
     greedy(&mut engine, model, &TOKENS, 1)[0]
 }
 
-/// Expected: llama.cpp (llama-cpp-python 0.3.36) on files with the same keys. There a factor without a type scales
-/// linearly, and type `none` means none, whatever else is said.
+/// Expected tokens are those of llama.cpp (llama-cpp-python 0.3.36) on files with the same keys. There, a factor
+/// without a type scales linearly, and the type `none` turns scaling off whatever else is set.
 #[test]
 fn rope_scaling_means_what_it_means_elsewhere() {
     let factor = |key: &str| entry(key, 6, &4f32.to_le_bytes());
@@ -218,7 +218,7 @@ fn rope_scaling_means_what_it_means_elsewhere() {
     assert!(wrong.is_empty(), "(case, found, expected): {wrong:?}");
 }
 
-/// A model of one layer with an embedding of two numbers and a feed-forward network of `inner`, in F16.
+/// A model in F16 with one layer, an embedding of width 2 and a feed-forward network of width `inner`.
 fn lopsided(inner: u64) -> Vec<u8> {
     let count = |key: &str, value: u64| entry(key, 4, &(value as u32).to_le_bytes());
     let entries = [
@@ -258,12 +258,12 @@ fn lopsided(inner: u64) -> Vec<u8> {
         at = (at + bytes).next_multiple_of(32);
     }
     file.resize(file.len().next_multiple_of(32), 0);
-    // Every number 0.47 as a half, which makes small floats of the norms.
+    // Every value is 0.47 as a half float; read as 32-bit floats, the norms are small floats.
     file.extend([0x80, 0x37].repeat(at as usize / 2));
     file
 }
 
-/// The rows of a wave are as wide as the file says: the memory for them may not be out of all proportion to it.
+/// Rows of a wave are as wide as the file says. Their memory must stay in proportion to the file.
 #[test]
 fn a_small_file_takes_little_memory() {
     const MOST: u64 = 256 << 20;

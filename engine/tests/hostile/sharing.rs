@@ -1,4 +1,4 @@
-//! Sharing out the cache, the rows of a wave and the ticks.
+//! How sessions share the KV cache, the rows of a wave and the ticks.
 
 use super::support::{TOKENS, alone, asks, cramped, engine, finish, gated, load};
 use crate::common::{golden, told};
@@ -7,7 +7,7 @@ use weft::{Engine, FinishReason, PAGE, Phase, TickOutcome};
 
 #[test]
 fn sessions_at_rest_do_not_keep_others_from_sharing_waves() {
-    // Twelve pages are held by sessions that have finished; twelve more want one each.
+    // Twelve pages are held by finished sessions; twelve new sessions need one page each.
     let (mut engine, model) = cramped(12, 64);
     let round = |engine: &mut Engine| {
         let sessions: Vec<_> = (0..12).map(|n| told(engine, model, &TOKENS[n..n + 5])).collect();
@@ -26,8 +26,8 @@ fn sessions_at_rest_do_not_keep_others_from_sharing_waves() {
 
 #[test]
 fn a_victim_is_not_computed_again_and_again() {
-    // One session grows from nothing to almost all of the cache; the other wants almost all of it at once. The other
-    // cannot finish before the first has, and what it computes until then is thrown away.
+    // One session grows from nothing to almost all of the cache; the other needs almost all of it at once. The other
+    // cannot finish before the first has, and is preempted with its computed context lost until then.
     let (mut engine, model) = cramped(17, 512);
     let long: Vec<u32> = TOKENS.iter().cycle().take(400).copied().collect();
     let sessions = [told(&mut engine, model, &TOKENS[..4]), told(&mut engine, model, &long)];

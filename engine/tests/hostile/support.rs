@@ -1,4 +1,4 @@
-//! What hostile tests share: the tiny model, whole or behind a gate, and what an engine should look like.
+//! Shared by the hostile tests: the tiny model, complete or behind a gate, and checks of the engine's state.
 
 use crate::common::{golden, golden_json, greedy, ids, poll_by_reading, told};
 use std::collections::{HashMap, HashSet};
@@ -18,7 +18,7 @@ pub(crate) static TINY: LazyLock<Vec<u8>> =
 pub(crate) static TOKENS: LazyLock<Vec<u32>> =
     LazyLock::new(|| ids(&golden_json("tiny/tiny-llama.json")["tokens"]));
 
-/// A file in memory whose last layer does not arrive until the gate is opened.
+/// A file in memory whose last layer is withheld until the gate is opened.
 pub(crate) struct Gate {
     file: MemorySource,
     from: u64,
@@ -53,7 +53,7 @@ impl Source for Gate {
     }
 }
 
-/// Opens the gate when a test is done with it, so that no loader waits for ever.
+/// Opens the gate when a test ends, so that no loader waits forever.
 pub(crate) struct Gatekeeper(Arc<Gate>);
 
 impl Gatekeeper {
@@ -91,7 +91,7 @@ pub(crate) fn load(engine: &mut Engine, source: impl Into<ModelSource>, kv_token
     engine.load(source, &options).unwrap()
 }
 
-/// An engine whose whole tiny model has a KV cache of `pages`.
+/// An engine with the tiny model completely loaded and a KV cache of `pages` pages.
 pub(crate) fn cramped(pages: usize, max_rows: usize) -> (Engine, ModelId) {
     let mut engine = engine(max_rows);
     let model = load(&mut engine, golden("tiny/tiny-llama.gguf").as_path(), pages * PAGE);
@@ -99,18 +99,18 @@ pub(crate) fn cramped(pages: usize, max_rows: usize) -> (Engine, ModelId) {
     (engine, model)
 }
 
-/// What the model says after `tokens`, alone and undisturbed.
+/// What the model generates after `tokens` in a session that runs alone.
 pub(crate) fn alone(tokens: &[u32], count: usize) -> Vec<u32> {
     let (mut engine, model) = cramped(16, 512);
     greedy(&mut engine, model, tokens, count)
 }
 
-/// Where the model's wave stands.
+/// The position of the model's wave.
 pub(crate) fn standing(engine: &mut Engine) -> AtLayer {
     engine.world_mut().query::<&Wave>().single(engine.world()).unwrap().at
 }
 
-/// An engine whose wave carries the first `rows` tokens and waits before the last layer, for `options`' request.
+/// An engine whose wave holds the first `rows` tokens of a request with `options` and waits for the last layer.
 pub(crate) fn held_up(rows: usize, options: &GenerateOptions) -> (Engine, ModelId, SessionId, Gatekeeper) {
     let (source, gate) = gated();
     let mut engine = engine(512);
@@ -129,7 +129,7 @@ pub(crate) fn hold_up(engine: &mut Engine) {
     }
 }
 
-/// Ticks until the session's request has ended, within bounds.
+/// Ticks until the session's request has ended, up to a maximum number of ticks.
 pub(crate) fn finish(engine: &mut Engine, session: SessionId) -> FinishReason {
     let start = Instant::now();
     loop {
@@ -143,7 +143,7 @@ pub(crate) fn finish(engine: &mut Engine, session: SessionId) -> FinishReason {
     }
 }
 
-/// Pages: all are free or held once, and held pages are those in the tables of sessions.
+/// Checks the pages: each is free or held once, and the held ones are those in the block tables of sessions.
 pub(crate) fn check_pages(engine: &mut Engine, model: ModelId) {
     let world = engine.world_mut();
     let held: Vec<u32> = world.query::<&KvPage>().iter(world).map(|page| page.slot).collect();
@@ -160,7 +160,7 @@ pub(crate) fn check_pages(engine: &mut Engine, model: ModelId) {
     assert_eq!(tables.into_iter().collect::<HashSet<_>>(), distinct, "tables and pages disagree");
 }
 
-/// What the model says after some tokens, found once.
+/// What the model generates after some tokens, computed once and cached.
 pub(crate) fn reference(tokens: &[u32], count: usize) -> Vec<u32> {
     static KNOWN: LazyLock<Mutex<HashMap<(Vec<u32>, usize), Vec<u32>>>> = LazyLock::new(Mutex::default);
     thread_local! {
@@ -175,7 +175,7 @@ pub(crate) fn reference(tokens: &[u32], count: usize) -> Vec<u32> {
     found
 }
 
-/// Most memory that the process has had, in bytes, where the system tells.
+/// Peak resident memory of the process in bytes; 0 if the operating system does not report it.
 pub(crate) fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();

@@ -1,15 +1,15 @@
-//! Arguments of the commands that fetch models and look after those that are here.
+//! Arguments of the commands that download, list and remove models.
 
 use clap::Args;
 
 /// `weft pull`
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
-    /// A name from `weft list`, or OWNER/REPO[:QUANT] or OWNER/REPO/FILE.gguf on the hub, each with
-    /// @REVISION after it where another branch than main is meant; without a name, the default model
+    /// A name from `weft list`, or OWNER/REPO[:QUANT] or OWNER/REPO/FILE.gguf on the hub, each with an optional
+    /// @REVISION to use another branch than main; without a name, the default model
     #[arg(value_name = "NAME", long_help = PULL_HELP)]
     pub(crate) model: Option<String>,
-    /// Read a model that is here through, compare its checksum, and fetch what is damaged again
+    /// Read a downloaded model in full, compare its checksum, and download it again if it is damaged
     #[arg(long)]
     pub(crate) verify: bool,
     /// Print {"model", "file", "sha256", "checked"}
@@ -20,13 +20,13 @@ pub(crate) struct PullArgs {
 const PULL_HELP: &str = "\
 A name from `weft list`, or a model on the Hugging Face hub:
 
-  OWNER/REPO            its Q4_K_M, else its Q8_0, else its first GGUF
-  OWNER/REPO:QUANT      the file named after QUANT, such as q4_0
-  OWNER/REPO/FILE.gguf  this file, and all parts of a split one
+  OWNER/REPO            its Q4_K_M, else Q8_0, else the first GGUF
+  OWNER/REPO:QUANT      the file whose name has QUANT, such as q4_0
+  OWNER/REPO/FILE.gguf  this file, or all parts of a split model
 
-each with @REVISION after it for another branch, tag or commit than
-main. The same name then stands for the model wherever one is asked
-for. Without a name, the default model.";
+Append @REVISION for another branch, tag or commit than main. The
+same name then works wherever a command takes a model. Without a
+name, the default model.";
 
 /// `weft list`
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(crate) struct ListArgs {
 /// `weft rm`
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Names as `weft list` shows them, or as `weft pull` took them
+    /// Names as `weft list` shows them, or as they were given to `weft pull`
     #[arg(value_name = "NAME", required = true)]
     pub(crate) models: Vec<String>,
     /// Print {"removed": [files], "bytes"}

@@ -9,16 +9,16 @@ use std::path::PathBuf;
 /// `weft chat`
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// What the model is told before the conversation
+    /// The system message
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Go on from a conversation that --save or /save wrote
+    /// Continue a conversation that --save or /save wrote
     #[arg(long, value_name = "FILE", value_parser = file())]
     pub(crate) load: Option<PathBuf>,
-    /// Keep the conversation in a file, written after each answer; one that is there goes on with --load
+    /// Save the conversation to a file after each answer; continue it later with --load
     #[arg(long, value_name = "FILE", value_parser = file())]
     pub(crate) save: Option<PathBuf>,
-    /// What happens where the conversation fills the context: shift lets the oldest turns go, stop ends the answer
+    /// What to do when the conversation fills the context: shift drops the oldest turns, stop ends the answer
     #[arg(long, value_enum, value_name = "POLICY", hide_possible_values = true, default_value_t = ContextPolicy::Shift)]
     pub(crate) context_policy: ContextPolicy,
     /// Print timings, context and memory after each answer, on stderr
@@ -30,24 +30,24 @@ pub(crate) struct ChatArgs {
     pub(crate) generate: ChatGenerateArgs,
 }
 
-/// A file by its name: stdin, which `-` is elsewhere, has the user's lines.
+/// Parses a file name. `-` is refused: elsewhere it means stdin, which here carries the user's lines.
 fn file() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|file| match file.as_os_str() == "-" {
-        true => Err("a file is needed, since stdin has what you say"),
+        true => Err("a file is needed, since stdin carries your messages"),
         false => Ok(file),
     })
 }
 
-/// What becomes of a conversation that fills the context.
+/// What happens when the conversation fills the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ContextPolicy {
     /// The answer stops
     Stop,
-    /// The oldest turns go; the system message stays
+    /// The oldest turns are dropped; the system message stays
     Shift,
 }
 
-/// Options whose defaults come from the model in a conversation.
+/// Sampling options whose defaults a model can set in a chat: clap id, option name, default without a model's value.
 const FROM_MODEL: [(&str, &str, &str); 6] = [
     ("temperature", "temperature", "0.8"),
     ("top_k", "top-k", "0"),
@@ -57,11 +57,11 @@ const FROM_MODEL: [(&str, &str, &str); 6] = [
     ("repeat_last_n", "repeat-last-n", "64"),
 ];
 
-/// [`GenerateArgs`], and which of them were given.
+/// [`GenerateArgs`], together with which of the options were given.
 #[derive(Debug)]
 pub(crate) struct ChatGenerateArgs {
     pub(crate) args: GenerateArgs,
-    /// Names of the given ones whose defaults come from the model.
+    /// Option names of those given whose defaults the model can set.
     pub(crate) given: Vec<&'static str>,
 }
 
@@ -74,7 +74,7 @@ impl FromArgMatches for ChatGenerateArgs {
         let given = |id: &str| {
             matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
         };
-        // The matches of what has been taken are gone.
+        // Computed first: parsing the arguments removes them from `matches`.
         let given = FROM_MODEL.iter().filter(|(id, ..)| given(id)).map(|(_, name, _)| *name).collect();
         Ok(Self { args: GenerateArgs::from_arg_matches_mut(matches)?, given })
     }

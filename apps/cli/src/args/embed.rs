@@ -1,4 +1,4 @@
-//! The arguments of `weft embed`.
+//! Arguments of `weft embed`.
 
 use super::ModelArgs;
 use super::values::positive;
@@ -9,13 +9,13 @@ use weft::Pooling;
 /// `weft embed`
 #[derive(Debug, Args)]
 pub(crate) struct EmbedArgs {
-    /// Texts; `-`, or none where stdin is no terminal, reads them from stdin, one a line, in its place
+    /// The texts; `-` in their place, or none when stdin is not a terminal, reads them from stdin, one per line
     #[arg(value_name = "TEXT", conflicts_with_all = ["file", "prompt"])]
     pub(crate) texts: Vec<String>,
-    /// Texts from a file, one a line
+    /// Read the texts from a file, one per line
     #[arg(long, short, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// A text, as other programs call it
+    /// A text, under the option name that other programs use
     #[arg(
         long,
         short,
@@ -25,38 +25,37 @@ pub(crate) struct EmbedArgs {
         conflicts_with = "file"
     )]
     pub(crate) prompt: Option<String>,
-    /// How the tokens' vectors become the text's; without it, as the model's file says, else the last of a
-    /// decoder and the mean of an encoder
+    /// How token vectors are pooled into one vector; by default as the model file says, else the last token of a
+    /// decoder or the mean of an encoder
     #[arg(long, value_enum)]
     pub(crate) pooling: Option<PoolingName>,
-    /// Leave vectors as long as they are, instead of dividing them by their length
+    /// Do not normalize the vectors to length 1
     #[arg(long)]
     pub(crate) no_normalize: bool,
-    /// Most tokens of a text that pass through the model together; 0 for as many as fit
+    /// Maximum tokens of a text per forward pass; 0 for as many as fit
     #[arg(long, value_name = "C", default_value_t = 0)]
     pub(crate) chunk: usize,
-    /// Tokens that the KV cache holds, and most tokens of a text; without it, what the model was made for, up
-    /// to 32768
+    /// Size of the KV cache and maximum tokens of a text; by default the model's context, up to 32768
     #[arg(long, short, value_name = "N", alias = "ctx-size", value_parser = positive)]
     pub(crate) context: Option<usize>,
-    /// Print {"embeddings": [[…], …], "tokens": n}; with --pooling none each is a list of vectors, one a token.
-    /// Where texts are refused, their embeddings are null and "errors" says why
+    /// Print {"embeddings": [[…], …], "tokens": n}; with --pooling none each embedding is a list of vectors, one per
+    /// token. A refused text has the embedding null, and "errors" gives the reason
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 }
 
-/// A way of pooling.
+/// A pooling method.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PoolingName {
-    /// None: a vector a token
+    /// No pooling: one vector per token
     None,
-    /// The mean of all
+    /// The mean of all tokens
     Mean,
-    /// The first
+    /// The first token
     Cls,
-    /// The last
+    /// The last token
     Last,
 }
 

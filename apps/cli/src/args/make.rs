@@ -9,16 +9,16 @@ use std::path::PathBuf;
 pub(crate) struct SynthArgs {
     /// The GGUF file to write
     pub(crate) out: PathBuf,
-    /// How matrices are stored: a format or a mix of some, such as f16, q8_0, q4_k_m, iq4_xs, mxfp4
+    /// Format of the matrices: a format or a mix, such as f16, q8_0, q4_k_m, iq4_xs, mxfp4
     #[arg(long = "type", value_name = "TYPE", default_value = "q8_0")]
     pub(crate) format: String,
-    /// Seed of the random weights: the same seed and shape give the same file
+    /// Random seed of the weights: the same seed and shape give the same file
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Threads that make weights; 0 for one per core
+    /// Threads that generate weights; 0 for one per core
     #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
-    /// Overwrite the file if it is there
+    /// Overwrite the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
     /// Print {"path", "bytes", "tensors", "seconds"}
@@ -28,11 +28,11 @@ pub(crate) struct SynthArgs {
     pub(crate) shape: ShapeArgs,
 }
 
-/// The numbers of a model that is made up.
+/// The hyperparameters of a synthetic model.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Shape")]
 pub(crate) struct ShapeArgs {
-    /// What is not given below: 1b (Llama 3.2 1B) or 8b (Llama 3 8B); without it, a tiny model
+    /// Defaults for the options below: 1b (Llama 3.2 1B) or 8b (Llama 3 8B); without it, those of a tiny model
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
     /// Architecture
@@ -53,40 +53,40 @@ pub(crate) struct ShapeArgs {
     /// Key and value heads
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) kv_heads: Option<usize>,
-    /// Dimensions of a key head; without it, the width divided by the heads
+    /// Dimensions of a key head; by default the width divided by the heads
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) key_length: Option<usize>,
-    /// Dimensions of a value head; without it, as many as a key head has
+    /// Dimensions of a value head; by default as many as a key head has
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) value_length: Option<usize>,
-    /// Tokens of the vocabulary
+    /// Size of the vocabulary in tokens
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) vocab: Option<usize>,
-    /// Tokens of the context that the model states
+    /// Context length in tokens that the model states
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) context: Option<usize>,
-    /// Base of the rotary frequencies
+    /// Base of the RoPE frequencies
     #[arg(long, value_name = "X", value_parser = factor)]
     pub(crate) rope_base: Option<f32>,
-    /// Tokens that layers with a window see
+    /// Attention window in tokens, of layers that have one
     #[arg(long, value_name = "N")]
     pub(crate) window: Option<usize>,
-    /// Experts of a layer
+    /// Experts per layer
     #[arg(long, value_name = "N")]
     pub(crate) experts: Option<usize>,
-    /// Experts that a row uses
+    /// Experts per row
     #[arg(long, value_name = "N")]
     pub(crate) experts_used: Option<usize>,
     /// Width of an expert
     #[arg(long, value_name = "N")]
     pub(crate) expert_feed_forward: Option<usize>,
-    /// Width of the expert that every row uses; 0 for none
+    /// Width of the shared expert, which every row uses; 0 for none
     #[arg(long, value_name = "N")]
     pub(crate) shared_feed_forward: Option<usize>,
-    /// The embedding is also the head
+    /// Use the token embedding as the output head too
     #[arg(long, conflicts_with = "untied")]
     pub(crate) tied: bool,
-    /// The head is a matrix of its own
+    /// Give the output head a matrix of its own
     #[arg(long)]
     pub(crate) untied: bool,
 }
@@ -94,17 +94,17 @@ pub(crate) struct ShapeArgs {
 /// `weft convert`
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
-    /// A folder with config.json and safetensors, as Hugging Face's libraries save models
+    /// A folder with config.json and safetensors, as Hugging Face libraries save models
     pub(crate) folder: PathBuf,
     /// The GGUF file to write
     pub(crate) out: PathBuf,
-    /// How matrices are stored: f32, f16, bf16, or what weft quantize takes; without it, as the folder has them
+    /// Format of the matrices: f32, f16, bf16, or a type of weft quantize; by default as in the folder
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) mix: Option<String>,
     /// Threads that convert; 0 for one per core
     #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
-    /// Overwrite the file if it is there
+    /// Overwrite the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
     /// Print {"path", "type", "bytes", "tensors", "formats", "seconds"}
@@ -115,27 +115,27 @@ pub(crate) struct ConvertArgs {
 /// `weft quantize`
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {
-    /// A GGUF file in any formats, any part of a split one, or a name from `weft list`
+    /// A GGUF file in any formats, any part of a split model, or a name from `weft list`
     #[arg(value_name = "IN")]
     pub(crate) input: String,
     /// The GGUF file to write
     pub(crate) out: PathBuf,
-    /// What llama.cpp's quantizer calls the result, such as q4_k_m, q8_0, iq4_xs, f16
+    /// Target type, by llama.cpp's name, such as q4_k_m, q8_0, iq4_xs, f16
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) mix: String,
-    /// The same format for all matrices, also those that suffer most
+    /// Use the same format for all matrices, including the most sensitive ones
     #[arg(long)]
     pub(crate) pure: bool,
-    /// The format of the head, in place of what the type says
+    /// Format of the output head, instead of what the type says
     #[arg(long, value_name = "FORMAT")]
     pub(crate) output_type: Option<String>,
-    /// The format of the token embedding, in place of what the type says
+    /// Format of the token embedding, instead of what the type says
     #[arg(long, value_name = "FORMAT")]
     pub(crate) embedding_type: Option<String>,
     /// Threads that quantize; 0 for one per core
     #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
-    /// Overwrite the file if it is there
+    /// Overwrite the file if it exists
     #[arg(long)]
     pub(crate) force: bool,
     /// Print {"path", "type", "bytes", "tensors", "formats", "seconds"}

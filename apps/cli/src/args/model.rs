@@ -1,52 +1,52 @@
-//! Which model, and what computes it.
+//! Arguments that choose the model and the hardware that computes it.
 
 use super::LoraArgs;
 use super::values::{gpu_layers, positive, threads};
 use clap::{Args, ValueEnum};
 use weft::{GpuLayers, KvFormat};
 
-/// What may be given wherever a model is asked for.
+/// Help text of every option that takes a model.
 pub(super) const MODEL_HELP: &str =
-    "A GGUF file, a Hugging Face folder, or a name: one from `weft list`, or one that `weft pull` took";
+    "A GGUF file, a Hugging Face folder, or a name from `weft list` or given to `weft pull`";
 
-/// Which model, and what computes it.
+/// Which model is used, and what computes it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
     #[arg(long, short, alias = "hf-repo", help = MODEL_HELP)]
     pub(crate) model: Option<String>,
-    /// What computes; without it the GPU where --gpu-layers, --gpu, --gpus or --gpu-memory ask for
-    /// one, else what WEFT_BACKEND says, else auto
+    /// Where to compute; by default the GPU if --gpu-layers, --gpu, --gpus or --gpu-memory is given, else the value of
+    /// WEFT_BACKEND, else auto
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
-    /// Layers on the GPU, the last ones: a number, all, or auto for as many as fit
+    /// Layers on the GPU, counted from the last: a number, all, or auto for as many as fit
     #[arg(long, value_name = "N", alias = "n-gpu-layers", value_parser = gpu_layers)]
     pub(crate) gpu_layers: Option<GpuLayers>,
-    /// Use the GPU with this in its name
+    /// Use the GPU whose name contains NAME
     #[arg(long, value_name = "NAME")]
     pub(crate) gpu: Option<String>,
     /// Split the layers over up to N GPUs [default: 1]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) gpus: Option<usize>,
-    /// Memory of each GPU that may be used, in MiB; without it, all
+    /// Memory to use on each GPU, in MiB; by default all
     #[arg(long, value_name = "MIB")]
     pub(crate) gpu_memory: Option<u64>,
-    /// Longest that one submit should keep the GPU busy, in milliseconds
+    /// Maximum time that one submit should keep the GPU busy, in milliseconds
     #[arg(long, value_name = "MS", hide = true)]
     pub(crate) gpu_submit_ms: Option<u64>,
-    /// Use none of the GPU features that only add speed
+    /// Turn off the GPU features that only add speed
     #[arg(long, hide = true)]
     pub(crate) gpu_plain: bool,
-    /// Do not round activations on the GPU: slower, but what is computed beside an answer does not change it
+    /// Do not round activations on the GPU: slower, but an answer does not depend on what else is in its wave
     #[arg(long)]
     pub(crate) gpu_exact: bool,
-    /// Most rows that pass through the model together
+    /// Maximum rows per wave
     #[arg(long, hide = true)]
     pub(crate) wave_rows: Option<std::num::NonZeroUsize>,
     /// Threads that compute; 0 for one per core
     #[arg(long, short, value_name = "N", default_value_t = 0, value_parser = threads)]
     pub(crate) threads: usize,
-    /// How the KV cache is stored
+    /// Format of the KV cache
     #[arg(long, value_name = "FORMAT", default_value = "f16")]
     pub(crate) kv: KvName,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Whether an option was given that only a GPU can follow.
+    /// Returns true if an option that needs a GPU was given.
     pub(crate) fn asks_for_a_gpu(&self) -> bool {
         self.gpu_layers.is_some_and(|layers| layers != GpuLayers::Count(0))
             || self.gpu.is_some()
@@ -63,18 +63,18 @@ impl ModelArgs {
     }
 }
 
-/// What computes.
+/// Where the model is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendName {
-    /// The GPU where there is a real one, else the CPU
+    /// A hardware GPU if there is one, else the CPU
     Auto,
     /// The CPU
     Cpu,
-    /// The GPU, a software driver too
+    /// A GPU; a software driver counts as one
     Gpu,
 }
 
-/// How keys and values are stored.
+/// Format of keys and values in the KV cache.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum KvName {

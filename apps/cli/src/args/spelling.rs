@@ -1,14 +1,14 @@
-//! Spellings of other programs, made ours before the line is parsed: a letter after a single dash is an option to the
-//! parser, and llama.cpp has words there; it also writes `_` for `-` in long names.
+//! Translates option spellings of other programs before the line is parsed. The parser takes one letter after a single
+//! dash, but llama.cpp has words there, and it also allows `_` for `-` in long names.
 
 use clap::{ArgAction, Command};
 use std::ffi::OsString;
 
-/// Words after a single dash, and the options they stand for.
+/// llama.cpp's words after a single dash, and the options that they stand for.
 const WORDS: [(&str, &str); 4] =
     [("-ngl", "--gpu-layers"), ("-sys", "--system"), ("-hf", "--model"), ("-hfr", "--model")];
 
-/// The line in our spelling. Values of options and everything after `--` stay as they are.
+/// Translates the line. Values of options and everything after `--` stay unchanged.
 pub(super) fn ours(line: impl IntoIterator<Item = OsString>, cli: &Command) -> Vec<OsString> {
     let mut ours = Vec::new();
     let mut command = cli;
@@ -43,7 +43,7 @@ fn respell(text: &str) -> String {
     value.map_or_else(|| name.clone(), |value| format!("{name}={value}"))
 }
 
-/// Whether the word after this option is its value.
+/// Returns true if the word after this option is its value.
 fn takes_value(command: &Command, option: &str) -> bool {
     let long = option.strip_prefix("--");
     let short = option

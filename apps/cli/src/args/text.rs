@@ -1,23 +1,23 @@
-//! Arguments of the commands that read a model's vocabulary and template alone, and of those that look into its file.
+//! Arguments of the commands that read only a model's vocabulary and template, and of those that inspect its file.
 
 use super::model::MODEL_HELP;
 use super::values::IdList;
 use clap::Args;
 use std::path::PathBuf;
 
-/// What may be given where only the vocabulary is read.
+/// Help text of the options that take a model of which only the vocabulary is read.
 const VOCABULARY_HELP: &str =
-    "A GGUF file, with tensors or without, a Hugging Face folder, or a name as `weft run` takes it";
+    "A GGUF file with or without tensors, a Hugging Face folder, or a name as for `weft run`";
 
 /// `weft tokenize`
 #[derive(Debug, Args)]
 pub(crate) struct TokenizeArgs {
     #[arg(long, short, help = VOCABULARY_HELP)]
     pub(crate) model: Option<String>,
-    /// Take the names of special tokens for those tokens
+    /// Parse the names of special tokens as those tokens
     #[arg(long)]
     pub(crate) special: bool,
-    /// Never begin with the BOS token; without this, as the model's metadata says
+    /// Never begin with the BOS token; by default the model's metadata decides
     #[arg(long)]
     pub(crate) no_bos: bool,
     /// Print {"tokens": [ids]}
@@ -46,19 +46,19 @@ pub(crate) struct DetokenizeArgs {
 pub(crate) struct TemplateArgs {
     #[arg(long, short, conflicts_with = "file", help = VOCABULARY_HELP)]
     pub(crate) model: Option<String>,
-    /// A template in Jinja
+    /// A Jinja template
     #[arg(long, short, value_name = "T.jinja")]
     pub(crate) file: Option<PathBuf>,
-    /// Leave out what asks the model to answer
+    /// Leave out the generation prompt, which begins the assistant's answer
     #[arg(long)]
     pub(crate) no_generation_prompt: bool,
-    /// Tools: a file of JSON, an array of definitions as in OpenAI's `tools`
+    /// A JSON file with tools: an array of definitions as in OpenAI's `tools`
     #[arg(long, value_name = "F.json")]
     pub(crate) tools: Option<PathBuf>,
-    /// The model's template of this name, such as tool_use; a built-in one; or a file in Jinja
+    /// The model's template of this name, such as tool_use; a built-in one; or a Jinja file
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "file")]
     pub(crate) chat_template: Option<String>,
-    /// Further variables, a JSON object, such as {"bos_token": "<s>"}
+    /// Further variables as a JSON object, such as {"bos_token": "<s>"}
     #[arg(long, value_name = "JSON")]
     pub(crate) vars: Option<String>,
     /// Print {"text"}

@@ -1,35 +1,35 @@
-//! Parsers of values: what is outside an option's range is wrong usage, before any work begins.
+//! Value parsers of the options. A value outside its range is wrong usage, reported before any work begins.
 
 use std::hash::{BuildHasher, Hasher};
 use weft::GpuLayers;
 
-/// A number of which `good` is true.
+/// Parses a number for which `good` returns true; `wanted` names the expected range.
 fn number(text: &str, good: impl Fn(f32) -> bool, wanted: &str) -> Result<f32, String> {
     let number = text.trim().parse().ok().filter(|number| good(*number));
     number.ok_or_else(|| format!("{wanted} is needed"))
 }
 
-/// A probability.
+/// Parses a probability.
 pub(super) fn fraction(text: &str) -> Result<f32, String> {
     number(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
 }
 
-/// A sampling temperature.
+/// Parses a sampling temperature.
 pub(super) fn temperature(text: &str) -> Result<f32, String> {
     number(text, |x| x >= 0.0 && x.is_finite(), "a number of at least 0")
 }
 
-/// A factor above 0.
+/// Parses a factor above 0.
 pub(super) fn factor(text: &str) -> Result<f32, String> {
     number(text, |x| x > 0.0 && x.is_finite(), "a number above 0")
 }
 
-/// Any number that is one.
+/// Parses a number that is neither NaN nor infinity.
 pub(super) fn finite(text: &str) -> Result<f32, String> {
     number(text, f32::is_finite, "a finite number")
 }
 
-/// A token id and what its logit is moved by; `-inf` forbids the token.
+/// Parses a token id and the value added to its logit; `-inf` forbids the token.
 pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     let parts = text
         .split_once('=')
@@ -38,7 +38,7 @@ pub(super) fn logit_bias(text: &str) -> Result<(u32, f32), String> {
     parts.ok_or_else(|| "write a token id, `=` and a number, such as 42=-1.5".to_owned())
 }
 
-/// A seed; -1 draws one, which is small enough for every reader of JSON.
+/// Parses a seed. -1 draws a random one below 2^32, which every JSON reader holds exactly.
 pub(crate) fn seed(text: &str) -> Result<u64, String> {
     match text.trim() {
         "-1" => Ok(random() & u64::from(u32::MAX)),
@@ -48,12 +48,12 @@ pub(crate) fn seed(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A random number. The standard library seeds its hashers from the system.
+/// Returns a random number. The standard library seeds its hashers from the operating system.
 fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// A limit of tokens; -1 for none.
+/// Parses a token limit; -1 for none.
 pub(super) fn token_limit(text: &str) -> Result<u64, String> {
     match text.trim() {
         "-1" => Ok(u64::MAX),
@@ -65,7 +65,7 @@ pub(super) fn token_limit(text: &str) -> Result<u64, String> {
     }
 }
 
-/// How many of the latest tokens are looked at; -1 for all.
+/// Parses the number of latest tokens that penalties consider; -1 for all.
 pub(super) fn window(text: &str) -> Result<usize, String> {
     match text.trim() {
         "-1" => Ok(usize::MAX),
@@ -85,38 +85,38 @@ fn at_most(text: &str, most: usize) -> Result<usize, String> {
     number.ok_or_else(|| format!("a whole number from 0 to {most} is needed"))
 }
 
-/// A count of at least one.
+/// Parses a count of at least one.
 pub(super) fn positive(text: &str) -> Result<usize, String> {
     at_least(text, 1)
 }
 
-/// A count of at least two.
+/// Parses a count of at least two.
 pub(super) fn at_least_two(text: &str) -> Result<usize, String> {
     at_least(text, 2)
 }
 
-/// A chunk needs a scored half of at least one token with another after it.
+/// Parses a chunk length. The scored half needs at least one token with another one after it.
 pub(super) fn chunk_length(text: &str) -> Result<usize, String> {
     at_least(text, 4)
 }
 
-/// More sessions than this are no test of a wave but of patience.
+/// A sanity limit: more sessions than this only make the run longer.
 const MOST_BESIDE: usize = 4096;
 
-/// How many sessions travel beside the one that is looked at.
+/// Parses how many other sessions are in the wave.
 pub(super) fn beside(text: &str) -> Result<usize, String> {
     at_most(text, MOST_BESIDE)
 }
 
-/// More threads than any machine has cores.
+/// A sanity limit: more threads than any machine has cores.
 const MOST_THREADS: usize = 4096;
 
-/// A number of threads; 0 for one per core.
+/// Parses a number of threads; 0 for one per core.
 pub(super) fn threads(text: &str) -> Result<usize, String> {
     at_most(text, MOST_THREADS)
 }
 
-/// A number of layers, `auto` for as many as fit, or `all`.
+/// Parses a number of layers, `auto` for as many as fit, or `all`.
 pub(super) fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
     match text {
         "auto" => Ok(GpuLayers::Auto),
@@ -128,7 +128,7 @@ pub(super) fn gpu_layers(text: &str) -> Result<GpuLayers, String> {
     }
 }
 
-/// Numbers with commas between them.
+/// Numbers separated by commas.
 #[derive(Clone, Debug)]
 pub(crate) struct IdList(pub(crate) Vec<u32>);
 

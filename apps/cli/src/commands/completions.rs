@@ -1,8 +1,8 @@
-//! `weft completions`: a script that completes the command's words in a shell.
+//! `weft completions`: prints a shell completion script.
 
 use crate::args::{self, CompletionsArgs};
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 
 /// Runs the command.
 pub(super) fn run(args: &CompletionsArgs) -> Result<(), CliError> {

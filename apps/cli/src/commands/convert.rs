@@ -1,15 +1,15 @@
-//! `weft convert`: a Hugging Face folder as a GGUF file.
+//! `weft convert`: converts a Hugging Face folder to a GGUF file.
 
 use super::quantize::{Target, write};
 use crate::args::ConvertArgs;
+use crate::error::CliError;
 use crate::make;
-use crate::report::CliError;
 use std::time::Instant;
 use weft::gguf::Gguf;
 use weft::hugging_face::folder_of;
 use weft::quantize::{Quantize, QuantizeOptions};
 
-/// The tensor whose format is that of the weights where no other is asked for.
+/// The tensor whose format is used for all weights if the user names none.
 const EMBEDDING: &str = "token_embd.weight";
 
 /// Runs the command.
@@ -17,7 +17,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     let start = Instant::now();
     if args.folder.exists() && folder_of(&args.folder).is_none() {
         let folder = args.folder.display();
-        return Err(CliError::usage(format!("{folder} is no folder; weft quantize takes GGUF files")));
+        return Err(CliError::usage(format!("{folder} is not a folder; weft quantize takes GGUF files")));
     }
     let sources = make::open(&args.folder, &args.out)?;
     let gguf = Gguf::read(&sources)?;

@@ -1,34 +1,34 @@
-//! `weft embed`: the embeddings of texts.
+//! `weft embed`: prints the embeddings of texts.
 //!
-//! A text that has none, because it is empty or too long, does not keep the others from theirs: its place is `null`, or an empty
-//! line, and the error names it. The command then ends with 1.
+//! A text without an embedding, because it is empty or too long, does not stop the others: its place is `null` or an
+//! empty line, and the error names it. The command then exits with 1.
 
 use crate::args::EmbedArgs;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;
 use serde_json::Value;
 use weft::{EmbedOptions, Embedding, Pooling, Prompt, SpecialTokens};
 
-/// A text that stands for those on stdin.
+/// The argument that stands for the texts on stdin.
 const STDIN: &str = "-";
 
 #[derive(Serialize)]
 struct Report<'a> {
     embeddings: Vec<Option<Vectors<'a>>>,
-    /// Of all texts.
+    /// Tokens of all texts.
     tokens: usize,
-    /// Of the texts that have none.
+    /// One entry per text without an embedding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Value>,
-    /// That there are some.
+    /// The error of the command, present if some texts have no embedding.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Value>,
 }
 
-/// A text's vector, or those of its tokens.
+/// The vector of a text, or the vectors of its tokens.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Vectors<'a> {
@@ -75,7 +75,7 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
         let Some(Embedding { tokens, left_out: left_out @ 1.., .. }) = embedding else { continue };
         let number = index + 1;
         output::note(&format!(
-            "{place} {number}: its last {left_out} tokens were left out: the folder limits texts to {tokens}"
+            "{place} {number}: its last {left_out} tokens were cut: the model folder limits texts to {tokens}"
         ));
     }
     let refused = refused(&errors, texts.len(), place);
@@ -109,7 +109,7 @@ pub(super) fn run(args: &EmbedArgs, isa: Option<&str>) -> Result<(), CliError> {
     refused.map_or(Ok(()), |error| Err(CliError::Told { source: Box::new(error) }))
 }
 
-/// The texts, and what a place among them is called.
+/// Returns the texts, and the word for their positions, such as `line`.
 fn texts(args: &EmbedArgs) -> Result<(Vec<String>, &'static str), CliError> {
     let lines = |text: &str| input::unmarked(text).lines().map(str::to_owned).collect::<Vec<_>>();
     if let Some(file) = &args.file {
@@ -131,11 +131,11 @@ fn texts(args: &EmbedArgs) -> Result<(Vec<String>, &'static str), CliError> {
     }
     match input::piped()?.map(|text| lines(&text)) {
         Some(texts) if !texts.is_empty() => Ok((texts, "line")),
-        _ => Err(CliError::usage("texts are needed: `weft embed \"TEXT\"`, --file, or lines on stdin")),
+        _ => Err(CliError::usage("give texts: `weft embed \"TEXT\"`, --file, or lines on stdin")),
     }
 }
 
-/// The error of the texts that have no embedding, where there are some.
+/// Returns the error of the texts without an embedding, if there are any.
 fn refused(errors: &[(usize, CliError)], texts: usize, place: &str) -> Option<CliError> {
     let (index, error) = errors.first()?;
     let first = format!("{place} {}: {error}", index + 1);

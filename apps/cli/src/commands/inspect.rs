@@ -1,10 +1,10 @@
-//! `weft inspect`: what is in a model file, and what it takes to run it.
+//! `weft inspect`: shows the contents of a model file, and the memory needed to run it.
 //!
-//! Works on every valid GGUF. Where the engine cannot run the model, the report says why.
+//! Works on every valid GGUF. If the engine cannot run the model, the report says why.
 
 use super::inspect_model::ModelFacts;
 use crate::args::InspectArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::style::Style;
 use crate::{host, memory, output};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -14,7 +14,7 @@ use weft::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
 use weft::hugging_face::{HuggingFaceFolder, TensorOrigin, folder_of};
 use weft::{KvFormat, ModelConfig, ModelError, ModelFile, ModelSource};
 
-/// Tokens of KV cache that the memory is told for: the engine's own default.
+/// Minimum KV-cache tokens for which memory is reported: the engine's own default.
 const KV_TOKENS: usize = 16_384;
 
 #[derive(serde::Serialize)]
@@ -22,17 +22,17 @@ struct Report<'a> {
     file: String,
     version: u32,
     alignment: u64,
-    /// Files of the set.
+    /// Number of files of a split model.
     parts: usize,
     bytes: u64,
     architecture: Option<&'a str>,
     name: Option<&'a str>,
-    /// Whether this engine runs the model.
+    /// True if this engine can run the model.
     supported: bool,
-    /// Why not.
+    /// Why the engine cannot run it.
     unsupported: Option<String>,
     parameters: u64,
-    /// The numbers that the engine computes by; none where it cannot run the model.
+    /// The model's hyperparameters; absent if the engine cannot run the model.
     model: Option<ModelFacts>,
     memory: Memory,
     metadata: MetadataJson<'a>,
@@ -47,7 +47,7 @@ struct Memory {
     total: u64,
 }
 
-/// The KV cache, by default `f16` and as long as the model's context.
+/// A KV cache in the default format `f16`, for the model's context or [`KV_TOKENS`] if that is more.
 #[derive(serde::Serialize)]
 struct KvMemory {
     format: &'static str,
@@ -60,13 +60,13 @@ struct KvMemory {
 struct TensorJson<'a> {
     name: &'a str,
     format: &'static str,
-    /// Innermost dimension first, as the file has it.
+    /// Dimensions with the innermost first, as in the file.
     shape: &'a [u64],
     part: usize,
-    /// From the beginning of the part.
+    /// Offset from the beginning of its file.
     offset: u64,
     bytes: u64,
-    /// Of a folder, the files that hold it.
+    /// For a folder, the files that hold the tensor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     files: Vec<&'a str>,
 }
@@ -76,7 +76,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
     let folder = folder_of(&path).map(|folder| HuggingFaceFolder::open(&folder));
     let folder = folder.transpose().map_err(|error| weft::Error::from(ModelError::from(error)))?;
-    // In the order of the tensors.
+    // One entry per tensor, in the same order.
     let origins = folder.as_ref().map_or_else(Vec::new, |folder| folder.origins().to_vec());
     let model =
         folder.map_or_else(|| ModelSource::from(path.as_path()).open(), |folder| Ok(folder.into()))?;
@@ -122,7 +122,7 @@ fn tensor_json<'a>((tensor, origin): (&'a TensorInfo, Option<&'a TensorOrigin>))
     }
 }
 
-/// Weights as the file holds them, and a KV cache as the engine allocates one where nothing else is asked.
+/// Memory of the weights in the file's formats, and of a KV cache of the default size.
 fn memory_needed(gguf: &Gguf, config: Option<&ModelConfig>) -> Memory {
     let weights = gguf.tensors.iter().map(TensorInfo::bytes).fold(0, u64::saturating_add);
     let kv_cache = config.map(|config| {
@@ -136,7 +136,7 @@ fn memory_needed(gguf: &Gguf, config: Option<&ModelConfig>) -> Memory {
     Memory { weights, kv_cache, total }
 }
 
-/// The report for people.
+/// Renders the report as text.
 fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     let style = Style::stdout();
     let mut lines = Vec::new();
@@ -152,13 +152,13 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     for (name, value) in report.model.iter().flat_map(ModelFacts::lines) {
         row(name, value);
     }
-    row("runs here", report.unsupported.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}")));
+    row("supported", report.unsupported.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}")));
     let needed = &report.memory;
     row("memory", format!("{} of weights", memory::human(needed.weights)));
     if let Some(kv) = &needed.kv_cache {
         let (bytes, token) = (memory::human(kv.bytes), memory::human(kv.bytes_per_token));
-        row("", format!("{bytes} of KV cache for {} tokens, {token} each in {}", kv.tokens, kv.format));
-        row("", format!("{} in all", memory::human(needed.total)));
+        row("", format!("{bytes} of KV cache for {} tokens, {token} per token in {}", kv.tokens, kv.format));
+        row("", format!("{} in total", memory::human(needed.total)));
     }
     lines.push(String::new());
     lines.push(style.bold(&format!("metadata ({})", metadata.len())));
@@ -178,7 +178,7 @@ fn readable(report: &Report<'_>, metadata: &Metadata) -> String {
     lines.join("\n")
 }
 
-/// One line of bounded length.
+/// Shortens the text to one line of bounded length.
 fn shortened(text: &str) -> String {
     const MOST: usize = 160;
     let mut short: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -188,7 +188,7 @@ fn shortened(text: &str) -> String {
     short
 }
 
-/// Metadata as a JSON object: numbers as numbers, arrays whole.
+/// Metadata as a JSON object: numbers stay numbers, and arrays are complete.
 struct MetadataJson<'a>(&'a Metadata);
 
 impl Serialize for MetadataJson<'_> {

@@ -1,10 +1,10 @@
-//! What `weft inspect` says of a model's numbers, as the engine has read them from metadata and tensors.
+//! The hyperparameters that `weft inspect` prints, as the engine read them from metadata and tensors.
 
 use serde::Serialize;
 use weft::components::Activation;
 use weft::{ModelConfig, Pooling};
 
-/// A model's numbers.
+/// A model's hyperparameters.
 #[derive(Serialize)]
 pub(super) struct ModelFacts {
     layers: usize,
@@ -17,9 +17,9 @@ pub(super) struct ModelFacts {
     kv_heads: usize,
     key_length: usize,
     value_length: usize,
-    /// Whether a token sees only those before it.
+    /// True if a token attends only to itself and the tokens before it.
     causal: bool,
-    /// How tokens' vectors become a text's, where nobody says it.
+    /// The default pooling of embeddings.
     pooling: &'static str,
     window: Option<Window>,
     ropes: Vec<Rope>,
@@ -31,7 +31,7 @@ pub(super) struct ModelFacts {
 #[derive(Serialize)]
 struct Window {
     tokens: usize,
-    /// Layers that have it.
+    /// Number of layers with this window.
     layers: usize,
 }
 
@@ -39,12 +39,12 @@ struct Window {
 struct Rope {
     base: f32,
     dimensions: usize,
-    /// What positions are divided by.
+    /// Divisor of positions.
     factor: f32,
     yarn: bool,
-    /// Whether frequencies have divisors of their own.
+    /// True if each frequency has a divisor of its own.
     factors: bool,
-    /// Layers that turn by it.
+    /// Number of layers that use this RoPE.
     layers: usize,
 }
 
@@ -94,7 +94,7 @@ impl ModelFacts {
                 Pooling::Last => "last",
             },
             window,
-            // Encoders with embeddings of positions turn nothing.
+            // Encoders with position embeddings use no RoPE.
             ropes: ropes.filter(|rope| rope.layers > 0).collect(),
             experts: config.experts.map(|experts| Experts {
                 count: experts.count,
@@ -107,7 +107,7 @@ impl ModelFacts {
         }
     }
 
-    /// The same for people: names and values of lines.
+    /// The same as text: names and values of lines.
     pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![
             ("layers", format!("{} of width {}, context {}", self.layers, self.embedding, self.context)),
@@ -117,11 +117,14 @@ impl ModelFacts {
             ),
         ];
         if !self.causal {
-            lines.push(("", "an encoder: every token sees all of its text".to_owned()));
+            lines.push(("", "an encoder: every token attends to the whole text".to_owned()));
             lines.push(("pooling", self.pooling.to_owned()));
         }
         if let Some(window) = &self.window {
-            lines.push(("", format!("{} of the layers see {} tokens", window.layers, window.tokens)));
+            lines.push((
+                "",
+                format!("{} of the layers attend to the last {} tokens", window.layers, window.tokens),
+            ));
         }
         for rope in &self.ropes {
             let mut text = format!("{} dimensions, base {}", rope.dimensions, rope.base);
@@ -129,17 +132,17 @@ impl ModelFacts {
             let parts = [
                 (rope.factor != 1.0, scaled.as_str()),
                 (rope.yarn, ", YaRN"),
-                (rope.factors, ", factors of its own"),
+                (rope.factors, ", per-frequency factors"),
             ];
             text.extend(parts.iter().filter(|(there, _)| *there).map(|(_, part)| *part));
-            lines.push(("rotary", format!("{text}, in {} of the layers", rope.layers)));
+            lines.push(("RoPE", format!("{text}, in {} of the layers", rope.layers)));
         }
         match &self.experts {
             Some(experts) => {
                 let Experts { count, used, feed_forward, shared_feed_forward } = experts;
-                lines.push(("experts", format!("{count} of width {feed_forward}, {used} for each token")));
+                lines.push(("experts", format!("{count} of width {feed_forward}, {used} per token")));
                 if *shared_feed_forward > 0 {
-                    lines.push(("", format!("one of width {shared_feed_forward} for every token")));
+                    lines.push(("", format!("one shared expert of width {shared_feed_forward}")));
                 }
             }
             None => lines.push(("feed-forward", format!("width {}, {}", self.feed_forward, self.activation))),

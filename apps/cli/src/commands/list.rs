@@ -1,9 +1,10 @@
-//! `weft list`: the models of the catalogue, which of them are here, and what else was pulled or begun.
+//! `weft list`: lists the models of the catalogue, which of them are downloaded, and other models that were pulled
+//! completely or in part.
 
 use crate::args::ListArgs;
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::pull::{Here, Places, PullError};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{memory, output};
 use serde::Serialize;
@@ -18,18 +19,19 @@ struct Report<'a> {
 struct Entry<'a> {
     name: &'a str,
     aliases: &'a [String],
-    /// Of models of the catalogue.
+    /// Description and license, for models of the catalogue.
     description: Option<&'a str>,
     license: Option<&'a str>,
-    /// Of all parts of a split model; where only a part of it has been fetched, and nobody states its size, of that.
+    /// Size of the model over all parts. If the model is only partly downloaded and its size is unknown, the size of
+    /// that part.
     bytes: u64,
-    /// Of its file, or the first part; absent where nobody noted it.
+    /// SHA-256 of the file or of its first part; absent if it is unknown.
     sha256: Option<&'a str>,
     default: bool,
-    /// Its file, or the first part, where it has been fetched.
+    /// Path of the file or of its first part; absent if it is not downloaded.
     file: Option<PathBuf>,
     parts: usize,
-    /// Bytes that an interrupted pull left, where one did.
+    /// Bytes that an interrupted pull left behind.
     partial_bytes: Option<u64>,
 }
 
@@ -53,7 +55,7 @@ impl<'a> From<&'a Here> for Entry<'a> {
 /// Runs the command.
 pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
     let catalogue = Catalogue::embedded().map_err(PullError::from)?;
-    // Without a cache folder nothing has been fetched.
+    // Without a cache folder, nothing is downloaded.
     let places = Places::from_environment().ok();
     let pulled = places.as_ref().map(Places::pulled).unwrap_or_default();
     let models = catalogue.models.iter().map(|model| Entry {
@@ -87,9 +89,9 @@ pub(super) fn run(args: &ListArgs) -> Result<(), CliError> {
             (Some(file), _) => file.display().to_string(),
             (None, Some(bytes)) => {
                 let (name, bytes) = (model.name, memory::human(bytes));
-                format!("{bytes} fetched; `weft pull {name}` completes it, `weft rm {name}` removes it")
+                format!("{bytes} downloaded; `weft pull {name}` completes it, `weft rm {name}` removes it")
             }
-            (None, None) => "not fetched".to_owned(),
+            (None, None) => "not downloaded".to_owned(),
         };
         output::line(&format!("  {}", style.dim(&place)))?;
     }

@@ -1,14 +1,14 @@
-//! `weft logits`: the logits at positions of a prompt, alone or among other sessions.
+//! `weft logits`: prints the logits at positions of a prompt, which is computed alone or in waves with other sessions.
 
 use crate::args::LogitsArgs;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
 use crate::output;
-use crate::report::CliError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use weft::{FinishReason, GenerateOptions, KeepLogits, Prompt, SessionId};
 
-/// Tokens that a session beside may add to the prompt's length.
+/// How many tokens longer than the prompt another session may be.
 const BESIDE_TOKENS: usize = 64;
 
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ pub(super) fn run(args: &LogitsArgs, isa: Option<&str>) -> Result<(), CliError> 
     host.engine.append(session, Prompt::Tokens(tokens.clone())).map_err(|error| host.explain(error))?;
 
     let others = beside(&mut host, args)?;
-    // The engine takes positions in order, each once; the answer keeps the order asked.
+    // The engine takes each position once, in ascending order; the answer keeps the order of the option.
     let mut rows: BTreeMap<usize, usize> = asked.iter().map(|position| (*position, 0)).collect();
     for (row, slot) in rows.values_mut().enumerate() {
         *slot = row;
@@ -58,13 +58,14 @@ pub(super) fn run(args: &LogitsArgs, isa: Option<&str>) -> Result<(), CliError> 
     Ok(())
 }
 
-/// A request that stopped before it had given everything.
+/// Creates the error of a request that ended before it had all of its results.
 pub(super) fn ended_early(reason: FinishReason, tokens: usize) -> CliError {
-    let remedy = "give fewer tokens or sessions, so that the KV cache holds them";
+    let remedy = "give fewer tokens or sessions, so that they fit into the KV cache";
     CliError::EndedEarly { finish: crate::host::finish_name(reason), tokens, remedy }
 }
 
-/// Starts the other sessions. Half of them are already decoding when the prompt comes, half come with it.
+/// Starts the other sessions. Half of them already decode when the prompt is computed; the other half is prefilled
+/// together with it.
 fn beside(host: &mut Host, args: &LogitsArgs) -> Result<Vec<SessionId>, CliError> {
     let options =
         GenerateOptions { max_tokens: Some(BESIDE_TOKENS), ignore_end: true, ..GenerateOptions::default() };
@@ -94,7 +95,7 @@ fn said_nothing(host: &Host, session: SessionId) -> bool {
     active && host.engine.output(session).is_ok_and(|output| output.tokens.is_empty())
 }
 
-/// A prompt of another length and other tokens: the given one rotated and moved along the vocabulary.
+/// Makes a prompt of another length with other tokens: `tokens` rotated, with ids shifted within the vocabulary.
 fn other_prompt(tokens: &[u32], other: usize, vocabulary: usize) -> Vec<u32> {
     let length = (tokens.len() * (other % 3 + 1)).div_ceil(3);
     let vocabulary = u32::try_from(vocabulary).unwrap_or(u32::MAX).max(1);

@@ -1,7 +1,7 @@
-//! `weft merge`: a model with a LoRA adapter merged into it.
+//! `weft merge`: merges a LoRA adapter into a model.
 
 use crate::args::MergeArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{make, memory, output};
 use serde::Serialize;
 use std::time::Instant;
@@ -12,7 +12,7 @@ struct Report<'a> {
     path: &'a str,
     bytes: u64,
     tensors: usize,
-    /// Tensors that the adapter changes.
+    /// Number of tensors that the adapter changes.
     changed: usize,
     seconds: f64,
 }

@@ -1,11 +1,6 @@
-//! One file per command.
+//! The subcommands, one file or folder each.
 
 mod bench;
-mod bench_gpu;
-mod bench_gpu_profile;
-mod bench_profile;
-mod bench_start;
-mod bench_table;
 mod chat;
 mod completions;
 mod convert;
@@ -27,10 +22,10 @@ mod tensor;
 mod tokenize;
 
 use crate::args::{Cli, Command};
+use crate::error::CliError;
 use crate::host;
-use crate::report::CliError;
 
-/// Does what the command line asks. An error that a damaged model may have led to says how to mend it.
+/// Runs the subcommand. If an error may come from a damaged model file, adds how to repair it.
 pub(crate) fn run(cli: &Cli) -> Result<(), CliError> {
     dispatch(cli).map_err(|error| error.with_advice(|| host::model_here(cli.command.model())))
 }

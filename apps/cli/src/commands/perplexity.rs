@@ -1,13 +1,13 @@
-//! `weft perplexity`: how well a model predicts a text.
+//! `weft perplexity`: measures how well a model predicts a text.
 //!
-//! As llama.cpp's `perplexity` tool counts: the text is cut into chunks of the context's length that do not overlap,
-//! the first token of each becomes BOS where the model wants one, and the second half of each is scored with the
-//! first half as its context. The error is the standard error of the mean loss, carried through the exponential.
+//! Counts as llama.cpp's `perplexity` tool does. The text is cut into non-overlapping chunks of the context's length.
+//! The first token of each chunk is replaced by BOS if the model uses one. The second half of each chunk is scored with
+//! the first half as its context. The error is the standard error of the mean loss, propagated through the exponential.
 
 use super::logits::ended_early;
 use crate::args::PerplexityArgs;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;
@@ -17,11 +17,11 @@ use weft::{KeepLogits, SpecialTokens};
 struct Report {
     perplexity: f64,
     error: f64,
-    /// Tokens that were scored.
+    /// Number of scored tokens.
     tokens: usize,
 }
 
-/// Sums of losses in nats.
+/// Running sums of losses in nats.
 #[derive(Default)]
 struct Score {
     sum: f64,
@@ -55,7 +55,7 @@ pub(super) fn run(args: &PerplexityArgs, isa: Option<&str>) -> Result<(), CliErr
     let session = host.session(Some(length))?;
     let tokenizer = host.engine.tokenizer(host.model)?;
     let tokens = tokenizer.encode(&text, SpecialTokens::AsText, true)?;
-    // An empty text is nothing but what the model wants first.
+    // Encoding an empty text returns only the tokens that the model wants first.
     let bos = tokenizer.encode("", SpecialTokens::AsText, true)?.first().copied();
     let chunks = tokens.len() / length;
     if chunks == 0 {
@@ -70,7 +70,7 @@ pub(super) fn run(args: &PerplexityArgs, isa: Option<&str>) -> Result<(), CliErr
             *first = bos;
         }
         host.engine.set_context(session, chunk)?;
-        // The last token of a chunk has none after it.
+        // The last token of a chunk has no successor to predict.
         let scored = length / 2..length - 1;
         host.engine.ask_logits(session, scored.clone().collect(), KeepLogits::NextTokenLoss, 0)?;
         let reason = host.finish(session)?;
@@ -106,7 +106,7 @@ mod tests {
         [1.0, 2.0, 3.0].into_iter().for_each(|loss| score.add(loss));
         let report = score.report();
         assert!((report.perplexity - 2f64.exp()).abs() < 1e-12);
-        // The variance of 1, 2, 3 about their mean is 2/3; over n - 1 = 2 it is 1/3.
+        // The mean squared deviation of 1, 2, 3 is 2/3. Divided by n - 1 = 2 it is 1/3.
         assert!((report.error - (1f64 / 3.0).sqrt() * 2f64.exp()).abs() < 1e-12);
         assert_eq!(report.tokens, 3);
     }

@@ -1,22 +1,22 @@
-//! `weft pull`: fetches a model into the cache.
+//! `weft pull`: downloads a model into the cache.
 
 use crate::args::PullArgs;
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::output;
 use crate::progress::PullBar;
 use crate::pull::{HubName, HubReference, Places, PullError, Pulled};
-use crate::report::CliError;
 use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Serialize)]
 struct Report {
-    /// What was asked for.
+    /// The name that was asked for.
     model: String,
-    /// The model's file, or the first of a split one.
+    /// Path of the model's file, or of the first part of a split model.
     file: PathBuf,
     sha256: String,
-    /// Whether the checksum is one that the catalogue or the hub states, and the file was held to it.
+    /// True if the file was compared with a checksum that the catalogue or the hub states.
     checked: bool,
     /// All files of a split model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -37,11 +37,11 @@ pub(super) fn run(args: &PullArgs) -> Result<(), CliError> {
             let there = places.cached(entry).is_some();
             let file = if args.verify { places.repair(entry, &bar)? } else { places.ensure(entry, &bar)? };
             let (model, sha256) = (entry.name.clone(), entry.sha256.clone());
-            // A file that was already there is looked at by name and size alone.
+            // For a file that already existed, only name and size were checked.
             Report { model, file, sha256, checked: args.verify || !there, files: Vec::new() }
         }
         (None, Some(model)) => from_hub(&places, model, args.verify)?,
-        (None, None) => return Err(CliError::usage("the catalogue names no default model; name one")),
+        (None, None) => return Err(CliError::usage("the catalogue has no default model; give a name")),
     };
     if args.json {
         return output::json(&report);
@@ -58,7 +58,7 @@ fn from_hub(places: &Places, model: &str, verify: bool) -> Result<Report, CliErr
         HubName::File(reference) => reference.clone(),
         HubName::Quant(quant) => places.find(quant, &PullBar::new(&quant.repo))?,
     };
-    // Before anything is fetched: a pull that is interrupted is removed by the name that it was begun by.
+    // Noted before the download, so that an interrupted pull can be removed by the name that began it.
     if let HubName::Quant(quant) = &name {
         places.note(quant, &reference.file).map_err(PullError::from)?;
     }
@@ -67,7 +67,7 @@ fn from_hub(places: &Places, model: &str, verify: bool) -> Result<Report, CliErr
     let checked = pulled.iter().all(|part| part.checked);
     let files = pulled.iter().map(|part| part.path.clone());
     let files: Vec<PathBuf> = if pulled.len() > 1 { files.collect() } else { Vec::new() };
-    let wrong = PullError::Reference { text: model.to_owned(), reason: "it has no parts" };
+    let wrong = PullError::Reference { text: model.to_owned(), reason: "it names no file" };
     let first = pulled.into_iter().next().ok_or(wrong)?;
     Ok(Report { model: model.to_owned(), file: first.path, sha256: first.sha256, checked, files })
 }

@@ -1,7 +1,7 @@
-//! `weft quantize`: a model's weights in other formats.
+//! `weft quantize`: stores a model's weights in other formats.
 
 use crate::args::QuantizeArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{make, memory, output};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,9 +17,9 @@ struct Report<'a> {
     mix: &'static str,
     bytes: u64,
     tensors: usize,
-    /// Tensors of each format.
+    /// Number of tensors per format.
     formats: BTreeMap<&'static str, usize>,
-    /// From reading the header to the file's name.
+    /// Time from reading the header to renaming the finished file.
     seconds: f64,
 }
 
@@ -37,7 +37,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     let plan = Quantize::new(&name, &sources, &options)?;
     let again = plan.requantized();
     if again > 0 {
-        let said = "were quantized before and lose more than from floats; quantize the unquantized model for the best";
+        let said =
+            "were quantized before, which loses more than quantizing floats; prefer the unquantized model";
         output::note(&format!("warning: {again} tensors {said}"));
     }
     write(
@@ -47,17 +48,17 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<(), CliError> {
     )
 }
 
-/// Where a model goes, and how.
+/// Where the output goes, and with which options.
 pub(super) struct Target<'a> {
     pub(super) out: &'a Path,
     pub(super) force: bool,
     pub(super) threads: usize,
     pub(super) json: bool,
-    /// When the work began.
+    /// When the command began.
     pub(super) start: Instant,
 }
 
-/// Writes a planned file and tells of it.
+/// Writes a planned file and reports the result.
 pub(super) fn write(
     plan: &Quantize<'_>,
     options: &QuantizeOptions,
@@ -80,7 +81,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The format called `name`.
+/// Returns the format called `name`.
 fn format(name: &str) -> Result<TensorFormat, CliError> {
     let found = quantized_formats().find(|format| format.name().eq_ignore_ascii_case(name));
     found.ok_or_else(|| {

@@ -2,8 +2,8 @@
 
 use crate::args::RemoveArgs;
 use crate::catalogue::Catalogue;
+use crate::error::CliError;
 use crate::pull::{HubName, Places, PullError, Removed};
-use crate::report::CliError;
 use crate::{memory, output};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ struct Report {
     bytes: u64,
 }
 
-/// Runs the command. Models after one that is not here are not looked at.
+/// Runs the command. Stops at the first name that is not in the cache; names after it are not removed.
 pub(super) fn run(args: &RemoveArgs) -> Result<(), CliError> {
     let catalogue = Catalogue::embedded().map_err(PullError::from)?;
     let places = Places::from_environment()?;

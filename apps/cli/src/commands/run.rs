@@ -1,14 +1,14 @@
 //! `weft run`: answers one prompt.
 //!
-//! The prompt's way through the model begins before the model has arrived: each layer is passed as soon as it is
-//! there. Timings therefore overlap: `load_s` is until the last weight arrived, `first_token_s` until the first token
-//! was chosen, both since the load began; `prompt_tok_s` counts from when the prompt was given, the wait for layers
-//! included; `generate_tok_s` is the tokens after the first by the time they took.
+//! The prompt is computed while the model still loads: each layer as soon as it is there. Timings therefore overlap.
+//! `load_s` is the time until the last weight, and `first_token_s` the time until the first token was sampled, both
+//! since the load began. `prompt_tok_s` counts from when the prompt was appended, including waits for layers.
+//! `generate_tok_s` is the number of tokens after the first, divided by their time.
 
 use crate::args::RunArgs;
+use crate::error::CliError;
 use crate::host::{DEFAULT_CONTEXT, Host, HostOptions, finish_name, generate_options};
 use crate::interrupt::{self, Answering};
-use crate::report::CliError;
 use crate::style::Style;
 use crate::{input, output};
 use serde::Serialize;
@@ -18,15 +18,15 @@ use weft::{FinishReason, Message, Prompt, SpecialTokens};
 
 #[derive(Serialize)]
 struct Report<'a> {
-    /// The answer, without a stop string.
+    /// The answer without the stop string that ended it.
     text: &'a str,
-    /// Its ids, without the end-of-generation token; a stop string's are among them.
+    /// The answer's token ids, without the end-of-generation token, but with those of a stop string.
     tokens: &'a [u32],
     prompt_tokens: usize,
     finish: &'static str,
-    /// That the sampler began with.
+    /// The seed that sampling began with.
     seed: u64,
-    /// What computed: cpu or gpu.
+    /// The backend: `cpu` or `gpu`.
     backend: &'static str,
     timings: Timings,
 }
@@ -99,7 +99,7 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
         output::note(&format!("seed         {}", args.generate.seed));
     }
     match reason {
-        // The value that was printed says it and how far the answer came.
+        // The JSON value has been printed already; it shows the reason and the partial answer.
         FinishReason::Cancelled if args.json => {
             CliError::Interrupted.tell();
             Err(CliError::Told { source: Box::new(CliError::Interrupted) })
@@ -109,12 +109,12 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
     }
 }
 
-/// One message of a conversation.
+/// Creates a message of a conversation.
 pub(super) fn message(role: &str, content: &str) -> Message {
     Message { role: role.to_owned(), content: content.to_owned() }
 }
 
-/// Why an answer is not whole, and what lets it go on. `most` is the context that the model takes.
+/// Explains why an answer was cut, and which option would let it continue. `most` is the model's context.
 fn cut(reason: FinishReason, args: &RunArgs, most: usize) -> Option<String> {
     let (generate, limit) = (&args.generate, args.generate.context.unwrap_or(DEFAULT_CONTEXT));
     match reason {
@@ -125,13 +125,13 @@ fn cut(reason: FinishReason, args: &RunArgs, most: usize) -> Option<String> {
             Some(format!("[cut: the context is full; --context N makes it larger, up to {most}]"))
         }
         FinishReason::ContextFull => {
-            Some(format!("[cut: the context is full, and the model was made for {most} tokens]"))
+            Some(format!("[cut: the context is full, and the model allows no more than {most} tokens]"))
         }
         _ => None,
     }
 }
 
-/// The prompt: the argument, a file and what is piped, as many of them as there are, with blank lines between.
+/// Joins the prompt from the argument, a file and piped text, as far as each is given, with blank lines between.
 fn prompt(args: &RunArgs) -> Result<String, CliError> {
     let text = |text: String| if args.raw { text } else { input::message(&text).to_owned() };
     let dash = Path::new("-");
@@ -145,7 +145,7 @@ fn prompt(args: &RunArgs) -> Result<String, CliError> {
     parts.extend(piped.map(text).filter(|piped| asked || !piped.is_empty()));
     if parts.is_empty() {
         return Err(CliError::usage(
-            "a prompt is needed: `weft run \"PROMPT\"`, or text on stdin; `weft chat` talks",
+            "give a prompt: `weft run \"PROMPT\"`, or text on stdin; `weft chat` starts a conversation",
         ));
     }
     if parts.len() > 1 {
@@ -154,7 +154,7 @@ fn prompt(args: &RunArgs) -> Result<String, CliError> {
     Ok(parts.join("\n\n"))
 }
 
-/// Things a second; `None` where nothing or no time passed.
+/// Things per second; `None` if there were none or no time passed.
 pub(super) fn rate(count: usize, seconds: f64) -> Option<f64> {
     (count > 0 && seconds > 0.0).then(|| count as f64 / seconds)
 }

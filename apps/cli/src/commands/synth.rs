@@ -1,7 +1,7 @@
-//! `weft synth`: a model of any shape with random weights.
+//! `weft synth`: makes a model of any shape with random weights.
 
 use crate::args::{ShapeArgs, SynthArgs};
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{make, memory, output};
 use serde::Serialize;
 use std::time::Instant;
@@ -12,7 +12,7 @@ struct Report<'a> {
     path: &'a str,
     bytes: u64,
     tensors: usize,
-    /// From planning to the file's name.
+    /// Time from planning to renaming the finished file.
     seconds: f64,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn run(args: &SynthArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The preset, or the shape for tests, with what was given instead.
+/// The preset's shape, or the tiny default, with the given options replaced.
 fn shape(args: &ShapeArgs) -> Result<SynthShape, CliError> {
     let base = args.preset.as_deref().map(SynthShape::preset).transpose()?.unwrap_or_default();
     Ok(SynthShape {
@@ -55,7 +55,7 @@ fn shape(args: &ShapeArgs) -> Result<SynthShape, CliError> {
     })
 }
 
-/// Experts, where one of their numbers is given or the base has some.
+/// The experts' shape, if an option sets part of it or the base has experts.
 fn experts(args: &ShapeArgs, base: Option<SynthExperts>) -> Option<SynthExperts> {
     let given = [args.experts, args.experts_used, args.expert_feed_forward, args.shared_feed_forward];
     if base.is_none() && given.iter().all(Option::is_none) {

@@ -1,7 +1,7 @@
 //! `weft template`: renders messages with a chat template.
 
 use crate::args::TemplateArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{host, input, output};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ struct Report {
     text: String,
 }
 
-/// Runs the command. `strftime_now` tells the time of UTC.
+/// Runs the command. `strftime_now` uses UTC.
 pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
     let generation_prompt = !args.no_generation_prompt;
     let extra = further_vars(args.vars.as_deref())?;
@@ -42,22 +42,23 @@ pub(super) fn run(args: &TemplateArgs) -> Result<(), CliError> {
     if args.json { output::json(&Report { text }) } else { output::exact(&text) }
 }
 
-/// Definitions of tools from a file.
+/// Reads tool definitions from a file.
 fn tools(file: &Path) -> Result<Vec<Value>, CliError> {
-    const WANTED: &str = "write an array of definitions, as in OpenAI's `tools`";
+    const WANTED: &str = "give a JSON array of definitions, as in OpenAI's `tools`";
     let name = file.display().to_string();
     serde_json::from_str(&input::file(file)?).map_err(|error| bad(&name, &error, WANTED))
 }
 
 fn further_vars(json: Option<&str>) -> Result<Map<String, Value>, CliError> {
-    const WANTED: &str = "write an object, such as {\"bos_token\": \"<s>\"}";
+    const WANTED: &str = "give a JSON object, such as {\"bos_token\": \"<s>\"}";
     let Some(json) = json else { return Ok(Map::new()) };
     serde_json::from_str(json).map_err(|error| bad("--vars", &error, WANTED))
 }
 
-/// Messages as the template sees them: any fields, since templates look for more than a role and a content.
+/// Parses messages. All fields are kept, because templates may use more than role and content.
 fn messages(json: &str) -> Result<Vec<Value>, CliError> {
-    const WANTED: &str = "write an array of messages, such as [{\"role\": \"user\", \"content\": \"Hello\"}]";
+    const WANTED: &str =
+        "give a JSON array of messages, such as [{\"role\": \"user\", \"content\": \"Hello\"}]";
     serde_json::from_str(json).map_err(|error| bad("stdin", &error, WANTED))
 }
 

@@ -1,18 +1,18 @@
-//! `weft tensor`: a tensor's values on stdout.
+//! `weft tensor`: writes a tensor's values to stdout.
 
 use crate::args::TensorArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{host, output};
 use weft::ModelSource;
 use weft::components::formats::FORMATS;
 use weft::gguf::Gguf;
 
-/// Bytes of the file that are turned into floats at once.
+/// Bytes of the file that are decoded at once.
 const CHUNK: usize = 1 << 20;
-/// Names offered where there is no such tensor.
+/// Maximum number of similar names to suggest.
 const OFFERED: usize = 3;
 
-/// Runs the command: rows one after another, little-endian 32-bit floats, nothing else.
+/// Runs the command. Writes the rows in order as little-endian 32-bit floats, and nothing else.
 pub(super) fn run(args: &TensorArgs) -> Result<(), CliError> {
     let path = host::model_file(Some(&args.file))?;
     let file = path.display().to_string();
@@ -48,7 +48,7 @@ pub(super) fn run(args: &TensorArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Names that hold what was asked for, or end as it does.
+/// Returns names that contain the last component of the requested one.
 fn similar<'a>(names: impl Iterator<Item = &'a str>, asked: &str) -> Vec<String> {
     let stem = asked.strip_suffix(".weight").unwrap_or(asked).to_lowercase();
     let last = stem.rsplit('.').next().unwrap_or_default().to_owned();

@@ -1,7 +1,7 @@
-//! `weft tokenize`: text from stdin to token ids.
+//! `weft tokenize`: converts text from stdin to token ids.
 
 use crate::args::TokenizeArgs;
-use crate::report::CliError;
+use crate::error::CliError;
 use crate::{host, input, output};
 use serde::Serialize;
 use weft::{SpecialTokens, VocabularyFile};

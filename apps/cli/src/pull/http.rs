@@ -1,7 +1,7 @@
-//! Fetching a file over HTTP into its part, going on where an earlier attempt stopped.
+//! Downloads a file over HTTP into its part file, resuming an earlier attempt.
 //!
-//! Going on is only done where the SHA-256 of the whole is known beforehand; a wrong hash after going on starts over
-//! once, since the fault may lie in the bytes kept.
+//! A download is resumed only if the SHA-256 of the whole file is known beforehand. If the hash is wrong after
+//! resuming, the download starts over once, because the kept bytes may be at fault.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -13,16 +13,16 @@ use super::cache::{CHUNK, Target, hash_rest, hex, remove};
 use super::error::{DiskError, SourceError};
 use super::progress::{Phase, Progress, Silent};
 
-/// A host that does not answer within this is taken for unreachable.
+/// A host that does not answer within this time counts as unreachable.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A server may think so long before it answers, and pause so long between bytes.
+/// Maximum time that a server may take to answer, and maximum pause between bytes.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Attempts to go on after a broken connection; one that brought bytes is not counted.
+/// Maximum resumed attempts after a broken connection that bring no bytes. Attempts that bring some are not counted.
 const FRUITLESS: u32 = 2;
-/// Attempts in all.
+/// Maximum attempts in total.
 const ATTEMPTS: u32 = 50;
 
-/// The client all requests go through.
+/// Creates the client for all requests.
 pub(super) fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_resolve(Some(CONNECT))
@@ -31,13 +31,13 @@ pub(super) fn agent() -> ureq::Agent {
         .timeout_per_read(Some(SILENCE))
         .http_status_as_error(false)
         .user_agent(concat!("weft/", env!("CARGO_PKG_VERSION")))
-        // Ranges and sizes are those of the bytes on the wire.
+        // Ranges and sizes have to refer to the bytes on the wire.
         .accept_encoding("identity")
         .build()
         .new_agent()
 }
 
-/// Fetches `url` into the target's part. Gives the open part and its SHA-256, checked against the target's.
+/// Downloads `url` into the target's part file. Returns the open part and its SHA-256, compared with the target's.
 pub(super) fn fetch(
     agent: &ureq::Agent,
     url: &str,
@@ -62,7 +62,7 @@ pub(super) fn fetch(
     }
 }
 
-/// Requests until the part is whole. Says whether any of it was there before the last request that brought it.
+/// Sends requests until the part is complete. Returns true if one of them resumed a partial file.
 fn complete(
     agent: &ureq::Agent,
     url: &str,
@@ -97,15 +97,15 @@ fn complete(
     Ok(resumed)
 }
 
-/// The part: its first `len` bytes are the file's, and `hash` has taken them in.
+/// The part file: its first `len` bytes are the file's, and `hash` covers them.
 struct Part<'a> {
     target: &'a Target<'a>,
     file: File,
     len: u64,
-    /// Size of the whole: the target's, or what the server says.
+    /// Size of the whole file: the target's, or what the server reports.
     total: Option<u64>,
     hash: Sha256,
-    /// The server has answered before.
+    /// True once the server has answered.
     answered: bool,
 }
 
@@ -152,7 +152,7 @@ enum End {
     Cut(String),
 }
 
-/// One request. What came stays in the part.
+/// Sends one request. Received bytes are kept in the part.
 fn download(
     agent: &ureq::Agent,
     url: &str,
@@ -168,7 +168,8 @@ fn download(
     };
     let mut answer = match ask(part.len) {
         Ok(answer) => answer,
-        // A server that broke off may be gone for a moment; that is not a host that cannot be reached.
+        // After the server has answered once, a failure to connect counts as a broken connection, not as an unreachable
+        // host.
         Err(error) if part.answered => return Ok(End::Cut(error.to_string())),
         Err(error) => return Err(unreachable(error)),
     };
@@ -180,8 +181,8 @@ fn download(
         });
     if part.len > 0 && !goes_on && matches!(answer.status().as_u16(), 200 | 206 | 416) {
         part.restart()?;
-        // 200 is the whole file, for a server that knows no ranges. Another stretch or none (416) is asked for anew. Any
-        // other status leaves the part for a better day.
+        // Status 200 returns the whole file, because the server does not support ranges. For another range or none
+        // (416), the whole file is requested again. Any other status leaves the part for a later pull.
         if answer.status() != 200 {
             answer = ask(0).map_err(unreachable)?;
         }
@@ -202,7 +203,7 @@ fn download(
     receive(answer.body_mut().as_reader(), url, part, progress)
 }
 
-/// Start and whole size of a `Content-Range: bytes START-END/WHOLE`.
+/// Parses `Content-Range: bytes START-END/WHOLE` into its start and, if given, the whole size.
 fn range(answer: &ureq::http::Response<ureq::Body>) -> Option<(u64, Option<u64>)> {
     let text = answer.headers().get("content-range")?.to_str().ok()?;
     let (span, whole) = text.strip_prefix("bytes ")?.split_once('/')?;

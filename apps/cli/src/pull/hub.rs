@@ -1,11 +1,11 @@
-//! Names and addresses on the Hugging Face hub, and what it says of a file before that is fetched.
+//! Names and URLs on the Hugging Face hub, and what the hub reports about a file before it is downloaded.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::error::{PullError, SourceError};
-use super::name::Split;
+use super::split::Split;
 
 /// A file on the hub that is not in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub(crate) struct HubReference {
 }
 
 impl HubReference {
-    /// Reads `OWNER/REPO/FILE.gguf` or `OWNER/REPO/FILE.gguf@REVISION`; the file may lie in folders.
+    /// Parses `OWNER/REPO/FILE.gguf` or `OWNER/REPO/FILE.gguf@REVISION`; the file may be in folders.
     ///
     /// # Errors
-    /// [`PullError::Reference`] for anything else, and for names that the hub does not allow or that would lead out of
-    /// the cache folder.
+    /// [`PullError::Reference`] for anything else, for names that the hub does not allow, and for names that would lead
+    /// out of the cache folder.
     pub(crate) fn parse(text: &str) -> Result<Self, PullError> {
         let wrong = |reason| PullError::Reference { text: text.to_owned(), reason };
         let (path, revision) = text.rsplit_once('@').unwrap_or((text, MAIN));
@@ -31,15 +31,17 @@ impl HubReference {
         let [owner, name, file @ ..] = parts.as_slice() else {
             return Err(wrong("it has no slash between owner and repository"));
         };
-        // The hub allows none, and the cache has it for the slash.
+        // The hub does not allow `--`, and the cache uses it in place of the slash.
         if owner.contains("--") || name.contains("--") {
-            return Err(wrong("owner and repository have no `--`"));
+            return Err(wrong("owner and repository must not contain `--`"));
         }
         if file.is_empty() {
-            return Err(wrong("it names a repository and no file of it"));
+            return Err(wrong("it names a repository, but no file in it"));
         }
         if !parts.iter().chain([&revision]).all(|part| plain(part)) {
-            return Err(wrong("names have letters, digits, `-`, `_` and `.` only, and begin with no dot"));
+            return Err(wrong(
+                "names consist of letters, digits, `-`, `_` and `.`, and do not begin with a dot",
+            ));
         }
         if !file.last().is_some_and(|name| name.to_ascii_lowercase().ends_with(".gguf")) {
             return Err(wrong("the file's name does not end in .gguf"));
@@ -47,17 +49,17 @@ impl HubReference {
         Ok(Self { repo: format!("{owner}/{name}"), file: file.join("/"), revision: revision.to_owned() })
     }
 
-    /// The name it is pulled by.
+    /// The name that pulls this file.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}{}", self.repo, self.file, self.at())
     }
 
-    /// The end of a name that says the revision; nothing for the usual one.
+    /// The suffix `@REVISION` of the name; empty for the default branch.
     pub(super) fn at(&self) -> String {
         if self.revision == MAIN { String::new() } else { format!("@{}", self.revision) }
     }
 
-    /// The files of the model: this one, or all parts of a split one in order.
+    /// The files of the model: this one, or all parts of a split model in order.
     pub(crate) fn parts(&self) -> Vec<Self> {
         match Split::of(&self.file) {
             Some(split) => split.files().map(|file| Self { file, ..self.clone() }).collect(),
@@ -65,14 +67,14 @@ impl HubReference {
         }
     }
 
-    /// Where the file belongs within the folder of models: one folder a repository and revision.
+    /// The file's path in the folder of models, with one folder per repository and revision.
     pub(super) fn cache_path(&self) -> PathBuf {
         let mut path = folder(&self.repo, &self.revision);
         path.extend(self.file.split('/'));
         path
     }
 
-    /// The file of this path within the folder of models; the way back from [`cache_path`](Self::cache_path).
+    /// Parses a path in the folder of models; the inverse of [`cache_path`](Self::cache_path).
     pub(super) fn of_cache_path(path: &Path) -> Option<Self> {
         let mut names = path.iter().map(|name| name.to_str());
         (names.next()?? == HUB).then_some(())?;
@@ -84,12 +86,12 @@ impl HubReference {
     }
 }
 
-/// The folder of all that is pulled by its name on the hub.
+/// The folder of everything pulled by its name on the hub.
 pub(super) const HUB: &str = "hub";
-/// The branch that is meant where none is named.
+/// The default branch.
 const MAIN: &str = "main";
 
-/// The folder of a repository's revision within the folder of models.
+/// The folder of a repository's revision in the folder of models.
 pub(super) fn folder(repo: &str, revision: &str) -> PathBuf {
     let mut folder = repo.replace('/', "--");
     if revision != MAIN {
@@ -98,7 +100,7 @@ pub(super) fn folder(repo: &str, revision: &str) -> PathBuf {
     PathBuf::from(HUB).join(folder)
 }
 
-/// A name that means the same in a URL and on every file system, and cannot be `..`.
+/// Returns true if a name means the same in a URL and on every file system, and cannot be `..`.
 pub(super) fn plain(part: &str) -> bool {
     !part.is_empty()
         && part.len() <= 128
@@ -106,24 +108,27 @@ pub(super) fn plain(part: &str) -> bool {
         && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// The address of a file. All parts are plain names, which need no escaping.
+/// The URL of a file. All components are plain names, which need no escaping.
 pub(super) fn url(endpoint: &str, repo: &str, file: &str, revision: &str) -> String {
     format!("{}/{repo}/resolve/{revision}/{file}", endpoint.trim_end_matches('/'))
 }
 
-/// What the hub says of a file.
+/// What the hub reports about a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileFacts {
-    /// `X-Linked-ETag` where it is a SHA-256, as it is for files in large file storage.
+    /// `X-Linked-ETag` if it is a SHA-256, as it is for files in large file storage.
     pub(super) sha256: Option<String>,
-    /// `X-Linked-Size`.
+    /// `X-Linked-Size` in bytes.
     pub(super) bytes: Option<u64>,
 }
 
-/// Asks for a file's facts. A server that does not know them is no error; one that does not have the file is.
+/// Requests what the hub knows about a file.
+///
+/// # Errors
+/// If the server cannot be reached or does not have the file. Missing facts are not an error.
 pub(super) fn facts(agent: &ureq::Agent, endpoint: &str, url: &str) -> Result<FileFacts, SourceError> {
     let mut asked = url.to_owned();
-    // A repository that was renamed answers with a redirect within the hub, before the one to the file's storage.
+    // A renamed repository is answered by a redirect within the hub, followed by the redirect to the file's storage.
     for _ in 0..4 {
         let answer = agent
             .head(&asked)
@@ -155,7 +160,7 @@ pub(super) fn facts(agent: &ureq::Agent, endpoint: &str, url: &str) -> Result<Fi
     Ok(FileFacts::default())
 }
 
-/// The files of a repository.
+/// Lists the files of a repository.
 pub(super) fn files(
     agent: &ureq::Agent,
     endpoint: &str,
@@ -164,7 +169,8 @@ pub(super) fn files(
 ) -> Result<Vec<String>, SourceError> {
     let endpoint = endpoint.trim_end_matches('/');
     let model = format!("{endpoint}/api/models/{repo}");
-    // The tree ends after a thousand files, the model's own page has all of them; a mirror may have one of these alone.
+    // The tree endpoint stops after a thousand files, while the model endpoint lists all. A mirror may have only one of
+    // them.
     let mut pages =
         vec![format!("{model}/revision/{revision}"), format!("{model}/tree/{revision}?recursive=true")];
     pages.extend((revision == MAIN).then_some(model));
@@ -181,10 +187,10 @@ pub(super) fn files(
     Err(failure.unwrap_or(SourceError::Listing { url: endpoint.to_owned(), reason: String::new() }))
 }
 
-/// Bytes of a listing that are read: a repository of ten thousand files takes 2 MB.
+/// Maximum bytes of a listing. A repository of ten thousand files takes 2 MB.
 const MOST_LISTING: u64 = 16 << 20;
 
-/// Paths in a listing: those of `{"siblings": [{"rfilename"}]}`, or of `[{"type": "file", "path"}]`.
+/// Reads the paths in a listing of the form `{"siblings": [{"rfilename"}]}` or `[{"type": "file", "path"}]`.
 fn listed(agent: &ureq::Agent, url: &str) -> Result<Vec<String>, SourceError> {
     #[derive(Deserialize)]
     struct Sibling {

@@ -1,7 +1,7 @@
-//! Pulling models into the cache: `weft pull`, and every command that is given a model by name.
+//! Pulls models into the cache: for `weft pull`, and for every command that takes a model by name.
 //!
-//! A file in the cache under its own name is whole: it got there by a rename after its size and SHA-256 were checked. So a
-//! model once pulled needs no network, and later uses check its size alone.
+//! A file in the cache under its final name is complete: it was renamed after its size and SHA-256 were checked. A
+//! pulled model therefore needs no network, and later uses check only its size.
 
 mod cache;
 mod error;
@@ -10,6 +10,7 @@ mod http;
 mod hub;
 mod name;
 mod progress;
+mod split;
 #[cfg(test)]
 mod tests;
 mod wheel;
@@ -31,24 +32,24 @@ pub(crate) use name::{HubName, HubQuant};
 pub(crate) use progress::Silent;
 pub(crate) use progress::{Phase, Progress};
 
-/// The user's folder for what can be made again, if the platform has one.
+/// The user's folder for caches, if the platform has one.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     cache::folder(Platform::current(), |name| std::env::var_os(name)).ok()
 }
 
-/// Where models are kept and got from.
+/// Where models are stored and downloaded from.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    /// The folder of models.
+    /// The folder of models in the cache.
     pub(crate) folder: PathBuf,
-    /// The hub, without a slash at the end: `https://huggingface.co`.
+    /// URL of the hub without a trailing slash, such as `https://huggingface.co`.
     pub(crate) hub: String,
-    /// Command lines that start a Python, in the order to try.
+    /// Command lines that start a Python, in the order to try them.
     pub(crate) pythons: Vec<Vec<OsString>>,
 }
 
 impl Places {
-    /// What the environment says: `WEFT_CACHE`, `HF_ENDPOINT` and the platform's own variables.
+    /// Reads `WEFT_CACHE`, `HF_ENDPOINT` and the platform's own variables from the environment.
     ///
     /// # Errors
     /// [`PullError::NoCacheFolder`].
@@ -65,22 +66,22 @@ impl Places {
         Target { path: self.folder.join(&model.file), bytes: Some(model.bytes), sha256: Some(&model.sha256) }
     }
 
-    /// The model's file, where it has been pulled: looks at the name and the size alone.
+    /// The file of a pulled model. Checks only its name and size.
     pub(crate) fn cached(&self, model: &CatalogueModel) -> Option<PathBuf> {
         let target = self.target(model);
         target.is_there().then_some(target.path)
     }
 
-    /// Bytes that an interrupted pull of the model left, where it left some.
+    /// Bytes that an interrupted pull of the model left behind, if any.
     pub(crate) fn begun(&self, model: &CatalogueModel) -> Option<u64> {
         let target = self.target(model);
         fs::metadata(target.part()).ok().filter(|_| !target.is_there()).map(|found| found.len())
     }
 
-    /// The model's file, pulled from the first source that has it unless it is there already.
+    /// Returns the model's file. If it is not in the cache, pulls it from the first source that has it.
     ///
     /// # Errors
-    /// [`PullError::AllFailed`] with what each source said, [`PullError::Disk`] where this machine is at fault.
+    /// [`PullError::AllFailed`] with the error of each source, [`PullError::Disk`] for errors of this machine.
     pub(crate) fn ensure(
         &self,
         model: &CatalogueModel,
@@ -91,7 +92,7 @@ impl Places {
             return Ok(target.path);
         }
         let _lock = Lock::wait(&target.path, progress)?;
-        // Another process may have pulled it while this one waited.
+        // Another process may have pulled it while this one waited for the lock.
         if target.is_there() {
             return Ok(target.path);
         }
@@ -114,7 +115,7 @@ impl Places {
         Err(PullError::AllFailed { name: model.name.clone(), file: target.path, failures })
     }
 
-    /// Reads a pulled model through and compares its SHA-256. A damaged file is removed.
+    /// Reads a pulled model completely and compares its SHA-256. Removes the file if it is damaged.
     ///
     /// # Errors
     /// [`PullError::Damaged`], [`PullError::NotPulled`], [`PullError::Disk`].
@@ -127,7 +128,7 @@ impl Places {
         verify_file(path, &model.sha256, progress)
     }
 
-    /// [`verify`](Self::verify), and pulls what is damaged or not there.
+    /// Like [`verify`](Self::verify), but pulls a file that is damaged or missing.
     ///
     /// # Errors
     /// As [`ensure`](Self::ensure).
@@ -142,7 +143,7 @@ impl Places {
         }
     }
 
-    /// Removes a model of the catalogue from the cache, with what was begun of it.
+    /// Removes a model of the catalogue and its partial download from the cache.
     ///
     /// # Errors
     /// [`PullError::NotHere`], [`PullError::BeingPulled`], [`PullError::Disk`].
@@ -154,8 +155,8 @@ impl Places {
         Ok(removed)
     }
 
-    /// The file that a quantization of a repository stands for: the one that it stood for when it was pulled, else what the hub
-    /// has.
+    /// Resolves a quantization of a repository to a file: the one that it resolved to when it was pulled, else by the
+    /// hub's listing.
     ///
     /// # Errors
     /// [`PullError::NoSuchQuant`], and as [`ensure`](Self::ensure).
@@ -178,11 +179,11 @@ impl Places {
                 there,
             });
         };
-        // Its name is the hub's word: it has to be one that is safe as a path.
+        // The file's name comes from the hub, so it is parsed again to ensure that it is safe as a path.
         HubReference::parse(&quant.file(file).name())
     }
 
-    /// A file of the hub by its own name, pulled unless it is there already.
+    /// Returns a hub file. If it is not in the cache, pulls it.
     ///
     /// # Errors
     /// As [`ensure`](Self::ensure).
@@ -212,7 +213,8 @@ impl Places {
         });
         match fetched {
             Ok((part, sha256, checked)) => {
-                // The hash goes first: a file without one would be hashed again, one with another's never is.
+                // The checksum is written first. A file without one would be hashed again, while a file with another
+                // file's checksum never would be.
                 let bytes = part.metadata().map_err(DiskError::at("read", &path))?.len();
                 Noted { sha256: sha256.clone(), bytes: Some(bytes), stated: checked }.write(&path)?;
                 unknown.commit(part)?;
@@ -226,7 +228,7 @@ impl Places {
         }
     }
 
-    /// Compares a file of the hub with the SHA-256 it had when it was pulled. A damaged file is removed.
+    /// Compares a hub file with the SHA-256 that it had when it was pulled. Removes the file if it is damaged.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
@@ -242,9 +244,9 @@ impl Places {
         }
     }
 
-    /// [`verify_reference`](Self::verify_reference), and pulls what is damaged or not there. A file that was put into the cache
-    /// by hand, without a checksum beside it, is held to the hub's. A checksum that only this machine vouches for is compared with
-    /// the hub's.
+    /// Like [`verify_reference`](Self::verify_reference), but pulls a file that is damaged or missing. A file without a
+    /// recorded checksum, which the user put into the cache, is compared with the hub's checksum. A checksum that was
+    /// computed on this machine is compared with the hub's as well.
     ///
     /// # Errors
     /// As [`ensure`](Self::ensure).
@@ -259,7 +261,7 @@ impl Places {
             let url = hub::url(&self.hub, &reference.repo, &reference.file, &reference.revision);
             let facts = hub::facts(&http::agent(), &self.hub, &url);
             if let Ok(FileFacts { sha256: Some(sha256), bytes }) = facts
-                // The hub may have another file by now: that one here is not damaged.
+                // The hub may have another file by now. That does not make the one here damaged.
                 && known.is_none_or(|noted| noted.sha256 == sha256)
             {
                 Noted { sha256, bytes, stated: true }.write(&path)?;
@@ -298,19 +300,19 @@ impl Places {
     }
 }
 
-/// A file of the hub in the cache.
+/// A hub file in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pulled {
-    /// Where it is.
+    /// Its path.
     pub(crate) path: PathBuf,
     /// Its SHA-256 when it was pulled.
     pub(crate) sha256: String,
-    /// Whether the file was held just now to a SHA-256 that the hub stated, now or when it was pulled; otherwise nobody vouches for
-    /// it.
+    /// True if the file was compared just now with a SHA-256 that the hub stated, now or when it was pulled. Otherwise
+    /// no source confirms the checksum.
     pub(crate) checked: bool,
 }
 
-/// [`Places::ensure`] with the places of the environment.
+/// Like [`Places::ensure`], with the places from the environment.
 ///
 /// # Errors
 /// As there, and [`PullError::NoCacheFolder`].
@@ -329,17 +331,18 @@ fn already(target: &Target<'_>, progress: &dyn Progress) -> Result<Option<Pulled
     Ok(Some(Pulled { path: target.path.clone(), sha256, checked: false }))
 }
 
-/// What was noted beside a file when it was pulled.
+/// The checksum record beside a pulled file.
 #[derive(Clone, Debug)]
 struct Noted {
     sha256: String,
-    /// Absent from notes of older versions.
+    /// `None` in records written by older versions.
     bytes: Option<u64>,
-    /// Whether the hub stated the checksum; otherwise it is that of the bytes that came. Notes of older versions do not say.
+    /// True if the hub stated the checksum; otherwise it was computed from the received bytes. False in records written
+    /// by older versions.
     stated: bool,
 }
 
-/// The word of a note whose checksum the hub stated.
+/// Marks a record whose checksum the hub stated.
 const STATED: &str = "stated";
 
 impl Noted {
@@ -360,7 +363,7 @@ fn noted(path: &Path) -> Option<Noted> {
     Some(Noted { sha256, bytes, stated: rest.contains(&STATED) })
 }
 
-/// Whether a model has to be fetched again, which is told.
+/// Returns true if the error means that the model has to be downloaded again. Reports a damaged file to `progress`.
 fn told_to_fetch(error: &PullError, progress: &dyn Progress) -> bool {
     if let PullError::Damaged { path, expected, found } = error {
         let path = path.display();
@@ -369,10 +372,10 @@ fn told_to_fetch(error: &PullError, progress: &dyn Progress) -> bool {
     matches!(error, PullError::Damaged { .. } | PullError::NotPulled { .. })
 }
 
-/// The name by which the model in a file of the cache is pulled again.
+/// The name that pulls the model in a cache file again.
 pub(crate) fn name_of(file: &Path) -> Option<String> {
     let places = Places::from_environment().ok()?;
-    // A path may lead to the cache in other words than the environment's.
+    // The given path may reach the cache folder by another route than the environment's path, for example over a link.
     let places = Places { folder: fs::canonicalize(&places.folder).ok()?, ..places };
     let file = fs::canonicalize(file).ok()?;
     let of_catalogue = Catalogue::embedded().ok().and_then(|catalogue| {

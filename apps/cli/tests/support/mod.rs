@@ -11,18 +11,18 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A llama model of random weights: see `assets/golden`.
+/// A Llama model with random weights; see `assets/golden`.
 pub(crate) const TINY: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/golden/tiny/tiny-llama.gguf");
 
-/// The tiny model ends its answer to most prompts at once: its end-of-generation token, made impossible.
+/// The tiny model ends its answer to most prompts at once. This option forbids its end-of-generation token.
 pub(crate) const ON: &str = "--logit-bias 284=-1000";
 
 /// A chat template that shows everything it is given.
 pub(crate) const TEMPLATE: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
     {% if add_generation_prompt %}<assistant>{% endif %}";
 
-/// What a run of the command gave.
+/// The result of a run of the command.
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
@@ -34,30 +34,30 @@ impl Run {
         std::str::from_utf8(&self.stdout).expect("stdout is text")
     }
 
-    /// Stdout as one JSON value on one line.
+    /// Parses stdout as one JSON value on one line.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.text().lines().count(), 1, "one line: {} {}", self.text(), self.stderr);
         serde_json::from_str(self.text()).expect("stdout is JSON")
     }
 
-    /// The value of a run that worked.
+    /// The JSON value of a run that must have succeeded.
     pub(crate) fn done(&self) -> Value {
         assert_eq!(self.code, Some(0), "{} {}", self.text(), self.stderr);
         self.json()
     }
 
-    /// The text of a run that worked.
+    /// The text of a run that must have succeeded.
     pub(crate) fn done_text(&self) -> &str {
         assert_eq!(self.code, Some(0), "{} {}", self.text(), self.stderr);
         self.text()
     }
 
-    /// The error of a run that failed.
+    /// The JSON error of a run that must have failed with exit code 1.
     pub(crate) fn failed(&self) -> Value {
         self.error(1)
     }
 
-    /// The error of a command line that is wrong.
+    /// The JSON error of a run that must have failed with exit code 2.
     pub(crate) fn refused(&self) -> Value {
         self.error(2)
     }
@@ -71,7 +71,7 @@ impl Run {
     }
 }
 
-/// The arguments of a command line: words, and between single quotes anything.
+/// Splits a command line into words; single quotes group any text.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (part, text) in line.split('\'').enumerate() {
@@ -84,7 +84,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The command with a cache folder of its own that stays empty.
+/// The command with an empty cache folder.
 pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
@@ -93,7 +93,7 @@ pub(crate) fn command(line: &str) -> Command {
     command
 }
 
-/// Runs the command with nothing on stdin.
+/// Runs the command with an empty stdin.
 pub(crate) fn weft(line: impl AsRef<str>) -> Run {
     weft_with(line, "")
 }
@@ -103,7 +103,7 @@ pub(crate) fn weft_with(line: impl AsRef<str>, stdin: impl AsRef<[u8]>) -> Run {
     run_of(&mut command(line.as_ref()), stdin)
 }
 
-/// Runs a command that [`command`] made, with text on stdin.
+/// Runs a command from [`command`] with text on stdin.
 pub(crate) fn run_of(command: &mut Command, stdin: impl AsRef<[u8]>) -> Run {
     let mut child = command
         .stdin(Stdio::piped())
@@ -112,21 +112,21 @@ pub(crate) fn run_of(command: &mut Command, stdin: impl AsRef<[u8]>) -> Run {
         .spawn()
         .expect("the command starts");
     let mut pipe = child.stdin.take().expect("a pipe");
-    // A command that reads no stdin may be gone already.
+    // A command that does not read stdin may have exited already.
     let _ = pipe.write_all(stdin.as_ref());
     drop(pipe);
     let Output { status, stdout, stderr } = child.wait_with_output().expect("the command ends");
     Run { code: status.code(), stdout, stderr: String::from_utf8(stderr).expect("stderr is text") }
 }
 
-/// Where the metadata begin in a GGUF: after magic word, version and two counts.
+/// Offset of the metadata in a GGUF: after the magic number, the version and two counts.
 const FIRST_ENTRY: usize = 24;
 const TENSOR_COUNT: usize = 8;
 const ENTRY_COUNT: usize = 16;
-/// Inserting a multiple of it leaves the tensors aligned.
+/// Inserting a multiple of this many bytes keeps the tensors aligned.
 const ALIGNMENT: usize = 32;
 
-/// A folder with variants of the tiny model.
+/// A folder with variants of the tiny model, removed at the end of the test.
 pub(crate) struct Files(tempfile::TempDir);
 
 impl Files {
@@ -144,7 +144,7 @@ impl Files {
         path.to_str().expect("a path in UTF-8").to_owned()
     }
 
-    /// The tiny model without a tensor: its header says that there are none.
+    /// The tiny model without tensors: its header says that there are none.
     pub(crate) fn vocabulary_only(&self) -> String {
         let mut bytes = std::fs::read(TINY).expect("the tiny model");
         bytes[TENSOR_COUNT..TENSOR_COUNT + 8].fill(0);
@@ -156,7 +156,7 @@ impl Files {
         self.with_template_and("templated.gguf", &[])
     }
 
-    /// The same with further metadata: keys, the ids of their types, and the values' bytes.
+    /// Like [`with_template`](Self::with_template), with further metadata: keys, type ids and the values' bytes.
     pub(crate) fn with_template_and(&self, name: &str, more: &[(&str, u32, &[u8])]) -> String {
         const KEY: &str = "tokenizer.chat_template";
         const STRING: u32 = 8;
@@ -183,42 +183,42 @@ impl Files {
 }
 
 impl Files {
-    /// The same model, said to be made for a context of as many tokens.
+    /// The same model with another context length in its metadata.
     pub(crate) fn with_context(&self, tokens: u32) -> String {
         const KEY: &[u8] = b"llama.context_length";
         let path = self.with_template();
         let mut bytes = std::fs::read(path).expect("the tiny model");
         let key = bytes.windows(KEY.len()).position(|window| window == KEY).expect("a context");
-        // Behind the key is the id of the type.
+        // The type id follows the key.
         let value = key + KEY.len() + 4;
         bytes[value..value + 4].copy_from_slice(&tokens.to_le_bytes());
         self.write("context.gguf", bytes)
     }
 }
 
-/// Whether the text holds an escape sequence.
+/// Returns true if the text contains an escape sequence.
 pub(crate) fn coloured(text: &str) -> bool {
     text.contains('\x1b')
 }
 
-/// The names of an object, in order.
+/// The keys of an object, in order.
 pub(crate) fn keys(value: &Value) -> Vec<&str> {
     let object = value.as_object().expect("an object");
     object.keys().map(String::as_str).collect()
 }
 
-/// Items of an array.
+/// The items of an array.
 pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().expect("an array")
 }
 
-/// Numbers of an array.
+/// The numbers of an array.
 pub(crate) fn floats(value: &Value) -> Vec<f64> {
     let number = |value: &Value| value.as_f64().expect("a number");
     items(value).iter().map(number).collect()
 }
 
-/// Ids as the command line takes them.
+/// Formats token ids as the command line takes them.
 pub(crate) fn id_list(tokens: &Value) -> String {
     let ids: Vec<String> = items(tokens).iter().map(Value::to_string).collect();
     ids.join(",")
@@ -235,7 +235,7 @@ pub(crate) fn normalizer(row: &[f64]) -> f64 {
     row.iter().map(|x| x.exp()).sum::<f64>().ln()
 }
 
-/// A folder of the golden data, unpacked among the files.
+/// Unpacks a folder of the golden data among the files, and returns its path.
 pub(crate) fn folder(files: &Files, name: &str) -> String {
     let golden = format!("{}/../../assets/golden/hf/folders/{name}.zip", env!("CARGO_MANIFEST_DIR"));
     let archive = std::fs::File::open(golden).expect("a folder");

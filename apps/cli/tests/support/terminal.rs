@@ -1,4 +1,4 @@
-//! The command on a terminal of its own: a pseudo-terminal whose screen and keys are the test's.
+//! Runs the command on a pseudo-terminal, whose screen and keys the test controls.
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Longest that anything is waited for.
+/// Maximum time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running command.
@@ -18,9 +18,9 @@ pub(crate) struct Terminal {
     child: Child,
     keys: File,
     screen: Arc<Mutex<Vec<u8>>>,
-    /// How much was shown when the last keys were pressed.
+    /// Bytes shown when keys were last pressed.
     pressed: usize,
-    /// Caches of its own: conversations leave a history there.
+    /// The command's cache folder: chats leave a history there.
     _files: Files,
 }
 
@@ -41,7 +41,7 @@ impl Terminal {
         let inner = File::from(pair.slave);
         let stdin = || Stdio::from(inner.try_clone().expect("a terminal"));
         let plain = command(line);
-        // A session of its own makes the terminal the one that Ctrl-C comes from.
+        // A new session makes this the controlling terminal, so that Ctrl-C reaches the command.
         let child = Command::new("setsid")
             .arg("--ctty")
             .arg(plain.get_program())
@@ -62,7 +62,7 @@ impl Terminal {
         let (mut reader, shown) = (keys.try_clone().expect("the terminal"), Arc::clone(&screen));
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // The read fails once nobody has the terminal open any more.
+            // Reading fails once no process has the terminal open any more.
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
                 shown.lock().expect("the screen").extend_from_slice(&bytes[..count]);
             }
@@ -70,13 +70,13 @@ impl Terminal {
         Self { child, keys, screen, pressed: 0, _files: files }
     }
 
-    /// All of it in one write, as a terminal passes on what was pasted.
+    /// Writes all keys at once, as a terminal passes on pasted text.
     pub(crate) fn keys(&mut self, keys: &str) {
         self.pressed = self.screen.lock().expect("the screen").len();
         self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
     }
 
-    /// What was shown so far, without escape sequences and carriage returns.
+    /// Everything shown so far, without escape sequences and carriage returns.
     pub(crate) fn shown(&self) -> String {
         let bytes = self.screen.lock().expect("the screen").clone();
         let text = String::from_utf8_lossy(&bytes).replace('\r', "");
@@ -88,7 +88,7 @@ impl Terminal {
         plain
     }
 
-    /// The escape sequences that were shown, of those that set colours.
+    /// The colour escape sequences among everything shown.
     pub(crate) fn colours(&self) -> String {
         let bytes = self.screen.lock().expect("the screen").clone();
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -99,7 +99,7 @@ impl Terminal {
         text.split('\x1b').skip(1).filter(colour).map(|piece| format!("\x1b{piece}")).collect()
     }
 
-    /// Waits until the command asks for a line again.
+    /// Waits until the command shows the prompt again.
     pub(crate) fn ready(&self, prompt: &str) {
         let start = Instant::now();
         let more = || self.screen.lock().expect("the screen").len() > self.pressed;
@@ -109,7 +109,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until a text was shown `times`.
+    /// Waits until a text has been shown `times` times.
     pub(crate) fn wait_for(&self, text: &str, times: usize) {
         let start = Instant::now();
         while self.shown().matches(text).count() < times {
@@ -118,7 +118,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for the end and gives the exit code.
+    /// Waits until the command ends and returns its exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         let start = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Writes the JavaScript beside a compiled module: `weft-bindgen MODULE.wasm OUT_DIR (nodejs|web)`.
+//! Writes the JavaScript bindings of a compiled module: `weft-bindgen MODULE.wasm OUT_DIR (nodejs|web)`.
 
 use wasm_bindgen_cli_support::Bindgen;
 
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     bindgen.input_path(module);
     match target.as_str() {
         "nodejs" => bindgen.nodejs(true)?,
-        // `init()` finds the module beside its JavaScript.
+        // Makes `init()` find the module in the folder of its JavaScript.
         "web" => bindgen.web(true)?.omit_default_module_path(false),
         other => return Err(format!("unknown target `{other}`: nodejs or web").into()),
     };

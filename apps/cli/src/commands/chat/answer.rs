@@ -1,9 +1,9 @@
-//! One answer: what of the conversation the model sees, its text as it comes, and what becomes of it where the context
-//! is full.
+//! Generates one answer: fits the conversation into the context, writes the text as it is generated, and handles a full
+//! context.
 //!
-//! Where not everything fits, the oldest turns go, as many as it takes to leave room for more than a few tokens: with each
-//! turn that goes, what follows it has to pass through the model again. An answer in whose middle that happens goes on
-//! from its own tokens.
+//! If not everything fits, the oldest turns are dropped from the context, enough of them to free room for more than a
+//! few tokens, because after each drop everything behind it has to be prefilled again. An answer in whose middle that
+//! happens continues from its own tokens.
 
 use super::conversation::{ASSISTANT, USER};
 use super::screen::Screen;
@@ -11,49 +11,49 @@ use super::stats::stats;
 use super::{Chat, Cut};
 use crate::args::ContextPolicy;
 use crate::commands::run::rate;
+use crate::error::CliError;
 use crate::interrupt::Answering;
 use crate::output;
-use crate::report::CliError;
 use crate::style::Style;
 use std::time::Instant;
 use weft::components::ContextCursor;
 use weft::{FinishReason, GenerateOptions, SpecialTokens};
 
-/// Of a context that turns had to leave, this part stays free for what comes.
+/// Once turns were dropped, a context of N tokens keeps N / `FREE` free.
 const FREE: usize = 4;
-/// Of a context that nothing has left yet, this part is to be free before an answer begins.
+/// While no turn was dropped, N / `LEAST_FREE` tokens must be free before an answer begins.
 const LEAST_FREE: usize = 16;
-/// Most tokens that a character is made of.
+/// Maximum tokens that make up one character.
 const MOST_BYTES: usize = 4;
 
-/// What the last answer took.
+/// Counts and times of the last answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AnswerStats {
     pub(super) prompt_tokens: usize,
     pub(super) tokens: usize,
     pub(super) first_token_s: f64,
     pub(super) tok_s: Option<f64>,
-    /// That its first token was drawn with; `weft run --seed` draws the same.
+    /// Seed of its first token; `weft run --seed` with it draws the same tokens.
     pub(super) seed: u64,
 }
 
-/// An answer so far.
+/// The part of an answer generated so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
     pub(super) tokens: Vec<u32>,
     pub(super) text: String,
 }
 
-/// What one request of an answer brought.
+/// The result of one request of an answer. An answer takes several if turns are dropped in its middle.
 struct Part {
-    /// Up to the end of a character.
+    /// The answer up to the end of its last complete character.
     draft: Draft,
-    /// What shows for a character whose last bytes are missing.
+    /// The replacement characters to show for a last character whose bytes are incomplete.
     cut_off: String,
     reason: FinishReason,
 }
 
-/// When the tokens of an answer came.
+/// When an answer was asked for, and when its first and last tokens came.
 struct Clock {
     asked: Instant,
     first: Option<Instant>,
@@ -61,15 +61,15 @@ struct Clock {
 }
 
 impl Chat {
-    /// One turn: the user's message, and the model's answer on stdout as it comes.
+    /// Runs one turn: appends the user's message and streams the model's answer to stdout.
     pub(super) fn ask(&mut self, text: &str) -> Result<(), CliError> {
         let before = self.conversation.clone();
         self.conversation.push(USER, text);
-        // A shorter message can be tried: the conversation stays as it was.
+        // The conversation is restored, so that the user can try a shorter message.
         self.answer(Draft::default()).inspect_err(|_| self.conversation = before)
     }
 
-    /// Answers the last message of the user, going on from a draft, and adds the answer to the conversation.
+    /// Answers the last user message, continuing from `draft`, and appends the answer to the conversation.
     pub(super) fn answer(&mut self, draft: Draft) -> Result<(), CliError> {
         if !self.fit(&draft.tokens, false)? {
             return Err(self.too_long(&draft.tokens)?);
@@ -99,7 +99,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Generates in the context that has been made to fit, and makes room where that gets full.
+    /// Generates in the context that `fit` prepared. Drops turns when the context is full, if the policy allows it.
     fn generate(
         &mut self,
         mut draft: Draft,
@@ -121,10 +121,10 @@ impl Chat {
             if !full || !self.fit(&draft.tokens, true)? {
                 break (cut_off, reason);
             }
-            // The rest is not to have the same random numbers once more.
+            // Continues with another seed, so that the rest does not repeat the same random numbers.
             options.sampler.seed = options.sampler.seed.wrapping_add(1 << 32);
         };
-        // Where it was cut off within a character.
+        // The answer was cut within a character.
         screen.write(&cut_off)?;
         let first = clock.first.unwrap_or(clock.last);
         self.last = Some(AnswerStats {
@@ -137,7 +137,7 @@ impl Chat {
         Ok((draft, cut_off, reason))
     }
 
-    /// Generates until the model, a limit or the user ends it, and writes the text.
+    /// Generates until the model, a limit or the user ends the request, and writes the text.
     fn part(
         &mut self,
         options: &GenerateOptions,
@@ -147,7 +147,7 @@ impl Chat {
         let Self { host, session, .. } = self;
         host.engine.generate(*session, options)?;
         let answering = Answering::start();
-        // Bytes of a character whose other bytes may still come, shown as characters that are none.
+        // Replacement characters of a character whose remaining bytes may still come.
         let mut unfinished = String::new();
         let reason = host.answer(*session, Some(&answering), |piece, tokens| {
             clock.last = Instant::now();
@@ -168,7 +168,7 @@ impl Chat {
         if reason == FinishReason::EndOfGeneration {
             tokens.pop();
         } else if !unfinished.is_empty() {
-            // An answer that goes on generates the character again, where it can be whole.
+            // The tokens of the incomplete character are dropped: a continued answer generates it again, completely.
             let tokenizer = host.engine.tokenizer(host.model)?;
             let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
             let says = |tokens: &[u32]| {
@@ -186,8 +186,8 @@ impl Chat {
         Ok(Part { draft: Draft { tokens, text }, cut_off: String::new(), reason })
     }
 
-    /// Makes the last turns that fit the session's context, with `draft` of an answer behind them; without the oldest of
-    /// them where one `must_go`. Says whether any fit.
+    /// Sets the session's context to the last turns that fit, followed by `draft` of an answer. If `must_go`, at least
+    /// the oldest of the turns is dropped. Returns false if no turn fits.
     fn fit(&mut self, draft: &[u32], must_go: bool) -> Result<bool, CliError> {
         let limit = self.limit();
         let turns = match self.policy {
@@ -223,7 +223,7 @@ impl Chat {
         Ok(true)
     }
 
-    /// The tokens of the turns from `first` on and of an answer's draft.
+    /// The tokens of the turns from `first` on, followed by an answer's draft.
     fn context(&self, first: usize, draft: &[u32]) -> Result<Vec<u32>, CliError> {
         let messages = self.conversation.seen_from(first);
         let mut tokens = self.host.engine.chat_tokens(self.host.model, &messages, &Default::default())?;
@@ -231,7 +231,7 @@ impl Chat {
         Ok(tokens)
     }
 
-    /// The error for a message that does not fit.
+    /// The error for a message that does not fit into the context.
     fn too_long(&self, draft: &[u32]) -> Result<CliError, CliError> {
         let turns = self.conversation.seen_turns();
         let last = turns.last().copied().unwrap_or_default();
@@ -243,7 +243,7 @@ impl Chat {
         Ok(CliError::MessageTooLong { need, limit, most })
     }
 
-    /// What to say of an answer that filled the context.
+    /// The note for an answer that filled the context.
     fn full(&self) -> String {
         let limit = self.limit();
         match self.policy {
@@ -251,25 +251,25 @@ impl Chat {
                 "cut: this turn alone fills the context of {limit} tokens; start with a larger --context for more"
             ),
             ContextPolicy::Stop => format!(
-                "cut: the context of {limit} tokens is full; /clear starts anew, /undo takes the last turn back, \
+                "cut: the context of {limit} tokens is full; /clear starts anew, /undo removes the last turn, \
                  --context-policy shift lets the oldest turns go"
             ),
         }
     }
 
-    /// Most tokens that the context holds.
+    /// Maximum tokens of the session's context.
     pub(super) fn limit(&self) -> usize {
         let cursor = self.host.engine.world().get::<ContextCursor>(self.session.0);
         cursor.map_or(0, |cursor| cursor.limit)
     }
 
-    /// The tokens of a text that an answer begins with.
+    /// Encodes a text that an answer begins with.
     pub(super) fn tokens_of(&self, text: &str) -> Result<Vec<u32>, CliError> {
         let tokenizer = self.host.engine.tokenizer(self.host.model)?;
         Ok(tokenizer.encode(text, SpecialTokens::AsText, false)?)
     }
 
-    /// Tells what happened beside the answer, which is not interrupted by it.
+    /// Prints the notes that were collected during an answer, so that they do not interrupt its text.
     fn tell_notes(&mut self) {
         for note in self.notes.drain(..) {
             output::note(&Style::stderr().dim(&format!("[{note}]")));
@@ -277,8 +277,8 @@ impl Chat {
     }
 }
 
-/// The first number of a range for which `what` gives something, where it gives something for all numbers from some one on.
-/// Asks for as many as the range has binary digits.
+/// Returns the first number of a range for which `what` returns a value. `what` has to return a value for all numbers
+/// after that one too. This is a binary search: it calls `what` as often as the length of the range has binary digits.
 fn first_of<T, E>(
     range: std::ops::Range<usize>,
     what: impl Fn(usize) -> Result<Option<T>, E>,

@@ -1,21 +1,21 @@
-//! The commands of a conversation: lines that begin with `/`.
+//! The chat commands: lines that begin with `/`.
 
 use super::answer::Draft;
 use super::conversation::{ASSISTANT, Conversation, file_named};
 use super::stats::stats;
 use super::{Chat, Cut};
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 
-/// What comes after a command.
+/// What the chat does after a command.
 pub(super) enum Next {
-    /// The next line.
+    /// Read the next line.
     Go,
-    /// The end.
+    /// End the chat.
     Leave,
 }
 
-/// What a command takes behind its name.
+/// What a command takes after its name, and the function that runs it.
 enum Action {
     Alone(fn(&mut Chat) -> Result<Next, CliError>),
     With(fn(&mut Chat, &str) -> Result<Next, CliError>),
@@ -23,34 +23,30 @@ enum Action {
 use Action::{Alone, With};
 
 struct Command {
-    /// Its name, then others that it may be called by.
+    /// The name, followed by aliases.
     names: &'static [&'static str],
-    /// What it takes, and what it does, a line each.
+    /// One line each: the argument and what the command does with it.
     help: &'static [(&'static str, &'static str)],
     action: Action,
 }
 
 const COMMANDS: &[Command] = &[
     Command { names: &["help", "?"], help: &[("", "this list")], action: Alone(help) },
-    Command { names: &["retry"], help: &[("", "answer the last message anew")], action: Alone(retry) },
-    Command {
-        names: &["continue"],
-        help: &[("", "go on with an answer that was cut")],
-        action: Alone(go_on),
-    },
+    Command { names: &["retry"], help: &[("", "answer the last message again")], action: Alone(retry) },
+    Command { names: &["continue"], help: &[("", "continue an answer that was cut")], action: Alone(go_on) },
     Command {
         names: &["undo"],
-        help: &[("", "take the last message and its answer back")],
+        help: &[("", "remove the last message and its answer")],
         action: Alone(undo),
     },
     Command {
         names: &["clear", "reset"],
-        help: &[("", "start anew, keeping the system message")],
+        help: &[("", "start a new conversation, keeping the system message")],
         action: Alone(clear),
     },
     Command {
         names: &["system"],
-        help: &[("TEXT", "tell the model something before the conversation; without TEXT, nothing")],
+        help: &[("TEXT", "set the system message; without TEXT, remove it")],
         action: With(system),
     },
     Command {
@@ -62,23 +58,23 @@ const COMMANDS: &[Command] = &[
     Command { names: &["save"], help: &[("FILE", "write the conversation to a file")], action: With(save) },
     Command {
         names: &["load"],
-        help: &[("FILE", "go on from a conversation in a file")],
+        help: &[("FILE", "continue a conversation from a file")],
         action: With(load),
     },
     Command {
         names: &["quit", "exit", "bye"],
-        help: &[("", "leave; so does Ctrl-D")],
+        help: &[("", "leave the chat, as Ctrl-D does")],
         action: Alone(|_| Ok(Next::Leave)),
     },
 ];
 
-/// What is told of lines that are no commands.
+/// Help on input that is not a command.
 const LINES: &str = "\
 \"\"\"               begins and ends a message of several lines
 //…               a message that begins with /
 Ctrl-C            stops an answer";
 
-/// Runs a command, given without its slash.
+/// Runs a command line without its slash.
 pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next, CliError> {
     let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
@@ -90,14 +86,14 @@ pub(super) fn run(chat: &mut Chat, line: &str) -> Result<Next, CliError> {
     };
     match command.action {
         Alone(_) if !rest.is_empty() => Err(CliError::usage(format!(
-            "/{name} takes nothing behind it, and nothing was sent; // begins a message with a slash"
+            "/{name} takes nothing after its name, and nothing was sent; // begins a message with a slash"
         ))),
         Alone(action) => action(chat),
         With(action) => action(chat, rest),
     }
 }
 
-/// The names of the commands that begin with `start`.
+/// Returns the names of the commands that begin with `start`.
 pub(super) fn names(start: &str) -> impl Iterator<Item = &'static str> {
     COMMANDS
         .iter()
@@ -158,7 +154,7 @@ fn undo(chat: &mut Chat) -> Result<Next, CliError> {
     Ok(Next::Go)
 }
 
-/// The beginning of a text, on one line.
+/// Returns the beginning of a text, on one line.
 fn shortened(text: &str) -> String {
     const MOST: usize = 60;
     let line = text.lines().next().unwrap_or_default();
@@ -173,7 +169,7 @@ fn clear(chat: &mut Chat) -> Result<Next, CliError> {
     chat.conversation.clear();
     chat.cut = Cut::Unknown;
     chat.changed = false;
-    output::note("the conversation starts anew");
+    output::note("a new conversation starts");
     Ok(Next::Go)
 }
 

@@ -1,9 +1,9 @@
-//! The messages of a conversation, in turns: a user's message and what follows it up to the next one.
+//! The messages of a conversation. A turn is a user's message and everything up to the next one.
 //!
-//! Where the context does not hold them all, the model sees the system messages and the last turns. What it does not see
-//! stays part of the conversation: it is saved, and seen again where there is room.
+//! If the context cannot hold all messages, the model sees the system messages and the last turns. Messages that it
+//! does not see stay in the conversation: they are saved, and seen again once there is room.
 
-use crate::report::CliError;
+use crate::error::CliError;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const SYSTEM: &str = "system";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Conversation {
     messages: Vec<Message>,
-    /// Where the first turn begins that the model sees.
+    /// Index of the first message of the first turn that the model sees.
     seen: usize,
 }
 
@@ -26,36 +26,37 @@ impl Conversation {
         self.messages.len()
     }
 
-    /// How many messages the model does not see.
+    /// Number of messages that the model does not see.
     pub(super) fn unseen(&self) -> usize {
         self.seen.saturating_sub(self.head())
     }
 
-    /// How many system messages it begins with.
+    /// Number of system messages at the start.
     pub(super) fn head(&self) -> usize {
         self.messages.iter().take_while(|message| message.role == SYSTEM).count()
     }
 
-    /// Where each turn begins, the first being the first that the model sees.
+    /// Indices of the turns that the model sees, in ascending order.
     pub(super) fn seen_turns(&self) -> Vec<usize> {
         let first = self.seen.max(self.head());
         let later = (first + 1..self.messages.len()).filter(|at| self.messages[*at].role == USER);
         std::iter::once(first).chain(later).collect()
     }
 
-    /// What the model is told where it sees the turns from `first` on.
+    /// The messages that the model sees if the first turn is at `first`: the system messages and everything from there
+    /// on.
     pub(super) fn seen_from(&self, first: usize) -> Vec<&Message> {
         let head = self.head();
         let turns = self.messages.get(first.max(head)..).unwrap_or_default();
         self.messages[..head].iter().chain(turns).collect()
     }
 
-    /// Lets the model see the turns from `first` on.
+    /// Makes the model see the turns from `first` on.
     pub(super) fn see_from(&mut self, first: usize) {
         self.seen = first;
     }
 
-    /// Lets the model see everything again.
+    /// Makes the model see all turns again.
     pub(super) fn see_all(&mut self) {
         self.seen = 0;
     }
@@ -68,14 +69,14 @@ impl Conversation {
         self.messages.last()
     }
 
-    /// Takes the last message away.
+    /// Removes and returns the last message.
     pub(super) fn pop(&mut self) -> Option<Message> {
         let message = self.messages.pop();
         self.seen = self.seen.min(self.messages.len());
         message
     }
 
-    /// Takes away what follows the last message of the user, and says whether there is one.
+    /// Removes everything after the last user message. Returns false if there is none.
     pub(super) fn drop_answer(&mut self) -> bool {
         let last = self.messages.iter().rposition(|message| message.role == USER);
         if let Some(last) = last {
@@ -85,12 +86,12 @@ impl Conversation {
         last.is_some()
     }
 
-    /// Takes away the last turn and gives what the user said in it.
+    /// Removes the last turn and returns its user message.
     pub(super) fn undo(&mut self) -> Option<Message> {
         self.drop_answer().then(|| self.pop()).flatten()
     }
 
-    /// Puts a system message before the conversation, in the place of what was there; an empty one is none.
+    /// Replaces the system messages at the start by `text`; an empty text removes them.
     pub(super) fn set_system(&mut self, text: &str) {
         let head = self.head();
         let new = (!text.is_empty()).then(|| Message::new(SYSTEM, text));
@@ -98,13 +99,16 @@ impl Conversation {
         self.messages.splice(..head, new);
     }
 
-    /// Starts anew, keeping the system messages.
+    /// Removes all messages except the system messages.
     pub(super) fn clear(&mut self) {
         self.messages.truncate(self.head());
         self.seen = 0;
     }
 
-    /// Writes it to a file, all of it or nothing. One that holds something else is left alone.
+    /// Writes the conversation to a file in one step.
+    ///
+    /// # Errors
+    /// [`CliError::NotAConversation`] if the file exists and is not a conversation, [`CliError::Write`].
     pub(super) fn save(&self, file: &Path) -> Result<(), CliError> {
         Self::may_replace(file)?;
         let saved =
@@ -116,8 +120,8 @@ impl Conversation {
         replace(file, &json).map_err(|error| failed(error.to_string()))
     }
 
-    /// Whether a conversation that begins, or goes on from the file `from`, may be kept in `file`: one that somebody kept there
-    /// before is not written over unless it is the one that goes on.
+    /// Checks that a conversation, which is new or was loaded from the file `from`, may be saved to `file`. An existing
+    /// conversation there may be replaced only if it is the one that was loaded.
     pub(super) fn may_keep(file: &Path, from: Option<&Path>) -> Result<(), CliError> {
         Self::may_replace(file)?;
         let Ok(found) = fs::canonicalize(file) else { return Ok(()) };
@@ -128,7 +132,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// Whether a conversation may be written to a file: there is none, or one that holds a conversation.
+    /// Checks that a file may be overwritten: it does not exist, or it holds a conversation.
     pub(super) fn may_replace(file: &Path) -> Result<(), CliError> {
         if file.exists() && Self::load(file).is_err() {
             return Err(CliError::NotAConversation { file: file.display().to_string() });
@@ -136,7 +140,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// The conversation in a file that [`Conversation::save`] wrote.
+    /// Loads a conversation that [`Conversation::save`] wrote.
     pub(super) fn load(file: &Path) -> Result<Self, CliError> {
         let json = crate::input::named(file)?;
         let saved: Saved =
@@ -150,20 +154,19 @@ impl Conversation {
     }
 }
 
-/// The file that a user names for a conversation. `-` is none: the user's lines come from stdin.
+/// Turns a name that the user gave into a path. `-` is refused, because stdin carries the user's lines.
 pub(super) fn file_named(name: &str) -> Result<PathBuf, CliError> {
     if name == "-" {
         return Err(CliError::usage(
-            "`-` is no file for a conversation; name one, or ./- if it is called that",
+            "`-` is no file name here, since stdin carries your messages; use ./- for a file with that name",
         ));
     }
     Ok(name.into())
 }
 
-/// Puts a text in the place of a file in one step, so that a failure leaves the old one whole. Who may read it stays as
-/// it was.
+/// Replaces a file's content in one step, so that a failure leaves the old content intact. Its permissions are kept.
 fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    // The file behind a link is replaced, not the link.
+    // Resolves a link, so that the file behind it is replaced and not the link.
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let mut part = file.clone().into_os_string();
     part.push(format!(".{}.part", std::process::id()));
@@ -177,12 +180,12 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
         fs::rename(&part, &file)
     };
     write().inspect_err(|_| {
-        // The failure is what is told; the part may not even be there.
+        // The first failure is the one to report; the temporary file may not even exist.
         let _ = fs::remove_file(&part);
     })
 }
 
-/// A conversation in a file.
+/// A conversation as it is stored in a file.
 #[derive(Deserialize, Serialize)]
 struct Saved {
     messages: Vec<SavedMessage>,

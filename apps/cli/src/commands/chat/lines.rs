@@ -1,11 +1,11 @@
-//! Where the user's lines come from: an editor on a terminal, or stdin line by line.
+//! Reads the user's lines: with a line editor on a terminal, or from stdin line by line.
 //!
-//! The editor writes to the terminal itself where stdout is something else, so that prompts and what is typed never get
-//! among the answers.
+//! If stdout is not a terminal, the editor writes to the terminal device itself, so that prompts and typed text never
+//! mix with the answers.
 
 use super::command;
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 use crate::style::Style;
 use rustyline::completion::Completer;
 use rustyline::config::{Behavior, CompletionType};
@@ -19,24 +19,24 @@ use std::cell::Cell;
 use std::io::{BufRead, BufReader, IsTerminal, Read, StdinLock};
 use std::path::PathBuf;
 
-/// Longest line of stdin that is read.
+/// Maximum length of a line of stdin, in bytes.
 const LONGEST: u64 = 64 << 20;
-/// What the terminals are called that an editor cannot draw on; rustyline's list.
+/// Values of `TERM` for terminals that the editor cannot draw on, as in rustyline.
 const PLAIN_TERMINALS: [&str; 3] = ["dumb", "cons25", "emacs"];
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What came instead of a line, or a line.
+/// A line, or what came instead of one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// A line without its end; what was pasted at once may be several.
+    /// A line without its end. Text that was pasted at once may have several lines.
     Text(String),
-    /// Ctrl-C, while something was typed or not.
+    /// Ctrl-C; `empty` is true if nothing had been typed.
     Interrupted { empty: bool },
-    /// Ctrl-D, or the end of the file.
+    /// Ctrl-D, or the end of stdin.
     End,
 }
 
-/// The user's lines.
+/// The source of the user's lines.
 pub(super) enum Lines {
     Editor { editor: Box<Editor<Watch, DefaultHistory>>, style: Style, history: Option<PathBuf> },
     Plain(Plain),
@@ -56,14 +56,14 @@ impl Lines {
         let history =
             crate::pull::Places::from_environment().ok().map(|places| places.folder.join("chat-history"));
         if let Some(history) = &history {
-            // The first time there is none.
+            // Fails on the first start, when there is no history yet.
             let _ = editor.load_history(history);
         }
         let style = if elsewhere { Style::stderr() } else { Style::stdout() };
         Ok(Self::Editor { editor: Box::new(editor), style, history })
     }
 
-    /// Whether somebody sits at a terminal.
+    /// Returns true if a user types the lines on a terminal.
     pub(super) fn are_typed(&self) -> bool {
         match self {
             Self::Editor { .. } => true,
@@ -71,14 +71,14 @@ impl Lines {
         }
     }
 
-    /// The next line, after a prompt where somebody types.
+    /// Reads the next line, after a prompt if a user types it.
     pub(super) fn next(&mut self, prompt: &str) -> Result<Line, CliError> {
         let (editor, style) = match self {
             Self::Plain(plain) => return plain.next(prompt),
             Self::Editor { editor, style, .. } => (editor, style),
         };
         loop {
-            // The plain text tells the width, the styled one is shown.
+            // The plain prompt gives the width, and the styled one is shown.
             match editor.readline(&(prompt, style.cyan(prompt).as_str())) {
                 Ok(line) => {
                     let _ = editor.add_history_entry(line.as_str());
@@ -90,16 +90,16 @@ impl Lines {
                 }
                 Err(ReadlineError::Eof) => return Ok(Line::End),
                 Err(ReadlineError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-                    output::note("what was typed is not UTF-8 text; type it again");
+                    output::note("the typed text is not UTF-8; type it again");
                 }
-                // The window changed its size while nothing was drawn.
+                // The window was resized while the editor was not drawing.
                 Err(ReadlineError::Signal(_)) => {}
                 Err(error) => return Err(terminal(&error)),
             }
         }
     }
 
-    /// Keeps the lines for the next conversation.
+    /// Saves the line history for the next chat.
     pub(super) fn close(&mut self) {
         let Self::Editor { editor, history: Some(history), .. } = self else {
             return;
@@ -111,12 +111,12 @@ impl Lines {
     }
 }
 
-/// Stdin, line by line.
+/// Reads stdin line by line.
 pub(super) struct Plain {
     stdin: BufReader<StdinLock<'static>>,
-    /// Whether to ask for lines: stdin is a terminal that no editor can draw on.
+    /// True if prompts are shown: stdin is a terminal that the editor cannot draw on.
     prompts: bool,
-    /// Lines so far.
+    /// Number of lines read so far.
     number: usize,
 }
 
@@ -152,13 +152,13 @@ impl Plain {
     }
 }
 
-/// Whether the terminal is one that no editor can draw on.
+/// Returns true if the editor cannot draw on the terminal.
 fn is_plain() -> bool {
     let name = std::env::var("TERM").unwrap_or_default();
     PLAIN_TERMINALS.iter().any(|plain| name.eq_ignore_ascii_case(plain))
 }
 
-/// Whether the program has a terminal besides stdin and stdout.
+/// Returns true if the process has a terminal other than stdin and stdout.
 fn has_terminal() -> bool {
     cfg!(windows) || std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty").is_ok()
 }
@@ -167,7 +167,7 @@ fn terminal(error: &ReadlineError) -> CliError {
     CliError::Read { file: "the terminal".into(), reason: error.to_string() }
 }
 
-/// Looks at the line while it is edited: Ctrl-C does not say whether there was one.
+/// Keeps a copy of the line being edited, because the editor's Ctrl-C error does not say if it was empty.
 #[derive(Default)]
 pub(super) struct Watch {
     empty: Cell<bool>,
@@ -185,7 +185,7 @@ impl Hinter for Watch {
 impl Completer for Watch {
     type Candidate = String;
 
-    /// Completes commands. Elsewhere Tab is a character, since pasted text has some.
+    /// Completes commands. In other lines Tab inserts a tab character, since pasted text may contain some.
     fn complete(
         &self,
         line: &str,

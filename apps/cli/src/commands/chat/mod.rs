@@ -1,8 +1,9 @@
 //! `weft chat`: a conversation with a model.
 //!
-//! [`lines`] reads what the user types or a script pipes in, [`turns`] tells messages from commands, [`answer`] has the
-//! model answer within its context, and [`screen`] writes the answer. Answers alone go to stdout; everything else, such
-//! as what commands show, goes to stderr or to the terminal itself. Ctrl-C stops an answer, keeping what was said.
+//! [`lines`] reads what the user types or a script pipes in. [`turns`] separates messages from commands. [`answer`]
+//! generates the model's answer within the context, and [`screen`] writes it. Only answers go to stdout; everything
+//! else, such as the output of commands, goes to stderr or to the terminal device. Ctrl-C stops an answer and keeps the
+//! part that was generated.
 
 mod answer;
 mod command;
@@ -15,11 +16,11 @@ mod turns;
 mod wrap;
 
 use crate::args::{ChatArgs, ContextPolicy};
+use crate::error::CliError;
 use crate::host::{Host, HostOptions, generate_options};
 use crate::input;
 use crate::interrupt;
 use crate::output;
-use crate::report::CliError;
 use crate::style::Style;
 use answer::{AnswerStats, Draft};
 use command::Next;
@@ -30,17 +31,17 @@ use std::path::PathBuf;
 use turns::Turn;
 use weft::SessionId;
 
-/// Where the last answer was cut.
+/// Where the last answer was cut off.
 enum Cut {
-    /// It is whole.
+    /// Not at all: it is complete.
     Nowhere,
-    /// Here, at the end of a character.
+    /// After this draft, at the end of a character.
     At(Draft),
-    /// Nobody knows: it is from a file.
+    /// Unknown, because the answer was loaded from a file.
     Unknown,
 }
 
-/// A conversation and the session that holds it.
+/// A conversation and the session that computes it. One exists per run of the command.
 struct Chat {
     host: Host,
     session: SessionId,
@@ -49,13 +50,13 @@ struct Chat {
     policy: ContextPolicy,
     last: Option<AnswerStats>,
     cut: Cut,
-    /// What is to be told once the answer is whole.
+    /// Notes to print once the answer is complete.
     notes: Vec<String>,
-    /// Where the conversation is kept.
+    /// The file that the conversation is saved to.
     save: Option<PathBuf>,
-    /// Whether anything was said or taken back since the conversation began. Until then its file stays as it was.
+    /// True if a message was added or removed since the start. Until then the file is not written.
     changed: bool,
-    /// Whether each answer is followed by what it took.
+    /// True if statistics are printed after each answer.
     stats: bool,
 }
 
@@ -65,8 +66,8 @@ pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
     let mut chat = Chat::open(args, isa)?;
     let mut lines = Lines::open()?;
     if lines.are_typed() {
-        // Weights arrive with ticks, and while a line is typed there are none. From a pipe the first turn comes at once
-        // and meets the layers as they arrive.
+        // Weights are loaded by ticks, and there are none while the user types a line. From a pipe the first turn comes
+        // at once and is computed while layers load.
         chat.host.wait_loaded()?;
         chat.greet();
     }
@@ -84,14 +85,14 @@ pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
             Err(error) if chat.host.engine.progress(chat.host.model).is_err() => return Err(error),
             Err(error) => {
                 error.tell();
-                // A line that is no command changed nothing, and nothing was lost with it.
+                // Wrong usage of a command changes nothing, so it does not make the chat fail.
                 failed = failed.or(Some(error).filter(|error| !matches!(error, CliError::Usage { .. })));
             }
         }
     }
     lines.close();
     chat.close()?;
-    // Whoever types has seen it; a script sees the exit code.
+    // A user at the terminal has seen the error; a script needs the exit code.
     match failed.filter(|_| !lines.are_typed()) {
         Some(error) => Err(CliError::Told { source: Box::new(error) }),
         None => Ok(()),
@@ -144,11 +145,11 @@ impl Chat {
         output::note("/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves");
         let loaded = self.conversation.len();
         if loaded > self.conversation.head() {
-            output::note(&format!("the conversation goes on after {loaded} messages"));
+            output::note(&format!("the conversation continues after {loaded} messages"));
         }
     }
 
-    /// Keeps the conversation in the file that was asked for. A failure does not end it.
+    /// Saves the conversation to the file that was asked for. Reports a failure without ending the chat.
     fn autosave(&self) {
         if let Some(file) = &self.save
             && let Err(error) = self.conversation.save(file)
@@ -157,7 +158,7 @@ impl Chat {
         }
     }
 
-    /// Saves the conversation at its end, where anything was said in it.
+    /// Saves the conversation at the end of the chat, if it changed.
     fn close(&self) -> Result<(), CliError> {
         let Some(file) = self.save.as_ref().filter(|_| self.changed) else { return Ok(()) };
         self.conversation.save(file)?;

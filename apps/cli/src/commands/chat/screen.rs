@@ -1,32 +1,32 @@
-//! Where an answer goes as it comes: stdout, wrapped at words where that is a terminal.
+//! Writes an answer to stdout as it is generated, wrapped at words if stdout is a terminal.
 //!
-//! Invariant: each answer ends in one line's end, and nothing but answers reaches stdout.
+//! Invariant: each answer ends with one line end, and only answers reach stdout.
 
 use super::wrap::Wrap;
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 use console::Term;
 use std::io::IsTerminal;
 
-/// Columns of a terminal that does not say how many it has.
+/// Width in columns that is assumed if the terminal does not report one.
 const USUAL_COLUMNS: usize = 80;
 
-/// One answer on its way.
+/// The output of one answer.
 pub(super) struct Screen {
-    /// The terminal and the wrapped text; `None` for a file or a pipe.
+    /// The terminal and its wrapped text; `None` if stdout is a file or a pipe.
     terminal: Option<(Term, Wrap)>,
-    /// Line ends that are written only if more text follows.
+    /// Line ends at the end of the text so far. They are written only if more text follows.
     line_ends: usize,
 }
 
 impl Screen {
-    /// The start of an answer.
+    /// Starts an answer.
     pub(super) fn open() -> Self {
         let terminal = std::io::stdout().is_terminal().then(|| (Term::stdout(), Wrap::new()));
         Self { terminal, line_ends: 0 }
     }
 
-    /// Writes a piece.
+    /// Writes a piece of text.
     pub(super) fn write(&mut self, piece: &str) -> Result<(), CliError> {
         let text = piece.trim_end_matches('\n');
         if text.is_empty() {
@@ -41,7 +41,7 @@ impl Screen {
         }
     }
 
-    /// Writes what is left of it, and a line's end.
+    /// Writes text that was held back, and one line end.
     pub(super) fn close(mut self) -> Result<(), CliError> {
         let rest = match &mut self.terminal {
             None => String::new(),
@@ -51,7 +51,7 @@ impl Screen {
     }
 }
 
-/// The terminal's width now: windows change theirs.
+/// The terminal's current width; the user may have resized it.
 fn columns(terminal: &Term) -> usize {
     terminal.size_checked().map_or(USUAL_COLUMNS, |(_, columns)| usize::from(columns).max(1))
 }

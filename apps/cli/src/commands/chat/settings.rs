@@ -1,17 +1,17 @@
-//! What `/set` changes: how tokens are chosen, and how long an answer may be.
+//! The settings that `/set` changes: how tokens are sampled, and how long an answer may be.
 //!
-//! A value is the command line's, else the one that the model's file recommends, else the usual one.
+//! A value comes from the command line, else from the recommendation in the model's file, else from the default.
 
 use crate::args;
-use crate::report::CliError;
+use crate::error::CliError;
 use weft::{GenerateOptions, SamplerSettings, SamplingDefaults};
 
-/// How tokens are chosen where neither the user nor the model's file says.
+/// Default sampling, used for values that neither the user nor the model's file sets.
 fn usual() -> SamplerSettings {
     SamplerSettings { temperature: 0.8, top_p: 0.95, min_p: 0.05, ..SamplerSettings::default() }
 }
 
-/// Where a value is from.
+/// Where a setting's value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     User,
@@ -19,18 +19,18 @@ enum Origin {
     Usual,
 }
 
-/// A value that can be set, with the range that it has to be in.
+/// A setting's value, typed by its valid range.
 enum Value<'a> {
     Number(&'a mut f32, fn(f32) -> bool),
     Count(&'a mut usize),
-    /// `-1` is all.
+    /// `-1` stands for all.
     CountOrAll(&'a mut usize),
     Seed(&'a mut u64),
     AtLeastOne(&'a mut Option<usize>),
 }
 
 impl Value<'_> {
-    /// Takes a value from text; `None` where the text is not what is wanted.
+    /// Parses a value and stores it; `None` if the text is not a valid value.
     fn parse(self, text: &str) -> Option<()> {
         match self {
             Self::Number(value, allowed) => *value = text.parse().ok().filter(|value| allowed(*value))?,
@@ -60,14 +60,14 @@ impl Value<'_> {
     }
 }
 
-/// One thing that can be set.
+/// One setting.
 struct Setting {
-    /// As the command line calls it, then how it may be called as well.
+    /// The name as on the command line, followed by aliases.
     names: &'static [&'static str],
-    /// What it may be.
+    /// Description of the valid values.
     wanted: &'static str,
     value: fn(&mut GenerateOptions) -> Value<'_>,
-    /// What the model's file recommends.
+    /// Returns true if the model's file recommends a value.
     recommended: fn(&SamplingDefaults) -> bool,
 }
 
@@ -129,28 +129,29 @@ const SETTINGS: &[Setting] = &[
     }),
 ];
 
-/// The settings of a conversation.
+/// The settings of a chat.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) options: GenerateOptions,
-    /// In the order of [`SETTINGS`].
+    /// One per entry of [`SETTINGS`], in the same order.
     origins: Vec<Origin>,
-    /// Answers since the seed was set.
+    /// Number of answers since the seed was set.
     answers: u64,
 }
 
 impl Settings {
-    /// The options of the command line, of which those called in `given` were given; a value of the others is replaced.
+    /// Starts from the options of the command line. Those not named in `given` are replaced by the model's or default
+    /// values.
     pub(super) fn new(mut options: GenerateOptions, given: &[&str], model: &SamplingDefaults) -> Self {
         let mut base = GenerateOptions { sampler: model.over(usual()), ..options.clone() };
-        // No file recommends a seed.
+        // Models do not recommend a seed.
         base.sampler.seed = options.sampler.seed;
         let mut origins = Vec::with_capacity(SETTINGS.len());
         for Setting { names, value, recommended, .. } in SETTINGS {
             let user = names.iter().any(|name| given.contains(name));
             if !user {
                 let shown = value(&mut base).show();
-                // A value that was read off one is taken by the other.
+                // Cannot fail: the text was formatted from a value of the same setting.
                 let _ = value(&mut options).parse(&shown);
             }
             origins.push(match user {
@@ -162,7 +163,7 @@ impl Settings {
         Self { options, origins, answers: 0 }
     }
 
-    /// What the next answer is generated with: each has random numbers of its own, the first those of the seed.
+    /// The options for the next answer. Each answer has its own seed, counted up from the set one.
     pub(super) fn for_answer(&mut self) -> GenerateOptions {
         let mut options = self.options.clone();
         options.sampler.seed = options.sampler.seed.wrapping_add(self.answers);
@@ -170,12 +171,12 @@ impl Settings {
         options
     }
 
-    /// Most tokens of an answer.
+    /// Maximum tokens of an answer.
     pub(super) fn max_tokens(&self) -> usize {
         self.options.max_tokens.unwrap_or(usize::MAX)
     }
 
-    /// Changes a setting, and says what it is now; without a value says what it is.
+    /// Changes a setting and returns its line; without a value, only returns the line.
     pub(super) fn set(&mut self, line: &str) -> Result<String, CliError> {
         let (name, text) = line.split_once([' ', '\t', '=']).unwrap_or((line, ""));
         let asked = name.trim_start_matches('-').replace('_', "-");
@@ -211,13 +212,13 @@ impl Settings {
         format!("{:<18} {value}{from}", setting.names.first().unwrap_or(&""))
     }
 
-    /// All settings, one a line.
+    /// All settings, one per line.
     pub(super) fn list(&self) -> String {
         let lines = SETTINGS.iter().enumerate().map(|(place, setting)| self.show(place, setting) + "\n");
         lines.collect()
     }
 
-    /// What differs from a choice of the most likely token, on one line.
+    /// The settings that differ from greedy sampling, on one line.
     pub(super) fn summary(&self) -> String {
         let mut plain = GenerateOptions::default();
         let mut options = self.options.clone();

@@ -1,11 +1,11 @@
-//! `/stats`: speed, context and memory.
+//! `/stats`: shows speed, context and memory.
 
 use super::Chat;
+use crate::error::CliError;
 use crate::memory;
-use crate::report::CliError;
 use weft::components::{BlockTable, KvPool};
 
-/// What there is to tell, a line for each thing.
+/// Renders the statistics, one line per item.
 pub(super) fn stats(chat: &Chat) -> Result<String, CliError> {
     let mut lines = Vec::new();
     let mut row = |name: &str, value: String| lines.push(format!("{name:<10} {value}\n"));
@@ -25,7 +25,7 @@ pub(super) fn stats(chat: &Chat) -> Result<String, CliError> {
     row("backend", chat.host.backend_line().to_owned());
     let world = engine.world();
     let limit = chat.limit();
-    // The token that found the context full did not enter it.
+    // The token that was generated when the context was full did not enter it.
     let held = engine.history(chat.session)?.len().min(limit);
     let unseen = match chat.conversation.unseen() {
         0 => String::new(),

@@ -1,30 +1,30 @@
-//! What the user's lines mean: messages, which may take several lines, and commands.
+//! Turns the user's lines into messages, which may span several lines, and commands.
 
 use super::lines::{Line, Lines};
+use crate::error::CliError;
 use crate::output;
-use crate::report::CliError;
 
-/// What stands before a turn on a terminal.
+/// Prompt before a turn on a terminal.
 const PROMPT: &str = "> ";
-/// What stands before a further line of a message.
+/// Prompt before a further line of a message.
 const MORE: &str = "... ";
 /// Opens and closes a message of several lines.
 const QUOTES: &str = "\"\"\"";
-/// Begins a command; doubled, a message that starts with it.
+/// Begins a command; doubled, it begins a message that starts with a slash.
 const COMMAND: char = '/';
 
-/// What the user wants.
+/// What the user asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// This is to be answered.
+    /// A message to answer.
     Message(String),
-    /// A command, without its slash.
+    /// A command without its slash.
     Command(String),
-    /// The end.
+    /// End the chat.
     Leave,
 }
 
-/// The next turn.
+/// Reads the next turn.
 pub(super) fn next(lines: &mut Lines) -> Result<Turn, CliError> {
     let mut presses = 0;
     loop {
@@ -35,7 +35,7 @@ pub(super) fn next(lines: &mut Lines) -> Result<Turn, CliError> {
             Line::Interrupted { empty } => {
                 presses = usize::from(empty);
                 if empty {
-                    output::note("Ctrl-C again leaves; so do Ctrl-D and /quit");
+                    output::note("Ctrl-C again leaves, as do Ctrl-D and /quit");
                 }
                 continue;
             }
@@ -53,7 +53,7 @@ pub(super) fn next(lines: &mut Lines) -> Result<Turn, CliError> {
     }
 }
 
-/// The turn of a line by itself; `None` where there is nothing on it.
+/// Interprets a single line; `None` if it is empty.
 fn of_line(line: &str) -> Option<Turn> {
     let Some(command) = line.strip_prefix(COMMAND) else {
         return (!line.is_empty()).then(|| Turn::Message(line.to_owned()));
@@ -64,8 +64,8 @@ fn of_line(line: &str) -> Option<Turn> {
     })
 }
 
-/// A message that quotes opened, up to those that close it; `first` is what stands behind the opening ones. `None` where
-/// Ctrl-C took it back. At the end of the input it is whole.
+/// Reads a message between quotes, up to the closing ones; `first` is the text after the opening ones. `None` if Ctrl-C
+/// discarded it. The end of the input completes it.
 fn quoted(first: &str, mut next: impl FnMut() -> Result<Line, CliError>) -> Result<Option<String>, CliError> {
     let mut message = String::new();
     let mut line = first.to_owned();
@@ -82,7 +82,7 @@ fn quoted(first: &str, mut next: impl FnMut() -> Result<Line, CliError>) -> Resu
         };
         message.push('\n');
     }
-    // The quotes may stand on lines of their own.
+    // Opening and closing quotes may be on lines of their own.
     let message = message.strip_prefix('\n').unwrap_or(&message);
     Ok(Some(message.strip_suffix('\n').unwrap_or(message).to_owned()))
 }

@@ -1,60 +1,61 @@
 //! Wraps text at words as it streams.
 //!
-//! Prose is written word by word: a word that does not fit goes to the next line, indented as its list item is, and a word
-//! longer than a line is left to the terminal, which keeps it one word when it is copied. Code blocks and tables are
-//! written as they come. A word is held back until it is whole, a line until its first characters say what it is.
+//! Prose is written word by word. A word that does not fit goes to the next line, indented like its list item. A word
+//! longer than a line is left to the terminal's own wrapping, which keeps it in one piece when it is copied. Code
+//! blocks and tables are written unchanged. A word is held back until it is complete, and a line until its first
+//! characters tell what it is.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Joins the characters beside it into one.
+/// Joins the characters on both sides into one.
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
-/// Shortest fence of a code block.
+/// Minimum length of a code block's fence.
 const FENCE: usize = 3;
-/// Spaces before a line that make it code where no list is open.
+/// Spaces before a line that make it code, outside a list.
 const CODE_INDENT: usize = 4;
 
-/// What a line of the text is, as far as it has come.
+/// The kind of the current line, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Line {
-    /// Its first characters are in `Wrap::start` and do not say.
+    /// Not known yet: its first characters are in `Wrap::start`.
     #[default]
     Unknown,
     Prose,
-    /// Written as it comes.
+    /// Written unchanged.
     Verbatim,
 }
 
-/// A text that is being wrapped.
+/// State of a text that is being wrapped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wrap {
     line: Line,
-    /// What has come of a line that is not prose: its first characters tell fences.
+    /// The text so far of a line that is not prose; its first characters identify fences.
     start: String,
-    /// The fence that closes the code block that is open: its character and its length.
+    /// Character and length of the fence that closes the open code block.
     fence: Option<(char, usize)>,
     /// White space held back before `word`.
     gap: String,
-    /// The word that is coming.
+    /// The incomplete current word.
     word: String,
-    /// Whether that word fits no line, so that it is written as it comes.
+    /// True if that word is longer than a line and is therefore written unchanged.
     run_on: bool,
-    /// Columns of the terminal's line that are used.
+    /// Columns used on the terminal's current line.
     column: usize,
-    /// Columns that a wrapped line of this paragraph is indented by.
+    /// Indentation in columns of wrapped lines in this paragraph.
     indent: usize,
-    /// Whether a list is open, inside which indented lines are no code.
+    /// True inside a list, where indented lines are not code.
     list: bool,
-    /// Whether an indented line would be code: the line before was empty, or code itself.
+    /// True if an indented line would be code: the line before was empty, or code itself.
     after_blank: bool,
 }
 
 impl Wrap {
-    /// The start of a text.
+    /// Starts a text.
     pub(super) fn new() -> Self {
         Self { after_blank: true, ..Self::default() }
     }
 
-    /// Takes a piece of text and gives what can be written of it on a terminal of `width` columns.
+    /// Takes a piece of text. Returns what can be written so far to a terminal of `width` columns.
     pub(super) fn push(&mut self, text: &str, width: usize) -> String {
         let width = width.max(2);
         let mut out = String::with_capacity(text.len() + 8);
@@ -62,7 +63,7 @@ impl Wrap {
             match c {
                 '\n' => self.end_line(width, &mut out),
                 '\r' => {}
-                // What a model says does not steer the terminal.
+                // The model's text must not control the terminal.
                 c if c.is_control() && c != '\t' => self.character('\u{fffd}', width, &mut out),
                 c => self.character(c, width, &mut out),
             }
@@ -70,7 +71,7 @@ impl Wrap {
         out
     }
 
-    /// What was held back at the end of the text.
+    /// Returns what was held back at the end of the text.
     pub(super) fn finish(&mut self, width: usize) -> String {
         let mut out = String::new();
         self.settle(width.max(2), &mut out);
@@ -94,7 +95,7 @@ impl Wrap {
         }
     }
 
-    /// What the line is, where its first characters say so.
+    /// Returns the kind of the line, if its first characters decide it.
     fn kind(&self) -> Option<Line> {
         let body = self.start.trim_start_matches([' ', '\t']);
         let first = body.chars().next()?;
@@ -110,7 +111,7 @@ impl Wrap {
         Some(if deep && !self.list && self.after_blank { Line::Verbatim } else { Line::Prose })
     }
 
-    /// Writes what was held back of a line that is `kind`.
+    /// Writes the held-back part of a line of this kind.
     fn begin(&mut self, kind: Line, width: usize, out: &mut String) {
         self.line = kind;
         match kind {
@@ -122,7 +123,7 @@ impl Wrap {
         }
     }
 
-    /// Decides a line that ended before its first characters did.
+    /// Decides the kind of a line that ended before its first characters could.
     fn settle(&mut self, width: usize, out: &mut String) {
         if self.line == Line::Unknown && !self.start.trim().is_empty() {
             let kind = if self.fence.is_some() { Line::Verbatim } else { Line::Prose };
@@ -152,7 +153,7 @@ impl Wrap {
         }
     }
 
-    /// Moves on by columns that have been written; what goes beyond the line was wrapped by the terminal.
+    /// Counts written columns. What exceeds the line was wrapped by the terminal.
     fn advance(&mut self, columns: usize, width: usize) {
         self.column += columns;
         if self.column > width {
@@ -160,7 +161,7 @@ impl Wrap {
         }
     }
 
-    /// Writes the word that has come, on this line or the next.
+    /// Writes the current word, on this line or the next.
     fn place(&mut self, width: usize, out: &mut String) {
         if self.word.is_empty() {
             return;
@@ -180,7 +181,7 @@ impl Wrap {
         self.word.clear();
     }
 
-    /// Looks at the first word of a line: it may be the mark of a list item.
+    /// Checks if a line's first word marks a list item, and if so indents what follows.
     fn first_word(&mut self, gap: usize, word: usize, width: usize) {
         let marks = is_list_mark(&self.word);
         if marks {
@@ -209,7 +210,7 @@ impl Wrap {
         (self.column, self.indent) = (0, 0);
     }
 
-    /// Opens or closes a code block where the line that ended is a fence.
+    /// Opens or closes a code block if the line that just ended is a fence.
     fn pass_fence(&mut self) {
         let body = self.start.trim();
         let Some(first) = body.chars().next() else { return };
@@ -217,7 +218,7 @@ impl Wrap {
         let rest = body.get(run * first.len_utf8()..).unwrap_or_default();
         match self.fence {
             Some((c, length)) if first == c && run >= length && rest.is_empty() => self.fence = None,
-            // What stands behind backticks on one line is code within a line.
+            // Text after backticks that contains a backtick makes it inline code.
             None if is_fence(first, run) && !(first == '`' && rest.contains('`')) => {
                 self.fence = Some((first, run));
             }
@@ -226,8 +227,8 @@ impl Wrap {
     }
 }
 
-/// Whether a line may be broken between a word and the character after it: beside wide characters, which are written
-/// without spaces.
+/// Returns true if a line may break between a word and the character after it. That is so next to wide characters,
+/// which are written without spaces.
 fn breaks_before(word: &str, c: char) -> bool {
     let Some(last) = word.chars().next_back() else { return false };
     let columns = |c: char| c.width().unwrap_or(0);
@@ -242,7 +243,7 @@ fn first_visible(word: &str) -> char {
     word.chars().next().unwrap_or(' ')
 }
 
-/// Wide punctuation that no line begins with.
+/// Returns true for wide punctuation that must not begin a line.
 fn is_wide_closing(c: char) -> bool {
     "、。，．：；！？）」』】》〉〕".contains(c)
 }
@@ -251,7 +252,7 @@ fn is_fence(first: char, run: usize) -> bool {
     matches!(first, '`' | '~') && run >= FENCE
 }
 
-/// Whether a line's first word is the mark of a list item: a bullet, or a number with a point.
+/// Returns true if a line's first word marks a list item: a bullet, or a number with a point.
 fn is_list_mark(word: &str) -> bool {
     let number = word.strip_suffix(['.', ')']);
     matches!(word, "-" | "*" | "+" | "•")
@@ -264,7 +265,7 @@ fn is_list_mark(word: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The text wrapped in one piece, which is also what it is in pieces of one character.
+    /// Wraps a text in one piece, and asserts that pushing it character by character gives the same.
     fn wrapped(text: &str, width: usize) -> String {
         let of = |pieces: &mut dyn Iterator<Item = &str>| {
             let mut wrap = Wrap::new();
@@ -335,7 +336,7 @@ mod tests {
         assert_eq!(wrapped("你好世界你好", 8), "你好世界\n你好");
         assert_eq!(wrapped("你好世界。你好", 8), "你好世\n界。你好");
         assert_eq!(wrapped("ab你好cd", 6), "ab你好\ncd");
-        // A family is one character of two columns, and an accent has none.
+        // A family emoji is one character of two columns, and a combining accent has no width.
         let family = "👨\u{200d}👩\u{200d}👧";
         assert_eq!(wrapped(&format!("{family}{family}"), 3), format!("{family}\n{family}"));
         assert_eq!(wrapped("e\u{301}e\u{301} e\u{301}", 4), "e\u{301}e\u{301} e\u{301}");

@@ -1,4 +1,4 @@
-//! Downloads: whole, broken off, resumed, refused, wrong.
+//! Downloads that are complete, interrupted, resumed, refused or wrong.
 
 use super::server::{Answer, Asked, Server};
 use super::*;
@@ -25,7 +25,7 @@ fn a_whole_file() {
     assert_eq!(server.asked()[0].path, "/o/r/resolve/main/m.gguf");
     assert!(recorder.0.borrow().contains(&"Downloading { from: 0 }".to_owned()));
     places.ensure(&model, &Silent).unwrap();
-    assert_eq!(server.asked().len(), 1, "the second use asked nobody");
+    assert_eq!(server.asked().len(), 1, "the second use sends no request");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_wrong_hash_leaves_no_part() {
 
 #[test]
 fn sizes_are_checked_before_bytes_are_kept() {
-    // Announced too large; not announced and too large.
+    // A body that is announced as too large, and one that is too large without being announced.
     for headers in [vec![("Content-Length", "1000004".to_owned())], Vec::new()] {
         let (_server, _folder, places) =
             serve(move |_| Answer { status: "200 OK", headers: headers.clone(), body: vec![0; 1_000_004] });

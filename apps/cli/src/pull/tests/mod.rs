@@ -1,4 +1,4 @@
-//! Pulls against a server on the loopback and a pip that copies a wheel made here.
+//! Pulls from a server on the loopback interface, and from a pip that copies a wheel made here.
 
 mod download;
 mod reference;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::cache::{Platform, folder, hex};
 use super::*;
 
-/// Some megabyte of bytes that do not repeat.
+/// About one megabyte of bytes that do not repeat.
 fn body() -> Vec<u8> {
     let mut state = 7u32;
     (0..1_000_003)
@@ -53,13 +53,13 @@ fn places(folder: &TempDir, hub: &str) -> Places {
     Places { folder: folder.path().join("models"), hub: hub.into(), pythons: Vec::new() }
 }
 
-/// An address on which nothing listens.
+/// A URL that nothing listens on.
 fn nowhere() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// Names in the folder of models.
+/// Names of the files in the folder of models.
 fn left(places: &Places) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(&places.folder)
         .unwrap()
@@ -70,7 +70,7 @@ fn left(places: &Places) -> Vec<String> {
     names
 }
 
-/// Writes down phases.
+/// Records the phases.
 #[derive(Default)]
 struct Recorder(RefCell<Vec<String>>);
 

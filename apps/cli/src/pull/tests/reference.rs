@@ -1,4 +1,4 @@
-//! Files of the hub that are not in the catalogue.
+//! Hub files that are not in the catalogue.
 
 use super::server::{Answer, Server};
 use super::*;
@@ -7,7 +7,7 @@ fn reference() -> HubReference {
     HubReference::parse("o/r/q4/m.gguf").unwrap()
 }
 
-/// A hub that says `etag` of its one file, and whose storage breaks off once.
+/// A hub that states `etag` for its one file, and whose storage breaks off once.
 fn hub(etag: Option<String>) -> Server {
     Server::start(move |asked| {
         if asked.path == "/o/r/resolve/main/q4/m.gguf" {
@@ -37,7 +37,7 @@ fn the_hubs_hash_is_checked() {
     let asked = server.asked().len();
     let again = places.ensure_reference(&reference(), &Silent).unwrap();
     assert_eq!((again.sha256, again.checked), (pulled.sha256, false));
-    assert_eq!(server.asked().len(), asked, "the second use asked nobody");
+    assert_eq!(server.asked().len(), asked, "the second use sends no request");
     places.verify_reference(&reference(), &Silent).unwrap();
     fs::write(&pulled.path, b"other").unwrap();
     assert!(matches!(places.verify_reference(&reference(), &Silent), Err(PullError::Damaged { .. })));
@@ -94,7 +94,7 @@ fn only_what_the_hub_stated_is_checked() {
         let mut places = places(&folder, &server.url);
         let pulled = places.ensure_reference(&reference(), &Silent).unwrap();
         assert_eq!(pulled.checked, stated);
-        // A hub that says nothing and one that states the checksum now; neither is asked for the file again.
+        // A hub without a checksum, and one that states it now. Neither is asked for the file again.
         let later = hub(again.then(|| sum.clone()));
         places.hub.clone_from(&later.url);
         assert_eq!(places.repair_reference(&reference(), &Silent).unwrap(), Pulled { checked, ..pulled });
@@ -120,7 +120,7 @@ fn notes_of_older_versions_vouch_for_nothing() {
         fs::write(beside(&path, ".sha256"), &note).unwrap();
         assert_eq!(places.repair_reference(&reference(), &Silent).unwrap().checked, checked, "{note}");
     }
-    // The hub has another file by now: the one here is what was pulled, and is kept.
+    // The hub has another file by now. The one here is what was pulled, and it is kept.
     let other = hub(Some("0".repeat(64)));
     let places = Places { hub: other.url.clone(), ..places };
     fs::write(beside(&path, ".sha256"), format!("{sum} {size}\n")).unwrap();
@@ -143,7 +143,7 @@ fn what_is_being_pulled_is_not_removed() {
     });
     let lock = Lock::wait(&places.folder.join("hub/o--r/m-00002-of-00002.gguf"), &Silent).unwrap();
     assert!(matches!(remove(), Err(PullError::BeingPulled { .. })));
-    assert!(paths.iter().all(|path| path.exists()), "nothing is removed where not all can be");
+    assert!(paths.iter().all(|path| path.exists()), "nothing is removed if not all can be");
     drop(lock);
     assert_eq!(remove().unwrap().files, paths);
     assert!(!places.folder.join("hub").exists());
@@ -159,7 +159,7 @@ fn a_lock_whose_file_was_removed_is_held_by_nobody() {
         let (held, wait) = std::sync::mpsc::channel();
         let path = &path;
         scope.spawn(move || held.send(Lock::wait(path, &Silent).unwrap()).unwrap());
-        // Time to open the first lock's file and wait for it.
+        // Enough time to open the first lock's file and wait for it.
         std::thread::sleep(std::time::Duration::from_millis(200));
         first.remove().unwrap();
         let second = wait.recv().unwrap();

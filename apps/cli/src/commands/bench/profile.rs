@@ -1,17 +1,17 @@
-//! `weft bench --profile`: where the time of a decode tick goes.
+//! `weft bench --profile`: shows where the time of a decode tick goes.
 //!
-//! Every span of the engine is timed while one session decodes. Timing a span costs some tens of nanoseconds, which
-//! the figures of the stages hold; it is measured beforehand and taken out of the share of the ECS.
+//! Every span of the engine is timed while one session decodes. Timing a span costs some tens of nanoseconds, which are
+//! part of the figures of the stages. The cost is measured beforehand and subtracted from the share of the ECS.
 //!
-//! With a GPU the spans are what the host does for it; what the device does is timed apart, after that.
+//! With a GPU, the spans show the host's work. The device's work is timed separately afterwards.
 
-use super::bench::{Bench, threads};
-use super::bench_gpu;
-use super::bench_gpu_profile::{self, GpuProfile};
+use super::gpu;
+use super::gpu_profile::{self, GpuProfile};
+use super::workload::{Bench, threads};
 use crate::args::BenchArgs;
+use crate::error::CliError;
 use crate::output;
 use crate::profile::{Profile, SpanTime, TICK, Times};
-use crate::report::CliError;
 use crate::style::Style;
 use serde::Serialize;
 use std::time::Duration;
@@ -23,10 +23,10 @@ struct Report {
     threads: usize,
     ticks: u64,
     tick_us: f64,
-    /// What timing the spans took of it.
+    /// The part of `tick_us` that timing the spans took.
     timing_us: f64,
-    /// Share of a tick that is spent neither in a kernel nor in timing the spans; `None` with a GPU, whose kernels no span
-    /// holds.
+    /// Share of a tick spent neither in a kernel nor in timing the spans. `None` with a GPU, because no span covers its
+    /// kernels.
     ecs_share: Option<f64>,
     spans: Vec<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +39,7 @@ struct Span {
     kernel: bool,
     calls_per_tick: f64,
     us_per_tick: f64,
-    /// Of the tick. Spans hold one another, so shares add up to more than 1.
+    /// Share of the tick. Spans nest, so shares add up to more than 1.
     share: f64,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         .map_err(|error| CliError::Write { to: "the profiler".into(), reason: error.to_string() })?;
     let cost = profile.cost_of_a_span();
     let mut bench = Bench::open(args, isa)?;
-    // Once to warm up; the first token of a session passes before the spans are counted.
+    // The first run warms up. The first token of a session is computed before the spans are counted.
     for _ in 0..2 {
         let session = bench.begin_generate(args.generate)?;
         profile.reset();
@@ -57,15 +57,18 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     }
     let times = profile.times();
     let Some(tick) = times.spans.iter().find(|span| span.name == TICK && !span.kernel).copied() else {
-        return Err(CliError::Read { file: "the engine's spans".into(), reason: "no tick was seen".into() });
+        return Err(CliError::Read {
+            file: "the engine's spans".into(),
+            reason: "no tick was recorded".into(),
+        });
     };
     let mut report = report(&times, tick, cost, bench.host.file_name.clone(), threads(args.model.threads));
-    report.gpu = bench_gpu_profile::measure(&mut bench, args.generate, args.prompt)?;
+    report.gpu = gpu_profile::measure(&mut bench, args.generate, args.prompt)?;
     report.ecs_share = report.ecs_share.filter(|_| report.gpu.is_none());
     if args.json {
         return output::json(&report);
     }
-    let paths = bench_gpu::render_paths(bench.host.engine.gpu_parts(bench.host.model), Style::stdout());
+    let paths = gpu::render_paths(bench.host.engine.gpu_parts(bench.host.model), Style::stdout());
     output::text(&(render(&report) + &paths))
 }
 
@@ -116,7 +119,7 @@ fn render(report: &Report) -> String {
     }
     text += &format!("timing the spans took {:.0} µs of it\n", report.timing_us);
     if let Some(gpu) = &report.gpu {
-        text += &bench_gpu_profile::render(gpu, style);
+        text += &gpu_profile::render(gpu, style);
     }
     text
 }

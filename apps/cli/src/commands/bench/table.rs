@@ -1,27 +1,23 @@
-//! The figures of `weft bench` as a table, beside another engine's where given.
+//! Prints the figures of `weft bench` as a table, next to another engine's figures if given.
 
-use super::bench::Figures;
-use super::bench_gpu;
+use super::figures::Figures;
+use super::gpu;
+use crate::error::CliError;
 use crate::input;
-use crate::report::CliError;
 use crate::style::Style;
 use serde_json::Value;
 use std::path::Path;
 
-/// Reads what the peer's script printed.
+/// Reads the JSON that the peer's script printed.
 pub(super) fn read_peer(file: &Path) -> Result<Value, CliError> {
     const WANTED: &str = "give the JSON line that the peer's benchmark printed";
     let bad =
         |reason: String| CliError::BadJson { input: file.display().to_string(), reason, wanted: WANTED };
     let value: Value = serde_json::from_str(&input::file(file)?).map_err(|error| bad(error.to_string()))?;
-    if value.get("prompt_tok_s").is_some() {
-        Ok(value)
-    } else {
-        Err(bad("there is no `prompt_tok_s`".into()))
-    }
+    if value.get("prompt_tok_s").is_some() { Ok(value) } else { Err(bad("it has no `prompt_tok_s`".into())) }
 }
 
-/// One row: what it is, our figure, the peer's, and whether more is better.
+/// One row of the table: a name, this engine's figure and the peer's.
 struct Row {
     name: String,
     ours: Option<f64>,
@@ -55,8 +51,8 @@ pub(super) fn render(figures: &Figures, peer: Option<&Value>) -> String {
     rows.push(row("load, s", Some(figures.load_s), "load_s", false));
     rows.push(row("start to token, s", Some(figures.first_token_process_s), "first_token_process_s", false));
     rows.push(row("peak memory, MiB", figures.peak_rss_mb, "peak_rss_mb", false));
-    rows.push(row("of it weights, MiB", Some(figures.weights_mb), "weights_mb", false));
-    rows.push(row("of it tokens, MiB", Some(figures.kv_mb), "kv_mb", false));
+    rows.push(row("weights, MiB", Some(figures.weights_mb), "weights_mb", false));
+    rows.push(row("KV cache in use, MiB", Some(figures.kv_mb), "kv_mb", false));
 
     let mut text = style.bold(&format!("{}, {} thread(s)", figures.model, figures.threads));
     text.push('\n');
@@ -76,7 +72,7 @@ pub(super) fn render(figures: &Figures, peer: Option<&Value>) -> String {
         text.push('\n');
     }
     if let Some(gpu) = &figures.gpu {
-        text += &bench_gpu::render(gpu, style);
+        text += &gpu::render(gpu, style);
     }
     text
 }
@@ -90,7 +86,7 @@ fn number(value: Option<f64>) -> String {
     )
 }
 
-/// How many times better ours is: above 1 is better, whichever way the figure goes.
+/// How many times better this engine is. Above 1 is better, for rates as well as for times.
 fn advantage(row: &Row) -> String {
     let ratio = match (row.ours, row.peer) {
         (Some(ours), Some(peer)) if row.more_is_better && peer > 0.0 => Some(ours / peer),

@@ -1,21 +1,24 @@
-//! `weft bench --backend gpu --profile`: where the device's time goes, kernel by kernel, in a decode step and in a prompt.
+//! `weft bench --backend gpu --profile`: GPU time per kernel, in a decode step and in a prompt.
 //!
-//! The device's own timestamps are read, from the end of what went before a kernel to its end: launches and waits for data
-//! count, so kernels add up to the step. A step is a submit. Bytes and operations are what the step cannot do without.
+//! Times come from the device's timestamps. A kernel's time runs from the end of the kernel before it to its own end,
+//! so it includes launches and waits for data, and kernels add up to the step. A step is one submit. Bytes and
+//! operations are the minimum that the step needs.
 
-use super::bench::Bench;
-use super::bench_gpu;
-use crate::report::CliError;
+use super::gpu;
+use super::workload::Bench;
+use crate::error::CliError;
 use crate::style::Style;
 use serde::Serialize;
 use weft::{KernelTime, StepTimes};
 
-/// What the devices did.
+/// Timings of all devices.
 #[derive(Serialize)]
 pub(super) struct GpuProfile {
-    /// What was timed: every dispatch within its pass, or passes of one kernel, which cost more. `None` without timestamps.
+    /// What was timed: each dispatch within its pass, or passes of one kernel each, which cost more. `None` without
+    /// timestamps.
     timed: Option<&'static str>,
-    /// Of decoding without timing, by the host's clock: what is above it in a decode step is the timing's cost.
+    /// Time per token when decoding without timestamps, by the host's clock. A decode step takes longer by the cost of
+    /// timing.
     untimed_us_per_token: f64,
     decode: Vec<Steps>,
     prompt: Vec<Steps>,
@@ -28,9 +31,9 @@ struct Steps {
     steps: u64,
     /// Steps that were not timed.
     missed: u64,
-    /// From a step's first kernel to the end of its last.
+    /// Time from the start of a step's first kernel to the end of its last.
     us_per_step: f64,
-    /// Between the steps, when the device waited.
+    /// Time between steps, in which the device was idle.
     idle_us_per_step: f64,
     kernels: Vec<Kernel>,
 }
@@ -41,14 +44,14 @@ struct Kernel {
     calls_per_step: f64,
     us_per_step: f64,
     us_per_call: f64,
-    /// Of the step.
+    /// Share of the step's time.
     share: f64,
-    /// Of weights and of the KV cache; `None` where nothing is counted.
+    /// Rate over weights and KV cache; `None` if no bytes are counted.
     gb_s: Option<f64>,
     tflop_s: Option<f64>,
 }
 
-/// Decodes and passes a prompt with timing on. `None` where the model is on no GPU.
+/// Decodes and prefills a prompt with timestamps on. `None` if no layer is on a GPU.
 pub(super) fn measure(
     bench: &mut Bench,
     generate: usize,
@@ -56,7 +59,7 @@ pub(super) fn measure(
 ) -> Result<Option<GpuProfile>, CliError> {
     let model = bench.host.model;
     let Some(part) = bench.host.engine.gpu_parts(model).first() else { return Ok(None) };
-    let timed = bench_gpu::timestamps(part);
+    let timed = gpu::timestamps(part);
     let untimed_us_per_token = 1e6 / bench.time_generate(generate)?;
     if !bench.host.engine.time_gpu(model, true) {
         let (decode, prompt) = (Vec::new(), Vec::new());
@@ -68,7 +71,7 @@ pub(super) fn measure(
     Ok(Some(GpuProfile { timed, untimed_us_per_token, decode, prompt }))
 }
 
-/// Times the steps of a request, once after one to warm up.
+/// Times the steps of a request. It runs twice; the first run warms up.
 fn time(bench: &mut Bench, prompt: usize, generate: usize) -> Result<Vec<Steps>, CliError> {
     let mut times = Vec::new();
     for _ in 0..2 {
@@ -117,14 +120,15 @@ fn kernel(time: &KernelTime, times: &StepTimes, steps: f64) -> Kernel {
 /// Renders the tables.
 pub(super) fn render(profile: &GpuProfile, style: Style) -> String {
     if profile.timed.is_none() {
-        return "The device has no timestamps: its kernels are not timed.\n".to_owned();
+        return "The device has no timestamps, so its kernels were not timed.\n".to_owned();
     }
-    let mut text = format!("Without timing a token is decoded in {:.1} µs\n", profile.untimed_us_per_token);
+    let mut text =
+        format!("Without timestamps, decoding takes {:.1} µs per token\n", profile.untimed_us_per_token);
     for (what, steps) in [("decode", &profile.decode), ("prompt", &profile.prompt)] {
         for steps in steps {
             text += &style.bold(&format!("{}, {what}: {} steps", steps.adapter, steps.steps));
             text += &format!(
-                ", {:.1} µs a step, {:.1} µs between steps\n",
+                ", {:.1} µs per step, {:.1} µs between steps\n",
                 steps.us_per_step, steps.idle_us_per_step
             );
             if steps.missed > 0 {
@@ -135,7 +139,7 @@ pub(super) fn render(profile: &GpuProfile, style: Style) -> String {
     }
     if profile.timed == Some("passes") {
         text +=
-            "The device times passes only: each kernel had one of its own, which costs more than in a run.\n";
+            "The device times passes only: each kernel ran in its own pass, which takes longer than usual.\n";
     }
     text
 }

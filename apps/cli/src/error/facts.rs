@@ -1,14 +1,15 @@
-//! The kind and the facts of an error, from its derived `Debug`.
+//! Reads the kind and the facts of an error from its derived `Debug` output.
 //!
-//! Every error of the engine is an enum whose variants carry the facts in named fields. `#[derive(Debug)]` prints
-//! that as `Outer(Variant { file: "m.gguf", value: 3 })`; this reads it back. The kind is the innermost name that
-//! stands alone or before named fields, so wrappers disappear; what a cause of the engine's own happened in leaves its
-//! facts. What cannot be read is left out: an error is reported with fewer facts rather than not at all.
+//! Every error of the engine is an enum whose variants carry the facts in named fields. `#[derive(Debug)]` prints one
+//! as `Outer(Variant { file: "m.gguf", value: 3 })`; this module parses that text. The kind is the innermost variant
+//! name that stands alone or before named fields, so wrappers disappear. If a field `source` holds another error of the
+//! engine, that one gives the kind, and the facts of both are kept. What cannot be parsed is left out: the error is
+//! then reported with fewer facts.
 
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 
-/// The kind, in snake case, and the named fields of an error.
+/// Returns the kind in snake case, and the named fields of an error.
 pub(super) fn of(error: &impl Debug) -> (String, Map<String, Value>) {
     let text = format!("{error:?}");
     let mut found = Found::default();
@@ -23,10 +24,10 @@ struct Found {
     facts: Map<String, Value>,
 }
 
-/// Deepest nesting that is followed. Errors nest four deep at most.
+/// Maximum nesting depth that is parsed. Errors nest four deep at most.
 const DEPTH: usize = 16;
 
-/// How `std::io::Error` prints itself.
+/// Names that `std::io::Error` prints itself with.
 const SYSTEM_ERRORS: [&str; 4] = ["Os", "Custom", "Kind", "Error"];
 
 struct Reader<'a> {
@@ -47,7 +48,7 @@ impl<'a> Reader<'a> {
         Some(word)
     }
 
-    /// `Name`, `Name(inner, …)` or `Name { field: value, … }`.
+    /// Parses `Name`, `Name(inner, …)` or `Name { field: value, … }`.
     fn variant(&mut self, found: &mut Found, depth: usize) -> Option<()> {
         let name = self.word()?;
         name.starts_with(|c: char| c.is_ascii_uppercase()).then_some(())?;
@@ -65,7 +66,8 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// What a wrapper holds: another error, or a value that is none and leaves the wrapper's name standing.
+    /// Parses the content of a wrapper. If it is another error, that error replaces the wrapper; any other value leaves
+    /// the wrapper's name as the kind.
     fn variant_of_error(&mut self, found: &mut Found, depth: usize) -> Option<()> {
         let mut inner = Found::default();
         let read = self.variant(&mut inner, depth + 1);
@@ -90,8 +92,8 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// What stands behind an error. One of the engine's own says more than what it happened in; the system's is part of the
-    /// message.
+    /// Parses an error's cause. A cause of the engine's own replaces the kind, since it says more than the outer error.
+    /// A cause of the operating system is part of the message already.
     fn cause(&mut self, found: &mut Found, depth: usize) -> Option<()> {
         let mut reader = Self { rest: self.rest };
         let own = reader.word().is_some_and(|name| !SYSTEM_ERRORS.contains(&name));
@@ -155,7 +157,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// An integer, a float, or a range of them, which stays text.
+    /// Parses an integer, a float, or a range, which stays text.
     fn number(&mut self) -> Option<Value> {
         let rest = self.rest.trim_start();
         let end = rest.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | '0'..='9')).unwrap_or(rest.len());
@@ -164,7 +166,7 @@ impl<'a> Reader<'a> {
         Some(serde_json::from_str(number).unwrap_or_else(|_| Value::from(number)))
     }
 
-    /// `true`, `None`, `Some(value)`, a unit variant, or a structure, which is kept as text.
+    /// Parses `true`, `None`, `Some(value)`, a unit variant, or a structure.
     fn named_value(&mut self, depth: usize) -> Option<Value> {
         let name = self.word()?;
         match name {

@@ -1,20 +1,21 @@
-//! `weft bench --backend gpu`: which device, which of its features and kernels, and how near to its limits decoding comes.
+//! `weft bench --backend gpu`: the device with its features and kernels, and how close decoding comes to the device's
+//! limits.
 //!
-//! Dispatches, submits and bytes are counted while one session decodes after a prompt of one token; bytes are those of weights
-//! and of the KV cache that a step cannot do without. The device's limits are measured on it, after that. A figure that
-//! cannot be had is absent rather than 0.
+//! Dispatches, submits and bytes are counted while one session decodes after a prompt of one token. The bytes are the
+//! minimum of weights and KV cache that a step has to read. The device's limits are measured afterwards. A figure that
+//! is not available is absent rather than 0.
 
-use super::bench::Bench;
-use crate::report::CliError;
+use super::workload::Bench;
+use crate::error::CliError;
 use crate::style::Style;
 use serde::Serialize;
 use weft::{Counters, GpuPart, GpuProbe, Work};
 
-/// What the GPUs are and did.
+/// What the GPUs are, and what was counted on them.
 #[derive(Serialize)]
 pub(super) struct GpuFigures {
     devices: Vec<Device>,
-    /// Layers on the devices, of all.
+    /// Layers on the GPUs; `layers_of` is the total of the model.
     layers: usize,
     layers_of: usize,
     dispatches_per_token: f64,
@@ -22,11 +23,13 @@ pub(super) struct GpuFigures {
     bytes_per_token: f64,
     weight_bytes_per_token: f64,
     kv_bytes_per_token: f64,
-    /// Buffers that were taken while it decoded.
+    /// Buffers allocated during decoding.
     buffers_per_token: f64,
-    /// `None` where layers are elsewhere too: the time is not the devices' then.
+    /// Rate at which decoding reads memory; `None` if some layers are on the CPU, because the time then includes the
+    /// CPU's.
     decode_gb_s: Option<f64>,
-    /// Of what was measured on the device; `None` with several, which take turns.
+    /// `decode_gb_s` divided by the measured read rate of the device; `None` with several devices, because they take
+    /// turns.
     decode_share_of_peak: Option<f64>,
     prompt_tflop_s: Option<f64>,
 }
@@ -37,49 +40,49 @@ struct Device {
     adapter: String,
     backend: String,
     driver: String,
-    /// Lanes of a subgroup, where kernels use them.
+    /// Subgroup size, if kernels use subgroups.
     subgroup: Option<u32>,
     f16: bool,
     packed_dot: bool,
     cooperative: bool,
-    /// What can be timed: dispatches in a pass, or passes.
+    /// What timestamps can time: dispatches within a pass, or whole passes.
     timestamps: Option<&'static str>,
     layers: usize,
     weight_bytes: u64,
     buffers: u64,
     buffer_bytes: u64,
-    /// That it has, where the backend says so.
+    /// Memory of the device in bytes, if the backend reports it.
     memory_bytes: Option<u64>,
     peak: Option<Peak>,
     kernels: Vec<Path>,
 }
 
-/// What was measured on a device.
+/// Limits measured on a device.
 #[derive(Serialize)]
 struct Peak {
     gb_s: f64,
-    /// Bytes that were read for it.
+    /// Bytes read for the measurement.
     bytes: u64,
-    /// From a dispatch to the next that waits for it.
+    /// Time from a dispatch to the next one that depends on it, in microseconds.
     dispatch_us: f64,
     by: &'static str,
 }
 
-/// A kernel, and the parts that it is made of on this device.
+/// A kernel, and the variants of its parts that were chosen for this device.
 #[derive(Serialize)]
 struct Path {
     name: &'static str,
     parts: Vec<&'static str>,
 }
 
-/// Counted over a request.
+/// What was counted during a request.
 #[derive(Clone, Copy, Default)]
 struct Counted {
     counters: Counters,
     buffers: u64,
 }
 
-/// Counts and measures; `None` where the model is on no GPU. The speeds are those of the same run, in tokens a second.
+/// Counts and measures. `None` if no layer is on a GPU. The speeds are those of the same run, in tokens per second.
 pub(super) fn measure(
     bench: &mut Bench,
     (prompt, prompt_tok_s): (usize, f64),
@@ -121,7 +124,8 @@ pub(super) fn measure(
     }))
 }
 
-/// What a request took, its session's depth left out. Once before, so that what is kept for later is there.
+/// Counts what a request takes, without computing the session's depth. The request runs twice and the second run
+/// counts, so that buffers which are kept for later exist already.
 fn count(bench: &mut Bench, prompt: usize, generate: usize) -> Result<Counted, CliError> {
     let mut counted = Counted::default();
     for _ in 0..2 {
@@ -152,7 +156,7 @@ fn so_far(bench: &Bench) -> Counted {
 fn device(part: &GpuPart) -> Device {
     let (gpu, info, caps) = (&*part.gpu, &part.gpu.info, &part.gpu.capabilities);
     let allocated = gpu.allocated();
-    // Before the measuring kernels join them.
+    // Taken before the measuring kernels are added to the list.
     let paths = gpu.pipelines.paths().into_iter();
     Device {
         number: part.number,
@@ -170,7 +174,7 @@ fn device(part: &GpuPart) -> Device {
         buffer_bytes: allocated.bytes,
         memory_bytes: gpu.memory,
         kernels: paths.map(|(name, parts)| Path { name, parts }).collect(),
-        // A device with no room left is not measured.
+        // If the device has no memory left for the measurement, its peak is absent.
         peak: GpuProbe::of(gpu).ok().map(|probe| Peak {
             gb_s: probe.read_rate / 1e9,
             bytes: probe.read_bytes,
@@ -180,13 +184,13 @@ fn device(part: &GpuPart) -> Device {
     }
 }
 
-/// What a device can time.
+/// What the device's timestamps can time; `None` if it has none.
 pub(super) fn timestamps(part: &GpuPart) -> Option<&'static str> {
     let caps = &part.gpu.capabilities;
     caps.timestamps.then_some(if caps.timestamps_inside { "dispatches" } else { "passes" })
 }
 
-/// The features in use, for people.
+/// Lists the optional features in use, for the user.
 fn features(device: &Device) -> String {
     let named = [
         (device.f16, "16-bit floats"),
@@ -199,7 +203,7 @@ fn features(device: &Device) -> String {
     if features.is_empty() { "no optional features".to_owned() } else { features.join(", ") }
 }
 
-/// Renders what goes below the table of speeds.
+/// Renders the lines below the table of speeds.
 pub(super) fn render(figures: &GpuFigures, style: Style) -> String {
     let mut text = String::new();
     for device in &figures.devices {
@@ -207,7 +211,7 @@ pub(super) fn render(figures: &GpuFigures, style: Style) -> String {
         text += &format!(": {}\n", features(device));
         if let Some(peak) = &device.peak {
             text += &format!(
-                "  reads {:.1} GB/s at most, a dispatch that waits takes {:.2} µs (measured by {})\n",
+                "  reads {:.1} GB/s at most; a dependent dispatch takes {:.2} µs (measured by {})\n",
                 peak.gb_s, peak.dispatch_us, peak.by
             );
         }
@@ -224,7 +228,7 @@ pub(super) fn render(figures: &GpuFigures, style: Style) -> String {
     if let Some(rate) = figures.decode_gb_s {
         text += &format!("  decoding reads {rate:.1} GB/s");
         if let Some(share) = figures.decode_share_of_peak {
-            text += &format!(", {:.1}% of what the device gives", share * 100.0);
+            text += &format!(", {:.1}% of the device's peak", share * 100.0);
         }
         text.push('\n');
     }
@@ -234,7 +238,7 @@ pub(super) fn render(figures: &GpuFigures, style: Style) -> String {
     text
 }
 
-/// Renders the path of each kernel.
+/// Renders the parts of each kernel.
 pub(super) fn render_paths(parts: &[GpuPart], style: Style) -> String {
     let mut text = String::new();
     for part in parts {

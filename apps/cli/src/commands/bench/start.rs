@@ -1,14 +1,15 @@
-//! The start of `weft bench`: from nothing to the first token, in a process of its own.
+//! Measures the time and memory from the start of a process to its first token.
 //!
-//! The command starts itself with the hidden `--first-token`. That process loads the model while a prompt of
-//! [`PROMPT`] tokens passes through it, and says when it has chosen a token and how much memory it took. The time is the
-//! parent's, from before it starts the process until it reads that line.
+//! `weft bench` starts itself with the hidden option `--first-token`. That process prefills a prompt of [`PROMPT`]
+//! tokens while the model loads. It prints a line with its memory when it has sampled the first token. The parent
+//! measures the time from before it starts the process until it reads that line.
 
-use super::bench::{rounded, token_ids};
-use super::logits::ended_early;
+use super::figures::rounded;
+use super::workload::token_ids;
 use crate::args::BenchArgs;
+use crate::commands::logits::ended_early;
+use crate::error::CliError;
 use crate::host::{Host, HostOptions};
-use crate::report::CliError;
 use crate::{memory, output};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read};
@@ -17,15 +18,15 @@ use std::thread;
 use std::time::Instant;
 use weft::{GenerateOptions, Prompt};
 
-/// Tokens of the prompt, as in the peer's script.
+/// Tokens of the prompt, as in `peer_bench.py`.
 const PROMPT: usize = 32;
-/// Tokens of KV cache, as in the peer's script.
+/// Tokens of KV cache, as in `peer_bench.py`.
 const ROOM: usize = 2048;
 
-/// What a process that has just chosen its first token says.
+/// The line that the process prints after its first token.
 #[derive(Deserialize, Serialize)]
 struct Started {
-    /// Peak resident memory in bytes, where the system tells.
+    /// Peak resident memory in bytes, if the operating system reports it.
     peak_rss: Option<u64>,
     /// Bytes of the weights that the host computes with.
     weights: u64,
@@ -33,16 +34,16 @@ struct Started {
     kv: u64,
 }
 
-/// What starting took.
+/// Time and memory of a start.
 pub(super) struct Start {
     pub(super) first_token_process_s: f64,
-    /// Mebibytes, as [`Started`].
+    /// Peak resident memory in MiB, as in [`Started`].
     pub(super) peak_rss_mb: Option<f64>,
     pub(super) weights_mb: f64,
     pub(super) kv_mb: f64,
 }
 
-/// Starts this command anew and waits for its first token.
+/// Starts this command again as a child process and waits for its first token.
 pub(super) fn measure() -> Result<Start, CliError> {
     let failed = |reason: String| CliError::Read { file: "the first token's process".into(), reason };
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
@@ -62,22 +63,22 @@ pub(super) fn measure() -> Result<Start, CliError> {
     }
 }
 
-/// What a process said until it ended.
+/// Output of a process that has ended.
 struct Said {
     /// The first line of its stdout.
     line: String,
-    /// When that line came, from before the process was started.
+    /// Seconds from before the process was started until that line was read.
     seconds: f64,
     /// All of its stderr.
     log: String,
     status: ExitStatus,
 }
 
-/// Starts a process whose stdout and stderr are pipes, and waits for its first line and its end.
+/// Starts a process whose stdout and stderr are pipes. Waits for its first line and its end.
 fn first_line(command: &mut Command) -> io::Result<Said> {
     let began = Instant::now();
     let mut child = command.spawn()?;
-    // On a thread of its own: a process that logs more than a pipe holds would wait for its reader before it says the line.
+    // Read on a separate thread: if a process logs more than the pipe holds, it would block before it prints the line.
     let log = child.stderr.take().map(|mut stderr| {
         thread::spawn(move || {
             let mut log = Vec::new();
@@ -94,7 +95,7 @@ fn first_line(command: &mut Command) -> io::Result<Said> {
     Ok(Said { line, seconds, log: String::from_utf8_lossy(&log).into_owned(), status })
 }
 
-/// The process that [`measure`] starts.
+/// Runs in the process that [`measure`] starts.
 pub(super) fn first_token(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     let options = HostOptions { kv_tokens: Some(ROOM), ..HostOptions::default() };
     let mut host = Host::open(&args.model, isa, options)?;

@@ -20,6 +20,7 @@ mod sampling;
 mod sentence;
 pub mod synth;
 mod vocabulary;
+mod vocabulary_entries;
 
 pub use architecture::{ARCHITECTURES, Architecture, TensorPattern};
 pub use error::ModelError;

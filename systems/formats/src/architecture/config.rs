@@ -2,7 +2,7 @@
 
 use super::keys::{Keys, MAX_COUNT, WINDOW_PATTERN};
 use super::rope::{local_rope, rope};
-use super::{Architecture, TensorPattern, Windows, WithoutRope};
+use super::{Architecture, Windows, WithoutRope};
 use crate::error::ModelError;
 use crate::gguf::{Array, Gguf, Value};
 use crate::sentence;
@@ -114,14 +114,9 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
             Some(scale) => scale,
             None => 1.0 / (scaled_by as f32).sqrt(),
         },
-        tied: !has(gguf, arch.after, TensorRole::Output),
+        tied: !keys.has(arch.after, TensorRole::Output),
         headless: gguf.metadata.opt_bool(sentence::NO_HEAD)?.unwrap_or(false),
     })
-}
-
-/// Whether the file has the tensor of an optional role.
-pub(super) fn has(gguf: &Gguf, patterns: &[TensorPattern], role: TensorRole) -> bool {
-    patterns.iter().any(|pattern| pattern.roles.contains(&role) && gguf.tensor(pattern.name).is_some())
 }
 
 /// The key of how hidden states become an embedding.

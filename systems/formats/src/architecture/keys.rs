@@ -1,7 +1,9 @@
 //! Metadata keys that architectures share, and the reader of an architecture's numbers.
 
+use super::TensorPattern;
 use crate::error::ModelError;
 use crate::gguf::{Array, Gguf, Metadata, Value};
+use weft_components::TensorRole;
 
 /// The key of the number of layers.
 const BLOCK_COUNT: &str = "block_count";
@@ -130,6 +132,13 @@ impl<'a> Keys<'a> {
 
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.prefix)
+    }
+
+    /// Returns true if the file has a tensor of `role` under one of the names in `patterns`.
+    pub(super) fn has(&self, patterns: &[TensorPattern], role: TensorRole) -> bool {
+        patterns
+            .iter()
+            .any(|pattern| pattern.roles.contains(&role) && self.gguf.tensor(pattern.name).is_some())
     }
 
     /// The value of a key, whatever it is.

@@ -1,6 +1,5 @@
 //! Rotary embedding from metadata: bases, scalings, and which layer turns by which table.
 
-use super::config::has;
 use super::keys::Keys;
 use super::{Architecture, LocalRope};
 use crate::error::ModelError;
@@ -81,7 +80,7 @@ fn magnitude(keys: &Keys<'_>, yarn: Option<&Yarn>, factor: f32) -> Result<f32, M
 /// Which tensors of divisors the file has.
 fn factors(keys: &Keys<'_>, arch: &Architecture, original: usize) -> Result<RopeFactors, ModelError> {
     let (short, long) =
-        (has(keys.gguf, arch.before, Role::RopeFactors), has(keys.gguf, arch.before, Role::RopeFactorsLong));
+        (keys.has(arch.before, Role::RopeFactors), keys.has(arch.before, Role::RopeFactorsLong));
     match (short, long) {
         (false, false) => Ok(RopeFactors::None),
         (true, false) => Ok(RopeFactors::One),

@@ -3,6 +3,7 @@
 use super::HuggingFaceError;
 use super::config::CONFIG;
 use super::modules::Modules;
+use super::read::read_all;
 use crate::safetensors::SafetensorsHeader;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,9 +27,6 @@ const TOKENS: [&str; 5] = [
     "generation_config.json",
     "chat_template.jinja",
 ];
-
-/// Longest description that is read. Tokenizers of large vocabularies are the longest, at some 30 MB.
-const MAX_BYTES: u64 = 256 << 20;
 
 /// A folder's files, opened.
 pub(super) struct FolderFiles {
@@ -200,16 +198,6 @@ pub fn folder_vocabulary(folder: &Path) -> Result<Option<Vocabulary>, HuggingFac
 /// A path's last part.
 fn file_name(path: &str) -> &str {
     Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
-}
-
-/// All of a description.
-pub(super) fn read_all(path: &Path) -> Result<Bytes, HuggingFaceError> {
-    let source = FileSource::open(path)?;
-    let (file, bytes) = (path.display().to_string(), source.len());
-    if bytes > MAX_BYTES {
-        return Err(HuggingFaceError::FileTooLarge { file, bytes, limit: MAX_BYTES });
-    }
-    Ok(source.read(0..bytes)?)
 }
 
 /// The file of each tensor by an index.

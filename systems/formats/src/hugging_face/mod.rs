@@ -8,6 +8,7 @@
 //! What is written where follows llama.cpp's converter, so that such a GGUF is one that other programs read.
 
 mod config;
+mod describe;
 mod error;
 mod families;
 #[cfg(not(target_family = "wasm"))]
@@ -18,6 +19,8 @@ mod matters;
 mod modules;
 mod names;
 mod plan;
+#[cfg(not(target_family = "wasm"))]
+mod read;
 mod rope;
 mod rows;
 mod tokens;
@@ -34,15 +37,15 @@ use super::gguf::{GgufHeader, Metadata, Value};
 use super::safetensors::SafetensorsHeader;
 use super::sampling::sampling_entries;
 use super::sentence;
-use super::vocabulary::{no_vocabulary_entry, vocabulary_entries};
+use super::vocabulary_entries::{no_vocabulary_entry, vocabulary_entries};
 use config::Config;
-use keys::Described;
+use describe::Described;
 use plan::{Plan, PlannedRows};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use view::{Content, View};
 use weft_components::formats::F32;
-use weft_components::{BlockFormat, Pooling, SentenceConfig, TensorFormat};
+use weft_components::{BlockFormat, Pooling, SentenceConfig, TensorFormat, TensorRole};
 use weft_platform::storage::Source;
 use weft_text::{HuggingFaceFiles, Vocabulary};
 
@@ -119,8 +122,10 @@ impl HuggingFaceFolder {
         let (family, arch) = families::find(&mut config)?;
         let title = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or(name);
         let Embeddings { pooling, sentence: of_texts } = embeddings;
-        let Described { mut entries, numbers, rope } = keys::describe(&config, family, arch, title, pooling)?;
-        let plan = Plan { folder: name, family, arch, numbers, other_parts: config.has_other_parts() };
+        let Described { mut entries, hyperparameters, rope } =
+            describe::describe(&config, family, arch, title, pooling)?;
+        let plan =
+            Plan { folder: name, family, arch, hyperparameters, other_parts: config.has_other_parts() };
         // Tensors of quantized weights are of other types, or have other names.
         let quantized = |error: HuggingFaceError| match error {
             HuggingFaceError::UnknownTensor { .. } | HuggingFaceError::Dtype { .. } => {
@@ -130,14 +135,14 @@ impl HuggingFaceFolder {
         };
         let tensors = plan.tensors(headers).map_err(quantized)?;
         let head = tensors.iter().any(|tensor| tensor.name == plan::HEAD);
-        if numbers.tied == Some(false) && !head && keys::may_have_head(arch) {
+        if hyperparameters.tied == Some(false) && !head && arch.may_have(TensorRole::Output) {
             entries.push((sentence::NO_HEAD.to_owned(), Value::Bool(true)));
         }
         entries.extend(sentence::entries(&of_texts));
         if let Some(generation) = tokens.as_ref().and_then(|tokens| tokens.generation_config) {
             entries.extend(sampling_entries(generation));
         }
-        let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
+        let vocabulary = tokens.map(|tokens| tokens::read(&tokens, hyperparameters.vocabulary)).transpose();
         let vocabulary =
             vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;
         let rows = tensors.iter().find(|tensor| tensor.name == EMBEDDING);

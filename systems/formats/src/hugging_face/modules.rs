@@ -6,7 +6,7 @@
 
 use super::HuggingFaceError;
 use super::config::shortened;
-use super::files::read_all;
+use super::read::read_all;
 use serde_json::{Map, Value};
 use std::path::{Component, Path, PathBuf};
 use weft_components::{Pooling, SentenceConfig};

@@ -1,8 +1,8 @@
 //! Which tensors a folder's GGUF has, and of which rows of which files each is made.
 
 use super::HuggingFaceError;
+use super::describe::Hyperparameters;
 use super::families::Family;
-use super::keys::{Numbers, may_have_head};
 use super::names::{NamedTensor, gguf_names, is_idle, is_other_part};
 use super::rows::{RowOrder, Rows, Values};
 use crate::architecture::Architecture;
@@ -10,7 +10,7 @@ use crate::safetensors::{Dtype, SafetensorsHeader, SafetensorsTensor};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use weft_components::formats::{F16, F32};
-use weft_components::{BlockFormat, RopeStyle, TensorFormat};
+use weft_components::{BlockFormat, RopeStyle, TensorFormat, TensorRole};
 
 /// A tensor of the GGUF.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(super) struct Plan<'a> {
     pub(super) folder: &'a str,
     pub(super) family: &'a Family,
     pub(super) arch: &'a Architecture,
-    pub(super) numbers: Numbers,
+    pub(super) hyperparameters: Hyperparameters,
     /// Whether the model has parts that are not for text.
     pub(super) other_parts: bool,
 }
@@ -91,7 +91,7 @@ impl Plan<'_> {
             architecture: self.arch.name.to_owned(),
         })?;
         // Files repeat a head that is the embedding.
-        let unread = self.numbers.tied == Some(true) || !may_have_head(self.arch);
+        let unread = self.hyperparameters.tied == Some(true) || !self.arch.may_have(TensorRole::Output);
         Ok(Some(named).filter(|named| !(unread && named.names.iter().any(|name| name == HEAD))))
     }
 
@@ -126,11 +126,11 @@ impl Plan<'_> {
             ([experts, rows, cols], None) => (Some(*experts), *rows, *cols),
             _ => return Err(bad("one or two dimensions, or three of stacked experts")),
         };
-        if experts.is_some_and(|experts| experts != self.numbers.experts) {
-            return Err(bad(&format!("{} experts", self.numbers.experts)));
+        if experts.is_some_and(|experts| experts != self.hyperparameters.experts) {
+            return Err(bad(&format!("{} experts", self.hyperparameters.experts)));
         }
-        if named.expert.is_some_and(|expert| expert as u64 >= self.numbers.experts) {
-            return Err(bad(&format!("of one of {} experts", self.numbers.experts)));
+        if named.expert.is_some_and(|expert| expert as u64 >= self.hyperparameters.experts) {
+            return Err(bad(&format!("of one of {} experts", self.hyperparameters.experts)));
         }
         let parts = named.names.len() as u64;
         if !rows.is_multiple_of(parts) || (rows == 0 && parts > 1) {
@@ -172,13 +172,13 @@ impl Plan<'_> {
     /// A stack as the tensor that it is.
     fn whole(&self, name: String, stack: Stack) -> Result<PlannedRows, HuggingFaceError> {
         let Stack { format, rows, cols, pieces, stacked } = stack;
-        if stacked && pieces.len() as u64 != self.numbers.experts {
+        if stacked && pieces.len() as u64 != self.hyperparameters.experts {
             let lacks = (0..).find(|expert| !pieces.contains_key(expert)).unwrap_or_default();
             let like = pieces.values().next().map_or("", |piece| &piece.origin);
             return Err(self.missing(format!("of expert {lacks}, beside {like}")));
         }
         let vector = rows == 0;
-        let first = if name == POSITIONS { self.numbers.first_position } else { 0 };
+        let first = if name == POSITIONS { self.hyperparameters.first_position } else { 0 };
         if first > 0 && first >= rows {
             return Err(HuggingFaceError::Shape {
                 file: self.folder.to_owned(),
@@ -218,8 +218,8 @@ impl Plan<'_> {
         pieces: &BTreeMap<usize, Piece>,
     ) -> Result<RowOrder, HuggingFaceError> {
         let (vector, heads) = match part_of_layer(name) {
-            Some("attn_q") => (name.ends_with("bias"), self.numbers.heads),
-            Some("attn_k") => (name.ends_with("bias"), self.numbers.kv_heads),
+            Some("attn_q") => (name.ends_with("bias"), self.hyperparameters.heads),
+            Some("attn_k") => (name.ends_with("bias"), self.hyperparameters.kv_heads),
             _ => return Ok(RowOrder::Same),
         };
         let rows = if vector { cols } else { rows };

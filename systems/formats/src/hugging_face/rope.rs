@@ -5,7 +5,7 @@
 use super::HuggingFaceError;
 use super::config::Config;
 use super::families::Family;
-use super::keys::{Keys, head_length};
+use super::keys::Keys;
 use serde_json::{Map, Value, json};
 
 /// Tensors of factors that rotary frequencies are divided by.
@@ -124,6 +124,16 @@ pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Res
         }
     }
     Ok(rope)
+}
+
+/// The length of a head.
+fn head_length(config: &Config) -> Result<u64, HuggingFaceError> {
+    match config.opt_count("head_dim")? {
+        Some(length) => Ok(length),
+        None => {
+            Ok(config.count("hidden_size")?.checked_div(config.count("num_attention_heads")?).unwrap_or(0))
+        }
+    }
 }
 
 /// YaRN (arXiv 2309.00071).

@@ -1,7 +1,7 @@
-//! From `config.json` to the metadata of a GGUF: the keys that llama.cpp's converter writes, so that a folder and its conversion
-//! are one model.
+//! Converts `config.json` to the metadata of a GGUF. It writes the keys that llama.cpp's converter writes, so a folder
+//! and its conversion give the same model.
 //!
-//! Where the converter leaves out what changes the result, the key is written here all the same.
+//! Where the converter leaves out a key that changes the result, this module writes it nevertheless.
 
 use super::HuggingFaceError;
 use super::config::Config;
@@ -16,34 +16,37 @@ use weft_components::{Pooling, TensorRole};
 /// The key of a LayerNorm's epsilon.
 const LAYER_NORM_EPSILON: &str = "attention.layer_norm_epsilon";
 
-/// Most heads, experts or layers that are believed.
+/// Most heads, experts or layers that are accepted.
 const MAX_COUNT: u64 = 1 << 16;
 
-/// What the tensors have to be known by.
+/// Hyperparameters that the tensors of the folder are checked against.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hyperparameters {
     /// Query heads.
     pub(super) heads: u64,
     /// Key and value heads.
     pub(super) kv_heads: u64,
-    /// Rows of the embedding.
+    /// Rows of the token embedding.
     pub(super) vocabulary: u64,
-    /// Experts of a layer; 0 for none.
+    /// Experts of a layer; 0 if there are none.
     pub(super) experts: u64,
-    /// Whether the embedding is the head too, where the file says so.
+    /// True if the embedding is also the head; `None` if the configuration does not say.
     pub(super) tied: Option<bool>,
-    /// The row of the embeddings of positions that a text's first token has.
+    /// Row of the position embedding that the first token of a text uses.
     pub(super) first_position: u64,
 }
 
-/// What a configuration says: metadata, hyperparameters and factors of the rotary frequencies.
+/// The result of reading a configuration: metadata, hyperparameters and rotary factors.
 pub(super) struct Described {
     pub(super) entries: Vec<(String, Value)>,
     pub(super) hyperparameters: Hyperparameters,
     pub(super) rope: Rope,
 }
 
-/// Reads a configuration. `name` is the model's, `pooling` what its makers do to hidden states.
+/// Reads a configuration. `name` is the model's name, `pooling` is how its embeddings are pooled.
+///
+/// # Errors
+/// A field that is missing, has an unsupported value, or is unknown and changes the result.
 pub(super) fn describe(
     config: &Config,
     family: &Family,
@@ -68,14 +71,15 @@ pub(super) fn describe(
     Ok(Described { entries: keys.entries, hyperparameters, rope })
 }
 
-/// What every model has.
+/// Writes the metadata that every model has and returns the hyperparameters.
 fn common(
     config: &Config,
     family: &Family,
     arch: &Architecture,
     keys: &mut Keys,
 ) -> Result<Hyperparameters, HuggingFaceError> {
-    // BitNet's weights are rounded as they are used, so they may be saved unrounded; what else is quantized has other tensors.
+    // BitNet's weights are rounded when they are used, so they may be stored unrounded. Other quantization methods
+    // store other tensors.
     if !family.ternary && config.quantization().is_some_and(|(_, method)| method == "bitnet") {
         return Err(config.quantized().unwrap_or_else(|| config.missing("quantization_config")));
     }
@@ -84,12 +88,12 @@ fn common(
     }
     config.only("is_causal", &[json!(arch.causal)])?;
     if arch.layer_may_have(TensorRole::QueryNorm) {
-        // The norms are tensors, which are there or not.
+        // The fields say whether the norms exist. The tensors show it.
         for field in ["qk_norm", "use_qk_norm", "qk_layernorm"] {
             config.get(field);
         }
     }
-    // Biases are tensors, which are there or not.
+    // The fields say whether the biases exist. The tensors show it.
     for field in ["attention_bias", "qkv_bias", "mlp_bias"] {
         config.opt_flag(field)?;
     }
@@ -149,7 +153,7 @@ fn common(
     Ok(Hyperparameters { heads, kv_heads, vocabulary, experts, tied, first_position })
 }
 
-/// Experts, where the model has some.
+/// Writes the metadata of experts, if the model has some.
 fn experts(
     config: &Config,
     family: &Family,
@@ -169,17 +173,17 @@ fn experts(
     if let Some(width) = shared.or(config.opt_count("shared_intermediate_size")?).filter(|width| *width > 0) {
         keys.count("expert_shared_feed_forward_length", width);
     }
-    // Mixtral's configuration does not have the field; where others lack it, it is false.
+    // Mixtral's configuration does not have the field. Other families default to false.
     let normalise = config.opt_flag("norm_topk_prob")?.unwrap_or(family.normalises);
     if normalise != data.normalise {
         keys.flag("expert_weights_norm", normalise);
     }
-    // Layers without experts among those with some.
+    // A mix of layers with and without experts is not supported.
     config.only("decoder_sparse_step", &[json!(1)])?;
     config.only("mlp_only_layers", &[json!([])])
 }
 
-/// Which layers see only the last tokens.
+/// Writes which layers have a sliding window.
 fn windows(
     config: &Config,
     arch: &Architecture,
@@ -188,7 +192,7 @@ fn windows(
 ) -> Result<(), HuggingFaceError> {
     const LOCAL: &str = "sliding_attention";
     const GLOBAL: &str = "full_attention";
-    // Gemma 2 says it twice.
+    // Gemma 2 states the width in two fields.
     if let Some(width) = config.get("sliding_window") {
         config.only("sliding_window_size", std::slice::from_ref(width))?;
     }
@@ -197,14 +201,14 @@ fn windows(
     let types = config.opt_list("layer_types")?;
     let each = config.opt_count("sliding_window_pattern")?.or(config.opt_count("_sliding_window_pattern")?);
     if arch.windows.is_none() {
-        // The width alone means nothing here: configurations have it for other models' sake.
+        // The width alone has no effect: configurations contain it because other models use it.
         config.only("use_sliding_window", &[json!(false)])?;
     }
     let (Some(windows), Some(width)) = (arch.windows, width) else {
         if let Some(kind) = types.and_then(|types| types.iter().find(|kind| **kind != json!(GLOBAL))) {
             return Err(config.bad("layer_types", kind, GLOBAL));
         }
-        // Said where silence would mean the architecture's own.
+        // Without the key, the architecture's default window would apply.
         if arch.windows.is_some_and(|windows| windows.default.is_some()) {
             keys.count("attention.sliding_window", 0);
         }

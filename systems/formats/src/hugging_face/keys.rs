@@ -1,4 +1,4 @@
-//! The metadata of a GGUF as they are made from `config.json`, and the entries that several families write.
+//! Builds the metadata of a GGUF from `config.json`, with the entries that several families write.
 
 use super::HuggingFaceError;
 use super::config::Config;
@@ -6,17 +6,18 @@ use crate::architecture::{Architecture, POOLING_TYPE, pooling_type};
 use crate::gguf::{Array, Value};
 use weft_components::Pooling;
 
-/// The key of the number of positions.
+/// The key of the context length.
 pub(super) const CONTEXT: &str = "context_length";
 
-/// Metadata that are being made.
+/// The metadata of a GGUF under construction.
 pub(super) struct Keys {
     architecture: &'static str,
     pub(super) entries: Vec<(String, Value)>,
 }
 
 impl Keys {
-    /// Begins the metadata of `architecture` with `entries`, whose keys have no prefix.
+    /// Starts the metadata of `architecture` with `entries`, whose keys are complete. Later keys get the architecture's
+    /// prefix.
     pub(super) fn new(architecture: &'static str, entries: Vec<(String, Value)>) -> Self {
         Self { architecture, entries }
     }
@@ -25,27 +26,27 @@ impl Keys {
         self.entries.push((format!("{}.{name}", self.architecture), value));
     }
 
-    /// A whole number.
+    /// Adds an integer.
     pub(super) fn count(&mut self, name: &str, value: u64) {
         self.push(name, u32::try_from(value).map_or(Value::U64(value), Value::U32));
     }
 
-    /// A number.
+    /// Adds a float.
     pub(super) fn float(&mut self, name: &str, value: f64) {
         self.push(name, Value::F32(value as f32));
     }
 
-    /// A text.
+    /// Adds a string.
     pub(super) fn text(&mut self, name: &str, value: &str) {
         self.push(name, Value::String(value.to_owned()));
     }
 
-    /// A truth value.
+    /// Adds a boolean.
     pub(super) fn flag(&mut self, name: &str, value: bool) {
         self.push(name, Value::Bool(value));
     }
 
-    /// Makes the context no longer than `most` positions.
+    /// Limits the context length to `most` positions.
     pub(super) fn bound_context(&mut self, most: u64) {
         let key = format!("{}.{CONTEXT}", self.architecture);
         for (_, value) in self.entries.iter_mut().filter(|(found, _)| *found == key) {
@@ -54,18 +55,18 @@ impl Keys {
         }
     }
 
-    /// How hidden states become an embedding: `pooling_type`.
+    /// Adds the pooling, as `pooling_type`.
     pub(super) fn pooling(&mut self, pooling: Pooling) {
         self.count(POOLING_TYPE, pooling_type(pooling));
     }
 
-    /// A truth value for each layer.
+    /// Adds a boolean for each layer.
     pub(super) fn flags(&mut self, name: &str, values: Vec<bool>) {
         self.push(name, Value::Array(Array::Bool(values)));
     }
 }
 
-/// Gemma's number that scores are scaled by, where it is not the one that the architecture means.
+/// Adds Gemma's attention scale if it differs from the architecture's default.
 pub(super) fn query_scale(
     config: &Config,
     arch: &Architecture,
@@ -84,7 +85,7 @@ pub(super) fn query_scale(
     Ok(())
 }
 
-/// A cap, where the architecture may have it: 0 for none.
+/// Adds a soft cap if the configuration has the field; 0 means none.
 pub(super) fn cap(config: &Config, field: &'static str, keys: &mut Keys) -> Result<(), HuggingFaceError> {
     let known = config.has(field);
     match config.opt_float(field)? {

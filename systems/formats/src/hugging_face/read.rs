@@ -1,13 +1,16 @@
-//! Reading the files that describe a model: its configuration, tokenizer, index and modules.
+//! Reads the files that describe a model: configuration, tokenizer, index and modules.
 
 use super::HuggingFaceError;
 use std::path::Path;
 use weft_platform::storage::{Bytes, FileSource, Source};
 
-/// Longest description that is read. Tokenizers of large vocabularies are the longest, at some 30 MB.
+/// Largest such file that is read. The largest are tokenizers of large vocabularies, about 30 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// All of a description.
+/// Reads a whole file.
+///
+/// # Errors
+/// A file that cannot be read or is larger than the limit.
 pub(super) fn read_all(path: &Path) -> Result<Bytes, HuggingFaceError> {
     let source = FileSource::open(path)?;
     let (file, bytes) = (path.display().to_string(), source.len());

@@ -1,11 +1,11 @@
-//! From GGUF metadata to a vocabulary.
+//! Reads a vocabulary from GGUF metadata.
 
 use super::error::ModelError;
 use super::gguf::{Array, Gguf, Metadata, Value};
 use super::vocabulary_entries::{CHAT_TEMPLATE, NO_VOCABULARY};
 use weft_text::{TokenType, Vocabulary};
 
-/// Further chat templates by their names.
+/// Returns the names and sources of the additional chat templates.
 fn named_templates(metadata: &Metadata) -> Vec<(String, String)> {
     let named = metadata.iter().filter_map(|(key, value)| {
         let name = key.strip_prefix(CHAT_TEMPLATE)?.strip_prefix('.')?;
@@ -15,14 +15,17 @@ fn named_templates(metadata: &Metadata) -> Vec<(String, String)> {
     named.collect()
 }
 
-/// Reads the `tokenizer.*` keys; `None` where the file has no vocabulary.
+/// Reads the `tokenizer.*` keys; `None` if the file has no vocabulary.
+///
+/// # Errors
+/// A key that is missing or has the wrong type, or strings that are not UTF-8.
 pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, ModelError> {
     let metadata = &gguf.metadata;
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let Some(model) = metadata.opt_str(&key("model"))?.filter(|model| *model != NO_VOCABULARY) else {
         return Ok(None);
     };
-    // Text that is not UTF-8 was read with replacement characters: harmless in a title, wrong tokens in a vocabulary.
+    // Invalid UTF-8 was replaced when it was read. That is harmless in a title, but changes tokens in a vocabulary.
     if let Some(lossy) =
         metadata.lossy_keys().find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy))
     {
@@ -42,7 +45,7 @@ pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, ModelErro
         tokens: tokens.to_vec(),
         token_types: token_types.into_owned(),
         scores: scores(metadata, &key("scores"))?,
-        // llama.cpp looks at merges in byte-level vocabularies only, and so do those who write them elsewhere.
+        // llama.cpp reads merges only for byte-level vocabularies. Some converters also write them for others.
         merges: if model == "gpt2" {
             metadata.opt_strings(&key("merges"))?.unwrap_or_default().to_vec()
         } else {
@@ -79,7 +82,7 @@ pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, ModelErro
     }))
 }
 
-/// Scores, which some files hold as integers.
+/// Reads the scores, which some files store as integers.
 fn scores(metadata: &Metadata, key: &str) -> Result<Vec<f32>, ModelError> {
     Ok(match metadata.get(key) {
         Some(Value::Array(Array::I32(scores))) => scores.iter().map(|&score| score as f32).collect(),
@@ -87,7 +90,7 @@ fn scores(metadata: &Metadata, key: &str) -> Result<Vec<f32>, ModelError> {
     })
 }
 
-/// An array of bytes, which the format's writers sign or not.
+/// Reads an array of bytes, which converters store as signed or unsigned.
 fn bytes(metadata: &Metadata, key: &str) -> Result<Vec<u8>, ModelError> {
     Ok(match metadata.get(key) {
         None => Vec::new(),
@@ -104,8 +107,8 @@ fn bytes(metadata: &Metadata, key: &str) -> Result<Vec<u8>, ModelError> {
     })
 }
 
-/// Special tokens that swallow the white space before, and after, them. The format has no key for it: llama.cpp goes by
-/// the names of models and pre-tokenizers, and so do we.
+/// Returns the special tokens that remove white space before them and those that remove it after them. GGUF has no key
+/// for this. As in llama.cpp, it is decided by the names of models and pre-tokenizers.
 fn strips(
     metadata: &Metadata,
     tokens: &[String],

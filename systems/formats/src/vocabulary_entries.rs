@@ -1,28 +1,29 @@
-//! From a vocabulary to the `tokenizer.*` metadata of a GGUF.
+//! Writes a vocabulary as the `tokenizer.*` metadata of a GGUF.
 
 use super::gguf::{Array, Value};
 use weft_text::Vocabulary;
 
-/// The kind of a vocabulary that there is not.
+/// Value of `tokenizer.ggml.model` if there is no vocabulary.
 pub(super) const NO_VOCABULARY: &str = "no_vocab";
 
-/// The key of the chat template; those of further ones go on with a dot and their name.
+/// The key of the chat template. The keys of additional templates append a dot and the template's name.
 pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
-/// The key of the list of those names.
+/// The key of the list of additional templates' names.
 const CHAT_TEMPLATES: &str = "tokenizer.chat_templates";
 
-/// The metadata of a file without a vocabulary, which says so for other readers.
+/// Returns the metadata entry that tells readers that the file has no vocabulary.
 pub(super) fn no_vocabulary_entry() -> (String, Value) {
     ("tokenizer.ggml.model".to_owned(), Value::String(NO_VOCABULARY.to_owned()))
 }
 
-/// The metadata of a vocabulary as converters write them: at least `rows` tokens, those that are not there reserved.
+/// Returns the metadata of a vocabulary as converters write them. If it has fewer than `rows` tokens, reserved tokens
+/// are added.
 ///
-/// Rules that the format has no keys for are left out.
+/// Rules that GGUF has no keys for are left out.
 pub(super) fn vocabulary_entries(vocabulary: &Vocabulary, rows: usize) -> Vec<(String, Value)> {
     const NORMAL: i32 = 1;
     const UNUSED: i32 = 5;
-    /// Below every score of a token that is used.
+    /// Lower than the score of every used token.
     const LOWEST: f32 = -10_000.0;
     let count = vocabulary.tokens.len();
     let padded = rows.max(count);
@@ -35,7 +36,8 @@ pub(super) fn vocabulary_entries(vocabulary: &Vocabulary, rows: usize) -> Vec<(S
     if !scores.is_empty() {
         scores.resize(padded, LOWEST);
     }
-    // What ends an answer beside the end of a text is the end of a turn, in the one key that there is for it.
+    // GGUF has one more key for a token that ends an answer: the end of a turn. The first end token other than EOS gets
+    // it.
     let end = vocabulary.ends.iter().copied().find(|end| Some(*end) != vocabulary.eos);
     let text = |text: &str| (!text.is_empty()).then(|| Value::String(text.to_owned()));
     let id = |id: Option<u32>| id.map(Value::U32);

@@ -24,7 +24,7 @@ pub enum ModelError {
     /// The architecture is not supported.
     #[error("{file}: architecture `{name}` is not supported; supported: {known}")]
     UnknownArchitecture {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// `general.architecture` of the file.
         name: String,
@@ -34,7 +34,7 @@ pub enum ModelError {
     /// A metadata value is invalid.
     #[error("{file}: `{key}` is {value}, not {wanted}; the file is damaged or made for another engine")]
     BadMetadata {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Metadata key.
         key: String,
@@ -48,7 +48,7 @@ pub enum ModelError {
         "{file}: `{key}` is not known to this engine and may change the model's output; a newer version may read it"
     )]
     UnknownKey {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Metadata key.
         key: String,
@@ -56,7 +56,7 @@ pub enum ModelError {
     /// A required tensor is missing.
     #[error("{file}: tensor `{name}` is missing; download the file again, or all parts of a split one")]
     MissingTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         name: String,
@@ -66,7 +66,7 @@ pub enum ModelError {
         "{file}: tensor `{name}` is not used by architecture `{architecture}` as this engine knows it, so its text would be wrong; a newer version may read it"
     )]
     UnusedTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         name: String,
@@ -78,7 +78,7 @@ pub enum ModelError {
         "{file}: tensor `{name}` has shape {found:?}, the metadata asks for {wanted:?}; the file is damaged"
     )]
     BadShape {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         name: String,
@@ -90,7 +90,7 @@ pub enum ModelError {
     /// The format of a tensor is not supported.
     #[error("{file}: tensor `{name}` is {format}, which is not supported; supported: {known}")]
     UnsupportedFormat {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         name: String,
@@ -102,7 +102,7 @@ pub enum ModelError {
     /// The vocabulary has more tokens than the embedding has rows.
     #[error("{file}: the vocabulary has {tokens} tokens, the embedding {rows} rows; the file is damaged")]
     VocabularySize {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Tokens in the vocabulary.
         tokens: usize,
@@ -112,7 +112,7 @@ pub enum ModelError {
     /// A weight could not be packed into tiles.
     #[error("{file}: tensor `{name}`: {source}")]
     Pack {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         name: String,

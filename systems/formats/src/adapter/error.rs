@@ -21,7 +21,7 @@ pub enum AdapterError {
     /// The file is not a LoRA adapter.
     #[error("{file}: `{key}` is {found}, not `{wanted}`: this is not a LoRA adapter")]
     NotAnAdapter {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Metadata key.
         key: &'static str,
@@ -35,7 +35,7 @@ pub enum AdapterError {
         "{file}: made for architecture `{found}`, the model's is `{wanted}`; use the adapter's own base model"
     )]
     OtherArchitecture {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Architecture that the adapter states.
         found: String,
@@ -47,7 +47,7 @@ pub enum AdapterError {
         "{file}: the model is an encoder (`{architecture}`), which does not support adapters; merge it into the model with PEFT"
     )]
     Encoder {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Architecture of the model.
         architecture: String,
@@ -55,7 +55,7 @@ pub enum AdapterError {
     /// The configuration is not valid.
     #[error("{file}: {reason}; it should be the adapter_config.json that PEFT saves")]
     BadConfig {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// What is wrong.
         reason: String,
@@ -63,7 +63,7 @@ pub enum AdapterError {
     /// A field has an invalid value.
     #[error("{file}: `{field}` is {value}, not {wanted}; the file is damaged")]
     BadField {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the field or metadata key.
         field: String,
@@ -77,7 +77,7 @@ pub enum AdapterError {
         "{file}: `{field}` is {value}, which is not supported and changes what the adapter does; {remedy}"
     )]
     UnsupportedField {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the field or metadata key.
         field: String,
@@ -91,7 +91,7 @@ pub enum AdapterError {
         "{file}: tensor `{tensor}` is not matrix A or B of a pair; without it the adapter would have another effect"
     )]
     UnknownTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -101,7 +101,7 @@ pub enum AdapterError {
         "{file}: the adapter changes `{tensor}`, which a model of architecture `{architecture}` does not have; use the adapter's own base model"
     )]
     NoSuchTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the matrix.
         tensor: String,
@@ -113,7 +113,7 @@ pub enum AdapterError {
         "{file}: the adapter changes `{tensor}`, {why}; it can be merged into its base model before conversion"
     )]
     UnsupportedTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the matrix.
         tensor: String,
@@ -123,7 +123,7 @@ pub enum AdapterError {
     /// Two pairs change the same rows of a matrix.
     #[error("{file}: `{tensor}` and `{other}` change the same rows; the file is damaged")]
     Twice {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of one matrix.
         tensor: String,
@@ -133,7 +133,7 @@ pub enum AdapterError {
     /// One matrix of a pair is missing.
     #[error("{file}: tensor `{tensor}` is missing; download the adapter again")]
     MissingHalf {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the missing tensor.
         tensor: String,
@@ -143,7 +143,7 @@ pub enum AdapterError {
         "{file}: tensor `{tensor}` has shape {found:?}, the model asks for {wanted:?} (outputs, inputs); use the adapter's own base model"
     )]
     Shape {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -155,7 +155,7 @@ pub enum AdapterError {
     /// The rank of a pair is out of range.
     #[error("{file}: tensor `{tensor}` has rank {rank}; ranks from 1 to {most} are supported")]
     Rank {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -169,7 +169,7 @@ pub enum AdapterError {
         "{file}: tensor `{tensor}` is {format}, which is not supported; convert the adapter to F16 or F32"
     )]
     Format {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -179,13 +179,13 @@ pub enum AdapterError {
     /// The file contains no pair of matrices.
     #[error("{file}: the file contains no pair of matrices; download the adapter again")]
     Empty {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
     },
     /// A matrix could not be packed into tiles.
     #[error("{file}: tensor `{tensor}`: {source}")]
     Pack {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -195,7 +195,7 @@ pub enum AdapterError {
     /// A folder lacks a file that PEFT saves.
     #[error("{folder}: `{file}` is missing; name a GGUF adapter, or a folder that PEFT saved")]
     NoFile {
-        /// Path of the folder.
+        /// Name of the folder.
         folder: String,
         /// Name of the missing file.
         file: &'static str,

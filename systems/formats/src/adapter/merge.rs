@@ -76,7 +76,7 @@ pub enum MergeError {
     /// The progress callback stopped the work.
     #[error("{file}: stopped before the file was complete")]
     Stopped {
-        /// Path of the output.
+        /// Name of the output file.
         file: String,
     },
 }

@@ -24,7 +24,7 @@ pub enum HuggingFaceError {
     /// The tokenizer's files cannot be used.
     #[error("{folder}: {source}")]
     Tokenize {
-        /// Path of the folder.
+        /// Name of the folder.
         folder: String,
         /// The tokenizer's error.
         source: TokenizeError,
@@ -32,7 +32,7 @@ pub enum HuggingFaceError {
     /// The folder contains no model.
     #[error("{folder}: has no {wanted}; name a folder that a model was saved to, or a .gguf file")]
     NotAModel {
-        /// Path of the folder.
+        /// Name of the folder.
         folder: String,
         /// What is missing.
         wanted: &'static str,
@@ -40,7 +40,7 @@ pub enum HuggingFaceError {
     /// A description file is too large.
     #[error("{file}: is {bytes} bytes long, more than the {limit} of any such file; fetch it again")]
     FileTooLarge {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Its length in bytes.
         bytes: u64,
@@ -50,7 +50,7 @@ pub enum HuggingFaceError {
     /// A description file is not valid JSON.
     #[error("{file}: is not valid JSON of the expected form: {reason}; fetch it again")]
     Json {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// The parser's message.
         reason: String,
@@ -70,7 +70,7 @@ pub enum HuggingFaceError {
     /// A file of weights is missing.
     #[error("{file}: is missing, and {index} names it; fetch it into the same folder")]
     MissingFile {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Path of the file that names it.
         index: String,
@@ -78,7 +78,7 @@ pub enum HuggingFaceError {
     /// A required field is missing.
     #[error("{file}: has no `{field}`, which is needed; fetch the file again")]
     MissingField {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the field.
         field: String,
@@ -88,7 +88,7 @@ pub enum HuggingFaceError {
         "{file}: `{field}` is {value}, not {wanted}; the model is damaged or not supported by this engine"
     )]
     BadField {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the field.
         field: String,
@@ -102,7 +102,7 @@ pub enum HuggingFaceError {
         "{file}: `{field}` ({value}) is not known to this engine and may change the model's output; a newer version may read it"
     )]
     UnknownField {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the field.
         field: String,
@@ -112,7 +112,7 @@ pub enum HuggingFaceError {
     /// The model family is not supported.
     #[error("{file}: `model_type` {model_type:?} is not supported; supported: {known}")]
     UnknownModel {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// `model_type` in the file.
         model_type: String,
@@ -124,7 +124,7 @@ pub enum HuggingFaceError {
         "{file}: `model_type` {model_type:?} is not supported yet; a later version of this engine reads it"
     )]
     LaterModel {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// `model_type` in the file.
         model_type: String,
@@ -134,7 +134,7 @@ pub enum HuggingFaceError {
         "{file}: tensor {tensor:?} is {dtype}, which is not supported; supported: {known}: save the model in one of these, or convert it to GGUF with its maker's tools"
     )]
     Dtype {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -148,7 +148,7 @@ pub enum HuggingFaceError {
         "{file}: tensor {tensor:?} is not used by architecture `{architecture}` as this engine knows it, so its text would be wrong; a newer version may read it"
     )]
     UnknownTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -160,7 +160,7 @@ pub enum HuggingFaceError {
         "{file}: tensor {tensor:?} has shape {shape:?}, not {wanted}; the model is damaged: fetch it again"
     )]
     Shape {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,

@@ -22,7 +22,7 @@ pub enum QuantizeError {
         "{file}: tensor `{tensor}` is {format}, which cannot be decoded; it can only be kept in that format"
     )]
     UnreadableTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -32,7 +32,7 @@ pub enum QuantizeError {
     /// A string of the vocabulary is not UTF-8, so copying would change it.
     #[error("{file}: metadata key {key:?} is not UTF-8 and would be changed; convert the model again")]
     NotUtf8 {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// The metadata key.
         key: String,
@@ -40,7 +40,7 @@ pub enum QuantizeError {
     /// A tensor contains values that its new format cannot represent.
     #[error("{file}: tensor `{tensor}`: {source}")]
     Encode {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -62,7 +62,7 @@ pub enum QuantizeError {
     /// The progress callback stopped the work.
     #[error("{file}: stopped before the file was complete")]
     Stopped {
-        /// Path of the output.
+        /// Name of the output file.
         file: String,
     },
 }

@@ -14,7 +14,7 @@ pub enum SafetensorsError {
         "{file}: ends inside its header: {needed} bytes are needed and the file has {len}; the download is cut short: fetch it again"
     )]
     Truncated {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Bytes up to the end of the header, as the file states.
         needed: u64,
@@ -26,7 +26,7 @@ pub enum SafetensorsError {
         "{file}: states a header of {bytes} bytes, but the limit is {limit}; it is damaged or not a safetensors file: fetch it again"
     )]
     HeaderTooLarge {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Stated bytes.
         bytes: u64,
@@ -36,7 +36,7 @@ pub enum SafetensorsError {
     /// The header is not a valid JSON object of tensors.
     #[error("{file}: the header is damaged {}: {reason}; fetch the file again", place(tensor))]
     Header {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// The tensor whose entry is damaged; empty if the error is outside the entries.
         tensor: String,
@@ -46,7 +46,7 @@ pub enum SafetensorsError {
     /// The header contains a tensor twice.
     #[error("{file}: the header contains tensor {tensor:?} twice; save the model again")]
     DuplicateTensor {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -56,7 +56,7 @@ pub enum SafetensorsError {
         "{file}: tensor {tensor:?} has dtype {dtype:?}, which is not known; save the model in another one, such as BF16"
     )]
     UnknownDtype {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -68,7 +68,7 @@ pub enum SafetensorsError {
         "{file}: tensor {tensor:?} of shape {shape:?} in {dtype} has data_offsets {start} to {end}, which do not match the size of the tensor; the file is damaged: fetch it again"
     )]
     Size {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -86,7 +86,7 @@ pub enum SafetensorsError {
         "{file}: tensor {tensor:?} has data_offsets {start} to {end}, but the file has {len} bytes of data; the download is cut short: fetch it again"
     )]
     PastEnd {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// Name of the tensor.
         tensor: String,
@@ -102,7 +102,7 @@ pub enum SafetensorsError {
         "{file}: tensors {tensor:?} and {other:?} overlap at byte {offset}; the file is damaged: fetch it again"
     )]
     Overlap {
-        /// Path of the file.
+        /// Name of the file.
         file: String,
         /// The tensor that starts first.
         tensor: String,

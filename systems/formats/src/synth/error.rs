@@ -57,7 +57,7 @@ pub enum SynthError {
     /// The progress callback stopped the work.
     #[error("{file}: stopped before the file was complete")]
     Stopped {
-        /// Path of the output.
+        /// Name of the output file.
         file: String,
     },
 }

@@ -86,7 +86,7 @@ pub fn vocabulary_parts(mut vocabulary: Vocabulary) -> Result<(Tokenizer, Option
         Some(source) => ChatTemplate::new(&source),
         None => {
             let builtin = BuiltinTemplate::of(&tokenizer);
-            tracing::info!("the file has no chat template; using the built-in {:?}", builtin.name);
+            tracing::info!("the file has no chat template: {:?} is taken", builtin.name);
             builtin.compile()
         }
     };

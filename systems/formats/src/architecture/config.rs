@@ -219,7 +219,7 @@ fn window(keys: &Keys<'_>, windows: &Windows) -> Result<Option<usize>, ModelErro
 fn is_local(keys: &Keys<'_>, windows: &Windows, layer: usize, layers: usize) -> Result<bool, ModelError> {
     let known = match keys.get(WINDOW_PATTERN) {
         Some(Value::Array(each)) => {
-            let wanted = "one truth value a layer";
+            let wanted = "one boolean for each layer";
             let known = flag(each, layer).filter(|_| each.len() == layers);
             return known
                 .ok_or_else(|| keys.bad(WINDOW_PATTERN, format!("{each} for {layers} layers"), wanted));

@@ -189,7 +189,7 @@ impl<'a> Keys<'a> {
 
     fn checked(&self, name: &str, value: u64, max: u64) -> Result<usize, ModelError> {
         if value == 0 || value > max {
-            return Err(self.bad(name, value, "a positive count of believable size"));
+            return Err(self.bad(name, value, "a positive count of plausible size"));
         }
         usize::try_from(value).map_err(|_| self.bad(name, value, "a count that this machine can address"))
     }

@@ -88,19 +88,19 @@ fn common(
     }
     config.only("is_causal", &[json!(arch.causal)])?;
     if arch.layer_may_have(TensorRole::QueryNorm) {
-        // The fields say whether the norms exist. The tensors show it.
+        // These fields only say that the model has norms, which its tensors show as well.
         for field in ["qk_norm", "use_qk_norm", "qk_layernorm"] {
             config.get(field);
         }
     }
-    // The fields say whether the biases exist. The tensors show it.
+    // These fields only say that the model has biases, which its tensors show as well.
     for field in ["attention_bias", "qkv_bias", "mlp_bias"] {
         config.opt_flag(field)?;
     }
     let bounded = |name| {
         let value = config.count(name)?;
         let believed = (1..=MAX_COUNT).contains(&value);
-        let wanted = "a positive count of believable size";
+        let wanted = "a positive count of plausible size";
         if believed { Ok(value) } else { Err(config.bad(name, &json!(value), wanted)) }
     };
     let (layers, heads) = (bounded("num_hidden_layers")?, bounded("num_attention_heads")?);
@@ -115,7 +115,7 @@ fn common(
     };
     let experts = match experts {
         (name, count) if count > MAX_COUNT => {
-            return Err(config.bad(name, &json!(count), "a count of believable size"));
+            return Err(config.bad(name, &json!(count), "a count of plausible size"));
         }
         (_, count) => count,
     };
@@ -131,7 +131,7 @@ fn common(
     let positions = config.count("max_position_embeddings")?;
     if first_position >= positions {
         let found = json!(positions);
-        return Err(config.bad("max_position_embeddings", &found, "more than `pad_token_id` and one"));
+        return Err(config.bad("max_position_embeddings", &found, "more than `pad_token_id` + 1"));
     }
     keys.count(CONTEXT, positions - first_position);
     keys.count("embedding_length", config.count("hidden_size")?);
@@ -221,7 +221,7 @@ fn windows(
         (Some(types), _) => {
             if types.len() as u64 != layers {
                 let found = json!(types.len());
-                return Err(config.bad("layer_types", &found, "one type a layer"));
+                return Err(config.bad("layer_types", &found, "one type for each layer"));
             }
             let local = |kind: &serde_json::Value| match kind.as_str() {
                 Some(LOCAL) => Ok(true),

@@ -90,7 +90,7 @@ pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Res
     }
     let length = head_length(config)?;
     if !(1..=MAX_LENGTH).contains(&length) {
-        return Err(config.bad("head_dim", &json!(length), "a positive count of believable size"));
+        return Err(config.bad("head_dim", &json!(length), "a positive count of plausible size"));
     }
     let partial = parameters.float("partial_rotary_factor")?.or(config.opt_float("partial_rotary_factor")?);
     let partial = partial.unwrap_or(1.0);

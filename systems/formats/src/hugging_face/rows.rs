@@ -12,8 +12,8 @@ use weft_platform::storage::{Bytes, Source, StorageError};
 pub enum RowOrder {
     /// As in the folder.
     Same,
-    /// In each head, rows `i` and `i + head / 2` of the folder are adjacent in the GGUF. Rotary embedding turns adjacent
-    /// rows there, and rows of the two halves in the folder.
+    /// In each head, rows `i` and `i + head / 2` of the folder are adjacent in the GGUF. Rotary embedding turns
+    /// adjacent rows there, and rows of the two halves in the folder.
     Paired {
         /// Rows of a head, an even number.
         head: u64,

@@ -1,7 +1,7 @@
-//! LoRA adapters: GGUF files, or a PEFT folder's two files where the input holds the separator.
+//! Fuzzes LoRA adapters: a GGUF file, or the two files of a PEFT folder if the input contains the separator.
 //!
 //! Run from the repository root: `cargo +nightly fuzz run adapter`. Seeds: the files of `assets/golden/lora`, copied to
-//! `fuzz/corpus/adapter`, a folder's two files joined by the separator.
+//! `fuzz/corpus/adapter`. The two files of a folder are joined with the separator.
 #![no_main]
 
 use std::hint::black_box;
@@ -12,10 +12,10 @@ use weft_formats::ModelFile;
 use weft_formats::adapter::{AdapterBase, AdapterFile, AdapterFiles};
 use weft_platform::storage::{MemorySource, Source};
 
-/// Stands between a configuration and the weights.
+/// Separates a configuration from the weights.
 const SEPARATOR: &[u8] = b"\0--weights--\0";
 
-/// The model that adapters are for.
+/// The model that the adapters are checked against.
 static MODEL: LazyLock<ModelFile> = LazyLock::new(|| {
     let file = include_bytes!("../../assets/golden/hf/llama.gguf");
     ModelFile::read(vec![source("llama.gguf", file)]).expect("a golden model")

@@ -1,4 +1,4 @@
-//! GGUF headers: one file, or several parts where the input holds the separator.
+//! Fuzzes GGUF headers: one file, or several parts if the input contains the separator.
 //!
 //! Run from the repository root: `cargo +nightly fuzz run gguf`. Seeds: the files of `assets/golden/gguf`, copied to
 //! `fuzz/corpus/gguf`.
@@ -11,10 +11,10 @@ use libfuzzer_sys::fuzz_target;
 use weft_formats::gguf::Gguf;
 use weft_platform::storage::{MemorySource, Source};
 
-/// Stands between the parts of a split model.
+/// Separates the parts of a split model.
 const SEPARATOR: &[u8] = b"\0--part--\0";
 
-/// The parts that `input` holds.
+/// Splits `input` into parts.
 fn parts(mut input: &[u8]) -> Vec<Arc<dyn Source>> {
     let mut parts: Vec<Arc<dyn Source>> = Vec::new();
     loop {
@@ -28,7 +28,7 @@ fn parts(mut input: &[u8]) -> Vec<Arc<dyn Source>> {
     }
 }
 
-/// Looks at all that the reader gives and checks what it promises.
+/// Uses everything that the reader returns and checks its guarantees.
 fn walk(gguf: &Gguf, sources: &[Arc<dyn Source>]) {
     let metadata = &gguf.metadata;
     for (key, value) in metadata.iter() {
@@ -57,7 +57,7 @@ fn walk(gguf: &Gguf, sources: &[Arc<dyn Source>]) {
         let blocks = tensor.elements() / format.block() as u64;
         assert_eq!(blocks * format.block() as u64, tensor.elements());
         assert_eq!(blocks * format.block_bytes() as u64, tensor.bytes());
-        // A block's values may be anything, but computing them may not fail.
+        // A block may contain any bytes. Decoding it must not fail.
         let mut values = vec![0.0; format.block()];
         if let Some(block) = bytes.get(..format.block_bytes()) {
             assert_eq!(format.dequantize(block, &mut values), format.codec().is_some());

@@ -1,7 +1,7 @@
-//! Hugging Face folders: `config.json` and files of weights, with the separator between them.
+//! Fuzzes Hugging Face folders: `config.json` and files of weights, joined with the separator.
 //!
-//! Run from the repository root: `cargo +nightly fuzz run safetensors`. Seeds: the folders of `assets/golden/hf/folders`, unpacked and
-//! joined.
+//! Run from the repository root: `cargo +nightly fuzz run safetensors`. Seeds: the folders of
+//! `assets/golden/hf/folders`, unpacked and joined.
 #![no_main]
 
 use std::hint::black_box;
@@ -14,10 +14,10 @@ use weft_formats::hugging_face::HuggingFaceFolder;
 use weft_formats::safetensors::SafetensorsHeader;
 use weft_platform::storage::{MemorySource, Source};
 
-/// Stands between the files of a folder.
+/// Separates the files of a folder.
 const SEPARATOR: &[u8] = b"\0--file--\0";
 
-/// The configuration and the files of weights that `input` holds.
+/// Splits `input` into the configuration and the files of weights.
 fn files(mut input: &[u8]) -> (&[u8], Vec<Arc<dyn Source>>) {
     let mut files = Vec::new();
     while let Some(at) = input.windows(SEPARATOR.len()).position(|window| window == SEPARATOR) {
@@ -32,7 +32,7 @@ fn files(mut input: &[u8]) -> (&[u8], Vec<Arc<dyn Source>>) {
     (config, files.iter().enumerate().map(source).collect())
 }
 
-/// Looks at a header and checks what it promises.
+/// Reads a header and checks its guarantees.
 fn walk_header(source: &dyn Source) {
     match SafetensorsHeader::read(source) {
         Ok(header) => {
@@ -55,7 +55,7 @@ fuzz_target!(|input: &[u8]| {
     match HuggingFaceFolder::from_files("folder", config, None, weights) {
         Ok(folder) => {
             let source = folder.source();
-            // Vectors of halves become floats; factors and names come from the configuration.
+            // Vectors grow from 16 to 32 bits. Rotary factors and names come from the configuration.
             assert!(source.len() <= 4 * (held + config.len() as u64) + (1 << 20));
             let whole = source.read(0..source.len()).expect("all of it");
             assert_eq!(whole.len() as u64, source.len());

@@ -1,7 +1,7 @@
-//! Chat templates, with a conversation in JSON behind them where the input holds the separator.
+//! Fuzzes chat templates. If the input contains the separator, a conversation in JSON follows the template.
 //!
-//! Run from the repository root: `cargo +nightly fuzz run template`. Seeds: the files `*.jinja` of `assets/golden/templates` and of
-//! `systems/text/src/template/builtin`, copied to `fuzz/corpus/template`.
+//! Run from the repository root: `cargo +nightly fuzz run template`. Seeds: the files `*.jinja` of
+//! `assets/golden/templates` and of `systems/text/src/template/builtin`, copied to `fuzz/corpus/template`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,10 +10,10 @@ use std::hint::black_box;
 use std::sync::LazyLock;
 use weft_text::{ChatTemplate, CivilTime, TemplateVars, Tokenizer, Vocabulary};
 
-/// Stands between the template and the conversation.
+/// Separates the template from the conversation.
 const SEPARATOR: u8 = 0;
 
-/// Bytes, and control tokens that a user may try to forge.
+/// A tokenizer with byte tokens and with control tokens that a user may try to forge.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
     let control = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "[INST]"].map(|token| (token.to_owned(), 3));
     let bytes = (0..=255).map(|byte| (format!("<0x{byte:02X}>"), 6));

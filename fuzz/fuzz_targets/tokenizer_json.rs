@@ -1,4 +1,4 @@
-//! `tokenizer.json`, with a `tokenizer_config.json` and a text behind it where the input holds the separator.
+//! Fuzzes `tokenizer.json`. If the input contains the separator, a `tokenizer_config.json` and a text follow.
 //!
 //! Run from the repository root: `cargo +nightly fuzz run tokenizer_json`. Seeds: the field `tokenizer` of the files
 //! `assets/golden/tokenizers/hf-*.json.gz`, copied to `fuzz/corpus/tokenizer_json`.
@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use weft_text::{HuggingFaceFiles, SpecialTokens, Tokenizer, Vocabulary};
 
-/// Stands between the files, and before the text.
+/// Separates the files and the text.
 const SEPARATOR: u8 = 0;
 
 fuzz_target!(|input: &[u8]| {

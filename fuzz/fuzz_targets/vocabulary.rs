@@ -1,4 +1,4 @@
-//! Vocabularies of every kind, as a GGUF may say them, with a text.
+//! Fuzzes vocabularies of every kind, as a GGUF may contain them, with a text.
 //!
 //! Run from the repository root: `cargo +nightly fuzz run vocabulary`.
 #![no_main]

@@ -1,9 +1,9 @@
-//! Architectures as data: what a GGUF architecture calls its tensors, which metadata it is made of, and what its
-//! metadata leave unsaid.
+//! Architectures as data: the tensor names, the metadata keys and the default hyperparameters of each GGUF
+//! architecture.
 //!
-//! What a layer computes is not here: the forward pass reads it off the layer's tensors (biases, norms, scales,
-//! experts) and off the numbers of [`weft_components::ModelConfig`]. Supporting an architecture whose parts the engine
-//! already has means adding a file under `architecture/` and a row to [`ARCHITECTURES`].
+//! The forward pass is not described here. It follows from the tensors that a layer has (biases, norms, scales,
+//! experts) and from the hyperparameters in [`weft_components::ModelConfig`]. To support an architecture that is built
+//! from features the engine already has, add a file under `architecture/` and an entry to [`ARCHITECTURES`].
 
 mod bert;
 mod bitnet;
@@ -32,108 +32,110 @@ use super::error::ModelError;
 use super::gguf::Gguf;
 use weft_components::{Activation, RopeStyle, TensorRole};
 
-/// A tensor name with `{}` for the layer's index, and `{e}` for an expert's where each has a tensor of its own; what it is
-/// for, and whether a file may lack it.
+/// The name of a tensor, what the tensor is for, and whether a file may lack it. In the name, `{}` stands for the
+/// layer's index and `{e}` for an expert's index, where each expert has its own tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorPattern {
-    /// Name, `{}` standing for the layer.
+    /// Name in the file, with `{}` in place of the layer's index.
     pub name: &'static str,
-    /// What its rows are for, one part after another. A role of experts under a name without `{e}` is a stack of all
-    /// experts, the outermost dimension.
+    /// The projections stacked in its rows, in order. An expert role in a pattern without `{e}` means that one tensor
+    /// stacks all experts along the outermost dimension.
     pub roles: &'static [TensorRole],
-    /// Whether a model without it is whole. Where it may not be missing, other tensors of the same roles may stand in.
+    /// True if a model without this tensor is complete. If false, other tensors of the same roles may still replace it.
     pub optional: bool,
 }
 
-/// Shorthand for a tensor that must be there.
+/// Makes a pattern for a tensor that must be present.
 const fn required(name: &'static str, roles: &'static [TensorRole]) -> TensorPattern {
     TensorPattern { name, roles, optional: false }
 }
 
-/// Shorthand for a tensor that may be missing.
+/// Makes a pattern for a tensor that may be missing.
 const fn optional(name: &'static str, roles: &'static [TensorRole]) -> TensorPattern {
     TensorPattern { name, roles, optional: true }
 }
 
-/// Which layers see only the last tokens.
+/// Sliding-window attention: which layers attend to the last tokens only.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows {
-    /// Tokens that they see where the metadata name no number.
+    /// Window size in tokens if the metadata give none.
     pub default: Option<usize>,
-    /// Every how manyth layer sees everything, counted from 1, where the metadata name no pattern; 0 where none does.
+    /// Every `global_every`-th layer, counted from 1, attends to all tokens if the metadata give no pattern. With 0 no
+    /// layer does.
     pub global_every: usize,
-    /// The base of their rotary frequencies where it is another, which then are not scaled either.
+    /// Rotary embedding of the layers with a window.
     pub rope: LocalRope,
 }
 
-/// Rotary embedding of the layers with a window.
+/// Rotary embedding of the layers with a sliding window.
 #[derive(Clone, Copy, Debug)]
 pub enum LocalRope {
-    /// That of the other layers.
+    /// The same as in the other layers.
     Same,
-    /// Frequencies that are not scaled, of this base, or of the other layers' where it is `None`; the metadata may name
-    /// another.
+    /// Unscaled frequencies with this base, or with the base of the other layers if `None`. The metadata may state
+    /// another base.
     Plain(Option<f32>),
 }
 
 /// Which layers have no rotary embedding.
 #[derive(Clone, Copy, Debug)]
 pub enum WithoutRope {
-    /// Each has one.
+    /// Every layer has rotary embedding.
     None,
-    /// Every so manyth layer, counted from 1, has none.
+    /// Every n-th layer, counted from 1, has no rotary embedding.
     Every(usize),
-    /// None has one where this key is false.
+    /// No layer has rotary embedding if this metadata key is false.
     Unless(&'static str),
 }
 
-/// What metadata leave unsaid about experts.
+/// Properties of mixture-of-experts layers that the metadata may leave out.
 #[derive(Clone, Copy, Debug)]
 pub struct Experts {
-    /// Whether the weights of the chosen experts are divided by their sum.
+    /// True if the weights of the selected experts are divided by their sum.
     pub normalise: bool,
-    /// Whether the width that is stated for the layer is that of all experts that a row uses; else it is each one's.
+    /// True if the stated feed-forward width is the total width of the experts that one row uses. If false, it is the
+    /// width of each expert.
     pub share_width: bool,
-    /// Whether there is an expert that every row uses, as wide as is stated for the layer.
+    /// True if there is a shared expert that every row uses. Its width is the stated feed-forward width.
     pub shared: bool,
 }
 
-/// What the engine has to know of an architecture.
+/// Description of an architecture: everything that the engine needs to know to read its files.
 #[derive(Clone, Copy, Debug)]
 pub struct Architecture {
-    /// `general.architecture`; also the prefix of its metadata keys.
+    /// Value of `general.architecture`, which is also the prefix of its metadata keys.
     pub name: &'static str,
-    /// How rotary embedding pairs dimensions in its GGUF files.
+    /// Which dimensions rotary embedding pairs in its GGUF files.
     pub rope: RopeStyle,
-    /// Tensors of the model as a whole, in the order in which a wave needs them: those before the layers.
+    /// Tensors of the whole model that are needed before the layers, in the order in which a forward pass needs them.
     pub before: &'static [TensorPattern],
     /// Tensors of each layer, in groups that architectures share.
     pub layer: &'static [&'static [TensorPattern]],
-    /// Tensors needed after the layers.
+    /// Tensors of the whole model that are needed after the layers.
     pub after: &'static [TensorPattern],
-    /// Metadata keys, without the prefix, that are understood or known to change nothing, in groups.
+    /// Metadata keys, without the prefix, that the engine reads or that do not change the result, in groups.
     pub keys: &'static [&'static [&'static str]],
-    /// Nonlinearity of the feed-forward network.
+    /// Activation function of the feed-forward network.
     pub activation: Activation,
-    /// Whether a token sees only those before it, where the metadata do not say it.
+    /// True if attention is causal. The metadata may override it.
     pub causal: bool,
-    /// Windows, where layers may have some.
+    /// Sliding windows, if layers may have them.
     pub windows: Option<Windows>,
-    /// Layers without rotary embedding.
+    /// Which layers have no rotary embedding.
     pub without_rope: WithoutRope,
-    /// Experts, where layers may have some.
+    /// Expert properties, if layers may have experts.
     pub experts: Option<Experts>,
-    /// Whether embeddings are multiplied by the square root of their width.
+    /// True if embeddings are multiplied by the square root of their width.
     pub scales_embedding: bool,
-    /// The number of layers of the size whose attention is scaled by `embedding / heads` in place of the length of a key.
+    /// Layer count of the model size whose attention is scaled by `embedding / heads` instead of the key length.
     pub scales_by_width: Option<usize>,
-    /// Cap of attention scores where the metadata name none.
+    /// Soft cap of attention scores if the metadata give none.
     pub attention_cap: Option<f32>,
-    /// Cap of logits where the metadata name none.
+    /// Soft cap of logits if the metadata give none.
     pub logit_cap: Option<f32>,
 }
 
-/// A decoder with nothing special: what most architectures start from.
+/// A decoder with no special features. Most architectures start from it.
 const PLAIN: Architecture = Architecture {
     name: "",
     rope: RopeStyle::Half,
@@ -153,36 +155,36 @@ const PLAIN: Architecture = Architecture {
 };
 
 impl Architecture {
-    /// Whether a key, without the prefix, is understood or known to change nothing.
+    /// Returns true if the key, given without the prefix, is read by the engine or does not change the result.
     pub fn knows_key(&self, name: &str) -> bool {
         self.keys.iter().any(|group| group.contains(&name))
     }
 
-    /// Patterns of a layer's tensors.
+    /// Returns the patterns of a layer's tensors.
     pub(super) fn layer_patterns(&self) -> impl Iterator<Item = &'static TensorPattern> + use<> {
         self.layer.iter().flat_map(|group| group.iter())
     }
 
-    /// Whether a model as a whole has the tensor of a role, or may have it.
+    /// Returns true if a model has, or may have, a tensor of this role outside its layers.
     pub(super) fn may_have(&self, role: TensorRole) -> bool {
         self.before.iter().chain(self.after).any(|pattern| pattern.roles.contains(&role))
     }
 
-    /// Whether any layer has rotary embedding.
+    /// Returns true if any layer has rotary embedding.
     pub(super) fn turns(&self) -> bool {
         !matches!(self.without_rope, WithoutRope::Every(1))
     }
 
-    /// Whether its layers may have the tensor of a role.
+    /// Returns true if layers have, or may have, a tensor of this role.
     pub(super) fn layer_may_have(&self, role: TensorRole) -> bool {
         self.layer_patterns().any(|pattern| pattern.roles.contains(&role))
     }
 }
 
-/// The key of an architecture's name.
+/// The metadata key of the architecture's name.
 pub(super) const ARCHITECTURE: &str = "general.architecture";
 
-/// Every architecture.
+/// All supported architectures.
 pub const ARCHITECTURES: &[Architecture] = &[
     llama::LLAMA,
     qwen2::QWEN2,
@@ -203,7 +205,11 @@ pub const ARCHITECTURES: &[Architecture] = &[
     nomic_bert::NOMIC_BERT,
 ];
 
-/// Finds the architecture of a file.
+/// Finds the architecture that a file names.
+///
+/// # Errors
+/// [`ModelError::UnknownArchitecture`] if it is not in [`ARCHITECTURES`]; [`ModelError::Gguf`] if the key is missing or
+/// no string.
 pub(super) fn architecture(gguf: &Gguf, file: &str) -> Result<Architecture, ModelError> {
     let name = gguf.metadata.str(ARCHITECTURE)?;
     ARCHITECTURES.iter().find(|a| a.name == name).copied().ok_or_else(|| ModelError::UnknownArchitecture {

@@ -1,4 +1,4 @@
-//! What can be wrong with a model file.
+//! Errors of reading a model file.
 
 use super::gguf::GgufError;
 use super::hugging_face::HuggingFaceError;
@@ -9,32 +9,32 @@ use weft_text::TokenizeError;
 /// A model file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The container is damaged.
+    /// The GGUF container is damaged.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// The folder is none that a model can be read from.
+    /// The Hugging Face folder cannot be read.
     #[error(transparent)]
     HuggingFace(#[from] HuggingFaceError),
-    /// Bytes could not be read.
+    /// The bytes could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The vocabulary cannot be used.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
-    /// No architecture of this name.
+    /// The architecture is not supported.
     #[error("{file}: architecture `{name}` is not supported; supported: {known}")]
     UnknownArchitecture {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// `general.architecture`.
+        /// `general.architecture` of the file.
         name: String,
         /// Supported names.
         known: String,
     },
-    /// A value that no model has.
+    /// A metadata value is invalid.
     #[error("{file}: `{key}` is {value}, not {wanted}; the file is damaged or made for another engine")]
     BadMetadata {
-        /// File.
+        /// Name of the file.
         file: String,
         /// Metadata key.
         key: String,
@@ -43,80 +43,80 @@ pub enum ModelError {
         /// What it should be.
         wanted: &'static str,
     },
-    /// A key that may change the result and that the engine does not know.
+    /// A metadata key that may change the result is unknown to the engine.
     #[error(
-        "{file}: `{key}` is not known to this engine and may change what the model says; a newer version may read it"
+        "{file}: `{key}` is not known to this engine and may change the model's output; a newer version may read it"
     )]
     UnknownKey {
-        /// File.
+        /// Name of the file.
         file: String,
         /// Metadata key.
         key: String,
     },
-    /// A tensor that the architecture needs.
+    /// A required tensor is missing.
     #[error("{file}: tensor `{name}` is missing; download the file again, or all parts of a split one")]
     MissingTensor {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Tensor name.
+        /// Name of the tensor.
         name: String,
     },
-    /// A tensor that the architecture does not use.
+    /// The architecture does not use a tensor of the file.
     #[error(
         "{file}: tensor `{name}` is not used by architecture `{architecture}` as this engine knows it, so its text would be wrong; a newer version may read it"
     )]
     UnusedTensor {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Tensor name.
+        /// Name of the tensor.
         name: String,
-        /// `general.architecture`.
+        /// `general.architecture` of the file.
         architecture: String,
     },
-    /// A tensor's shape contradicts the metadata.
+    /// The shape of a tensor contradicts the metadata.
     #[error(
         "{file}: tensor `{name}` has shape {found:?}, the metadata asks for {wanted:?}; the file is damaged"
     )]
     BadShape {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Tensor name.
+        /// Name of the tensor.
         name: String,
         /// Shape in the file, innermost first.
         found: Vec<u64>,
-        /// Shape by the metadata, innermost first.
+        /// Shape that follows from the metadata, innermost first.
         wanted: Vec<u64>,
     },
-    /// A format that the engine does not compute with.
+    /// The format of a tensor is not supported.
     #[error("{file}: tensor `{name}` is {format}, which is not supported; supported: {known}")]
     UnsupportedFormat {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Tensor name.
+        /// Name of the tensor.
         name: String,
         /// Its format.
         format: String,
         /// Supported formats.
         known: String,
     },
-    /// The vocabulary and the embedding disagree.
+    /// The vocabulary has more tokens than the embedding has rows.
     #[error("{file}: the vocabulary has {tokens} tokens, the embedding {rows} rows; the file is damaged")]
     VocabularySize {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Tokens.
+        /// Tokens in the vocabulary.
         tokens: usize,
         /// Rows of the embedding.
         rows: usize,
     },
-    /// Weights could not be laid out.
+    /// A weight could not be packed into tiles.
     #[error("{file}: tensor `{name}`: {source}")]
     Pack {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Tensor name.
+        /// Name of the tensor.
         name: String,
-        /// Why.
+        /// Cause.
         source: PackError,
     },
 }

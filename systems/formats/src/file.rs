@@ -1,4 +1,4 @@
-//! A model file, read and checked up to its weights.
+//! Reads and checks everything in a model file except its weights.
 
 use super::architecture::{architecture, model_config};
 use super::error::ModelError;
@@ -12,28 +12,27 @@ use weft_components::{ModelConfig, SamplingDefaults};
 use weft_platform::storage::Source;
 use weft_text::{BuiltinTemplate, ChatTemplate, TemplateError, Tokenizer, Vocabulary};
 
-/// Everything of a model but its weights: what a world needs to spawn it.
+/// A model file that has been read and checked, except for its weights. A world spawns the model from it.
 pub struct ModelFile {
-    /// Parts of the file.
+    /// The parts of the file.
     pub sources: Vec<Arc<dyn Source>>,
-    /// The model's numbers.
+    /// The model's hyperparameters.
     pub config: ModelConfig,
-    /// The vocabulary, where the file has one.
+    /// The tokenizer, if the file has a vocabulary.
     pub tokenizer: Option<Tokenizer>,
-    /// The chat template, where the file has one that can be used.
+    /// The chat template, if there is one that compiles.
     pub template: Option<ChatTemplate>,
-    /// What the file recommends for sampling.
+    /// The sampling settings that the file recommends.
     pub sampling: SamplingDefaults,
-    /// Weights in the order in which a wave needs them.
+    /// The weights, in the order in which a forward pass needs them.
     pub shards: Vec<ShardSpec>,
 }
 
 impl ModelFile {
-    /// Reads the header and checks that the engine can run the model.
+    /// Reads the header and checks that the engine supports the model.
     ///
     /// # Errors
-    /// A damaged file, an architecture or a tensor format that is not supported, or metadata that contradicts the
-    /// tensors.
+    /// A damaged file, an unsupported architecture or tensor format, or metadata that contradict the tensors.
     pub fn read(model: impl Into<OpenModel>) -> Result<Self, ModelError> {
         let OpenModel { sources, vocabulary, .. } = model.into();
         let gguf = Gguf::read(&sources)?;
@@ -55,11 +54,12 @@ impl ModelFile {
     }
 }
 
-/// The tokenizer and the chat template of a file, which may hold nothing else; those of `vocabulary`, where it is there.
+/// Returns the tokenizer and the chat template of a file, which may have no tensors. If `vocabulary` is given, it is
+/// used instead of the file's.
 ///
 /// # Errors
-/// A vocabulary that is damaged or of a kind that is not supported. A template that does not parse is left out with
-/// a warning, since raw prompts do without it; where there is none, a built-in one serves.
+/// A vocabulary that is damaged or of an unsupported kind. A template that does not parse is left out with a warning,
+/// because raw prompts work without it. If the file has no template, a built-in one is used.
 pub fn text_parts(
     gguf: &Gguf,
     vocabulary: Option<Arc<Vocabulary>>,
@@ -74,7 +74,7 @@ pub fn text_parts(
     vocabulary_parts(vocabulary).map(|(tokenizer, template)| (Some(tokenizer), template))
 }
 
-/// The tokenizer and the chat template of a vocabulary.
+/// Returns the tokenizer and the chat template of a vocabulary.
 ///
 /// # Errors
 /// As [`text_parts`].

@@ -1,9 +1,9 @@
-//! Model files: from bytes to a checked description of a model, and back.
+//! Model files: reads them into a checked description of a model, and writes them.
 //!
-//! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one. The architecture says
-//! what each tensor is for, the manifest lists the tensors in the order in which a forward pass needs them, and
-//! [`ModelFile`] holds the result. [`adapter`] reads LoRA adapters and merges them. [`synth`] writes files with random
-//! weights; [`quantize`] writes files in other formats. Nothing here knows the ECS.
+//! [`gguf`] reads the container, or [`hugging_face`] presents a folder of [`safetensors`] as one. The architecture
+//! defines the role of each tensor, the manifest lists the tensors in the order in which a forward pass needs them, and
+//! [`ModelFile`] contains the result. [`adapter`] reads LoRA adapters and merges them. [`synth`] writes files with
+//! random weights; [`quantize`] writes files in other formats. This crate does not depend on the ECS.
 
 pub mod adapter;
 mod architecture;
@@ -20,6 +20,7 @@ mod sampling;
 mod sentence;
 pub mod synth;
 mod vocabulary;
+mod vocabulary_entries;
 
 pub use architecture::{ARCHITECTURES, Architecture, TensorPattern};
 pub use error::ModelError;

@@ -1,6 +1,7 @@
-//! From a tensor table to the shards of a model, in the order in which a wave needs them.
+//! Lists the shards of a model from its tensor table, in the order in which a forward pass needs them.
 //!
-//! A shard is what one role, and one expert, reads: a tensor, or whole rows of one that fuses projections or stacks experts.
+//! A shard contains the weights of one role and, for experts, of one expert. It is a whole tensor, or consecutive rows
+//! of a tensor that fuses projections or stacks experts.
 
 use super::architecture::{Architecture, TensorPattern};
 use super::error::ModelError;
@@ -9,20 +10,21 @@ use std::collections::HashSet;
 use weft_components::formats::FORMATS;
 use weft_components::{Codec, ModelConfig, TensorRole as Role, WeightShard};
 
-/// Most shards that are believed: the largest models have not a third of it, and each takes about a kilobyte.
+/// Largest number of shards that is accepted. The largest models have less than a third of it, and each shard takes
+/// about a kilobyte.
 const MAX_SHARDS: usize = 1 << 18;
 
-/// Whose weights a shard holds.
+/// The part of a model that a shard belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardOwner {
-    /// The model as a whole.
+    /// The model outside its layers.
     Model,
-    /// One layer.
+    /// The layer with this index.
     Layer(usize),
 }
 
 impl ShardOwner {
-    /// The layer's index.
+    /// Returns the layer's index; `None` for shards outside layers.
     pub fn layer(self) -> Option<usize> {
         match self {
             Self::Model => None,
@@ -31,19 +33,20 @@ impl ShardOwner {
     }
 }
 
-/// A shard to be spawned.
+/// A shard that is to be spawned as an entity.
 #[derive(Clone, Debug)]
 pub struct ShardSpec {
-    /// Whose it is.
+    /// The part of the model that it belongs to.
     pub owner: ShardOwner,
-    /// The shard.
+    /// The shard's weights: role, format, shape and byte range.
     pub shard: WeightShard,
 }
 
-/// Lists a model's shards: what comes before the layers, each layer, what comes after.
+/// Lists a model's shards: those before the layers, those of each layer, those after the layers.
 ///
-/// Every tensor of the file must have a place, and every place that the architecture requires a tensor of the right
-/// shape in a format that can be computed with.
+/// # Errors
+/// A tensor of the file that the architecture does not use, a required tensor that is missing, or a tensor whose shape
+/// or format is not supported.
 pub(super) fn manifest(
     gguf: &Gguf,
     arch: &Architecture,
@@ -65,7 +68,8 @@ pub(super) fn manifest(
     Ok(manifest.shards)
 }
 
-/// The patterns of each owner of a model in order, those left out that a model of these numbers cannot have.
+/// Returns the patterns of each owner in order, without the layer tensors that a model of this configuration cannot
+/// have.
 pub(super) fn groups(
     arch: &Architecture,
     config: &ModelConfig,
@@ -77,7 +81,7 @@ pub(super) fn groups(
     before.chain(between).chain(core::iter::once((ShardOwner::Model, arch.after.iter().collect())))
 }
 
-/// Whether layers of these numbers can have the tensor: their feed-forward networks are dense or have experts.
+/// Returns true if the layers of this configuration can have the tensor. It depends on whether they have experts.
 pub(super) fn applies(pattern: &TensorPattern, config: &ModelConfig) -> bool {
     use Role as R;
     pattern.roles.iter().all(|role| match role {
@@ -92,7 +96,7 @@ pub(super) fn applies(pattern: &TensorPattern, config: &ModelConfig) -> bool {
     })
 }
 
-/// A tensor's name. `expert` matters where each has a tensor of its own.
+/// Returns a tensor's name. `expert` is used only if each expert has its own tensor.
 pub(super) fn name_of(pattern: &TensorPattern, owner: ShardOwner, expert: usize) -> String {
     let name = match owner {
         ShardOwner::Layer(layer) => pattern.name.replace("{}", &layer.to_string()),
@@ -101,10 +105,10 @@ pub(super) fn name_of(pattern: &TensorPattern, owner: ShardOwner, expert: usize)
     name.replace(EXPERT, &expert.to_string())
 }
 
-/// What stands for an expert's index in the name of a tensor that is one expert's.
+/// Placeholder of the expert's index in a tensor's name.
 const EXPERT: &str = "{e}";
 
-/// Tensors that a pattern stands for, and experts stacked in each; 0 where none are.
+/// Returns the number of tensors that a pattern stands for, and the number of experts stacked in each; 0 if none.
 fn experts_of(pattern: &TensorPattern, config: &ModelConfig) -> (usize, usize) {
     let count = config.experts.map_or(0, |experts| experts.count);
     match (pattern.name.contains(EXPERT), pattern.roles.iter().any(|role| role.is_expert())) {
@@ -114,7 +118,7 @@ fn experts_of(pattern: &TensorPattern, config: &ModelConfig) -> (usize, usize) {
     }
 }
 
-/// Shape of a pattern's tensors by the metadata, innermost first.
+/// Returns the shape of a pattern's tensors that follows from the configuration, innermost first.
 pub(super) fn shape_of(pattern: &TensorPattern, config: &ModelConfig) -> Vec<u64> {
     let (_, stacked) = experts_of(pattern, config);
     let parts = pattern.roles.iter().map(|role| dimensions(*role, config));
@@ -128,7 +132,7 @@ pub(super) fn shape_of(pattern: &TensorPattern, config: &ModelConfig) -> Vec<u64
     shape
 }
 
-/// Outer and inner dimension that the metadata asks of a role; no outer one for a vector.
+/// Returns the rows and columns of a role's weights that follow from the configuration. Vectors have no rows.
 pub(super) fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, usize) {
     let queries = config.heads.saturating_mul(config.key_length);
     let keys = config.kv_heads.saturating_mul(config.key_length);
@@ -171,7 +175,7 @@ pub(super) fn dimensions(role: Role, config: &ModelConfig) -> (Option<usize>, us
     }
 }
 
-/// The length of a norm of all heads together, where the role may be one instead of a norm of each.
+/// Returns the length of a norm over all heads together, if the role allows that instead of a norm for each head.
 fn norm_of_all(role: Role, config: &ModelConfig) -> Option<usize> {
     let heads = match role {
         Role::QueryNorm => config.heads,
@@ -181,27 +185,27 @@ fn norm_of_all(role: Role, config: &ModelConfig) -> Option<usize> {
     Some(heads.saturating_mul(config.key_length))
 }
 
-/// A shape without the trailing dimensions of 1 that some writers keep and others do not.
+/// Removes trailing dimensions of 1, which only some converters write.
 fn trimmed(shape: &[u64]) -> &[u64] {
     &shape[..shape.iter().rposition(|n| *n != 1).map_or(1, |last| last + 1).min(shape.len())]
 }
 
-/// A list of shards that is being made.
+/// Builds the list of shards.
 struct Manifest<'a> {
     gguf: &'a Gguf,
     config: &'a ModelConfig,
     file: &'a str,
     shards: Vec<ShardSpec>,
-    /// Names of tensors that have a place.
+    /// Names of the tensors that are used.
     used: HashSet<&'a str>,
 }
 
 impl<'a> Manifest<'a> {
-    /// The tensors of one owner.
+    /// Adds the tensors of one owner.
     fn group(&mut self, owner: ShardOwner, patterns: &[&TensorPattern]) -> Result<(), ModelError> {
         let mut given = [false; Role::COUNT];
         for pattern in patterns {
-            // A second tensor of a role has no place.
+            // An earlier pattern already supplied this role.
             if pattern.roles.iter().any(|role| given[*role as usize]) {
                 continue;
             }
@@ -227,7 +231,7 @@ impl<'a> Manifest<'a> {
         ModelError::MissingTensor { file: self.file.to_owned(), name }
     }
 
-    /// The shards of one tensor: its parts, of each expert that it stacks.
+    /// Adds the shards of one tensor: one for each role, of each expert that it stacks.
     fn tensor(
         &mut self,
         owner: ShardOwner,
@@ -258,7 +262,7 @@ impl<'a> Manifest<'a> {
                 ((rows, cols), None) => (*role, rows.unwrap_or(1), cols),
             })
             .collect();
-        // Shapes agree and rows are whole blocks, so these divide.
+        // Cannot leave a remainder: the shape is checked and rows are whole blocks.
         let elements = tensor.elements().max(1);
         let bytes = |rows: usize, cols: usize| {
             let part = u128::from(tensor.bytes()) * rows as u128 * cols as u128 / u128::from(elements);
@@ -296,7 +300,7 @@ impl<'a> Manifest<'a> {
         Ok(())
     }
 
-    /// Vectors are read as floats; only matrices have tiles of codes.
+    /// Checks the format of a tensor. Vectors are read as floats and must not be quantized.
     fn check_format(&self, pattern: &TensorPattern, tensor: &TensorInfo) -> Result<(), ModelError> {
         let vector = pattern.roles.iter().any(|role| role.is_vector());
         let fits = |codec: &Codec| !vector || !codec.layout.is_quantized();

@@ -1,25 +1,26 @@
-//! Mixes: which format each tensor of a file takes. What users call Q4_K_M is not one format: the tensors that suffer most are
-//! stored in more bits. The rules are those of llama.cpp's quantizer without an importance matrix (in llama-cpp-python 0.3.36).
+//! Mixes: the format of each tensor in a file. A mix such as Q4_K_M combines formats: the tensors that lose most
+//! accuracy are stored with more bits. The rules are those of llama.cpp's quantizer without an importance matrix (in
+//! llama-cpp-python 0.3.36).
 
 use weft_components::{TensorFormat, TensorRole as Role};
 
-/// What rules ask of a model.
+/// The hyperparameters of a model that rules depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct MixedModel {
-    /// Layers.
+    /// Number of layers.
     pub layers: usize,
-    /// Query heads a KV head.
+    /// Query heads per KV head.
     pub group: usize,
-    /// Experts of a layer; 0 where there are none.
+    /// Experts of a layer; 0 if there are none.
     pub experts: usize,
-    /// Whether the embedding also serves as the head.
+    /// True if the embedding is also the head.
     pub tied: bool,
-    /// Whether it is one of the models of 70 billion weights whose value projections are small beside the rest.
+    /// True for models of 70 billion weights, whose value projections are small compared with the rest.
     pub large: bool,
 }
 
 impl MixedModel {
-    /// A model of this architecture and these numbers.
+    /// Makes the description from an architecture's name and hyperparameters.
     pub fn new(
         architecture: &str,
         layers: usize,
@@ -35,53 +36,53 @@ impl MixedModel {
     }
 }
 
-/// A matrix that is given a format.
+/// A matrix whose format is to be chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct MixedTensor {
-    /// Its model.
+    /// The model that it belongs to.
     pub model: MixedModel,
-    /// What it is for; the value projection, where it fuses several.
+    /// Its role. Fused projections count as the value projection.
     pub role: Role,
-    /// Its layer, 0 for the model's own.
+    /// Its layer; 0 for matrices outside layers.
     pub layer: usize,
     /// Elements of a row.
     pub cols: usize,
-    /// Whether it is a stack of matrices, one for each expert.
+    /// True if it stacks the matrices of experts.
     pub stack: bool,
 }
 
 impl MixedTensor {
-    /// The first and the last eighth of the layers, and each third one between.
+    /// Returns true for the first and the last eighth of the layers, and for every third layer between.
     fn wants_more_bits(&self) -> bool {
         let (layer, layers, eighth) = (self.layer, self.model.layers, self.model.layers / 8);
         layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
     }
 
-    /// The first eighth of the layers.
+    /// Returns true for the first eighth of the layers.
     fn is_early(&self) -> bool {
         self.layer < self.model.layers / 8
     }
 
-    /// Eight experts, as Mixtral has them: attention is then small beside the rest.
+    /// Returns true if the model has eight experts, as Mixtral. Attention is then small compared with the rest.
     fn of_eight(&self) -> bool {
         self.model.experts == 8
     }
 }
 
-/// The name of a format, where a rule applies to a tensor.
+/// Returns the name of a format if the rule applies to a tensor.
 type Rule = fn(&MixedTensor) -> Option<&'static str>;
 
-/// A row of [`MIXES`].
+/// The rules of a mix.
 struct MixRules {
     name: &'static str,
-    /// The number of `general.file_type`: `llama_ftype` of llama.cpp.
+    /// Value of `general.file_type`: `llama_ftype` of llama.cpp.
     file_type: u32,
-    /// The format of what no rule is for.
+    /// Format of matrices without a rule.
     base: &'static str,
     value: Rule,
     attention_output: Rule,
     down: Rule,
-    /// In place of all others.
+    /// A rule that replaces all others.
     only: Option<Rule>,
 }
 
@@ -91,12 +92,12 @@ const EARLY_Q5_K: Rule = |tensor| tensor.is_early().then_some("Q5_K");
 const OF_EIGHT_Q5_K: Rule = |tensor| tensor.of_eight().then_some("Q5_K");
 const GROUPED_Q5_K: Rule = |tensor| (tensor.model.group >= 4).then_some("Q5_K");
 
-/// A mix without rules of its own.
+/// Makes a mix without rules.
 const fn plain(name: &'static str, file_type: u32, base: &'static str) -> MixRules {
     MixRules { name, file_type, base, value: NONE, attention_output: NONE, down: NONE, only: None }
 }
 
-/// Mixes of several formats; their names are taken wherever a format's is.
+/// Mixes of several formats. Their names are accepted wherever a format's name is.
 static MIXES: [MixRules; 10] = [
     MixRules {
         value: |tensor| Some(if tensor.model.group >= 4 { "Q4_K" } else { "Q3_K" }),
@@ -139,7 +140,7 @@ static MIXES: [MixRules; 10] = [
     plain("Q6_K", 18, "Q6_K"),
 ];
 
-/// What a quantizer also makes, under names that elsewhere are those of one format for all matrices.
+/// Further mixes that the quantizer makes. Elsewhere their names mean one format for all matrices.
 static QUANTIZER_MIXES: [MixRules; 13] = [
     plain("F32", 0, "F32"),
     plain("F16", 1, "F16"),
@@ -169,11 +170,11 @@ static QUANTIZER_MIXES: [MixRules; 13] = [
     },
 ];
 
-/// What a quantizer makes where a format is named that several mixes are based on.
+/// The mix that the quantizer makes for the name of a format that several mixes are based on.
 const USUAL: [(&str, &str); 4] =
     [("Q3_K", "Q3_K_M"), ("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M"), ("MXFP4", "MXFP4_MOE")];
 
-/// What is taken where a row is no whole number of blocks of a format.
+/// The replacement for a format if a row is not a whole number of its blocks.
 const SMALLER_BLOCKS: [(&str, &str); 15] = [
     ("Q2_K", "Q4_0"),
     ("Q3_K", "Q4_0"),
@@ -192,7 +193,7 @@ const SMALLER_BLOCKS: [(&str, &str); 15] = [
     ("TQ2_0", "Q4_0"),
 ];
 
-/// Which format each matrix takes: one for all, or a mix.
+/// The choice of formats for a model's matrices: one format for all, or a mix.
 #[derive(Clone, Copy)]
 pub struct Mix {
     base: TensorFormat,
@@ -200,14 +201,16 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// The mix or the format of this name, in any case. A name that is both, such as `Q2_K`, is the mix.
+    /// Returns the mix or the format called `name`, in upper or lower case. A name that is both, such as `Q2_K`, is the
+    /// mix.
     pub fn from_name(name: &str) -> Option<Self> {
         let rules = MIXES.iter().find(|mix| mix.name.eq_ignore_ascii_case(name));
         let base = TensorFormat::from_name(rules.map_or(name, |rules| rules.base))?;
         Some(Self { base, rules })
     }
 
-    /// What llama.cpp's quantizer makes under this name, in any case: also where it is a format's, some matrices take another.
+    /// Returns the mix that llama.cpp's quantizer makes under `name`, in upper or lower case. Even for the name of a
+    /// format some matrices may get another format.
     pub fn quantizer(name: &str) -> Option<Self> {
         let usual = USUAL.iter().find(|(format, _)| format.eq_ignore_ascii_case(name));
         let name = usual.map_or(name, |(_, mix)| mix);
@@ -215,7 +218,7 @@ impl Mix {
         Some(Self { base: TensorFormat::from_name(rules.base)?, rules: Some(rules) })
     }
 
-    /// One format for all.
+    /// Uses one format for all matrices.
     pub fn uniform(format: TensorFormat) -> Self {
         Self { base: format, rules: None }
     }
@@ -224,33 +227,34 @@ impl Mix {
         QUANTIZER_MIXES.iter().chain(&MIXES)
     }
 
-    /// Names of the mixes.
+    /// Returns the names of the mixes.
     pub fn names() -> impl Iterator<Item = &'static str> {
         MIXES.iter().map(|mix| mix.name)
     }
 
-    /// Names that [`Mix::quantizer`] knows.
+    /// Returns the names that [`Mix::quantizer`] accepts.
     pub fn quantizer_names() -> impl Iterator<Item = &'static str> {
         Self::quantizer_rules().map(|mix| mix.name)
     }
 
-    /// The name.
+    /// Returns its name.
     pub fn name(&self) -> &'static str {
         self.rules.map_or(self.base.name(), |rules| rules.name)
     }
 
-    /// What `general.file_type` says of such files; `None` where there is no number for them.
+    /// Returns the value of `general.file_type` for such files; `None` if none is defined.
     pub fn file_type(&self) -> Option<u32> {
         let rules = self.rules.or_else(|| Self::quantizer_rules().find(|mix| mix.name == self.base.name()));
         rules.map(|rules| rules.file_type)
     }
 
-    /// The format of what no rule is for.
+    /// Returns the format of matrices without a rule.
     pub fn base(&self) -> TensorFormat {
         self.base
     }
 
-    /// The format of a matrix: by the rules, and in smaller blocks where its rows ask for it.
+    /// Returns the format of a matrix by the rules. If its rows are not whole blocks, a format with smaller blocks is
+    /// used.
     pub fn format(&self, tensor: &MixedTensor) -> TensorFormat {
         let is_float = self.base.block() == 1;
         let rules = self.rules.filter(|_| !is_float);
@@ -267,7 +271,7 @@ impl Mix {
         smaller.filter(|format| tensor.cols.is_multiple_of(format.block())).unwrap_or(format)
     }
 
-    /// What the rules say of a matrix.
+    /// Applies the rule of a matrix's role.
     fn by_role(&self, rules: &MixRules, tensor: &MixedTensor) -> Option<&'static str> {
         let base = self.base.name();
         match tensor.role {
@@ -286,7 +290,7 @@ impl Mix {
         }
     }
 
-    /// What the head takes, or an embedding that serves as one.
+    /// Returns the format of the head, or of an embedding that is also the head.
     fn head(&self, tensor: &MixedTensor) -> Option<&'static str> {
         match self.base.name() {
             _ if !tensor.cols.is_multiple_of(self.base.block()) => Some("Q8_0"),

@@ -1,4 +1,4 @@
-//! Opening a model by its path, whatever holds it.
+//! Opens a model by its path, from a GGUF file or a Hugging Face folder.
 
 use super::hugging_face::HuggingFaceFolder;
 #[cfg(not(target_family = "wasm"))]
@@ -13,20 +13,21 @@ use weft_text::Vocabulary;
 /// A model whose files are open.
 #[derive(Clone)]
 pub struct OpenModel {
-    /// Parts of a GGUF, in order.
+    /// The parts of a GGUF, in order.
     pub sources: Vec<Arc<dyn Source>>,
-    /// The vocabulary, where another file than the GGUF has it, with rules that a GGUF has no keys for.
+    /// The vocabulary of a folder, which may contain rules that GGUF has no keys for. If `None`, the vocabulary is read
+    /// from the GGUF, if that has one.
     pub vocabulary: Option<Arc<Vocabulary>>,
-    /// The files that the model is read from, where they have paths.
+    /// Paths of the files that the model is read from, if they have paths.
     pub files: Vec<PathBuf>,
 }
 
 impl OpenModel {
-    /// Opens the model at `path`: a GGUF file, of which `path` may be any part, or a Hugging Face folder, which `path` names
-    /// itself or by its weights or their index, and which is presented as a GGUF.
+    /// Opens the model at `path`: a GGUF file or any part of a split one, or a Hugging Face folder. A folder may also
+    /// be named by its weights or their index; it is presented as a GGUF.
     ///
     /// # Errors
-    /// A file that is missing or cannot be read, or a folder whose files are damaged or of a model that is not supported.
+    /// A file that is missing or cannot be read, or a folder that is damaged or contains an unsupported model.
     #[cfg(not(target_family = "wasm"))]
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         match folder_of(path) {

@@ -1,16 +1,16 @@
-//! What a file recommends for sampling: the keys `general.sampling.*`, which llama.cpp reads too.
+//! The sampling settings that a file recommends: the keys `general.sampling.*`, which llama.cpp also reads.
 
 use super::gguf::{Metadata, Value};
 use weft_components::{IgnoredDefault, SamplingDefaults};
 
 const PREFIX: &str = "general.sampling.";
 
-/// A recommendation that can be followed.
+/// A setting that the engine supports.
 struct Followed {
     key: &'static str,
-    /// Why a value is refused.
+    /// The accepted range, as the reason for refusing a value.
     range: &'static str,
-    /// Takes the value; false where it is outside the range.
+    /// Stores the value. Returns false if it is out of range.
     take: fn(&mut SamplingDefaults, f64) -> bool,
 }
 
@@ -23,7 +23,7 @@ const FOLLOWED: &[Followed] = &[
     Followed {
         key: "top_k",
         range: "top-k is a whole number from 0",
-        // llama.cpp takes negative numbers for all tokens.
+        // llama.cpp takes negative numbers to mean all tokens.
         take: |defaults, value| count(&mut defaults.top_k, if value < 0.0 { 0.0 } else { value }),
     },
     Followed {
@@ -62,16 +62,16 @@ const FOLLOWED: &[Followed] = &[
     },
 ];
 
-/// Recommendations for samplers that the engine does not have, and the value at which they change nothing.
+/// Settings of samplers that the engine does not have, and the value that switches each off.
 const FOREIGN: &[(&str, f64)] = &[("mirostat", 0.0), ("xtc_probability", 0.0)];
 
-/// The key of the order of samplers, their names with `;` between them.
+/// The key of the order of samplers: their names, separated by `;`.
 const SEQUENCE: &str = "sequence";
 const REORDERED: &str = "samplers run in the order penalties;top_k;typ_p;top_p;min_p;temperature";
-/// Samplers that change nothing unless a key of their own says so.
+/// Samplers that are off unless another key switches them on.
 const OFF: &[&str] = &["dry", "xtc", "top_n_sigma", "top-n-sigma"];
 
-/// The engine's samplers in their order: what llama.cpp calls them, and what leaves one out.
+/// The engine's samplers in their order: their names in llama.cpp, and the setting that switches each off.
 const ORDER: &[(&[&str], fn(&mut SamplingDefaults))] = &[
     (&["penalties"], |defaults| defaults.penalty_last_n = Some(0)),
     (&["top_k", "top-k"], |defaults| defaults.top_k = Some(0)),
@@ -81,7 +81,7 @@ const ORDER: &[(&[&str], fn(&mut SamplingDefaults))] = &[
     (&["temperature", "temp"], |defaults| defaults.temperature = Some(1.0)),
 ];
 
-/// Takes a number between two others.
+/// Stores a number from `least` to `most`. Returns false for any other value.
 fn number(field: &mut Option<f32>, value: f64, least: f64, most: f64) -> bool {
     let good = (least..=most).contains(&value);
     if good {
@@ -90,7 +90,7 @@ fn number(field: &mut Option<f32>, value: f64, least: f64, most: f64) -> bool {
     good
 }
 
-/// Takes a whole number.
+/// Stores an integer that fits 32 bits. Returns false for any other value.
 fn count(field: &mut Option<usize>, value: f64) -> bool {
     let good = value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value);
     if good {
@@ -99,7 +99,7 @@ fn count(field: &mut Option<usize>, value: f64) -> bool {
     good
 }
 
-/// Reads the recommendations. What is out of range, or asks for what the engine does not have, is listed and left out.
+/// Reads the recommended settings. A setting that is out of range or not supported is left out and listed.
 pub(super) fn sampling_defaults(metadata: &Metadata) -> SamplingDefaults {
     let mut defaults = SamplingDefaults::default();
     for Followed { key, range, take } in FOLLOWED {
@@ -124,8 +124,8 @@ pub(super) fn sampling_defaults(metadata: &Metadata) -> SamplingDefaults {
     defaults
 }
 
-/// Leaves out the samplers that a sequence leaves out; false, and nothing changed, where it has another order than the engine
-/// or samplers that the engine does not have.
+/// Switches off the samplers that a sequence does not name. Returns false and changes nothing if the sequence has
+/// another order than the engine or names samplers that the engine does not have.
 fn follow_sequence(defaults: &mut SamplingDefaults, sequence: &str) -> bool {
     let names = sequence.split(';').map(str::trim).filter(|name| !name.is_empty() && !OFF.contains(name));
     let places: Option<Vec<usize>> =
@@ -140,7 +140,7 @@ fn get<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a Value> {
     metadata.get(&format!("{PREFIX}{key}"))
 }
 
-/// A number of any type, or in words, as llama.cpp takes it.
+/// Returns a number of any type, or one written as text, as llama.cpp does.
 fn as_number(value: &Value) -> Option<f64> {
     match value {
         Value::F32(value) => Some(f64::from(*value)),
@@ -156,7 +156,7 @@ fn ignore(defaults: &mut SamplingDefaults, key: &str, value: &Value, reason: &'s
     defaults.ignored.push(IgnoredDefault { key: format!("{PREFIX}{key}"), value, reason });
 }
 
-/// Fields of `generation_config.json` and the keys that llama.cpp's converter makes of them.
+/// Fields of `generation_config.json` and the keys that llama.cpp's converter writes for them.
 const FIELDS: &[(&str, &str)] = &[
     ("temperature", "temp"),
     ("top_k", "top_k"),
@@ -165,8 +165,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("repetition_penalty", "penalty_repeat"),
 ];
 
-/// The recommendations of a folder's `generation_config.json` as metadata. Text that is not JSON is the tokenizer's to refuse,
-/// which reads the file too.
+/// Returns the settings in `generation_config.json` as metadata. Invalid JSON is ignored here. The tokenizer also reads
+/// the file and reports it.
 pub(super) fn sampling_entries(generation_config: &[u8]) -> Vec<(String, Value)> {
     let config: serde_json::Value = serde_json::from_slice(generation_config).unwrap_or_default();
     let entry = |(field, key): &(&str, &str)| {

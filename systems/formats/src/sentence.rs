@@ -1,6 +1,6 @@
-//! What `sentence-transformers` says of a model's embeddings, as metadata of a GGUF.
+//! Settings of `sentence-transformers` for a model's embeddings, stored as GGUF metadata.
 //!
-//! The format has a key for the pooling alone, so the others are this engine's own. Other programs ignore them.
+//! GGUF defines a key for the pooling only. The other keys are specific to this engine, and other programs ignore them.
 
 use super::gguf::{GgufError, Metadata, Value};
 use weft_components::SentenceConfig;
@@ -10,10 +10,11 @@ const PROMPT: &str = "weft.sentence.prompt";
 const LOWER_CASE: &str = "weft.sentence.lower_case";
 const UNSUPPORTED: &str = "weft.sentence.unsupported";
 
-/// The key that says that the model has no head, where a file without one would be taken to be tied.
+/// The key that says that the model has no head. Without it, a file without a head tensor means that the embedding is
+/// the head.
 pub(super) const NO_HEAD: &str = "weft.no_head";
 
-/// The entries that state `sentence`.
+/// Returns the metadata entries of `sentence`.
 pub(super) fn entries(sentence: &SentenceConfig) -> Vec<(String, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
     let entries = [
@@ -25,10 +26,10 @@ pub(super) fn entries(sentence: &SentenceConfig) -> Vec<(String, Value)> {
     entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-/// What the entries of a file state.
+/// Reads the settings from metadata.
 ///
 /// # Errors
-/// A value of another type.
+/// A value of the wrong type.
 pub(super) fn read(metadata: &Metadata) -> Result<SentenceConfig, GgufError> {
     let max_tokens = metadata.opt_u64(MAX_TOKENS)?.filter(|tokens| *tokens > 0);
     Ok(SentenceConfig {

@@ -1,18 +1,11 @@
-//! From GGUF metadata to a vocabulary, and back.
+//! Reads a vocabulary from GGUF metadata.
 
 use super::error::ModelError;
 use super::gguf::{Array, Gguf, Metadata, Value};
+use super::vocabulary_entries::{CHAT_TEMPLATE, NO_VOCABULARY};
 use weft_text::{TokenType, Vocabulary};
 
-/// The kind of a vocabulary that there is not.
-const NO_VOCABULARY: &str = "no_vocab";
-
-/// The key of the chat template; those of further ones go on with a dot and their name.
-const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
-/// The key of the list of those names.
-const CHAT_TEMPLATES: &str = "tokenizer.chat_templates";
-
-/// Further chat templates by their names.
+/// Returns the names and sources of the additional chat templates.
 fn named_templates(metadata: &Metadata) -> Vec<(String, String)> {
     let named = metadata.iter().filter_map(|(key, value)| {
         let name = key.strip_prefix(CHAT_TEMPLATE)?.strip_prefix('.')?;
@@ -22,19 +15,17 @@ fn named_templates(metadata: &Metadata) -> Vec<(String, String)> {
     named.collect()
 }
 
-/// The metadata of a file without a vocabulary, which says so for other readers.
-pub(super) fn no_vocabulary_entry() -> (String, Value) {
-    ("tokenizer.ggml.model".to_owned(), Value::String(NO_VOCABULARY.to_owned()))
-}
-
-/// Reads the `tokenizer.*` keys; `None` where the file has no vocabulary.
+/// Reads the `tokenizer.*` keys; `None` if the file has no vocabulary.
+///
+/// # Errors
+/// A key that is missing or has the wrong type, or strings that are not UTF-8.
 pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, ModelError> {
     let metadata = &gguf.metadata;
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let Some(model) = metadata.opt_str(&key("model"))?.filter(|model| *model != NO_VOCABULARY) else {
         return Ok(None);
     };
-    // Text that is not UTF-8 was read with replacement characters: harmless in a title, wrong tokens in a vocabulary.
+    // Invalid UTF-8 was replaced when it was read. That is harmless in a title, but changes tokens in a vocabulary.
     if let Some(lossy) =
         metadata.lossy_keys().find(|lossy| [key("tokens"), key("merges")].iter().any(|k| k == lossy))
     {
@@ -54,7 +45,7 @@ pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, ModelErro
         tokens: tokens.to_vec(),
         token_types: token_types.into_owned(),
         scores: scores(metadata, &key("scores"))?,
-        // llama.cpp looks at merges in byte-level vocabularies only, and so do those who write them elsewhere.
+        // llama.cpp reads merges only for byte-level vocabularies. Some converters also write them for others.
         merges: if model == "gpt2" {
             metadata.opt_strings(&key("merges"))?.unwrap_or_default().to_vec()
         } else {
@@ -91,81 +82,7 @@ pub(super) fn vocabulary_of(gguf: &Gguf) -> Result<Option<Vocabulary>, ModelErro
     }))
 }
 
-/// The metadata of a vocabulary as converters write them: at least `rows` tokens, those that are not there reserved.
-///
-/// Rules that the format has no keys for are left out.
-pub(super) fn vocabulary_entries(vocabulary: &Vocabulary, rows: usize) -> Vec<(String, Value)> {
-    const NORMAL: i32 = 1;
-    const UNUSED: i32 = 5;
-    /// Below every score of a token that is used.
-    const LOWEST: f32 = -10_000.0;
-    let count = vocabulary.tokens.len();
-    let padded = rows.max(count);
-    let mut tokens = vocabulary.tokens.clone();
-    tokens.extend((count..padded).map(|id| format!("[PAD{id}]")));
-    let mut types = vocabulary.token_types.clone();
-    types.resize(count, NORMAL);
-    types.resize(padded, UNUSED);
-    let mut scores = vocabulary.scores.clone();
-    if !scores.is_empty() {
-        scores.resize(padded, LOWEST);
-    }
-    // What ends an answer beside the end of a text is the end of a turn, in the one key that there is for it.
-    let end = vocabulary.ends.iter().copied().find(|end| Some(*end) != vocabulary.eos);
-    let text = |text: &str| (!text.is_empty()).then(|| Value::String(text.to_owned()));
-    let id = |id: Option<u32>| id.map(Value::U32);
-    let flag = |flag: Option<bool>| flag.map(Value::Bool);
-    let merges = vocabulary.merges.as_slice();
-    let merges = if vocabulary.model == "gpt2" { merges } else { &[] };
-    let array = |empty: bool, array: Array| (!empty).then_some(Value::Array(array));
-    let entries = [
-        ("ggml.model", text(&vocabulary.model)),
-        ("ggml.pre", text(&vocabulary.pre)),
-        ("ggml.tokens", Some(Value::Array(Array::String(tokens)))),
-        ("ggml.token_type", Some(Value::Array(Array::I32(types)))),
-        ("ggml.scores", array(scores.is_empty(), Array::F32(scores))),
-        ("ggml.merges", array(merges.is_empty(), Array::String(merges.to_vec()))),
-        (
-            "ggml.precompiled_charsmap",
-            array(vocabulary.charsmap.is_empty(), Array::U8(vocabulary.charsmap.clone())),
-        ),
-        ("ggml.bos_token_id", id(vocabulary.bos)),
-        ("ggml.eos_token_id", id(vocabulary.eos)),
-        ("ggml.eot_token_id", id(vocabulary.eot.or(end))),
-        ("ggml.eom_token_id", id(vocabulary.eom)),
-        ("ggml.unknown_token_id", id(vocabulary.unk)),
-        ("ggml.padding_token_id", id(vocabulary.pad)),
-        ("ggml.cls_token_id", id(vocabulary.cls)),
-        ("ggml.seperator_token_id", id(vocabulary.sep)),
-        ("ggml.mask_token_id", id(vocabulary.mask)),
-        ("ggml.fim_pre_token_id", id(vocabulary.fim_pre)),
-        ("ggml.fim_suf_token_id", id(vocabulary.fim_suf)),
-        ("ggml.fim_mid_token_id", id(vocabulary.fim_mid)),
-        ("ggml.fim_pad_token_id", id(vocabulary.fim_pad)),
-        ("ggml.fim_rep_token_id", id(vocabulary.fim_rep)),
-        ("ggml.fim_sep_token_id", id(vocabulary.fim_sep)),
-        ("ggml.add_bos_token", flag(vocabulary.add_bos)),
-        ("ggml.add_eos_token", flag(vocabulary.add_eos)),
-        ("ggml.add_sep_token", flag(vocabulary.add_sep)),
-        ("ggml.add_space_prefix", flag(vocabulary.add_space_prefix)),
-        ("ggml.remove_extra_whitespaces", flag(vocabulary.remove_extra_whitespaces)),
-        ("ggml.normalizer.lowercase", flag(vocabulary.lowercase)),
-        ("ggml.normalizer.strip_accents", flag(vocabulary.strip_accents)),
-        ("chat_template", vocabulary.chat_template.as_deref().and_then(text)),
-    ];
-    let mut entries: Vec<(String, Value)> =
-        entries.into_iter().filter_map(|(key, value)| Some((format!("tokenizer.{key}"), value?))).collect();
-    let named = &vocabulary.chat_templates;
-    if !named.is_empty() {
-        let names = named.iter().map(|(name, _)| name.clone()).collect();
-        entries.push((CHAT_TEMPLATES.to_owned(), Value::Array(Array::String(names))));
-    }
-    let named = named.iter().map(|(name, source)| (format!("{CHAT_TEMPLATE}.{name}"), source));
-    entries.extend(named.map(|(key, source)| (key, Value::String(source.clone()))));
-    entries
-}
-
-/// Scores, which some files hold as integers.
+/// Reads the scores, which some files store as integers.
 fn scores(metadata: &Metadata, key: &str) -> Result<Vec<f32>, ModelError> {
     Ok(match metadata.get(key) {
         Some(Value::Array(Array::I32(scores))) => scores.iter().map(|&score| score as f32).collect(),
@@ -173,7 +90,7 @@ fn scores(metadata: &Metadata, key: &str) -> Result<Vec<f32>, ModelError> {
     })
 }
 
-/// An array of bytes, which the format's writers sign or not.
+/// Reads an array of bytes, which converters store as signed or unsigned.
 fn bytes(metadata: &Metadata, key: &str) -> Result<Vec<u8>, ModelError> {
     Ok(match metadata.get(key) {
         None => Vec::new(),
@@ -190,8 +107,8 @@ fn bytes(metadata: &Metadata, key: &str) -> Result<Vec<u8>, ModelError> {
     })
 }
 
-/// Special tokens that swallow the white space before, and after, them. The format has no key for it: llama.cpp goes by
-/// the names of models and pre-tokenizers, and so do we.
+/// Returns the special tokens that remove white space before them and those that remove it after them. GGUF has no key
+/// for this. As in llama.cpp, it is decided by the names of models and pre-tokenizers.
 fn strips(
     metadata: &Metadata,
     tokens: &[String],

@@ -1,4 +1,5 @@
-//! Adapter files that are wrong, damaged or for another model: each is an error that names what is wrong, and none panics.
+//! Adapter files that are invalid, damaged or for another model. Each gives an error that names the problem, and none
+//! panics.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +24,7 @@ fn memory(name: &str, bytes: &[u8]) -> Arc<dyn Source> {
     Arc::new(MemorySource::new(name, bytes.to_vec()))
 }
 
-/// A model of `assets/golden/hf`.
+/// Reads a model of `assets/golden/hf`.
 fn model(name: &str) -> ModelFile {
     let file = std::fs::read(golden(&format!("hf/{name}.gguf"))).unwrap();
     ModelFile::read(vec![memory(name, &file)]).unwrap()
@@ -41,7 +42,8 @@ fn text(value: &str) -> Value {
     Value::String(value.to_owned())
 }
 
-/// The metadata of an adapter for a Llama, with one entry changed or, without a value, left out.
+/// Returns the metadata of an adapter for Llama with the entry `key` replaced by `value`, or removed if `value` is
+/// `None`.
 fn metadata(key: &str, value: Option<Value>) -> Vec<(String, Value)> {
     let mut entries: Vec<(String, Value)> = [
         ("general.architecture", text("llama")),
@@ -56,7 +58,7 @@ fn metadata(key: &str, value: Option<Value>) -> Vec<(String, Value)> {
     entries
 }
 
-/// An adapter of tensors of zeros, each a name and its shape, innermost first.
+/// Makes an adapter of zero-filled tensors, given as names and shapes, innermost first.
 fn adapter(entries: Vec<(String, Value)>, tensors: &[(&str, &[u64])]) -> AdapterFiles {
     adapter_in("F32", entries, tensors)
 }
@@ -76,14 +78,14 @@ fn plain() -> Vec<(String, Value)> {
     metadata("", None)
 }
 
-/// A pair for the queries of a layer of `llama.gguf`.
+/// A pair for the query projection of a layer of `llama.gguf`.
 const PAIR: [(&str, &[u64]); 2] =
     [("blk.0.attn_q.weight.lora_a", &[64, 4]), ("blk.0.attn_q.weight.lora_b", &[4, 64])];
 
 #[test]
 fn what_is_no_adapter_for_the_model_is_named() {
     let model = model("llama");
-    let refused = |files: &AdapterFiles| read(&model, files).err().expect("a wrong file is read");
+    let refused = |files: &AdapterFiles| read(&model, files).err().expect("an invalid file was read");
     assert!(read(&model, &adapter(plain(), &PAIR)).is_ok());
     for (key, value) in [("general.type", Some(text("model"))), ("adapter.type", None)] {
         let error = refused(&adapter(metadata(key, value), &PAIR));
@@ -114,7 +116,7 @@ fn what_is_no_adapter_for_the_model_is_named() {
 fn tensors_that_do_not_fit_are_named_with_both_shapes() {
     let model = model("llama");
     let refused =
-        |tensors: &[(&str, &[u64])]| read(&model, &adapter(plain(), tensors)).err().expect("a wrong file");
+        |tensors: &[(&str, &[u64])]| read(&model, &adapter(plain(), tensors)).err().expect("it was read");
     let (a, b) = ("blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b");
     for (shapes, name, shapes_found) in [
         ([&[32, 4][..], &[4, 64]], a, [4, 32]),
@@ -160,7 +162,7 @@ fn tensors_that_do_not_fit_are_named_with_both_shapes() {
             "{error}"
         );
     }
-    // Queries, keys and values together change the queries too.
+    // A pair for fused queries, keys and values overlaps with one for the queries.
     let fused: [(&str, &[u64]); 2] =
         [("blk.0.attn_qkv.weight.lora_a", &[64, 4]), ("blk.0.attn_qkv.weight.lora_b", &[4, 128])];
     assert!(read(&model, &adapter(plain(), &fused)).is_ok());
@@ -189,7 +191,7 @@ fn quantized_pairs_are_decoded() {
     }
 }
 
-/// A safetensors file with its tensors under other names, and one more.
+/// Renames the tensors of a safetensors file and adds one.
 fn renamed(file: &[u8], name: impl Fn(&str) -> String, more: &str) -> Vec<u8> {
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let header: serde_json::Map<String, serde_json::Value> =
@@ -237,7 +239,7 @@ fn an_adapter_of_a_model_with_vision_is_one_of_its_text() {
             renamed(&weights, |name| name.replace(inner, prefix), &format!("base_model.model.{vision}"));
         assert_eq!(places(of(&file).unwrap()), plain, "{prefix}");
     }
-    // Nothing for text at all.
+    // All matrices belong to the vision tower, so none is left.
     let file = renamed(
         &weights,
         |name| name.replace(inner, "base_model.model.model.vision_tower.layers."),
@@ -246,14 +248,14 @@ fn an_adapter_of_a_model_with_vision_is_one_of_its_text() {
     assert!(matches!(of(&file).err().unwrap(), AdapterError::Empty { .. }));
 }
 
-/// Every prefix of a file is an error; every byte of it may be another without a panic.
+/// Every prefix of a file gives an error. Changing a byte never causes a panic.
 #[test]
 fn damaged_files_are_errors() {
     let llama = model("llama");
     let qwen = model("qwen2");
     let whole = std::fs::read(golden("lora/qwen2-some.gguf")).unwrap();
     assert!(read(&qwen, &gguf(&whole)).is_ok());
-    // What pads the last tensor may be missing.
+    // The padding after the last tensor may be missing.
     let padding = 32;
     for end in 0..whole.len() - padding {
         assert!(read(&qwen, &gguf(&whole[..end])).is_err(), "{end} bytes");
@@ -277,7 +279,8 @@ fn damaged_files_are_errors() {
         assert!(read(&llama, &peft(&config, &weights[..end])).is_err(), "{end} bytes of weights");
     }
     for end in 0..config.len() - 2 {
-        let error = read(&llama, &peft(&config[..end], &weights)).err().expect("a cut configuration");
+        let error =
+            read(&llama, &peft(&config[..end], &weights)).err().expect("a truncated configuration was read");
         assert!(matches!(&error, AdapterError::BadConfig { .. }), "{error}");
     }
     let mut damaged = weights.clone();

@@ -1,4 +1,4 @@
-//! Every way in which a GGUF file can be wrong, and the error that says so.
+//! Every kind of invalid GGUF file, and the error that reports it.
 
 use std::fs;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use weft_platform::storage::Source;
 const F32: u32 = 0;
 const Q4_0: u32 = 2;
 
-/// A file of two tensors with 64 bytes each.
+/// Makes a file of two tensors with 64 bytes each.
 fn two_tensors() -> File {
     File {
         tensors: vec![tensor("a", &[16], F32, 0), tensor("b", &[4, 4], F32, 64)],
@@ -22,7 +22,8 @@ fn two_tensors() -> File {
     }
 }
 
-/// Asserts that reading fails with an error of the pattern, whose message has the file's name and each of the texts.
+/// Asserts that reading fails with an error of the pattern, and that its message contains the file's name and each of
+/// the texts.
 macro_rules! refuses {
     ($file:expr, $pattern:pat, $($text:expr),*) => {{
         let error = $file.read().unwrap_err();
@@ -80,12 +81,12 @@ fn counts_past_the_file() {
         }
         let entries = vec![entry("text", 8, &count.to_le_bytes())];
         refuses!(File { entries, ..File::default() }, GgufError::Truncated { .. }, "text");
-        // A key whose length goes past the file, followed by enough bytes for its entry to be thinkable.
+        // A key whose length exceeds the file. Enough bytes follow that an entry could fit.
         let entries =
             vec![[&(count + (count == 1) as u64 * 99).max(99).to_le_bytes()[..], &[1; 20]].concat()];
         refuses!(File { entries, ..File::default() }, GgufError::Truncated { .. }, "entry 0");
     }
-    // A count that the rest of the file could hold, but not as entries.
+    // The rest of the file is large enough for the entry count, but does not contain such entries.
     let file = File { entry_count: Some(2), data: vec![0; 100], ..File::default() };
     refuses!(file, GgufError::EmptyName { .. }, "entry 0");
 }
@@ -115,7 +116,7 @@ fn nested_arrays() {
     let with = |depth| File { entries: vec![entry("deep", 9, &nest(depth))], ..File::default() };
     assert!(with(8).read().is_ok());
     refuses!(with(9), GgufError::Depth { .. }, "deep", "8");
-    // As deep as a file can be long: the reader must not recurse with it.
+    // Nesting limited only by the file's length. The reader must not recurse that deep.
     refuses!(with(1_000_000), GgufError::Depth { .. }, "deep");
     let mixed = [array(4, 1, &[1, 0, 0, 0]), array(8, 1, &string("x")), array(0, 0, &[])].concat();
     let gguf =
@@ -163,7 +164,7 @@ fn alignments() {
     refuses!(negative, GgufError::OutOfRange { .. }, "general.alignment", "-32");
     let text = File { entries: vec![entry_string("general.alignment", "32")], ..two_tensors() };
     refuses!(text, GgufError::WrongType { .. }, "general.alignment", "string");
-    // Larger than the file: the data begin past its end.
+    // The alignment exceeds the file's size, so the data start after the end of the file.
     let file = File { entries: vec![entry_u32("general.alignment", 1 << 24)], ..two_tensors() };
     refuses!(file, GgufError::PastEnd { start: 0x100_0000, .. }, "\"a\"");
 }
@@ -180,7 +181,8 @@ fn shapes() {
         refuses!(with(shape, F32), GgufError::ZeroDimension { .. }, "\"t\"");
     }
     let half = 1 << 32;
-    // Products that wrap to 0, to a small number, in bytes but not in elements, and in the last dimension only.
+    // Shapes whose product wraps to 0, wraps to a small number, overflows in bytes but not in elements, or overflows in
+    // the last dimension only.
     for shape in [
         &[half, half][..],
         &[half + 1, half],
@@ -194,12 +196,12 @@ fn shapes() {
     }
     assert!(matches!(with(&[1 << 40], F32).read(), Err(GgufError::PastEnd { .. })));
     refuses!(with(&[33], Q4_0), GgufError::RowNotBlocks { row: 33, block: 32, .. }, "\"t\"", "Q4_0");
-    // The elements are whole blocks, the rows are not.
+    // The tensor is a whole number of blocks, but its rows are not.
     refuses!(with(&[16, 4], Q4_0), GgufError::RowNotBlocks { row: 16, .. }, "\"t\"");
     for id in [4, 5, 31, 32, 33, 36, 37, 38, 1000, u32::MAX] {
         refuses!(with(&[256], id), GgufError::UnknownFormat { .. }, "\"t\"", &id.to_string());
     }
-    // Known, though the engine cannot compute with it.
+    // The reader knows this format, although the engine cannot compute with it.
     assert_eq!(with(&[128], 41).read().unwrap().tensors[0].format.name(), "Q1_0");
     let mut unnamed = two_tensors();
     unnamed.tensors[1] = tensor("", &[16], F32, 64);
@@ -226,10 +228,10 @@ fn places() {
     let mut same = two_tensors();
     same.tensors[1] = tensor("a", &[16], F32, 64);
     refuses!(same, GgufError::DuplicateTensor { .. }, "\"a\"");
-    // Neither order nor gaps matter.
+    // Tensors may be in any order and have gaps between them.
     let file = File { tensors: vec![tensor("b", &[8], F32, 96), tensor("a", &[8], F32, 0)], ..two_tensors() };
     assert_eq!(file.read().unwrap().tensors[0].name, "b");
-    // One byte short.
+    // The file is one byte too short.
     let mut short = two_tensors().bytes();
     short.pop();
     assert!(matches!(crate::gguf_support::read(short), Err(GgufError::PastEnd { .. })));
@@ -303,7 +305,7 @@ fn getters() {
     assert!(metadata.opt_u32("text").is_err());
 }
 
-/// A part of a split model.
+/// Makes a part of a split model.
 fn part(number: u32, count: u32, total: u32, name: &str, tensors: &[&str]) -> File {
     File {
         entries: vec![
@@ -361,7 +363,7 @@ fn parts_that_do_not_belong_together() {
         "3"
     );
     refuses_parts!([first(), part(1, 2, u32::MAX, "m", &["c"])], GgufError::OutOfRange { .. }, "part2.gguf");
-    // What merging tools leave behind in a whole file.
+    // Merging tools leave these keys in a merged file.
     assert!(read_parts(&[part(0, 0, 99, "m", &["a"])]).is_ok());
     assert!(read_parts(&[part(0, 1, 1, "m", &["a"])]).is_ok());
 }
@@ -376,12 +378,12 @@ fn parts_missing_from_their_folder() {
     let Err(error) = open_files(&path(1)) else { panic!("a part is missing") };
     assert!(matches!(error, GgufError::PartMissing { part: 2, parts: 3, .. }), "{error:?}");
     assert!(error.to_string().contains("m-00002-of-00003.gguf"), "{error}");
-    // A part under another name is not completed by its neighbours, and says so.
+    // A renamed part is opened alone, and reading it reports the missing parts.
     let renamed = dir.path().join("renamed.gguf");
     fs::rename(path(1), &renamed).unwrap();
     let error = Gguf::read(&open_files(&renamed).unwrap()).unwrap_err();
     assert!(matches!(error, GgufError::PartCount { expected: 3, given: 1, .. }), "{error:?}");
-    // An empty file opens, and is no model.
+    // An empty file can be opened, but not read as a model.
     fs::write(&renamed, []).unwrap();
     assert!(matches!(Gguf::read(&open_files(&renamed).unwrap()), Err(GgufError::Truncated { .. })));
     assert!(matches!(open_files(dir.path()), Err(GgufError::Storage(_))));

@@ -1,5 +1,5 @@
-//! The reader against the reader of the `gguf` Python package, and the formats against their numpy reference.
-//! See `assets/golden/make_gguf_golden.py` for what the dumps hold.
+//! Compares the reader with that of the `gguf` Python package, and the formats with their numpy reference. See
+//! `assets/golden/make_gguf_golden.py` for the contents of the dumps.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use weft_components::TensorFormat;
 use weft_formats::gguf::{Array, Gguf, GgufError, Value, ValueType, open_files};
 use weft_platform::storage::Source;
 
-/// Name of a type in the dumps.
+/// Returns the name of a type in the dumps.
 fn type_name(value_type: ValueType) -> &'static str {
     match value_type {
         ValueType::U8 => "UINT8",
@@ -29,7 +29,7 @@ fn type_name(value_type: ValueType) -> &'static str {
     }
 }
 
-/// An array with its structure; floats as bits.
+/// Converts an array to the dumps' JSON, with its nesting. Floats are stored as bits.
 fn array_json(array: &Array) -> Json {
     match array {
         Array::U8(values) => json!(values),
@@ -55,7 +55,7 @@ fn flatten(json: Json) -> Vec<Json> {
     }
 }
 
-/// Types and value of an entry, as the dumps have them.
+/// Returns the types and the value of an entry as in the dumps.
 fn entry_json(value: &Value) -> Json {
     let mut types = vec![type_name(value.value_type())];
     let content = match value {
@@ -107,13 +107,13 @@ fn check_metadata(gguf: &Gguf, dump: &Json) {
         assert_eq!(entry_json(value), json!([field[1], field[2]]), "{key}");
     }
     for (key, nested) in dump["nested"].as_object().unwrap() {
-        let Some(Value::Array(array)) = gguf.metadata.get(key) else { panic!("{key} is no array") };
+        let Some(Value::Array(array)) = gguf.metadata.get(key) else { panic!("{key} is not an array") };
         assert_eq!(array_json(array), *nested, "{key}");
     }
     assert_eq!(gguf.metadata.lossy_keys().count(), 0);
 }
 
-/// Reads a file through a mapping and from memory and compares both with the dump.
+/// Reads a file from a memory map and from memory, and compares both with the dump.
 fn check(path: &str, name: &str) -> usize {
     let dump = dump(name);
     let path = format!("{path}/{name}.gguf");
@@ -177,7 +177,7 @@ fn a_big_endian_file_is_named_as_such() {
     assert!(error.to_string().contains("big.gguf"), "{error}");
 }
 
-/// A header arrives in many reads where the source is slow; what is read must not depend on it.
+/// A slow source delivers the header in many reads. The result must not depend on them.
 #[test]
 fn windows_do_not_show() {
     let tokens: Vec<String> = (0..40_000).map(|i| format!("token number {i}")).collect();
@@ -197,8 +197,8 @@ fn windows_do_not_show() {
     assert_eq!(gguf.metadata.u32("after").unwrap(), 7);
 }
 
-/// Every format that the engine computes with, bit for bit: all factors but a float scale are so short that the order of the
-/// numpy reference's multiplications does not matter, and there is at most one add, never fused.
+/// Compares every supported format bit for bit. All factors except a float scale have so few bits that the order of the
+/// numpy reference's multiplications does not matter, and there is at most one addition, never fused.
 #[test]
 fn dequantized_values() {
     let sources = open_files(&golden("golden-dequant.gguf")).unwrap();
@@ -214,7 +214,7 @@ fn dequantized_values() {
         let name = &*info.name;
         let (format, bytes) = read(name);
         assert_eq!(format.name(), name);
-        // The file's F32 tensors are the expected values themselves.
+        // The F32 tensors of the file are the expected values.
         let (f32_format, expected) = read(&format!("{name}.f32"));
         assert_eq!(Some(f32_format), TensorFormat::from_name("F32"));
         let (floats, []) = expected.as_chunks::<4>() else { panic!("{name}: part of a float") };
@@ -232,7 +232,7 @@ fn dequantized_values() {
     assert_eq!(checked, 24);
 }
 
-/// A model whose parts lie in different folders is one that `open_files` cannot find, but its caller can.
+/// `open_files` cannot find parts in different folders, but a caller can pass them as sources.
 #[test]
 fn parts_need_not_be_files() {
     let sources: Vec<Arc<dyn Source>> = (1..=3)

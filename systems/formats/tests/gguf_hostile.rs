@@ -1,5 +1,5 @@
-//! Files that want to harm: truncated, flipped, mutated. Nothing panics, hangs or asks for more memory than a small
-//! multiple of the file.
+//! Hostile files: truncated, with flipped bits, mutated. The reader never panics, hangs, or allocates more than a small
+//! multiple of the file's size.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use weft_formats::gguf::{Gguf, GgufError};
 use weft_platform::storage::{Bytes, Source, StorageError};
 
-/// The system's allocator, counting what each thread holds and the most it has held.
+/// The system allocator, with counters of the bytes that each thread has allocated now and at most.
 struct Counting;
 
 thread_local! {
@@ -23,26 +23,26 @@ thread_local! {
 }
 
 fn count(change: isize) {
-    // A thread that is ending has no counters any more.
+    // The counters of a thread that is ending may be gone.
     let _ = HELD.try_with(|held| {
         held.set(held.get() + change);
         let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
     });
 }
 
-#[expect(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: every call is passed on as it came to the system's allocator, which keeps the contract. `realloc` is the
-// trait's own: an allocation, a copy and a release, so that its peak counts both.
+#[expect(unsafe_code, reason = "implementing an allocator requires unsafe code")]
+// SAFETY: every call is passed unchanged to the system allocator, which fulfils the contract. `realloc` is the trait's
+// default: an allocation, a copy and a release, so its peak counts both.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller fulfils the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller fulfils the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -50,7 +50,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What `f` gives, and the most bytes that it held at once beyond what was held before.
+/// Returns the result of `f` and the peak of the bytes that it allocated.
 fn peak_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
     let before = HELD.get();
     PEAK.set(before);
@@ -58,18 +58,18 @@ fn peak_of<T>(f: impl FnOnce() -> T) -> (T, u64) {
     (result, u64::try_from(PEAK.get() - before).unwrap())
 }
 
-/// Bytes of memory per byte of file that a reader may take, and bytes that it may take besides.
+/// Memory that a reader may use: bytes per byte of the file, and a constant.
 const FACTOR: u64 = 8;
 const BESIDES: u64 = 1 << 20;
 
-/// Reads a file that may hold anything; checks memory, time and, where it is read, all that was promised of it.
+/// Reads a file with any contents. Checks memory, time and, if it can be read, all guarantees of the reader.
 fn feed(bytes: Vec<u8>) -> Result<Gguf, GgufError> {
     let len = bytes.len() as u64;
     let sources = [memory("test.gguf", bytes)];
     let start = Instant::now();
     let (result, peak) = peak_of(|| Gguf::read(&sources));
     assert!(peak <= FACTOR * len + BESIDES, "{peak} bytes for a file of {len}");
-    // Files here take microseconds; the limit is for a reader that loops.
+    // These files take microseconds. The limit detects a reader that loops.
     assert!(start.elapsed() < Duration::from_secs(10));
     match &result {
         Ok(gguf) => walk(gguf, &sources),
@@ -78,7 +78,7 @@ fn feed(bytes: Vec<u8>) -> Result<Gguf, GgufError> {
     result
 }
 
-/// A file with something of everything and the length of its header.
+/// Returns a file with values of every type, and the length of its header.
 fn everything() -> (Vec<u8>, usize) {
     let bytes = golden_bytes("gguf/types-v3.gguf");
     let gguf = feed(bytes.clone()).unwrap();
@@ -92,9 +92,9 @@ fn truncated_at_every_byte() {
         let bytes = golden_bytes(name);
         let gguf = feed(bytes.clone()).unwrap();
         let header = gguf.tensors.iter().map(|info| info.range.start).min().unwrap() as usize;
-        // What follows the last tensor is padding, which a file may lack.
+        // The padding after the last tensor may be missing.
         let end = gguf.tensors.iter().map(|info| info.range.end).max().unwrap() as usize;
-        // Of the data, every page and both ends.
+        // Cuts in the data: at every page, and at both ends.
         for len in (0..=header).chain((header..end).step_by(4096)).chain([end - 1]) {
             assert!(feed(bytes[..len].to_vec()).is_err(), "{name} cut at {len}");
         }
@@ -126,7 +126,7 @@ fn every_eight_header_bytes_made_a_large_number() {
     }
 }
 
-/// The dearest valid files: as many small things as the file has room for.
+/// Valid files that need the most memory: as many small values as the file can contain.
 #[test]
 fn what_costs_most_memory_for_its_bytes() {
     const LEN: usize = 4 << 20;
@@ -160,7 +160,7 @@ fn what_costs_most_memory_for_its_bytes() {
     }
 }
 
-/// A source of any length that holds a header and zeros.
+/// A source of any length: a header followed by zeros.
 struct Sparse {
     header: Vec<u8>,
     len: u64,
@@ -196,7 +196,7 @@ impl Source for Sparse {
     }
 }
 
-/// A sparse file of terabytes costs a disk nothing, so its length is no measure of what a header may claim.
+/// A sparse file of terabytes needs no disk space, so its length must not justify a large header.
 #[test]
 fn a_long_file_does_not_vouch_for_a_long_header() {
     const LEN: u64 = 1 << 42;
@@ -218,13 +218,13 @@ fn a_long_file_does_not_vouch_for_a_long_header() {
         assert!(matches!(error, GgufError::HeaderTooLarge { .. } | GgufError::NameTooLong { .. }), "{error}");
         assert!(peak < BESIDES, "{peak} bytes: {error}");
     }
-    // And a tensor of terabytes is fine: its data are not read here.
+    // A tensor of terabytes is accepted, because its data are not read.
     let header = File { tensors: vec![tensor("big", &[1 << 39], 0, 0)], ..File::default() }.header();
     let sources: [Arc<dyn Source>; 1] = [Arc::new(Sparse { header, len: LEN })];
     assert_eq!(Gguf::read(&sources).unwrap().tensors[0].bytes(), 1 << 41);
 }
 
-/// A source that breaks its promises.
+/// A source that returns wrong lengths.
 struct Broken {
     len: u64,
     gives: Option<usize>,
@@ -266,7 +266,7 @@ fn a_source_that_fails_or_gives_too_little_or_too_much() {
     }
 }
 
-/// Reading the header of a model with a large vocabulary: 128,000 tokens, scores, types and 280,000 merges.
+/// Reads the header of a model with a large vocabulary: 128,000 tokens, scores, types and 280,000 merges.
 #[test]
 fn large_vocabulary() {
     let strings = |count: u64, text: fn(u64) -> String| {
@@ -293,11 +293,11 @@ fn large_vocabulary() {
         assert!(peak < 4 * sources[0].len(), "{peak} bytes");
     }
     println!("{} bytes of header in {best:?}", sources[0].len());
-    // Tens of milliseconds where nothing else runs; the limit leaves room for a busy machine.
+    // It takes tens of milliseconds on an idle machine. The limit allows for a busy one.
     assert!(best < Duration::from_secs(1), "{best:?}");
 }
 
-/// A number where a count, length, dimension or offset goes: small, near a power of two, or anything.
+/// A value for a count, length, dimension or offset: small, near a power of two, or any number.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         4 => 0..9_u64,
@@ -317,7 +317,7 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// An array's type, count and contents: as stated, or not.
+/// An array's type, count and contents, which may or may not match.
 fn any_array() -> impl Strategy<Value = Vec<u8>> {
     let leaf = (0..15_u32, number(), prop::collection::vec(any::<u8>(), 0..40))
         .prop_map(|(id, count, payload)| array(id, count, &payload));
@@ -358,7 +358,7 @@ prop_compose! {
     }
 }
 
-/// What happens to a valid file's bytes.
+/// A change to a valid file's bytes.
 #[derive(Clone, Debug)]
 enum Mutation {
     Set(usize, u8),

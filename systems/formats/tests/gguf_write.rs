@@ -1,4 +1,4 @@
-//! The writer against the reader, and against files that the `gguf` Python package wrote.
+//! Compares the writer with the reader, and with files that the `gguf` Python package wrote.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::slice;
@@ -18,7 +18,7 @@ fn header(entries: Vec<(String, Value)>) -> GgufHeader {
     GgufHeader::new(&Metadata::new("out.gguf", entries).unwrap()).unwrap()
 }
 
-/// A file with these data for each tensor.
+/// Writes a file with the given data for each tensor.
 fn write<'a>(header: &GgufHeader, data: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut writer = GgufWriter::new(Vec::new(), header).unwrap();
     for bytes in data {
@@ -127,7 +127,7 @@ fn what_the_reader_would_refuse_is_not_written() {
     assert!(matches!(refused("b", f32, &[u64::MAX, 2]), GgufWriteError::SizeOverflow { .. }));
     assert!(matches!(refused("b", f32, &[1 << 62]), GgufWriteError::SizeOverflow { .. }));
     assert!(matches!(refused("b", f32, &[(1 << 62) - 8]), GgufWriteError::SizeOverflow { .. }));
-    // What was refused has left no trace.
+    // Refused tensors have not changed the header.
     assert_eq!(header.tensors().len(), 1);
     let gguf = read(write(&header, [&[0; 12][..]])).unwrap();
     assert_eq!(gguf.tensors.len(), 1);

@@ -1,4 +1,4 @@
-//! Folders that are wrong are refused by name, and folders that are laid out otherwise are the same model.
+//! Invalid folders give errors that name the problem. Folders with another layout give the same model.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn tensor(name: &str, dtype: &'static str, shape: &[u64]) -> Tensor {
     (name.to_owned(), dtype, shape.to_vec())
 }
 
-/// A file of these tensors. Each number is small and says where it is.
+/// Makes a file of these tensors. The values are small numbers that identify their position.
 fn file(tensors: &[Tensor]) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::<u8>::new());
     for (name, dtype, shape) in tensors {
@@ -41,7 +41,7 @@ fn file(tensors: &[Tensor]) -> Vec<u8> {
     file
 }
 
-/// Two layers of a Llama: 4 query heads of 8, 2 KV heads.
+/// The tensors of a Llama with two layers: 4 query heads of width 8, 2 KV heads.
 fn llama() -> Vec<Tensor> {
     let mut tensors = vec![
         tensor("model.embed_tokens.weight", "BF16", &[64, 32]),
@@ -66,7 +66,7 @@ fn llama() -> Vec<Tensor> {
     tensors
 }
 
-/// The same with experts one by one in place of a feed-forward network.
+/// The same model with separate expert tensors instead of the feed-forward network.
 fn mixtral() -> Vec<Tensor> {
     let mut tensors = llama();
     tensors.retain(|(name, ..)| !name.contains("mlp"));
@@ -115,12 +115,12 @@ fn open(config: &Value, files: &[Vec<u8>]) -> Result<HuggingFaceFolder, E> {
 #[track_caller]
 fn refused(config: &Value, files: &[Vec<u8>]) -> E {
     match open(config, files) {
-        Ok(_) => panic!("a wrong folder opens: {config}"),
+        Ok(_) => panic!("an invalid folder was opened: {config}"),
         Err(error) => error,
     }
 }
 
-/// The tensors of a folder's GGUF with their bytes.
+/// Returns the tensors of a folder's GGUF with their bytes.
 fn tensors(folder: &HuggingFaceFolder) -> Vec<(TensorInfo, Vec<u8>)> {
     let source = folder.source();
     let gguf = Gguf::read(std::slice::from_ref(&source)).unwrap();
@@ -228,7 +228,7 @@ fn configurations_that_are_wrong_are_refused_by_field() {
         let opened = HuggingFaceFolder::from_files("folder", text.as_bytes(), None, Vec::new());
         assert!(matches!(opened, Err(E::Json { file, .. }) if file == "folder/config.json"), "{text}");
     }
-    // The extremes of a 64-bit number, wherever one is added to or made another type of.
+    // The largest 64-bit numbers, in fields that are added to or converted.
     let mut bert = with("model_type", json!("roberta"));
     bert["hidden_act"] = json!("gelu");
     for most in [u64::MAX, u64::MAX - 1] {
@@ -252,7 +252,7 @@ fn configurations_that_are_wrong_are_refused_by_field() {
         "long_factor": [1.0, 1.0, 1.0, 1e300], "short_factor": [1.0, 1.0, 1.0, 1.0]});
     assert!(matches!(refused(&with("rope_scaling", factors), &files),
         E::BadField { field, .. } if field == "rope_parameters.long_factor"));
-    // Numbers that the tensors contradict are found when the model is read.
+    // Hyperparameters that contradict the tensors give an error when the model is read.
     for (field, value) in [("hidden_size", json!(64)), ("intermediate_size", json!(1u64 << 40))] {
         assert!(ModelFile::read(open(&with(field, value), &files).unwrap()).is_err(), "{field}");
     }
@@ -298,7 +298,7 @@ fn tensors_that_are_wrong_are_refused_by_name() {
     );
 }
 
-/// What `transformers` once kept in a configuration, what trainers leave there, and what no version has.
+/// Fields that `transformers` once stored in configurations, that trainers leave there, and unknown ones.
 #[test]
 fn fields_that_change_no_logit_are_ignored() {
     let files = [file(&llama())];
@@ -320,7 +320,7 @@ fn fields_that_change_no_logit_are_ignored() {
         ("logit_scale", json!(1.0)),
         ("num_key_value_heads", json!([2, 2])),
         ("intermediate_size", json!([48, 48])),
-        // The weights are not quantized, whatever is left over of it.
+        // The weights are not quantized, although the field is still present.
         ("quantization_config", json!({"quant_method": "bitsandbytes", "load_in_4bit": true})),
     ] {
         let read = ModelFile::read(open(&with(field, value.clone()), &files).unwrap()).unwrap().config;
@@ -342,7 +342,7 @@ fn quantized_weights_are_refused_by_their_method() {
         assert!(matches!(refused(&gptq, &[file(&list)]),
             E::BadField { field, value, .. } if field == "quantization_config.quant_method" && value.contains("gptq")));
     }
-    // These weights are rounded when they are used.
+    // BitNet's weights are rounded when they are used.
     let bitnet = with("quantization_config", json!({"quant_method": "bitnet"}));
     assert!(
         matches!(refused(&bitnet, &[file(&llama())]), E::BadField { value, .. } if value.contains("bitnet"))
@@ -424,7 +424,7 @@ fn an_index_names_files_beside_it_and_what_is_in_them() {
     assert!(matches!(missing, Err(E::NotAModel { .. })));
 }
 
-/// A Gemma 3 with eyes: its text's tensors behind a prefix, its configuration a part of another.
+/// A Gemma 3 with vision: the text model's tensors have a prefix, and its configuration is nested.
 #[test]
 fn the_text_of_a_model_with_eyes_is_a_model() {
     let text = json!({
@@ -470,7 +470,7 @@ fn the_text_of_a_model_with_eyes_is_a_model() {
 }
 
 proptest::proptest! {
-    /// A byte that is another, in the configuration or in a header, gives an error or a GGUF.
+    /// Changing any byte of the configuration or a header gives an error or a valid GGUF.
     #[test]
     fn any_byte_may_be_wrong(in_config: bool, at in 0usize..3000, byte: u8) {
         let (mut config, mut weights) = (mixtral_config().to_string().into_bytes(), file(&mixtral()));
@@ -485,7 +485,7 @@ proptest::proptest! {
             for tensor in &gguf.tensors {
                 assert_eq!(source.read(tensor.range.clone()).unwrap().len() as u64, tensor.bytes());
             }
-            // Numbers that the tensors contradict.
+            // The hyperparameters may contradict the tensors.
             let _ = ModelFile::read(folder);
         }
     }

@@ -1,4 +1,5 @@
-//! Numbers that a GGUF states for each layer: those that are the same for all are one number, others are refused by their key.
+//! Hyperparameters that a GGUF states for each layer. Equal values are read as one value; different ones are refused by
+//! their key.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,12 +8,12 @@ use weft_formats::gguf::{Array, Gguf, GgufHeader, GgufWriter, Metadata, Value};
 use weft_formats::{ModelError, ModelFile};
 use weft_platform::storage::{FileSource, MemorySource, Source};
 
-/// The model of `assets/golden/hf` with some metadata replaced.
+/// Reads a model of `assets/golden/hf` with some metadata replaced.
 fn read(name: &str, change: impl Fn(&str, &Value) -> Option<Value>) -> Result<ModelConfig, ModelError> {
     read_with(name, change, None)
 }
 
-/// The same with one entry more.
+/// Reads a model with some metadata replaced and one entry added.
 fn read_with(
     name: &str,
     change: impl Fn(&str, &Value) -> Option<Value>,
@@ -39,7 +40,7 @@ fn read_with(
     Ok(ModelFile::read(vec![file])?.config)
 }
 
-/// A value for each of `layers` layers.
+/// Repeats a value for each of `layers` layers.
 fn each(value: &Value, layers: usize) -> Option<Value> {
     Some(Value::Array(match *value {
         Value::U32(value) => Array::U32(vec![value; layers]),

@@ -1,4 +1,4 @@
-//! Encoders of formats: what comes back is near what went in, and no farther than from llama.cpp's quantizer.
+//! Encoders: decoded values are close to the original, at least as close as with llama.cpp's quantizer.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use crate::gguf_support::golden_bytes;
@@ -29,14 +29,14 @@ fn round_trip(format: TensorFormat, rows: &[f32]) -> Vec<f32> {
     values
 }
 
-/// Squared errors over squares.
+/// Returns the sum of squared errors divided by the sum of squares.
 fn error(format: TensorFormat, rows: &[f32]) -> f64 {
     let square = |x: f32| f64::from(x).powi(2);
     let errors: f64 = round_trip(format, rows).iter().zip(rows).map(|(a, b)| square(a - b)).sum();
     errors / rows.iter().map(|x| square(*x)).sum::<f64>()
 }
 
-/// The golden rows: Gaussian, Laplace, of a model.
+/// Reads the golden rows: Gaussian, Laplace, and rows of a model.
 fn golden_rows() -> Vec<f32> {
     let mut bytes = Vec::new();
     GzDecoder::new(golden_bytes("quantize/rows.f16.gz").as_slice()).read_to_end(&mut bytes).unwrap();
@@ -62,14 +62,14 @@ fn errors_are_no_larger_than_llama_cpps() {
 
 #[test]
 fn numbers_that_a_format_has_come_back_as_they_were() {
-    // Blocks that reach both ends of the codes.
+    // Blocks that use both ends of the code range.
     let integers: Vec<f32> = (0..256).map(|i| ((i * 5) % 16) as f32 - 8.0).collect();
     for name in ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0"] {
         assert_eq!(round_trip(format(name), &integers), integers, "{name}");
     }
     let wider: Vec<f32> = (0..256).map(|i| ((i * 5) % 32) as f32 - 16.0).collect();
     assert_eq!(round_trip(format("Q5_1"), &wider), wider);
-    // The largest of a block is the largest code.
+    // The largest element of each block has the largest code.
     let bytes: Vec<f32> =
         (0..256).map(|i| if i % 32 == 9 { 127.0 } else { ((i * 37) % 255) as f32 - 127.0 }).collect();
     assert_eq!(round_trip(format("Q8_0"), &bytes), bytes);
@@ -96,7 +96,7 @@ fn no_scale_is_too_small_or_too_uneven() {
             let rows: Vec<f32> = (0..512).map(|i| scale * value(i)).collect();
             let largest = rows.iter().fold(0.0f32, |most, x| most.max(x.abs()));
             for format in quantized_formats() {
-                // Nothing is farther off than zero would be.
+                // No error exceeds the largest magnitude, the error of encoding everything as zero.
                 let back = round_trip(format, &rows);
                 let worst = back.iter().zip(&rows).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
                 assert!(worst <= 1.001 * largest + 1e-37, "{format} {shape} {scale}: {worst} of {largest}");

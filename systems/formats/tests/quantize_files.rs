@@ -1,4 +1,4 @@
-//! Quantized model files: the formats that llama.cpp's quantizer gives their tensors, and what is in them.
+//! Quantized model files: each tensor's format, compared with llama.cpp's quantizer, and its contents.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use crate::gguf_support::{File, array, entry, entry_string, entry_u32, golden_bytes, memory};
@@ -16,14 +16,14 @@ use weft_formats::quantize::{
 use weft_formats::synth::{Synth, SynthExperts, SynthShape};
 use weft_platform::storage::Source;
 
-/// A made-up model in halves.
+/// Makes a synthetic model in F16.
 fn synth(architecture: &str, shape: &SynthShape) -> Vec<Arc<dyn Source>> {
     let plan = Synth::new("in.gguf", architecture, shape, Synth::format("F16").unwrap(), 0).unwrap();
     let bytes = plan.write(Vec::new(), 1, |_| ControlFlow::Continue(())).unwrap();
     vec![memory("in.gguf", bytes)]
 }
 
-/// The quantized file.
+/// Quantizes a file.
 fn quantize(sources: &[Arc<dyn Source>], options: &QuantizeOptions) -> Result<Vec<u8>, QuantizeError> {
     let plan = Quantize::new("out.gguf", sources, options)?;
     let bytes = plan.write(Vec::new(), 2, |_| ControlFlow::Continue(()))?;
@@ -38,7 +38,7 @@ fn values(sources: &[Arc<dyn Source>], tensor: &TensorInfo) -> Vec<f32> {
     values
 }
 
-/// The model of a golden row: see `mixes.py`.
+/// Makes the model of a golden row: see `mixes.py`.
 fn golden_model(row: &Json) -> Vec<Arc<dyn Source>> {
     let number = |index: usize| row[index].as_u64().unwrap() as usize;
     let experts = Some(number(7)).filter(|count| *count > 0);
@@ -127,7 +127,7 @@ fn every_format_is_read_and_what_is_there_already_is_kept() {
         assert_eq!(plan.requantized(), 0, "{from}");
         let eight_bits = QuantizeOptions { pure: true, ..QuantizeOptions::new("Q8_0").unwrap() };
         let again = Quantize::new("out.gguf", &sources, &eight_bits).unwrap().requantized();
-        // Seven matrices a layer, and the embedding.
+        // Seven matrices for each layer, and the embedding.
         let matrices = if from.block() > 1 && from.name() != "Q8_0" { 2 * 7 + 1 } else { 0 };
         assert_eq!(again, matrices, "{from}");
         let made = [memory("out.gguf", quantize(&sources, &floats).unwrap())];
@@ -161,7 +161,7 @@ fn overrides_and_aliases() {
     assert!(Mix::quantizer_names().all(|name| error.contains(name)), "{error}");
 }
 
-/// A file of these metadata and nothing else, or of one tensor.
+/// Makes a file with only these metadata, tensor entries and data.
 fn file(entries: &[Vec<u8>], tensors: &[Vec<u8>], data: &[u8]) -> Vec<Arc<dyn Source>> {
     let file =
         File { entries: entries.into(), tensors: tensors.into(), data: data.into(), ..File::default() };
@@ -189,7 +189,7 @@ fn a_split_model_becomes_one_file() {
     assert_eq!(gguf.tensors.len(), 2);
 }
 
-/// A file of one matrix.
+/// Makes a file of one matrix.
 fn matrix(name: &str, format: &str, shape: &[u64], data: &[u8]) -> Vec<Arc<dyn Source>> {
     let id = TensorFormat::from_name(format).unwrap().ggml_type();
     let tensor = crate::gguf_support::tensor(name, shape, id, 0);
@@ -211,7 +211,7 @@ fn what_cannot_be_quantized_is_named() {
     let integers = matrix("blk.0.attn_q.weight", "I32", &[32, 2], &[0; 256]);
     let error = quantize(&integers, &q4_0).unwrap_err();
     assert!(matches!(&error, QuantizeError::UnreadableTensor { format: "I32", .. }), "{error}");
-    // What is no matrix is copied, whatever it holds.
+    // Tensors that are not weight matrices are copied.
     for (name, shape) in
         [("tables.weight", [64, 1]), ("blk.0.ffn_gate_tid2eid.weight", [32, 2]), ("ids", [32, 2])]
     {

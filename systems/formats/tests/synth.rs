@@ -1,4 +1,4 @@
-//! Models that are made up, read back as any other.
+//! Synthetic models, read like any other file.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ fn source(bytes: Vec<u8>) -> Arc<dyn Source> {
     Arc::new(MemorySource::new("made.gguf", bytes))
 }
 
-/// The values of a tensor.
+/// Decodes the values of a tensor.
 fn values(gguf: &Gguf, source: &Arc<dyn Source>, name: &str) -> Vec<f32> {
     let tensor = gguf.tensor(name).unwrap();
     let mut values = vec![0.0; tensor.elements() as usize];
@@ -55,7 +55,8 @@ fn every_architecture_reads_the_numbers_that_were_asked_for() {
     };
     for arch in ARCHITECTURES {
         for tied in [true, false] {
-            // Some heads are the embedding, whatever is asked; where there is none, nothing says otherwise.
+            // Architectures without a head tensor always use the embedding as the head. If there is no head tensor,
+            // nothing states it.
             let head = arch.after.iter().any(|pattern| pattern.roles.contains(&TensorRole::Output));
             let tied = tied || !head;
             let shape = SynthShape { tied, ..shape.clone() };
@@ -131,7 +132,7 @@ fn any_text_can_be_said() {
     let text = "Hello, the wörld 🙂\n\t\0";
     let ids = tokenizer.encode(text, SpecialTokens::Parse, true).unwrap();
     assert_eq!(ids.first().copied(), tokenizer.bos());
-    // One merge: the space and the t.
+    // There is one merge: the space and the t.
     assert_eq!(ids.len(), 1 + text.len() - 1);
     assert_eq!(tokenizer.decode(&ids[1..], false).unwrap(), text);
     assert_eq!(tokenizer.decode(&[511], false).unwrap(), "<t511>");
@@ -143,7 +144,7 @@ fn weights_have_the_deviation_of_their_inputs() {
     for format in FORMATS {
         let source = source(make(&plan(&SynthShape::default(), format, 5), 2));
         let gguf = Gguf::read(slice::from_ref(&source)).unwrap();
-        // 131,072 weights each: see the tests of `weights` for how far off the deviation may be.
+        // Each tensor has 131,072 weights. The tests of `weights` say how much the deviation may vary.
         for (name, inputs) in [("token_embd.weight", 256.0f64), ("blk.1.ffn_down.weight", 512.0)] {
             assert_eq!(gguf.tensor(name).unwrap().format.name(), format);
             let found = deviation(&values(&gguf, &source, name), 0.0) * inputs.sqrt();
@@ -158,7 +159,7 @@ fn weights_have_the_deviation_of_their_inputs() {
 
 #[test]
 fn a_file_is_its_seed_and_shape_whatever_the_threads() {
-    // An embedding of 40 MB takes more than one batch.
+    // An embedding of 40 MB needs more than one batch.
     let shape = SynthShape { layers: 1, vocabulary: 39_001, ..SynthShape::default() };
     let bytes = make(&plan(&shape, "F32", 7), 1);
     for threads in [0, 3] {
@@ -166,7 +167,7 @@ fn a_file_is_its_seed_and_shape_whatever_the_threads() {
     }
     let source = source(bytes);
     let gguf = Gguf::read(slice::from_ref(&source)).unwrap();
-    // No stretch occurs twice, within a batch or across.
+    // No sequence of bytes occurs twice, within a batch or across batches.
     let mut seen = HashSet::new();
     for tensor in &gguf.tensors {
         let data = source.read(tensor.range.clone()).unwrap();
@@ -188,7 +189,7 @@ fn progress_goes_up_to_the_end_and_can_stop_it() {
     })
     .unwrap();
     assert!(told.is_sorted() && told.len() == plan.tensors());
-    // The padding after the last tensor is not told.
+    // The progress does not count the padding after the last tensor.
     assert!(told.last().is_some_and(|last| plan.bytes() - last < 32));
     let stopped = plan.write(Vec::new(), 1, |_| ControlFlow::Break(())).unwrap_err();
     assert!(matches!(stopped, SynthError::Stopped { .. }), "{stopped}");
@@ -202,7 +203,7 @@ fn presets_have_the_sizes_of_their_models() {
     for (name, tensors, parameters) in [("1b", 146, 1_235_814_400), ("8b", 291, 8_030_261_248)] {
         let plan = plan(&SynthShape::preset(name).unwrap(), "F16", 0);
         assert_eq!(plan.tensors(), tensors, "{name}");
-        // Norms in F32 and the header with its vocabulary are the rest.
+        // The rest is norms in F32 and the header with its vocabulary.
         let rest = plan.bytes() - 2 * parameters;
         assert!(rest < 6 << 20, "{name}: {rest}");
     }

@@ -1,203 +1,203 @@
-//! Why an adapter cannot be used.
+//! Errors of reading an adapter and of fitting it to a model.
 
 use crate::gguf::GgufError;
 use crate::safetensors::SafetensorsError;
 use weft_platform::PackError;
 use weft_platform::storage::StorageError;
 
-/// An adapter could not be read, or does not fit the model.
+/// An adapter cannot be read, or does not fit the model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdapterError {
-    /// The container is damaged.
+    /// The GGUF container is damaged.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// Bytes could not be read.
+    /// The bytes of a file could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The file that holds the weights of a folder is damaged.
+    /// The folder's file of weights is damaged.
     #[error(transparent)]
     Safetensors(#[from] SafetensorsError),
-    /// The file is something else.
-    #[error("{file}: `{key}` is {found}, not `{wanted}`: this is no LoRA adapter")]
+    /// The file is not a LoRA adapter.
+    #[error("{file}: `{key}` is {found}, not `{wanted}`: this is not a LoRA adapter")]
     NotAnAdapter {
-        /// File.
+        /// Name of the file.
         file: String,
         /// Metadata key.
         key: &'static str,
-        /// Its value, or nothing.
+        /// Its value, or a note that it is missing.
         found: String,
-        /// What it is in an adapter.
+        /// Its value in a LoRA adapter.
         wanted: &'static str,
     },
-    /// It was made for another architecture.
+    /// The adapter is for another architecture.
     #[error(
         "{file}: made for architecture `{found}`, the model's is `{wanted}`; use the adapter's own base model"
     )]
     OtherArchitecture {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The adapter's architecture.
+        /// Architecture that the adapter states.
         found: String,
-        /// The model's.
+        /// Architecture of the model.
         wanted: String,
     },
-    /// An encoder's products take none.
+    /// The model is an encoder. Encoders do not support adapters.
     #[error(
-        "{file}: the model is an encoder (`{architecture}`), which takes no adapters; merge it into the model with PEFT"
+        "{file}: the model is an encoder (`{architecture}`), which does not support adapters; merge it into the model with PEFT"
     )]
     Encoder {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The model's architecture.
+        /// Architecture of the model.
         architecture: String,
     },
-    /// Text that is not the JSON that it should be.
+    /// The configuration is not valid.
     #[error("{file}: {reason}; it should be the adapter_config.json that PEFT saves")]
     BadConfig {
-        /// File.
+        /// Name of the file.
         file: String,
         /// What is wrong.
         reason: String,
     },
-    /// A value that no adapter has.
+    /// A field has an invalid value.
     #[error("{file}: `{field}` is {value}, not {wanted}; the file is damaged")]
     BadField {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Field or metadata key.
+        /// Name of the field or metadata key.
         field: String,
         /// Its value.
         value: String,
         /// What it should be.
         wanted: &'static str,
     },
-    /// Something that changes what the adapter does and that the engine does not do.
+    /// A field changes what the adapter does, and the engine does not support it.
     #[error(
         "{file}: `{field}` is {value}, which is not supported and changes what the adapter does; {remedy}"
     )]
     UnsupportedField {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// Field or metadata key.
+        /// Name of the field or metadata key.
         field: String,
         /// Its value.
         value: String,
-        /// What can be done.
+        /// What the user can do.
         remedy: &'static str,
     },
-    /// A tensor that is no half of a pair.
+    /// A tensor is not A or B of a pair.
     #[error(
-        "{file}: tensor `{tensor}` is no matrix A or B of a pair, so the adapter would do something else without it"
+        "{file}: tensor `{tensor}` is not matrix A or B of a pair; without it the adapter would have another effect"
     )]
     UnknownTensor {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
     },
-    /// A matrix that the model does not have.
+    /// The adapter changes a matrix that the model does not have.
     #[error(
         "{file}: the adapter changes `{tensor}`, which a model of architecture `{architecture}` does not have; use the adapter's own base model"
     )]
     NoSuchTensor {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The matrix's name.
+        /// Name of the matrix.
         tensor: String,
-        /// The model's architecture.
+        /// Architecture of the model.
         architecture: String,
     },
-    /// A matrix that adapters cannot change here.
+    /// The adapter changes a matrix that the engine cannot apply adapters to.
     #[error(
         "{file}: the adapter changes `{tensor}`, {why}; it can be merged into its base model before conversion"
     )]
     UnsupportedTensor {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The matrix's name.
+        /// Name of the matrix.
         tensor: String,
-        /// What it is.
+        /// The reason, as a clause about the matrix.
         why: &'static str,
     },
-    /// Two pairs for one matrix.
+    /// Two pairs change the same rows of a matrix.
     #[error("{file}: `{tensor}` and `{other}` change the same rows; the file is damaged")]
     Twice {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// A matrix's name.
+        /// Name of one matrix.
         tensor: String,
-        /// Another's.
+        /// Name of the other matrix.
         other: String,
     },
-    /// Half of a pair is missing.
+    /// One matrix of a pair is missing.
     #[error("{file}: tensor `{tensor}` is missing; download the adapter again")]
     MissingHalf {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the missing tensor.
         tensor: String,
     },
-    /// A matrix that does not fit the model.
+    /// A matrix has another shape than the model requires.
     #[error(
         "{file}: tensor `{tensor}` has shape {found:?}, the model asks for {wanted:?} (outputs, inputs); use the adapter's own base model"
     )]
     Shape {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its rows and columns.
         found: [u64; 2],
-        /// What they should be.
+        /// Rows and columns that the model requires.
         wanted: [u64; 2],
     },
-    /// A rank that no adapter has.
+    /// The rank of a pair is out of range.
     #[error("{file}: tensor `{tensor}` has rank {rank}; ranks from 1 to {most} are supported")]
     Rank {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its rank.
         rank: u64,
-        /// The largest.
+        /// Largest supported rank.
         most: usize,
     },
-    /// A format that cannot be decoded.
+    /// A tensor has a format that cannot be decoded.
     #[error(
         "{file}: tensor `{tensor}` is {format}, which is not supported; convert the adapter to F16 or F32"
     )]
     Format {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its format.
         format: String,
     },
-    /// There is no pair.
-    #[error("{file}: there is no pair of matrices in it; download the adapter again")]
+    /// The file contains no pair of matrices.
+    #[error("{file}: the file contains no pair of matrices; download the adapter again")]
     Empty {
-        /// File.
+        /// Name of the file.
         file: String,
     },
-    /// Matrices could not be laid out.
+    /// A matrix could not be packed into tiles.
     #[error("{file}: tensor `{tensor}`: {source}")]
     Pack {
-        /// File.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Why.
+        /// Cause.
         source: PackError,
     },
-    /// A folder without what PEFT saves.
-    #[error("{folder}: `{file}` is not there; name a GGUF adapter, or a folder that PEFT saved")]
+    /// A folder lacks a file that PEFT saves.
+    #[error("{folder}: `{file}` is missing; name a GGUF adapter, or a folder that PEFT saved")]
     NoFile {
-        /// The folder.
+        /// Name of the folder.
         folder: String,
-        /// The missing file.
+        /// Name of the missing file.
         file: &'static str,
     },
 }

@@ -1,7 +1,8 @@
 //! GGUF adapters, as llama.cpp's `convert_lora_to_gguf.py` writes them.
 //!
-//! `general.type` is `adapter`, `adapter.type` is `lora`; a pair's tensors are called after the matrix that they change, with
-//! `.lora_a` and `.lora_b` behind: A is `[rank, inputs]`, B is `[outputs, rank]`, outer dimension first.
+//! `general.type` is `adapter` and `adapter.type` is `lora`. The tensors of a pair have the name of the matrix that
+//! they change, followed by `.lora_a` or `.lora_b`: A is `[rank, inputs]` and B is `[outputs, rank]`, outer dimension
+//! first.
 
 use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, Target};
 use crate::gguf::{Gguf, TensorInfo};
@@ -14,7 +15,7 @@ const ADAPTER_KIND: &str = "adapter.type";
 const ARCHITECTURE: &str = "general.architecture";
 const ALPHA: &str = "adapter.lora.alpha";
 
-/// Keys under `adapter.` that are understood or change nothing.
+/// Keys under `adapter.` that the engine reads or that do not change the result.
 const KNOWN: [&str; 4] = [ADAPTER_KIND, ALPHA, "adapter.lora.task_name", "adapter.lora.prompt_prefix"];
 
 const DOWN: &str = ".lora_a";
@@ -71,7 +72,7 @@ pub(super) fn read(sources: &[Arc<dyn Source>], base: &AdapterBase<'_>) -> Resul
         let up = gguf.tensor(&up_name).ok_or_else(|| reader.missing(up_name))?;
         let (layer, roles) = base.gguf_roles(name).ok_or_else(|| reader.no_such(name))?;
         let halves = [half(tensor, sources, &reader)?, half(up, sources, &reader)?];
-        // An alpha of 0 says that there is none: llama.cpp takes the matrices as they are then.
+        // An alpha of 0 means that there is none: llama.cpp then uses the matrices unscaled.
         let scale = |rank: usize| if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
         reader.pair(&Target { name, layer, roles }, halves.each_ref(), RowOrder::Same, scale)?;
     }
@@ -79,7 +80,7 @@ pub(super) fn read(sources: &[Arc<dyn Source>], base: &AdapterBase<'_>) -> Resul
     reader.finish(name)
 }
 
-/// A tensor of two dimensions.
+/// Reads a tensor of two dimensions.
 fn half(tensor: &TensorInfo, sources: &[Arc<dyn Source>], reader: &Reader<'_>) -> Result<Half, AdapterError> {
     let dimension = |n: usize| tensor.shape.get(n).copied().unwrap_or(1);
     if tensor.shape.iter().skip(2).any(|n| *n != 1) {

@@ -1,24 +1,24 @@
-//! The matrices of an adapter, by the product of the model that each pair adds to.
+//! The matrices of an adapter, sorted by the product of the model that each pair adds to.
 
 use weft_components::{AdapterSite, LowRank};
 use weft_platform::CpuMatrix;
 
-/// A pair as the CPU multiplies it.
+/// A pair of matrices, packed for the CPU.
 pub struct AdapterPair {
-    /// The first output that it adds to.
+    /// The first output of the product that it adds to.
     pub first: usize,
-    /// What its sum is multiplied by, besides the session's scale.
+    /// Factor of the pair's output. The session's scale is multiplied with it.
     pub scale: f32,
-    /// `[rank, inputs]`.
+    /// Matrix A, `[rank, inputs]`.
     pub down: CpuMatrix,
-    /// `[outputs, rank]`.
+    /// Matrix B, `[outputs, rank]`.
     pub up: CpuMatrix,
 }
 
-/// Pairs of a layer, or of the model itself, by [`AdapterSite`].
+/// The pairs of a layer, or of the model outside its layers, indexed by [`AdapterSite`].
 type Sites = [Vec<AdapterPair>; AdapterSite::COUNT];
 
-/// The matrices of an adapter.
+/// All matrices of an adapter.
 #[derive(Default)]
 pub struct AdapterMatrices {
     layers: Vec<Sites>,
@@ -26,12 +26,12 @@ pub struct AdapterMatrices {
 }
 
 impl AdapterMatrices {
-    /// Room for those of a model of so many layers.
+    /// Makes an empty set for a model of `layers` layers.
     pub fn new(layers: usize) -> Self {
         Self { layers: (0..layers).map(|_| Sites::default()).collect(), model: Sites::default() }
     }
 
-    /// Adds a pair. One of a layer that the model does not have is left out.
+    /// Adds a pair. A pair for a layer that the model does not have is dropped.
     pub fn push(&mut self, pair: &LowRank, down: CpuMatrix, up: CpuMatrix) {
         let sites = match pair.layer {
             None => Some(&mut self.model),
@@ -43,7 +43,7 @@ impl AdapterMatrices {
         }
     }
 
-    /// The pairs of a product of a layer, or of the model itself.
+    /// Returns the pairs for a product of a layer, or of the model outside its layers.
     pub fn pairs(&self, layer: Option<usize>, site: AdapterSite) -> &[AdapterPair] {
         let sites = match layer {
             None => Some(&self.model),

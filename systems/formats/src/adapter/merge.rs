@@ -1,7 +1,7 @@
-//! Merging: a model's file with an adapter's sums in its matrices, as a new GGUF file.
+//! Merging: writes a model with an adapter's changes in its matrices, as a new GGUF file.
 //!
-//! Matrices that the adapter changes are decoded, `scale · B A` is added in 32 bits, and they are stored again; everything else is
-//! copied as it is. Memory does not grow with the model: rows pass through in batches.
+//! A matrix that the adapter changes is decoded, `scale · B A` is added in f32, and it is encoded again. All other
+//! tensors are copied. Rows pass through in batches, so memory does not grow with the model.
 
 use super::{AdapterBase, AdapterError, AdapterFile, AdapterFiles, AdapterMatrices, AdapterPair};
 use crate::ModelFile;
@@ -18,10 +18,10 @@ use weft_components::{AdapterSite, BlockFormat, ModelConfig, TensorFormat};
 use weft_platform::storage::{Source, StorageError};
 use weft_platform::{Kernels, Pool, PoolError};
 
-/// Bytes of the result that are made and written at once.
+/// Bytes of output that are computed and written at once.
 const BATCH: usize = 16 << 20;
 
-/// A model could not be merged.
+/// A model could not be merged with an adapter.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -31,52 +31,52 @@ pub enum MergeError {
     /// The model cannot be read.
     #[error(transparent)]
     Load(#[from] ModelError),
-    /// Its container is damaged.
+    /// The model's container is damaged.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// Its bytes cannot be read.
+    /// The model's bytes cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The result cannot be planned or written.
+    /// The output cannot be planned or written.
     #[error(transparent)]
     Write(#[from] GgufWriteError),
     /// Threads could not be started.
     #[error(transparent)]
     Threads(#[from] PoolError),
-    /// The embedding is the head too, and the adapter changes the head alone.
+    /// The adapter changes the head, but the head is the embedding.
     #[error(
         "{file}: the adapter changes the head, which in this model is the embedding too; use it beside the model instead"
     )]
     TiedHead {
-        /// The adapter.
+        /// Name of the adapter.
         file: String,
     },
-    /// A format that merged matrices cannot be stored in.
-    #[error("merged matrices cannot be stored in format `{format}`; they can in: {supported}")]
+    /// Merged matrices cannot be stored in this format.
+    #[error("merged matrices cannot be stored in format `{format}`; supported: {supported}")]
     Format {
-        /// The format's name.
+        /// Name of the format.
         format: String,
-        /// Names of those that can.
+        /// Names of supported formats.
         supported: String,
     },
-    /// Numbers that the format cannot hold.
+    /// A merged matrix contains values that the format cannot represent.
     #[error("tensor `{tensor}`: {source}")]
     Encode {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Why.
+        /// Cause.
         source: EncodeError,
     },
-    /// A scale that is no number.
-    #[error("the adapter's scale is {scale}, not a number")]
+    /// The scale is NaN or infinity.
+    #[error("the adapter's scale is {scale}, not a finite number")]
     Scale {
         /// The scale.
         scale: f32,
     },
-    /// Whoever watched the progress asked for an end.
-    #[error("{file}: stopped before the file was whole")]
+    /// The progress callback stopped the work.
+    #[error("{file}: stopped before the file was complete")]
     Stopped {
-        /// The file.
+        /// Name of the output file.
         file: String,
     },
 }
@@ -84,14 +84,14 @@ pub enum MergeError {
 /// How merged matrices are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// As they were, or in F16 where nothing can be turned into that format.
+    /// In their own format, or in F16 if there is no encoder for it.
     Same,
     /// In this format.
     As(TensorFormat),
 }
 
 impl Stored {
-    /// The format of this name, in any case.
+    /// Returns the format called `name`, in upper or lower case.
     ///
     /// # Errors
     /// [`MergeError::Format`].
@@ -112,10 +112,10 @@ impl Stored {
     }
 }
 
-/// What is added to the rows of a tensor, with A as floats.
+/// What a pair adds to the rows of a tensor, with A decoded to floats.
 struct Change<'a> {
     part: Overlap<'a>,
-    /// `[rank, inputs]`.
+    /// Matrix A, `[rank, inputs]`.
     down: Vec<f32>,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Change<'a> {
         Self { part, down }
     }
 
-    /// Adds to a row of the tensor. `up` is memory for a row of B.
+    /// Adds the change to one row of the tensor. `up` is scratch space for a row of B.
     fn add(&self, row: usize, scale: f32, up: &mut Vec<f32>, values: &mut [f32]) {
         let Overlap { pair, first, skip, rows } = &self.part;
         let Some(at) = row.checked_sub(*first).filter(|at| at < rows) else { return };
@@ -142,21 +142,21 @@ impl<'a> Change<'a> {
     }
 }
 
-/// A model's tensors and what an adapter adds to them.
+/// A model's tensors and the adapter's pairs.
 struct Base {
     config: ModelConfig,
     shards: Vec<ShardSpec>,
-    /// The shards of each tensor.
+    /// The indices of each tensor's shards.
     by_name: HashMap<String, Range<usize>>,
     matrices: AdapterMatrices,
 }
 
-/// A part of a pair: what it adds to a part of a tensor.
+/// The rows of a pair that are added to rows of a tensor.
 struct Overlap<'a> {
     pair: &'a AdapterPair,
-    /// The tensor's first row that it is added to.
+    /// First row of the tensor that is changed.
     first: usize,
-    /// The first of the pair's outputs that is added.
+    /// First output of the pair that is added.
     skip: usize,
     rows: usize,
 }
@@ -173,7 +173,7 @@ impl Base {
         Self { config, shards, by_name, matrices }
     }
 
-    /// What is added to the rows of a tensor.
+    /// Returns the changes of a tensor's rows.
     fn overlaps(&self, tensor: &str) -> Vec<Overlap<'_>> {
         let mut overlaps = Vec::new();
         let mut first = 0;
@@ -181,7 +181,7 @@ impl Base {
         for spec in shards.unwrap_or_default() {
             let (role, rows) = (spec.shard.role, spec.shard.rows);
             if let Some(site) = AdapterSite::of(role) {
-                // The shard's rows are these outputs of its product.
+                // The outputs of the product that precede the shard's rows.
                 let before = site.roles().iter().take_while(|found| **found != role);
                 let column: usize = before.map(|found| dimensions(*found, &self.config).0.unwrap_or(0)).sum();
                 for pair in self.matrices.pairs(spec.owner.layer(), site) {
@@ -199,21 +199,23 @@ impl Base {
     }
 }
 
-/// A merged model that is to be written.
+/// A planned merge. [`Merge::write`] writes its file.
 pub struct Merge {
     sources: Vec<Arc<dyn Source>>,
     base: Base,
     scale: f32,
-    /// The model's tensors, and whether the adapter changes each.
+    /// The model's tensors. The flag is true if the adapter changes the tensor.
     tensors: Vec<(TensorInfo, bool)>,
     header: GgufHeader,
 }
 
 impl Merge {
-    /// Plans the merge of an adapter, times `scale`, into the model of `sources`. `file` is what errors call the result.
+    /// Plans the merge of an adapter, multiplied by `scale`, into the model in `sources`. `file` is the name of the
+    /// output in error messages.
     ///
     /// # Errors
-    /// A model or an adapter that cannot be read or do not fit together, a head that is tied, or a scale that is no number.
+    /// A model or an adapter that cannot be read, an adapter that does not fit the model or changes a tied head, or a
+    /// scale that is NaN or infinity.
     pub fn new(
         file: &str,
         sources: Vec<Arc<dyn Source>>,
@@ -232,7 +234,7 @@ impl Merge {
             return Err(MergeError::TiedHead { file: adapter.name });
         }
         let base = Base::new(config, shards, matrices);
-        // Parts become one file.
+        // The parts of a split model become one file.
         let entries = gguf.metadata.iter().filter(|(key, _)| !key.starts_with("split."));
         let entries = entries.map(|(key, value)| (key.to_owned(), value.clone())).collect();
         let mut header = GgufHeader::new(&Metadata::new(file, entries)?)?;
@@ -246,26 +248,27 @@ impl Merge {
         Ok(Self { sources, base, scale, tensors, header })
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the output in bytes.
     pub fn bytes(&self) -> u64 {
         self.header.file_bytes()
     }
 
-    /// Tensors in the file.
+    /// Returns the number of tensors in the output.
     pub fn tensors(&self) -> usize {
         self.tensors.len()
     }
 
-    /// Tensors that the adapter changes.
+    /// Returns the number of tensors that the adapter changes.
     pub fn changed(&self) -> usize {
         self.tensors.iter().filter(|(_, changed)| *changed).count()
     }
 
-    /// Merges on `threads` threads, 0 for one a core, and writes the file. `progress` is told the bytes written so far and may
-    /// stop it.
+    /// Merges on `threads` threads, or one for each core if 0, and writes the file to `out`. `progress` is called with
+    /// the bytes written so far and may stop the work.
     ///
     /// # Errors
-    /// [`MergeError::Write`] where `out` refuses, [`MergeError::Stopped`], [`MergeError::Threads`], and what reading gives.
+    /// [`MergeError::Write`] if `out` fails, [`MergeError::Stopped`], [`MergeError::Threads`], [`MergeError::Encode`],
+    /// and errors of reading the model.
     pub fn write<W: Write>(
         &self,
         out: W,
@@ -300,7 +303,7 @@ impl Merge {
         Ok(writer.finish()?)
     }
 
-    /// The rows of a tensor with the adapter's sums in them.
+    /// Writes the rows of a tensor with the adapter's changes added.
     fn merged(
         &self,
         pool: &Pool,
@@ -331,7 +334,7 @@ impl Merge {
             let encoded = pool.install(|| {
                 cpu.for_each_part(&mut values, cols, 16, |row, values| {
                     let mut up = Vec::new();
-                    // What cannot be decoded has been refused when the model was read.
+                    // A format that cannot be decoded was refused when the model was read.
                     let _ = tensor.format.dequantize(&bytes[row * from..][..from], values);
                     changes.iter().for_each(|change| {
                         change.add(batch * rows + row, self.scale, &mut up, values);
@@ -346,7 +349,7 @@ impl Merge {
     }
 }
 
-/// Where the bytes of a tensor are, at most `size` at a time.
+/// Splits a tensor's byte range into ranges of at most `size` bytes.
 fn batches(tensor: &TensorInfo, size: u64) -> impl Iterator<Item = Range<u64>> + use<> {
     let Range { start, end } = tensor.range;
     let step = usize::try_from(size).unwrap_or(usize::MAX).max(1);

@@ -1,7 +1,8 @@
-//! LoRA adapters: GGUF files, and the folders that PEFT saves.
+//! LoRA adapters: GGUF files, and folders that PEFT saves.
 //!
-//! Both are lists of pairs of matrices, each named after a matrix of the model. What a pair is added to follows from the model's
-//! architecture (`target`); every shape is checked against the model's numbers before anything is laid out.
+//! Both contain pairs of matrices, each named after a matrix of the model. The model's architecture determines which
+//! product a pair adds to (`target`). Every shape is checked against the model's hyperparameters before memory is
+//! allocated for it.
 
 mod error;
 mod gguf;
@@ -25,12 +26,12 @@ use weft_components::{Adapter, BlockFormat, LowRank, TensorFormat};
 use weft_platform::CpuMatrix;
 use weft_platform::storage::{Bytes, Source};
 
-/// Where an adapter comes from.
+/// The files of an adapter.
 #[derive(Clone)]
 pub enum AdapterFiles {
     /// A GGUF file, or all parts of a split one.
     Gguf(Vec<Arc<dyn Source>>),
-    /// What PEFT saves.
+    /// A folder that PEFT saved.
     Peft {
         /// `adapter_config.json`.
         config: Arc<dyn Source>,
@@ -40,7 +41,7 @@ pub enum AdapterFiles {
 }
 
 impl AdapterFiles {
-    /// The files that it is read from, by their names.
+    /// Returns the names of the files that the adapter is read from.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
             Self::Gguf(sources) => sources.iter().map(|source| source.name().into()).collect(),
@@ -69,19 +70,20 @@ impl AdapterFiles {
     }
 }
 
-/// An adapter, read and checked against its model.
+/// An adapter that has been read and checked against its model.
 pub struct AdapterFile {
-    /// What it changes.
+    /// Its name, and which products of the model each pair changes.
     pub adapter: Adapter,
-    /// By what.
+    /// The matrices of the pairs.
     pub matrices: AdapterMatrices,
 }
 
 impl AdapterFile {
-    /// Reads an adapter whole.
+    /// Reads a whole adapter.
     ///
     /// # Errors
-    /// A damaged file, an adapter for another model or for an encoder, or one that does what the engine does not.
+    /// A damaged file, an adapter for another model or for an encoder, or an adapter with features that the engine does
+    /// not support.
     pub fn read(files: &AdapterFiles, base: &AdapterBase<'_>) -> Result<Self, AdapterError> {
         if !base.config.causal {
             let file = match files {
@@ -98,7 +100,7 @@ impl AdapterFile {
     }
 }
 
-/// A matrix as a file holds it.
+/// A matrix of a pair, as stored in a file.
 struct Half {
     name: String,
     format: TensorFormat,
@@ -107,7 +109,7 @@ struct Half {
     bytes: Bytes,
 }
 
-/// An adapter that is being read.
+/// Collects the pairs of an adapter while it is read.
 struct Reader<'a> {
     file: &'a str,
     base: &'a AdapterBase<'a>,
@@ -135,7 +137,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes a pair: checks its shapes, and lays it out. `scale` is told the rank, `order` says which row of the file a row of B is.
+    /// Checks the shapes of a pair and packs it. `scale` computes the factor from the rank; `order` maps the rows of B
+    /// in the model to those in the file.
     fn pair(
         &mut self,
         target: &Target<'_>,
@@ -156,7 +159,7 @@ impl<'a> Reader<'a> {
                 file: self.file.to_owned(),
                 field: "alpha".to_owned(),
                 value: format!("{} times the rank", pair.scale),
-                wanted: "a number that 32 bits hold",
+                wanted: "a finite 32-bit number",
             });
         }
         for (half, wanted) in [(down, [rank, pair.inputs]), (up, [pair.outputs, rank])] {
@@ -172,7 +175,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The bytes of B with its rows in the model's order.
+    /// Returns the bytes of B with its rows in the model's order.
     fn ordered<'b>(&self, up: &'b Half, rows: usize, order: RowOrder) -> Result<Cow<'b, [u8]>, AdapterError> {
         if order == RowOrder::Same {
             return Ok(Cow::Borrowed(&up.bytes));
@@ -196,7 +199,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Lays a matrix out: floats as they are, everything else as the floats that it stands for.
+    /// Packs a matrix. Floats keep their format; quantized matrices are decoded to F32.
     fn matrix(&self, half: &Half, rows: usize, cols: usize, bytes: &[u8]) -> Result<CpuMatrix, AdapterError> {
         let codec = half.format.codec().ok_or_else(|| self.format(half))?;
         let pack = |format, bytes: &[u8]| {
@@ -209,7 +212,7 @@ impl<'a> Reader<'a> {
         if !codec.layout.is_quantized() {
             return pack(half.format, bytes);
         }
-        // The shape is the model's own, which takes more memory than this.
+        // `rank` is bounded and the other dimension is the model's, so the model needs more memory than this.
         let mut values = vec![0.0f32; rows * cols];
         let single = TensorFormat::from_ggml(F32::GGML_TYPE).ok_or_else(|| self.format(half))?;
         if !half.format.dequantize(bytes, &mut values) {
@@ -219,12 +222,12 @@ impl<'a> Reader<'a> {
         pack(single, &bytes)
     }
 
-    /// The adapter, whole.
+    /// Returns the complete adapter.
     fn finish(mut self, name: &str) -> Result<AdapterFile, AdapterError> {
         if self.pairs.is_empty() {
             return Err(AdapterError::Empty { file: self.file.to_owned() });
         }
-        // Sums of a row are then in the same order whatever the order of the file.
+        // With a fixed order of pairs, a row's sums do not depend on the order in the file.
         self.pairs.sort_by_key(|(pair, ..)| (pair.layer.unwrap_or(usize::MAX), pair.site, pair.first));
         for neighbours in self.pairs.windows(2) {
             if let [(pair, ..), (next, ..)] = neighbours

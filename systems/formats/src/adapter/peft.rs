@@ -1,9 +1,9 @@
-//! The folders that Hugging Face's PEFT saves: `adapter_config.json` and `adapter_model.safetensors`.
+//! Folders that Hugging Face's PEFT saves: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! A pair's tensors are called `base_model.model.MODULE.lora_A.weight`, `[rank, inputs]`, and `.lora_B.weight`,
-//! `[outputs, rank]`, after the module that they change, which may be the text part of a model with vision. Heads are in Hugging Face's order: those of files whose rotary embedding
-//! turns neighbours are put into that. A field of the configuration that changes what the adapter does and is not known is an
-//! error.
+//! The tensors of a pair are `base_model.model.MODULE.lora_A.weight`, `[rank, inputs]`, and `.lora_B.weight`,
+//! `[outputs, rank]`. MODULE is the module that they change, which may be in the text model of a vision model. The rows
+//! of heads are in Hugging Face's order. They are reordered for models whose rotary embedding turns adjacent pairs. An
+//! unknown field of the configuration that is set is an error, because it may change what the adapter does.
 
 use super::{AdapterBase, AdapterError, AdapterFile, Half, Reader, Target};
 use crate::hugging_face::{RowOrder, gguf_names, is_other_part, row_order};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use weft_components::TensorRole as Role;
 use weft_platform::storage::Source;
 
-/// Fields that change nothing once the adapter is trained.
+/// Fields that have no effect on a trained adapter.
 const HARMLESS: [&str; 25] = [
     "alpha_pattern",
     "auto_mapping",
@@ -42,10 +42,10 @@ const HARMLESS: [&str; 25] = [
     "loftq_config",
 ];
 
-/// Bytes of a configuration that is read: a hundred times the longest.
+/// Largest configuration that is read: a hundred times the size of the largest known.
 const MOST_CONFIG_BYTES: u64 = 4 << 20;
 
-/// Ways to start A and B that leave the base model as it is.
+/// Initialisations of A and B that do not change the base model.
 const STARTS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 const PREFIX: &str = "base_model.model.";
@@ -53,13 +53,13 @@ const DOWN: &str = ".lora_A.weight";
 const UP: &str = ".lora_B.weight";
 const BASE: &str = ".base_layer.weight";
 
-/// What of a configuration matters.
+/// The settings of a configuration that the engine uses.
 struct Config {
-    /// What A and B are multiplied by, before it is divided by the rank, or by its root.
+    /// Factor of the pairs, before it is divided by the rank or its square root.
     alpha: f64,
-    /// Names of modules, or ends of them, with alphas of their own. The first that fits counts.
+    /// Module names, or their endings, with an alpha of their own. The first match applies.
     alphas: Vec<(String, f64)>,
-    /// Whether alpha is divided by the root of the rank (arXiv 2312.03732).
+    /// True if alpha is divided by the square root of the rank (arXiv 2312.03732).
     by_root: bool,
 }
 
@@ -74,11 +74,11 @@ pub(super) fn read(
     let mut skipped = 0;
     for tensor in &header.tensors {
         let name = tensor.name.strip_prefix(PREFIX).ok_or_else(|| reader.unknown(&tensor.name))?;
-        // A head that has a pair is saved beside it, as it is in the model.
+        // If the adapter changes a head, PEFT also saves the unchanged head.
         if name.ends_with(BASE) {
             continue;
         }
-        // Text never passes there.
+        // Text does not pass through this part.
         if is_other_part(name) {
             skipped += 1;
             continue;
@@ -106,13 +106,13 @@ pub(super) fn read(
         tracing::warn!(
             file = name,
             tensors = skipped,
-            "matrices of the vision tower change nothing for text and are left out"
+            "matrices of the vision tower do not change text and are left out"
         );
     }
     reader.finish(name)
 }
 
-/// What a module holds, and which of its rows the model's are.
+/// Returns the projections of a module, and the order of its rows in the model.
 fn target_of<'a>(module: &'a str, base: &AdapterBase<'_>) -> Option<(Target<'a>, RowOrder)> {
     let config = base.config;
     let named = gguf_names(&config.architecture, &format!("{module}.weight"))?;
@@ -158,7 +158,7 @@ impl Config {
         Ok(Self { alpha, alphas: fields.alphas()?, by_root: fields.truth("use_rslora")? })
     }
 
-    /// What the pair of a module is multiplied by.
+    /// Returns the factor of a module's pair.
     fn scale(&self, module: &str, rank: usize) -> f32 {
         let fits = |(name, _): &&(String, f64)| {
             let before = module.strip_suffix(name.as_str());
@@ -210,7 +210,7 @@ impl<'a> Fields<'a> {
         value.as_f64().map(Some).ok_or_else(|| self.bad(field, value, "a number"))
     }
 
-    /// Alphas of modules. Names are patterns to PEFT; those that say no more than a name are read.
+    /// Reads the alphas of single modules. PEFT treats names as patterns; only plain names are supported.
     fn alphas(&self) -> Result<Vec<(String, f64)>, AdapterError> {
         const FIELD: &str = "alpha_pattern";
         let Some(value) = self.get(FIELD) else { return Ok(Vec::new()) };
@@ -225,7 +225,7 @@ impl<'a> Fields<'a> {
         alphas.iter().map(alpha).collect()
     }
 
-    /// Refuses what the engine does not do.
+    /// Refuses settings that the engine does not support.
     fn check(&self) -> Result<(), AdapterError> {
         if self.text("bias")?.is_some_and(|bias| bias != "none") {
             return Err(self.unsupported("bias", &self.fields["bias"]));
@@ -236,7 +236,8 @@ impl<'a> Fields<'a> {
                 return Err(self.unsupported("init_lora_weights", value));
             }
         }
-        // `use_dora`, `fan_in_fan_out`, `modules_to_save`, `target_parameters` and whatever comes: off where they are nothing.
+        // `use_dora`, `fan_in_fan_out`, `modules_to_save`, `target_parameters` and future fields: off if empty, null or
+        // false.
         let off = |value: &Value| match value {
             Value::Null | Value::Bool(false) => true,
             Value::Array(values) => values.is_empty(),
@@ -248,7 +249,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A value as a message shows it, cut where it is long.
+/// Returns a value for a message, shortened if it is long.
 fn shown(value: &Value) -> String {
     const SHOWN: usize = 64;
     let text = value.to_string();

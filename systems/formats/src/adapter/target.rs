@@ -1,23 +1,23 @@
-//! Which of a model's products a pair of a file adds to, and whether it fits there.
+//! Finds the product of the model that a pair adds to, and checks that the pair fits.
 
 use super::AdapterError;
 use crate::architecture::{ARCHITECTURES, Architecture};
 use crate::manifest::{ShardOwner, ShardSpec, applies, dimensions};
 use weft_components::{AdapterSite, LowRank, ModelConfig, TensorRole as Role};
 
-/// Largest rank that is taken.
+/// Largest rank that is accepted.
 pub(super) const MOST_RANK: usize = 512;
 
 /// The model that an adapter is for.
 #[derive(Clone, Copy)]
 pub struct AdapterBase<'a> {
-    /// The model's numbers.
+    /// The model's hyperparameters.
     pub config: &'a ModelConfig,
     /// Its tensors.
     pub shards: &'a [ShardSpec],
 }
 
-/// Projections that a tensor of a model holds, whose they are.
+/// The projections that a tensor of the model contains, and their layer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'a> {
     /// Name in the adapter's file.
@@ -26,7 +26,7 @@ pub(super) struct Target<'a> {
     pub(super) roles: &'a [Role],
 }
 
-/// What a projection is multiplied by where the model has such a tensor.
+/// Returns the role of the scale tensor that may multiply a projection's output, as in BitNet.
 fn factor_of(role: Role) -> Option<Role> {
     Some(match role {
         Role::Query => Role::QueryScale,
@@ -45,7 +45,8 @@ impl<'a> AdapterBase<'a> {
         ARCHITECTURES.iter().find(|arch| arch.name == self.config.architecture)
     }
 
-    /// The layer and the roles of a GGUF tensor's name; `None` where a model of this architecture does not have it.
+    /// Returns the layer and the roles of the GGUF tensor `name`; `None` if a model of this architecture does not have
+    /// it.
     pub(super) fn gguf_roles(&self, name: &str) -> Option<(Option<usize>, &'static [Role])> {
         let arch = self.architecture()?;
         let Some((number, rest)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
@@ -68,7 +69,11 @@ impl<'a> AdapterBase<'a> {
         target.roles.iter().any(scaled)
     }
 
-    /// Where a pair is added to: its site, first output, outputs and inputs. Its name, rank and scale are the file's.
+    /// Returns where a pair is added: its site, first output, outputs and inputs. Name, rank and scale are those of the
+    /// file.
+    ///
+    /// # Errors
+    /// [`AdapterError::NoSuchTensor`] or [`AdapterError::UnsupportedTensor`].
     pub(super) fn place(
         &self,
         file: &str,
@@ -89,22 +94,22 @@ impl<'a> AdapterBase<'a> {
         let first_role = *target.roles.first().ok_or_else(missing)?;
         let Some(site) = AdapterSite::of(first_role) else {
             return Err(unsupported(match first_role {
-                Role::TokenEmbedding => "the embedding of tokens, which is looked up and not multiplied",
-                Role::Router | Role::SharedRouter => "which chooses experts",
-                role if role.is_expert() => "which experts share a tensor of",
-                Role::SharedGate | Role::SharedUp | Role::SharedDown => "the expert that every row uses",
-                _ => "which is no projection",
+                Role::TokenEmbedding => "the token embedding, which is looked up and not multiplied",
+                Role::Router | Role::SharedRouter => "which is the router of experts",
+                role if role.is_expert() => "which is a tensor of stacked experts",
+                Role::SharedGate | Role::SharedUp | Role::SharedDown => "which belongs to the shared expert",
+                _ => "which is not a projection",
             }));
         };
         if self.is_scaled(target) {
-            return Err(unsupported("whose outputs the model multiplies by a tensor of its own"));
+            return Err(unsupported("whose output the model multiplies by a scale tensor"));
         }
         let rows = |role: Role| dimensions(role, self.config).0.unwrap_or(0);
         let before = site.roles().iter().take_while(|role| **role != first_role);
         let (first, at) = (before.clone().map(|role| rows(*role)).sum(), before.count());
-        // Fused projections lie in the file as they do in the product.
+        // Fused projections must be in the same order in the file and in the product.
         if site.roles().get(at..at + target.roles.len()) != Some(target.roles) {
-            return Err(unsupported("whose parts the model computes apart"));
+            return Err(unsupported("whose projections the model computes separately"));
         }
         Ok(LowRank {
             name: target.name.to_owned(),

@@ -1,6 +1,7 @@
-//! `bert`: BERT (arXiv 1810.04805) and what is converted under that name: BGE, E5, MiniLM, GTE, RoBERTa, DistilBERT. An encoder:
-//! every token sees all of its text. Positions have embeddings, every projection has a bias, the residual is normed behind
-//! attention and behind the feed-forward network, which has no gate. There is no norm and no head at the end.
+//! `bert`: BERT (arXiv 1810.04805) and models converted under that name: BGE, E5, MiniLM, GTE, RoBERTa, DistilBERT. An
+//! encoder: every token attends to the whole text. It has learned position embeddings and a bias on every projection.
+//! The residual is normed after attention and after the feed-forward network, which has no gate. It has no output norm
+//! and no head.
 
 use super::{Architecture, PLAIN, TensorPattern, WithoutRope, keys, optional, parts, required};
 use weft_components::{Activation, TensorRole as Role};

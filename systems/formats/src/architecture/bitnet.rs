@@ -1,8 +1,8 @@
-//! `bitnet`: BitNet b1.58 (arXiv 2402.17764). Matrices of -1, 0 and 1, some with a factor of their own, and a norm before each
-//! output projection. The head is the embedding.
+//! `bitnet`: BitNet b1.58 (arXiv 2402.17764). Weight matrices contain -1, 0 and 1; some have a scale tensor. A norm
+//! precedes each output projection. The head is the embedding.
 //!
-//! `bitnet-b1.58`: the same with a squared ReLU (BitNet b1.58 2B4T, arXiv 2504.12285), as the fork of llama.cpp calls it that
-//! its authors convert with.
+//! `bitnet-b1.58`: the same with a squared ReLU (BitNet b1.58 2B4T, arXiv 2504.12285). The name is from the llama.cpp
+//! fork that its authors convert with.
 
 use super::{Architecture, PLAIN, TensorPattern, optional, parts, required};
 use weft_components::{Activation, TensorRole as Role};

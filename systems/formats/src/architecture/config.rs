@@ -1,20 +1,23 @@
-//! A model's numbers: from metadata, and from what the architecture says where they are silent.
+//! Reads a model's hyperparameters from the metadata, with the architecture's defaults for missing keys.
 
 use super::keys::{Keys, MAX_COUNT, WINDOW_PATTERN};
 use super::rope::{local_rope, rope};
-use super::{Architecture, TensorPattern, Windows, WithoutRope};
+use super::{Architecture, Windows, WithoutRope};
 use crate::error::ModelError;
 use crate::gguf::{Array, Gguf, Value};
 use crate::sentence;
 use weft_components::{ExpertConfig, LayerConfig, ModelConfig, Pooling, TensorRole};
 
-/// Longest context that is believed.
+/// Longest context that is accepted.
 const MAX_CONTEXT: u64 = 1 << 30;
 
-/// Most experts that are believed: each is some entities of its own.
+/// Most experts that are accepted. Each expert needs several entities.
 const MAX_EXPERTS: u64 = 1 << 12;
 
-/// Reads and checks a model's numbers.
+/// Reads and checks a model's hyperparameters.
+///
+/// # Errors
+/// A [`ModelError`] that names the key: missing, of the wrong type, out of range, or unknown to the architecture.
 pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Result<ModelConfig, ModelError> {
     refuse_unknown_keys(gguf, arch, file)?;
     let keys = Keys::new(gguf, arch.name, file)?;
@@ -42,7 +45,7 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
     let context = keys.count("context_length", MAX_CONTEXT)?;
     let experts = experts(&keys, arch)?;
     let feed_forward = match experts {
-        // Layers of experts alone need no other width.
+        // If all layers have experts, there need be no other width.
         Some(experts) => keys.count_or("feed_forward_length", MAX_COUNT, experts.feed_forward)?,
         None => keys.count("feed_forward_length", MAX_COUNT)?,
     };
@@ -108,35 +111,30 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
             None => 1.0,
         },
         residual_scale: keys.positive("residual_scale")?.unwrap_or(1.0),
-        // The key is what logits are divided by.
+        // Logits are divided by the key's value.
         logit_scale: keys.positive("logit_scale")?.map_or(1.0, |scale| 1.0 / scale),
         attention_scale: match keys.positive("attention.scale")? {
             Some(scale) => scale,
             None => 1.0 / (scaled_by as f32).sqrt(),
         },
-        tied: !has(gguf, arch.after, TensorRole::Output),
+        tied: !keys.has(arch.after, TensorRole::Output),
         headless: gguf.metadata.opt_bool(sentence::NO_HEAD)?.unwrap_or(false),
     })
 }
 
-/// Whether the file has the tensor of an optional role.
-pub(super) fn has(gguf: &Gguf, patterns: &[TensorPattern], role: TensorRole) -> bool {
-    patterns.iter().any(|pattern| pattern.roles.contains(&role) && gguf.tensor(pattern.name).is_some())
-}
-
-/// The key of how hidden states become an embedding.
+/// The metadata key of the pooling.
 pub(crate) const POOLING_TYPE: &str = "pooling_type";
 
-/// Its values.
+/// Values of [`POOLING_TYPE`].
 const POOLINGS: [(u64, Pooling); 4] =
     [(0, Pooling::None), (1, Pooling::Mean), (2, Pooling::Cls), (3, Pooling::Last)];
 
-/// The value of [`POOLING_TYPE`] for a pooling.
+/// Returns the value of [`POOLING_TYPE`] for a pooling.
 pub(crate) fn pooling_type(pooling: Pooling) -> u64 {
     POOLINGS.iter().find(|(_, found)| *found == pooling).map_or(0, |(value, _)| *value)
 }
 
-/// How the model's makers turn hidden states into an embedding.
+/// Reads how the model pools hidden states into an embedding.
 fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>, ModelError> {
     let Some(value) = keys.opt_u64(POOLING_TYPE)? else { return Ok(None) };
     let found = POOLINGS.iter().find(|(known, _)| *known == value).map(|(_, pooling)| *pooling);
@@ -144,8 +142,8 @@ fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>, ModelError> {
     found.map(Some).ok_or_else(|| keys.bad(POOLING_TYPE, value, wanted))
 }
 
-/// Rows of the embedding of sentence types: as many as the file has, else two. An architecture that needs none may lack it in a
-/// file that states no second type; DistilBERT's states one at most.
+/// Returns the row count of the token-type embedding: that of the tensor, or 2 if it is required. If the tensor is
+/// optional and missing, the file must not state more than one token type; DistilBERT states one at most.
 fn token_types(keys: &Keys<'_>, arch: &Architecture) -> Result<usize, ModelError> {
     const COUNT: &str = "tokenizer.ggml.token_type_count";
     let pattern = arch.before.iter().find(|pattern| pattern.roles.contains(&TensorRole::TokenTypes));
@@ -162,9 +160,9 @@ fn token_types(keys: &Keys<'_>, arch: &Architecture) -> Result<usize, ModelError
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
-/// Experts, where the file has some.
+/// Reads the expert hyperparameters; `None` if the file has no experts.
 fn experts(keys: &Keys<'_>, arch: &Architecture) -> Result<Option<ExpertConfig>, ModelError> {
-    /// The id of softmax among the functions that make weights of a router's logits.
+    /// The gating function softmax in `expert_gating_func`. The function turns router logits into weights.
     const SOFTMAX: u64 = 1;
     let Some(data) = arch.experts else { return Ok(None) };
     let required = !arch.layer_may_have(TensorRole::FfnDown);
@@ -207,7 +205,7 @@ fn experts(keys: &Keys<'_>, arch: &Architecture) -> Result<Option<ExpertConfig>,
     }))
 }
 
-/// Tokens that layers with a window see; `None` where the file has no such layers.
+/// Returns the window size in tokens; `None` if the file has no layers with a window.
 fn window(keys: &Keys<'_>, windows: &Windows) -> Result<Option<usize>, ModelError> {
     const KEY: &str = "attention.sliding_window";
     Ok(match keys.get(KEY) {
@@ -216,11 +214,12 @@ fn window(keys: &Keys<'_>, windows: &Windows) -> Result<Option<usize>, ModelErro
     })
 }
 
-/// Whether a layer has a window: the file says so for each, or how often one has none, or the architecture does.
+/// Returns true if a layer has a window. The file has a flag for each layer, or an interval of layers without one, or
+/// the architecture's default applies.
 fn is_local(keys: &Keys<'_>, windows: &Windows, layer: usize, layers: usize) -> Result<bool, ModelError> {
     let known = match keys.get(WINDOW_PATTERN) {
         Some(Value::Array(each)) => {
-            let wanted = "one truth value a layer";
+            let wanted = "one boolean for each layer";
             let known = flag(each, layer).filter(|_| each.len() == layers);
             return known
                 .ok_or_else(|| keys.bad(WINDOW_PATTERN, format!("{each} for {layers} layers"), wanted));
@@ -231,7 +230,7 @@ fn is_local(keys: &Keys<'_>, windows: &Windows, layer: usize, layers: usize) -> 
     Ok(every == 0 || !(layer as u64 + 1).is_multiple_of(every))
 }
 
-/// A truth value of an array, which some writers store as numbers.
+/// Returns element `at` of an array of flags, which some converters store as integers.
 fn flag(array: &Array, at: usize) -> Option<bool> {
     match array {
         Array::Bool(values) => values.get(at).copied(),
@@ -243,7 +242,7 @@ fn flag(array: &Array, at: usize) -> Option<bool> {
     }
 }
 
-/// Whether a layer has rotary embedding.
+/// Returns true if a layer has rotary embedding.
 fn turns(keys: &Keys<'_>, arch: &Architecture, layer: usize) -> Result<bool, ModelError> {
     Ok(match arch.without_rope {
         WithoutRope::None => true,
@@ -252,7 +251,7 @@ fn turns(keys: &Keys<'_>, arch: &Architecture, layer: usize) -> Result<bool, Mod
     })
 }
 
-/// A key under the architecture's prefix that nobody knows might change the result: say so instead of ignoring it.
+/// Refuses a key under the architecture's prefix that the engine does not know, because it might change the result.
 fn refuse_unknown_keys(gguf: &Gguf, arch: &Architecture, file: &str) -> Result<(), ModelError> {
     let unknown = |key: &&str| {
         let name = key.strip_prefix(arch.name).and_then(|rest| rest.strip_prefix('.'));

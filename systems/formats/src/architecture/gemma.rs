@@ -1,4 +1,4 @@
-//! `gemma`: embeddings are scaled, the gate is GELU, the head is the embedding. Its converter adds 1 to the weights of norms.
+//! `gemma`: embeddings are scaled, the gate uses GELU, the head is the embedding. Its converter adds 1 to norm weights.
 
 use super::{Architecture, PLAIN, parts};
 use weft_components::Activation;

@@ -1,5 +1,5 @@
-//! `gemma2`: Gemma with norms after attention and feed-forward network, caps on scores and logits, and every other layer
-//! seeing only the last tokens.
+//! `gemma2`: Gemma with norms after attention and feed-forward network, soft caps on scores and logits, and a sliding
+//! window in every other layer.
 
 use super::{Architecture, LocalRope, Windows, gemma::GEMMA, keys, parts};
 

@@ -1,5 +1,5 @@
-//! `gemma3`: Gemma 2 without caps, but with norms of queries and keys. Five layers of six see only the last tokens, and turn
-//! faster.
+//! `gemma3`: Gemma 2 without soft caps, but with norms of queries and keys. Five of six layers have a sliding window
+//! and a smaller rotary base.
 
 use super::{Architecture, LocalRope, Windows, gemma::GEMMA, keys, parts};
 

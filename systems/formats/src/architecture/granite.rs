@@ -1,5 +1,5 @@
-//! `granite`: Llama with factors on embeddings, scores, what blocks add to the residual, and logits. Its converter permutes Q
-//! and K as Llama's does.
+//! `granite`: Llama with scale factors on embeddings, attention scores, residual branches and logits. Its converter
+//! permutes Q and K as Llama's does.
 
 use super::{Architecture, PLAIN, WithoutRope, keys, parts};
 use weft_components::RopeStyle;

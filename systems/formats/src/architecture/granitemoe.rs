@@ -1,4 +1,4 @@
-//! `granitemoe`: Granite with experts, and in some models one besides that every row uses.
+//! `granitemoe`: Granite with experts. Some models also have a shared expert that every row uses.
 
 use super::{Architecture, Experts, granite::GRANITE, keys, parts};
 

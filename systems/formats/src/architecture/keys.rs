@@ -1,12 +1,14 @@
-//! Metadata keys that architectures share, and the reader of an architecture's numbers.
+//! Metadata keys that architectures share, and the reader of an architecture's metadata.
 
+use super::TensorPattern;
 use crate::error::ModelError;
 use crate::gguf::{Array, Gguf, Metadata, Value};
+use weft_components::TensorRole;
 
-/// The key of the number of layers.
+/// The key of the layer count.
 const BLOCK_COUNT: &str = "block_count";
 
-/// Keys that any file may have.
+/// Keys that a file of any architecture may have.
 pub(super) const COMMON: &[&str] = &[
     BLOCK_COUNT,
     "context_length",
@@ -34,14 +36,14 @@ pub(super) const COMMON: &[&str] = &[
     "rope.scale_linear",
     "vocab_size",
     "tensor_data_layout",
-    // Early converters wrote it for every architecture; only GPT-NeoX's has a meaning.
+    // Early converters wrote it for every architecture. It has a meaning for GPT-NeoX only.
     "use_parallel_residual",
 ];
 
 /// Keys of layers with a window.
 pub(super) const WINDOW: &[&str] = &["attention.sliding_window", WINDOW_PATTERN];
 
-/// The key of a window layer's own rotary frequencies.
+/// The key of the rotary base of layers with a window.
 pub(super) const LOCAL_ROPE: &[&str] = &["rope.freq_base_swa"];
 
 /// Keys of experts.
@@ -54,16 +56,16 @@ pub(super) const EXPERTS: &[&str] = &[
     "expert_gating_func",
 ];
 
-/// The key of the expert that every row uses.
+/// The key of the width of the shared expert.
 pub(super) const SHARED_EXPERT: &[&str] = &["expert_shared_feed_forward_length"];
 
 /// The key of a LayerNorm's epsilon.
 pub(super) const LAYER_NORM: &[&str] = &["attention.layer_norm_epsilon"];
 
-/// Keys of Granite's factors.
+/// Keys of Granite's scale factors.
 pub(super) const SCALES: &[&str] = &["embedding_scale", "residual_scale", "logit_scale"];
 
-/// Keys of a vision tower that is in a file of its own, and of how text refers to it.
+/// Keys that describe a vision tower stored in another file, and the image tokens in a text.
 pub(super) const VISION: &[&str] = &[
     "mm.tokens_per_image",
     "vision.attention.head_count",
@@ -76,30 +78,30 @@ pub(super) const VISION: &[&str] = &[
     "vision.patch_size",
 ];
 
-/// Keys of the caps of scores and logits.
+/// Keys of the soft caps of attention scores and of logits.
 pub(super) const ATTENTION_CAP: &[&str] = &["attn_logit_softcapping"];
 pub(super) const LOGIT_CAP: &[&str] = &["final_logit_softcapping"];
 
-/// Largest layer count, head count and so on that is believed.
+/// Largest count of layers, heads and so on that is accepted.
 pub(super) const MAX_COUNT: u64 = 1 << 20;
 
-/// The key of which layers have a window: truly one value a layer, where it is an array.
+/// The key of which layers have a window. It may be an array with a different value for each layer.
 pub(super) const WINDOW_PATTERN: &str = "attention.sliding_window_pattern";
 
-/// Metadata of one architecture: keys are looked up behind its prefix.
+/// The metadata of one architecture. Keys are given without the prefix.
 pub(super) struct Keys<'a> {
     pub(super) gguf: &'a Gguf,
     pub(super) file: &'a str,
     prefix: &'static str,
-    /// Those behind the prefix. What is stated for each layer and is the same for all is one value here.
+    /// The entries under the prefix. An array with the same value for every layer is stored as that value.
     metadata: Metadata,
 }
 
 impl<'a> Keys<'a> {
-    /// The metadata of `prefix`.
+    /// Reads the metadata under `prefix`.
     ///
     /// # Errors
-    /// A key that states values for each layer which differ, or not as many as there are layers.
+    /// [`ModelError::BadMetadata`] if an array does not have one value for each layer, or its values differ.
     pub(super) fn new(gguf: &'a Gguf, prefix: &'static str, file: &'a str) -> Result<Self, ModelError> {
         let layers = gguf.metadata.opt_u64(&format!("{prefix}.{BLOCK_COUNT}"))?.unwrap_or(0);
         let mut entries = Vec::new();
@@ -132,17 +134,24 @@ impl<'a> Keys<'a> {
         format!("{}.{name}", self.prefix)
     }
 
-    /// The value of a key, whatever it is.
+    /// Returns true if the file has a tensor of `role` under one of the names in `patterns`.
+    pub(super) fn has(&self, patterns: &[TensorPattern], role: TensorRole) -> bool {
+        patterns
+            .iter()
+            .any(|pattern| pattern.roles.contains(&role) && self.gguf.tensor(pattern.name).is_some())
+    }
+
+    /// Returns the value of a key, of any type.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.metadata.get(&self.key(name))
     }
 
-    /// A whole number that may be missing, or anything.
+    /// Returns an integer, unchecked; `None` if the key is missing.
     pub(super) fn opt_u64(&self, name: &str) -> Result<Option<u64>, ModelError> {
         Ok(self.metadata.opt_u64(&self.key(name))?)
     }
 
-    /// A number that may be missing, or anything.
+    /// Returns a number, unchecked; `None` if the key is missing.
     pub(super) fn opt_f32(&self, name: &str) -> Result<Option<f32>, ModelError> {
         Ok(self.metadata.opt_f32(&self.key(name))?)
     }
@@ -156,13 +165,13 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A count that must be there.
+    /// Returns a count from 1 to `max`. The key must be present.
     pub(super) fn count(&self, name: &str, max: u64) -> Result<usize, ModelError> {
         let value = self.metadata.u64(&self.key(name))?;
         self.checked(name, value, max)
     }
 
-    /// A count that may be missing.
+    /// Returns a count from 1 to `max`, or `default` if the key is missing.
     pub(super) fn count_or(&self, name: &str, max: u64, default: usize) -> Result<usize, ModelError> {
         match self.opt_u64(name)? {
             Some(value) => self.checked(name, value, max),
@@ -170,7 +179,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A count that may be missing, or 0 for none.
+    /// Returns a count from 1 to `max`; `None` if the key is missing or 0.
     pub(super) fn opt_count(&self, name: &str, max: u64) -> Result<Option<usize>, ModelError> {
         match self.opt_u64(name)? {
             Some(value) if value > 0 => self.checked(name, value, max).map(Some),
@@ -180,12 +189,12 @@ impl<'a> Keys<'a> {
 
     fn checked(&self, name: &str, value: u64, max: u64) -> Result<usize, ModelError> {
         if value == 0 || value > max {
-            return Err(self.bad(name, value, "a positive count of believable size"));
+            return Err(self.bad(name, value, "a positive count of plausible size"));
         }
         usize::try_from(value).map_err(|_| self.bad(name, value, "a count that this machine can address"))
     }
 
-    /// A number that may be missing.
+    /// Returns a finite number that is not negative; `None` if the key is missing.
     pub(super) fn opt_float(&self, name: &str) -> Result<Option<f32>, ModelError> {
         let value = self.opt_f32(name)?;
         match value {
@@ -196,30 +205,30 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A number that may be missing.
+    /// Returns a finite number that is not negative, or `default` if the key is missing.
     pub(super) fn float_or(&self, name: &str, default: f32) -> Result<f32, ModelError> {
         Ok(self.opt_float(name)?.unwrap_or(default))
     }
 
-    /// A number that may be missing; 0 means that it is.
+    /// Returns a positive finite number; `None` if the key is missing or 0.
     pub(super) fn positive(&self, name: &str) -> Result<Option<f32>, ModelError> {
         Ok(self.opt_float(name)?.filter(|value| *value > 0.0))
     }
 
-    /// A truth value that may be missing.
+    /// Returns a boolean; `None` if the key is missing.
     pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, ModelError> {
         Ok(self.metadata.opt_bool(&self.key(name))?)
     }
 
-    /// A text that may be missing.
+    /// Returns a string; `None` if the key is missing.
     pub(super) fn opt_str(&self, name: &str) -> Result<Option<&str>, ModelError> {
         Ok(self.metadata.opt_str(&self.key(name))?)
     }
 }
 
-/// The value that an array has for each of `layers` layers; `None` where it has not so many, or they differ.
+/// Returns the value that an array repeats for each of `layers` layers; `None` if its length or its values differ.
 ///
-/// llama.cpp reads counts so (`get_key_or_arr`): one number for all layers, or an array of one a layer.
+/// llama.cpp reads counts the same way (`get_key_or_arr`): one number for all layers, or an array with one for each.
 fn same_in_all(array: &Array, layers: u64) -> Option<Value> {
     fn same<T: PartialEq>(values: &[T]) -> Option<&T> {
         values.first().filter(|first| values.iter().all(|value| value == *first))

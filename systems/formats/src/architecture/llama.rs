@@ -1,7 +1,7 @@
 //! `llama`: Llama 1 to 3, Mistral, Mixtral, SmolLM and everything else converted under that name.
 //!
-//! Its converter permutes Q and K so that rotary embedding turns adjacent pairs. Mistral's window, where a file states
-//! one, is every layer's.
+//! Its converter permutes Q and K so that rotary embedding pairs adjacent dimensions. If a file states a sliding
+//! window, as some of Mistral's do, every layer has it.
 
 use super::{Architecture, Experts, LocalRope, PLAIN, Windows, keys, parts};
 use weft_components::RopeStyle;

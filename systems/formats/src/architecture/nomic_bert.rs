@@ -1,5 +1,5 @@
-//! `nomic-bert`: Nomic Embed 1 and 1.5 (arXiv 2402.01613). BERT with rotary embedding in the place of embeddings of positions, a
-//! gated feed-forward network, and no bias but those of the norms.
+//! `nomic-bert`: Nomic Embed 1 and 1.5 (arXiv 2402.01613). BERT with rotary embedding instead of position embeddings, a
+//! gated feed-forward network, and no biases except those of the norms.
 
 use super::{Architecture, PLAIN, TensorPattern, keys, parts, required};
 use weft_components::TensorRole as Role;

@@ -1,5 +1,5 @@
-//! `olmo2`: OLMo 2, and OLMo 3 with windows. No norm before attention and feed-forward network, but one after each, and one of
-//! all queries together and of all keys.
+//! `olmo2`: OLMo 2, and OLMo 3 with sliding windows. It has no norms before attention and feed-forward network, but one
+//! after each, and one norm over all query heads together and one over all key heads.
 
 use super::{Architecture, LocalRope, PLAIN, Windows, keys, parts};
 

@@ -3,7 +3,7 @@
 use super::{TensorPattern, optional, required};
 use weft_components::TensorRole as Role;
 
-/// Before the layers. A tensor of factors for the rotary frequencies says by being there that they are scaled.
+/// Before the layers. If a tensor of rotary factors is present, frequencies are divided by them.
 pub(super) const BEFORE: &[TensorPattern] = &[
     required("token_embd.weight", &[Role::TokenEmbedding]),
     optional("rope_freqs.weight", &[Role::RopeFactors]),
@@ -11,11 +11,11 @@ pub(super) const BEFORE: &[TensorPattern] = &[
     optional("rope_factors_long.weight", &[Role::RopeFactorsLong]),
 ];
 
-/// After the layers. A model without a head of its own uses the embedding.
+/// After the layers. A model without a head tensor uses the embedding as its head.
 pub(super) const AFTER: &[TensorPattern] =
     &[required("output_norm.weight", &[Role::OutputNorm]), optional("output.weight", &[Role::Output])];
 
-/// After the layers, where the embedding always serves as the head.
+/// After the layers, for architectures whose head is always the embedding.
 pub(super) const AFTER_TIED: &[TensorPattern] = &[required("output_norm.weight", &[Role::OutputNorm])];
 
 /// Norms before attention and before the feed-forward network.
@@ -24,13 +24,13 @@ pub(super) const PRE_NORMS: &[TensorPattern] = &[
     required("blk.{}.ffn_norm.weight", &[Role::FfnNorm]),
 ];
 
-/// Norms of what attention and the feed-forward network add to the residual.
+/// Norms of the outputs of attention and feed-forward network, before they are added to the residual.
 pub(super) const POST_NORMS: &[TensorPattern] = &[
     required("blk.{}.post_attention_norm.weight", &[Role::AttentionPostNorm]),
     required("blk.{}.post_ffw_norm.weight", &[Role::FfnPostNorm]),
 ];
 
-/// Norms of the residual behind attention and behind the feed-forward network.
+/// Norms of the residual after attention and after the feed-forward network.
 pub(super) const RESIDUAL_NORMS: &[TensorPattern] = &[
     required("blk.{}.attn_output_norm.weight", &[Role::AttentionResidualNorm]),
     required("blk.{}.attn_output_norm.bias", &[Role::AttentionResidualNormBias]),
@@ -38,7 +38,7 @@ pub(super) const RESIDUAL_NORMS: &[TensorPattern] = &[
     required("blk.{}.layer_output_norm.bias", &[Role::FfnResidualNormBias]),
 ];
 
-/// Attention with three projections, which some writers fuse into one tensor.
+/// Attention with three projections, which some converters fuse into one tensor.
 pub(super) const ATTENTION: &[TensorPattern] = &[
     required("blk.{}.attn_q.weight", &[Role::Query]),
     required("blk.{}.attn_k.weight", &[Role::Key]),
@@ -56,7 +56,7 @@ pub(super) const BIASES: &[TensorPattern] = &[
     optional("blk.{}.attn_qkv.bias", &[Role::QueryBias, Role::KeyBias, Role::ValueBias]),
 ];
 
-/// The same where a few models have them.
+/// The same biases, for architectures of which only some models have them.
 pub(super) const SOME_BIASES: &[TensorPattern] = &[
     optional("blk.{}.attn_q.bias", &[Role::QueryBias]),
     optional("blk.{}.attn_k.bias", &[Role::KeyBias]),
@@ -77,14 +77,14 @@ pub(super) const FFN: &[TensorPattern] = &[
     required("blk.{}.ffn_down.weight", &[Role::FfnDown]),
 ];
 
-/// Biases of a gated feed-forward network where a few models have them.
+/// Biases of a gated feed-forward network, for architectures of which only some models have them.
 pub(super) const FFN_BIASES: &[TensorPattern] = &[
     optional("blk.{}.ffn_gate.bias", &[Role::FfnGateBias]),
     optional("blk.{}.ffn_up.bias", &[Role::FfnUpBias]),
     optional("blk.{}.ffn_down.bias", &[Role::FfnDownBias]),
 ];
 
-/// Experts, stacked or, as in early files, one tensor each.
+/// Experts, stacked in one tensor or, in early files, in a tensor each.
 pub(super) const EXPERTS: &[TensorPattern] = &[
     required("blk.{}.ffn_gate_inp.weight", &[Role::Router]),
     required("blk.{}.ffn_gate_exps.weight", &[Role::ExpertGate]),
@@ -96,7 +96,7 @@ pub(super) const EXPERTS: &[TensorPattern] = &[
     optional("blk.{}.ffn_down.{e}.weight", &[Role::ExpertDown]),
 ];
 
-/// The expert that every row uses.
+/// The shared expert that every row uses.
 pub(super) const SHARED_EXPERT: &[TensorPattern] = &[
     required("blk.{}.ffn_gate_shexp.weight", &[Role::SharedGate]),
     required("blk.{}.ffn_up_shexp.weight", &[Role::SharedUp]),

@@ -1,10 +1,10 @@
-//! `phi3`: Phi 3, 3.5 and 4. Queries, keys and values are one tensor, and so are gate and up. Longer contexts than the
-//! training's have frequencies of their own (longrope, arXiv 2402.13753).
+//! `phi3`: Phi 3, 3.5 and 4. Queries, keys and values are one tensor, and so are gate and up. Contexts longer than the
+//! training's use other rotary factors (longrope, arXiv 2402.13753).
 
 use super::{Architecture, LocalRope, PLAIN, TensorPattern, Windows, keys, optional, parts, required};
 use weft_components::TensorRole as Role;
 
-/// Gate and up under the name of up.
+/// Gate and up are stacked in the tensor named `ffn_up`.
 const FFN: &[TensorPattern] = &[
     required("blk.{}.ffn_up.weight", &[Role::FfnGate, Role::FfnUp]),
     required("blk.{}.ffn_down.weight", &[Role::FfnDown]),

@@ -1,4 +1,4 @@
-//! `qwen2`: Qwen 1.5 to 2.5. Queries, keys and values have biases.
+//! `qwen2`: Qwen 1.5 to 2.5. The projections of queries, keys and values have biases.
 
 use super::{Architecture, PLAIN, parts};
 

@@ -1,5 +1,5 @@
-//! `qwen2moe`: Qwen 1.5 and 2 with experts, and one besides that every row uses, weighted by a gate of its own. The weights of
-//! the chosen experts are the router's probabilities as they are.
+//! `qwen2moe`: Qwen 1.5 and 2 with experts and a shared expert, which every row uses and which has its own gate. The
+//! weights of the selected experts are the router's probabilities, not normalised.
 
 use super::{Architecture, Experts, PLAIN, TensorPattern, keys, parts, required};
 use weft_components::TensorRole as Role;

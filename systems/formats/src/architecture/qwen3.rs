@@ -1,4 +1,4 @@
-//! `qwen3`: each head of queries and keys has a norm before it turns.
+//! `qwen3`: each query and key head is normed before rotary embedding.
 
 use super::{Architecture, PLAIN, parts};
 

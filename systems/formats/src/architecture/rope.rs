@@ -1,12 +1,11 @@
-//! Rotary embedding from metadata: bases, scalings, and which layer turns by which table.
+//! Reads rotary embedding from the metadata: bases, scaling, factors, and the variant for layers with a window.
 
-use super::config::has;
 use super::keys::Keys;
 use super::{Architecture, LocalRope};
 use crate::error::ModelError;
 use weft_components::{RopeConfig, RopeFactors, TensorRole as Role, Yarn};
 
-/// How positions or frequencies are scaled, by the name in `rope.scaling.type`.
+/// How positions or frequencies are scaled, by the value of `rope.scaling.type`.
 const KINDS: &[(&str, Scaling)] = &[
     ("none", Scaling { positions: false, yarn: false }),
     ("linear", Scaling { positions: true, yarn: false }),
@@ -16,13 +15,13 @@ const KINDS: &[(&str, Scaling)] = &[
 
 #[derive(Clone, Copy)]
 struct Scaling {
-    /// Whether `rope.scaling.factor` divides positions.
+    /// True if positions are divided by `rope.scaling.factor`.
     positions: bool,
-    /// Whether fast pairs keep some of their frequency.
+    /// True if fast pairs keep some of their frequency, as in YaRN.
     yarn: bool,
 }
 
-/// The rotary embedding of a model, or of its layers without a window.
+/// Reads the rotary embedding of the model, or of its layers without a window.
 pub(super) fn rope(
     keys: &Keys<'_>,
     arch: &Architecture,
@@ -30,7 +29,7 @@ pub(super) fn rope(
     context: usize,
 ) -> Result<RopeConfig, ModelError> {
     let original = keys.count_or("rope.scaling.original_context_length", u64::from(u32::MAX), context)?;
-    // A factor without a type scales positions; so do files with the old key.
+    // A factor without a type scales positions. So does the old key.
     let kind = keys.opt_str("rope.scaling.type")?.unwrap_or("linear");
     let scaling = KINDS.iter().find(|(name, _)| *name == kind).map(|(_, scaling)| *scaling);
     let scaling =
@@ -54,7 +53,7 @@ pub(super) fn rope(
 
 fn yarn(keys: &Keys<'_>, original: usize) -> Result<Yarn, ModelError> {
     const EXTRAPOLATION: &str = "rope.scaling.yarn_ext_factor";
-    // Some writers say -1 for "not set".
+    // Some converters write -1 for "not set".
     let extrapolation = keys.opt_f32(EXTRAPOLATION)?.filter(|value| *value >= 0.0);
     if extrapolation.is_some_and(|value| value > 1.0) {
         return Err(keys.bad(EXTRAPOLATION, extrapolation.unwrap_or_default(), "a number from 0 to 1"));
@@ -67,8 +66,8 @@ fn yarn(keys: &Keys<'_>, original: usize) -> Result<Yarn, ModelError> {
     })
 }
 
-/// What cosines and sines are multiplied by. YaRN's own part is `0.1 ln(factor) + 1` (arXiv 2309.00071, section 3.4), unless the
-/// file states it; what a converter worked out for longrope comes on top.
+/// Returns the factor of cosines and sines. YaRN's default is `0.1 ln(factor) + 1` (arXiv 2309.00071, section 3.4),
+/// which the file may override. It is multiplied by the factor that converters compute for longrope.
 fn magnitude(keys: &Keys<'_>, yarn: Option<&Yarn>, factor: f32) -> Result<f32, ModelError> {
     let stated = keys.positive("rope.scaling.yarn_attn_factor")?;
     let own = match yarn {
@@ -78,10 +77,10 @@ fn magnitude(keys: &Keys<'_>, yarn: Option<&Yarn>, factor: f32) -> Result<f32, M
     Ok(own * keys.positive("rope.scaling.attn_factor")?.unwrap_or(1.0))
 }
 
-/// Which tensors of divisors the file has.
+/// Determines which tensors of rotary factors the file has.
 fn factors(keys: &Keys<'_>, arch: &Architecture, original: usize) -> Result<RopeFactors, ModelError> {
     let (short, long) =
-        (has(keys.gguf, arch.before, Role::RopeFactors), has(keys.gguf, arch.before, Role::RopeFactorsLong));
+        (keys.has(arch.before, Role::RopeFactors), keys.has(arch.before, Role::RopeFactorsLong));
     match (short, long) {
         (false, false) => Ok(RopeFactors::None),
         (true, false) => Ok(RopeFactors::One),
@@ -93,7 +92,7 @@ fn factors(keys: &Keys<'_>, arch: &Architecture, original: usize) -> Result<Rope
     }
 }
 
-/// The rotary embedding of layers with a window, where it is another than `global`.
+/// Returns the rotary embedding of layers with a window, or `None` if it equals `global`.
 pub(super) fn local_rope(
     keys: &Keys<'_>,
     rope: LocalRope,

@@ -1,4 +1,4 @@
-//! `smollm3`: Llama with every fourth layer without rotary embedding. Its converter permutes Q and K as Llama's does.
+//! `smollm3`: Llama without rotary embedding in every fourth layer. Its converter permutes Q and K as Llama's does.
 
 use super::{Architecture, PLAIN, WithoutRope, parts};
 use weft_components::RopeStyle;

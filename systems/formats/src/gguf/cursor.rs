@@ -1,10 +1,9 @@
-//! Reading a header in order, a window at a time.
+//! Reads a header sequentially through a window.
 //!
-//! The window is a view of the source that grows from [`FIRST_WINDOW`] to [`LAST_WINDOW`] bytes: a source in memory costs
-//! no copy, and a slow source sends little more than the header. All numbers are little endian.
+//! The window is a view of the source that grows from [`FIRST_WINDOW`] to [`LAST_WINDOW`] bytes. A source in memory is
+//! not copied, and a slow source sends little more than the header. All numbers are little endian.
 //!
-//! Invariant: nothing is taken, and no memory asked for, on the word of a length or count that the rest of the file
-//! cannot bear out.
+//! Invariant: no bytes are read and no memory is allocated for a length or count that exceeds the rest of the file.
 
 use std::fmt;
 
@@ -12,18 +11,18 @@ use weft_platform::storage::{Bytes, Source, StorageError};
 
 use super::GgufError;
 
-/// Headers may not be longer than this. The largest of known models, with a vocabulary of 256,000 and its merges, take
-/// about 16 MB. The limit is for files whose size says nothing, such as sparse ones.
+/// Largest accepted header. The largest headers of known models, with a vocabulary of 256,000 tokens and its merges,
+/// have about 16 MB. The limit matters for files whose size says nothing, such as sparse files.
 pub(super) const MAX_HEADER: u64 = 256 << 20;
 
-/// Bytes of the first window: enough for the header of a model without a vocabulary.
+/// Size of the first window in bytes: enough for the header of a model without a vocabulary.
 const FIRST_WINDOW: u64 = 64 << 10;
 
-/// Bytes that windows grow to.
+/// Largest size of a window in bytes.
 const LAST_WINDOW: u64 = 4 << 20;
 
-/// Longest key or tensor name, in bytes. The GGUF document limits keys to this, and tensor names to 64 bytes, which
-/// its own tools do not keep to.
+/// Longest accepted key or tensor name, in bytes. The GGUF document sets this limit for keys, and 64 bytes for tensor
+/// names, which its own tools exceed.
 pub(super) const MAX_NAME: u64 = 65_535;
 
 /// What is being read, for messages.
@@ -53,17 +52,17 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// A place in a source, moving forward.
+/// A read position in a source. It only moves forward.
 pub(super) struct Cursor<'a> {
     source: &'a dyn Source,
     /// Bytes in the source.
     len: u64,
-    /// The part of the source at `base`.
+    /// The bytes of the source that start at `base`.
     window: Bytes,
     base: u64,
-    /// Bytes of the window that have been taken.
+    /// Bytes of the window that have been read.
     taken: usize,
-    /// Bytes that the next window should have.
+    /// Size of the next window in bytes.
     next_window: u64,
 }
 
@@ -73,17 +72,17 @@ impl<'a> Cursor<'a> {
         Self { source, len: source.len(), window, base: 0, taken: 0, next_window: FIRST_WINDOW }
     }
 
-    /// The source's name.
+    /// Returns the source's name.
     pub(super) fn file(&self) -> String {
         self.source.name().to_owned()
     }
 
-    /// Offset in the source of what is taken next.
+    /// Returns the offset of the next byte in the source.
     pub(super) fn position(&self) -> u64 {
         self.base.saturating_add(self.taken as u64)
     }
 
-    /// The next `len` bytes.
+    /// Reads the next `len` bytes.
     pub(super) fn take(&mut self, len: u64, place: Place<'_>) -> Result<&[u8], GgufError> {
         let start = self.taken;
         let end = usize::try_from(len).ok().and_then(|len| start.checked_add(len));
@@ -92,11 +91,11 @@ impl<'a> Cursor<'a> {
             _ => 0..self.refill(len, place)?,
         };
         self.taken = range.end;
-        // Inside the window: just compared, or just read.
+        // The range is inside the window: it was just compared, or the window was just read.
         Ok(self.window.get(range).unwrap_or_default())
     }
 
-    /// Moves the window so that it begins with the next `len` bytes; gives `len`.
+    /// Moves the window so that it starts with the next `len` bytes. Returns `len`.
     fn refill(&mut self, len: u64, place: Place<'_>) -> Result<usize, GgufError> {
         let offset = self.position();
         self.check_room(len, place)?;
@@ -112,7 +111,7 @@ impl<'a> Cursor<'a> {
         self.base = offset;
         self.taken = 0;
         self.next_window = self.next_window.saturating_mul(2).min(LAST_WINDOW);
-        // No larger than the window's length, which is a `usize`.
+        // `len` is at most the window's length, which is a `usize`.
         Ok(len as usize)
     }
 
@@ -134,7 +133,7 @@ impl<'a> Cursor<'a> {
         GgufError::HeaderTooLarge { file: self.file(), place: place.to_string(), limit: MAX_HEADER }
     }
 
-    /// Checks that `count` elements of at least `each` bytes can follow; gives the bytes they take at least.
+    /// Checks that the file has room for `count` elements of at least `each` bytes. Returns their smallest total size.
     pub(super) fn check_count(&self, count: u64, each: u64, place: Place<'_>) -> Result<u64, GgufError> {
         let offset = self.position();
         let remain = self.len.saturating_sub(offset);
@@ -153,7 +152,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// An empty vector with room for `count` elements, each of which takes at least `each` bytes of the file.
+    /// Allocates an empty vector for `count` elements, each of which has at least `each` bytes in the file.
     pub(super) fn vec<T>(&self, count: u64, each: u64, place: Place<'_>) -> Result<Vec<T>, GgufError> {
         self.check_count(count, each, place)?;
         let mut elements = Vec::new();
@@ -167,7 +166,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The next `N` bytes.
+    /// Reads the next `N` bytes.
     pub(super) fn array<const N: usize>(&mut self, place: Place<'_>) -> Result<[u8; N], GgufError> {
         let mut array = [0; N];
         for (to, from) in array.iter_mut().zip(self.take(N as u64, place)?) {
@@ -184,13 +183,13 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array(place)?))
     }
 
-    /// The bytes of a string: a 64-bit length and as many bytes. Copied before anybody looks at them.
+    /// Reads the bytes of a string: a 64-bit length, then the bytes. They are copied before they are checked.
     pub(super) fn string(&mut self, place: Place<'_>) -> Result<Vec<u8>, GgufError> {
         let len = self.u64(place)?;
         Ok(self.take(len, place)?.to_vec())
     }
 
-    /// A string that names something: not empty, UTF-8, of bearable length.
+    /// Reads a name: a string that is not empty, is UTF-8, and is not longer than [`MAX_NAME`].
     pub(super) fn name(&mut self, place: Place<'_>) -> Result<String, GgufError> {
         let len = self.u64(place)?;
         let offset = self.position();

@@ -1,15 +1,15 @@
-//! Metadata entries as bytes: the inverse of `parse`.
+//! Encodes metadata entries to bytes: the inverse of `parse`.
 //!
 //! Source of the layout: the GGUF document of the ggml project, `docs/gguf.md`.
 
 use super::parse::MAX_DEPTH;
 use super::{Array, Value};
 
-/// An array is nested deeper than the reader follows.
+/// Error: an array is nested deeper than the reader accepts.
 #[derive(Debug)]
 pub(super) struct TooDeep;
 
-/// Appends an entry: its key, its type and its value.
+/// Appends an entry: its key, type and value.
 pub(super) fn entry(out: &mut Vec<u8>, key: &str, value: &Value) -> Result<(), TooDeep> {
     string(out, key);
     out.extend((value.value_type() as u32).to_le_bytes());
@@ -31,13 +31,13 @@ pub(super) fn entry(out: &mut Vec<u8>, key: &str, value: &Value) -> Result<(), T
     Ok(())
 }
 
-/// Appends a length and as many bytes.
+/// Appends a string: its length and its bytes.
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.extend((text.len() as u64).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends an array that is `depth` arrays deep, itself counted.
+/// Appends an array. `depth` is its nesting depth, 1 for the outermost.
 fn array(out: &mut Vec<u8>, array: &Array, depth: u32) -> Result<(), TooDeep> {
     if depth > MAX_DEPTH {
         return Err(TooDeep);

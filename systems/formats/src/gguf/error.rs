@@ -1,48 +1,48 @@
-//! What can be wrong with a GGUF file.
+//! Errors of reading a GGUF file.
 //!
-//! Each variant carries the file, the place in it, the value found and what to do. Numbers are as the file states
-//! them; names taken from a file are shown escaped where they may hold anything.
+//! Each variant contains the file, the location in it, the value found and what to do. Numbers are as stated in the
+//! file. Names from the file are shown escaped where they may contain any characters.
 
 use weft_platform::storage::StorageError;
 
-/// An error of reading a GGUF file or of asking its metadata.
+/// A GGUF file cannot be read, or its metadata are not as requested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GgufError {
-    /// The bytes could not be had.
+    /// The bytes could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// No file was given.
+    /// The list of files is empty.
     #[error("no file to read a model from; name at least one .gguf file")]
     NoSources,
 
-    /// The file does not begin with the magic word `GGUF`.
+    /// The file does not start with the magic bytes `GGUF`.
     #[error(
-        "{file}: is no GGUF file: it begins with {found:02x?}, not \"GGUF\"; check that the download is the model itself"
+        "{file}: is not a GGUF file: it begins with {found:02x?}, not \"GGUF\"; check that the download is the model itself"
     )]
     NotGguf {
-        /// The file.
+        /// Name of the file.
         file: String,
         /// Its first four bytes.
         found: [u8; 4],
     },
-    /// The version is none that this reader knows.
+    /// The reader does not support the version.
     #[error("{file}: GGUF version {version} cannot be read, only 2 and 3; {}", version_remedy(*version))]
     Version {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The version it states.
+        /// Stated version.
         version: u32,
     },
-    /// The file is in big-endian byte order.
+    /// The file has big-endian byte order.
     #[error(
         "{file}: is a big-endian GGUF file of version {version}; only little-endian files can be read: \
          convert it with gguf_convert_endian or get the little-endian one"
     )]
     BigEndian {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The version it states, swapped.
+        /// Stated version, with its bytes swapped.
         version: u32,
     },
     /// The file ends inside its header.
@@ -51,101 +51,101 @@ pub enum GgufError {
          the download is cut short: fetch it again"
     )]
     Truncated {
-        /// The file.
+        /// Name of the file.
         file: String,
         /// What was being read.
         place: String,
-        /// Where it begins in the file.
+        /// Its offset in the file.
         offset: u64,
-        /// Bytes it needs.
+        /// Its size in bytes.
         needed: u64,
-        /// Bytes the file has from there on.
+        /// Bytes in the file from that offset on.
         remain: u64,
     },
-    /// A count is larger than what the rest of the file can hold.
+    /// A count exceeds what the rest of the file can contain.
     #[error(
         "{file}: {place} states {count} elements of at least {each} bytes at offset {offset}, where {remain} bytes \
          remain; the file is damaged or cut short: fetch it again"
     )]
     Count {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What the count is of.
+        /// What is counted.
         place: String,
-        /// The count stated.
+        /// Stated count.
         count: u64,
-        /// Fewest bytes that one element takes.
+        /// Smallest size of an element in bytes.
         each: u64,
-        /// Where the elements begin in the file.
+        /// Offset of the elements in the file.
         offset: u64,
-        /// Bytes the file has from there on.
+        /// Bytes in the file from that offset on.
         remain: u64,
     },
-    /// The header goes on past the limit that guards memory.
+    /// The header exceeds the limit that protects memory.
     #[error(
         "{file}: {place} reaches past the first {limit} bytes, more than any header needs; the file is damaged: fetch it again"
     )]
     HeaderTooLarge {
-        /// The file.
+        /// Name of the file.
         file: String,
         /// What was being read.
         place: String,
-        /// The limit, in bytes.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// The system has no memory for the header.
+    /// Memory for the header could not be allocated.
     #[error("{file}: no memory for {place} ({bytes} bytes); close other programs or load a smaller model")]
     Memory {
-        /// The file.
+        /// Name of the file.
         file: String,
         /// What was being read.
         place: String,
-        /// Bytes asked for.
+        /// Requested bytes.
         bytes: u64,
     },
 
     /// A key or tensor name is not UTF-8.
     #[error("{file}: {place} at offset {offset} is not UTF-8; the file is damaged: fetch it again")]
     Utf8 {
-        /// The file.
+        /// Name of the file.
         file: String,
         /// What was being read.
         place: String,
-        /// Where its bytes begin.
+        /// Its offset in the file.
         offset: u64,
     },
     /// A key or tensor name is empty.
-    #[error("{file}: {place} is empty; the file is damaged or badly made: convert it again")]
+    #[error("{file}: {place} is empty; the file is damaged or was written incorrectly: convert it again")]
     EmptyName {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Which name.
+        /// Which name it is.
         place: String,
     },
-    /// A key or tensor name is longer than any.
+    /// A key or tensor name is too long.
     #[error(
         "{file}: {place} is {len} bytes long, more than the {most} allowed; the file is damaged: fetch it again"
     )]
     NameTooLong {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Which name.
+        /// Which name it is.
         place: String,
         /// Its length in bytes.
         len: u64,
-        /// Most bytes allowed.
+        /// Largest accepted length in bytes.
         most: u64,
     },
-    /// A value type is none that GGUF has.
+    /// A value type is not defined by GGUF.
     #[error(
         "{file}: metadata key {key:?} has value type {id}, which GGUF does not have (0 to 12); the file is damaged: fetch it again"
     )]
     ValueType {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
-        /// The type id found.
+        /// The type id.
         id: u32,
     },
     /// A boolean is neither 0 nor 1.
@@ -153,9 +153,9 @@ pub enum GgufError {
         "{file}: metadata key {key:?} holds {value} as a boolean, which must be 0 or 1; convert the model again"
     )]
     Bool {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
         /// The byte found.
         value: u8,
@@ -165,33 +165,33 @@ pub enum GgufError {
         "{file}: metadata key {key:?} nests arrays more than {limit} deep; the file is damaged: fetch it again"
     )]
     Depth {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
-        /// Levels allowed.
+        /// Largest accepted depth.
         limit: u32,
     },
     /// A key occurs twice.
     #[error("{file}: metadata key {key:?} occurs twice; convert the model again")]
     DuplicateKey {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
     },
-    /// `general.alignment` is no power of two within the limits.
+    /// `general.alignment` is not a power of two within the limits.
     #[error(
         "{file}: general.alignment is {value}; it must be a power of two from {least} to {most}: convert the model again"
     )]
     Alignment {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The alignment stated.
+        /// Stated alignment.
         value: u64,
-        /// Smallest allowed.
+        /// Smallest accepted alignment.
         least: u64,
-        /// Largest allowed.
+        /// Largest accepted alignment.
         most: u64,
     },
 
@@ -200,92 +200,92 @@ pub enum GgufError {
         "{file}: tensor {tensor:?} has {dimensions} dimensions, not 1 to {most}; the file is damaged: fetch it again"
     )]
     Dimensions {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Dimensions stated.
+        /// Stated number of dimensions.
         dimensions: u32,
-        /// Most allowed.
+        /// Largest accepted number.
         most: u32,
     },
-    /// A dimension is zero.
+    /// A dimension of a tensor is 0.
     #[error("{file}: tensor {tensor:?} of shape {shape:?} has no elements; convert the model again")]
     ZeroDimension {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its shape, innermost first.
         shape: Vec<u64>,
     },
-    /// The size or place of a tensor is past what 64 bits can count.
+    /// The size or offset of a tensor exceeds 64 bits.
     #[error(
         "{file}: tensor {tensor:?} of shape {shape:?} at offset {offset} is larger than any file; the file is damaged: fetch it again"
     )]
     SizeOverflow {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its shape, innermost first.
         shape: Vec<u64>,
-        /// Its offset in the data.
+        /// Its offset from the start of the data.
         offset: u64,
     },
-    /// The tensor type is none that ggml has.
+    /// The type of a tensor is not defined by ggml.
     #[error(
         "{file}: tensor {tensor:?} has type {id}, which is unknown here or was removed from ggml; \
          get or make the model in another quantization, such as Q8_0 or Q4_0"
     )]
     UnknownFormat {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// The type id found.
+        /// The type id.
         id: u32,
     },
-    /// A row is no whole number of blocks.
+    /// A row is not a whole number of blocks.
     #[error(
         "{file}: tensor {tensor:?} has rows of {row} elements, no multiple of the {block} in a block of {format}; \
          convert the model again"
     )]
     RowNotBlocks {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Elements of a row.
         row: u64,
         /// Elements of a block.
         block: u64,
-        /// The format's name.
+        /// Name of the format.
         format: &'static str,
     },
-    /// A tensor's data does not begin at a multiple of the alignment.
+    /// The data of a tensor do not start at a multiple of the alignment.
     #[error(
-        "{file}: tensor {tensor:?} is at offset {offset}, no multiple of the alignment {alignment}; convert the model again"
+        "{file}: tensor {tensor:?} is at offset {offset}, not a multiple of the alignment {alignment}; convert the model again"
     )]
     Unaligned {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Its offset in the data.
+        /// Its offset from the start of the data.
         offset: u64,
-        /// The file's alignment.
+        /// Alignment of the file.
         alignment: u64,
     },
-    /// A tensor's data reaches past the end of the file.
+    /// The data of a tensor exceed the file.
     #[error(
         "{file}: tensor {tensor:?} is at bytes {start} to {end}, but the file has {len}; \
          the download is cut short: fetch it again"
     )]
     PastEnd {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its first byte in the file.
         start: u64,
@@ -294,73 +294,73 @@ pub enum GgufError {
         /// Bytes in the file.
         len: u64,
     },
-    /// Two tensors share bytes.
+    /// Two tensors overlap.
     #[error(
         "{file}: tensors {tensor:?} and {other:?} overlap at byte {offset}; the file is damaged: fetch it again"
     )]
     Overlap {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor that begins first.
+        /// The tensor that starts first.
         tensor: String,
-        /// The tensor that begins inside it.
+        /// The tensor that starts inside it.
         other: String,
-        /// First byte of the second.
+        /// First byte of the second tensor in the file.
         offset: u64,
     },
-    /// Two tensors have one name.
-    #[error("{file}: tensor {tensor:?} is there already, in {first}; name the parts of one model, each once")]
+    /// Two tensors have the same name.
+    #[error("{file}: tensor {tensor:?} is also in {first}; name the parts of one model, each once")]
     DuplicateTensor {
-        /// The file of the second.
+        /// Name of the second tensor's file.
         file: String,
-        /// The name.
+        /// Name of the tensor.
         tensor: String,
-        /// The file of the first.
+        /// Name of the first tensor's file.
         first: String,
     },
 
-    /// The file's parts are not all there.
+    /// The number of files is not the model's number of parts.
     #[error(
         "{file}: is part of a model in {expected} files, but {given} were given; name all parts, or any one of a complete folder"
     )]
     PartCount {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Parts that it states.
+        /// Stated number of parts.
         expected: u64,
-        /// Parts given.
+        /// Number of files given.
         given: u64,
     },
     /// A part is missing from its folder.
-    #[error("{file}: is missing: part {part} of {parts} of the model; fetch it into the same folder")]
+    #[error("{file}: part {part} of {parts} of the model is missing; fetch it into the same folder")]
     PartMissing {
-        /// The path looked for.
+        /// Path of the missing file.
         file: String,
-        /// Its number, from 1.
+        /// Number of the part, from 1.
         part: u64,
-        /// Parts of the model.
+        /// Number of parts.
         parts: u64,
     },
-    /// A file among several is no part of a split model.
+    /// A file that was given among several is not part of a split model.
     #[error("{file}: was given as part {part} of a model, but lacks {key}; name the parts of one model only")]
     NotAPart {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The number it was given as, from 1.
+        /// The number of the part it was given as, from 1.
         part: u64,
-        /// The key it lacks.
+        /// The missing key.
         key: &'static str,
     },
-    /// A part is not the one expected at its place.
+    /// The parts are not in order.
     #[error(
         "{file}: is part {found} of the model, but was given as part {expected}; give the parts in order, each once"
     )]
     PartOrder {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The part it says it is, from 1.
+        /// Number of the part as stated, from 1.
         found: u64,
-        /// The part it was given as, from 1.
+        /// Number of the part it was given as, from 1.
         expected: u64,
     },
     /// A part belongs to another model.
@@ -368,71 +368,71 @@ pub enum GgufError {
         "{file}: states {key} = {found}, but {first} states {expected}: they are parts of different models; fetch them again from one place"
     )]
     PartForeign {
-        /// The file.
+        /// Name of the file.
         file: String,
         /// The key that differs.
         key: &'static str,
-        /// Its value here.
+        /// Its value in this file.
         found: String,
         /// Its value in the first part.
         expected: String,
-        /// The first part.
+        /// Name of the first part's file.
         first: String,
     },
-    /// The parts together have another number of tensors than stated.
+    /// The parts together do not have the stated number of tensors.
     #[error(
         "{file}: states {expected} tensors in all its parts, but they have {found}; fetch all parts again from one place"
     )]
     TensorCount {
-        /// The first part.
+        /// Name of the first part's file.
         file: String,
-        /// Tensors stated.
+        /// Stated number of tensors.
         expected: u64,
-        /// Tensors found.
+        /// Number of tensors found.
         found: u64,
     },
 
-    /// A metadata key that is needed is not there.
+    /// A required metadata key is missing.
     #[error(
         "{file}: has no metadata key {key:?}, which is needed; convert the model again with a current converter"
     )]
     MissingKey {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
     },
-    /// A metadata value is of another type than needed.
+    /// A metadata value has the wrong type.
     #[error(
         "{file}: metadata key {key:?} is {found}, not {expected}; convert the model again with a current converter"
     )]
     WrongType {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
-        /// What is needed.
+        /// The expected type.
         expected: &'static str,
-        /// What is there.
+        /// The type found.
         found: String,
     },
-    /// A metadata number does not fit the type needed.
+    /// A metadata number does not fit the requested type.
     #[error(
-        "{file}: metadata key {key:?} is {value}, which does not fit {expected}; the file is damaged or badly made"
+        "{file}: metadata key {key:?} is {value}, which does not fit {expected}; the file is damaged or was written incorrectly"
     )]
     OutOfRange {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
         /// The number found.
         value: String,
-        /// What is needed.
+        /// The requested type.
         expected: &'static str,
     },
 }
 
-/// What to do about a file of a version that cannot be read.
+/// Returns what to do about a file of an unsupported version.
 fn version_remedy(version: u32) -> &'static str {
     match version {
         0 => "the file is damaged: fetch it again",

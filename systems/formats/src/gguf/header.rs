@@ -1,9 +1,9 @@
-//! The header of a file that is to be written: metadata, tensor table, and where each tensor's data will lie.
+//! The header of a file to be written: metadata, tensor table, and the offsets of the tensors' data.
 //!
-//! The bytes are made as entries are added, so that the header of a large vocabulary is held once.
+//! Entries are encoded as they are added, so the header of a large vocabulary is in memory only once.
 //!
-//! Invariant: the tables are within the limits that the reader sets, tensors lie in the order in which they were
-//! added, each aligned and padded to the alignment, the last one too: llama.cpp counts on its padding.
+//! Invariant: the tables are within the reader's limits. Tensors are in the order in which they were added. Each is
+//! aligned and padded to the alignment, including the last one, because llama.cpp requires its padding.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -17,46 +17,47 @@ use super::{GgufWriteError, MAGIC, Metadata, encode, read_alignment};
 /// The version that is written.
 pub(super) const VERSION: u32 = 3;
 
-/// Bytes before the metadata: magic word, version and two counts.
+/// Bytes before the metadata: magic, version and two counts.
 const FIXED: u64 = 4 + 4 + 8 + 8;
 
-/// A tensor of a file that is to be written.
+/// A tensor of a file to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedTensor {
-    /// Its name, unique.
+    /// Its name, unique in the file.
     pub name: String,
-    /// How its numbers are stored.
+    /// The format of its elements.
     pub format: TensorFormat,
-    /// One to four dimensions, none zero, innermost first.
+    /// One to four dimensions, none of them 0, innermost first.
     pub shape: Vec<u64>,
-    /// Where its data begin, from the beginning of all data. A multiple of the alignment.
+    /// Offset from the start of the data, a multiple of the alignment.
     pub offset: u64,
     /// Bytes of its data, without the padding after them.
     pub bytes: u64,
 }
 
-/// The header of a file that is to be written.
+/// The header of a file to be written.
 #[derive(Clone, Debug)]
 pub struct GgufHeader {
     file: String,
     alignment: u64,
     entry_count: u64,
-    /// The metadata as the file has them.
+    /// The encoded metadata.
     entries: Vec<u8>,
-    /// The tensor table as the file has it.
+    /// The encoded tensor table.
     table: Vec<u8>,
     tensors: Vec<PlannedTensor>,
     names: HashSet<String>,
-    /// Bytes of all data, padding included.
+    /// Bytes of all data, including padding.
     data_bytes: u64,
 }
 
 impl GgufHeader {
-    /// A header with `metadata` and no tensors yet. The alignment is `general.alignment`, where the metadata have it.
+    /// Makes a header with `metadata` and without tensors. The alignment is `general.alignment`, or 32 if the key is
+    /// missing.
     ///
     /// # Errors
     /// [`GgufWriteError::Key`], [`GgufWriteError::Depth`], [`GgufWriteError::HeaderTooLarge`], or
-    /// [`GgufWriteError::Metadata`] for an alignment that is none.
+    /// [`GgufWriteError::Metadata`] for an invalid alignment.
     pub fn new(metadata: &Metadata) -> Result<Self, GgufWriteError> {
         let mut header = Self {
             file: metadata.file().to_owned(),
@@ -79,9 +80,7 @@ impl GgufHeader {
         Ok(header)
     }
 
-    /// Adds a tensor after those that are there.
-    ///
-    /// `shape` is innermost first.
+    /// Appends a tensor. `shape` is innermost first.
     ///
     /// # Errors
     /// [`GgufWriteError::TensorName`], [`GgufWriteError::DuplicateTensor`], [`GgufWriteError::Shape`],
@@ -109,7 +108,7 @@ impl GgufHeader {
         let end = bytes
             .and_then(|bytes| self.data_bytes.checked_add(bytes))
             .and_then(|end| end.checked_next_multiple_of(self.alignment))
-            // The largest file that the header's own bytes may precede.
+            // Leaves room for the header, so that the size of the file does not overflow.
             .filter(|end| *end <= u64::MAX - 2 * MAX_HEADER);
         let (Some(bytes), Some(end)) = (bytes, end) else {
             return Err(GgufWriteError::SizeOverflow {
@@ -137,34 +136,34 @@ impl GgufHeader {
         Ok(())
     }
 
-    /// What the file is called in messages.
+    /// Returns the name of the file in messages.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// Alignment of the tensors' data, in bytes.
+    /// Returns the alignment of the tensors' data in bytes.
     pub fn alignment(&self) -> u64 {
         self.alignment
     }
 
-    /// Tensors in the order in which their data are to follow.
+    /// Returns the tensors in the order in which their data must be written.
     pub fn tensors(&self) -> &[PlannedTensor] {
         &self.tensors
     }
 
-    /// Where the data begin in the file: the bytes of the header and of the padding after it.
+    /// Returns the offset of the data in the file: the size of the header and its padding.
     pub fn data_start(&self) -> u64 {
-        // Far below 2^64: headers and alignments have limits.
+        // Cannot overflow: headers and alignments are limited.
         self.size().next_multiple_of(self.alignment)
     }
 
-    /// Bytes of the whole file.
+    /// Returns the size of the file in bytes.
     pub fn file_bytes(&self) -> u64 {
-        // Checked as each tensor was added.
+        // Cannot overflow: it was checked when each tensor was added.
         self.data_start().saturating_add(self.data_bytes)
     }
 
-    /// Writes the header and the padding after it.
+    /// Writes the header and its padding.
     pub(crate) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(&MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
@@ -192,7 +191,7 @@ pub(super) fn write_zeros(out: &mut impl Write, count: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(count), out).map(drop)
 }
 
-/// Whether the reader takes a key or tensor name of this length.
+/// Returns true if the reader accepts a key or tensor name of this length.
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&(name.len() as u64))
 }

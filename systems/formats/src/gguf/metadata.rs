@@ -1,4 +1,4 @@
-//! The metadata of a file: keys and values in file order, and getters that say what is wrong.
+//! The metadata of a file: keys and values in file order, and typed getters.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,17 +9,17 @@ use super::{Array, GgufError, Value};
 
 /// The key-value pairs of a file.
 ///
-/// Getters come in pairs: `u32(key)` for a key that must be there, `opt_u32(key)` for one that may be absent. Both
-/// fail where the value is of another kind. Integers of any width are taken if they fit, floats of either width.
+/// Getters come in pairs: `u32(key)` for a required key, `opt_u32(key)` for an optional one. Both fail if the value has
+/// the wrong type. Integers of any width are accepted if they fit, and floats of either width.
 #[derive(Clone, Debug)]
 pub struct Metadata {
-    /// For messages.
+    /// Name of the file for messages.
     file: String,
-    /// In file order.
+    /// Keys and values in file order.
     entries: Vec<(String, Value)>,
-    /// Indices of `entries` in the order of their keys.
+    /// Indices of `entries`, sorted by key.
     by_key: Vec<usize>,
-    /// Indices of `entries` that were not UTF-8.
+    /// Indices of `entries` whose strings were not UTF-8.
     lossy: Vec<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Metadata {
         Self::index(cursor.file(), entries, lossy)
     }
 
-    /// Metadata of a file that is to be written, called `file` in messages.
+    /// Makes the metadata of a file that is to be written. `file` is its name in messages.
     ///
     /// # Errors
     /// [`GgufError::DuplicateKey`].
@@ -48,7 +48,7 @@ impl Metadata {
         Self::index(file.into(), entries, Vec::new())
     }
 
-    /// Sorts the keys, which must differ.
+    /// Sorts the keys and checks that they are unique.
     fn index(file: String, entries: Vec<(String, Value)>, lossy: Vec<usize>) -> Result<Self, GgufError> {
         let mut by_key: Vec<usize> = (0..entries.len()).collect();
         let key = |index: usize| entries.get(index).map(|(key, _)| key.as_str());
@@ -64,35 +64,35 @@ impl Metadata {
         Ok(Self { file, entries, by_key, lossy })
     }
 
-    /// The file that the metadata are from, for messages.
+    /// Returns the name of the file, for messages.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// Entries.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Keys and values in file order.
+    /// Returns keys and values in file order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// Keys whose values hold text that was not UTF-8, in file order.
+    /// Returns the keys whose strings were not UTF-8, in file order.
     ///
-    /// Such bytes were replaced by U+FFFD, so that a bad author's name does not stop a model from loading. A tokenizer
-    /// should refuse its vocabulary if it is among these: tokens that differ may have become the same text.
+    /// Invalid bytes were replaced by U+FFFD, so that a damaged author's name does not prevent a model from loading. A
+    /// tokenizer should refuse its vocabulary if a key of it is among these: different tokens may have become equal.
     pub fn lossy_keys(&self) -> impl Iterator<Item = &str> {
         self.lossy.iter().filter_map(|&index| self.entries.get(index)).map(|(key, _)| key.as_str())
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`; `None` if the key is missing.
     pub fn get(&self, key: &str) -> Option<&Value> {
         let entry = |index: usize| self.entries.get(index);
         let found =
@@ -100,7 +100,7 @@ impl Metadata {
         found.ok().and_then(|at| self.by_key.get(at)).and_then(|&index| entry(index)).map(|(_, value)| value)
     }
 
-    /// The value of `key` where it must be there.
+    /// Returns the value of a required key.
     fn needed<T>(&self, key: &str, value: Option<T>) -> Result<T, GgufError> {
         value.ok_or_else(|| GgufError::MissingKey { file: self.file.clone(), key: key.to_owned() })
     }
@@ -134,7 +134,7 @@ impl Metadata {
         T::try_from(integer).map(Some).map_err(|_| self.out_of_range(key, expected, integer))
     }
 
-    /// The unsigned 32-bit integer at `key`, or `None` where there is no such key.
+    /// Returns the unsigned 32-bit integer at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// [`GgufError::WrongType`] or [`GgufError::OutOfRange`].
@@ -142,7 +142,7 @@ impl Metadata {
         self.opt_integer(key, "a u32")
     }
 
-    /// The unsigned 32-bit integer at `key`.
+    /// Returns the unsigned 32-bit integer at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`], [`GgufError::WrongType`] or [`GgufError::OutOfRange`].
@@ -150,7 +150,7 @@ impl Metadata {
         self.needed(key, self.opt_u32(key)?)
     }
 
-    /// The unsigned 64-bit integer at `key`, or `None` where there is no such key.
+    /// Returns the unsigned 64-bit integer at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// As [`Metadata::opt_u32`].
@@ -158,7 +158,7 @@ impl Metadata {
         self.opt_integer(key, "a u64")
     }
 
-    /// The unsigned 64-bit integer at `key`.
+    /// Returns the unsigned 64-bit integer at `key`.
     ///
     /// # Errors
     /// As [`Metadata::u32`].
@@ -166,7 +166,7 @@ impl Metadata {
         self.needed(key, self.opt_u64(key)?)
     }
 
-    /// The signed 32-bit integer at `key`, or `None` where there is no such key.
+    /// Returns the signed 32-bit integer at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// As [`Metadata::opt_u32`].
@@ -174,7 +174,7 @@ impl Metadata {
         self.opt_integer(key, "an i32")
     }
 
-    /// The signed 32-bit integer at `key`.
+    /// Returns the signed 32-bit integer at `key`.
     ///
     /// # Errors
     /// As [`Metadata::u32`].
@@ -182,10 +182,10 @@ impl Metadata {
         self.needed(key, self.opt_i32(key)?)
     }
 
-    /// The float at `key`, or `None` where there is no such key. May be infinite or NaN if the file says so.
+    /// Returns the float at `key`; `None` if the key is missing. It is infinite or NaN if the file says so.
     ///
     /// # Errors
-    /// [`GgufError::WrongType`], or [`GgufError::OutOfRange`] where a 64-bit float is too large.
+    /// [`GgufError::WrongType`], or [`GgufError::OutOfRange`] if a 64-bit float exceeds the f32 range.
     pub fn opt_f32(&self, key: &str) -> Result<Option<f32>, GgufError> {
         const EXPECTED: &str = "an f32";
         match self.get(key) {
@@ -202,7 +202,7 @@ impl Metadata {
         }
     }
 
-    /// The float at `key`.
+    /// Returns the float at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`], and as [`Metadata::opt_f32`].
@@ -210,7 +210,7 @@ impl Metadata {
         self.needed(key, self.opt_f32(key)?)
     }
 
-    /// The truth value at `key`, or `None` where there is no such key.
+    /// Returns the boolean at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// [`GgufError::WrongType`].
@@ -222,7 +222,7 @@ impl Metadata {
         }
     }
 
-    /// The truth value at `key`.
+    /// Returns the boolean at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -230,7 +230,7 @@ impl Metadata {
         self.needed(key, self.opt_bool(key)?)
     }
 
-    /// The text at `key`, or `None` where there is no such key.
+    /// Returns the string at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// [`GgufError::WrongType`].
@@ -242,7 +242,7 @@ impl Metadata {
         }
     }
 
-    /// The text at `key`.
+    /// Returns the string at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -250,7 +250,7 @@ impl Metadata {
         self.needed(key, self.opt_str(key)?)
     }
 
-    /// The texts at `key`, or `None` where there is no such key.
+    /// Returns the strings at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// [`GgufError::WrongType`].
@@ -262,7 +262,7 @@ impl Metadata {
         }
     }
 
-    /// The texts at `key`.
+    /// Returns the strings at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -270,7 +270,7 @@ impl Metadata {
         self.needed(key, self.opt_strings(key)?)
     }
 
-    /// The truth values at `key`, or `None` where there is no such key.
+    /// Returns the booleans at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// [`GgufError::WrongType`].
@@ -282,7 +282,7 @@ impl Metadata {
         }
     }
 
-    /// The truth values at `key`.
+    /// Returns the booleans at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -290,7 +290,7 @@ impl Metadata {
         self.needed(key, self.opt_bools(key)?)
     }
 
-    /// The integers at `key`, converted where the array is of another width.
+    /// Converts an array of integers to the requested width.
     fn integers<T: TryFrom<i128>>(
         &self,
         key: &str,
@@ -314,7 +314,7 @@ impl Metadata {
         converted.map_err(|value| self.out_of_range(key, expected, value))
     }
 
-    /// The unsigned 32-bit integers at `key`, or `None` where there is no such key.
+    /// Returns the unsigned 32-bit integers at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// [`GgufError::WrongType`], or [`GgufError::OutOfRange`] with the first value that does not fit.
@@ -326,7 +326,7 @@ impl Metadata {
         })
     }
 
-    /// The unsigned 32-bit integers at `key`.
+    /// Returns the unsigned 32-bit integers at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`], and as [`Metadata::opt_u32s`].
@@ -334,7 +334,7 @@ impl Metadata {
         self.needed(key, self.opt_u32s(key)?)
     }
 
-    /// The signed 32-bit integers at `key`, or `None` where there is no such key.
+    /// Returns the signed 32-bit integers at `key`; `None` if the key is missing.
     ///
     /// # Errors
     /// As [`Metadata::opt_u32s`].
@@ -346,7 +346,7 @@ impl Metadata {
         })
     }
 
-    /// The signed 32-bit integers at `key`.
+    /// Returns the signed 32-bit integers at `key`.
     ///
     /// # Errors
     /// As [`Metadata::u32s`].
@@ -354,10 +354,10 @@ impl Metadata {
         self.needed(key, self.opt_i32s(key)?)
     }
 
-    /// The floats at `key`, or `None` where there is no such key.
+    /// Returns the floats at `key`; `None` if the key is missing.
     ///
     /// # Errors
-    /// [`GgufError::WrongType`], or [`GgufError::OutOfRange`] with the first 64-bit float that is too large.
+    /// [`GgufError::WrongType`], or [`GgufError::OutOfRange`] with the first 64-bit float that exceeds the f32 range.
     pub fn opt_f32s(&self, key: &str) -> Result<Option<Cow<'_, [f32]>>, GgufError> {
         const EXPECTED: &str = "an array of f32";
         match self.get(key) {
@@ -378,7 +378,7 @@ impl Metadata {
         }
     }
 
-    /// The floats at `key`.
+    /// Returns the floats at `key`.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`], and as [`Metadata::opt_f32s`].

@@ -1,13 +1,13 @@
 //! GGUF: the header of a model file, or of all parts of a split one, and the writer of such files.
 //!
-//! A file is a magic word, a version, two counts, metadata entries, a tensor table, padding to the alignment, and the
-//! tensors' data. Everything before the data is read here and checked; the data stay where they are, as ranges of
-//! their sources. Versions 2 and 3 in little-endian order are read. Source: the GGUF document of the ggml project,
-//! `docs/gguf.md`.
+//! A file consists of magic bytes, a version, two counts, metadata entries, a tensor table, padding to the alignment,
+//! and the tensors' data. Everything before the data is read and checked. The data are not read; tensors are byte
+//! ranges of their sources. Versions 2 and 3 in little-endian order are supported. Source: the GGUF document of the
+//! ggml project, `docs/gguf.md`.
 //!
-//! Invariant: after [`Gguf::read`] every tensor's range is inside its part, of the size that its format and shape ask
-//! for, aligned, and its own; what [`GgufWriter`] finishes is such a file. No file, whatever it holds, makes the reader panic or take more than a small multiple
-//! of the header's real size in memory.
+//! Invariant: after [`Gguf::read`] every tensor's range is inside its part, has the size of its format and shape, is
+//! aligned, and does not overlap another tensor. [`GgufWriter`] writes such files. No file makes the reader panic or
+//! use more memory than a small multiple of the actual header size.
 
 mod cursor;
 mod encode;
@@ -41,22 +41,23 @@ use tensors::Layout;
 /// The first four bytes of a file.
 const MAGIC: [u8; 4] = *b"GGUF";
 
-/// Versions that are read. They differ in nothing that little-endian files show.
+/// Supported versions. Little-endian files of both have the same layout.
 const VERSIONS: [u32; 2] = [2, 3];
 
 /// The key of a file's alignment.
 const ALIGNMENT: &str = "general.alignment";
 
-/// Alignment where the metadata say nothing.
+/// Alignment if the metadata state none.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
-/// Smallest alignment: the document asks for a multiple of 8, the ggml project's reader for a power of two.
+/// Smallest accepted alignment. The document requires a multiple of 8, the reader of the ggml project a power of two.
 const LEAST_ALIGNMENT: u64 = 8;
 
-/// Largest alignment. Pages of 64 KiB and erase blocks of a few MiB are the largest that mapping or a medium asks for.
+/// Largest accepted alignment. No memory map or storage medium needs more than pages of 64 KiB or erase blocks of a few
+/// MiB.
 const MOST_ALIGNMENT: u64 = 16 << 20;
 
-/// The header of a model: metadata and tensors, all parts merged.
+/// The header of a model: metadata and tensors of all parts.
 #[derive(Clone, Debug)]
 pub struct Gguf {
     /// Version of the first part, 2 or 3.
@@ -65,9 +66,9 @@ pub struct Gguf {
     pub alignment: u64,
     /// Metadata of the first part.
     pub metadata: Metadata,
-    /// Tensors of all parts in file order, first part first. There may be none: a vocabulary is a model without.
+    /// Tensors of all parts in file order, starting with the first part. A file with only a vocabulary has none.
     pub tensors: Vec<TensorInfo>,
-    /// Indices of `tensors` in the order of their names.
+    /// Indices of `tensors`, sorted by name.
     by_name: Vec<usize>,
 }
 
@@ -82,10 +83,10 @@ struct Part {
 impl Gguf {
     /// Reads the header of the model in `sources`: one file, or all parts of a split model in order.
     ///
-    /// Reads little more than the headers, in chunks, and no tensor data.
+    /// It reads little more than the headers, in windows, and no tensor data.
     ///
     /// # Errors
-    /// A [`GgufError`] that names the file, the place in it and what to do.
+    /// A [`GgufError`] that names the file, the location in it and what to do.
     pub fn read(sources: &[Arc<dyn Source>]) -> Result<Self, GgufError> {
         let (first, others) = sources.split_first().ok_or(GgufError::NoSources)?;
         let Part { version, alignment, metadata, mut tensors } = read_part(&**first, 0)?;
@@ -105,16 +106,16 @@ impl Gguf {
         Ok(Self { version, alignment, metadata, tensors, by_name })
     }
 
-    /// A model of which there are only `metadata` yet.
+    /// Makes a model that has only metadata.
     ///
     /// # Errors
-    /// [`GgufError::Alignment`], or [`GgufError::WrongType`] where the alignment is no number.
+    /// [`GgufError::Alignment`], or [`GgufError::WrongType`] if the alignment is not an integer.
     pub(crate) fn planned(metadata: Metadata) -> Result<Self, GgufError> {
         let alignment = read_alignment(&metadata)?;
         Ok(Self { version: header::VERSION, alignment, metadata, tensors: Vec::new(), by_name: Vec::new() })
     }
 
-    /// The tensor called `name`.
+    /// Returns the tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         let tensor = |index: usize| self.tensors.get(index);
         let found = self
@@ -124,7 +125,7 @@ impl Gguf {
     }
 }
 
-/// Indices of `tensors` in the order of their names, which must differ.
+/// Returns the indices of `tensors`, sorted by name, and checks that names are unique.
 fn index_names(tensors: &[TensorInfo], sources: &[Arc<dyn Source>]) -> Result<Vec<usize>, GgufError> {
     let tensor = |index: usize| tensors.get(index);
     let mut by_name: Vec<usize> = (0..tensors.len()).collect();
@@ -156,7 +157,7 @@ fn read_part(source: &dyn Source, index: usize) -> Result<Part, GgufError> {
     let metadata = Metadata::read(&mut cursor, entry_count)?;
     let alignment = read_alignment(&metadata)?;
     let entries = tensors::read(&mut cursor, tensor_count)?;
-    // Far below 2^64: headers and alignments have limits.
+    // Cannot overflow: headers and alignments are limited.
     let data = cursor.position().next_multiple_of(alignment);
     let layout = Layout { file: source.name(), len: source.len(), data, alignment, source: index };
     Ok(Part { version, alignment, metadata, tensors: layout.place(entries)? })
@@ -171,7 +172,7 @@ fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, GgufError> {
     if VERSIONS.contains(&version) {
         return Ok(version);
     }
-    // Versions are small: in the other byte order the low half is zero.
+    // Versions are small numbers, so in the other byte order the lower 16 bits are 0.
     if version != 0 && version & 0xffff == 0 {
         return Err(GgufError::BigEndian { file: cursor.file(), version: version.swap_bytes() });
     }

@@ -1,17 +1,17 @@
-//! Metadata entries: a key, a type id and a value.
+//! Parses metadata entries: a key, a type id and a value.
 //!
 //! Source of the layout: the GGUF document of the ggml project, `docs/gguf.md`.
 
 use super::cursor::{Cursor, Place};
 use super::{Array, GgufError, Value, ValueType};
 
-/// Fewest bytes of an entry: the length of its key, one character, a type id and a byte.
+/// Smallest size of an entry in bytes: the length of its key, one character, a type id and one byte.
 pub(super) const LEAST_ENTRY: u64 = 8 + 1 + 4 + 1;
 
-/// Levels of arrays in arrays. The document sets no limit; files in the wild have one level.
+/// Largest accepted depth of nested arrays. The document sets no limit; known files have one level.
 pub(super) const MAX_DEPTH: u32 = 8;
 
-/// Reads one entry: its key, its value, and whether bytes of the value that are not UTF-8 were replaced.
+/// Reads one entry. Returns its key, its value, and true if invalid UTF-8 in the value was replaced.
 pub(super) fn entry(cursor: &mut Cursor<'_>, index: u64) -> Result<(String, Value, bool), GgufError> {
     let key = cursor.name(Place::Key(index))?;
     let mut reader = ValueReader { cursor, key: &key, lossy: false };
@@ -66,7 +66,7 @@ impl<'a> ValueReader<'a, '_> {
         })
     }
 
-    /// The document calls any other byte a sign of a broken file or reader.
+    /// The document says that any other byte means a damaged file or a faulty reader.
     fn truth(&self, byte: u8) -> Result<bool, GgufError> {
         match byte {
             0 => Ok(false),
@@ -83,7 +83,7 @@ impl<'a> ValueReader<'a, '_> {
         })
     }
 
-    /// Reads an array that is `depth` arrays deep, itself counted.
+    /// Reads an array. `depth` is its nesting depth, 1 for the outermost.
     fn array(&mut self, depth: u32) -> Result<Array, GgufError> {
         if depth > MAX_DEPTH {
             return Err(GgufError::Depth {
@@ -134,7 +134,7 @@ impl<'a> ValueReader<'a, '_> {
         self.cursor.vec(count, least_bytes, self.place())
     }
 
-    /// `count` numbers of `N` bytes.
+    /// Reads `count` numbers of `N` bytes.
     fn numbers<T, const N: usize>(
         &mut self,
         count: u64,
@@ -149,7 +149,7 @@ impl<'a> ValueReader<'a, '_> {
     }
 }
 
-/// `bytes` with each stretch that is not UTF-8 replaced by U+FFFD, in memory of the exact size.
+/// Replaces each invalid sequence in `bytes` by U+FFFD, in a string of exact capacity.
 fn replace_invalid(bytes: &[u8]) -> String {
     const REPLACEMENT: &str = "\u{FFFD}";
     let parts = || {

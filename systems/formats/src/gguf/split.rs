@@ -1,8 +1,8 @@
-//! Models in several files.
+//! Models that are split into several files.
 //!
-//! The parts of a split model are named `NAME-00001-of-0000N.gguf`. Each is a GGUF file with a table of its own
-//! tensors and the keys `split.no` (from 0), `split.count` and `split.tensors.count` (of all parts together). The
-//! other metadata are in the first part. Source: `llama-gguf-split` and the writer of the `gguf` Python package.
+//! The parts are named `NAME-00001-of-0000N.gguf`. Each is a GGUF file with a table of its own tensors and the keys
+//! `split.no` (from 0), `split.count` and `split.tensors.count` (of all parts together). All other metadata are in the
+//! first part. Source: `llama-gguf-split` and the writer of the `gguf` Python package.
 
 #[cfg(not(target_family = "wasm"))]
 use std::{
@@ -20,9 +20,9 @@ const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";
 const TENSORS: &str = "split.tensors.count";
 
-/// Checks that a first part with these `metadata` may be one of `given` files.
+/// Checks that the first part states a model of `given` files.
 pub(super) fn check_count(metadata: &Metadata, given: usize) -> Result<(), GgufError> {
-    // Merging tools leave the keys in the whole file and set the count to 0.
+    // Merging tools keep the keys in the merged file and set the count to 0.
     let stated = metadata.opt_u64(COUNT)?.unwrap_or(0);
     let given = given as u64;
     if given > 1 && stated == 0 {
@@ -38,7 +38,8 @@ pub(super) fn check_count(metadata: &Metadata, given: usize) -> Result<(), GgufE
     Ok(())
 }
 
-/// Checks that the file with these `metadata` is part `index`, from 0, of the model that begins with `first`.
+/// Checks that the file with these `metadata` is part `index`, from 0, of the model whose first part has the metadata
+/// `first`.
 pub(super) fn check_part(first: &Metadata, metadata: &Metadata, index: usize) -> Result<(), GgufError> {
     let expected = index as u64;
     for key in [NUMBER, COUNT] {
@@ -54,7 +55,7 @@ pub(super) fn check_part(first: &Metadata, metadata: &Metadata, index: usize) ->
             return Err(foreign(first, metadata, key, show(here), show(there)));
         }
     }
-    // Tools repeat these in every part or leave them out of all but the first.
+    // Tools either repeat these keys in every part or write them to the first part only.
     for key in ["general.architecture", "general.name"] {
         if let (Some(here), Some(there)) = (metadata.get(key), first.get(key))
             && here != there
@@ -84,7 +85,7 @@ fn foreign(
     GgufError::PartForeign { file, key, found, expected, first }
 }
 
-/// Checks that the parts together have the `found` tensors that the first part states.
+/// Checks that the parts together have the number of tensors that the first part states.
 pub(super) fn check_tensor_count(first: &Metadata, found: usize) -> Result<(), GgufError> {
     let found = found as u64;
     match first.opt_u64(TENSORS)? {
@@ -95,12 +96,12 @@ pub(super) fn check_tensor_count(first: &Metadata, found: usize) -> Result<(), G
     }
 }
 
-/// Maps the file at `path`, or all parts of a model if `path` names any one of them.
+/// Opens the file at `path`, or all parts of a split model if `path` is one of them.
 ///
-/// Which it is depends on the name alone: parts end in `-00001-of-0000N.gguf`, numbers of five digits.
+/// Only the name decides: parts end in `-00001-of-0000N.gguf`, with numbers of five digits.
 ///
 /// # Errors
-/// [`GgufError::PartMissing`] naming the first part that is not in the folder, or [`GgufError::Storage`].
+/// [`GgufError::PartMissing`] for the first part that is not in the folder, or [`GgufError::Storage`].
 #[cfg(not(target_family = "wasm"))]
 pub fn open_files(path: &Path) -> Result<Vec<Arc<dyn Source>>, GgufError> {
     let Some((stem, parts)) = split_name(path) else {
@@ -120,7 +121,7 @@ pub fn open_files(path: &Path) -> Result<Vec<Arc<dyn Source>>, GgufError> {
     Ok(sources)
 }
 
-/// What comes before `-00001-of-0000N.gguf` in the name of a part, and N.
+/// Returns the text before `-00001-of-0000N.gguf` in a part's name, and N; `None` for other names.
 #[cfg(not(target_family = "wasm"))]
 fn split_name(path: &Path) -> Option<(&str, u64)> {
     let number = |text: &str| {
@@ -134,7 +135,7 @@ fn split_name(path: &Path) -> Option<(&str, u64)> {
     (1..=parts).contains(&part).then_some((stem, parts))
 }
 
-/// The path of part `part`, from 1, beside `path`.
+/// Returns the path of part `part`, from 1, in the folder of `path`.
 #[cfg(not(target_family = "wasm"))]
 fn part_path(path: &Path, stem: &str, part: u64, parts: u64) -> PathBuf {
     path.with_file_name(format!("{stem}-{part:05}-of-{parts:05}.gguf"))

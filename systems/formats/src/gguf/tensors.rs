@@ -1,4 +1,4 @@
-//! The tensor table: names, formats, shapes and places, each checked against the file it is in.
+//! The tensor table: names, formats, shapes and byte ranges, all checked against the file.
 
 use std::ops::Range;
 
@@ -7,49 +7,49 @@ use weft_components::TensorFormat;
 use super::GgufError;
 use super::cursor::{Cursor, Place};
 
-/// Dimensions that a tensor may have.
+/// Largest number of dimensions of a tensor.
 pub(super) const MAX_DIMENSIONS: u32 = 4;
 
-/// Fewest bytes of a table entry: the length of its name, one character, the number of dimensions, one dimension,
-/// type and offset.
+/// Smallest size of a table entry in bytes: the length of its name, one character, the number of dimensions, one
+/// dimension, type and offset.
 pub(super) const LEAST_ENTRY: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 
-/// A tensor as the file lists it.
+/// A tensor of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Its name, unique over all parts.
+    /// Its name, unique in all parts.
     pub name: String,
-    /// How its numbers are stored.
+    /// The format of its elements.
     pub format: TensorFormat,
-    /// One to four dimensions, none zero, innermost first, as GGUF has them. A matrix of `[inputs, outputs]` is
-    /// `outputs` rows of `inputs` elements, and a row is whole blocks of the format.
+    /// One to four dimensions, none of them 0, innermost first as in GGUF. A matrix of `[inputs, outputs]` has
+    /// `outputs` rows of `inputs` elements. A row is a whole number of blocks.
     pub shape: Vec<u64>,
-    /// Index of the part that holds it: the position of its source in what was given to `Gguf::read`.
+    /// Index of its part: the position of the source in the argument of `Gguf::read`.
     pub source: usize,
-    /// Its bytes in that part, from the part's beginning. Inside the part, aligned to the part's alignment, and shared
-    /// with no other tensor.
+    /// Its bytes, from the start of the part. The range is inside the part, starts at a multiple of the part's
+    /// alignment, and does not overlap another tensor.
     pub range: Range<u64>,
 }
 
 impl TensorInfo {
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn elements(&self) -> u64 {
-        // Checked when the table was read; a shape changed since then gives a number, not a panic.
+        // Checked when the table was read. If the shape was changed since, the product saturates instead of panicking.
         self.shape.iter().fold(1, |product: u64, &dimension| product.saturating_mul(dimension))
     }
 
-    /// Number of bytes.
+    /// Returns the number of bytes.
     pub fn bytes(&self) -> u64 {
         self.range.end.saturating_sub(self.range.start)
     }
 }
 
-/// A table entry whose place in the file is not known yet.
+/// A table entry that has not been checked against the size of the file.
 pub(super) struct Entry {
     name: String,
     format: TensorFormat,
     shape: Vec<u64>,
-    /// From the beginning of the data.
+    /// From the start of the data.
     offset: u64,
     bytes: u64,
 }
@@ -99,13 +99,13 @@ fn entry(cursor: &mut Cursor<'_>, index: u64) -> Result<Entry, GgufError> {
     }
 }
 
-/// Bytes of a tensor; `None` where they or its elements are past what 64 bits count.
+/// Returns the bytes of a tensor; `None` if they or its elements exceed 64 bits.
 pub(super) fn sizes(shape: &[u64], format: TensorFormat) -> Option<u64> {
     let elements = shape.iter().try_fold(1, |product: u64, &dimension| product.checked_mul(dimension))?;
     (elements / format.block() as u64).checked_mul(format.block_bytes() as u64)
 }
 
-/// Where the tensors of one part lie: `data` is the offset of the first byte after the header, aligned.
+/// The data section of one part. `data` is the offset of its first byte: the end of the header, aligned.
 pub(super) struct Layout<'a> {
     pub(super) file: &'a str,
     pub(super) len: u64,
@@ -115,7 +115,7 @@ pub(super) struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// The tensors of `entries` at their places.
+    /// Checks the entries against the file and returns its tensors.
     pub(super) fn place(&self, entries: Vec<Entry>) -> Result<Vec<TensorInfo>, GgufError> {
         let mut tensors = Vec::with_capacity(entries.len());
         for entry in entries {

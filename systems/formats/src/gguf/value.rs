@@ -1,4 +1,4 @@
-//! Metadata values, in the types that the file gives them.
+//! Metadata values, with the types that the file states.
 
 use std::fmt;
 
@@ -22,9 +22,9 @@ pub enum ValueType {
     F32 = 6,
     /// A byte, 0 or 1.
     Bool = 7,
-    /// Text with its length.
+    /// A length and the string's bytes.
     String = 8,
-    /// A type, a count and as many values.
+    /// A type, a count and the values.
     Array = 9,
     /// 64-bit unsigned integer.
     U64 = 10,
@@ -35,7 +35,7 @@ pub enum ValueType {
 }
 
 impl ValueType {
-    /// Every type, at the index that is its id.
+    /// All types, indexed by id.
     const ALL: [Self; 13] = [
         Self::U8,
         Self::I8,
@@ -52,12 +52,13 @@ impl ValueType {
         Self::F64,
     ];
 
-    /// The type with this id, or `None` where GGUF has none.
+    /// Returns the type with this id; `None` if GGUF defines none.
     pub fn from_id(id: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(id).ok()?).copied()
     }
 
-    /// Fewest bytes that a value of this type takes in a file; all it takes, for numbers and booleans.
+    /// Returns the smallest size of a value of this type in a file, in bytes. For numbers and booleans it is the exact
+    /// size.
     pub fn least_bytes(self) -> u64 {
         match self {
             Self::U8 | Self::I8 | Self::Bool => 1,
@@ -71,7 +72,7 @@ impl ValueType {
         }
     }
 
-    /// Name for messages.
+    /// Returns the name for messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::U8 => "u8",
@@ -114,15 +115,15 @@ pub enum Value {
     F32(f32),
     /// 64-bit float.
     F64(f64),
-    /// Truth value.
+    /// Boolean.
     Bool(bool),
-    /// Text. Bytes that are not UTF-8 have been replaced: see `Metadata::lossy_keys`.
+    /// String. Bytes that are not UTF-8 have been replaced: see `Metadata::lossy_keys`.
     String(String),
     /// Values of one type.
     Array(Array),
 }
 
-/// An array of values of one type, held as that type.
+/// An array of values of one type, stored as that type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Array {
     /// 8-bit unsigned integers.
@@ -145,16 +146,16 @@ pub enum Array {
     F32(Vec<f32>),
     /// 64-bit floats.
     F64(Vec<f64>),
-    /// Truth values.
+    /// Booleans.
     Bool(Vec<bool>),
-    /// Texts.
+    /// Strings.
     String(Vec<String>),
-    /// Arrays, each of a type of its own.
+    /// Arrays. Each may have another element type.
     Array(Vec<Array>),
 }
 
 impl Array {
-    /// Values in the array.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         match self {
             Self::U8(values) => values.len(),
@@ -173,12 +174,12 @@ impl Array {
         }
     }
 
-    /// Whether the array has no values.
+    /// Returns true if the array has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Type of the values.
+    /// Returns the type of the values.
     pub fn element_type(&self) -> ValueType {
         match self {
             Self::U8(_) => ValueType::U8,
@@ -199,7 +200,7 @@ impl Array {
 }
 
 impl Value {
-    /// Type of the value.
+    /// Returns the type of the value.
     pub fn value_type(&self) -> ValueType {
         match self {
             Self::U8(_) => ValueType::U8,
@@ -218,7 +219,7 @@ impl Value {
         }
     }
 
-    /// The value as an integer, where it is one. Every integer type fits.
+    /// Returns the value if it is an integer. Every integer type fits.
     pub fn integer(&self) -> Option<i128> {
         Some(match *self {
             Self::U8(value) => value.into(),
@@ -235,7 +236,7 @@ impl Value {
 }
 
 impl fmt::Display for Value {
-    /// One line for tools and messages: the value, or an array's type, length and first values.
+    /// Formats one line for tools and messages: the value, or an array's type, length and first values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::U8(value) => value.fmt(f),
@@ -277,7 +278,7 @@ impl fmt::Display for Array {
     }
 }
 
-/// The first values of an array.
+/// Writes the first values of an array.
 fn preview<T: fmt::Debug>(f: &mut fmt::Formatter<'_>, values: &[T]) -> fmt::Result {
     const SHOWN: usize = 8;
     let more = if values.len() > SHOWN { ", …" } else { "" };

@@ -1,20 +1,20 @@
-//! Writing a file: the header first, then the tensors' data as a stream, in the order of the header.
+//! Writes a GGUF file: first the header, then the tensors' data as a stream, in the order of the header.
 //!
-//! Memory is the caller's: data pass through in pieces of any size, and large pieces reach the output as they are.
+//! Nothing is buffered here. Data may come in pieces of any size and are passed to the output unchanged.
 
 use std::io::{self, Write};
 
 use super::header::write_zeros;
 use super::{GgufHeader, GgufWriteError, PlannedTensor};
 
-/// Writes one file. The data of each tensor follow those of the one before; the padding between them is added here.
+/// Writes one file. The data of the tensors must be given in order; the padding between them is added.
 #[derive(Debug)]
 pub struct GgufWriter<'a, W> {
     out: W,
     header: &'a GgufHeader,
-    /// The tensor whose data come next.
+    /// Index of the current tensor, whose data come next.
     next: usize,
-    /// Bytes of its data that have come.
+    /// Bytes of its data that have been written.
     written: u64,
 }
 
@@ -28,15 +28,15 @@ impl<'a, W: Write> GgufWriter<'a, W> {
         Ok(Self { out, header, next: 0, written: 0 })
     }
 
-    /// The tensor whose data come next; `None` where all are there.
+    /// Returns the tensor whose data come next; `None` if all are complete.
     pub fn current(&self) -> Option<&'a PlannedTensor> {
         self.header.tensors().get(self.next)
     }
 
-    /// Appends to the data of the current tensor, and goes on to the next where they are whole.
+    /// Appends to the data of the current tensor. If they are complete, the next tensor becomes current.
     ///
     /// # Errors
-    /// [`GgufWriteError::Data`] for more bytes than the tensor lacks, of which none is written;
+    /// [`GgufWriteError::Data`] if more bytes are given than the tensor needs; none of them is written.
     /// [`GgufWriteError::Io`].
     pub fn data(&mut self, bytes: &[u8]) -> Result<(), GgufWriteError> {
         let given = bytes.len() as u64;
@@ -57,10 +57,10 @@ impl<'a, W: Write> GgufWriter<'a, W> {
         Ok(())
     }
 
-    /// Ends the file and gives the output back, flushed.
+    /// Finishes the file, flushes the output and returns it.
     ///
     /// # Errors
-    /// [`GgufWriteError::Unfinished`] where data are missing; [`GgufWriteError::Io`].
+    /// [`GgufWriteError::Unfinished`] if data are missing; [`GgufWriteError::Io`].
     pub fn finish(mut self) -> Result<W, GgufWriteError> {
         if let Some(tensor) = self.current() {
             let (file, tensor, missing) =

@@ -1,133 +1,135 @@
-//! Why a GGUF file cannot be written.
+//! Errors of writing a GGUF file.
 
 use std::io;
 
 use super::GgufError;
 
-/// An error of planning or writing a GGUF file.
+/// A GGUF file cannot be planned or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GgufWriteError {
-    /// Metadata that contradict themselves.
+    /// The metadata contradict each other.
     #[error(transparent)]
     Metadata(#[from] GgufError),
-    /// A key that no reader takes.
+    /// The length of a key is not accepted by readers.
     #[error("{file}: metadata key {key:?} is {} bytes long; keys have 1 to {most}", key.len())]
     Key {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
-        /// Most bytes allowed.
+        /// Largest accepted length in bytes.
         most: u64,
     },
-    /// Arrays nested deeper than the reader follows.
+    /// Arrays are nested deeper than the reader accepts.
     #[error("{file}: metadata key {key:?} nests arrays too deep to be read back; flatten them")]
     Depth {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
     },
-    /// A tensor name that no reader takes.
+    /// The length of a tensor name is not accepted by readers.
     #[error("{file}: tensor name {tensor:?} is {} bytes long; names have 1 to {most}", tensor.len())]
     TensorName {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The name.
+        /// Name of the tensor.
         tensor: String,
-        /// Most bytes allowed.
+        /// Largest accepted length in bytes.
         most: u64,
     },
-    /// Two tensors of one name.
-    #[error("{file}: tensor {tensor:?} is there already; give each a name of its own")]
+    /// Two tensors have the same name.
+    #[error("{file}: there are two tensors named {tensor:?}; tensor names must be unique")]
     DuplicateTensor {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The name.
+        /// Name of the tensors.
         tensor: String,
     },
-    /// A shape that GGUF does not have.
+    /// The shape is not valid in GGUF.
     #[error(
         "{file}: tensor {tensor:?} has shape {shape:?}; shapes have 1 to {most} dimensions, none of them 0"
     )]
     Shape {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its shape, innermost first.
         shape: Vec<u64>,
-        /// Most dimensions allowed.
+        /// Largest accepted number of dimensions.
         most: u32,
     },
-    /// A row is no whole number of blocks.
+    /// A row is not a whole number of blocks.
     #[error(
         "{file}: tensor {tensor:?} has rows of {row} elements, no multiple of the {block} in a block of {format}; \
          use a format with smaller blocks, such as F16"
     )]
     RowNotBlocks {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Elements of a row.
         row: u64,
         /// Elements of a block.
         block: u64,
-        /// The format's name.
+        /// Name of the format.
         format: &'static str,
     },
-    /// More bytes than 64 bits count.
+    /// The size of the file exceeds 64 bits.
     #[error(
         "{file}: with tensor {tensor:?} of shape {shape:?} the file would be larger than any; make it smaller"
     )]
     SizeOverflow {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its shape, innermost first.
         shape: Vec<u64>,
     },
-    /// A header longer than the reader takes.
-    #[error("{file}: the header passes {limit} bytes, more than is read back; use fewer tokens or tensors")]
+    /// The header is larger than the reader accepts.
+    #[error(
+        "{file}: the header exceeds {limit} bytes, the most that the reader accepts; use fewer tokens or tensors"
+    )]
     HeaderTooLarge {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Most bytes.
+        /// Largest accepted size in bytes.
         limit: u64,
     },
-    /// More data than a tensor takes.
+    /// More data were given than the current tensor needs.
     #[error(
         "{file}: {given} bytes were given to tensor {tensor:?}, which lacks {missing}; write the data in the header's order"
     )]
     Data {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor; empty where all are whole.
+        /// Name of the current tensor; empty if all are complete.
         tensor: String,
         /// Bytes given.
         given: u64,
         /// Bytes that were missing.
         missing: u64,
     },
-    /// A file ended early.
+    /// The file was finished before all data were written.
     #[error("{file}: tensor {tensor:?} lacks {missing} bytes; write all data before finishing")]
     Unfinished {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The first tensor that lacks any.
+        /// The first incomplete tensor.
         tensor: String,
-        /// Bytes that it lacks.
+        /// Bytes that are missing.
         missing: u64,
     },
-    /// The output refused.
+    /// The output failed.
     #[error("{file}: cannot be written: {source}; check that the medium has room and is not read-only")]
     Io {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }

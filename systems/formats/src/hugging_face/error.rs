@@ -1,192 +1,192 @@
-//! What can be wrong with a folder.
+//! Errors of reading a Hugging Face folder.
 
 use crate::gguf::{GgufError, GgufWriteError};
 use crate::safetensors::SafetensorsError;
 use weft_platform::storage::StorageError;
 use weft_text::TokenizeError;
 
-/// An error of reading a Hugging Face folder.
+/// A Hugging Face folder cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HuggingFaceError {
-    /// The bytes could not be had.
+    /// The bytes of a file could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// A file of weights is damaged.
     #[error(transparent)]
     Safetensors(#[from] SafetensorsError),
-    /// What the folder says makes no metadata.
+    /// The configuration cannot be expressed as GGUF metadata.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// What the folder holds makes no table of tensors.
+    /// The tensors cannot be expressed as a GGUF tensor table.
     #[error(transparent)]
     Write(#[from] GgufWriteError),
     /// The tokenizer's files cannot be used.
     #[error("{folder}: {source}")]
     Tokenize {
-        /// The folder.
+        /// Name of the folder.
         folder: String,
-        /// Why.
+        /// The tokenizer's error.
         source: TokenizeError,
     },
-    /// A folder that holds no model.
+    /// The folder contains no model.
     #[error("{folder}: has no {wanted}; name a folder that a model was saved to, or a .gguf file")]
     NotAModel {
-        /// The folder.
+        /// Name of the folder.
         folder: String,
-        /// What it should hold.
+        /// What is missing.
         wanted: &'static str,
     },
-    /// A description longer than any.
+    /// A description file is too large.
     #[error("{file}: is {bytes} bytes long, more than the {limit} of any such file; fetch it again")]
     FileTooLarge {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Its length.
+        /// Its length in bytes.
         bytes: u64,
-        /// Most bytes.
+        /// Largest accepted length in bytes.
         limit: u64,
     },
-    /// A description that is not the JSON that it should be.
-    #[error("{file}: is not the JSON that it should be: {reason}; fetch it again")]
+    /// A description file is not valid JSON.
+    #[error("{file}: is not valid JSON of the expected form: {reason}; fetch it again")]
     Json {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What the parser said.
+        /// The parser's message.
         reason: String,
     },
-    /// An index that names a file elsewhere.
+    /// The index names a file outside the folder.
     #[error(
-        "{file}: names {name:?} as the file of tensor {tensor:?}, which is not the name of a file beside it; fetch the index again"
+        "{file}: names {name:?} as the file of tensor {tensor:?}, which is not the name of a file in the same folder; fetch the index again"
     )]
     ForeignFile {
-        /// The index.
+        /// Path of the index.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// The name.
+        /// The file name that the index states.
         name: String,
     },
-    /// A file of weights that is not there.
+    /// A file of weights is missing.
     #[error("{file}: is missing, and {index} names it; fetch it into the same folder")]
     MissingFile {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The index.
+        /// Path of the file that names it.
         index: String,
     },
-    /// A field that is needed.
+    /// A required field is missing.
     #[error("{file}: has no `{field}`, which is needed; fetch the file again")]
     MissingField {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The field.
+        /// Name of the field.
         field: String,
     },
-    /// A value that no model has, or that the engine cannot compute.
+    /// A field has a value that is invalid or that the engine does not support.
     #[error(
-        "{file}: `{field}` is {value}, not {wanted}; the model is damaged, or none that this engine runs"
+        "{file}: `{field}` is {value}, not {wanted}; the model is damaged or not supported by this engine"
     )]
     BadField {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The field.
+        /// Name of the field.
         field: String,
         /// Its value.
         value: String,
         /// What it should be.
         wanted: String,
     },
-    /// A field that may change the result and that the engine does not know.
+    /// A field that may change the result is unknown to the engine.
     #[error(
-        "{file}: `{field}` ({value}) is not known to this engine and may change what the model says; a newer version may read it"
+        "{file}: `{field}` ({value}) is not known to this engine and may change the model's output; a newer version may read it"
     )]
     UnknownField {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The field.
+        /// Name of the field.
         field: String,
         /// Its value, shortened.
         value: String,
     },
-    /// A kind of model that the engine does not run.
+    /// The model family is not supported.
     #[error("{file}: `model_type` {model_type:?} is not supported; supported: {known}")]
     UnknownModel {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What the file says it is.
+        /// `model_type` in the file.
         model_type: String,
-        /// Names of those that are.
+        /// Supported values.
         known: String,
     },
-    /// A kind of model that a later version runs.
+    /// The model family is not supported yet.
     #[error(
         "{file}: `model_type` {model_type:?} is not supported yet; a later version of this engine reads it"
     )]
     LaterModel {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What the file says it is.
+        /// `model_type` in the file.
         model_type: String,
     },
-    /// Weights in a dtype that is not read.
+    /// The weights have an unsupported dtype.
     #[error(
-        "{file}: tensor {tensor:?} is {dtype}, which is not read; read are {known}: save the model in one of these, or convert it to GGUF with its maker's tools"
+        "{file}: tensor {tensor:?} is {dtype}, which is not supported; supported: {known}: save the model in one of these, or convert it to GGUF with its maker's tools"
     )]
     Dtype {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its dtype.
         dtype: &'static str,
-        /// Dtypes that are read.
+        /// Supported dtypes.
         known: String,
     },
-    /// A tensor that the architecture does not use.
+    /// The architecture does not use the tensor.
     #[error(
         "{file}: tensor {tensor:?} is not used by architecture `{architecture}` as this engine knows it, so its text would be wrong; a newer version may read it"
     )]
     UnknownTensor {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// `general.architecture` of the GGUF that it would be.
+        /// `general.architecture` of the GGUF.
         architecture: String,
     },
-    /// A tensor whose shape cannot be.
+    /// A tensor has an invalid shape.
     #[error(
         "{file}: tensor {tensor:?} has shape {shape:?}, not {wanted}; the model is damaged: fetch it again"
     )]
     Shape {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its shape, outermost first.
         shape: Vec<u64>,
         /// What it should be.
         wanted: String,
     },
-    /// A tensor that is needed.
+    /// A required tensor is missing.
     #[error("{folder}: tensor {tensor:?} is missing; fetch all files of the model again")]
     MissingTensor {
-        /// The folder, or the file that should hold it.
+        /// The folder, or the file that should contain the tensor.
         folder: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
     },
-    /// A tensor that two files have.
+    /// Two files contain the same tensor.
     #[error(
-        "{file}: tensor {tensor:?} is there already, in {first}; remove the file that is not of this model"
+        "{file}: tensor {tensor:?} is also in {first}; remove the file that does not belong to this model"
     )]
     DuplicateTensor {
-        /// The file of the second.
+        /// Path of the second file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// The file of the first.
+        /// Path of the first file.
         first: String,
     },
 }

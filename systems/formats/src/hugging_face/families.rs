@@ -1,4 +1,4 @@
-//! Kinds of models that folders hold: which architecture each is in a GGUF, and what its conversion changes.
+//! Model families that folders contain: the GGUF architecture of each, and how its conversion differs.
 
 use super::HuggingFaceError;
 use super::config::Config;
@@ -6,40 +6,40 @@ use super::keys::{Keys, cap, query_scale};
 use crate::architecture::{ARCHITECTURES, Architecture};
 use serde_json::{Value, json};
 
-/// A kind of models, by the `model_type` of their configuration.
+/// A model family, identified by `model_type` in its configuration.
 pub(super) struct Family {
     pub(super) model_type: &'static str,
-    /// Fields that have another name here than elsewhere: theirs, and the common one.
+    /// Fields with family-specific names: the family's name and the common name.
     names: &'static [(&'static str, &'static str)],
-    /// `general.architecture`.
+    /// `general.architecture` of its GGUF.
     architecture: &'static str,
-    /// Nonlinearities that are the architecture's, by the names of `transformers`.
+    /// Values of the activation field that match the architecture, as `transformers` names them.
     pub(super) activations: &'static [&'static str],
-    /// Base of the rotary frequencies where the configuration names none.
+    /// Default base of the rotary frequencies.
     pub(super) theta: f64,
-    /// What further fields are where the configuration lacks them, as `transformers` has it.
+    /// Defaults of other fields, as in `transformers`.
     pub(super) defaults: &'static [(&'static str, f64)],
-    /// Whether the embedding is the head too where the configuration is silent; `None`: it is where there is no head.
+    /// Default of `tie_word_embeddings`. `None` means that the embedding is the head if the folder has no head tensor.
     pub(super) tied: Option<bool>,
-    /// Whether the embeddings of positions begin behind that of padding: the first token has row `pad_token_id` + 1.
+    /// True if position embeddings start after the padding position: the first token uses row `pad_token_id` + 1.
     pub(super) positions_after_padding: bool,
-    /// Whether rotary embedding may turn a part of a head.
+    /// True if rotary embedding may apply to only part of a head.
     pub(super) turns_partly: bool,
-    /// Whether norms multiply by one more than their weights.
+    /// True if norms multiply by 1 + weight.
     pub(super) norms_add_one: bool,
-    /// Whether matrices of layers are rounded to -1, 0 and 1 times a factor.
+    /// True if the matrices of layers are rounded to -1, 0 and 1 times a scale.
     pub(super) ternary: bool,
-    /// Whether the weights of chosen experts are divided by their sum where the configuration is silent.
+    /// Default of `norm_topk_prob`: true if the weights of selected experts are divided by their sum.
     pub(super) normalises: bool,
-    /// What only this kind has.
+    /// Reads the fields that only this family has.
     pub(super) more: fn(&Config, &Architecture, &mut Keys) -> Result<(), HuggingFaceError>,
 }
 
 const SILU: &[&str] = &["silu", "swish"];
-/// Early configurations say `gelu` and mean its approximation.
+/// Early configurations say `gelu` for its tanh approximation.
 const GELU: &[&str] = &["gelu_pytorch_tanh", "gelu"];
 
-/// A kind with nothing special.
+/// A family with no special features.
 const PLAIN: Family = Family {
     model_type: "",
     names: &[],
@@ -90,7 +90,7 @@ const GRANITE: Family = Family { normalises: true, more: granite, ..PLAIN };
 
 const BITNET: Family = Family { theta: 500_000.0, ternary: true, ..PLAIN };
 
-/// GELU by its definition, of encoders: the approximation moves what they give.
+/// Exact GELU, used by encoders. The tanh approximation would change their outputs.
 const GELU_ERF: &[&str] = &["gelu"];
 
 const BERT: Family = Family {
@@ -118,7 +118,7 @@ const DISTILBERT: Family = Family {
     ..BERT
 };
 
-/// Under the names of its makers' own code too, which took many of GPT-2's.
+/// Includes the field names of the authors' own code, many of which come from GPT-2.
 const NOMIC_BERT: Family = Family {
     architecture: "nomic-bert",
     names: &[
@@ -139,10 +139,10 @@ const NOMIC_BERT: Family = Family {
     ..PLAIN
 };
 
-/// Kinds that are not read yet.
+/// Families that are not supported yet.
 const LATER: &[&str] = &["modernbert"];
 
-/// Every kind. Two of BitNet's differ in their activation.
+/// All supported families. The two BitNet families differ in their activation.
 const FAMILIES: &[Family] = &[
     Family { model_type: "llama", architecture: "llama", ..PLAIN },
     Family { model_type: "mistral", architecture: "llama", defaults: &[("sliding_window", 4096.0)], ..PLAIN },
@@ -182,7 +182,10 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "nomic_bert", ..NOMIC_BERT },
 ];
 
-/// The kind that a configuration is of, and its architecture.
+/// Finds the family and the architecture of a configuration, and applies the family's names and defaults.
+///
+/// # Errors
+/// A missing `model_type`, or one that is not supported.
 pub(super) fn find(
     config: &mut Config,
 ) -> Result<(&'static Family, &'static Architecture), HuggingFaceError> {
@@ -193,7 +196,7 @@ pub(super) fn find(
         config.rename(first.names);
     }
     let activation = config.opt_text("hidden_act")?;
-    // A kind whose activation is none of these is refused by that, later.
+    // If no family has this activation, the first one is taken and reading its fields reports the error.
     let fits = |family: &&Family| activation.is_none_or(|name| family.activations.contains(&name));
     let family = of_type().find(fits).or_else(|| of_type().next());
     let arch = family.and_then(|family| ARCHITECTURES.iter().find(|arch| arch.name == family.architecture));
@@ -213,11 +216,11 @@ pub(super) fn find(
 }
 
 fn phi3(config: &Config, _: &Architecture, keys: &mut Keys) -> Result<(), HuggingFaceError> {
-    // Phi 4 mini says what is so anyway.
+    // Phi 4 mini states the default values.
     for field in ["full_attn_mod", "interpolate_factor"] {
         config.only(field, &[json!(1)])?;
     }
-    // Other readers take a window of their own where nothing is said.
+    // Without the key, other readers apply a default window.
     if config.opt_count("sliding_window")?.is_none() {
         keys.count("attention.sliding_window", 0);
     }
@@ -243,7 +246,7 @@ fn smollm3(config: &Config, _: &Architecture, _: &mut Keys) -> Result<(), Huggin
     const EVERY: usize = 4;
     config.only("no_rope_layer_interval", &[json!(EVERY)])?;
     let turns = config.opt_list("no_rope_layers")?.unwrap_or_default();
-    // The field holds 1 for a layer with rotary embedding.
+    // The field contains 1 for a layer with rotary embedding.
     let usual =
         |(layer, turns): (usize, &Value)| *turns == json!(u8::from(!(layer + 1).is_multiple_of(EVERY)));
     if turns.iter().enumerate().all(usual) {
@@ -270,18 +273,19 @@ fn olmo2(config: &Config, _: &Architecture, _: &mut Keys) -> Result<(), HuggingF
 }
 
 fn bert(config: &Config, _: &Architecture, _: &mut Keys) -> Result<(), HuggingFaceError> {
-    // Else tokens see only those before them.
+    // If true, attention would be causal.
     config.only("is_decoder", &[json!(false)])?;
     config.only("position_embedding_type", &[json!("absolute")])
 }
 
 fn nomic_bert(config: &Config, _: &Architecture, keys: &mut Keys) -> Result<(), HuggingFaceError> {
-    /// Positions of the training of the models whose rotary embedding is scaled beyond it.
+    /// Training context of the models whose rotary embedding is scaled beyond it.
     const TRAINED: u64 = 2048;
     for field in ["prenorm", "use_rms_norm", "causal", "rotary_emb_interleaved"] {
         config.only(field, &[json!(false)])?;
     }
-    // As `rope_scaling` of type dynamic: nothing changes up to there, and further this engine does not go.
+    // Like `rope_scaling` of type dynamic: frequencies do not change up to the training context, and the context is
+    // limited to it.
     if config.opt_float("rotary_scaling_factor")?.is_some() {
         let trained = config.opt_count("max_trained_positions")?.unwrap_or(TRAINED);
         keys.bound_context(trained);

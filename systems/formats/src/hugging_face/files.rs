@@ -1,8 +1,9 @@
-//! The files of a folder: its configuration, and the files of weights, which an index may list.
+//! The files of a model folder: the configuration, the tokenizer, and the weights, which an index may list.
 
 use super::HuggingFaceError;
 use super::config::CONFIG;
 use super::modules::Modules;
+use super::read::read_all;
 use crate::safetensors::SafetensorsHeader;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -12,13 +13,13 @@ use weft_components::{Pooling, SentenceConfig};
 use weft_platform::storage::{Bytes, FileSource, Source};
 use weft_text::{HuggingFaceFiles, Vocabulary};
 
-/// The file of weights, where there is one.
+/// The file of weights, if there is only one.
 const WEIGHTS: &str = "model.safetensors";
-/// Lists which file each tensor is in, where there are several.
+/// Maps each tensor to its file, if there are several files of weights.
 const INDEX: &str = "model.safetensors.index.json";
 const SUFFIX: &str = ".safetensors";
 
-/// Files of a tokenizer; the first has to be there.
+/// The tokenizer's files. The first one is required, the others are optional.
 const TOKENS: [&str; 5] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -27,24 +28,22 @@ const TOKENS: [&str; 5] = [
     "chat_template.jinja",
 ];
 
-/// Longest description that is read. Tokenizers of large vocabularies are the longest, at some 30 MB.
-const MAX_BYTES: u64 = 256 << 20;
-
-/// A folder's files, opened.
+/// The opened files of a folder.
 pub(super) struct FolderFiles {
     pub(super) name: String,
     pub(super) config: (String, Bytes),
     pub(super) weights: Vec<Arc<dyn Source>>,
     tokens: TokenFiles,
-    /// The index and the file of each tensor by it.
+    /// The path of the index, and the file of each tensor.
     pub(super) index: Option<(String, BTreeMap<String, String>)>,
     pub(super) pooling: Option<Pooling>,
     pub(super) sentence: SentenceConfig,
-    /// All files that are read.
+    /// Paths of all files that are read.
     pub(super) paths: Vec<PathBuf>,
 }
 
-/// The folder of a model that `path` names: the folder itself, its weights or their index.
+/// Returns the model folder that `path` names: the folder itself, or the folder of the weights or the index. `None` for
+/// any other file.
 pub fn folder_of(path: &Path) -> Option<PathBuf> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let parent = || match path.parent() {
@@ -59,6 +58,9 @@ pub fn folder_of(path: &Path) -> Option<PathBuf> {
 
 impl FolderFiles {
     /// Opens the files in `folder`.
+    ///
+    /// # Errors
+    /// A file that is missing, cannot be read, or is damaged.
     pub(super) fn open(folder: &Path) -> Result<Self, HuggingFaceError> {
         let name = folder.display().to_string();
         let Modules { model, pooling, sentence, .. } = Modules::read(folder)?;
@@ -108,12 +110,12 @@ impl FolderFiles {
         Ok(files)
     }
 
-    /// The tokenizer's files; `None` where the folder has no tokenizer.
+    /// Returns the tokenizer's files; `None` if the folder has no tokenizer.
     pub(super) fn tokens(&self) -> Option<HuggingFaceFiles<'_>> {
         self.tokens.files(Some(&self.config.1))
     }
 
-    /// Checks that every tensor is in the file that the index says.
+    /// Checks that every tensor is in the file that the index states.
     pub(super) fn check_index(&self, headers: &[SafetensorsHeader]) -> Result<(), HuggingFaceError> {
         let Some((_, map)) = &self.index else { return Ok(()) };
         let by_name: BTreeMap<&str, &SafetensorsHeader> =
@@ -131,15 +133,15 @@ impl FolderFiles {
     }
 }
 
-/// What the tokenizer's files hold.
+/// Contents of the tokenizer's files.
 struct TokenFiles {
-    /// By name, as many as there are.
+    /// File names and contents of those that exist.
     files: Vec<(&'static str, Bytes)>,
-    /// Further chat templates by their names.
+    /// Names and sources of additional chat templates.
     templates: Vec<(String, Vec<u8>)>,
 }
 
-/// The folder of further chat templates, and how the names of its files end.
+/// The folder of additional chat templates, and the suffix of its files.
 const TEMPLATES: &str = "additional_chat_templates";
 const TEMPLATE_SUFFIX: &str = ".jinja";
 
@@ -166,7 +168,7 @@ impl TokenFiles {
         Ok(Self { files, templates })
     }
 
-    /// The files as a vocabulary reads them; `None` where there is no tokenizer.
+    /// Returns the files as input for a vocabulary; `None` if there is no tokenizer.
     fn files<'a>(&'a self, config: Option<&'a [u8]>) -> Option<HuggingFaceFiles<'a>> {
         let file =
             |name: &str| self.files.iter().find(|(found, _)| *found == name).map(|(_, bytes)| &**bytes);
@@ -184,10 +186,10 @@ impl TokenFiles {
     }
 }
 
-/// The vocabulary of a folder that need not hold a model; `None` where it has no tokenizer.
+/// Reads the vocabulary of a folder, which need not contain a model; `None` if it has no tokenizer.
 ///
 /// # Errors
-/// Files that cannot be read, or are damaged or of a kind that is not supported.
+/// Files that cannot be read, are damaged, or are of an unsupported kind.
 pub fn folder_vocabulary(folder: &Path) -> Result<Option<Vocabulary>, HuggingFaceError> {
     let files = TokenFiles::read(folder, &mut Vec::new())?;
     let config = folder.join(CONFIG);
@@ -197,22 +199,12 @@ pub fn folder_vocabulary(folder: &Path) -> Result<Option<Vocabulary>, HuggingFac
     vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: folder.display().to_string(), source })
 }
 
-/// A path's last part.
+/// Returns the last component of a path.
 fn file_name(path: &str) -> &str {
     Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
 }
 
-/// All of a description.
-pub(super) fn read_all(path: &Path) -> Result<Bytes, HuggingFaceError> {
-    let source = FileSource::open(path)?;
-    let (file, bytes) = (path.display().to_string(), source.len());
-    if bytes > MAX_BYTES {
-        return Err(HuggingFaceError::FileTooLarge { file, bytes, limit: MAX_BYTES });
-    }
-    Ok(source.read(0..bytes)?)
-}
-
-/// The file of each tensor by an index.
+/// Reads the file of each tensor from an index.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>, HuggingFaceError> {
     const MAP: &str = "weight_map";
     let file = || path.display().to_string();
@@ -235,7 +227,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, HuggingFaceError>
     }
 }
 
-/// Whether a name is that of a file in the same folder, on every system.
+/// Returns true if a name is that of a file in the same folder, on every operating system.
 fn is_file_beside(name: &str) -> bool {
     name.len() > SUFFIX.len() && name.ends_with(SUFFIX) && !name.contains(['/', '\\', ':', '\0'])
 }

@@ -1,75 +1,52 @@
-//! From `config.json` to the metadata of a GGUF: the keys that llama.cpp's converter writes, so that a folder and its conversion
-//! are one model.
-//!
-//! Where the converter leaves out what changes the result, the key is written here all the same.
+//! Builds the metadata of a GGUF from `config.json`, with the entries that several families write.
 
 use super::HuggingFaceError;
 use super::config::Config;
-use super::families::Family;
-use super::rope::{self, Rope};
-use crate::architecture::{ARCHITECTURE, Architecture, POOLING_TYPE, pooling_type};
+use crate::architecture::{Architecture, POOLING_TYPE, pooling_type};
 use crate::gguf::{Array, Value};
-use serde_json::json;
-use weft_components::{Pooling, TensorRole};
+use weft_components::Pooling;
 
-/// The key of the number of positions.
-const CONTEXT: &str = "context_length";
+/// The key of the context length.
+pub(super) const CONTEXT: &str = "context_length";
 
-/// The key of a LayerNorm's epsilon.
-const LAYER_NORM_EPSILON: &str = "attention.layer_norm_epsilon";
-
-/// Most heads, experts or layers that are believed.
-const MAX_COUNT: u64 = 1 << 16;
-
-/// What the tensors have to be known by.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Numbers {
-    /// Query heads.
-    pub(super) heads: u64,
-    /// Key and value heads.
-    pub(super) kv_heads: u64,
-    /// Rows of the embedding.
-    pub(super) vocabulary: u64,
-    /// Experts of a layer; 0 for none.
-    pub(super) experts: u64,
-    /// Whether the embedding is the head too, where the file says so.
-    pub(super) tied: Option<bool>,
-    /// The row of the embeddings of positions that a text's first token has.
-    pub(super) first_position: u64,
-}
-
-/// Metadata that are being made.
+/// The metadata of a GGUF under construction.
 pub(super) struct Keys {
     architecture: &'static str,
     pub(super) entries: Vec<(String, Value)>,
 }
 
 impl Keys {
+    /// Starts the metadata of `architecture` with `entries`, whose keys are complete. Later keys get the architecture's
+    /// prefix.
+    pub(super) fn new(architecture: &'static str, entries: Vec<(String, Value)>) -> Self {
+        Self { architecture, entries }
+    }
+
     fn push(&mut self, name: &str, value: Value) {
         self.entries.push((format!("{}.{name}", self.architecture), value));
     }
 
-    /// A whole number.
+    /// Adds an integer.
     pub(super) fn count(&mut self, name: &str, value: u64) {
         self.push(name, u32::try_from(value).map_or(Value::U64(value), Value::U32));
     }
 
-    /// A number.
+    /// Adds a float.
     pub(super) fn float(&mut self, name: &str, value: f64) {
         self.push(name, Value::F32(value as f32));
     }
 
-    /// A text.
+    /// Adds a string.
     pub(super) fn text(&mut self, name: &str, value: &str) {
         self.push(name, Value::String(value.to_owned()));
     }
 
-    /// A truth value.
+    /// Adds a boolean.
     pub(super) fn flag(&mut self, name: &str, value: bool) {
         self.push(name, Value::Bool(value));
     }
 
-    /// Makes the context no longer than `most` positions.
+    /// Limits the context length to `most` positions.
     pub(super) fn bound_context(&mut self, most: u64) {
         let key = format!("{}.{CONTEXT}", self.architecture);
         for (_, value) in self.entries.iter_mut().filter(|(found, _)| *found == key) {
@@ -78,229 +55,18 @@ impl Keys {
         }
     }
 
-    /// How hidden states become an embedding: `pooling_type`.
+    /// Adds the pooling, as `pooling_type`.
     pub(super) fn pooling(&mut self, pooling: Pooling) {
         self.count(POOLING_TYPE, pooling_type(pooling));
     }
 
-    /// A truth value for each layer.
+    /// Adds a boolean for each layer.
     pub(super) fn flags(&mut self, name: &str, values: Vec<bool>) {
         self.push(name, Value::Array(Array::Bool(values)));
     }
 }
 
-/// What a configuration says: metadata, numbers and factors of the rotary frequencies.
-pub(super) struct Described {
-    pub(super) entries: Vec<(String, Value)>,
-    pub(super) numbers: Numbers,
-    pub(super) rope: Rope,
-}
-
-/// Reads a configuration. `name` is the model's, `pooling` what its makers do to hidden states.
-pub(super) fn describe(
-    config: &Config,
-    family: &Family,
-    arch: &Architecture,
-    name: &str,
-    pooling: Option<Pooling>,
-) -> Result<Described, HuggingFaceError> {
-    let text = |key: &str, text: &str| (key.to_owned(), Value::String(text.to_owned()));
-    let entries =
-        vec![text(ARCHITECTURE, arch.name), text("general.type", "model"), text("general.name", name)];
-    let mut keys = Keys { architecture: arch.name, entries };
-    let numbers = common(config, family, arch, &mut keys)?;
-    let layers = config.count("num_hidden_layers")?;
-    if arch.experts.is_some() {
-        experts(config, family, arch, &mut keys)?;
-    }
-    windows(config, arch, layers, &mut keys)?;
-    let rope = if arch.turns() { rope::describe(config, family, &mut keys)? } else { Rope::default() };
-    (family.more)(config, arch, &mut keys)?;
-    pooling.iter().for_each(|pooling| keys.pooling(*pooling));
-    config.refuse_unread()?;
-    Ok(Described { entries: keys.entries, numbers, rope })
-}
-
-/// What every model has.
-fn common(
-    config: &Config,
-    family: &Family,
-    arch: &Architecture,
-    keys: &mut Keys,
-) -> Result<Numbers, HuggingFaceError> {
-    // BitNet's weights are rounded as they are used, so they may be saved unrounded; what else is quantized has other tensors.
-    if !family.ternary && config.quantization().is_some_and(|(_, method)| method == "bitnet") {
-        return Err(config.quantized().unwrap_or_else(|| config.missing("quantization_config")));
-    }
-    for field in ["hidden_act", "hidden_activation", "activation_function"] {
-        config.only(field, &family.activations.iter().map(|name| json!(name)).collect::<Vec<_>>())?;
-    }
-    config.only("is_causal", &[json!(arch.causal)])?;
-    if arch.layer_may_have(TensorRole::QueryNorm) {
-        // The norms are tensors, which are there or not.
-        for field in ["qk_norm", "use_qk_norm", "qk_layernorm"] {
-            config.get(field);
-        }
-    }
-    // Biases are tensors, which are there or not.
-    for field in ["attention_bias", "qkv_bias", "mlp_bias"] {
-        config.opt_flag(field)?;
-    }
-    let bounded = |name| {
-        let value = config.count(name)?;
-        let believed = (1..=MAX_COUNT).contains(&value);
-        let wanted = "a positive count of believable size";
-        if believed { Ok(value) } else { Err(config.bad(name, &json!(value), wanted)) }
-    };
-    let (layers, heads) = (bounded("num_hidden_layers")?, bounded("num_attention_heads")?);
-    let kv_heads = match config.get("num_key_value_heads") {
-        Some(_) => bounded("num_key_value_heads")?,
-        None => heads,
-    };
-    let experts = match (config.opt_count("num_local_experts")?, config.opt_count("num_experts")?) {
-        (Some(count), _) => ("num_local_experts", count),
-        (None, Some(count)) => ("num_experts", count),
-        (None, None) => ("num_experts", 0),
-    };
-    let experts = match experts {
-        (name, count) if count > MAX_COUNT => {
-            return Err(config.bad(name, &json!(count), "a count of believable size"));
-        }
-        (_, count) => count,
-    };
-    keys.count("block_count", layers);
-    let first_position = if family.positions_after_padding {
-        const FIELD: &str = "pad_token_id";
-        let padding = config.count(FIELD)?;
-        let wanted = "the id of a token";
-        padding.checked_add(1).ok_or_else(|| config.bad(FIELD, &json!(padding), wanted))?
-    } else {
-        0
-    };
-    let positions = config.count("max_position_embeddings")?;
-    if first_position >= positions {
-        let found = json!(positions);
-        return Err(config.bad("max_position_embeddings", &found, "more than `pad_token_id` and one"));
-    }
-    keys.count(CONTEXT, positions - first_position);
-    keys.count("embedding_length", config.count("hidden_size")?);
-    keys.count("feed_forward_length", config.count("intermediate_size")?);
-    keys.count("attention.head_count", heads);
-    keys.count("attention.head_count_kv", kv_heads);
-    if let Some(length) = config.opt_count("head_dim")? {
-        keys.count("attention.key_length", length);
-        keys.count("attention.value_length", length);
-    }
-    let (epsilon, key) = match arch.knows_key(LAYER_NORM_EPSILON) {
-        true => ("layer_norm_eps", LAYER_NORM_EPSILON),
-        false => ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
-    };
-    keys.float(key, config.opt_float(epsilon)?.ok_or_else(|| config.missing(epsilon))?);
-    let vocabulary = config.count("vocab_size")?;
-    keys.count("vocab_size", vocabulary);
-    let tied = config.opt_flag("tie_word_embeddings")?.or(family.tied);
-    Ok(Numbers { heads, kv_heads, vocabulary, experts, tied, first_position })
-}
-
-/// The length of a head.
-pub(super) fn head_length(config: &Config) -> Result<u64, HuggingFaceError> {
-    match config.opt_count("head_dim")? {
-        Some(length) => Ok(length),
-        None => {
-            Ok(config.count("hidden_size")?.checked_div(config.count("num_attention_heads")?).unwrap_or(0))
-        }
-    }
-}
-
-/// Experts, where the model has some.
-fn experts(
-    config: &Config,
-    family: &Family,
-    arch: &Architecture,
-    keys: &mut Keys,
-) -> Result<(), HuggingFaceError> {
-    let count = config.opt_count("num_local_experts")?.or(config.opt_count("num_experts")?).unwrap_or(0);
-    let Some(data) = arch.experts.filter(|_| count > 0) else {
-        return Ok(());
-    };
-    keys.count("expert_count", count);
-    keys.count("expert_used_count", config.count("num_experts_per_tok")?);
-    if let Some(width) = config.opt_count("moe_intermediate_size")? {
-        keys.count("expert_feed_forward_length", width);
-    }
-    let shared = config.opt_count("shared_expert_intermediate_size")?;
-    if let Some(width) = shared.or(config.opt_count("shared_intermediate_size")?).filter(|width| *width > 0) {
-        keys.count("expert_shared_feed_forward_length", width);
-    }
-    // Mixtral's configuration does not have the field; where others lack it, it is false.
-    let normalise = config.opt_flag("norm_topk_prob")?.unwrap_or(family.normalises);
-    if normalise != data.normalise {
-        keys.flag("expert_weights_norm", normalise);
-    }
-    // Layers without experts among those with some.
-    config.only("decoder_sparse_step", &[json!(1)])?;
-    config.only("mlp_only_layers", &[json!([])])
-}
-
-/// Which layers see only the last tokens.
-fn windows(
-    config: &Config,
-    arch: &Architecture,
-    layers: u64,
-    keys: &mut Keys,
-) -> Result<(), HuggingFaceError> {
-    const LOCAL: &str = "sliding_attention";
-    const GLOBAL: &str = "full_attention";
-    // Gemma 2 says it twice.
-    if let Some(width) = config.get("sliding_window") {
-        config.only("sliding_window_size", std::slice::from_ref(width))?;
-    }
-    let used = config.opt_flag("use_sliding_window")?;
-    let width = config.opt_count("sliding_window")?.filter(|_| used != Some(false));
-    let types = config.opt_list("layer_types")?;
-    let each = config.opt_count("sliding_window_pattern")?.or(config.opt_count("_sliding_window_pattern")?);
-    if arch.windows.is_none() {
-        // The width alone means nothing here: configurations have it for other models' sake.
-        config.only("use_sliding_window", &[json!(false)])?;
-    }
-    let (Some(windows), Some(width)) = (arch.windows, width) else {
-        if let Some(kind) = types.and_then(|types| types.iter().find(|kind| **kind != json!(GLOBAL))) {
-            return Err(config.bad("layer_types", kind, GLOBAL));
-        }
-        // Said where silence would mean the architecture's own.
-        if arch.windows.is_some_and(|windows| windows.default.is_some()) {
-            keys.count("attention.sliding_window", 0);
-        }
-        return Ok(());
-    };
-    keys.count("attention.sliding_window", width);
-    let usual =
-        |layer: u64| windows.global_every == 0 || !(layer + 1).is_multiple_of(windows.global_every as u64);
-    let local = match (types, each) {
-        (Some(types), _) => {
-            if types.len() as u64 != layers {
-                let found = json!(types.len());
-                return Err(config.bad("layer_types", &found, "one type a layer"));
-            }
-            let local = |kind: &serde_json::Value| match kind.as_str() {
-                Some(LOCAL) => Ok(true),
-                Some(GLOBAL) => Ok(false),
-                _ => Err(config.bad("layer_types", kind, "sliding_attention or full_attention")),
-            };
-            types.iter().map(local).collect::<Result<Vec<bool>, _>>()?
-        }
-        (None, Some(each)) => {
-            (0..layers).map(|layer| each == 0 || !(layer + 1).is_multiple_of(each)).collect()
-        }
-        (None, None) => return Ok(()),
-    };
-    if !(0..layers).zip(&local).all(|(layer, local)| usual(layer) == *local) {
-        keys.flags("attention.sliding_window_pattern", local);
-    }
-    Ok(())
-}
-
-/// Gemma's number that scores are scaled by, where it is not the one that the architecture means.
+/// Adds Gemma's attention scale if it differs from the architecture's default.
 pub(super) fn query_scale(
     config: &Config,
     arch: &Architecture,
@@ -319,7 +85,7 @@ pub(super) fn query_scale(
     Ok(())
 }
 
-/// A cap, where the architecture may have it: 0 for none.
+/// Adds a soft cap if the configuration has the field; 0 means none.
 pub(super) fn cap(config: &Config, field: &'static str, keys: &mut Keys) -> Result<(), HuggingFaceError> {
     let known = config.has(field);
     match config.opt_float(field)? {
@@ -328,9 +94,4 @@ pub(super) fn cap(config: &Config, field: &'static str, keys: &mut Keys) -> Resu
         None => {}
     }
     Ok(())
-}
-
-/// Whether an architecture's models may have a head of their own.
-pub(super) fn may_have_head(arch: &Architecture) -> bool {
-    arch.after.iter().any(|pattern| pattern.roles.contains(&TensorRole::Output))
 }

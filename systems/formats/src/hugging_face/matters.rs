@@ -1,12 +1,15 @@
-//! Fields of `config.json` that change what some model computes and leave no trace in the names and shapes of its tensors.
+//! Fields of `config.json` that change what some model computes and that are not visible in the names and shapes of its
+//! tensors.
 //!
-//! Where nobody reads such a field, the model is one that the engine does not run, unless the field's value changes nothing. What
-//! shows in the tensors need not be here: a tensor without a place is refused by its name, and one of another shape by that.
-//! Source: the configurations and models of `transformers`, and of what `auto_map` commonly points to.
+//! If such a field is not read, the engine does not support the model, unless the field has a neutral value. Features
+//! that are visible in the tensors need no entry here: an unknown tensor is refused by its name, and another shape by
+//! the shape check. Sources: the configurations and models of `transformers`, and of the code that `auto_map` commonly
+//! refers to.
 
 use serde_json::Value;
 
-/// Names, and the values that change nothing beside null, false and what is empty; 0 does not either where none is named.
+/// Field names and their neutral values. Null, false and empty values are always neutral; 0 is neutral if no value is
+/// listed.
 const FIELDS: &[(&str, &[&str])] = &[
     // Attention.
     ("alibi", &[]),
@@ -63,7 +66,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("scale_depth", &[]),
     ("use_parallel_residual", &[]),
     ("zero_centered_gamma", &[]),
-    // What embeddings and logits are multiplied by, and caps.
+    // Factors of embeddings and logits, and soft caps.
     ("dim_model_base", &[]),
     ("embed_scale", &["1"]),
     ("embedding_multiplier", &["1"]),
@@ -101,12 +104,12 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("topk_method", &["greedy"]),
 ];
 
-/// Whether a field changes what some model computes.
+/// Returns true if a field changes what some model computes.
 pub(super) fn matters(name: &str) -> bool {
     FIELDS.iter().any(|(field, _)| *field == name)
 }
 
-/// Whether a field with this value is as good as not there.
+/// Returns true if a field with this value has the same effect as a missing field.
 pub(super) fn changes_nothing(name: &str, value: &Value) -> bool {
     let neutral = FIELDS.iter().find(|(field, _)| *field == name).map_or(&[][..], |(_, neutral)| *neutral);
     match value {

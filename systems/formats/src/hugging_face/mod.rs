@@ -1,13 +1,14 @@
-//! Hugging Face folders: `config.json` beside safetensors, presented as the GGUF that a conversion would make of them.
+//! Hugging Face folders: `config.json` and safetensors files, presented as the GGUF that a conversion would produce.
 //!
-//! The configuration becomes metadata under the keys of GGUF, tensors get their names there, and what a conversion changes is a
-//! small change of rows or values that is made as they are read. So nothing behind this module knows where a model comes from:
-//! the bytes that [`HuggingFaceFolder::source`] gives are a GGUF, in the folder's own formats, of which nothing is ever whole in
+//! The configuration becomes GGUF metadata and the tensors get their GGUF names. Where a conversion changes rows or
+//! values, the change is made while they are read. All code outside this module sees only a GGUF:
+//! [`HuggingFaceFolder::source`] returns its bytes, in the folder's own tensor formats. The whole GGUF is never in
 //! memory or on disk.
 //!
-//! What is written where follows llama.cpp's converter, so that such a GGUF is one that other programs read.
+//! Keys and layout follow llama.cpp's converter, so other programs can read the result.
 
 mod config;
+mod describe;
 mod error;
 mod families;
 #[cfg(not(target_family = "wasm"))]
@@ -18,6 +19,8 @@ mod matters;
 mod modules;
 mod names;
 mod plan;
+#[cfg(not(target_family = "wasm"))]
+mod read;
 mod rope;
 mod rows;
 mod tokens;
@@ -34,40 +37,40 @@ use super::gguf::{GgufHeader, Metadata, Value};
 use super::safetensors::SafetensorsHeader;
 use super::sampling::sampling_entries;
 use super::sentence;
-use super::vocabulary::{no_vocabulary_entry, vocabulary_entries};
+use super::vocabulary_entries::{no_vocabulary_entry, vocabulary_entries};
 use config::Config;
-use keys::Described;
+use describe::Described;
 use plan::{Plan, PlannedRows};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use view::{Content, View};
 use weft_components::formats::F32;
-use weft_components::{BlockFormat, Pooling, SentenceConfig, TensorFormat};
+use weft_components::{BlockFormat, Pooling, SentenceConfig, TensorFormat, TensorRole};
 use weft_platform::storage::Source;
 use weft_text::{HuggingFaceFiles, Vocabulary};
 
-/// The embedding.
+/// The token embedding.
 const EMBEDDING: &str = "token_embd.weight";
 
-/// Where a tensor of the GGUF is from.
+/// The origin of a tensor of the GGUF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorOrigin {
     /// Its name in the GGUF.
     pub name: String,
-    /// Files and names of the tensors that it is made of; none where it is worked out from the configuration.
+    /// Files and names of the tensors that it is made of. Empty if it is computed from the configuration.
     pub tensors: Vec<(String, String)>,
 }
 
-/// A folder whose headers have been read and checked.
+/// A model folder whose headers have been read and checked. It presents the model as a GGUF.
 pub struct HuggingFaceFolder {
     source: Arc<dyn Source>,
     vocabulary: Option<Arc<Vocabulary>>,
     origins: Vec<TensorOrigin>,
-    /// Files that were read, where they have paths.
+    /// Paths of the files that were read, if they have paths.
     files: Vec<PathBuf>,
 }
 
-/// What a folder says of embeddings.
+/// The folder's settings for embeddings.
 #[derive(Default)]
 struct Embeddings {
     pooling: Option<Pooling>,
@@ -75,10 +78,10 @@ struct Embeddings {
 }
 
 impl HuggingFaceFolder {
-    /// Reads the headers of the model in `folder`, and none of its weights.
+    /// Reads the headers of the model in `folder`, but not its weights.
     ///
     /// # Errors
-    /// A [`HuggingFaceError`] that names the file, the field or tensor and what to do.
+    /// A [`HuggingFaceError`] that names the file, the field or tensor, and what to do.
     #[cfg(not(target_family = "wasm"))]
     pub fn open(folder: &Path) -> Result<Self, HuggingFaceError> {
         let files = files::FolderFiles::open(folder)?;
@@ -92,8 +95,8 @@ impl HuggingFaceFolder {
         Ok(Self { files: files.paths, ..folder })
     }
 
-    /// The same of files that lie anywhere: what `config.json` and the tokenizer's files hold, and the files of weights. `name`
-    /// stands for the folder.
+    /// Reads a model from files that are not in a folder: the contents of `config.json`, the tokenizer's files, and the
+    /// files of weights. `name` is used in place of the folder's path.
     ///
     /// # Errors
     /// As [`HuggingFaceFolder::open`].
@@ -119,9 +122,11 @@ impl HuggingFaceFolder {
         let (family, arch) = families::find(&mut config)?;
         let title = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or(name);
         let Embeddings { pooling, sentence: of_texts } = embeddings;
-        let Described { mut entries, numbers, rope } = keys::describe(&config, family, arch, title, pooling)?;
-        let plan = Plan { folder: name, family, arch, numbers, other_parts: config.has_other_parts() };
-        // Tensors of quantized weights are of other types, or have other names.
+        let Described { mut entries, hyperparameters, rope } =
+            describe::describe(&config, family, arch, title, pooling)?;
+        let plan =
+            Plan { folder: name, family, arch, hyperparameters, other_parts: config.has_other_parts() };
+        // Quantized weights have other dtypes or names. The error should name the quantization.
         let quantized = |error: HuggingFaceError| match error {
             HuggingFaceError::UnknownTensor { .. } | HuggingFaceError::Dtype { .. } => {
                 config.quantized().unwrap_or(error)
@@ -130,14 +135,14 @@ impl HuggingFaceFolder {
         };
         let tensors = plan.tensors(headers).map_err(quantized)?;
         let head = tensors.iter().any(|tensor| tensor.name == plan::HEAD);
-        if numbers.tied == Some(false) && !head && keys::may_have_head(arch) {
+        if hyperparameters.tied == Some(false) && !head && arch.may_have(TensorRole::Output) {
             entries.push((sentence::NO_HEAD.to_owned(), Value::Bool(true)));
         }
         entries.extend(sentence::entries(&of_texts));
         if let Some(generation) = tokens.as_ref().and_then(|tokens| tokens.generation_config) {
             entries.extend(sampling_entries(generation));
         }
-        let vocabulary = tokens.map(|tokens| tokens::read(&tokens, numbers.vocabulary)).transpose();
+        let vocabulary = tokens.map(|tokens| tokens::read(&tokens, hyperparameters.vocabulary)).transpose();
         let vocabulary =
             vocabulary.map_err(|source| HuggingFaceError::Tokenize { folder: name.to_owned(), source })?;
         let rows = tensors.iter().find(|tensor| tensor.name == EMBEDDING);
@@ -166,22 +171,22 @@ impl HuggingFaceFolder {
         Ok(Self { source, vocabulary: vocabulary.map(Arc::new), origins, files: Vec::new() })
     }
 
-    /// The model as the bytes of a GGUF of version 3.
+    /// Returns the model as the bytes of a GGUF of version 3.
     pub fn source(&self) -> Arc<dyn Source> {
         Arc::clone(&self.source)
     }
 
-    /// The vocabulary, where the folder has one: with rules that a GGUF has no keys for.
+    /// Returns the vocabulary, if the folder has one. It may contain rules that GGUF has no keys for.
     pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
         self.vocabulary.as_ref()
     }
 
-    /// The files that the model is read from, where they have paths.
+    /// Returns the paths of the files that the model is read from, if they have paths.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Where each tensor of the GGUF is from, in its order.
+    /// Returns the origin of each tensor, in the order of the GGUF.
     pub fn origins(&self) -> &[TensorOrigin] {
         &self.origins
     }

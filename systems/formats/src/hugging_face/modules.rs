@@ -1,23 +1,24 @@
-//! `modules.json` of `sentence-transformers`: which modules make a text's vector of its tokens' hidden states.
+//! `modules.json` of `sentence-transformers`: the modules that turn the hidden states of a text's tokens into one
+//! vector.
 //!
-//! The first is the model itself, which older folders hold in a folder of their own; the second pools; one that normalizes may
-//! follow, which the engine does anyway unless it is told not to. What else there is, is not computed: the folder still opens, and
-//! the reason goes with the model, for whoever asks for its embeddings.
+//! The first module is the model itself, which older folders keep in a subfolder. The second does the pooling. A third
+//! may normalize, which the engine does by default anyway. A folder with other modules still opens; the reason why its
+//! embeddings are not supported is stored with the model and reported when embeddings are requested.
 
 use super::HuggingFaceError;
 use super::config::shortened;
-use super::files::read_all;
+use super::read::read_all;
 use serde_json::{Map, Value};
 use std::path::{Component, Path, PathBuf};
 use weft_components::{Pooling, SentenceConfig};
 
 /// The list of modules.
 const MODULES: &str = "modules.json";
-/// Prompts that go before texts.
+/// Prompts that precede texts.
 const PROMPTS: &str = "config_sentence_transformers.json";
 /// A module's settings.
 const CONFIG: &str = "config.json";
-/// Settings of the model's own module, under the names that they have had.
+/// Names that the settings of the Transformer module have had.
 const TRANSFORMER: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -28,10 +29,11 @@ const TRANSFORMER: [&str; 7] = [
     "sentence_xlnet_config.json",
 ];
 
-/// Since 6.0 the limit of tokens is the tokenizer's alone.
+/// Since version 6.0 only the tokenizer states the token limit.
 const TOKENIZER: &str = "tokenizer_config.json";
 
-/// Poolings by their names, those before 6.0 as fields that are true, and whether the engine has them.
+/// Pooling modes: the boolean field used before version 6.0, the name used since, and the pooling if the engine
+/// supports it.
 const MODES: [(&str, &str, Option<Pooling>); 6] = [
     ("pooling_mode_cls_token", "cls", Some(Pooling::Cls)),
     ("pooling_mode_mean_tokens", "mean", Some(Pooling::Mean)),
@@ -41,17 +43,17 @@ const MODES: [(&str, &str, Option<Pooling>); 6] = [
     ("pooling_mode_weightedmean_tokens", "weightedmean", None),
 ];
 
-/// Modules that change no vector, or only its length.
+/// Modules that do not change the vector, or only its length.
 const IDLE: [&str; 2] = ["Normalize", "Dropout"];
 
-/// What a folder's modules say.
+/// The content of a folder's modules.
 #[derive(Debug, Default)]
 pub(super) struct Modules {
-    /// The folder of the model itself, where it is another.
+    /// The folder of the model itself, if it is a subfolder.
     pub(super) model: Option<PathBuf>,
     pub(super) pooling: Option<Pooling>,
     pub(super) sentence: SentenceConfig,
-    /// Whether the tokens of a prompt are left out when hidden states are pooled.
+    /// True if pooling leaves out the prompt's tokens.
     skips_prompt: bool,
 }
 
@@ -62,10 +64,10 @@ struct File {
 }
 
 impl Modules {
-    /// Reads what is there of it in `folder`.
+    /// Reads the modules in `folder`. The result is the default if there is no `modules.json`.
     ///
     /// # Errors
-    /// A file that is not the JSON that it should be, or names something outside the folder.
+    /// A file that is not valid JSON, or that names a path outside the folder.
     pub(super) fn read(folder: &Path) -> Result<Self, HuggingFaceError> {
         let path = folder.join(MODULES);
         if !path.is_file() {
@@ -79,7 +81,7 @@ impl Modules {
         for (at, module) in list.iter().enumerate() {
             let place = module.get("path").and_then(Value::as_str).unwrap_or_default();
             let inside = Path::new(place).components().all(|part| matches!(part, Component::Normal(_)));
-            // The class's name is the last part of its path in Python.
+            // The class's name is the last component of its Python path.
             let class = module.get("type").and_then(Value::as_str).unwrap_or_default();
             let kind = class.rsplit('.').next().unwrap_or_default();
             if kind.is_empty() || !inside {
@@ -114,12 +116,12 @@ impl Modules {
         Ok(modules)
     }
 
-    /// Notes why the engine cannot make the embeddings that the folder means; the first reason counts.
+    /// Records why the engine cannot compute the folder's embeddings. The first reason is kept.
     fn refuse(&mut self, file: &str, why: &str) {
         self.sentence.unsupported.get_or_insert_with(|| format!("{file}: {why}"));
     }
 
-    /// How texts become tokens.
+    /// Reads how texts become tokens: the token limit and lower-casing.
     fn transformer(&mut self, folder: &Path) -> Result<(), HuggingFaceError> {
         let there = |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
         if let Some(path) = there(&TRANSFORMER) {
@@ -133,13 +135,13 @@ impl Modules {
             self.sentence.lower_case = file.flag("do_lower_case")?;
         }
         if let Some(path) = there(&[TOKENIZER]).filter(|_| self.sentence.max_tokens.is_none()) {
-            // Where there is no limit, the field holds a number of thirty digits.
+            // If there is no limit, the field contains a number of thirty digits.
             self.sentence.max_tokens = File::read(&path)?.get("model_max_length").and_then(count);
         }
         Ok(())
     }
 
-    /// How hidden states become a vector.
+    /// Reads how hidden states are pooled into a vector.
     fn pool(&mut self, path: &Path) -> Result<(), HuggingFaceError> {
         if !path.is_file() {
             let index = MODULES.to_owned();
@@ -171,7 +173,7 @@ impl Modules {
         Ok(())
     }
 
-    /// What goes before each text.
+    /// Reads the prompt that precedes each text.
     fn prompt(&mut self, path: &Path) -> Result<(), HuggingFaceError> {
         if !path.is_file() {
             return Ok(());
@@ -208,7 +210,7 @@ impl File {
     }
 }
 
-/// A positive whole number of believable size.
+/// Returns a positive integer that fits 32 bits; `None` for any other value.
 fn count(value: &Value) -> Option<usize> {
     let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
     count.filter(|count| *count > 0).map(|count| count as usize)

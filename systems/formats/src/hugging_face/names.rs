@@ -1,19 +1,19 @@
-//! What tensors are called: names of a Hugging Face model and those of its GGUF.
+//! Tensor names of a Hugging Face model and of its GGUF.
 //!
-//! A name of the one side is a pattern of the other: `{}` stands for a layer and `{e}` for an expert. Sources: the modules of
+//! Each rule is a pair of patterns: `{}` stands for a layer and `{e}` for an expert. Sources: the modules of
 //! `transformers` and the tensor table of the GGUF document.
 //!
-//! A folder's names begin with the names of the modules that the model lies in: `model.` where it was saved with its head, none
-//! where it was saved bare, `language_model.` where it is the text part of another. `transformers` puts such prefixes there and
-//! takes them away as a model asks, so patterns have none and [`bare`] takes all of them away.
+//! Names in a folder start with the names of the modules that contain the model: `model.` if it was saved with its
+//! head, nothing if it was saved without, `language_model.` if it is the text model of a larger one. `transformers`
+//! adds and removes such prefixes as needed, so patterns contain none and [`bare`] removes all of them.
 
-/// A tensor's name on both sides.
+/// A pair of patterns for a tensor's names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     /// The name in the folder, without prefixes.
     from: &'static str,
-    /// Names in the GGUF: one, or two where the rows of each matrix are two tensors, one half after the other. An expert's
-    /// tensor is one matrix of a stack.
+    /// Names in the GGUF. There are two if each matrix contains the rows of two tensors, one half after the other. An
+    /// expert's tensor is one matrix of a stack.
     to: &'static [&'static str],
 }
 
@@ -21,29 +21,30 @@ const fn rule(from: &'static str, to: &'static [&'static str]) -> Rule {
     Rule { from, to }
 }
 
-/// What a tensor of a folder is in the GGUF.
+/// The tensor of the GGUF that a tensor of a folder belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedTensor {
-    /// Its name there; two where the rows of each of its matrices are halves of two tensors.
+    /// Its name in the GGUF; two names if each of its matrices contains the rows of two tensors, one half after the
+    /// other.
     pub names: Vec<String>,
-    /// The expert whose matrix of a stack it is.
+    /// The expert, if it is one matrix of a stack.
     pub expert: Option<usize>,
 }
 
-/// Names of modules that a model lies in.
+/// Names of modules that contain a model.
 const PREFIXES: &[&str] = &["model.", "language_model.", "bert.", "roberta.", "distilbert."];
 
-/// Parts beside the text's: what sees images, and what brings its output to the text's width.
+/// Parts besides the text model: the vision tower, and the projector that maps its output to the text model's width.
 const OTHER_PARTS: &[&str] = &["vision_tower.", "multi_modal_projector."];
 
-/// Heads for other tasks than text: they change no hidden state and no logit.
+/// Heads for tasks other than text. They change neither hidden states nor logits.
 const TASK_HEADS: &[&str] = &["pooler.", "score.", "classifier.", "qa_outputs.", "v_head."];
 
-/// Heads of encoders: for masked tokens, the next sentence, and classes.
+/// Heads of encoders, for masked tokens, next-sentence prediction and classification.
 const ENCODER_HEADS: &[&str] =
     &["cls.", "lm_head.", "pre_classifier.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."];
 
-/// Ends of names that hold no weights: they follow from the configuration.
+/// Name endings of buffers, which follow from the configuration and are not weights.
 const BUFFERS: &[&str] = &["rotary_emb.inv_freq", "embeddings.position_ids", "embeddings.token_type_ids"];
 
 const MODEL: &[Rule] = &[
@@ -84,7 +85,7 @@ const POST_NORMS: &[Rule] = &[
     rule("layers.{}.post_feedforward_layernorm.weight", &["blk.{}.post_ffw_norm.weight"]),
 ];
 
-/// Norms before both, beside [`POST_NORMS`].
+/// Norms before attention and feed-forward network, for models that also have [`POST_NORMS`].
 const SANDWICH: &[Rule] = &[
     rule("layers.{}.input_layernorm.weight", &["blk.{}.attn_norm.weight"]),
     rule("layers.{}.pre_feedforward_layernorm.weight", &["blk.{}.ffn_norm.weight"]),
@@ -115,7 +116,7 @@ const BLOCK_EXPERTS: &[Rule] = &[
     rule("layers.{}.block_sparse_moe.experts.{e}.w2.weight", &["blk.{}.ffn_down_exps.weight"]),
 ];
 
-/// Experts one by one, or stacked with gate and up in one.
+/// Experts in a tensor each, or stacked with gate and up in one tensor.
 const EXPERTS: &[Rule] = &[
     rule("layers.{}.mlp.gate.weight", &["blk.{}.ffn_gate_inp.weight"]),
     rule("layers.{}.mlp.experts.{e}.gate_proj.weight", &["blk.{}.ffn_gate_exps.weight"]),
@@ -132,7 +133,7 @@ const SHARED_EXPERT: &[Rule] = &[
     rule("layers.{}.mlp.shared_expert_gate.weight", &["blk.{}.ffn_gate_inp_shexp.weight"]),
 ];
 
-/// Granite's experts, stacked, and the one that every row uses.
+/// Granite's stacked experts, and its shared expert that every row uses.
 const GRANITE_EXPERTS: &[Rule] = &[
     rule("layers.{}.block_sparse_moe.router.layer.weight", &["blk.{}.ffn_gate_inp.weight"]),
     rule(
@@ -155,7 +156,7 @@ const SUB_NORMS: &[Rule] = &[
     rule("layers.{}.mlp.ffn_layernorm.weight", &["blk.{}.ffn_sub_norm.weight"]),
 ];
 
-/// What encoders do to the embeddings of tokens.
+/// Norms and tables of an encoder's embeddings.
 const EMBEDDINGS: &[Rule] = &[
     rule("embeddings.word_embeddings.weight", &["token_embd.weight"]),
     rule("embeddings.position_embeddings.weight", &["position_embd.weight"]),
@@ -164,7 +165,7 @@ const EMBEDDINGS: &[Rule] = &[
     rule("embeddings.LayerNorm.bias", &["token_embd_norm.bias"]),
 ];
 
-/// BERT's layers, and those of RoBERTa.
+/// The layers of BERT and RoBERTa.
 const BERT: &[Rule] = &[
     rule("encoder.layer.{}.attention.self.query.weight", &["blk.{}.attn_q.weight"]),
     rule("encoder.layer.{}.attention.self.query.bias", &["blk.{}.attn_q.bias"]),
@@ -203,7 +204,7 @@ const DISTILBERT: &[Rule] = &[
     rule("transformer.layer.{}.output_layer_norm.bias", &["blk.{}.layer_output_norm.bias"]),
 ];
 
-/// Nomic Embed under its makers' names, and under those that `transformers` has for it.
+/// Nomic Embed under its authors' names and under those of `transformers`.
 const NOMIC_BERT: &[Rule] = &[
     rule("embeddings.word_embeddings.weight", &["token_embd.weight"]),
     rule("embeddings.token_type_embeddings.weight", &["token_types.weight"]),
@@ -233,7 +234,7 @@ const NOMIC_BERT: &[Rule] = &[
     rule("layers.{}.post_mlp_layernorm.bias", &["blk.{}.layer_output_norm.bias"]),
 ];
 
-/// Which names each architecture's folders have, by `general.architecture`.
+/// The rules for each architecture, by `general.architecture`.
 const NAMES: &[(&str, &[&[Rule]])] = &[
     ("llama", &[MODEL, ATTENTION, PRE_NORMS, FFN, FFN_BIASES, BLOCK_EXPERTS, EXPERTS]),
     ("qwen2", &[MODEL, ATTENTION, PRE_NORMS, FFN]),
@@ -254,13 +255,13 @@ const NAMES: &[(&str, &[&[Rule]])] = &[
     ("nomic-bert", &[NOMIC_BERT]),
 ];
 
-/// What the tensor `name` of a Hugging Face model is called in a GGUF whose `general.architecture` is `architecture`; `None`
-/// where it has no such tensor. The name is the one in the folder, such as `model.layers.0.self_attn.q_proj.weight`, with any of the
-/// prefixes that folders have, or none.
+/// Returns the GGUF names of the tensor `name` of a Hugging Face model whose `general.architecture` is `architecture`;
+/// `None` if it has no such tensor. The name is the one in the folder, such as
+/// `model.layers.0.self_attn.q_proj.weight`, with or without prefixes.
 pub fn gguf_names(architecture: &str, name: &str) -> Option<NamedTensor> {
     let (_, groups) = NAMES.iter().find(|(known, _)| *known == architecture)?;
     let bare = bare(name);
-    // What the norms of the first BERTs are called, which were converted from TensorFlow.
+    // The first BERT models were converted from TensorFlow and have these names for norms.
     let norm = |old: &str, new: &str| bare.strip_suffix(old).map(|stem| format!("{stem}{new}"));
     let renamed =
         norm("LayerNorm.gamma", "LayerNorm.weight").or_else(|| norm("LayerNorm.beta", "LayerNorm.bias"));
@@ -268,18 +269,18 @@ pub fn gguf_names(architecture: &str, name: &str) -> Option<NamedTensor> {
     groups.iter().flat_map(|group| group.iter()).find_map(|rule| rule.apply(name))
 }
 
-/// A tensor's name without the modules that the model lies in.
+/// Returns a tensor's name without the modules that contain the model.
 fn bare(name: &str) -> &str {
     let inner = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
     inner.map_or(name, bare)
 }
 
-/// Whether a tensor is of a part that is not the text's: it changes nothing that text gives.
+/// Returns true if a tensor belongs to a part besides the text model. Such tensors do not change text output.
 pub fn is_other_part(name: &str) -> bool {
     starts_with_any(bare(name), OTHER_PARTS)
 }
 
-/// Whether a tensor changes neither hidden states nor logits: the head of another task, or no weight at all.
+/// Returns true if a tensor changes neither hidden states nor logits: it is the head of another task, or a buffer.
 pub(super) fn is_idle(name: &str, causal: bool) -> bool {
     let bare = bare(name);
     let head = starts_with_any(bare, TASK_HEADS) || (!causal && starts_with_any(bare, ENCODER_HEADS));
@@ -311,7 +312,7 @@ impl Rule {
     }
 }
 
-/// A number as names have it: decimal, without zeros before it, and believable.
+/// Parses an index: decimal, without leading zeros, at most six digits.
 fn index(text: &str) -> Option<usize> {
     const DIGITS: usize = 6;
     let canonical = text.len() <= DIGITS && (text == "0" || !text.starts_with('0'));
@@ -393,9 +394,9 @@ mod tests {
                 .chain(architecture.layer_patterns().map(|pattern| pattern.name))
                 .collect();
             for rule in groups.iter().flat_map(|group| group.iter()) {
-                // A head that the embedding serves as is not read.
+                // A tied head is not read.
                 let known = |to: &&str| read.contains(to) || *to == "output.weight";
-                // Biases of o_proj are none that all architectures can have; they are refused where they are found.
+                // Not all architectures support a bias of `o_proj`. It is refused when a model has it.
                 let bias = rule.from.ends_with(".bias");
                 assert!(bias || rule.to.iter().all(known), "{}: {rule:?}", architecture.name);
             }

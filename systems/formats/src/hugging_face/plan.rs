@@ -1,8 +1,8 @@
-//! Which tensors a folder's GGUF has, and of which rows of which files each is made.
+//! Plans the tensors of a folder's GGUF: which rows of which files make up each.
 
 use super::HuggingFaceError;
+use super::describe::Hyperparameters;
 use super::families::Family;
-use super::keys::{Numbers, may_have_head};
 use super::names::{NamedTensor, gguf_names, is_idle, is_other_part};
 use super::rows::{RowOrder, Rows, Values};
 use crate::architecture::Architecture;
@@ -10,7 +10,7 @@ use crate::safetensors::{Dtype, SafetensorsHeader, SafetensorsTensor};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use weft_components::formats::{F16, F32};
-use weft_components::{BlockFormat, RopeStyle, TensorFormat};
+use weft_components::{BlockFormat, RopeStyle, TensorFormat, TensorRole};
 
 /// A tensor of the GGUF.
 #[derive(Debug)]
@@ -20,19 +20,19 @@ pub(super) struct PlannedRows {
     /// Innermost first.
     pub(super) shape: Vec<u64>,
     pub(super) rows: Rows,
-    /// Its tensors in the folder: files by their index, and names.
+    /// The tensors of the folder that it is made of: file indices and names.
     pub(super) origins: Vec<(usize, String)>,
 }
 
 /// Matrices that are collected into one tensor.
 struct Stack {
     format: TensorFormat,
-    /// Of one matrix; rows are 0 for a vector.
+    /// Rows and columns of one matrix; `rows` is 0 for a vector.
     rows: u64,
     cols: u64,
-    /// By expert; 0 where there are none.
+    /// The matrices by expert; the key is 0 if there are no experts.
     pieces: BTreeMap<usize, Piece>,
-    /// Whether the tensor is a stack even of one matrix.
+    /// True if the tensor is a stack of experts, even if there is only one.
     stacked: bool,
 }
 
@@ -42,24 +42,27 @@ struct Piece {
     origin: String,
 }
 
-/// A tensor's part in a file, on its way to a stack.
+/// The part of a file's tensor that is added to a stack.
 struct Matrix {
     expert: usize,
     range: Range<u64>,
 }
 
-/// What is planned for.
+/// The model whose tensors are planned.
 pub(super) struct Plan<'a> {
     pub(super) folder: &'a str,
     pub(super) family: &'a Family,
     pub(super) arch: &'a Architecture,
-    pub(super) numbers: Numbers,
-    /// Whether the model has parts that are not for text.
+    pub(super) hyperparameters: Hyperparameters,
+    /// True if the model has parts besides the text model.
     pub(super) other_parts: bool,
 }
 
 impl Plan<'_> {
-    /// The tensors of these files in the order in which a wave needs them.
+    /// Returns the tensors of these files in the order in which a forward pass needs them.
+    ///
+    /// # Errors
+    /// A tensor that is unknown, missing, present twice, or of an unsupported dtype or shape.
     pub(super) fn tensors(
         &self,
         headers: &[SafetensorsHeader],
@@ -75,7 +78,7 @@ impl Plan<'_> {
         stacks.into_iter().map(|((_, name), stack)| self.whole(name, stack)).collect()
     }
 
-    /// What a tensor is called in the GGUF; `None` for what is no part of it.
+    /// Returns the names of a tensor in the GGUF; `None` if the GGUF does not contain it.
     fn name(
         &self,
         header: &SafetensorsHeader,
@@ -90,12 +93,12 @@ impl Plan<'_> {
             tensor: tensor.name.clone(),
             architecture: self.arch.name.to_owned(),
         })?;
-        // Files repeat a head that is the embedding.
-        let unread = self.numbers.tied == Some(true) || !may_have_head(self.arch);
+        // Some files contain a head that repeats the embedding.
+        let unread = self.hyperparameters.tied == Some(true) || !self.arch.may_have(TensorRole::Output);
         Ok(Some(named).filter(|named| !(unread && named.names.iter().any(|name| name == HEAD))))
     }
 
-    /// Adds a tensor to the stacks that it is a part of.
+    /// Adds a tensor to the stacks that it is part of.
     fn collect(
         &self,
         stacks: &mut BTreeMap<(Place, String), Stack>,
@@ -118,7 +121,7 @@ impl Plan<'_> {
             wanted: wanted.to_owned(),
         };
         if tensor.shape.contains(&0) {
-            return Err(bad("of any elements"));
+            return Err(bad("at least one element"));
         }
         let (experts, rows, cols) = match (tensor.shape.as_slice(), named.expert) {
             ([cols], None) => (None, 0, *cols),
@@ -126,11 +129,11 @@ impl Plan<'_> {
             ([experts, rows, cols], None) => (Some(*experts), *rows, *cols),
             _ => return Err(bad("one or two dimensions, or three of stacked experts")),
         };
-        if experts.is_some_and(|experts| experts != self.numbers.experts) {
-            return Err(bad(&format!("{} experts", self.numbers.experts)));
+        if experts.is_some_and(|experts| experts != self.hyperparameters.experts) {
+            return Err(bad(&format!("{} experts", self.hyperparameters.experts)));
         }
-        if named.expert.is_some_and(|expert| expert as u64 >= self.numbers.experts) {
-            return Err(bad(&format!("of one of {} experts", self.numbers.experts)));
+        if named.expert.is_some_and(|expert| expert as u64 >= self.hyperparameters.experts) {
+            return Err(bad(&format!("of one of {} experts", self.hyperparameters.experts)));
         }
         let parts = named.names.len() as u64;
         if !rows.is_multiple_of(parts) || (rows == 0 && parts > 1) {
@@ -169,16 +172,16 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// A stack as the tensor that it is.
+    /// Turns a stack into the tensor of the GGUF.
     fn whole(&self, name: String, stack: Stack) -> Result<PlannedRows, HuggingFaceError> {
         let Stack { format, rows, cols, pieces, stacked } = stack;
-        if stacked && pieces.len() as u64 != self.numbers.experts {
+        if stacked && pieces.len() as u64 != self.hyperparameters.experts {
             let lacks = (0..).find(|expert| !pieces.contains_key(expert)).unwrap_or_default();
             let like = pieces.values().next().map_or("", |piece| &piece.origin);
             return Err(self.missing(format!("of expert {lacks}, beside {like}")));
         }
         let vector = rows == 0;
-        let first = if name == POSITIONS { self.numbers.first_position } else { 0 };
+        let first = if name == POSITIONS { self.hyperparameters.first_position } else { 0 };
         if first > 0 && first >= rows {
             return Err(HuggingFaceError::Shape {
                 file: self.folder.to_owned(),
@@ -198,7 +201,7 @@ impl Plan<'_> {
         let mut shape = vec![cols];
         shape.extend((!vector).then_some(rows));
         shape.extend(stacked.then_some(pieces.len() as u64));
-        // Elements in a row for a vector whose order matters are its rows.
+        // A vector whose elements are reordered is treated as rows of one element.
         let single = vector && order != RowOrder::Same;
         let (rows, cols) = if single { (cols, 1) } else { (rows.max(1), cols) };
         let origins = pieces.values().map(|piece| (piece.file, piece.origin.clone())).collect();
@@ -209,7 +212,8 @@ impl Plan<'_> {
         Ok(PlannedRows { name, format: to, shape, rows, origins })
     }
 
-    /// The order of a tensor's rows: queries and keys that adjacent pairs turn in are stored by halves.
+    /// Returns the row order of a tensor. Queries and keys that rotary embedding turns in adjacent pairs are stored by
+    /// halves in the folder.
     fn order(
         &self,
         name: &str,
@@ -218,8 +222,8 @@ impl Plan<'_> {
         pieces: &BTreeMap<usize, Piece>,
     ) -> Result<RowOrder, HuggingFaceError> {
         let (vector, heads) = match part_of_layer(name) {
-            Some("attn_q") => (name.ends_with("bias"), self.numbers.heads),
-            Some("attn_k") => (name.ends_with("bias"), self.numbers.kv_heads),
+            Some("attn_q") => (name.ends_with("bias"), self.hyperparameters.heads),
+            Some("attn_k") => (name.ends_with("bias"), self.hyperparameters.kv_heads),
             _ => return Ok(RowOrder::Same),
         };
         let rows = if vector { cols } else { rows };
@@ -246,18 +250,19 @@ impl Plan<'_> {
     }
 }
 
-/// What names of routers hold, which choose by small differences: they are in 32 bits, as vectors are.
+/// Contained in the names of routers. They select experts by small differences, so they are stored as F32, like
+/// vectors.
 const ROUTER: &str = ".ffn_gate_inp";
 
 /// The head.
 pub(super) const HEAD: &str = "output.weight";
 
-/// Embeddings of positions.
+/// The position embedding.
 const POSITIONS: &str = "position_embd.weight";
 
-/// Which rows of a folder's tensor those of the tensor `name` of a GGUF are, where `heads` heads have `rows` rows together;
-/// `None` where these are no heads of an even number of rows. Queries and keys differ where an architecture turns adjacent
-/// pairs; everything else is as it is.
+/// Returns the order in which the rows of a folder's tensor become the rows of the GGUF tensor `name`, which has `rows`
+/// rows in `heads` heads. Queries and keys are reordered if the architecture turns adjacent pairs; all other tensors
+/// keep their order. `None` if a head would not have an even number of rows.
 pub fn row_order(arch: &Architecture, name: &str, heads: u64, rows: u64) -> Option<RowOrder> {
     let turned = matches!(part_of_layer(name), Some("attn_q" | "attn_k"));
     if !turned || arch.rope != RopeStyle::Adjacent {
@@ -267,13 +272,13 @@ pub fn row_order(arch: &Architecture, name: &str, heads: u64, rows: u64) -> Opti
     (head > 0 && head.is_multiple_of(2)).then_some(RowOrder::Paired { head })
 }
 
-/// What a tensor of a layer is of the layer.
+/// Returns the third component of a layer tensor's name, such as `attn_q`; `None` for tensors outside layers.
 fn part_of_layer(name: &str) -> Option<&str> {
     let mut parts = name.split('.');
     (parts.next() == Some("blk")).then(|| parts.nth(1)).flatten()
 }
 
-/// Where in the file a tensor is: before the layers, in one, or after them.
+/// The position of a tensor in the file: before the layers, in a layer, or after them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Before,
@@ -292,7 +297,7 @@ impl Place {
     }
 }
 
-/// The matrices of a tensor, of each the part of its rows that is number `part` of `parts`.
+/// Returns the matrices of a tensor. Of each matrix it takes slice `part` of `parts` equal slices of rows.
 fn matrices(
     tensor: &SafetensorsTensor,
     experts: Option<u64>,
@@ -301,7 +306,7 @@ fn matrices(
     parts: u64,
 ) -> impl Iterator<Item = Matrix> + use<> {
     let count = experts.unwrap_or(1);
-    // Dimensions are not zero and their product is the range, so these divide.
+    // Dimensions are not 0 and their product is the size of the range, so the divisions are exact.
     let matrix = (tensor.range.end - tensor.range.start) / count;
     let (start, bytes) = (tensor.range.start, matrix / parts);
     (0..count).zip(expert.unwrap_or(0)..).map(move |(index, expert)| {

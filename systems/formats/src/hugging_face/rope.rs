@@ -1,24 +1,24 @@
-//! Rotary embedding from `config.json`: bases, scalings, and the factors that a GGUF has as tensors.
+//! Reads rotary embedding from `config.json`: bases, scaling, and the factors that a GGUF stores as tensors.
 //!
-//! Formulas: `modeling_rope_utils.py` of `transformers`; Llama 3's factors as llama.cpp's converter works them out.
+//! Sources: `modeling_rope_utils.py` of `transformers`; Llama 3's factors as in llama.cpp's converter.
 
 use super::HuggingFaceError;
 use super::config::Config;
 use super::families::Family;
-use super::keys::{Keys, head_length};
+use super::keys::Keys;
 use serde_json::{Map, Value, json};
 
-/// Tensors of factors that rotary frequencies are divided by.
+/// Tensors of factors that divide rotary frequencies.
 #[derive(Debug, Default)]
 pub(super) struct Rope {
-    /// Names in the GGUF, and the factors, one for each pair of dimensions.
+    /// GGUF names and factors, one factor for each pair of dimensions.
     pub(super) factors: Vec<(&'static str, Vec<f32>)>,
 }
 
-/// Longest head that is believed.
+/// Longest head that is accepted.
 const MAX_LENGTH: u64 = 1 << 16;
 
-/// Parameters of the rotary embedding of some layers, from wherever a configuration has them.
+/// Rotary parameters of a group of layers, from whichever field of the configuration contains them.
 struct Parameters<'a> {
     config: &'a Config,
     fields: Option<&'a Map<String, Value>>,
@@ -46,7 +46,7 @@ impl Parameters<'_> {
         let numbers = numbers.ok_or_else(|| self.config.bad(&field, value, &format!("{count} numbers")))?;
         let number = |value| {
             let number = self.config.number(&field, value)? as f32;
-            // Beyond the range of 32 bits it would be infinite.
+            // A value beyond the f32 range would become infinite.
             if number.is_finite() {
                 Ok(number)
             } else {
@@ -56,7 +56,8 @@ impl Parameters<'_> {
         numbers.iter().map(number).collect()
     }
 
-    /// Positions of the original context: a whole number below 2^32, which a float holds and a GGUF's key takes as it is.
+    /// Returns the original context length in positions: an integer below 2^32, which an f64 represents exactly and the
+    /// GGUF key accepts.
     fn original_context(&self) -> Result<Option<f64>, HuggingFaceError> {
         const FIELD: &str = "original_max_position_embeddings";
         match self.float(FIELD)?.or(self.config.opt_float(FIELD)?) {
@@ -68,7 +69,7 @@ impl Parameters<'_> {
     }
 }
 
-/// Reads the rotary embedding.
+/// Reads the rotary embedding, writes its metadata and returns the tensors of factors.
 pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Result<Rope, HuggingFaceError> {
     let stated = config.get("rope_parameters").or(config.get("rope_scaling"));
     if let Some(stated) = stated.filter(|stated| !stated.is_object()) {
@@ -89,7 +90,7 @@ pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Res
     }
     let length = head_length(config)?;
     if !(1..=MAX_LENGTH).contains(&length) {
-        return Err(config.bad("head_dim", &json!(length), "a positive count of believable size"));
+        return Err(config.bad("head_dim", &json!(length), "a positive count of plausible size"));
     }
     let partial = parameters.float("partial_rotary_factor")?.or(config.opt_float("partial_rotary_factor")?);
     let partial = partial.unwrap_or(1.0);
@@ -105,7 +106,7 @@ pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Res
                 keys.count("rope.scaling.original_context_length", context as u64);
             }
         }
-        // Frequencies change only beyond `max_position_embeddings`, which is as far as a context goes.
+        // Frequencies change only beyond `max_position_embeddings`, and the context is not longer than that.
         "dynamic" => {
             if let Some(alpha) = parameters.float("alpha")? {
                 return Err(config.bad("rope_parameters.alpha", &json!(alpha), "left out"));
@@ -126,7 +127,17 @@ pub(super) fn describe(config: &Config, family: &Family, keys: &mut Keys) -> Res
     Ok(rope)
 }
 
-/// YaRN (arXiv 2309.00071).
+/// Returns the length of a head in elements.
+fn head_length(config: &Config) -> Result<u64, HuggingFaceError> {
+    match config.opt_count("head_dim")? {
+        Some(length) => Ok(length),
+        None => {
+            Ok(config.count("hidden_size")?.checked_div(config.count("num_attention_heads")?).unwrap_or(0))
+        }
+    }
+}
+
+/// Writes the metadata of YaRN (arXiv 2309.00071).
 fn yarn(parameters: &Parameters<'_>, keys: &mut Keys) -> Result<(), HuggingFaceError> {
     let config = parameters.config;
     let context = config.count("max_position_embeddings")? as f64;
@@ -158,14 +169,15 @@ fn yarn(parameters: &Parameters<'_>, keys: &mut Keys) -> Result<(), HuggingFaceE
     }
 }
 
-/// Llama 3's factors: slow pairs turn `factor` times slower, fast ones as they did, those between in between.
+/// Returns Llama 3's factors: slow pairs are divided by `factor`, fast pairs are unchanged, those between are
+/// interpolated.
 fn llama3(parameters: &Parameters<'_>, theta: f64, dimensions: u64) -> Result<Vec<f32>, HuggingFaceError> {
     let factor = parameters.needed("factor")?;
     let (low, high) = (parameters.needed("low_freq_factor")?, parameters.needed("high_freq_factor")?);
     let field = "original_max_position_embeddings";
     let original = parameters.original_context()?.ok_or_else(|| parameters.config.missing(field))?;
     let of_pair = |pair: u64| {
-        // In 32 bits, as the model itself computes it.
+        // In f32, as the model itself computes it.
         let frequency = 1.0 / (theta as f32).powf((2 * pair) as f32 / dimensions as f32);
         let wavelength = 2.0 * std::f64::consts::PI / f64::from(frequency);
         if wavelength < original / high {
@@ -180,7 +192,7 @@ fn llama3(parameters: &Parameters<'_>, theta: f64, dimensions: u64) -> Result<Ve
     Ok((0..dimensions / 2).map(of_pair).collect())
 }
 
-/// Factors for texts up to the original context, and for longer ones (arXiv 2402.13753).
+/// Returns the factors for texts within the original context and for longer ones (arXiv 2402.13753).
 fn longrope(
     parameters: &Parameters<'_>,
     dimensions: u64,

@@ -1,4 +1,4 @@
-//! Rows of a tensor of the GGUF, made of rows of the folder's files.
+//! Reads the rows of a GGUF tensor from rows of the folder's files.
 
 use half::{bf16, f16};
 use std::ops::Range;
@@ -7,21 +7,21 @@ use weft_components::formats::{Bf16, F16, F32};
 use weft_components::{BlockFormat, TensorFormat};
 use weft_platform::storage::{Bytes, Source, StorageError};
 
-/// Which row of a file a row is.
+/// The order of a tensor's rows in the GGUF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowOrder {
-    /// The same.
+    /// As in the folder.
     Same,
-    /// Rows `i` and `i + head / 2` of each `head` rows, a head's, lie side by side: rotary embedding of adjacent pairs, where a
-    /// folder has halves.
+    /// In each head, rows `i` and `i + head / 2` of the folder are adjacent in the GGUF. Rotary embedding turns
+    /// adjacent rows there, and rows of the two halves in the folder.
     Paired {
-        /// Rows of a head, even.
+        /// Rows of a head, an even number.
         head: u64,
     },
 }
 
 impl RowOrder {
-    /// The row of the folder that is row `row` of the GGUF.
+    /// Returns the row of the folder that is row `row` of the GGUF.
     pub fn source(self, row: u64) -> u64 {
         match self {
             Self::Same => row,
@@ -33,38 +33,39 @@ impl RowOrder {
     }
 }
 
-/// What becomes of values.
+/// How values are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Values {
-    /// Nothing.
+    /// They are unchanged.
     Same,
-    /// They grow by one.
+    /// 1 is added.
     AddOne,
-    /// They are rounded to -1, 0 or 1 times the mean of their sizes (arXiv 2402.17764, section 2).
+    /// They are rounded to -1, 0 or 1 times the mean of their magnitudes (arXiv 2402.17764, section 2).
     Ternary,
 }
 
-/// A tensor's rows.
+/// The rows of a tensor.
 #[derive(Debug)]
 pub(super) struct Rows {
-    /// File and first byte of each matrix.
+    /// File index and first byte of each matrix.
     pieces: Vec<(usize, u64)>,
-    /// Rows of a matrix, and their elements.
+    /// Rows and columns of a matrix.
     rows: u64,
     cols: u64,
     from: TensorFormat,
     to: TensorFormat,
     order: RowOrder,
     values: Values,
-    /// What ternary values are multiplied by, once it is known.
+    /// The scale of ternary values, computed when it is first needed.
     scale: OnceLock<f32>,
 }
 
-/// Bytes that are read at once where all of a tensor has to be seen.
+/// Bytes that are read at once when a whole tensor is read to compute its scale.
 const CHUNK: u64 = 1 << 20;
 
 impl Rows {
-    /// Rows of `shape`, rows and columns, in `formats`, the file's and the GGUF's: floats of at most 32 bits.
+    /// Makes the rows of a tensor. `shape` is rows and columns of a matrix; `formats` are those of the file and of the
+    /// GGUF, both floats of at most 32 bits.
     pub(super) fn new(
         pieces: Vec<(usize, u64)>,
         shape: (u64, u64),
@@ -76,7 +77,7 @@ impl Rows {
         Self { pieces, rows, cols, from, to, order, values, scale: OnceLock::new() }
     }
 
-    /// The bytes at `range` of the tensor, which is not empty and inside it.
+    /// Reads `range` of the tensor, which must not be empty and must be inside it.
     pub(super) fn read(&self, files: &[Arc<dyn Source>], range: Range<u64>) -> Result<Bytes, StorageError> {
         let row = self.cols * self.to.block_bytes() as u64;
         let matrix = row * self.rows;
@@ -120,7 +121,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Bytes of matrix `piece` as the file has them.
+    /// Reads bytes of matrix `piece`, unchanged.
     fn file_bytes(
         &self,
         files: &[Arc<dyn Source>],
@@ -144,9 +145,9 @@ impl Rows {
         }
     }
 
-    /// The mean size of the values, which are read once for it.
+    /// Returns the mean magnitude of the values. It reads the whole tensor once.
     fn scale(&self, files: &[Arc<dyn Source>]) -> Result<f32, StorageError> {
-        /// What the model's authors divide by at least.
+        /// The smallest divisor, as in the model authors' code.
         const LEAST: f32 = 1e-5;
         if let Some(scale) = self.scale.get() {
             return Ok(*scale);
@@ -165,7 +166,7 @@ impl Rows {
     }
 }
 
-/// Values of a format of floats.
+/// Converts float bytes to f32 values.
 fn floats(format: TensorFormat, bytes: &[u8]) -> impl Iterator<Item = f32> {
     let (width, id) = (format.block_bytes(), format.ggml_type());
     bytes.chunks_exact(width).map(move |bytes| match (id, bytes) {

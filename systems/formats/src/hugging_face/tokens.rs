@@ -1,10 +1,10 @@
-//! The vocabulary of a folder, as many tokens as the embedding has rows for.
+//! The vocabulary of a folder, truncated to the rows of the embedding.
 
 use weft_text::{HuggingFaceFiles, TokenizeError, Vocabulary};
 
 /// Reads the vocabulary of a model whose embedding has `rows` rows.
 ///
-/// Tokenizers may know more tokens, such as those of images, which text never holds.
+/// Tokenizers may have more tokens, such as those for images. A text never contains them, so they are dropped.
 pub(super) fn read(files: &HuggingFaceFiles<'_>, rows: u64) -> Result<Vocabulary, TokenizeError> {
     let mut vocabulary = Vocabulary::from_hugging_face(files)?;
     let rows = usize::try_from(rows).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! A folder as the bytes of its GGUF.
+//! Presents a folder as the bytes of its GGUF.
 
 use super::rows::Rows;
 use crate::gguf::{GgufHeader, GgufWriteError};
@@ -7,29 +7,29 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use weft_platform::storage::{Bytes, Source, StorageError};
 
-/// What a tensor's bytes are.
+/// The source of a tensor's bytes.
 #[derive(Debug)]
 pub(super) enum Content {
     /// Rows of the folder's files.
     Rows(Rows),
-    /// These.
+    /// Bytes in memory.
     Bytes(Bytes),
 }
 
-/// A GGUF that is made as it is read: its header lies in memory, its data in the folder's files.
+/// A GGUF that is produced while it is read. Its header is in memory, its data are in the folder's files.
 ///
-/// Reading a tensor whose rows are as the file has them copies nothing.
+/// A tensor whose rows are unchanged is read without copying.
 pub(super) struct View {
     name: String,
     header: Bytes,
-    /// Places of the data in the GGUF, ascending, without the padding between them.
+    /// Byte ranges of the tensors in the GGUF, ascending, without the padding between them.
     data: Vec<(Range<u64>, Content)>,
     len: u64,
     files: Vec<Arc<dyn Source>>,
 }
 
 impl View {
-    /// The GGUF of `header`, whose tensors' `contents` come in the same order.
+    /// Makes the GGUF of `header`. `contents` are in the order of the header's tensors.
     pub(super) fn new(
         header: &GgufHeader,
         contents: Vec<Content>,
@@ -52,7 +52,7 @@ impl View {
         })
     }
 
-    /// The bytes at `range` of the data's place `index`.
+    /// Reads `range` of the GGUF, which is inside tensor `index`.
     fn read_one(&self, index: usize, range: Range<u64>) -> Result<Bytes, StorageError> {
         let outside = || StorageError::out_of_range(&self.name, range.clone(), self.len);
         let (place, content) = self.data.get(index).ok_or_else(outside)?;
@@ -106,7 +106,7 @@ impl Source for View {
         {
             return self.read_one(first, range);
         }
-        // Over the bounds of tensors: piece by piece, with the padding between them.
+        // The range crosses the bounds of tensors. It is assembled piece by piece, with the padding between them.
         let len = usize::try_from(range.end - range.start).map_err(|_| outside())?;
         let mut out = Vec::new();
         out.try_reserve_exact(len).map_err(|_| outside())?;

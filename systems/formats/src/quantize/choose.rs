@@ -1,4 +1,5 @@
-//! Which tensors of a file are quantized, and to what: by their names, whatever the architecture, as llama.cpp's quantizer does.
+//! Chooses the format of each tensor when a file is quantized. Like llama.cpp's quantizer it decides by tensor names,
+//! for every architecture.
 
 use super::QuantizeError;
 use crate::gguf::{Gguf, GgufError, Metadata, TensorInfo};
@@ -6,24 +7,24 @@ use crate::{Mix, MixedModel, MixedTensor};
 use weft_components::formats::F16;
 use weft_components::{BlockFormat, TensorFormat, TensorRole as Role};
 
-/// What is to become of a model's matrices.
+/// How a model's matrices are quantized.
 #[derive(Clone, Copy, Debug)]
 pub struct QuantizeOptions {
-    /// The formats.
+    /// The mix of formats.
     pub mix: Mix,
-    /// Whether all matrices take the mix's base.
+    /// True if all matrices get the mix's base format.
     pub pure: bool,
-    /// The format of the head, in place of the mix's.
+    /// Format of the head, overriding the mix.
     pub output: Option<TensorFormat>,
-    /// The format of the token embedding, in place of the mix's.
+    /// Format of the token embedding, overriding the mix.
     pub embedding: Option<TensorFormat>,
 }
 
 impl QuantizeOptions {
-    /// What llama.cpp's quantizer makes under this name, and [`super::quantize_rows`] can.
+    /// Returns the options for the mix that llama.cpp's quantizer makes under `name`.
     ///
     /// # Errors
-    /// [`QuantizeError::UnsupportedType`].
+    /// [`QuantizeError::UnsupportedType`] if there is no such mix or [`super::quantize_rows`] cannot make its formats.
     pub fn new(name: &str) -> Result<Self, QuantizeError> {
         let mix = Mix::quantizer(name).ok_or_else(|| QuantizeError::UnsupportedType {
             name: name.to_owned(),
@@ -33,8 +34,8 @@ impl QuantizeOptions {
     }
 }
 
-/// Parts of the names of matrices that stay as they are: norms, routers, tables of positions and token types, and small matrices of
-/// other kinds of models.
+/// Name parts of matrices that are not quantized: norms, routers, tables of positions and token types, and small
+/// matrices of other kinds of models.
 const KEPT: [&str; 27] = [
     "_norm.weight",
     "ffn_gate_inp.weight",
@@ -65,10 +66,10 @@ const KEPT: [&str; 27] = [
     ".position_embd",
 ];
 
-/// Names of matrices that stay as they are.
+/// Full names of matrices that are not quantized.
 const KEPT_WHOLE: [&str; 2] = ["position_embd.weight", "token_types.weight"];
 
-/// Whether a tensor is a matrix, or a stack of some, that is quantized.
+/// Returns true if a tensor is a matrix, or a stack of matrices, that is quantized.
 fn is_quantized(tensor: &TensorInfo) -> bool {
     let matrix = tensor.shape.iter().skip(1).any(|dimension| *dimension > 1);
     let name = tensor.name.as_str();
@@ -78,7 +79,7 @@ fn is_quantized(tensor: &TensorInfo) -> bool {
         && !KEPT_WHOLE.contains(&name)
 }
 
-/// What parts of names say that rules ask for; the first that a name holds counts.
+/// Name parts and the role that the mix's rules apply to them. The first match applies.
 const ROLES: [(&str, Role); 5] = [
     ("attn_qkv.weight", Role::Value),
     ("attn_v.weight", Role::Value),
@@ -90,7 +91,7 @@ const ROLES: [(&str, Role); 5] = [
 /// The name of the head.
 const OUTPUT: &str = "output.weight";
 
-/// What rules ask for; `Query`, for which there are none, where they do not ask.
+/// Returns the role for the mix's rules; `Query`, which has no rules, for all other tensors.
 fn role(name: &str) -> Role {
     match name {
         OUTPUT => Role::Output,
@@ -99,23 +100,23 @@ fn role(name: &str) -> Role {
     }
 }
 
-/// The layer that a name such as `blk.3.attn_q.weight` states; 0 where it states none.
+/// Returns the layer of a name such as `blk.3.attn_q.weight`; 0 if there is none.
 fn layer(name: &str) -> usize {
     let number = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Formats of a model's tensors.
+/// Chooses the formats of a model's tensors.
 pub(super) struct Choice<'a> {
     options: &'a QuantizeOptions,
     model: MixedModel,
 }
 
 impl<'a> Choice<'a> {
-    /// Reads what rules ask of the model.
+    /// Reads the hyperparameters that the mix's rules depend on.
     ///
     /// # Errors
-    /// Where a number is none.
+    /// A hyperparameter that is not a number.
     pub(super) fn new(gguf: &Gguf, options: &'a QuantizeOptions) -> Result<Self, GgufError> {
         let metadata = &gguf.metadata;
         let architecture = metadata.opt_str("general.architecture")?.unwrap_or_default();
@@ -127,7 +128,7 @@ impl<'a> Choice<'a> {
         Ok(Self { options, model: MixedModel::new(architecture, layers, heads, kv_heads, experts, tied) })
     }
 
-    /// The format of a tensor.
+    /// Returns the format of a tensor in the output.
     pub(super) fn format(&self, tensor: &TensorInfo) -> TensorFormat {
         if !is_quantized(tensor) {
             return tensor.format;
@@ -152,13 +153,13 @@ impl<'a> Choice<'a> {
         let stack = tensor.shape.get(2).is_some_and(|count| *count > 1);
         let layer = layer(&tensor.name);
         let format = mix.format(&MixedTensor { model: self.model, role, layer, cols, stack });
-        // Rows of odd lengths are no blocks of any kind.
+        // If the row length is not a multiple of the block, the tensor is stored as F16.
         let half = TensorFormat::from_ggml(F16::GGML_TYPE).unwrap_or(format);
         if cols.is_multiple_of(format.block()) { format } else { half }
     }
 }
 
-/// The number at `key`, or the first of those there.
+/// Returns the number at `key`, or the first element if it is an array.
 fn first(metadata: &Metadata, key: &str) -> Result<Option<usize>, GgufError> {
     let number = match metadata.get(key) {
         Some(crate::gguf::Value::Array(_)) => {

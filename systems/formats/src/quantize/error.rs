@@ -1,68 +1,68 @@
-//! Why a model cannot be quantized.
+//! Errors of quantizing a model.
 
 use super::EncodeError;
 use crate::gguf::{GgufError, GgufWriteError};
 use weft_platform::PoolError;
 use weft_platform::storage::StorageError;
 
-/// An error of quantizing a model.
+/// A model could not be quantized.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
-    /// No mix or format of this name.
-    #[error("nothing can be quantized to `{name}`; choose one of: {supported}")]
+    /// There is no mix or format of this name.
+    #[error("quantizing to `{name}` is not supported; choose one of: {supported}")]
     UnsupportedType {
         /// The name.
         name: String,
-        /// Names there are.
+        /// Supported names.
         supported: String,
     },
-    /// A tensor whose numbers cannot be read.
+    /// A tensor has a format that cannot be decoded.
     #[error(
-        "{file}: tensor `{tensor}` is {format}, whose numbers cannot be read; it can only be kept as it is"
+        "{file}: tensor `{tensor}` is {format}, which cannot be decoded; it can only be kept in that format"
     )]
     UnreadableTensor {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its format.
         format: &'static str,
     },
-    /// Text of the vocabulary that would not be copied as it is.
+    /// A string of the vocabulary is not UTF-8, so copying would change it.
     #[error("{file}: metadata key {key:?} is not UTF-8 and would be changed; convert the model again")]
     NotUtf8 {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The key.
+        /// The metadata key.
         key: String,
     },
-    /// Numbers that cannot be stored in the format chosen for them.
+    /// A tensor contains values that its new format cannot represent.
     #[error("{file}: tensor `{tensor}`: {source}")]
     Encode {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Why.
+        /// Cause.
         source: EncodeError,
     },
-    /// The file that is read.
+    /// The input file is damaged.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// Bytes of it could not be read.
+    /// The bytes of the input could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The file cannot be planned or written.
+    /// The output cannot be planned or written.
     #[error(transparent)]
     Write(#[from] GgufWriteError),
     /// Threads could not be started.
     #[error(transparent)]
     Threads(#[from] PoolError),
-    /// Whoever watched the progress asked for an end.
-    #[error("{file}: stopped before the file was whole")]
+    /// The progress callback stopped the work.
+    #[error("{file}: stopped before the file was complete")]
     Stopped {
-        /// The file.
+        /// Name of the output file.
         file: String,
     },
 }

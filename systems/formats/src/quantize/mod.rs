@@ -1,9 +1,10 @@
-//! From floats to other formats: [`quantize_rows`] for numbers, [`Quantize`] for model files.
+//! Quantization: [`quantize_rows`] for arrays of floats, [`Quantize`] for model files.
 //!
-//! A file is read through its sources and written as a stream, a band of a tensor at a time: memory does not grow with the model. What
-//! is in the format already is copied; all else becomes floats, exactly, and then blocks.
+//! A file is read through its sources and written as a stream, one band of a tensor at a time, so memory does not grow
+//! with the model. Tensors that already have the chosen format are copied. All others are decoded exactly to F32 and
+//! encoded again.
 //!
-//! Invariant: the bytes do not depend on the number of threads.
+//! Invariant: the output does not depend on the number of threads.
 
 mod choose;
 mod encode;
@@ -24,35 +25,35 @@ use weft_components::TensorFormat;
 use weft_platform::storage::Source;
 use weft_platform::{Cpu, Kernels, Pool};
 
-/// Elements of a band: whole blocks of every format.
+/// Elements of a band: a whole number of blocks in every format.
 const BAND: usize = 1 << 21;
 
-/// Elements that a thread turns into floats at once.
+/// Elements that a thread decodes at once.
 const PART: usize = 1 << 12;
 
-/// Keys of a part of a split model, which the whole has not.
+/// Prefix of the keys of a split model. The output is one file and does not have them.
 const SPLIT_KEYS: &str = "split.";
 
-/// The key of what a file's matrices are stored in.
+/// The key of the mix that a file's matrices are stored in.
 const FILE_TYPE: &str = "general.file_type";
 
-/// The key of the version of the formats, and the version: since 2023 there is no other.
+/// The key and the value of the version of the formats. There has been no other since 2023.
 const VERSION: (&str, u32) = ("general.quantization_version", 2);
 
-/// A model that is to be quantized: where it is read, and the header of what is written.
+/// A planned quantization: the input files and the header of the output. [`Quantize::write`] writes the output.
 pub struct Quantize<'a> {
     sources: &'a [Arc<dyn Source>],
-    /// In the order of the header's.
+    /// Tensors of the input, in the order of the header.
     tensors: Vec<TensorInfo>,
     header: GgufHeader,
 }
 
 impl<'a> Quantize<'a> {
-    /// Plans the file. `file` is what errors call it; `sources` are what [`Gguf::read`] takes.
+    /// Plans the output. `file` is its name in error messages; `sources` are the input, as for [`Gguf::read`].
     ///
     /// # Errors
-    /// A [`QuantizeError`] for a file that is none, a tensor that cannot be read, and rows that are no whole blocks of a format that
-    /// was asked for.
+    /// A [`QuantizeError`] for an input that is not a valid GGUF file, a tensor that cannot be decoded, or rows that
+    /// are not whole blocks of a requested format.
     pub fn new(
         file: &str,
         sources: &'a [Arc<dyn Source>],
@@ -74,17 +75,17 @@ impl<'a> Quantize<'a> {
         Ok(Self { sources, tensors: gguf.tensors, header })
     }
 
-    /// The header of the file: names, formats and places of its tensors.
+    /// Returns the header of the output: names, formats and offsets of its tensors.
     pub fn header(&self) -> &GgufHeader {
         &self.header
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the output in bytes.
     pub fn bytes(&self) -> u64 {
         self.header.file_bytes()
     }
 
-    /// How many tensors the file has of each format, by name.
+    /// Returns the number of tensors in each format, by the format's name.
     pub fn formats(&self) -> BTreeMap<&'static str, usize> {
         let mut formats = BTreeMap::new();
         for tensor in self.header.tensors() {
@@ -93,7 +94,8 @@ impl<'a> Quantize<'a> {
         formats
     }
 
-    /// How many tensors were quantized before and are quantized again, which loses more than once from floats.
+    /// Returns the number of tensors that were quantized before and get another quantized format. They lose more
+    /// accuracy than if they were quantized from floats.
     pub fn requantized(&self) -> usize {
         let again = |(from, to): (&TensorInfo, &PlannedTensor)| {
             from.format.block() > 1 && to.format.block() > 1 && from.format != to.format
@@ -101,12 +103,12 @@ impl<'a> Quantize<'a> {
         self.tensors.iter().zip(self.header.tensors()).filter(|pair| again(*pair)).count()
     }
 
-    /// Quantizes on `threads` threads, 0 for one a core, and writes the file. `progress` is told the bytes written so far, every few
-    /// megabytes, and may stop it.
+    /// Quantizes on `threads` threads, or one for each core if 0, and writes the file to `out`. `progress` is called
+    /// every few megabytes with the bytes written so far and may stop the work.
     ///
     /// # Errors
-    /// [`QuantizeError::Encode`] for numbers that are none or too large, [`QuantizeError::Storage`], [`QuantizeError::Write`] where
-    /// `out` refuses, [`QuantizeError::Stopped`], [`QuantizeError::Threads`].
+    /// [`QuantizeError::Encode`] for values that are NaN, infinite or too large, [`QuantizeError::Storage`],
+    /// [`QuantizeError::Write`] if `out` fails, [`QuantizeError::Stopped`], [`QuantizeError::Threads`].
     pub fn write<W: Write>(
         &self,
         out: W,
@@ -132,7 +134,7 @@ impl<'a> Quantize<'a> {
                     blocks.clear();
                     let made = pool.install(|| {
                         dequantize(cpu, from.format, &bytes, &mut values);
-                        // Rows are whole blocks, so where one ends is all the same.
+                        // Rows are whole blocks, so their boundaries do not matter.
                         quantize_rows(cpu, to.format, &values, values.len(), &mut blocks)
                     });
                     let first = (read - from.range.start) / from.format.block_bytes() as u64
@@ -155,7 +157,7 @@ impl<'a> Quantize<'a> {
     }
 }
 
-/// The exact values of whole blocks.
+/// Decodes whole blocks to their exact values.
 fn dequantize(cpu: Cpu, format: TensorFormat, bytes: &[u8], values: &mut Vec<f32>) {
     values.clear();
     values.resize(bytes.len() / format.block_bytes() * format.block(), 0.0);
@@ -163,7 +165,7 @@ fn dequantize(cpu: Cpu, format: TensorFormat, bytes: &[u8], values: &mut Vec<f32
     let part = |index: usize, values: &mut [f32]| {
         let start = index * part_bytes;
         let end = bytes.len().min(start + part_bytes);
-        // Formats without a codec were refused, and the lengths are each other's.
+        // Formats without a codec were refused, and the lengths match.
         format.dequantize(bytes.get(start..end).unwrap_or_default(), values);
     };
     cpu.for_each_part(values, PART, 1, part);
@@ -171,7 +173,7 @@ fn dequantize(cpu: Cpu, format: TensorFormat, bytes: &[u8], values: &mut Vec<f32
     part(whole.len(), whole.into_remainder());
 }
 
-/// The metadata of the file that is written.
+/// Returns the metadata of the output.
 fn metadata(file: &str, read: &Metadata, options: &QuantizeOptions) -> Result<Metadata, QuantizeError> {
     if let Some(key) = read.lossy_keys().find(|key| key.starts_with("tokenizer.")) {
         return Err(QuantizeError::NotUtf8 { file: read.file().to_owned(), key: key.to_owned() });

@@ -1,15 +1,15 @@
-//! How a file's numbers are stored.
+//! The element types of safetensors files.
 
 use weft_components::TensorFormat;
 
-/// A dtype that the format has.
+/// An element type of the safetensors format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dtype {
     name: &'static str,
     bits: u64,
 }
 
-/// Every dtype with the bits of one element. Source: `Dtype` of the `safetensors` crate.
+/// All dtypes, with the bits of one element. Source: `Dtype` of the `safetensors` crate.
 const DTYPES: [Dtype; 20] = [
     Dtype { name: "BOOL", bits: 8 },
     Dtype { name: "F4", bits: 4 },
@@ -33,31 +33,32 @@ const DTYPES: [Dtype; 20] = [
     Dtype { name: "U64", bits: 64 },
 ];
 
-/// Dtypes that are formats of weights as well, under the same names.
+/// Dtypes that are also weight formats, with the same names.
 const FLOATS: [&str; 3] = ["F32", "F16", "BF16"];
 
 impl Dtype {
-    /// The dtype of this name, as the header spells it.
+    /// Returns the dtype called `name`, as spelled in a header.
     pub fn from_name(name: &str) -> Option<Self> {
         DTYPES.iter().find(|dtype| dtype.name == name).copied()
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         self.name
     }
 
-    /// The same as a format of weights; `None` where the engine has none that is the same.
+    /// Returns the equal weight format; `None` if the engine has none.
     pub fn format(self) -> Option<TensorFormat> {
         FLOATS.contains(&self.name).then(|| TensorFormat::from_name(self.name)).flatten()
     }
 
-    /// Names of the dtypes that [`Dtype::format`] knows.
+    /// Returns the names of the dtypes that have a weight format, separated by commas.
     pub fn readable() -> String {
         FLOATS.join(", ")
     }
 
-    /// Bytes of a tensor of this shape; `None` where they are past what 64 bits count or no whole number.
+    /// Returns the bytes of a tensor of this shape; `None` if the size overflows 64 bits or is not a whole number of
+    /// bytes.
     pub fn bytes(self, shape: &[u64]) -> Option<u64> {
         let elements = shape.iter().try_fold(1, |product: u64, dimension| product.checked_mul(*dimension))?;
         let bits = elements.checked_mul(self.bits)?;

@@ -1,12 +1,12 @@
-//! What can be wrong with a safetensors file.
+//! Errors of reading a safetensors file.
 
 use weft_platform::storage::StorageError;
 
-/// An error of reading the header of a safetensors file.
+/// The header of a safetensors file could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SafetensorsError {
-    /// The bytes could not be had.
+    /// The bytes could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The file ends inside its header.
@@ -14,106 +14,106 @@ pub enum SafetensorsError {
         "{file}: ends inside its header: {needed} bytes are needed and the file has {len}; the download is cut short: fetch it again"
     )]
     Truncated {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Bytes up to the header's end, as the file states it.
+        /// Bytes up to the end of the header, as the file states.
         needed: u64,
         /// Bytes in the file.
         len: u64,
     },
-    /// The header's length is none that a header has.
+    /// The stated length of the header is too large.
     #[error(
-        "{file}: states a header of {bytes} bytes, more than the {limit} that one may have; it is no safetensors file or damaged: fetch it again"
+        "{file}: states a header of {bytes} bytes, but the limit is {limit}; it is damaged or not a safetensors file: fetch it again"
     )]
     HeaderTooLarge {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// Bytes stated.
+        /// Stated bytes.
         bytes: u64,
-        /// Most bytes.
+        /// Largest accepted length in bytes.
         limit: u64,
     },
-    /// The header is not the JSON object that it should be.
+    /// The header is not a valid JSON object of tensors.
     #[error("{file}: the header is damaged {}: {reason}; fetch the file again", place(tensor))]
     Header {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor whose entry it is; empty where it is none's.
+        /// The tensor whose entry is damaged; empty if the error is outside the entries.
         tensor: String,
-        /// What the parser said.
+        /// The parser's message.
         reason: String,
     },
-    /// A name occurs twice.
-    #[error("{file}: tensor {tensor:?} is there twice; save the model again")]
+    /// The header contains a tensor twice.
+    #[error("{file}: the header contains tensor {tensor:?} twice; save the model again")]
     DuplicateTensor {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The name.
+        /// Name of the tensor.
         tensor: String,
     },
-    /// A dtype that the format does not have.
+    /// The dtype is unknown.
     #[error(
         "{file}: tensor {tensor:?} has dtype {dtype:?}, which is not known; save the model in another one, such as BF16"
     )]
     UnknownDtype {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its dtype.
         dtype: String,
     },
-    /// The range of a tensor is not as long as its shape asks for.
+    /// The byte range of a tensor does not match its shape and dtype.
     #[error(
-        "{file}: tensor {tensor:?} of shape {shape:?} in {dtype} has data_offsets {start} to {end}, which are not the bytes that it takes; the file is damaged: fetch it again"
+        "{file}: tensor {tensor:?} of shape {shape:?} in {dtype} has data_offsets {start} to {end}, which do not match the size of the tensor; the file is damaged: fetch it again"
     )]
     Size {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
         /// Its shape, outermost first.
         shape: Vec<u64>,
         /// Its dtype.
         dtype: &'static str,
-        /// Where its data begin, from the beginning of all data.
+        /// Start of its data, relative to the start of all data.
         start: u64,
-        /// Where they end.
+        /// End of its data, exclusive.
         end: u64,
     },
-    /// A tensor's data reach past the end of the file.
+    /// The data of a tensor exceed the file.
     #[error(
         "{file}: tensor {tensor:?} has data_offsets {start} to {end}, but the file has {len} bytes of data; the download is cut short: fetch it again"
     )]
     PastEnd {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Where its data begin, from the beginning of all data.
+        /// Start of its data, relative to the start of all data.
         start: u64,
-        /// Where they end.
+        /// End of its data, exclusive.
         end: u64,
         /// Bytes of data in the file.
         len: u64,
     },
-    /// Two tensors share bytes.
+    /// Two tensors overlap.
     #[error(
         "{file}: tensors {tensor:?} and {other:?} overlap at byte {offset}; the file is damaged: fetch it again"
     )]
     Overlap {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// The tensor that begins first.
+        /// The tensor that starts first.
         tensor: String,
-        /// The tensor that begins inside it.
+        /// The tensor that starts inside it.
         other: String,
-        /// First byte of the second, in the file.
+        /// First byte of the second tensor in the file.
         offset: u64,
     },
 }
 
-/// Where in the header something is wrong.
+/// Returns where in the header the error is.
 fn place(tensor: &str) -> String {
     if tensor.is_empty() { "at its beginning or end".to_owned() } else { format!("at {tensor:?}") }
 }

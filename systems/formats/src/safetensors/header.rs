@@ -1,4 +1,4 @@
-//! The header: names, dtypes, shapes and ranges, each checked against the file it is in.
+//! The header of a safetensors file: names, dtypes, shapes and byte ranges, all checked against the file.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -8,41 +8,41 @@ use weft_platform::storage::Source;
 
 use super::{Dtype, SafetensorsError};
 
-/// Bytes of the header's length, at the beginning of the file.
+/// Size of the header's length field at the start of the file.
 const LENGTH: u64 = 8;
 
-/// Longest header. Source: `MAX_HEADER_SIZE` of the `safetensors` crate.
+/// Largest accepted header. Source: `MAX_HEADER_SIZE` of the `safetensors` crate.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The name of the entry that is no tensor.
+/// The only entry that is not a tensor.
 const METADATA: &str = "__metadata__";
 
-/// A tensor as the file lists it.
+/// A tensor of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SafetensorsTensor {
     /// Its name, unique in the file.
     pub name: String,
-    /// How its numbers are stored.
+    /// Its element type.
     pub dtype: Dtype,
-    /// Its dimensions, outermost first, as the file has them; none for a single number. Any may be zero.
+    /// Its dimensions, outermost first, as stored in the file. Empty for a scalar. Dimensions may be 0.
     pub shape: Vec<u64>,
-    /// Its bytes, from the beginning of the file. Inside the file, of the size that dtype and shape ask for, and shared with no
-    /// other tensor.
+    /// Its bytes, from the start of the file. The range is inside the file, has the size of dtype and shape, and does
+    /// not overlap another tensor.
     pub range: Range<u64>,
 }
 
-/// The header of one file.
+/// The checked header of one file.
 #[derive(Clone, Debug)]
 pub struct SafetensorsHeader {
-    /// What the file is called in messages.
+    /// Name of the file in messages.
     pub file: String,
-    /// Its tensors in the order of their names.
+    /// Its tensors, sorted by name.
     pub tensors: Vec<SafetensorsTensor>,
-    /// What whoever saved the file wrote beside them.
+    /// The strings under `__metadata__`.
     pub metadata: Vec<(String, String)>,
 }
 
-/// A tensor's entry.
+/// The entry of a tensor in the header.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -51,17 +51,17 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-/// All entries.
+/// Collects the entries while the header is parsed.
 #[derive(Default)]
 struct Entries {
     tensors: Vec<(String, Entry)>,
     metadata: Vec<(String, String)>,
-    /// The one that is being read, for messages.
+    /// Name of the entry that is being parsed, for messages.
     current: String,
 }
 
 impl SafetensorsHeader {
-    /// Reads a file's header, and none of its data.
+    /// Reads the header of a file, but none of its data.
     ///
     /// # Errors
     /// A [`SafetensorsError`] that names the file, the tensor and what to do.
@@ -98,14 +98,14 @@ impl SafetensorsHeader {
         Ok(Self { file: file(), tensors, metadata })
     }
 
-    /// The tensor called `name`.
+    /// Returns the tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<&SafetensorsTensor> {
         let found = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name));
         found.ok().and_then(|index| self.tensors.get(index))
     }
 }
 
-/// A tensor at its place in the file, whose data begin at `data` and are `len` bytes long.
+/// Checks an entry and returns its tensor. The file's data start at `data` and are `len` bytes long.
 fn placed(
     file: &str,
     tensor: String,
@@ -124,12 +124,12 @@ fn placed(
     if end > len {
         return Err(SafetensorsError::PastEnd { file: file(), tensor, start, end, len });
     }
-    // Inside the file, so far below 2^64.
+    // Cannot overflow: the range is inside the file.
     Ok(SafetensorsTensor { name: tensor, dtype, shape, range: data + start..data + end })
 }
 
 fn check_overlap(file: &str, tensors: &[SafetensorsTensor]) -> Result<(), SafetensorsError> {
-    // Tensors without elements take no bytes and may lie anywhere.
+    // Tensors without elements have no bytes and may be anywhere.
     let mut by_start: Vec<_> = tensors.iter().filter(|tensor| !tensor.range.is_empty()).collect();
     by_start.sort_unstable_by_key(|tensor| tensor.range.start);
     for pair in by_start.windows(2) {
@@ -152,7 +152,7 @@ impl Entries {
         let mut json = serde_json::Deserializer::from_slice(header);
         json.deserialize_map(&mut *self)?;
         self.current.clear();
-        // Writers pad with spaces.
+        // Converters pad the header with spaces.
         json.end()
     }
 }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use weft_platform::storage::MemorySource;
 
-    /// A file of this header and as many bytes of data.
+    /// Makes a file with this header and `data` bytes of data.
     fn file(header: &str, data: usize) -> Vec<u8> {
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());

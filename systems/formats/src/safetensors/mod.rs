@@ -1,12 +1,12 @@
-//! Safetensors: the header of a file of tensors, as Hugging Face's libraries save them.
+//! Safetensors: the header of a tensor file that Hugging Face's libraries save.
 //!
-//! A file is the length of its header, eight bytes; the header, a JSON object that names each tensor with its dtype, shape and
-//! range; and the tensors' data, to which the ranges are relative. Source: the format's description in the `safetensors`
-//! repository, README section "Format".
+//! A file consists of the length of its header in eight bytes; the header, a JSON object with the dtype, shape and byte
+//! range of each tensor; and the tensors' data. Ranges are relative to the start of the data. Source: the README of the
+//! `safetensors` repository, section "Format".
 //!
-//! Invariant: after [`SafetensorsHeader::read`] every tensor's range is inside the file, of the size that its dtype and shape
-//! ask for, and shared with no other tensor. No file, whatever it holds, makes the reader panic or take more memory than a small
-//! multiple of the header's real size.
+//! Invariant: after [`SafetensorsHeader::read`] every tensor's range is inside the file, has the size of its dtype and
+//! shape, and does not overlap another tensor. No file makes the reader panic or use more memory than a small multiple
+//! of the actual header size.
 
 mod dtype;
 mod error;

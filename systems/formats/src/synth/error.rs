@@ -1,14 +1,14 @@
-//! Why a model cannot be made up.
+//! Errors of generating a synthetic model.
 
 use crate::ModelError;
 use crate::gguf::{GgufError, GgufWriteError};
 use weft_platform::PoolError;
 
-/// An error of making a model up.
+/// A synthetic model could not be generated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SynthError {
-    /// No architecture of this name.
+    /// There is no architecture of this name.
     #[error("architecture `{name}` is not supported; supported: {supported}")]
     UnsupportedArchitecture {
         /// The name.
@@ -16,36 +16,36 @@ pub enum SynthError {
         /// Supported names.
         supported: String,
     },
-    /// No shape of this name.
-    #[error("there is no preset `{name}`; there are: {known}")]
+    /// There is no preset of this name.
+    #[error("there is no preset `{name}`; choose one of: {known}")]
     UnknownPreset {
         /// The name.
         name: String,
-        /// Names there are.
+        /// Known presets.
         known: String,
     },
-    /// A format that weights cannot be drawn in.
-    #[error("random weights cannot be made in format `{format}`; they can in: {supported}")]
+    /// Random weights cannot be generated in this format.
+    #[error("random weights cannot be generated in format `{format}`; supported: {supported}")]
     UnsupportedFormat {
-        /// The format's name.
+        /// Name of the format.
         format: String,
-        /// Names of those that can.
+        /// Names of supported formats.
         supported: String,
     },
-    /// A number that no model has.
+    /// A hyperparameter has an invalid value.
     #[error("`{field}` is {value}, not {wanted}; choose another")]
     BadNumber {
-        /// Metadata key.
+        /// Metadata key of the hyperparameter.
         field: String,
         /// Its value.
         value: String,
         /// What it should be.
         wanted: String,
     },
-    /// The architecture's own keys and tensors contradict each other.
+    /// The metadata or tensors of the architecture contradict each other.
     #[error(transparent)]
     Load(#[from] ModelError),
-    /// The metadata cannot be.
+    /// The metadata are invalid.
     #[error(transparent)]
     Gguf(#[from] GgufError),
     /// The file cannot be planned or written.
@@ -54,10 +54,10 @@ pub enum SynthError {
     /// Threads could not be started.
     #[error(transparent)]
     Threads(#[from] PoolError),
-    /// Whoever watched the progress asked for an end.
-    #[error("{file}: stopped before the file was whole")]
+    /// The progress callback stopped the work.
+    #[error("{file}: stopped before the file was complete")]
     Stopped {
-        /// The file.
+        /// Name of the output file.
         file: String,
     },
 }

@@ -1,11 +1,11 @@
-//! Models that are made up: a file of any supported architecture, shape and format with random weights, for measuring
-//! where no model can be had.
+//! Synthetic models: files with random weights, in any supported architecture, shape and format. They serve for
+//! measuring where no real model is available.
 //!
-//! The architecture's own table says which tensors there are, and the reader of metadata what shape each has, so an
-//! architecture that loads can be made up. Matrices have a standard deviation of one over the square root of their
-//! inputs, so that hidden states and logits neither vanish nor overflow; norms are near 1 and in F32.
+//! The architecture's table lists the tensors, and the metadata reader determines their shapes, so every architecture
+//! that can be loaded can be generated. Matrices have a standard deviation of `1 / sqrt(inputs)`, so hidden states and
+//! logits neither vanish nor overflow. Norms are near 1 and stored in F32.
 //!
-//! Invariant: a file depends on the architecture, the shape, the format and the seed alone, not on the number of
+//! Invariant: a file depends only on the architecture, the shape, the format and the seed, not on the number of
 //! threads. Memory does not grow with the weights.
 
 mod blocks;
@@ -32,31 +32,31 @@ use weights::RandomWeights;
 pub use error::SynthError;
 pub use shape::{PRESETS, SynthExperts, SynthShape};
 
-/// Elements of a chunk, the piece of a tensor that has a random stream of its own: whole blocks of every format. The
-/// files that a seed gives depend on it.
+/// Elements of a chunk, the part of a tensor with its own random stream: a whole number of blocks in every format.
+/// Changing it changes the file that a seed generates.
 const CHUNK: usize = 1 << 16;
 
-/// Bytes that are made and written at once.
+/// Bytes that are generated and written at once.
 const BATCH: usize = 32 << 20;
 
 /// Standard deviation of norms and biases.
 const VECTOR_DEVIATION: f32 = 0.03;
 
-/// A model that is to be made up: its header, and what its weights are drawn from.
+/// A planned synthetic model: the header, and the distributions of its weights. [`Synth::write`] writes its file.
 #[derive(Clone, Debug)]
 pub struct Synth {
     header: GgufHeader,
-    /// Mean and standard deviation of each tensor.
+    /// Mean and standard deviation of each tensor's weights.
     distributions: Vec<(f32, f32)>,
     seed: u64,
 }
 
 impl Synth {
-    /// Plans a model. `file` is what errors call it.
+    /// Plans a model. `file` is its name in error messages.
     ///
     /// # Errors
-    /// A [`SynthError`] for an architecture or a format that is not supported, numbers that no model has, rows that
-    /// are no whole blocks, and sizes past what a file can have.
+    /// A [`SynthError`] for an unsupported architecture or format, invalid hyperparameters, rows that are not whole
+    /// blocks, or a file size that exceeds 64 bits.
     pub fn new(
         file: &str,
         architecture: &str,
@@ -66,7 +66,7 @@ impl Synth {
     ) -> Result<Self, SynthError> {
         let arch = find(architecture)?;
         let metadata = Metadata::new(file, shape.metadata(arch)?)?;
-        // What a reader will make of the metadata is what the tensors have to fit.
+        // The tensors must fit the hyperparameters that a reader derives from the metadata.
         let gguf = Gguf::planned(metadata)?;
         let read = model_config(&gguf, arch, file).map_err(|error| match error {
             ModelError::BadMetadata { key, value, wanted, .. } => {
@@ -90,7 +90,7 @@ impl Synth {
                 let (name, shape) = (name_of(pattern, owner, 0), shape_of(pattern, &config));
                 let inputs = shape.first().copied().unwrap_or(1);
                 if pattern.roles.iter().any(is_router) {
-                    // As converters and quantizers have them.
+                    // Converters and quantizers store routers in F32.
                     header.tensor(&name, float, &shape)?;
                     distributions.push((0.0, (inputs as f32).sqrt().recip()));
                 } else if pattern.roles.iter().any(|role| role.is_vector()) {
@@ -115,7 +115,7 @@ impl Synth {
         Ok(Self { header, distributions, seed })
     }
 
-    /// The format or mix called `name`, where weights can be drawn in it.
+    /// Returns the format or mix called `name`, if random weights can be generated in it.
     ///
     /// # Errors
     /// [`SynthError::UnsupportedFormat`].
@@ -126,21 +126,21 @@ impl Synth {
             .ok_or_else(|| unsupported(name))
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.header.file_bytes()
     }
 
-    /// Tensors in the file.
+    /// Returns the number of tensors in the file.
     pub fn tensors(&self) -> usize {
         self.header.tensors().len()
     }
 
-    /// Draws the weights on `threads` threads, 0 for one a core, and writes the file. `progress` is told the bytes
-    /// written so far, every few megabytes, and may stop it.
+    /// Generates the weights on `threads` threads, or one for each core if 0, and writes the file to `out`. `progress`
+    /// is called every few megabytes with the bytes written so far and may stop the work.
     ///
     /// # Errors
-    /// [`SynthError::Write`] where `out` refuses, [`SynthError::Stopped`], [`SynthError::Threads`].
+    /// [`SynthError::Write`] if `out` fails, [`SynthError::Stopped`], [`SynthError::Threads`].
     pub fn write<W: Write>(
         &self,
         out: W,
@@ -163,7 +163,7 @@ impl Synth {
             let chunk_bytes = CHUNK / tensor.format.block() * tensor.format.block_bytes();
             let (mut written, mut chunk) = (0, 0);
             while written < tensor.bytes {
-                // A batch of whole chunks, or the rest of the tensor, which fits the buffer where that is smaller.
+                // A batch of whole chunks, or the rest of the tensor if that is smaller, which always fits the buffer.
                 let most = (BATCH / chunk_bytes).max(1) * chunk_bytes;
                 let len = usize::try_from(tensor.bytes - written).unwrap_or(most).min(most).min(buffer.len());
                 let batch = &mut buffer[..len];
@@ -196,12 +196,13 @@ fn unsupported(format: &str) -> SynthError {
     SynthError::UnsupportedFormat { format: format.to_owned(), supported }
 }
 
-/// Whether a tensor scores experts.
+/// Returns true for the roles of routers.
 fn is_router(role: &TensorRole) -> bool {
     matches!(role, TensorRole::Router | TensorRole::SharedRouter)
 }
 
-/// Whether a model of these numbers has the tensor. What may be missing is left out.
+/// Returns true if the model has the tensor. Optional tensors are left out, except an untied head and needed rotary
+/// factors.
 fn is_there(pattern: &TensorPattern, config: &ModelConfig) -> bool {
     let wanted = |role: &TensorRole| match role {
         TensorRole::Output => !config.tied,

@@ -1,32 +1,33 @@
-//! Random numbers that depend on a place, not on who asked before.
+//! Random numbers that depend only on their position.
 //!
-//! Each chunk of each tensor has a stream of its own, so that any number of threads makes the same file.
+//! Each chunk of each tensor has its own stream, so the file does not depend on the number of threads.
 
-/// SplitMix64: a counter in odd steps, each value of it mixed. Some 8 GB/s a core, where cryptographic generators
-/// would be what takes the time. Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
+/// SplitMix64: a counter with an odd step, whose values are mixed. It generates about 8 GB/s on a core; a cryptographic
+/// generator would dominate the run time. Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators", 2014.
 #[derive(Clone, Debug)]
 pub(super) struct SplitMix64(u64);
 
-/// The step: 2^64 divided by the golden ratio, made odd.
+/// The step: 2^64 divided by the golden ratio, rounded to an odd number.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl SplitMix64 {
-    /// The stream of a chunk of a tensor. Streams are stretches of one cycle of 2^64 values that begin at places
-    /// without order; those of a file are far too few and short to meet.
+    /// Returns the stream of a chunk of a tensor. Streams are sections of one cycle of 2^64 values, starting at
+    /// scattered positions. A file has far too few and too short streams for them to overlap.
     pub(super) fn new(seed: u64, tensor: u64, chunk: u64) -> Self {
         let key = mix(seed.wrapping_add(GAMMA));
         let key = mix(key.wrapping_add(tensor).wrapping_add(GAMMA));
         Self(mix(key.wrapping_add(chunk).wrapping_add(GAMMA)))
     }
 
-    /// The next 64 random bits.
+    /// Returns the next 64 random bits.
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GAMMA);
         mix(self.0)
     }
 }
 
-/// Spreads each bit over all others; one to one.
+/// A bijection in which each bit of the input affects all bits of the output.
 fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -39,7 +40,7 @@ mod tests {
 
     #[test]
     fn values_are_those_of_the_published_generator() {
-        // From state 0, by the authors' Java class `SplittableRandom(0)`.
+        // From state 0, computed with the authors' Java class `SplittableRandom(0)`.
         let mut stream = SplitMix64(0);
         let values = [stream.next(), stream.next(), stream.next()];
         assert_eq!(values, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);

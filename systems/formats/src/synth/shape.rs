@@ -1,4 +1,4 @@
-//! The numbers of a model that is made up, and the metadata that state them.
+//! The hyperparameters of a synthetic model, and the metadata that state them.
 
 use super::error::SynthError;
 use super::vocabulary;
@@ -6,10 +6,10 @@ use crate::architecture::{ARCHITECTURE, Architecture};
 use crate::gguf::Value;
 use weft_components::TensorRole;
 
-/// The numbers of a model that is made up, under the names that [`weft_components::ModelConfig`] has for them.
+/// Hyperparameters of a synthetic model, named as in [`weft_components::ModelConfig`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct SynthShape {
-    /// Transformer blocks.
+    /// Number of layers.
     pub layers: usize,
     /// Width of the hidden state.
     pub embedding: usize,
@@ -19,25 +19,25 @@ pub struct SynthShape {
     pub heads: usize,
     /// Key and value heads, a divisor of `heads`.
     pub kv_heads: usize,
-    /// Dimensions of a query or key head; `None` for `embedding / heads`.
+    /// Width of a query or key head; `None` means `embedding / heads`.
     pub key_length: Option<usize>,
-    /// Dimensions of a value head; `None` for as many as a key head has.
+    /// Width of a value head; `None` means the width of a key head.
     pub value_length: Option<usize>,
-    /// Tokens.
+    /// Number of tokens in the vocabulary.
     pub vocabulary: usize,
-    /// Positions that the model states.
+    /// Context length in tokens, as stated in the metadata.
     pub context: usize,
-    /// Whether the embedding also serves as the head.
+    /// True if the embedding is also the head.
     pub tied: bool,
     /// Base of the rotary frequencies.
     pub rope_base: f32,
-    /// Tokens that layers with a window see; `None` for what the architecture says.
+    /// Sliding window in tokens; `None` means the architecture's default.
     pub window: Option<usize>,
-    /// Experts; `None` for a dense network, or for [`SynthExperts::default`] where the architecture knows no other.
+    /// Experts. `None` means a dense network, or [`SynthExperts::default`] if the architecture requires experts.
     pub experts: Option<SynthExperts>,
 }
 
-/// The numbers of a made-up model's experts.
+/// Experts of a synthetic model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynthExperts {
     /// Experts of a layer.
@@ -46,7 +46,7 @@ pub struct SynthExperts {
     pub used: usize,
     /// Width of an expert.
     pub feed_forward: usize,
-    /// Width of the expert that every row uses, where the architecture has one; 0 for none.
+    /// Width of the shared expert, if the architecture has one; 0 for none.
     pub shared_feed_forward: usize,
 }
 
@@ -65,7 +65,7 @@ pub const PRESETS: &[(&str, SynthShape)] = &[
     ("8b", SynthShape { layers: 32, embedding: 4096, feed_forward: 14_336, tied: false, ..LLAMA_3 }),
 ];
 
-/// What the presets share.
+/// The hyperparameters that the presets share.
 const LLAMA_3: SynthShape = SynthShape {
     layers: 0,
     embedding: 0,
@@ -82,14 +82,15 @@ const LLAMA_3: SynthShape = SynthShape {
     experts: None,
 };
 
-/// Most layers. The deepest models have some hundred; the tensor table of a million would not be held in memory.
+/// Largest number of layers. The deepest models have a few hundred. The tensor table of a million layers would not fit
+/// in memory.
 const MAX_LAYERS: usize = 10_000;
 
 /// Epsilon of the norms.
 const NORM_EPSILON: f32 = 1e-5;
 
 impl Default for SynthShape {
-    /// A model for tests: 1.3 million weights, rows of whole blocks in every format.
+    /// A model for tests: 1.3 million weights, with rows that are whole blocks in every format.
     fn default() -> Self {
         Self {
             layers: 2,
@@ -110,7 +111,7 @@ impl Default for SynthShape {
 }
 
 impl SynthShape {
-    /// The shape called `name`.
+    /// Returns the shape called `name`.
     ///
     /// # Errors
     /// [`SynthError::UnknownPreset`].
@@ -122,11 +123,11 @@ impl SynthShape {
         })
     }
 
-    /// The metadata of a model of this shape, vocabulary included. Keys that the architecture does not have are left
-    /// out.
+    /// Returns the metadata of a model of this shape, including the size of its vocabulary. Keys that the architecture
+    /// does not have are left out.
     ///
     /// # Errors
-    /// [`SynthError::BadNumber`] for what the reader of the metadata could not see; the rest is left to it.
+    /// [`SynthError::BadNumber`] for values that the metadata reader could not detect. The reader checks all others.
     pub(super) fn metadata(&self, arch: &Architecture) -> Result<Vec<(String, Value)>, SynthError> {
         let refuse = |field: &str, value: String, wanted: &str| {
             Err(SynthError::BadNumber { field: field.to_owned(), value, wanted: wanted.to_owned() })
@@ -140,8 +141,7 @@ impl SynthShape {
                 self.embedding / self.heads
             }
             None => {
-                let wanted =
-                    format!("a multiple of the {} heads, which a key length would make up for", self.heads);
+                let wanted = format!("a multiple of the {} heads, unless a key length is given", self.heads);
                 return refuse("embedding_length", self.embedding.to_string(), &wanted);
             }
         };
@@ -178,8 +178,8 @@ impl SynthShape {
         Ok(entries)
     }
 
-    /// Numbers that only some models have. What was asked for and the architecture lacks is refused, since it would change the
-    /// model.
+    /// Returns the hyperparameters that only some models have. A value that the architecture does not support is
+    /// refused, because leaving it out would change the model.
     fn optional_numbers(
         &self,
         arch: &Architecture,
@@ -215,7 +215,7 @@ impl SynthShape {
     }
 }
 
-/// A count as other writers have it; larger ones, which the reader refuses, as they are.
+/// Returns a count in the type that converters write. Larger counts stay 64-bit, and the metadata reader refuses them.
 fn count(count: usize) -> Value {
     u32::try_from(count).map_or(Value::U64(count as u64), Value::U32)
 }

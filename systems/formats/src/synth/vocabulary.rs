@@ -1,24 +1,24 @@
-//! A vocabulary that every text can be put into: the 256 bytes, one merge, the two ends, and fillers.
+//! A vocabulary that can represent every text: the 256 bytes, one merge, begin and end tokens, and filler tokens.
 //!
-//! Byte-level byte-pair encoding with the pre-tokenizer of Llama 3, which is what models of this kind have.
+//! It uses byte-level byte-pair encoding with the pre-tokenizer of Llama 3, as models of this kind do.
 
 use crate::gguf::{Array, Value};
 use weft_text::bytes;
 
-/// Tokens that are no fillers.
+/// Number of tokens that are not fillers.
 pub(super) const LEAST: usize = 256 + 1 + ENDS.len();
 
-/// Beginning and end of a text.
+/// The begin-of-text and end-of-text tokens.
 const ENDS: [&str; 2] = ["<|begin_of_text|>", "<|end_of_text|>"];
 
-/// The parts of the one merge: a space and a `t`. Engines refuse a vocabulary without any.
+/// The two bytes of the only merge: a space and a `t`. Some engines refuse a vocabulary without merges.
 const MERGE: [u8; 2] = *b" t";
 
-/// `tokenizer.ggml.token_type` of ordinary and of control tokens.
+/// `tokenizer.ggml.token_type` of normal and of control tokens.
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 
-/// The `tokenizer.*` keys of a vocabulary of `size` tokens, at least [`LEAST`].
+/// Returns the `tokenizer.*` keys of a vocabulary of `size` tokens. `size` must be at least [`LEAST`].
 pub(super) fn metadata(size: usize) -> Vec<(String, Value)> {
     let mut tokens = Vec::with_capacity(size);
     let mut types = vec![NORMAL; size];

@@ -1,10 +1,10 @@
-//! Random weights, made in the format that stores them: codes and scales are drawn, no number is ever quantized.
+//! Random weights, generated in their storage format: codes and scales are drawn directly, without quantizing.
 //!
-//! A block's codes are uniform over the values that the format's quantizer uses, so that kernels meet all of them, and
-//! its scale is one of sixteen, so that no two blocks can be confused. The mean is zero also where codes are not
-//! symmetric: a bias that all weights share would grow with the width and drown everything else.
+//! Codes are uniform over the values that the format's quantizer uses, so kernels are tested with all of them. The
+//! scale of a block is one of sixteen, so that mixed-up blocks are detected. The mean is 0 even if codes are not
+//! symmetric: a mean that all weights share would grow with the width and dominate the result.
 //!
-//! A format is a row of [`GENERATORS`] and a function that fills whole blocks, or a row of [`RECIPES`].
+//! To add a format, add an entry to [`GENERATORS`] with a function that fills whole blocks, or an entry to [`RECIPES`].
 
 use super::blocks::{BlockRecipe, RECIPES};
 use super::random::SplitMix64;
@@ -14,12 +14,12 @@ use std::sync::OnceLock;
 use weft_components::formats::{Bf16, F16, F32, Q4_0, Q4_1, Q8_0};
 use weft_components::{BlockFormat, TensorFormat};
 
-/// How a format's weights are drawn.
+/// How the weights of a format are generated.
 #[derive(Debug)]
 struct Generator {
-    /// Its type id.
+    /// Type id of the format.
     ggml_type: u32,
-    /// Variance of the weights where every scale is 1.
+    /// Variance of the weights if every scale is 1.
     variance: f32,
     /// Fills whole blocks.
     fill: fn(&RandomWeights, &mut SplitMix64, &mut [u8]),
@@ -32,7 +32,7 @@ const fn generator<F: BlockFormat>(
     Generator { ggml_type: F::GGML_TYPE, variance, fill }
 }
 
-/// Formats whose variance is known and whose blocks are drawn by a function.
+/// Formats with a known variance, whose blocks are filled by a function.
 const GENERATORS: [Generator; 6] = [
     // Uniform from -1 to 1.
     generator::<F32>(1.0 / 3.0, fill_f32),
@@ -40,16 +40,16 @@ const GENERATORS: [Generator; 6] = [
     generator::<Bf16>(1.0 / 3.0, fill_bf16),
     // The odd numbers from -127 to 127.
     generator::<Q8_0>((128.0 * 128.0 - 1.0) / 3.0, fill_q8_0),
-    // -8 to 7, and the scale's sign evens them out: the mean of their squares.
+    // -8 to 7. The scale has a random sign, so the mean is 0 and the variance is the mean of the squares.
     generator::<Q4_0>((16.0 * 16.0 - 1.0) / 12.0 + 0.25, fill_q4_0),
-    // 0 to 15, less 7.5.
+    // 0 to 15, minus 7.5.
     generator::<Q4_1>((16.0 * 16.0 - 1.0) / 12.0, fill_q4_1),
 ];
 
-/// Scales that the blocks of a tensor have.
+/// Number of different scales in a tensor.
 const SCALES: usize = 16;
 
-/// Names of the formats that weights can be drawn in.
+/// Returns the names of the formats that weights can be generated in.
 pub(super) fn format_names() -> impl Iterator<Item = &'static str> {
     let format = |generator: &Generator| TensorFormat::from_ggml(generator.ggml_type);
     let drawn = GENERATORS.iter().filter_map(format).map(TensorFormat::name);
@@ -60,11 +60,11 @@ pub(super) fn format_names() -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Copy, Debug)]
 enum Fill {
     Function(fn(&RandomWeights, &mut SplitMix64, &mut [u8])),
-    /// By a recipe, in blocks of so many bytes.
+    /// By a recipe, in blocks of this many bytes.
     Recipe(&'static BlockRecipe, usize),
 }
 
-/// The mean of the squares of a recipe's weights where every scale is 1: measured over enough of them, once.
+/// Returns the mean square of a recipe's weights if every scale is 1. It is measured once, over 2^20 elements.
 fn mean_square(index: usize, format: TensorFormat) -> f32 {
     static MEASURED: [OnceLock<f32>; RECIPES.len()] = [const { OnceLock::new() }; RECIPES.len()];
     const ELEMENTS: usize = 1 << 20;
@@ -82,7 +82,7 @@ fn mean_square(index: usize, format: TensorFormat) -> f32 {
     })
 }
 
-/// What the weights of one tensor are drawn from.
+/// The distribution of one tensor's weights.
 #[derive(Clone, Debug)]
 pub(super) struct RandomWeights {
     fill: Fill,
@@ -90,15 +90,15 @@ pub(super) struct RandomWeights {
     mean: f32,
     /// Factor of floats.
     scale: f32,
-    /// Scales of quantized blocks, as halves.
+    /// Scales of quantized blocks, as f16 bits.
     scales: [u16; SCALES],
-    /// What goes with each scale so that codes from 0 to 15 have a mean of zero, as halves.
+    /// The minimum for each scale, as f16 bits. It makes the mean of codes 0 to 15 equal to 0.
     minima: [u16; SCALES],
 }
 
 impl RandomWeights {
-    /// Weights of a mean and a standard deviation; the mean of quantized weights is zero. `None` for a format that
-    /// has no generator.
+    /// Makes weights with a mean and a standard deviation. Quantized weights always have a mean of 0. `None` if the
+    /// format has no generator.
     pub(super) fn new(format: TensorFormat, mean: f32, deviation: f32) -> Option<Self> {
         let generator = GENERATORS.iter().find(|generator| generator.ggml_type == format.ggml_type());
         let (fill, variance) = match generator {
@@ -130,14 +130,14 @@ impl RandomWeights {
         }
     }
 
-    /// The scale that the low bits choose.
+    /// Returns the scale and minimum that the low bits select.
     fn choose(&self, bits: u64) -> (u16, u16) {
         let index = bits as usize % SCALES;
         (self.scales[index], self.minima[index])
     }
 }
 
-/// Writes random words over `bytes`.
+/// Fills `bytes` with random words in which the bits of `set` are 1.
 fn fill_words(stream: &mut SplitMix64, bytes: &mut [u8], set: u64) {
     for word in bytes.as_chunks_mut::<8>().0 {
         *word = (stream.next() | set).to_le_bytes();
@@ -155,10 +155,10 @@ fn fill_f32(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8]) 
     }
 }
 
-/// Floats that are converted at once.
+/// Number of floats that are converted at once.
 const FLOATS: usize = 32;
 
-/// 32 floats with 16 random bits each.
+/// Generates 32 floats with 16 random bits each.
 fn floats(weights: &RandomWeights, stream: &mut SplitMix64) -> [f32; FLOATS] {
     let step = weights.scale / (1u32 << 15) as f32;
     let mut floats = [0.0; FLOATS];
@@ -194,7 +194,7 @@ fn fill_q8_0(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8])
     for block in bytes.as_chunks_mut::<{ Q8_0::BYTES }>().0 {
         let (scale, codes) = block.split_at_mut(2);
         scale.copy_from_slice(&weights.choose(stream.next()).0.to_le_bytes());
-        // Odd codes alone are symmetric: no quantizer gives -128.
+        // Odd codes are symmetric. Quantizers never use -128.
         fill_words(stream, codes, 0x0101_0101_0101_0101);
     }
 }
@@ -204,7 +204,7 @@ fn fill_q4_0(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8])
     for block in bytes.as_chunks_mut::<{ Q4_0::BYTES }>().0 {
         let (scale, codes) = block.split_at_mut(2);
         let bits = stream.next();
-        // Another bit than those that choose.
+        // A bit that does not select the scale.
         let sign = (bits & SIGN) as u16;
         scale.copy_from_slice(&(weights.choose(bits).0 ^ sign).to_le_bytes());
         fill_words(stream, codes, 0);
@@ -225,7 +225,7 @@ fn fill_q4_1(weights: &RandomWeights, stream: &mut SplitMix64, bytes: &mut [u8])
 mod tests {
     use super::*;
 
-    /// The values of `elements` weights.
+    /// Generates `elements` weights and decodes them.
     fn values(format: TensorFormat, mean: f32, deviation: f32, elements: usize) -> Vec<f32> {
         let weights = RandomWeights::new(format, mean, deviation).unwrap();
         let mut bytes = vec![0; format.row_bytes(elements).unwrap()];
@@ -250,11 +250,11 @@ mod tests {
             for fan_in in [64.0, 4096.0, 14_336.0f64] {
                 let wanted = fan_in.powf(-0.5);
                 let (mean, deviation) = mean_and_deviation(&values(format, 0.0, wanted as f32, ELEMENTS));
-                // Blocks differ in scale and, in Q4_0, in sign: with 2^15 blocks the deviation strays by 0.1 %, the
-                // mean by 0.12 of a deviation over the square root of 2^15, here four times that. Scales round by
-                // up to 2^-11, and below the smallest normal half by up to 0.05 %.
-                // Scales within super-blocks vary as much as they may: their squares stray by 0.35 % over 2^16 of them, here and
-                // where their mean was measured.
+                // Blocks differ in scale and, in Q4_0, in sign. With 2^15 blocks the deviation varies by 0.1 %, and the
+                // mean by 0.12 standard deviations over the square root of 2^15; the bound is four times that. Scales
+                // round by up to 2^-11, and below the smallest normal f16 by up to 0.05 %.
+                // The scales within super-blocks vary over their whole range. Their squares vary by 0.35 % over 2^16 of
+                // them, both here and where their mean was measured.
                 let stray = if format.block() > 32 { 1e-2 } else { 5e-3 };
                 assert!((deviation / wanted - 1.0).abs() < stray, "{name} {fan_in}: {deviation}");
                 assert!(mean.abs() < 4e-3 * wanted, "{name} {fan_in}: {mean}");
@@ -267,7 +267,7 @@ mod tests {
         for name in ["F32", "F16", "BF16"] {
             let values = values(TensorFormat::from_name(name).unwrap(), 1.0, 0.03, 4097);
             let (mean, deviation) = mean_and_deviation(&values);
-            // 0.03 over the square root of 4097 is 5e-4; bfloat16 steps by 2^-8.
+            // 0.03 over the square root of 4097 is 5e-4. The step of BF16 at 1 is 2^-8.
             assert!(
                 (mean - 1.0).abs() < 2e-3 && (deviation - 0.03).abs() < 1e-3,
                 "{name}: {mean} {deviation}"
@@ -290,7 +290,7 @@ mod tests {
                 codes.extend(block.codes);
                 scales.insert(block.scale.to_bits());
             }
-            // Q8_0: odd codes alone. Q4_0: each scale with either sign.
+            // Q8_0 uses odd codes only. Q4_0 has each scale with both signs.
             let wanted = match name {
                 "Q8_0" => ((0..128).map(|i| 2 * i + 1).collect(), SCALES),
                 "Q4_0" => ((0..16).collect(), 2 * SCALES),

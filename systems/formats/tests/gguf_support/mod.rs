@@ -1,4 +1,4 @@
-//! GGUF files made by hand, so that tests can say exactly what is wrong with one.
+//! Builds GGUF files from parts, so that a test can make exactly one thing invalid.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
@@ -8,18 +8,18 @@ use std::sync::Arc;
 use weft_formats::gguf::{Gguf, GgufError, TensorInfo};
 use weft_platform::storage::{MemorySource, Source};
 
-/// The path of a golden file.
+/// Returns the path of a golden file.
 pub(crate) fn golden(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "..", "assets", "golden", name].iter().collect()
 }
 
-/// The bytes of a golden file.
+/// Reads a golden file.
 pub(crate) fn golden_bytes(name: &str) -> Vec<u8> {
     let path = golden(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A source in memory.
+/// Makes a source in memory.
 pub(crate) fn memory(name: &str, bytes: Vec<u8>) -> Arc<dyn Source> {
     Arc::new(MemorySource::new(name, bytes))
 }
@@ -29,33 +29,33 @@ pub(crate) fn read(bytes: Vec<u8>) -> Result<Gguf, GgufError> {
     Gguf::read(&[memory("test.gguf", bytes)])
 }
 
-/// A length and as many bytes.
+/// Encodes a string: its length and its bytes.
 pub(crate) fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     [&(text.len() as u64).to_le_bytes(), text].concat()
 }
 
-/// A metadata entry: `payload` is the value after its type id.
+/// Encodes a metadata entry. `payload` is the value after the type id.
 pub(crate) fn entry(key: &str, id: u32, payload: &[u8]) -> Vec<u8> {
     [&string(key), &id.to_le_bytes()[..], payload].concat()
 }
 
-/// A metadata entry of type u32.
+/// Encodes a metadata entry of type u32.
 pub(crate) fn entry_u32(key: &str, value: u32) -> Vec<u8> {
     entry(key, 4, &value.to_le_bytes())
 }
 
-/// A metadata entry of type string.
+/// Encodes a metadata entry of type string.
 pub(crate) fn entry_string(key: &str, value: &str) -> Vec<u8> {
     entry(key, 8, &string(value))
 }
 
-/// Element type and count of an array and what follows.
+/// Encodes an array: element type, count and contents.
 pub(crate) fn array(id: u32, count: u64, payload: &[u8]) -> Vec<u8> {
     [&id.to_le_bytes(), &count.to_le_bytes()[..], payload].concat()
 }
 
-/// An entry of the tensor table.
+/// Encodes an entry of the tensor table.
 pub(crate) fn tensor(name: &str, shape: &[u64], id: u32, offset: u64) -> Vec<u8> {
     let mut out = string(name);
     out.extend((shape.len() as u32).to_le_bytes());
@@ -67,18 +67,18 @@ pub(crate) fn tensor(name: &str, shape: &[u64], id: u32, offset: u64) -> Vec<u8>
     out
 }
 
-/// A file in the making.
+/// A file under construction.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) magic: [u8; 4],
     pub(crate) version: u32,
-    /// Stated instead of the real number.
+    /// Stated instead of the actual count.
     pub(crate) entry_count: Option<u64>,
-    /// Stated instead of the real number.
+    /// Stated instead of the actual count.
     pub(crate) tensor_count: Option<u64>,
     pub(crate) entries: Vec<Vec<u8>>,
     pub(crate) tensors: Vec<Vec<u8>>,
-    /// What the data are padded to.
+    /// Alignment of the start of the data, in bytes.
     pub(crate) alignment: usize,
     pub(crate) data: Vec<u8>,
 }
@@ -99,7 +99,7 @@ impl Default for File {
 }
 
 impl File {
-    /// The file's header.
+    /// Returns the file's header.
     pub(crate) fn header(&self) -> Vec<u8> {
         let mut out = self.magic.to_vec();
         out.extend(self.version.to_le_bytes());
@@ -110,7 +110,7 @@ impl File {
         out
     }
 
-    /// The file's bytes.
+    /// Returns the file's bytes.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = self.header();
         if !self.data.is_empty() {
@@ -126,7 +126,7 @@ impl File {
     }
 }
 
-/// Looks at everything that a reader gives, as a program that loads the model would.
+/// Uses everything that the reader returns, as a program that loads the model does.
 pub(crate) fn walk(gguf: &Gguf, sources: &[Arc<dyn Source>]) {
     for (key, value) in gguf.metadata.iter() {
         assert_eq!(gguf.metadata.get(key).map(|found| found.value_type()), Some(value.value_type()));
@@ -138,7 +138,7 @@ pub(crate) fn walk(gguf: &Gguf, sources: &[Arc<dyn Source>]) {
     }
 }
 
-/// What the reader promises of a tensor.
+/// Checks the reader's guarantees for a tensor.
 pub(crate) fn check_tensor(info: &TensorInfo, sources: &[Arc<dyn Source>]) {
     let bytes = sources[info.source].read(info.range.clone()).unwrap();
     assert_eq!(bytes.len() as u64, info.bytes());

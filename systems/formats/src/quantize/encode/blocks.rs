@@ -1,4 +1,4 @@
-//! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: blocks of 32 with a scale, or a scale and a minimum, of their own.
+//! Encoders of Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0: blocks of 32 elements with a scale, or a scale and a minimum.
 
 use super::bits::{fifth_bits, put_half, put_nibbles};
 use super::search::{Lines, Signed, Unit, Values, best_line, by_size_and_mean, clamp, inverse, peak, round};
@@ -6,20 +6,20 @@ use super::search::{Lines, Signed, Unit, Values, best_line, by_size_and_mean, cl
 /// Elements of a block.
 const N: usize = 32;
 
-/// Writes the scale at the start of the block and gives the codes.
+/// Writes the scale at the start of the block and returns the codes.
 ///
-/// The largest element is a code exactly. A scale of less squared error clips it, and models lose by that: SmolLM2 in Q5_0 is then
-/// farther from itself (a divergence of 0.087 against 0.079), though its weights are nearer.
+/// The largest element gets an exact code. A scale with less squared error would clip it, which harms models: SmolLM2
+/// in Q5_0 then diverges more from the original (0.087 instead of 0.079), although its weights are closer.
 #[inline(always)]
 fn scaled(x: &[f32; N], values: Signed, out: &mut [u8]) -> Option<[u8; N]> {
     let scale = peak(x) / values.farthest();
     put_half(out, 0, scale)?;
-    // Codes are those of the scale before it was rounded, as other quantizers have them.
+    // Codes are computed from the scale before rounding, as other quantizers do.
     let inverse = inverse(scale);
     Some(x.map(|x| values.code(values.nearest(inverse * x))))
 }
 
-/// Writes the scale and the minimum at the start of the block and gives the codes, up to `most`.
+/// Writes the scale and the minimum at the start of the block and returns the codes, from 0 to `most`.
 #[inline(always)]
 fn with_min(x: &[f32; N], most: f32, out: &mut [u8]) -> Option<[u8; N]> {
     let unit = Unit::of(x);
@@ -32,8 +32,9 @@ fn with_min(x: &[f32; N], most: f32, out: &mut [u8]) -> Option<[u8; N]> {
     Some(x.map(|x| round(clamp(inverse * (x - min), 0.0, most)) as u8))
 }
 
-/// The same with codes from the least element to the largest. So fine that a line of less squared error, which clips both, costs a model
-/// more than it gives: a divergence of 0.0186 against 0.0161 in Q5_1 on a tiny Llama.
+/// As [`with_min`], but codes span the range from the least to the largest element. With this many codes a line of less
+/// squared error, which clips both ends, harms a model: the divergence is 0.0186 instead of 0.0161 in Q5_1 on a tiny
+/// Llama.
 #[inline(always)]
 fn with_span(x: &[f32; N], most: f32, out: &mut [u8]) -> Option<[u8; N]> {
     let (least, largest) =
@@ -41,7 +42,7 @@ fn with_span(x: &[f32; N], most: f32, out: &mut [u8]) -> Option<[u8; N]> {
     let scale = (largest - least) / most;
     put_half(out, 0, scale)?;
     put_half(out, 2, least)?;
-    // Codes are those of the numbers before they were rounded, as other quantizers have them.
+    // Codes are computed from the values before rounding, as other quantizers do.
     let inverse = inverse(scale);
     Some(x.map(|x| round(clamp(inverse * (x - least), 0.0, most)) as u8))
 }
@@ -76,7 +77,7 @@ pub(super) fn q5_1(x: &[f32], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// `w = d q`. Rounding is so fine here that the scale which makes the largest element the largest code is as good as any.
+/// `w = d q`. The codes are fine enough that mapping the largest element to the largest code is as good as any scale.
 pub(super) fn q8_0(x: &[f32], out: &mut [u8]) -> Option<()> {
     const MOST: f32 = 127.0;
     let scale = peak(x).abs() / MOST;

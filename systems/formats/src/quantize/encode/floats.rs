@@ -1,8 +1,8 @@
-//! F32, F16, BF16: floats, rounded to the nearest, halves to even.
+//! Encoders of F32, F16 and BF16: values are rounded to the nearest, ties to even.
 
 use half::{bf16, f16};
 
-/// One value; never `None`.
+/// Writes F32 values; never `None`.
 pub(super) fn f32(x: &[f32], out: &mut [u8]) -> Option<()> {
     for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {
         *bytes = value.to_le_bytes();
@@ -10,7 +10,7 @@ pub(super) fn f32(x: &[f32], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// `None` for a value past the largest half.
+/// Writes F16 values; `None` if one exceeds the f16 range.
 pub(super) fn f16(x: &[f32], out: &mut [u8]) -> Option<()> {
     let mut finite = true;
     for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {
@@ -21,7 +21,7 @@ pub(super) fn f16(x: &[f32], out: &mut [u8]) -> Option<()> {
     finite.then_some(())
 }
 
-/// `None` for a value that rounds to infinity.
+/// Writes BF16 values; `None` if one rounds to infinity.
 pub(super) fn bf16(x: &[f32], out: &mut [u8]) -> Option<()> {
     let mut finite = true;
     for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {

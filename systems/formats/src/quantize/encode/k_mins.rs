@@ -1,15 +1,15 @@
-//! Q2_K, Q4_K, Q5_K: super-blocks of 256 with a scale and a minimum for each part.
+//! Encoders of Q2_K, Q4_K and Q5_K: super-blocks of 256 elements, divided into sub-blocks with a scale and a minimum.
 
 use super::bits::{add_bits, pack_scales_and_mins};
 use super::search::{Lines, by_size_and_mean};
 use super::supers::{Super, with_mins};
 
-/// Elements count by their size: large ones meet large activations more often than chance has it.
+/// Weights each element's error by its magnitude: large weights tend to meet large activations.
 fn by_size(x: &[f32; 16]) -> [f32; 16] {
     x.map(f32::abs)
 }
 
-/// `w = d s code - dmin m` for each 16 elements, `s` and `m` of four bits.
+/// `w = d s code - dmin m` for each 16 elements. `s` and `m` have 4 bits.
 pub(super) fn q2_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     out.fill(0);
     let lines = Lines { most: 3.0, free: false, from: -0.5, tries: 16 };
@@ -23,7 +23,7 @@ pub(super) fn q2_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The parts of Q4_K and Q5_K, and their halves and scales at the start of the block.
+/// Encodes the sub-blocks of Q4_K and Q5_K, and writes the f16 factors, scales and minimums at the start of the block.
 #[inline(always)]
 fn parts_of_32(x: &[f32], lines: Lines, out: &mut [u8]) -> Option<[[u8; 32]; 8]> {
     out.fill(0);
@@ -33,7 +33,7 @@ fn parts_of_32(x: &[f32], lines: Lines, out: &mut [u8]) -> Option<[[u8; 32]; 8]>
     Some(parts.codes)
 }
 
-/// `w = d s code - dmin m` for each 32 elements, `s` and `m` of six bits.
+/// `w = d s code - dmin m` for each 32 elements. `s` and `m` have 6 bits.
 pub(super) fn q4_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     let codes = parts_of_32(x, Lines { most: 15.0, free: false, from: -1.0, tries: 21 }, out)?;
     for (part, codes) in codes.iter().enumerate() {
@@ -42,7 +42,7 @@ pub(super) fn q4_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// As Q4_K, with a fifth bit.
+/// As Q4_K, with a fifth bit for each code.
 pub(super) fn q5_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     let codes = parts_of_32(x, Lines { most: 31.0, free: false, from: -0.5, tries: 16 }, out)?;
     for (part, codes) in codes.iter().enumerate() {

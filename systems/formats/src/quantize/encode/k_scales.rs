@@ -1,10 +1,10 @@
-//! Q3_K, Q6_K: super-blocks of 256 with a scale for each 16 elements.
+//! Encoders of Q3_K and Q6_K: super-blocks of 256 elements with a scale for each 16 elements.
 
 use super::bits::add_bits;
 use super::search::{Signed, by_size_and_mean};
 use super::supers::{Super, scaled};
 
-/// `w = d s (code - 4)`, `s` of six bits.
+/// `w = d s (code - 4)`. `s` has 6 bits.
 pub(super) fn q3_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     out.fill(0);
     let parts: Super<16, 16> = scaled(x, Signed(4.0), by_size_and_mean, 32.0, (&mut *out, 108))?;
@@ -22,7 +22,7 @@ pub(super) fn q3_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// `w = d s (code - 32)`, `s` of eight bits.
+/// `w = d s (code - 32)`. `s` has 8 bits.
 pub(super) fn q6_k(x: &[f32], out: &mut [u8]) -> Option<()> {
     out.fill(0);
     let parts: Super<16, 16> = scaled(x, Signed(32.0), by_size_and_mean, 128.0, (&mut *out, 208))?;

@@ -1,10 +1,11 @@
-//! Encoders of formats: from floats to the blocks that `weft-components`' formats read.
+//! Encoders from floats to blocks, the inverse of the decoders in `weft-components`.
 //!
-//! No importance matrix is used. Each block is searched for the scale, or the scale and the minimum, of the least squared error, in
-//! which the elements count as they do in llama.cpp's quantizer; scales of super-blocks are rounded and the codes chosen for what they
-//! became. Q4_0, Q5_0 and Q8_0 keep the largest element; floats round.
+//! No importance matrix is used. For each block a search finds the scale, or the scale and the minimum, with the least
+//! weighted squared error. Elements are weighted as in llama.cpp's quantizer. The scales of super-blocks are then
+//! rounded, and codes are chosen for the rounded scales. Q4_0, Q5_0 and Q8_0 keep the largest element exact. F32, F16
+//! and BF16 only round.
 //!
-//! Invariant: a block depends on its own elements alone, so the bytes are the same however the work is split.
+//! Invariant: a block depends only on its own elements, so the output does not depend on how the work is split.
 
 mod bits;
 mod blocks;
@@ -23,7 +24,7 @@ use weft_components::formats::{
 use weft_components::{BlockFormat, TensorFormat};
 use weft_platform::Cpu;
 
-/// Writes a block of the format, or as many floats as there are. `None` where a number is past what the format can hold.
+/// Encodes one block, or any number of values of a float format. `None` if a value exceeds the format's range.
 type Encoder = fn(&[f32], &mut [u8]) -> Option<()>;
 
 /// A format and its encoder.
@@ -36,7 +37,7 @@ const fn row<F: BlockFormat>(encode: Encoder) -> Row {
     Row { ggml_type: F::GGML_TYPE, encode }
 }
 
-/// Every format that floats can be turned into.
+/// All formats that floats can be encoded to.
 static ENCODERS: [Row; 18] = [
     row::<F32>(floats::f32),
     row::<F16>(floats::f16),
@@ -58,65 +59,67 @@ static ENCODERS: [Row; 18] = [
     row::<Mxfp4>(tables::mxfp4),
 ];
 
-/// Elements that a thread takes at once: whole blocks of every format.
+/// Elements that a thread encodes at once: a whole number of blocks in every format.
 const PART: usize = 4096;
 
-/// Why floats cannot be turned into blocks.
+/// Floats could not be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// No encoder for the format.
-    #[error("nothing can be quantized to {format}; choose one of: {supported}")]
+    /// The format has no encoder.
+    #[error("quantizing to {format} is not supported; choose one of: {supported}")]
     Unsupported {
-        /// The format.
+        /// Name of the format.
         format: String,
-        /// Formats that can be chosen.
+        /// Names of supported formats.
         supported: String,
     },
-    /// Rows that are no whole blocks.
+    /// The row length is not a multiple of the block.
     #[error(
-        "rows of {cols} elements are no whole blocks of {format}, which have {block}; choose a format with smaller blocks, such as F16"
+        "rows of {cols} elements are not whole blocks of {format}, which have {block} elements; choose a format with smaller blocks, such as F16"
     )]
     Columns {
         /// Elements of a row.
         cols: usize,
-        /// The format.
+        /// Name of the format.
         format: &'static str,
         /// Elements of its blocks.
         block: usize,
     },
-    /// Numbers that are no whole rows.
-    #[error("{elements} elements are no whole rows of {cols}; give whole rows")]
+    /// The elements are not whole rows.
+    #[error("{elements} elements are not whole rows of {cols} elements; give whole rows")]
     Rows {
-        /// Elements given.
+        /// Number of elements.
         elements: usize,
         /// Elements of a row.
         cols: usize,
     },
-    /// NaN or infinity.
+    /// A value is NaN or infinity.
     #[error(
         "element {index} is {value}, which cannot be quantized; the model is damaged, fetch or convert it again"
     )]
     NotFinite {
-        /// From the first element given.
+        /// Index of the element.
         index: usize,
-        /// The element.
+        /// Its value.
         value: f32,
     },
-    /// A number past the format's range.
-    #[error("element {index} is {value}, more than {format} can hold; choose another, such as BF16")]
+    /// A value exceeds the format's range.
+    #[error(
+        "element {index} is {value}, which exceeds the range of {format}; choose another format, such as BF16"
+    )]
     TooLarge {
-        /// From the first element given.
+        /// Index of the element.
         index: usize,
-        /// The element, the largest of its block.
+        /// Its value, the largest magnitude of its block.
         value: f32,
-        /// The format.
+        /// Name of the format.
         format: &'static str,
     },
 }
 
 impl EncodeError {
-    /// The same of numbers that follow `elements` others.
+    /// Returns the error with `elements` added to its index.
     pub(super) fn after(self, elements: u64) -> Self {
         let later = |index: usize| index.saturating_add(usize::try_from(elements).unwrap_or(usize::MAX));
         match self {
@@ -127,7 +130,7 @@ impl EncodeError {
     }
 }
 
-/// The formats that floats can be turned into.
+/// Returns the formats that floats can be encoded to.
 pub fn quantized_formats() -> impl Iterator<Item = TensorFormat> {
     ENCODERS.iter().filter_map(|row| TensorFormat::from_ggml(row.ggml_type))
 }
@@ -140,11 +143,12 @@ fn encoder(format: TensorFormat) -> Result<Encoder, EncodeError> {
     })
 }
 
-/// Appends `rows`, whole rows of `cols` elements one after another, to `out` as blocks of `format`. The work is split over `cpu`'s
-/// threads, which help inside [`weft_platform::Pool::install`] only; the bytes do not depend on them.
+/// Encodes `rows`, consecutive rows of `cols` elements, to blocks of `format` and appends them to `out`. The work is
+/// split over the threads of `cpu`, which only run inside [`weft_platform::Pool::install`]. The output does not depend
+/// on the number of threads.
 ///
 /// # Errors
-/// [`EncodeError`], with `out` as it was.
+/// [`EncodeError`]. `out` is then unchanged.
 pub fn quantize_rows(
     cpu: Cpu,
     format: TensorFormat,
@@ -159,7 +163,7 @@ pub fn quantize_rows(
     if !rows.len().is_multiple_of(cols) {
         return Err(EncodeError::Rows { elements: rows.len(), cols });
     }
-    // No overflow: less than what the floats themselves take.
+    // Cannot overflow: the result is not larger than the floats.
     let bytes = rows.len() / cols * row_bytes;
     let old = out.len();
     out.resize(old + bytes, 0);
@@ -185,12 +189,12 @@ pub fn quantize_rows(
     })
 }
 
-/// Writes a part; where that fails, gives the index of the element that is to blame.
+/// Encodes a part of the elements. On failure returns the index of the element that cannot be encoded.
 fn encode_part(encode: Encoder, format: TensorFormat, x: &[f32], out: &mut [u8]) -> Result<(), usize> {
     if let Some(at) = x.iter().position(|value| !value.is_finite()) {
         return Err(at);
     }
-    // Floats are no blocks, and taken together.
+    // Float formats have no blocks; all values are encoded together.
     let (block, bytes) = match format.block() {
         1 => (PART, PART * format.block_bytes()),
         block => (block, format.block_bytes()),

@@ -1,16 +1,17 @@
-//! Searches for the scale, or the scale and the minimum, of a few weights: weighted least squares over candidates.
+//! Searches for the scale, or the scale and the minimum, of a block by weighted least squares over candidates.
 //!
-//! For given codes `q` the best scale is `Σ w x q / Σ w q²`, and with it the error falls by `(Σ w x q)² / Σ w q²`. Codes follow from
-//! a scale by rounding, so a search tries scales around the one that makes the largest weight the largest code, takes the codes
-//! of each, and keeps the one whose codes allow the least error. A scale and a minimum are the same in two unknowns.
+//! For given codes `q` the best scale is `Σ w x q / Σ w q²`. It reduces the error by `(Σ w x q)² / Σ w q²`. Rounding
+//! turns a scale into codes. The search therefore tries scales around the one that maps the largest element to the
+//! largest code, computes the codes of each, and keeps the scale whose codes have the least error. A scale and a
+//! minimum are found the same way, with two unknowns.
 //!
-//! Everything is arrays of a known length and sums in lanes, which compilers turn into vector instructions. The weights are given
-//! as parts of the largest ([`Unit`]), so that no square of a sum overflows or vanishes.
+//! Arrays have a fixed length and sums are computed in lanes, so compilers vectorize them. Elements are divided by the
+//! largest magnitude ([`Unit`]), so that squares and sums neither overflow nor underflow.
 
-/// Partial sums: as many as the widest vectors hold.
+/// Number of partial sums: the lanes of the widest vectors.
 const LANES: usize = 8;
 
-/// The sums of `K` terms over the `N` elements, a multiple of [`LANES`].
+/// Returns the sums of `K` terms over `N` elements. `N` must be a multiple of [`LANES`].
 #[inline(always)]
 pub(super) fn sums<const N: usize, const K: usize>(term: impl Fn(usize) -> [f32; K]) -> [f32; K] {
     let mut lanes = [[0.0; LANES]; K];
@@ -25,57 +26,57 @@ pub(super) fn sums<const N: usize, const K: usize>(term: impl Fn(usize) -> [f32;
     lanes.map(|lanes| lanes.iter().sum())
 }
 
-/// `value` as an integer, halves to even, which must be within ±2²²: adding this leaves no bits for a fraction.
+/// Rounds to an integer, ties to even. `value` must be within ±2²². Adding the constant leaves no bits for a fraction.
 #[inline(always)]
 pub(super) fn round(value: f32) -> f32 {
     const NO_FRACTION: f32 = 12_582_912.0;
     (value + NO_FRACTION) - NO_FRACTION
 }
 
-/// As [`f32::clamp`], in two instructions; a NaN gives `low`.
+/// As [`f32::clamp`], in two instructions. NaN becomes `low`.
 #[inline(always)]
 pub(super) fn clamp(value: f32, low: f32, high: f32) -> f32 {
     let raised = if value > low { value } else { low };
     if raised < high { raised } else { high }
 }
 
-/// `1 / scale`, or 0 for a scale that is 0 or so small that its inverse is infinite.
+/// Returns `1 / scale`, or 0 if `scale` is 0 or so small that its inverse is infinite.
 #[inline(always)]
 pub(super) fn inverse(scale: f32) -> f32 {
     let inverse = scale.recip();
     if inverse.is_finite() { inverse } else { 0.0 }
 }
 
-/// The element of the largest size, with its sign.
+/// Returns the element with the largest magnitude, including its sign.
 #[inline(always)]
 pub(super) fn peak(x: &[f32]) -> f32 {
     x.iter().fold(0.0, |peak: f32, &value| if value.abs() > peak.abs() { value } else { peak })
 }
 
-/// Elements as parts of the largest.
+/// Normalises elements by the largest magnitude.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unit {
-    /// The size of the largest.
+    /// The largest magnitude.
     pub(super) size: f32,
     inverse: f32,
 }
 
 impl Unit {
-    /// Of the largest of `x`.
+    /// Returns the unit of the elements in `x`.
     pub(super) fn of(x: &[f32]) -> Self {
         let size = peak(x).abs();
         Self { size, inverse: inverse(size) }
     }
 
-    /// `x` in parts of it.
+    /// Divides `x` by the largest magnitude.
     #[inline(always)]
     pub(super) fn parts<const N: usize>(self, x: &[f32; N]) -> [f32; N] {
         x.map(|x| x * self.inverse)
     }
 }
 
-/// How much elements count: their size, and for all the root of the mean square. Large weights matter more than their number says,
-/// since what they are multiplied by tends to be large as well.
+/// Returns the weight of each element's error: its magnitude plus the root mean square of all elements. Large weights
+/// matter more, because they tend to be multiplied by large activations.
 #[inline(always)]
 pub(super) fn by_size_and_mean<const N: usize>(x: &[f32; N]) -> [f32; N] {
     let [squares] = sums::<N, 1>(|i| [x[i] * x[i]]);
@@ -83,7 +84,7 @@ pub(super) fn by_size_and_mean<const N: usize>(x: &[f32; N]) -> [f32; N] {
     x.map(|x| mean + x.abs())
 }
 
-/// Smallest and largest element.
+/// Returns the smallest and the largest element.
 #[inline(always)]
 pub(super) fn range<const N: usize>(x: &[f32; N]) -> (f32, f32) {
     let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
@@ -96,21 +97,21 @@ pub(super) fn range<const N: usize>(x: &[f32; N]) -> (f32, f32) {
     (low.into_iter().fold(f32::INFINITY, f32::min), high.into_iter().fold(f32::NEG_INFINITY, f32::max))
 }
 
-/// The values that codes stand for before they are scaled.
+/// The unscaled values that codes represent.
 pub(super) trait Values: Copy {
-    /// The value that the largest element becomes in the middle candidate: the one farthest from zero.
+    /// The value with the largest magnitude. The middle candidate maps the largest element to it.
     fn farthest(self) -> f32;
-    /// By how much [`Values::farthest`] is changed from a candidate to the next.
+    /// Difference of [`Values::farthest`] between two candidates.
     fn step(self) -> f32;
-    /// Candidates on each side of the middle one.
+    /// Number of candidates on each side of the middle one.
     fn tries(self) -> i32;
-    /// The value nearest to `value`.
+    /// Returns the representable value nearest to `value`.
     fn nearest(self, value: f32) -> f32;
-    /// The code of a value that [`Values::nearest`] gave.
+    /// Returns the code of a value that [`Values::nearest`] returned.
     fn code(self, value: f32) -> u8;
 }
 
-/// The integers from `-n` to `n - 1`; codes begin at 0.
+/// The integers from `-n` to `n - 1`. Code 0 represents `-n`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signed(pub(super) f32);
 
@@ -138,22 +139,22 @@ impl Values for Signed {
     }
 }
 
-/// The scale for which the values nearest to `x / scale` have the least error `Σ weights (x - scale value)²`; 0 where no scale is
-/// better than none.
+/// Returns the scale with the least error `Σ weights (x - scale value)²`, where `value` is the representable value
+/// nearest to `x / scale`; 0 if no scale reduces the error.
 #[inline(always)]
 pub(super) fn best_scale<V: Values, const N: usize>(values: V, x: &[f32; N], weights: &[f32; N]) -> f32 {
     let to_peak = inverse(peak(x));
-    // The best scale so far, and by how much it lowers the error.
+    // The best scale so far, and by how much it reduces the error.
     let mut best = (0.0, 0.0);
     for candidate in -values.tries()..=values.tries() {
         let farthest = values.farthest() + values.step() * candidate as f32;
         best = better_scale(values, x, weights, farthest * to_peak, best);
     }
-    // The codes of the best scale may differ from those that it was found with, and allow a better one.
+    // The codes of the best scale may differ from those it was computed from and may allow a better scale.
     better_scale(values, x, weights, inverse(best.0), best).0
 }
 
-/// The best scale for the values nearest to `from * x`, or `best` where that is better.
+/// Returns the best scale for the values nearest to `from * x`, or `best` if that is better.
 #[inline(always)]
 fn better_scale<V: Values, const N: usize>(
     values: V,
@@ -166,7 +167,7 @@ fn better_scale<V: Values, const N: usize>(
         let value = values.nearest(from * x[i]);
         [weights[i] * x[i] * value, weights[i] * value * value]
     });
-    // Compared as products, which saves a division.
+    // Comparing products avoids a division.
     if squares > 0.0 && products * products > best.1 * squares {
         let scale = products / squares;
         return (scale, products * scale);
@@ -174,28 +175,28 @@ fn better_scale<V: Values, const N: usize>(
     best
 }
 
-/// A scale, zero or more, and what is added to the scaled codes.
+/// A scale, 0 or more, and a minimum that is added to the scaled codes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {
     pub(super) scale: f32,
     pub(super) min: f32,
 }
 
-/// What lines a format allows, and which are tried.
+/// The scales and minimums that a format allows, and the candidates to try.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
     /// The largest code.
     pub(super) most: f32,
-    /// Whether the minimum may be above zero.
+    /// True if the minimum may be positive.
     pub(super) free: bool,
-    /// The first candidate makes the range of the weights so many steps more than the largest code.
+    /// The first candidate divides the range of the elements into `most + from` steps.
     pub(super) from: f32,
-    /// Candidates, a tenth of a step apart.
+    /// Number of candidates, 0.1 step apart.
     pub(super) tries: u32,
 }
 
-/// The line for which the codes nearest to `(x - min) / scale`, from 0 to `lines.most`, have the least error `Σ weights (x - scale
-/// code - min)²`.
+/// Returns the line with the least error `Σ weights (x - scale code - min)²`, where `code` is `(x - min) / scale`
+/// rounded and clamped to 0 to `lines.most`.
 #[inline(always)]
 pub(super) fn best_line<const N: usize>(lines: Lines, x: &[f32; N], weights: &[f32; N]) -> Line {
     const STEP: f32 = 0.1;
@@ -207,7 +208,7 @@ pub(super) fn best_line<const N: usize>(lines: Lines, x: &[f32; N], weights: &[f
     if to_range == 0.0 {
         return Line { scale: 0.0, min: low };
     }
-    // Distances from the least element, so that nothing cancels where all are far from zero.
+    // Distances from the least element avoid cancellation if all elements are far from 0.
     let y: [f32; N] = x.map(|x| x - low);
     let most_min = if lines.free { f32::INFINITY } else { -low };
     let totals = sums::<N, 3>(|i| [weights[i], weights[i] * y[i], weights[i] * y[i] * y[i]]);
@@ -217,14 +218,14 @@ pub(super) fn best_line<const N: usize>(lines: Lines, x: &[f32; N], weights: &[f
         let from = Line { scale: steps * to_range, min: 0.0 };
         best = better_line(lines.most, &y, weights, totals, most_min, from, best);
     }
-    // As with a scale alone.
+    // The best line's own codes may allow a better line, as in `best_scale`.
     let from = Line { scale: inverse(best.0.scale), min: best.0.min };
     let Line { scale, min } = better_line(lines.most, &y, weights, totals, most_min, from, best).0;
     Line { scale, min: min + low }
 }
 
-/// The best line for the codes nearest to `from.scale * (y - from.min)`, with its error, or `best` where that is better. `totals` are
-/// `Σ w`, `Σ w y` and `Σ w y²`.
+/// Returns the best line for the codes nearest to `from.scale * (y - from.min)`, with its error, or `best` if that is
+/// better. `totals` are `Σ w`, `Σ w y` and `Σ w y²`.
 #[inline(always)]
 fn better_line<const N: usize>(
     most: f32,
@@ -250,7 +251,7 @@ fn better_line<const N: usize>(
         min = most_min;
         scale = (products - min * codes) / squares;
     }
-    // Σ w (y - scale code - min)², multiplied out.
+    // `Σ w (y - scale code - min)²`, expanded.
     let error = square
         + scale * (scale * squares - 2.0 * products)
         + min * (min * weight - 2.0 * sum + 2.0 * scale * codes);

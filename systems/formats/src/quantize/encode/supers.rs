@@ -1,31 +1,31 @@
-//! Super-blocks: parts with a scale each, or a scale and a minimum, that are themselves small integers under a half.
+//! Super-blocks: sub-blocks whose scales, and minimums if any, are small integers multiplied by a common f16.
 //!
-//! The best scale of each part is found first; the largest of them sets the half; the others are rounded, and the codes are chosen
-//! anew for what came of it.
+//! The best scale of each sub-block is searched first. The largest one determines the f16. All scales are then rounded,
+//! and codes are chosen for the rounded scales.
 
 use super::bits::put_half;
 use super::search::{Line, Lines, Unit, Values, best_line, best_scale, clamp, inverse, peak, round, sums};
 
-/// A super-block of `PARTS` parts of `N` elements.
+/// A super-block of `PARTS` sub-blocks of `N` elements.
 #[derive(Debug)]
 pub(super) struct Super<const N: usize, const PARTS: usize> {
-    /// Integer scales: from 0 where there are minimums, else with a sign.
+    /// Integer scales: not negative if there are minimums, otherwise signed.
     pub(super) scales: [i8; PARTS],
-    /// Integer minimums, from 0: what is subtracted.
+    /// Integer minimums, which are subtracted. Not negative.
     pub(super) mins: [u8; PARTS],
-    /// Codes.
+    /// Codes of the elements.
     pub(super) codes: [[u8; N]; PARTS],
 }
 
-/// How much the elements of a part count.
+/// Computes the weights of the errors of a sub-block's elements.
 pub(super) type Weights<const N: usize> = fn(&[f32; N]) -> [f32; N];
 
-/// The parts of `x`.
+/// Splits `x` into sub-blocks.
 fn parts<const N: usize, const PARTS: usize>(x: &[f32]) -> Option<&[[f32; N]; PARTS]> {
     x.as_chunks::<N>().0.first_chunk()
 }
 
-/// A super-block of scales from `-levels` to `levels - 1`. The half is written at `out[at..]`.
+/// Encodes a super-block with scales from `-levels` to `levels - 1`. The f16 factor is written at `out[at..]`.
 #[inline(always)]
 pub(super) fn scaled<V: Values, const N: usize, const PARTS: usize>(
     x: &[f32],
@@ -54,7 +54,8 @@ pub(super) fn scaled<V: Values, const N: usize, const PARTS: usize>(
     Some(result)
 }
 
-/// A super-block of scales and minimums from 0 to `levels`. Their halves are written at `out[at[0]..]` and `out[at[1]..]`.
+/// Encodes a super-block with scales and minimums from 0 to `levels`. Their f16 factors are written at `out[at[0]..]`
+/// and `out[at[1]..]`.
 #[inline(always)]
 pub(super) fn with_mins<const N: usize, const PARTS: usize>(
     x: &[f32],
@@ -87,7 +88,7 @@ pub(super) fn with_mins<const N: usize, const PARTS: usize>(
     Some(result)
 }
 
-/// The integer scale and minimum of the least error, of those next to `line`.
+/// Returns the integer scale and minimum with the least error among those next to `line`.
 #[inline(always)]
 fn nearest_levels<const N: usize>(
     x: &[f32; N],
@@ -105,7 +106,7 @@ fn nearest_levels<const N: usize>(
         let scale = clamp(middle + change, 0.0, levels);
         let step = units.scale * scale;
         let to_code = inverse(step);
-        // The minimum that suits the codes of this scale.
+        // The minimum that fits the codes of this scale.
         let [weight, offset] = sums::<N, 2>(|i| {
             let code = round(clamp(to_code * (x[i] - line.min), 0.0, most));
             [weights[i], weights[i] * (step * code - x[i])]

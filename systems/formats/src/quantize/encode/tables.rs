@@ -1,4 +1,4 @@
-//! IQ4_NL, IQ4_XS, MXFP4: codes that name values of a table.
+//! Encoders of IQ4_NL, IQ4_XS and MXFP4: codes are indices into a table of values.
 
 use super::bits::{put_half, put_nibbles};
 use super::search::{Unit, Values, best_scale, by_size_and_mean, inverse, peak, sums};
@@ -6,11 +6,11 @@ use super::supers::{Super, scaled};
 use weft_components::BlockFormat;
 use weft_components::formats::{Iq4Nl, Mxfp4};
 
-/// A rising table of sixteen values.
+/// An ascending table of sixteen values.
 #[derive(Clone, Copy, Debug)]
 struct Table {
     values: [f32; 16],
-    /// What lies halfway between a value and the next.
+    /// The midpoints between neighbouring values.
     halfway: [f32; 15],
 }
 
@@ -32,7 +32,7 @@ impl Table {
 /// The table of IQ4_NL and IQ4_XS.
 const UNEVEN: Table = Table::new(Iq4Nl::TABLE);
 
-/// [`UNEVEN`] as values of codes.
+/// [`UNEVEN`] as the values of codes.
 #[derive(Clone, Copy, Debug)]
 struct Uneven;
 
@@ -49,7 +49,7 @@ impl Values for Uneven {
         7
     }
 
-    /// Sums the steps below it, without a branch.
+    /// Adds up the steps below `value`, without branches.
     #[inline(always)]
     fn nearest(self, value: f32) -> f32 {
         let mut nearest = UNEVEN.values[0];
@@ -77,7 +77,7 @@ pub(super) fn iq4_nl(x: &[f32], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// `w = d s value(code)` for each 32 elements, `s` of six bits.
+/// `w = d s value(code)` for each 32 elements. `s` has 6 bits.
 pub(super) fn iq4_xs(x: &[f32], out: &mut [u8]) -> Option<()> {
     out.fill(0);
     let parts: Super<32, 8> = scaled(x, Uneven, by_size_and_mean, 32.0, (&mut *out, 0))?;
@@ -94,7 +94,7 @@ pub(super) fn iq4_xs(x: &[f32], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The table of MXFP4 without its sign: codes 0 to 7.
+/// The values of codes 0 to 7 of MXFP4. Codes 8 to 15 are their negatives.
 const FLOATS: [f32; 8] = {
     let (mut values, mut i) = ([0.0; 8], 0);
     while i < 8 {
@@ -104,25 +104,25 @@ const FLOATS: [f32; 8] = {
     values
 };
 
-/// The code of the value nearest to `value`.
+/// Returns the code of the table value nearest to `value`.
 fn float_code(value: f32) -> u8 {
     let size = value.abs();
     let code: u8 = FLOATS.windows(2).map(|pair| u8::from(size > (pair[0] + pair[1]) / 2.0)).sum();
-    // The sign of zero is left out.
+    // Zero gets no sign.
     if value < 0.0 && code > 0 { code | 8 } else { code }
 }
 
-/// `w = 2^(e - 127) value(code) / 2`: the exponent that makes the largest element a value of the uppermost binade, or the next, whichever
-/// has the least error.
+/// `w = 2^(e - 127) value(code) / 2`. Of two exponents it takes the one with the least error: the one that puts the
+/// largest element into the table's highest binade, or the next one.
 pub(super) fn mxfp4(x: &[f32], out: &mut [u8]) -> Option<()> {
-    /// The exponent of the uppermost binade, 4 to 6.
+    /// The exponent of the highest binade, 4 to 6.
     const UPPERMOST: i32 = 2;
-    /// The largest exponent that is one.
+    /// The largest valid exponent.
     const MOST: i32 = 254;
     let x: &[f32; 32] = x.first_chunk()?;
     let low = (peak(x).to_bits() >> 23 & 0xff) as i32 - UPPERMOST;
     let mut best = (f32::INFINITY, 0, [0; 32]);
-    // Errors in steps of the first exponent: a step of the second is two of them.
+    // Errors are measured in steps of the first exponent. A step of the second is twice as large.
     for (exponent, square) in [(low, 1.0), (low + 1, 4.0)] {
         let exponent = exponent.clamp(0, MOST) as u8;
         let inverse = inverse(Mxfp4::codes(&[exponent; Mxfp4::BYTES], 0).scale);

@@ -3,12 +3,14 @@
 //! Chains (operators of one precedence, attributes, filters, `elif`) are lists rather than nested boxes, so a long one needs no
 //! recursion. What does nest is bounded by the parser.
 
-use super::checks::Check;
-use super::filters::Filter;
 use std::sync::Arc;
 
 /// A name, as an index into [`Program::names`].
 pub(super) type Symbol = usize;
+/// A filter, as an index into the environment's.
+pub(super) type FilterId = usize;
+/// A test, as an index into the environment's.
+pub(super) type CheckId = usize;
 
 /// A template.
 #[derive(Debug, Default)]
@@ -131,8 +133,8 @@ pub(super) enum Link {
     Item(Expr),
     Slice(Box<[Option<Expr>; 3]>),
     Call(Arguments),
-    Filter(Arc<str>, Option<&'static Filter>, Arguments),
-    Test { name: Arc<str>, check: Option<&'static Check>, arguments: Arguments, negated: bool },
+    Filter(Arc<str>, Option<FilterId>, Arguments),
+    Test { name: Arc<str>, check: Option<CheckId>, arguments: Arguments, negated: bool },
 }
 
 /// What a call is given.

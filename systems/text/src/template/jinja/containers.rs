@@ -1,8 +1,8 @@
 //! Lists, dicts and iterators as a rendering makes and reads them, paid for by the memory and the time that they take.
 
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
-use super::value::{Dict, Items, Key, Sequence, Value};
-use super::{Outcome, fault};
+use super::value::{Callable, Dict, Items, Key, Sequence, Value};
 use std::rc::Rc;
 
 /// Fuel for a list, tuple or iterator, beside its items: it takes about 100 bytes, and what lists it up to 100 more.
@@ -107,4 +107,82 @@ impl Interpreter<'_> {
             }
         })
     }
+
+    /// The items that a value has when it is gone through.
+    ///
+    /// # Errors
+    /// A value that has none.
+    pub(super) fn items(&mut self, value: &Value) -> Outcome<Vec<Value>> {
+        let items = match value {
+            Value::Undefined(_) => Vec::new(),
+            Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
+                self.pay_items(items.items.len())?;
+                items.items.clone()
+            }
+            Value::Dict(dict) => {
+                self.pay_items(dict.entries.len())?;
+                dict.entries.iter().map(|(key, _)| key.clone()).collect()
+            }
+            Value::Str(text) | Value::Markup(text) => {
+                self.pay_items(text.len())?;
+                let mut buffer = [0; 4];
+                text.chars().map(|character| Value::str(&*character.encode_utf8(&mut buffer))).collect()
+            }
+            Value::Range(range) => {
+                let length = usize::try_from(range.len()).unwrap_or(usize::MAX);
+                self.pay_items(length)?;
+                (0..range.len()).map(|index| Value::Int(range.at(index))).collect()
+            }
+            Value::Iterator(items) => {
+                let rest = items.rest.replace(Vec::new().into_iter());
+                self.pay_items(rest.len())?;
+                rest.collect()
+            }
+            _ => return fault(format!("'{}' object is not iterable", value.type_name())),
+        };
+        Ok(items)
+    }
+
+    /// A namespace that held another could come to hold itself.
+    pub(super) fn check_holds_no_namespace(&mut self, value: &Value) -> Outcome<()> {
+        self.pay(1)?;
+        match value {
+            Value::Namespace(_) => fault("a namespace cannot hold a namespace"),
+            Value::Callable(callable) => match &**callable {
+                Callable::Method(receiver, _) => self.check_holds_no_namespace(receiver),
+                _ => Ok(()),
+            },
+            Value::Iterator(items) => {
+                let rest = items.rest.borrow();
+                rest.as_slice().iter().try_for_each(|item| self.check_holds_no_namespace(item))
+            }
+            Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
+                items.items.iter().try_for_each(|item| self.check_holds_no_namespace(item))
+            }
+            Value::Dict(dict) => dict.entries.iter().try_for_each(|(key, item)| {
+                self.check_holds_no_namespace(key)?;
+                self.check_holds_no_namespace(item)
+            }),
+            Value::Loop(_) | Value::Cycler(_) => fault("a namespace cannot hold a loop or a cycler"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What has a length and items by index: also a dict, and what is undefined.
+pub(super) fn is_sequence(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::Str(_)
+            | Value::Markup(_)
+            | Value::List(_)
+            | Value::Tuple(_)
+            | Value::Dict(_)
+            | Value::Range(_)
+            | Value::Undefined(_)
+    )
+}
+
+pub(super) fn is_iterable(value: &Value) -> bool {
+    is_sequence(value) || matches!(value, Value::View(..) | Value::Iterator(_) | Value::Loop(_))
 }

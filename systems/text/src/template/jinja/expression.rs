@@ -1,10 +1,10 @@
 //! Expressions of a template, with the precedence of `jinja2/parser.py` 3.1.
 
-use super::SyntaxFault;
 use super::ast::{Arguments, Comparison, Expr, Link, Literal, Operator};
+use super::environment::ENVIRONMENT;
+use super::fault::SyntaxFault;
 use super::lexer::Token;
 use super::parser::Parser;
-use super::{checks, filters};
 use std::sync::Arc;
 
 impl Parser {
@@ -362,7 +362,7 @@ impl Parser {
         let mut begun = begun;
         while std::mem::take(&mut begun) || self.skip_op("|") {
             let name = self.dotted()?;
-            let filter = filters::find(&name);
+            let filter = ENVIRONMENT.filter_id(&name);
             if filter.is_none() && self.conditional == 0 {
                 return self.fail(format!("no filter named `{name}`"));
             }
@@ -376,7 +376,7 @@ impl Parser {
         self.next();
         let negated = self.skip_name("not");
         let name = self.dotted()?;
-        let check = checks::find(&name);
+        let check = ENVIRONMENT.check_id(&name);
         if check.is_none() && self.conditional == 0 {
             return self.fail(format!("no test named `{name}`"));
         }

@@ -4,7 +4,7 @@
 //! `jinja2/lexer.py` 3.1: `-` takes white space away on its side, `+` keeps it; without either, the spaces between a line's start
 //! and a block or comment go, and so does the line end after one.
 
-use super::SyntaxFault;
+use super::fault::SyntaxFault;
 use super::python::is_space;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Calls of macros.
 
+use super::args::Args;
 use super::ast::Macro;
-use super::calls::Args;
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
 use super::value::{Dict, Scope, Value};
-use super::{Outcome, fault};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;

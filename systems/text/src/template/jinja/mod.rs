@@ -5,31 +5,42 @@
 //! (`value`), and every step and byte is paid for with fuel (`interpreter`). What Jinja2 has and this has not (`include`, `urlize`,
 //! text of functions and the like) is refused by name.
 
+mod args;
 mod ast;
+mod attributes;
 mod calls;
 mod checks;
 mod containers;
+mod environment;
 mod eval;
+mod execute;
 mod expression;
+mod fault;
 mod filters;
 mod format;
 mod interpreter;
-mod json;
 mod lexer;
 mod macros;
+mod method_names;
 mod methods;
 mod numbers;
 mod operators;
 mod parser;
 mod python;
 mod scopes;
+mod statement;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod text;
 mod value;
 
+pub(super) use fault::Fault;
+
 use super::clock::CivilTime;
 use ast::Program;
+use environment::ENVIRONMENT;
+use fault::{Outcome, SyntaxFault};
 use interpreter::Interpreter;
 use value::Value;
 
@@ -37,41 +48,9 @@ use value::Value;
 #[derive(Debug)]
 pub(super) struct Jinja(Program);
 
-/// What is no Jinja.
-#[derive(Debug)]
-pub(super) struct SyntaxFault {
-    pub(super) line: u32,
-    pub(super) message: String,
-}
-
-/// Why a rendering ended.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// `raise_exception` was called.
-    Raised(String),
-    /// The budget of steps is used up.
-    OutOfFuel,
-    /// Anything else, with the line of the statement where it is known.
-    Failed { line: u32, message: String },
-}
-
-impl Fault {
-    fn new(message: impl Into<String>) -> Box<Self> {
-        Box::new(Self::Failed { line: 0, message: message.into() })
-    }
-}
-
-/// What a step of a rendering gives.
-type Outcome<T> = Result<T, Box<Fault>>;
-
-/// An error with this message.
-fn fault<T>(message: impl Into<String>) -> Outcome<T> {
-    Err(Fault::new(message))
-}
-
 impl Jinja {
     pub(super) fn compile(source: &str) -> Result<Self, SyntaxFault> {
-        parser::parse(source).map(Self)
+        statement::parse(source).map(Self)
     }
 
     /// Renders with variables, of which later ones win.
@@ -82,7 +61,7 @@ impl Jinja {
         fuel: u64,
     ) -> Outcome<String> {
         let variables = variables.into_iter().map(|(name, Variable(value))| (name, value));
-        Interpreter::new(&self.0, variables, now, fuel).run()
+        Interpreter::new(&self.0, &ENVIRONMENT, variables, now, fuel).run()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Arithmetic of Python's integers and indices.
 
+use super::fault::{Outcome, fault};
 use super::value::Value;
-use super::{Outcome, fault};
 
 /// An index counted from the start, or from the end if it is negative.
 pub(super) fn index_of(index: i128, length: usize) -> Option<usize> {

@@ -1,10 +1,11 @@
 //! Operators on values, as Python defines them.
 
 use super::ast::{Comparison, Operator};
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
 use super::numbers::{floor_divide, power, remainder, slice_bounds, slice_indices};
 use super::value::{Range, Value, unsupported};
-use super::{Outcome, fault, format, text};
+use super::{format, text};
 use std::cmp::Ordering;
 use std::rc::Rc;
 

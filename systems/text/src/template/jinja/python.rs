@@ -159,3 +159,69 @@ pub(super) fn lines(text: &str, ends: bool) -> Vec<&str> {
     }
     lines
 }
+
+/// What is the same as the upper case in lower case, but for the dotless i.
+pub(super) fn casefold(text: &str) -> String {
+    let fold = |character: char| match character {
+        'ı' => character.to_string(),
+        _ => character.to_uppercase().flat_map(char::to_lowercase).collect(),
+    };
+    text.chars().map(fold).collect()
+}
+
+pub(super) fn swapcase(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            if character.is_uppercase() {
+                character.to_lowercase().collect::<Vec<_>>()
+            } else if character.is_lowercase() {
+                character.to_uppercase().collect()
+            } else {
+                vec![character]
+            }
+        })
+        .collect()
+}
+
+fn has_case(character: char) -> bool {
+    character.is_uppercase() || character.is_lowercase() || matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ')
+}
+
+pub(super) fn title_words(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut inside = false;
+    for character in text.chars() {
+        if inside {
+            out.extend(character.to_lowercase());
+        } else {
+            out.push_str(&title(character));
+        }
+        inside = has_case(character);
+    }
+    out
+}
+
+pub(super) fn is_title(text: &str) -> bool {
+    let (mut inside, mut any) = (false, false);
+    for character in text.chars() {
+        if character.is_uppercase() || matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ') {
+            if inside {
+                return false;
+            }
+            (inside, any) = (true, true);
+        } else if character.is_lowercase() {
+            if !inside {
+                return false;
+            }
+        } else {
+            inside = false;
+        }
+    }
+    any
+}
+
+/// Whether a text has letters of one case and none of the other.
+pub(super) fn is_cased(text: &str, wanted: fn(char) -> bool, other: fn(char) -> bool) -> bool {
+    let title = |character: char| matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ');
+    text.chars().any(wanted) && !text.chars().any(|character| other(character) || title(character))
+}

@@ -1,8 +1,8 @@
 //! Names and their values, in scopes.
 
 use super::ast::Symbol;
+use super::fault::{Outcome, fault};
 use super::value::{Scope, Value};
-use super::{Outcome, fault};
 use std::collections::HashMap;
 
 /// Names that are looked through one by one; more are found by a map.

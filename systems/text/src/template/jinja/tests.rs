@@ -1,7 +1,8 @@
 //! What a rendering costs and leaves behind.
 
+use super::fault::Outcome;
 use super::value::{Sequence, Value};
-use super::{Fault, Jinja, Outcome, Variable};
+use super::{Fault, Jinja, Variable};
 use std::rc::Rc;
 
 fn render(source: &str, variables: Vec<(&str, Variable)>, fuel: u64) -> Outcome<String> {

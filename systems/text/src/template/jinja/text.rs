@@ -1,8 +1,9 @@
 //! Values as text: Python's `str` and `repr`.
 
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
+use super::python;
 use super::value::{Callable, Value};
-use super::{Outcome, fault, python};
 use std::fmt::Write;
 use std::sync::Arc;
 

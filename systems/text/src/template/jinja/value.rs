@@ -4,7 +4,7 @@
 //! container knows how deep it is: none is deeper than [`MAX_DEPTH`], and walks over values need no other bound on their stack.
 //! Namespaces can be changed; one can hold no other, so no value can come to hold itself.
 
-use super::{Fault, Outcome, fault};
+use super::fault::{Fault, Outcome, fault};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;

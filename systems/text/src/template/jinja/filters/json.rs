@@ -1,11 +1,12 @@
 //! `tojson` as Hugging Face defines it: Python's `json.dumps` with `ensure_ascii=False` as the default, and without Jinja's escapes
 //! for HTML.
 
-use super::calls::Args;
-use super::filters::sorted;
-use super::interpreter::Interpreter;
-use super::value::Value;
-use super::{Outcome, fault, text};
+use super::super::args::Args;
+use super::super::fault::{Outcome, fault};
+use super::super::interpreter::Interpreter;
+use super::super::text;
+use super::super::value::Value;
+use super::inputs::sorted;
 use std::fmt::Write;
 
 /// The filter: `ensure_ascii`, `indent`, `separators`, `sort_keys`, by position or name.

@@ -1,7 +1,7 @@
 //! Refuses vocabularies that cannot be right, and puts the rest into the form that the tokenizer expects.
 
-use super::vocabulary::ModelKind;
-use super::{TokenizeError, Vocabulary};
+use crate::error::TokenizeError;
+use crate::vocabulary::{ModelKind, Rules, Vocabulary};
 
 /// The models of [`Vocabulary::model`] that are implemented.
 const SUPPORTED_MODELS: &str =
@@ -80,7 +80,7 @@ fn check_ids(vocabulary: &mut Vocabulary, vocab_size: usize) -> Result<(), Token
 
 /// What llama.cpp takes where a file does not say.
 fn fill_in(vocabulary: &mut Vocabulary, kind: ModelKind, vocab_size: usize) {
-    if vocabulary.rules != super::Rules::LlamaCpp {
+    if vocabulary.rules != Rules::LlamaCpp {
         return;
     }
     let default = |given: &mut Option<u32>, id: u32| {

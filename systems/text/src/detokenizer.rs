@@ -1,6 +1,7 @@
 //! Turns tokens into text one at a time, without ever giving half a character.
 
-use super::{TokenizeError, Tokenizer};
+use crate::error::TokenizeError;
+use crate::tokenizer::Tokenizer;
 
 /// A streaming detokenizer. All texts given, one after the other, are the lossy text of all bytes:
 /// what [`Tokenizer::decode`] gives for the same tokens, if it begins a text.
@@ -61,6 +62,23 @@ impl Detokenizer {
         }
         self.pending.clear();
         &self.text
+    }
+}
+
+impl Tokenizer {
+    /// The text of tokens, from its beginning: the space that the tokenizer puts there is taken away. Bytes that are not
+    /// UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// An id that is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32], render_special: bool) -> Result<String, TokenizeError> {
+        let mut detokenizer = Detokenizer::new(render_special);
+        let mut text = String::with_capacity(ids.len().saturating_mul(4));
+        for &id in ids {
+            text.push_str(detokenizer.push(self, id)?);
+        }
+        text.push_str(detokenizer.finish());
+        Ok(text)
     }
 }
 

@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-use super::TokenizeError;
+use crate::error::TokenizeError;
 
 /// The texts of all tokens, end to end, and a hash table of their ids.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ mod ids;
 mod model;
 mod pieces;
 mod pretokenizers;
+mod rendered;
 mod special;
 mod split;
 mod stop;
@@ -27,10 +28,10 @@ mod vocabulary;
 pub use detokenizer::Detokenizer;
 pub use error::TokenizeError;
 pub use hugging_face::HuggingFaceFiles;
+pub use rendered::Rendered;
 pub use stop::{StopStrings, Streamed};
 pub use template::{
-    BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, TemplateError,
-    TemplateVars,
+    BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, TemplateError, TemplateVars,
 };
 pub use tokenizer::{SpecialTokens, Tokenizer};
 pub use vocabulary::{Rules, SpacePrefix, TokenType, Vocabulary};

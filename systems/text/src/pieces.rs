@@ -1,7 +1,8 @@
 //! What each token stands for in a text.
 
-use super::special::Attributes;
-use super::{Vocabulary, bytes};
+use crate::bytes;
+use crate::special::Attributes;
+use crate::vocabulary::Vocabulary;
 
 /// Stands for a space in the tokens of vocabularies that are not byte-level: U+2581.
 pub(super) const SPACE: char = '▁';

@@ -9,7 +9,8 @@ use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{Rules, TokenType, TokenizeError, Vocabulary};
+use crate::error::TokenizeError;
+use crate::vocabulary::{Rules, TokenType, Vocabulary};
 
 /// What is done with a token. A token may be both user-defined and control, if its file says the
 /// first and its text the second.

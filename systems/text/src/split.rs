@@ -8,8 +8,8 @@ use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 use std::ops::Range;
 
-use super::TokenizeError;
-use super::pretokenizers::Split;
+use crate::error::TokenizeError;
+use crate::pretokenizers::Split;
 
 /// Which pattern of the pair in [`Cut::regex`] matched.
 const SPACES_PATTERN: usize = 1;
@@ -104,8 +104,8 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pretokenizers::{TABLE, find};
     use super::*;
+    use crate::pretokenizers::{TABLE, find};
 
     fn words<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
         let splitter = Splitter::new(name, find(name).unwrap().splits).unwrap();

@@ -5,7 +5,7 @@
 //! the states is what has to be held back. So the result does not depend on how the text was cut
 //! into pieces, and the time is linear in the text.
 
-use super::TokenizeError;
+use crate::error::TokenizeError;
 
 /// What a piece of text has brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

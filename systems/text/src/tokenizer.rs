@@ -4,13 +4,15 @@
 //! `split.rs`), refuse vocabularies that llama.cpp reads, and are slower. Its splitting, added tokens and decoding are
 //! not used either.
 
-use super::check::check;
-use super::ids::TokenIds;
-use super::model::{Model, Place};
-use super::pieces::Pieces;
-use super::special::{Attributes, Fragment, SpecialTokenFinder, Wanted, classify};
-use super::vocabulary::ModelKind;
-use super::{Detokenizer, Rendered, Rules, TokenizeError, Vocabulary};
+use super::model::Model;
+use super::model::place::Place;
+use crate::check::check;
+use crate::error::TokenizeError;
+use crate::ids::TokenIds;
+use crate::pieces::Pieces;
+use crate::rendered::Rendered;
+use crate::special::{Attributes, Fragment, SpecialTokenFinder, Wanted, classify};
+use crate::vocabulary::{ModelKind, Rules, Vocabulary};
 use std::ops::Range;
 
 /// Positions in a text, which may grow threefold when its spaces are marked, have 32 bits.
@@ -150,21 +152,6 @@ impl Tokenizer {
         let attributes = self.attributes.get(id as usize)?;
         let bytes = self.pieces.get(id)?;
         Some(if attributes.is_hidden() && !render_special { &[] } else { bytes })
-    }
-
-    /// The text of tokens, from its beginning: the space that the tokenizer puts there is taken away. Bytes that are not
-    /// UTF-8 become U+FFFD.
-    ///
-    /// # Errors
-    /// An id that is not in the vocabulary.
-    pub fn decode(&self, ids: &[u32], render_special: bool) -> Result<String, TokenizeError> {
-        let mut detokenizer = Detokenizer::new(render_special);
-        let mut text = String::with_capacity(ids.len().saturating_mul(4));
-        for &id in ids {
-            text.push_str(detokenizer.push(self, id)?);
-        }
-        text.push_str(detokenizer.finish());
-        Ok(text)
     }
 
     pub(super) fn checked_bytes(&self, id: u32, render_special: bool) -> Result<&[u8], TokenizeError> {

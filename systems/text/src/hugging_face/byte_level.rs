@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::expressions::{SPLITS, Step};
 use super::json::{TokenizerFile, kind, steps, unsupported};
-use crate::{TokenizeError, Vocabulary, pretokenizers};
+use crate::error::TokenizeError;
+use crate::pretokenizers;
+use crate::vocabulary::Vocabulary;
 
 /// Whether the bytes of words are written in GPT-2's alphabet.
 pub(super) fn is_byte_level(file: &TokenizerFile) -> bool {

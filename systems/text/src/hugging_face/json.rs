@@ -5,7 +5,7 @@ use serde::{Deserialize, de};
 use serde_json::Value;
 use std::fmt;
 
-use crate::TokenizeError;
+use crate::error::TokenizeError;
 
 /// `tokenizer.json`.
 #[derive(Debug, Deserialize)]

@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
+use super::files::HuggingFaceFiles;
 use super::json::{TokenizerFile, kind, read, steps, unsupported};
-use super::{HuggingFaceFiles, id_of};
-use crate::{TokenizeError, Vocabulary};
+use super::tokens::id_of;
+use crate::error::TokenizeError;
+use crate::vocabulary::Vocabulary;
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// The template that is used where a folder has several, and none is asked for.

@@ -4,9 +4,10 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 use super::json::{TokenizerFile, kind, steps, unsupported};
-use super::{NORMAL, USER_DEFINED, id_of};
+use super::tokens::{NORMAL, USER_DEFINED, id_of};
+use crate::error::TokenizeError;
 use crate::pieces::SPACE;
-use crate::{SpacePrefix, TokenizeError, Vocabulary};
+use crate::vocabulary::{SpacePrefix, Vocabulary};
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
     let model = &file.model;

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::json::{TokenizerFile, kind, steps, unsupported};
-use super::{CONTROL, NORMAL, id_of};
+use super::tokens::{CONTROL, NORMAL, id_of};
+use crate::error::TokenizeError;
 use crate::pieces::SPACE;
-use crate::{TokenizeError, Vocabulary};
+use crate::vocabulary::Vocabulary;
 
 /// Marks a token that continues a word.
 const CONTINUES: &str = "##";

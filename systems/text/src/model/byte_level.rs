@@ -7,11 +7,13 @@
 use hashbrown::HashMap;
 use unicode_normalization_alignments::UnicodeNormalization;
 
-use super::TokenIds;
 use super::merge::{Merge, Merger, Merges, Symbol};
+use crate::error::TokenizeError;
+use crate::ids::TokenIds;
 use crate::special::Attributes;
 use crate::split::Splitter;
-use crate::{Rules, TokenizeError, Vocabulary, bytes, pretokenizers};
+use crate::vocabulary::{Rules, Vocabulary};
+use crate::{bytes, pretokenizers};
 
 /// Words of at most this many bytes are remembered while a text is encoded.
 const REMEMBERED: usize = 64;

@@ -7,7 +7,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::TokenizeError;
+use crate::error::TokenizeError;
 
 /// Set in entries that hold a result.
 const RESULT: u32 = 1 << 31;

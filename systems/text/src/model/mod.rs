@@ -4,28 +4,21 @@ mod byte_level;
 mod charsmap;
 mod classes;
 mod merge;
+pub(super) mod place;
 mod sentencepiece;
 mod trie;
 mod unigram;
 mod wordpiece;
 
-use super::ids::TokenIds;
-use super::special::Attributes;
-use super::vocabulary::ModelKind;
-use super::{TokenizeError, Vocabulary};
+use crate::error::TokenizeError;
+use crate::ids::TokenIds;
+use crate::special::Attributes;
+use crate::vocabulary::{ModelKind, Vocabulary};
 use byte_level::ByteLevel;
+use place::Place;
 use sentencepiece::SentencePiece;
 use unigram::Unigram;
 use wordpiece::WordPiece;
-
-/// What stands before a stretch of text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nothing: it begins the whole text.
-    Start,
-    /// A special token.
-    AfterToken,
-}
 
 /// One vocabulary's algorithm, made ready.
 #[derive(Debug)]

@@ -8,10 +8,11 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::merge::{Merge, Merger, Merges, Symbol};
-use super::{Place, TokenIds};
+use super::place::Place;
+use crate::ids::TokenIds;
 use crate::pieces::{SPACE, byte_token};
 use crate::special::Attributes;
-use crate::{Rules, SpacePrefix, Vocabulary};
+use crate::vocabulary::{Rules, SpacePrefix, Vocabulary};
 
 /// The number of a character that is no token.
 const NO_TOKEN: u32 = u32::MAX;

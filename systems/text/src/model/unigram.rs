@@ -4,12 +4,13 @@
 //! Candidates", 2018; Viterbi, "Error bounds for convolutional codes and an asymptotically optimum decoding
 //! algorithm", 1967. Sums are in 64 bits, as in SentencePiece: which of two ways wins may hang on it.
 
-use super::Place;
 use super::charsmap::Charsmap;
+use super::place::Place;
 use super::trie::{LONGEST, Trie};
+use crate::error::TokenizeError;
 use crate::pieces::{SPACE, byte_of};
 use crate::special::Attributes;
-use crate::{Rules, SpacePrefix, TokenizeError, Vocabulary};
+use crate::vocabulary::{Rules, SpacePrefix, Vocabulary};
 use std::ops::Range;
 
 /// How much worse than the worst token an unknown character is.

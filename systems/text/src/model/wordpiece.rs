@@ -10,9 +10,10 @@ use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::classes::CharClass;
 use super::trie::{LONGEST, Trie};
+use crate::error::TokenizeError;
 use crate::pieces::SPACE;
 use crate::special::Attributes;
-use crate::{Rules, TokenizeError, Vocabulary};
+use crate::vocabulary::{Rules, Vocabulary};
 
 /// The Hugging Face library does not look into longer words; they are unknown.
 const LONGEST_WORD: usize = 100;

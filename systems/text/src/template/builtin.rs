@@ -3,8 +3,9 @@
 //! They render the text of messages and nothing else: tools are refused, since an answer that ignores them would look like one
 //! that did not need them.
 
-use super::{ChatTemplate, TemplateError};
-use crate::Tokenizer;
+use super::chat::ChatTemplate;
+use super::error::TemplateError;
+use crate::tokenizer::Tokenizer;
 
 /// A template that comes with the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,6 @@ impl BuiltinTemplate {
     /// # Errors
     /// None: the templates are tested. The type is the one that any template has.
     pub fn compile(self) -> Result<ChatTemplate, TemplateError> {
-        let template = ChatTemplate::new(&format!("{NO_TOOLS}{}", self.source))?;
-        Ok(ChatTemplate { builtin: true, ..template })
+        ChatTemplate::new(&format!("{NO_TOOLS}{}", self.source)).map(ChatTemplate::into_builtin)
     }
 }

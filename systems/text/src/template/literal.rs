@@ -8,22 +8,14 @@
 //! One that deletes a part of a string can join what stood on both sides of it. Against that every character that a control token
 //! begins with is replaced, where the template then says the same; one that looks for such characters does not.
 
-use super::super::Tokenizer;
+use crate::rendered::Rendered;
+use crate::tokenizer::Tokenizer;
 use serde_json::Value;
 use std::ops::Range;
 
 /// Before and after the number of a stand-in. Noncharacters mean nothing in any text; in input they are stood in for themselves.
 const OPEN: char = '\u{fdd0}';
 const CLOSE: char = '\u{fdd1}';
-
-/// A rendered conversation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rendered {
-    /// The text.
-    pub text: String,
-    /// Byte ranges that are text whatever they say, ascending.
-    pub literal: Vec<Range<usize>>,
-}
 
 /// The texts that have been replaced: stand-in `n` is for text `n`.
 pub(super) struct StandIns<'t> {

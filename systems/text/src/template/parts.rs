@@ -3,7 +3,7 @@
 //! Some templates go through the parts, most expect a string and would print a list as Python does. Which one a template is
 //! shows when it renders a text both ways.
 
-use super::{ChatTemplate, TemplateError, TemplateVars};
+use super::error::TemplateError;
 use serde_json::{Value, json};
 
 /// What a template makes of content.
@@ -22,13 +22,12 @@ pub(super) enum Reads {
 const NEEDLE: &str = "wxyzneedlezyxw";
 
 impl Reads {
-    /// Finds out by rendering one message in both forms.
-    pub(super) fn probe(template: &ChatTemplate) -> Self {
+    /// Finds out by rendering one message in both forms. `render` gives `None` where the template fails.
+    pub(super) fn probe(render: impl Fn(&Value) -> Option<String>) -> Self {
         let shows = |content: Value| {
-            let vars = TemplateVars { add_generation_prompt: true, ..TemplateVars::default() };
-            let rendered = template.render(&json!([{"role": "user", "content": content}]), &vars);
+            let rendered = render(&json!([{"role": "user", "content": content}]));
             // A list printed as it is shows its field names.
-            rendered.is_ok_and(|text| {
+            rendered.is_some_and(|text| {
                 text.contains(NEEDLE) && !text.contains("'type'") && !text.contains("\"type\"")
             })
         };

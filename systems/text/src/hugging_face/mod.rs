@@ -1,7 +1,7 @@
-//! A vocabulary from the files of a Hugging Face folder: `tokenizer.json` and what stands beside it.
+//! Reads a vocabulary from the files of a Hugging Face folder: `tokenizer.json` and the files beside it.
 //!
-//! Its parts (normalizer, pre-tokenizer, model) are matched with what the tokenizer knows; a part that it does not know
-//! is an error that names it.
+//! The parts of `tokenizer.json` (normalizer, pre-tokenizer, model) are matched with what the tokenizer implements. A
+//! part that it does not implement is an error that names the part.
 
 mod byte_level;
 mod expressions;
@@ -23,15 +23,18 @@ use serde_json::Value;
 use tokens::{model_kind, tokens};
 
 impl Vocabulary {
-    /// Reads a vocabulary, of which [`Tokenizer::new`] makes a tokenizer that gives the ids of the Hugging Face library.
-    /// The fields that GGUF has keys for are filled as its converters do: merges of `llama` become scores as well.
+    /// Reads a vocabulary from Hugging Face files. [`Tokenizer::new`] makes a tokenizer of it that returns the ids of
+    /// the Hugging Face library. The fields that GGUF has keys for are filled as GGUF converters fill them: merges of
+    /// `llama` also become scores.
     ///
-    /// Three differences to the library remain: text such as `<0x41>` never becomes the token of a byte that it does not hold;
-    /// special tokens are cut out longest first, not from the left, which shows where two overlap, and out of the text as it is,
-    /// even where `normalized` asks for another form; and scores of unigram models have 32 bits.
+    /// Three differences to the library remain:
+    /// - Text such as `<0x41>` never becomes the token of a byte that it does not contain.
+    /// - Special tokens are cut out longest first, not from the left, which matters if two overlap. They are cut out of
+    ///   the text as it is, even if `normalized` asks for the normalised text.
+    /// - Scores of unigram models have 32 bits.
     ///
     /// # Errors
-    /// Files that are not the JSON they should be; a normalizer, pre-tokenizer or model that is not known.
+    /// A file is not valid JSON or lacks a required field; or a normalizer, pre-tokenizer or model is not implemented.
     ///
     /// [`Tokenizer::new`]: crate::Tokenizer::new
     pub fn from_hugging_face(files: &HuggingFaceFiles<'_>) -> Result<Self, TokenizeError> {

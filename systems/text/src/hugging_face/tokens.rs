@@ -7,12 +7,12 @@ use crate::pieces::byte_of;
 use crate::vocabulary::{Rules, Vocabulary};
 use serde_json::Value;
 
-/// Ids may be this many times as many as tokens, since some are left out.
+/// Ids may be this many times the number of tokens, since files leave some ids out.
 const SPARSEST: usize = 2;
-/// And this many more.
+/// Ids may exceed that by this many more.
 const SPARE_IDS: usize = 1024;
 
-/// Numbers of `tokenizer.ggml.token_type`.
+/// Values of `tokenizer.ggml.token_type`.
 pub(super) const NORMAL: i32 = 1;
 pub(super) const UNKNOWN: i32 = 2;
 pub(super) const CONTROL: i32 = 3;
@@ -20,7 +20,7 @@ pub(super) const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
-/// The model's kind, which old files leave to the reader.
+/// Returns the model's kind. Old files do not name it, so it follows from the fields that are present.
 pub(super) fn model_kind(model: &ModelPart) -> &str {
     match (&model.kind, &model.vocab) {
         (Some(kind), _) => kind,
@@ -30,7 +30,7 @@ pub(super) fn model_kind(model: &ModelPart) -> &str {
     }
 }
 
-/// The tokens by id, with their types; ids that nothing has are reserved.
+/// Collects the tokens by id, with their types. An id without a token becomes a reserved token.
 pub(super) fn tokens(file: &TokenizerFile) -> Result<Vocabulary, TokenizeError> {
     let model = &file.model;
     let listed: Vec<(&str, u32)> = match &model.vocab {
@@ -44,7 +44,7 @@ pub(super) fn tokens(file: &TokenizerFile) -> Result<Vocabulary, TokenizeError> 
     let highest = listed.iter().copied().chain(added).map(|(_, id)| id as usize).max();
     let size = highest.map_or(0, |highest| highest.saturating_add(1));
     if size > count.saturating_mul(SPARSEST).saturating_add(SPARE_IDS) {
-        let reason = format!("{count} tokens have ids up to {}; they should be about as many", size - 1);
+        let reason = format!("{count} tokens have ids up to {}; the ids leave too many gaps", size - 1);
         return Err(TokenizeError::HuggingFace { file: TOKENIZER, reason });
     }
     let mut texts: Vec<Option<String>> = vec![None; size];
@@ -94,13 +94,13 @@ fn added_type(token: &AddedToken, model: &ModelPart) -> i32 {
     match token.special {
         true if model.unk_token.as_ref() == Some(&token.content) || model.unk_id == Some(token.id) => UNKNOWN,
         true => CONTROL,
-        // Fine-tunes add ChatML's tokens without saying that they are special.
+        // Fine-tuned models add ChatML's tokens without marking them as special.
         false if looks_special(&token.content) => CONTROL,
         false => USER_DEFINED,
     }
 }
 
-/// Whether a token is a control token by its look alone: llama.cpp's converter takes the same for one.
+/// Returns true if the text alone identifies a control token. llama.cpp's converter uses the same rules.
 fn looks_special(text: &str) -> bool {
     matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
         || [("<|", "|>"), ("<｜", "｜>"), ("<unused", ">")]
@@ -108,7 +108,7 @@ fn looks_special(text: &str) -> bool {
             .any(|(start, end)| text.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)))
 }
 
-/// The id of a token.
+/// Returns the id of a token.
 pub(super) fn id_of(vocabulary: &Vocabulary, text: &str) -> Option<u32> {
     (0u32..).zip(&vocabulary.tokens).find(|(_, token)| *token == text).map(|(id, _)| id)
 }

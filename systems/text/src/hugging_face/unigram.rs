@@ -52,7 +52,7 @@ pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<
     Ok(())
 }
 
-/// Whether a run of spaces becomes one.
+/// Returns true if the replacement turns a run of spaces into one space.
 fn collapses(content: &Value) -> bool {
     *content == " " || *content == SPACE.to_string()
 }

@@ -1,9 +1,9 @@
-//! Where a stretch of text stands.
+//! The position of a segment of text.
 
-/// What stands before a stretch of text.
+/// What precedes a segment of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Nothing: it begins the whole text.
+    /// Nothing: the segment begins the whole text.
     Start,
     /// A special token.
     AfterToken,

@@ -1,4 +1,4 @@
-//! A compiled chat template, and how it renders a conversation.
+//! Compiled chat templates, and rendering conversations with them.
 
 use super::error::TemplateError;
 use super::jinja::{Fault, Jinja, Variable};
@@ -10,31 +10,32 @@ use crate::tokenizer::Tokenizer;
 use serde::Serialize;
 use std::sync::OnceLock;
 
-/// Work that one rendering may do: steps, and 64 bytes of data made or read. A real template takes some hundred for each message
-/// and a few for each kilobyte of text.
+/// Fuel of one rendering: one unit for each step and for each 64 bytes read or written. A real template takes some
+/// hundred for each message and a few for each kilobyte of text.
 const FUEL: u64 = 10_000_000;
-/// Longest template accepted, which bounds the memory that a compiled one takes. The longest in use are about 30 KB.
+/// Longest template accepted. It bounds the memory of a compiled template. The longest in use are about 30 KB.
 const MAX_SOURCE_BYTES: usize = 1 << 22;
 
-/// A compiled chat template. Cheap to share by reference between threads.
+/// A compiled chat template, with the model's further templates by name. It does not depend on a tokenizer, and threads
+/// can share it by reference.
 #[derive(Debug)]
 pub struct ChatTemplate {
     program: Jinja,
-    /// What form of content it reads; found out when it is first asked for.
+    /// The form of content that the template reads, determined when it is first needed.
     reads: OnceLock<Reads>,
-    /// Further templates of the model by their names.
+    /// The model's further templates by name.
     named: Vec<(String, ChatTemplate)>,
     builtin: bool,
 }
 
-/// The name of the template that is used where there are tools, as in Hugging Face's library.
+/// The name of the template used if there are tools, as in the Hugging Face library.
 const TOOL_USE: &str = "tool_use";
 
 impl ChatTemplate {
     /// Compiles a template.
     ///
     /// # Errors
-    /// A template that is too long or is not valid Jinja.
+    /// The template is too long or is not valid Jinja.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         if source.len() > MAX_SOURCE_BYTES {
             return Err(TemplateError::TooLong { bytes: source.len(), limit: MAX_SOURCE_BYTES });
@@ -45,48 +46,48 @@ impl ChatTemplate {
         Ok(Self { program, reads: OnceLock::new(), named: Vec::new(), builtin: false })
     }
 
-    /// Adds the model's further templates. The one called `tool_use` is used where there are tools.
+    /// Adds the model's further templates. The one called `tool_use` is used if there are tools.
     pub fn with_named(mut self, named: Vec<(String, Self)>) -> Self {
         self.named = named;
         self
     }
 
-    /// The model's further template of a name.
+    /// Returns the model's further template of this name.
     pub fn named(&self, name: &str) -> Option<&Self> {
         self.named.iter().find(|(known, _)| known == name).map(|(_, template)| template)
     }
 
-    /// Takes the model's further template of a name.
+    /// Takes the model's further template of this name out.
     pub fn into_named(self, name: &str) -> Option<Self> {
         self.named.into_iter().find(|(known, _)| known == name).map(|(_, template)| template)
     }
 
-    /// Names of the model's further templates.
+    /// Returns the names of the model's further templates.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.named.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Marks a template that comes with the engine.
+    /// Marks the template as one that comes with the engine.
     pub(super) fn into_builtin(self) -> Self {
         Self { builtin: true, ..self }
     }
 
-    /// Whether it comes with the engine.
+    /// Returns true if the template comes with the engine.
     pub fn is_builtin(&self) -> bool {
         self.builtin
     }
 
-    /// The template that these variables ask for.
+    /// Returns the template to use with these variables.
     fn chosen(&self, vars: &TemplateVars) -> &Self {
         let tools = vars.extra.get("tools").or(vars.tools.as_ref()).is_some_and(|tools| !tools.is_null());
         self.named(TOOL_USE).filter(|_| tools).unwrap_or(self)
     }
 
-    /// Renders messages whose text comes from users: what they wrote can neither forge a control token of `tokenizer` nor, in
-    /// parts, be printed as a list. Encode the result with [`Tokenizer::encode_rendered`].
+    /// Renders messages whose text comes from users. Their text cannot forge a control token of `tokenizer`, and
+    /// content in parts is not printed as a list. Encode the result with [`Tokenizer::encode_rendered`].
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`]; also a part of content that is no text, where the template reads text alone.
+    /// As [`ChatTemplate::render`]. Also if the template reads only text and a part of the content is not text.
     pub fn render_chat<M: Serialize + ?Sized>(
         &self,
         messages: &M,
@@ -116,11 +117,13 @@ impl ChatTemplate {
         Ok(if strict.text == usual.text { strict } else { usual })
     }
 
-    /// Renders messages: a slice of [`Message`], or JSON of the shape of OpenAI's `messages`. Exactly what the template says of
-    /// them, so for text from users see [`ChatTemplate::render_chat`].
+    /// Renders messages: a slice of [`Message`], or JSON of the shape of OpenAI's `messages`. The result is exactly
+    /// what the template prints, so use [`ChatTemplate::render_chat`] for text from users.
     ///
     /// # Errors
-    /// [`TemplateError::Raised`] where the template refuses the messages; otherwise what went wrong.
+    /// [`TemplateError::Raised`] if the template refuses the messages; another variant if rendering fails.
+    ///
+    /// [`Message`]: crate::Message
     pub fn render<M: Serialize + ?Sized>(
         &self,
         messages: &M,
@@ -129,7 +132,7 @@ impl ChatTemplate {
         self.chosen(vars).render_json(&to_json(messages)?, vars)
     }
 
-    /// Finds out which form of content the template reads.
+    /// Determines which form of content the template reads.
     fn probe(&self) -> Reads {
         let vars = TemplateVars { add_generation_prompt: true, ..TemplateVars::default() };
         Reads::probe(|messages| self.render_json(messages, &vars).ok())
@@ -166,12 +169,12 @@ impl ChatTemplate {
     }
 }
 
-/// Messages as JSON, no deeper than a template may be given.
+/// Converts messages to JSON.
 fn to_json<M: Serialize + ?Sized>(messages: &M) -> Result<serde_json::Value, TemplateError> {
     serde_json::to_value(messages).map_err(|error| TemplateError::Input { reason: error.to_string() })
 }
 
-/// A JSON value as the template sees it.
+/// Converts a JSON value to a variable. Values nested too deep are an error.
 fn input(value: &serde_json::Value) -> Result<Variable, TemplateError> {
     Variable::json(value).map_err(|reason| TemplateError::Input { reason })
 }

@@ -1,55 +1,55 @@
-//! What can go wrong with a chat template.
+//! Errors of chat templates.
 
 use thiserror::Error as ThisError;
 
-/// Why a template could not be read or rendered.
+/// Why a template could not be compiled or rendered.
 #[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// The template is longer than any in use.
+    /// The template is longer than the limit, which is far above the longest in use.
     #[error("the chat template is {bytes} bytes long; at most {limit} are accepted")]
     TooLong {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
         /// The greatest length accepted.
         limit: usize,
     },
     /// The model has no template of this name.
-    #[error("the model has no chat template called `{name}`, nor is there a built-in one or a file of that name; the model has: {}", if known.is_empty() { "none with a name" } else { known })]
+    #[error("the model has no chat template called `{name}`, and there is no built-in template or file of that name; the model has: {}", if known.is_empty() { "no named templates" } else { known })]
     UnknownName {
         /// The name.
         name: String,
-        /// Those that there are; may be empty.
+        /// The names that the model has; may be empty.
         known: String,
     },
     /// The template is not valid Jinja.
     #[error("the chat template does not compile: {reason}")]
     Syntax {
-        /// What the compiler says, with the line.
+        /// The compiler's message, with the line.
         reason: String,
     },
-    /// The template refuses these messages, for example because roles do not alternate. The message
-    /// is the template author's and meant for whoever wrote the messages.
+    /// The template refuses these messages, for example because roles do not alternate. The message comes from the
+    /// template's author and addresses the author of the messages.
     #[error("the chat template refuses the messages: {message}")]
     Raised {
-        /// What the template says.
+        /// The template's message.
         message: String,
     },
-    /// The template did more work than a rendering may.
+    /// Rendering needed more steps than the budget.
     #[error(
-        "the chat template needs more than {fuel} steps; it loops, or the conversation is too long for it"
+        "the chat template needs more than {fuel} steps; it loops without end, or the conversation is too long"
     )]
     OutOfFuel {
         /// The budget.
         fuel: u64,
     },
-    /// The messages or variables cannot be given to a template.
+    /// The messages or variables cannot be converted for the template.
     #[error("the input of the chat template cannot be converted: {reason}")]
     Input {
-        /// What is wrong with it.
+        /// What is wrong with them.
         reason: String,
     },
-    /// The template failed, usually because it expects something that the messages do not have.
+    /// Rendering failed, usually because the template expects something that the messages lack.
     #[error("the chat template failed: {reason}")]
     Render {
         /// What went wrong, with the line.

@@ -1,9 +1,9 @@
-//! Chat templates: the Jinja source that a model ships, rendered as Hugging Face renders it.
+//! Chat templates: renders the Jinja source that a model ships as the Hugging Face library renders it.
 //!
-//! `jinja` does the work: Jinja2 with what Hugging Face's environment has beyond it (`tojson` as Python writes JSON,
-//! `raise_exception`, `strftime_now`, loop controls, and the `generation` tag, which marks text for training).
+//! `jinja` implements Jinja2 with the additions of Hugging Face's environment: `tojson` as Python writes JSON,
+//! `raise_exception`, `strftime_now`, loop controls, and the `generation` tag, which marks text for training.
 //!
-//! A template comes with a file from anywhere, so it is held to a budget: see `FUEL` in `chat`.
+//! A template can come from an untrusted file, so each rendering has a budget: `FUEL` in `chat`.
 
 mod builtin;
 mod chat;

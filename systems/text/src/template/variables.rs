@@ -1,11 +1,13 @@
-//! What a chat template is given: messages and variables.
+//! The input of a chat template: messages and variables.
 
 use super::clock::CivilTime;
 use crate::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 
-/// One message of a conversation, as most templates expect it. Where more is needed (tool calls,
-/// parts), give [`ChatTemplate::render`] JSON values instead.
+/// One message of a conversation, with the fields that most templates read. For tool calls or content in parts, pass
+/// JSON values to [`ChatTemplate::render`] instead.
+///
+/// [`ChatTemplate::render`]: crate::ChatTemplate::render
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user`, `assistant`, `tool` or another role that the template knows.
@@ -15,35 +17,35 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message of a role.
+    /// Makes a message of a role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
 }
 
-/// What a template gets beside the messages.
+/// The variables of one rendering besides the messages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TemplateVars {
     /// Whether the text ends where the assistant's answer begins.
     pub add_generation_prompt: bool,
-    /// Text of the beginning-of-text token; undefined in the template if `None`, as in Hugging Face's library.
+    /// Text of the beginning-of-text token. Undefined in the template if `None`, as in the Hugging Face library.
     pub bos_token: Option<String>,
-    /// Text of the end-of-text token; undefined in the template if `None`.
+    /// Text of the end-of-text token. Undefined in the template if `None`.
     pub eos_token: Option<String>,
     /// Texts of further tokens by their roles, such as `pad_token`.
     pub special_tokens: Vec<(String, String)>,
     /// Tool definitions; `none` in the template if `None`.
     pub tools: Option<serde_json::Value>,
-    /// Documents for an answer to draw on; `none` in the template if `None`.
+    /// Documents that an answer may draw on; `none` in the template if `None`.
     pub documents: Option<serde_json::Value>,
-    /// Further variables, such as `enable_thinking`. They win over the ones above.
+    /// Further variables, such as `enable_thinking`. They override the ones above.
     pub extra: serde_json::Map<String, serde_json::Value>,
-    /// The local time for `strftime_now`, which is undefined in the template if `None`.
+    /// The local time for `strftime_now`. The function is undefined in the template if `None`.
     pub now: Option<CivilTime>,
 }
 
 impl TemplateVars {
-    /// The variables that a vocabulary gives.
+    /// Returns the variables that follow from a vocabulary.
     pub fn for_tokenizer(tokenizer: &Tokenizer, add_generation_prompt: bool) -> Self {
         let text = |token: Option<u32>| {
             let bytes = token.and_then(|token| tokenizer.token_bytes(token, true))?;

@@ -4,7 +4,7 @@ use super::fault::{Outcome, fault};
 use super::value::Value;
 use std::sync::Arc;
 
-/// What a call is given.
+/// The evaluated arguments of one call. The callee takes them by value.
 #[derive(Debug, Default)]
 pub(super) struct Args {
     pub(super) positional: Vec<Value>,
@@ -12,7 +12,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// The arguments of these names, the first `required` of which have to be there.
+    /// Returns the arguments by these names. The first `required` of them must be present.
     pub(super) fn bind<const N: usize>(
         self,
         what: &str,
@@ -36,12 +36,12 @@ impl Args {
             }
         }
         if let Some(at) = values.iter().take(required).position(Option::is_none) {
-            return fault(format!("{what}() misses its argument '{}'", names[at]));
+            return fault(format!("{what}() is missing its argument '{}'", names[at]));
         }
         Ok(values)
     }
 
-    /// No arguments.
+    /// Fails if there are arguments.
     pub(super) fn none(self, what: &str) -> Outcome<()> {
         self.bind(what, [], 0).map(|[]| ())
     }

@@ -8,7 +8,7 @@ use super::{method_names, text};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What is said of an attribute that is not there.
+/// The undefined value for an attribute that does not exist.
 fn no_attribute(value: &Value, name: &str) -> Value {
     Value::undefined(format!("'{} object' has no attribute '{name}'", value.type_name()))
 }
@@ -17,7 +17,7 @@ fn method(value: &Value, name: &Arc<str>) -> Value {
     Value::Callable(Rc::new(Callable::Method(value.clone(), name.clone())))
 }
 
-/// `value.name`: an attribute of its type, else an entry.
+/// `value.name`: an attribute of the value's type, or else an entry.
 pub(super) fn attribute(run: &mut Interpreter<'_>, value: &Value, name: &Arc<str>) -> Outcome<Value> {
     run.pay_bytes(name.len())?;
     match value {
@@ -69,13 +69,13 @@ pub(super) fn attribute(run: &mut Interpreter<'_>, value: &Value, name: &Arc<str
     Ok(no_attribute(value, name))
 }
 
-/// `value[key]`: an entry, else an attribute.
+/// `value[key]`: an entry, or else an attribute.
 pub(super) fn item(run: &mut Interpreter<'_>, value: &Value, key: &Value) -> Outcome<Value> {
     let found = match (value, key) {
         (Value::Undefined(message), _) => return fault(&**message),
         (Value::Dict(dict), key) => match run.key(key) {
             Ok(place) => dict.get(&place).cloned(),
-            // What can be no key is none of this dict.
+            // A value that cannot be a key is not in the dict.
             Err(fault) if matches!(*fault, Fault::Failed { .. }) => None,
             Err(fault) => return Err(fault),
         },
@@ -121,7 +121,7 @@ pub(super) fn item(run: &mut Interpreter<'_>, value: &Value, key: &Value) -> Out
     }
 }
 
-/// Looks an attribute up by a path such as `a.b.0`, as filters do.
+/// Looks up a path of attributes such as `a.b.0`, as filters do.
 pub(super) fn path(
     run: &mut Interpreter<'_>,
     value: &Value,
@@ -202,7 +202,7 @@ fn peek(run: &mut Interpreter<'_>, state: &Rc<Loop>) -> Outcome<Option<Value>> {
     }
 }
 
-/// The length of a loop; one with a condition reads all that is still to come.
+/// Returns the length of a loop. A loop with a condition reads all remaining items for it.
 fn loop_length(run: &mut Interpreter<'_>, state: &Rc<Loop>) -> Outcome<usize> {
     if let Some(length) = state.length.get() {
         return Ok(length);
@@ -215,7 +215,7 @@ fn loop_length(run: &mut Interpreter<'_>, state: &Rc<Loop>) -> Outcome<usize> {
         rest.insert(0, item);
     }
     let length = state.index.get() + 1 + rest.len();
-    // What has passed the condition is gone through without it from here on: it is queued as looked at.
+    // The items read have passed the condition, so they are queued and not tested again. The next one counts as peeked.
     state.length.set(Some(length));
     let mut rest = rest.into_iter();
     *state.peeked.borrow_mut() = Some(rest.next());

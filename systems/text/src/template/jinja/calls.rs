@@ -41,7 +41,7 @@ pub(super) fn call(run: &mut Interpreter<'_>, callee: &Value, args: Args) -> Out
     }
 }
 
-/// What `loop` and cyclers can be asked to do.
+/// Calls a method of `loop` or of a cycler.
 fn call_object(run: &mut Interpreter<'_>, receiver: &Value, name: &str, args: Args) -> Outcome<Value> {
     match (receiver, name) {
         (Value::Loop(state), "cycle") => {
@@ -102,7 +102,7 @@ fn call_function(run: &mut Interpreter<'_>, function: Function, args: Args) -> O
                 return fault("range() arg 3 must not be zero");
             }
             if [start, stop, step].iter().any(|number| number.unsigned_abs() > 1 << 100) {
-                return fault("range() is given a number that is too large");
+                return fault("an argument of range() is too large");
             }
             let range = Range { start, stop, step };
             if range.len() > MAX_RANGE {
@@ -137,7 +137,7 @@ fn call_function(run: &mut Interpreter<'_>, function: Function, args: Args) -> O
             };
             Ok(Value::Callable(Rc::new(Callable::Joiner(separator, Cell::new(false)))))
         }
-        Function::Lipsum => fault("`lipsum` is not supported: it gives random text"),
+        Function::Lipsum => fault("`lipsum` is not supported: it returns random text"),
         Function::RaiseException => {
             let [message] = args.bind("raise_exception", ["message"], 1)?;
             let message = text::text(run, &message.unwrap_or(Value::None))?;
@@ -154,7 +154,7 @@ fn call_function(run: &mut Interpreter<'_>, function: Function, args: Args) -> O
     }
 }
 
-/// A dict of another one or pairs, and of arguments by name.
+/// Makes a dict of another dict or of pairs, and of the arguments by name.
 fn dict_of(run: &mut Interpreter<'_>, args: Args) -> Outcome<Dict> {
     let Args { positional, named } = args;
     let mut dict = match positional.as_slice() {

@@ -1,4 +1,4 @@
-//! Jinja's tests: what `is` asks.
+//! Jinja's tests, the right side of `is`.
 
 use super::args::Args;
 use super::ast::Comparison;
@@ -55,13 +55,13 @@ fn plain(args: Args, holds: bool) -> Outcome<bool> {
     args.none("test").map(|()| holds)
 }
 
-/// The value that a test compares with.
+/// Returns the value that a test compares with.
 fn other(args: Args) -> Outcome<Value> {
     let [other] = args.bind("test", ["other"], 1)?;
     Ok(other.unwrap_or(Value::None))
 }
 
-/// The rest of a division.
+/// Returns the remainder of a division, with the divisor's sign.
 fn rest(value: &Value, divisor: &Value) -> Outcome<f64> {
     match (value.as_int(), divisor.as_int()) {
         (Some(_), Some(0)) => return fault("integer division or modulo by zero"),
@@ -71,7 +71,7 @@ fn rest(value: &Value, divisor: &Value) -> Outcome<f64> {
     match (value.as_float(), divisor.as_float()) {
         (Some(_), Some(0.0)) => fault("float modulo by zero"),
         (Some(a), Some(b)) => Ok((a % b + b) % b),
-        // Python formats the text with the number, and what comes of it equals none.
+        // Python formats the text with the number. The resulting text is equal to no number.
         _ if value.as_str().is_some() => fault("not all arguments converted during string formatting"),
         _ => Err(unsupported("%", value, divisor)),
     }

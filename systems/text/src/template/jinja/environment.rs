@@ -1,4 +1,4 @@
-//! The environment of chat templates: the filters and tests that exist.
+//! The environment of chat templates: all filters and tests.
 
 use super::checks::CHECKS;
 use super::filters::FILTERS;

@@ -1,4 +1,4 @@
-//! Expressions as they are worked out.
+//! Evaluates expressions.
 
 use super::args::Args;
 use super::ast::{Arguments, Comparison, Expr, Link, Literal};
@@ -205,7 +205,7 @@ impl<'p> Interpreter<'p> {
         Ok(args)
     }
 
-    /// A call whose callee gets the body of a `call` block as `caller`.
+    /// Evaluates a call and passes the body of a `call` block to the callee as `caller`.
     pub(super) fn call_with_caller(&mut self, call: &'p Expr, caller: Value) -> Outcome<Value> {
         let Expr::Chain(base, links) = call else { return fault("`call` needs a call") };
         let mut value = self.eval(base)?;

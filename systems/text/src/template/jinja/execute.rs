@@ -1,4 +1,4 @@
-//! Statements as they are carried out.
+//! Executes statements.
 
 use super::ast::{Expr, Link, Statement, StatementKind, Target};
 use super::fault::{Fault, Outcome, fault};
@@ -8,7 +8,7 @@ use super::value::{Callable, Loop, Scope, Value, depth_of};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Where a statement leaves to.
+/// How execution continues after a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Next,
@@ -76,7 +76,7 @@ impl<'p> Interpreter<'p> {
         self.deeper(|run| run.statements(otherwise))
     }
 
-    /// Statements that end where they end.
+    /// Statements after which execution always continues with the next one.
     #[inline(never)]
     fn other(&mut self, statement: &'p StatementKind) -> Outcome<()> {
         match statement {
@@ -119,13 +119,13 @@ impl<'p> Interpreter<'p> {
             }
             StatementKind::Scope(body) => self.scoped(self.scope(), |run| run.statements(body).map(|_| ())),
             StatementKind::Unsupported(tag) => {
-                fault(format!("`{tag}` needs another template, and a chat template has none"))
+                fault(format!("`{tag}` loads another template, which a chat template cannot do"))
             }
             _ => Ok(()),
         }
     }
 
-    /// What statements write, passed through filters.
+    /// Returns the output of statements, passed through filters.
     fn filtered(&mut self, filters: &'p [Link], body: &'p [Statement]) -> Outcome<Value> {
         let scope = self.scope();
         let mut value = self.captured(|run| run.scoped(scope, |run| run.statements(body).map(|_| ())))?;
@@ -142,7 +142,7 @@ impl<'p> Interpreter<'p> {
         self.iterate(index, self.scope(), &items, 0)
     }
 
-    /// Carries out a loop over items. `scope` is the one that it stands in.
+    /// Executes a loop over items. `scope` is the scope that contains the loop.
     pub(super) fn iterate(&mut self, index: usize, scope: Scope, items: &Value, depth: usize) -> Outcome<()> {
         let Some(node) = self.program.loops.get(index) else { return Ok(()) };
         let length = if node.test.is_some() { None } else { text::length(self, items)? };
@@ -197,7 +197,7 @@ impl<'p> Interpreter<'p> {
         Ok(())
     }
 
-    /// The next item of a loop that its condition lets through.
+    /// Returns the next item that passes the loop's condition.
     pub(super) fn next_item(&mut self, state: &Loop) -> Outcome<Option<Value>> {
         let Some(node) = self.program.loops.get(state.node) else { return Ok(None) };
         loop {

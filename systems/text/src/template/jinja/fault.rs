@@ -1,20 +1,20 @@
-//! What can go wrong with a template.
+//! Errors of compiling and rendering a template.
 
-/// What is no Jinja.
+/// A syntax error.
 #[derive(Debug)]
 pub(in crate::template) struct SyntaxFault {
     pub(in crate::template) line: u32,
     pub(in crate::template) message: String,
 }
 
-/// Why a rendering ended.
+/// Why a rendering failed.
 #[derive(Debug)]
 pub(in crate::template) enum Fault {
-    /// `raise_exception` was called.
+    /// The template called `raise_exception`.
     Raised(String),
-    /// The budget of steps is used up.
+    /// The fuel is used up.
     OutOfFuel,
-    /// Anything else, with the line of the statement where it is known.
+    /// Any other error, with the line of the statement, or 0 if it is not known.
     Failed { line: u32, message: String },
 }
 
@@ -24,10 +24,10 @@ impl Fault {
     }
 }
 
-/// What a step of a rendering gives.
+/// The result of a step of a rendering.
 pub(in crate::template) type Outcome<T> = Result<T, Box<Fault>>;
 
-/// An error with this message.
+/// Fails with this message.
 pub(super) fn fault<T>(message: impl Into<String>) -> Outcome<T> {
     Err(Fault::new(message))
 }

@@ -1,8 +1,8 @@
-//! The state of one rendering: names in scopes, the text so far, and the fuel that is left.
+//! The state of one rendering: names in scopes, the text so far, and the remaining fuel.
 //!
-//! A macro sees the scope that it was made in, as it is when the macro is called. Every statement and expression takes a unit of fuel,
-//! and what they read or write takes one for each [`BYTES_PER_FUEL`] bytes or each item. An item takes 32 bytes, and a container more,
-//! for which it pays more (`containers`). So fuel bounds memory as well as time.
+//! A macro sees the scope in which it was defined, in its state at the time of the call. Every statement and expression
+//! costs one unit of fuel. Data read or written costs one more for each [`BYTES_PER_FUEL`] bytes or each item. An item
+//! takes 32 bytes. A container takes more and costs more (`containers`). So fuel bounds memory as well as time.
 
 use super::super::clock::CivilTime;
 use super::args::Args;
@@ -13,11 +13,12 @@ use super::value::{Function, Scope, Value};
 
 /// Bytes read or written for one unit of fuel.
 const BYTES_PER_FUEL: usize = 64;
-/// How deep calls and blocks may be nested while rendering, which bounds the stack: 1.5 KB each were measured, and threads have 2 MB,
-/// in a browser 1 MB. A macro that renders a schema takes about eight for each level of it.
+/// How deep calls and blocks may be nested while rendering. It bounds the stack: each level was measured to take 1.5
+/// KB, and threads have 2 MB, in a browser 1 MB. A macro that renders a schema takes about eight levels for each level
+/// of the schema.
 const MAX_STEPS_DEEP: usize = 400;
 
-/// Functions that templates have by name.
+/// The functions that every template has, by name.
 const FUNCTIONS: [(&str, Function); 8] = [
     ("range", Function::Range),
     ("dict", Function::Dict),
@@ -29,10 +30,10 @@ const FUNCTIONS: [(&str, Function); 8] = [
     ("strftime_now", Function::StrftimeNow),
 ];
 
-/// A filter or a test of templates.
+/// A filter or a test.
 pub(super) struct Builtin<T> {
     pub(super) name: &'static str,
-    /// Applies it to a value and the arguments behind its name.
+    /// Applies it to a value and to the arguments in parentheses.
     pub(super) apply: fn(&mut Interpreter<'_>, &Value, Args) -> Outcome<T>,
 }
 
@@ -63,7 +64,7 @@ impl Environment {
     }
 }
 
-/// One rendering.
+/// One rendering of a program. It borrows the program and is consumed by `run`.
 pub(super) struct Interpreter<'p> {
     pub(super) program: &'p Program,
     pub(super) environment: &'static Environment,
@@ -108,7 +109,7 @@ impl<'p> Interpreter<'p> {
         }
     }
 
-    /// Takes fuel.
+    /// Takes fuel. Fails if there is not enough.
     pub(super) fn pay(&mut self, fuel: u64) -> Outcome<()> {
         match self.fuel.checked_sub(fuel) {
             Some(rest) => {
@@ -129,7 +130,7 @@ impl<'p> Interpreter<'p> {
         self.pay(items as u64)
     }
 
-    /// One level deeper, for the time of `step`.
+    /// Runs `step` one level deeper. Fails beyond [`MAX_STEPS_DEEP`] levels.
     pub(super) fn deeper<T>(&mut self, step: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
         if self.depth >= MAX_STEPS_DEEP {
             return fault(format!("calls and blocks are nested deeper than {MAX_STEPS_DEEP} steps"));
@@ -140,12 +141,12 @@ impl<'p> Interpreter<'p> {
         result
     }
 
-    /// The scope that is open now.
+    /// Returns the current scope.
     pub(super) fn scope(&self) -> Scope {
         self.scopes.current()
     }
 
-    /// Opens a scope in `parent` for the time of `step`.
+    /// Runs `step` in a new scope inside `parent`.
     pub(super) fn scoped<T>(
         &mut self,
         parent: Scope,
@@ -171,14 +172,14 @@ impl<'p> Interpreter<'p> {
         self.scopes.set(symbol, value);
     }
 
-    /// Writes text.
+    /// Appends text to the output.
     pub(super) fn write(&mut self, text: &str) -> Outcome<()> {
         self.pay_bytes(text.len())?;
         self.out.push_str(text);
         Ok(())
     }
 
-    /// What `step` writes.
+    /// Runs `step` and returns its output as a value.
     pub(super) fn captured(&mut self, step: impl FnOnce(&mut Self) -> Outcome<()>) -> Outcome<Value> {
         let outer = std::mem::take(&mut self.out);
         let result = step(self);

@@ -1,8 +1,8 @@
-//! Which methods values have.
+//! The methods that values have.
 
 use super::value::Value;
 
-/// Methods of text. Those in [`MISSING`] exist in Python, and are refused when they are called.
+/// Methods of text. Those in [`MISSING`] exist in Python; calling them is an error here.
 const OF_TEXT: &[&str] = &[
     "capitalize",
     "casefold",
@@ -56,11 +56,11 @@ const OF_LIST: &[&str] = &["copy", "count", "index"];
 const OF_TUPLE: &[&str] = &["count", "index"];
 const OF_INT: &[&str] = &["bit_length", "conjugate", "is_integer"];
 const OF_FLOAT: &[&str] = &["conjugate", "is_integer"];
-/// Methods that change a value, which the sandbox forbids.
+/// Methods that modify a value. The sandbox forbids them.
 const CHANGE_DICT: &[&str] = &["clear", "pop", "popitem", "setdefault", "update"];
 const CHANGE_LIST: &[&str] = &["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"];
 
-/// Whether a value has this method, and it may be called.
+/// Returns true if a value has this method and a template may call it.
 pub(super) fn exists(value: &Value, name: &str) -> bool {
     let names = match value {
         Value::Str(_) | Value::Markup(_) => return OF_TEXT.contains(&name) || MISSING.contains(&name),
@@ -74,7 +74,7 @@ pub(super) fn exists(value: &Value, name: &str) -> bool {
     names.contains(&name)
 }
 
-/// Whether this method would change a value.
+/// Returns true if this method would modify the value.
 pub(super) fn changes(value: &Value, name: &str) -> bool {
     match value {
         Value::Dict(_) => CHANGE_DICT.contains(&name),

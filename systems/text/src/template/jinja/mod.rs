@@ -1,9 +1,10 @@
-//! Jinja2, as far as chat templates use it: an interpreter that gives what Jinja2 3.1 gives in the environment that Hugging Face's
-//! `apply_chat_template` makes (`ImmutableSandboxedEnvironment`, `trim_blocks`, `lstrip_blocks`, loop controls, `generation`).
+//! An interpreter of the part of Jinja2 that chat templates use. It renders as Jinja2 3.1 does in the environment of
+//! Hugging Face's `apply_chat_template` (`ImmutableSandboxedEnvironment`, `trim_blocks`, `lstrip_blocks`, loop
+//! controls, `generation`).
 //!
-//! A template comes with a file from anywhere. So nesting is bounded where it is read (`parser`), values where they are made
-//! (`value`), and every step and byte is paid for with fuel (`interpreter`). What Jinja2 has and this has not (`include`, `urlize`,
-//! text of functions and the like) is refused by name.
+//! A template can come from an untrusted file. The parser bounds nesting (`parser`), making a value bounds its depth
+//! (`value`), and every step and byte costs fuel (`interpreter`). Features of Jinja2 that are not implemented
+//! (`include`, `urlize`, printing functions and others) fail with an error that names them.
 
 mod args;
 mod ast;
@@ -53,7 +54,7 @@ impl Jinja {
         statement::parse(source).map(Self)
     }
 
-    /// Renders with variables, of which later ones win.
+    /// Renders with variables. Of two with the same name the later one counts.
     pub(super) fn render(
         &self,
         variables: Vec<(&str, Variable)>,
@@ -65,7 +66,7 @@ impl Jinja {
     }
 }
 
-/// A variable that a template is given.
+/// The value of a variable of a template.
 #[derive(Debug, Clone)]
 pub(super) struct Variable(Value);
 
@@ -76,7 +77,7 @@ impl Variable {
         Self(Value::str(text))
     }
 
-    /// The value of JSON, or why there is none.
+    /// Converts a JSON value. Fails with the reason, without a line.
     pub(super) fn json(value: &serde_json::Value) -> Result<Self, String> {
         Value::from_json(value).map(Self).map_err(|fault| match *fault {
             Fault::Failed { message, .. } => message,

@@ -1,4 +1,5 @@
-//! The parser: the tokens of a template and the place in them. `statement` and `expression` hold the grammar.
+//! The state of the parser: the tokens of a template and the position in them. `statement` and `expression` implement
+//! the grammar.
 
 use super::ast::{Program, Symbol};
 use super::fault::SyntaxFault;
@@ -6,7 +7,8 @@ use super::lexer::{Lexeme, Token};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// How deep blocks, and how deep expressions may be nested. A bracket counts twice. Python allows 100 blocks and 200 brackets.
+/// How deep blocks, and separately expressions, may be nested. A bracket counts twice. Python allows 100 blocks and 200
+/// brackets.
 pub(super) const MAX_NESTING: usize = 200;
 
 pub(super) struct Parser {
@@ -18,15 +20,15 @@ pub(super) struct Parser {
     pub(super) nesting: usize,
     /// Depth of blocks.
     pub(super) blocks: usize,
-    /// Depth of conditions. A filter that does not exist is an error there only when it is reached.
+    /// Depth of conditions. Inside one, an unknown filter or test is an error only when it is executed.
     pub(super) conditional: usize,
-    /// Loops around this place, since the last macro.
+    /// Number of loops around the current position, counted from the innermost macro.
     pub(super) loops: usize,
-    /// For each macro around this place, whether it reads `caller`, `kwargs` and `varargs`.
+    /// For each macro around the current position, the symbols of `caller`, `kwargs` and `varargs` that its body reads.
     pub(super) specials: Vec<[Option<Symbol>; 3]>,
 }
 
-/// Names that a macro has without declaring them.
+/// Names that a macro can read without declaring them.
 const SPECIALS: [&str; 3] = ["caller", "kwargs", "varargs"];
 
 impl Parser {
@@ -86,7 +88,7 @@ impl Parser {
         found
     }
 
-    /// What stands here, for messages.
+    /// Describes the next token, for error messages.
     pub(super) fn here(&self) -> String {
         match self.peek() {
             None => "the end of the template".to_owned(),
@@ -149,7 +151,7 @@ impl Parser {
         self.program.names.len() - 1
     }
 
-    /// The symbol of a name that is read.
+    /// Returns the symbol of a name that is read.
     pub(super) fn read(&mut self, name: &Arc<str>) -> Symbol {
         let symbol = self.symbol(name);
         if let Some(index) = SPECIALS.iter().position(|special| **special == **name) {
@@ -160,7 +162,7 @@ impl Parser {
         symbol
     }
 
-    /// One level deeper, for the time of `parse`.
+    /// Runs `parse` one level deeper.
     pub(super) fn nested<T>(
         &mut self,
         parse: impl FnOnce(&mut Self) -> Result<T, SyntaxFault>,

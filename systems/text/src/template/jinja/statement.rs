@@ -1,4 +1,4 @@
-//! Statements of a template, as `jinja2/parser.py` 3.1 reads them, with the extensions of Hugging Face's environment: `break`,
+//! Parses statements as `jinja2/parser.py` 3.1 does, with the extensions of Hugging Face's environment: `break`,
 //! `continue` and `generation`.
 
 use super::ast::{Expr, For, Link, Macro, Program, Statement, StatementKind, Symbol, Target};
@@ -7,10 +7,10 @@ use super::lexer::{Token, tokenize};
 use super::parser::{MAX_NESTING, Parser};
 use std::sync::Arc;
 
-/// Reads a template.
+/// Parses a template.
 ///
 /// # Errors
-/// What is no Jinja, with its line.
+/// A syntax error, with its line.
 pub(super) fn parse(source: &str) -> Result<Program, SyntaxFault> {
     let mut parser = Parser::new(tokenize(source)?);
     let body = parser.statements(&[])?;
@@ -19,7 +19,7 @@ pub(super) fn parse(source: &str) -> Result<Program, SyntaxFault> {
 }
 
 impl Parser {
-    /// Statements up to a tag of one of these names, whose name is the next token then.
+    /// Parses statements up to a tag with one of these names. The name is then the next token.
     fn statements(&mut self, ends: &[&str]) -> Result<Vec<Statement>, SyntaxFault> {
         if self.blocks >= MAX_NESTING {
             return self.fail(format!("blocks are nested deeper than {MAX_NESTING}"));
@@ -64,21 +64,22 @@ impl Parser {
         Ok(body)
     }
 
-    /// The rest of an opening tag, and the statements after it.
+    /// Parses the rest of an opening tag and the statements after it.
     fn body(&mut self, ends: &[&str]) -> Result<Vec<Statement>, SyntaxFault> {
         self.skip_op(":");
         self.block_end()?;
         self.statements(ends)
     }
 
-    /// The rest of an opening tag, the statements after it, and the name of the closing tag.
+    /// Parses the rest of an opening tag, the statements after it, and the name of the closing tag.
     fn whole_body(&mut self, end: &str) -> Result<Vec<Statement>, SyntaxFault> {
         let body = self.body(&[end])?;
         self.at += 1;
         Ok(body)
     }
 
-    /// A statement without its last token. Where it is several, all but the last go into `before`.
+    /// Parses a statement without the end of its tag. If the tag stands for several statements, all but the last go
+    /// into `before`.
     fn statement(&mut self, before: &mut Vec<Statement>) -> Result<StatementKind, SyntaxFault> {
         let line = self.line();
         let name = self.identifier()?;
@@ -160,7 +161,7 @@ impl Parser {
         })
     }
 
-    /// A body that runs as a macro does, without the loops around it.
+    /// Parses a body that runs like a macro: `break` and `continue` in it cannot refer to the loops around it.
     fn scoped(&mut self, end: &str) -> Result<Vec<Statement>, SyntaxFault> {
         let loops = std::mem::take(&mut self.loops);
         let body = self.whole_body(end);
@@ -219,7 +220,7 @@ impl Parser {
 
     fn call_block(&mut self) -> Result<StatementKind, SyntaxFault> {
         let signature = self.is_op("(");
-        // The signature comes before the call, the body after it.
+        // The signature comes before the call, and the body after it.
         let (parameters, defaults) = if signature { self.signature()? } else { (Vec::new(), Vec::new()) };
         let call = self.expression(true)?;
         if !matches!(&call, Expr::Chain(_, links) if matches!(links.last(), Some(Link::Call(_)))) {
@@ -264,7 +265,7 @@ impl Parser {
         Ok((parameters, defaults))
     }
 
-    /// What is assigned to: a name, an attribute of a namespace, or several of them.
+    /// Parses the target of an assignment: a name, an attribute of a namespace, or several of them.
     fn target(&mut self, ends: &[&str]) -> Result<Target, SyntaxFault> {
         let mut targets = Vec::new();
         let mut tuple = false;

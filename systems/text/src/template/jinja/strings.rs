@@ -1,4 +1,4 @@
-//! Python's operations on strings that methods and filters share, paid for.
+//! Python's string operations that methods and filters share. They cost fuel.
 
 use super::args::Args;
 use super::fault::{Outcome, fault};
@@ -8,7 +8,7 @@ use super::value::Value;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A text that has to be there.
+/// Returns a string argument, which must be present.
 pub(super) fn string(what: &str, value: Option<Value>) -> Outcome<Arc<str>> {
     match value {
         Some(Value::Undefined(message)) => fault(&*message),
@@ -16,11 +16,11 @@ pub(super) fn string(what: &str, value: Option<Value>) -> Outcome<Arc<str>> {
             Some(text) => Ok(text.clone()),
             None => fault(format!("{what}() takes a str, not {}", value.type_name())),
         },
-        None => fault(format!("{what}() misses an argument")),
+        None => fault(format!("{what}() is missing an argument")),
     }
 }
 
-/// An integer, or what is taken without one.
+/// Returns an integer argument, or `default` if it is missing.
 pub(super) fn integer(what: &str, value: Option<Value>, default: i128) -> Outcome<i128> {
     match value {
         None => Ok(default),
@@ -33,7 +33,7 @@ pub(super) fn integer(what: &str, value: Option<Value>, default: i128) -> Outcom
     }
 }
 
-/// The bytes of a text between two positions in characters; `None` if they are out of order.
+/// Returns the byte range between two positions in characters, or `None` if the positions are out of order.
 pub(super) fn within(text: &str, start: Option<Value>, stop: Option<Value>) -> Outcome<Option<Range<usize>>> {
     let number = |value: Option<Value>| match value {
         None | Some(Value::None) => Ok(None),
@@ -56,7 +56,7 @@ pub(super) fn within(text: &str, start: Option<Value>, stop: Option<Value>) -> O
     Ok(Some(byte(start)..byte(stop)))
 }
 
-/// A text without white space, or characters of a set, at its ends.
+/// Strips white space, or the characters of a set, from the ends of a text.
 pub(super) fn strip<'t>(
     run: &mut Interpreter<'_>,
     text: &'t str,
@@ -64,7 +64,7 @@ pub(super) fn strip<'t>(
     left: bool,
     right: bool,
 ) -> Outcome<&'t str> {
-    // Each character of the text is looked for in the set.
+    // Each character of the text is searched for in the set.
     run.pay(((characters.map_or(0, str::len) / 64) as u64).saturating_mul(text.len() as u64))?;
     let matches = |character: char| match characters {
         Some(characters) => characters.contains(character),
@@ -74,13 +74,13 @@ pub(super) fn strip<'t>(
     Ok(if right { text.trim_end_matches(matches) } else { text })
 }
 
-/// The lines of a text, each paid for before there is room for it.
+/// Returns the lines of a text. Fuel for them is taken before they are allocated.
 pub(super) fn lines<'t>(run: &mut Interpreter<'_>, text: &'t str, ends: bool) -> Outcome<Vec<&'t str>> {
     run.pay_items(text.chars().filter(|character| python::ends_line(*character)).count())?;
     Ok(python::lines(text, ends))
 }
 
-/// Python's `replace`; a negative count replaces all.
+/// Python's `replace`. A negative count replaces all occurrences.
 pub(super) fn replace(
     run: &mut Interpreter<'_>,
     text: &str,
@@ -120,7 +120,7 @@ pub(super) fn split(run: &mut Interpreter<'_>, text: &str, name: &str, args: Arg
                     break;
                 }
                 if parts.len() == most {
-                    // What is left keeps its white space inside.
+                    // The rest keeps its inner white space.
                     parts.push(rest);
                     break;
                 }
@@ -182,7 +182,7 @@ pub(super) fn justify(
     let left = match how {
         "ljust" => 0,
         "rjust" => missing,
-        // CPython's rounding: the odd one goes left where the width is odd too.
+        // CPython's rounding: an odd space goes left if the width is odd too.
         _ => missing / 2 + (missing & width & 1),
     };
     let fill = |count: usize| std::iter::repeat_n(fill, count).collect::<String>();

@@ -1,4 +1,4 @@
-//! What filters take from values and arguments: text, numbers, switches, sort keys.
+//! Reads what filters need from values and arguments: text, numbers, flags, sort keys.
 
 use super::super::fault::{Outcome, fault};
 use super::super::interpreter::Interpreter;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 pub(super) type Run<'a, 'p> = &'a mut Interpreter<'p>;
 
-/// The text of a value, paid for.
+/// Returns the text of a value. It costs fuel.
 pub(super) fn soft(run: Run<'_, '_>, value: &Value) -> Outcome<Arc<str>> {
     let text = text::text(run, value)?;
     run.pay_bytes(text.len())?;
@@ -20,7 +20,7 @@ pub(super) fn is_set(value: &Option<Value>) -> bool {
     value.as_ref().is_some_and(Value::is_true)
 }
 
-/// An integer argument.
+/// Returns an integer argument, or `default` if it is missing.
 pub(super) fn integer(what: &str, value: &Option<Value>, default: i128) -> Outcome<i128> {
     match value {
         None => Ok(default),
@@ -34,7 +34,7 @@ pub(super) fn integer(what: &str, value: &Option<Value>, default: i128) -> Outco
     }
 }
 
-/// The key of an item: what a path leads to, its case left out of account if asked.
+/// Returns the sort key of an item: the value at a path, in lower case unless `case_sensitive`.
 pub(super) fn key_of(
     run: &mut Interpreter<'_>,
     item: &Value,
@@ -46,7 +46,7 @@ pub(super) fn key_of(
     if case_sensitive { Ok(key) } else { without_case(run, key) }
 }
 
-/// Text in lower case, and other values as they are.
+/// Converts text to lower case and returns other values unchanged.
 pub(super) fn without_case(run: &mut Interpreter<'_>, value: Value) -> Outcome<Value> {
     match value.as_str() {
         Some(text) => {
@@ -57,8 +57,8 @@ pub(super) fn without_case(run: &mut Interpreter<'_>, value: Value) -> Outcome<V
     }
 }
 
-/// Items in the order of their keys; equal ones keep theirs. A merge sort of our own, since comparing can fail and need not be a
-/// total order.
+/// Sorts items by their keys. The sort is stable. It is a merge sort implemented here, since a comparison can fail and
+/// need not be a total order.
 pub(super) fn sorted<T>(
     run: &mut Interpreter<'_>,
     items: Vec<T>,

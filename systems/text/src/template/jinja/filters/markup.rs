@@ -37,7 +37,7 @@ pub(super) fn striptags(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<
             from = start;
         }
     }
-    // A word takes 16 bytes, and with what separates it at least two of the text.
+    // A word takes 16 bytes here and, with its separator, at least two bytes of the text.
     run.pay_bytes(text.len().saturating_mul(8))?;
     let words: Vec<&str> = text.split(is_space).filter(|word| !word.is_empty()).collect();
     let text = words.join(" ");
@@ -51,7 +51,8 @@ pub(super) fn striptags(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<
     Ok(Value::str(plain))
 }
 
-/// Text for a URL: what is neither a letter, a digit nor one of `_.-~` and `safe` becomes bytes in hexadecimal.
+/// Quotes text for a URL. Bytes that are not letters, digits or one of `_.-~` become hexadecimal, except `/` outside of
+/// a query. In a query a space becomes `+`.
 fn quoted(text: &str, for_query: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! Jinja's filters. What they do is `jinja2/filters.py` 3.1; `tojson` is Hugging Face's.
+//! Jinja's filters, as `jinja2/filters.py` 3.1 defines them. `tojson` is Hugging Face's.
 
 mod inputs;
 mod json;
@@ -15,7 +15,7 @@ macro_rules! filters {
     ($($name:literal => $apply:expr,)+) => { &[$(Filter { name: $name, apply: $apply },)+] };
 }
 
-/// Every filter, in the order of the alphabet.
+/// Every filter, in alphabetical order.
 pub(super) const FILTERS: &[Filter] = filters! {
     "abs" => numbers::abs,
     "attr" => sequences::attr,
@@ -46,7 +46,7 @@ pub(super) const FILTERS: &[Filter] = filters! {
     "max" => |run, value, args| sequences::extreme(run, value, args, Ordering::Greater),
     "min" => |run, value, args| sequences::extreme(run, value, args, Ordering::Less),
     "pprint" => texts::pprint,
-    "random" => |_, _, _| fault("the filter `random` is not supported: it gives another text each time"),
+    "random" => |_, _, _| fault("the filter `random` is not supported: its result differs each time"),
     "reject" => |run, value, args| sequences::select(run, value, args, false, false),
     "rejectattr" => |run, value, args| sequences::select(run, value, args, true, false),
     "replace" => texts::replace,

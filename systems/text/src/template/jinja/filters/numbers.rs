@@ -80,7 +80,7 @@ pub(super) fn round(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value>
                     return Ok(Value::Int(0));
                 };
                 let rest = number.rem_euclid(unit);
-                // Half goes to the even multiple.
+                // A half is rounded to the even multiple.
                 let up = match rest.cmp(&(unit - rest)) {
                     Ordering::Less => false,
                     Ordering::Equal => number.div_euclid(unit) % 2 != 0,
@@ -101,7 +101,7 @@ pub(super) fn round(_: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value>
     }
 }
 
-/// Python's `round(number, precision)`: the nearest, and of two the even one, of the exact value.
+/// Python's `round(number, precision)`: the multiple nearest to the exact value, and the even one of two.
 fn round_float(number: f64, precision: i32) -> f64 {
     if !number.is_finite() {
         return number;

@@ -14,7 +14,7 @@ pub(super) fn attr(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value
     let Some(name) = name.as_ref().and_then(Value::as_str) else { return fault("attr() takes a name") };
     run.pay_bytes(name.len())?;
     match value {
-        // Not an entry: an attribute of the type alone.
+        // `attr` finds attributes of the type only, not entries.
         Value::Dict(_) if !method_names::exists(value, name) => {
             Ok(Value::undefined(format!("'dict object' has no attribute '{name}'")))
         }
@@ -74,7 +74,7 @@ pub(super) fn dictsort(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
     run.list(keyed.into_iter().map(|(_, pair)| pair).collect())
 }
 
-/// Items sorted; in reverse, equal ones keep their order as well.
+/// Sorts items. Equal items keep their order in reverse as well.
 fn in_order<T>(
     run: Run<'_, '_>,
     mut items: Vec<T>,
@@ -126,7 +126,7 @@ pub(super) fn unique(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Val
     run.iterator(kept)
 }
 
-/// `min` and `max`: the first of the items that none is beyond.
+/// `min` and `max`: the first item that no other item exceeds.
 pub(super) fn extreme(run: Run<'_, '_>, value: &Value, args: Args, beyond: Ordering) -> Outcome<Value> {
     let [case_sensitive, attribute] = args.bind("min", ["case_sensitive", "attribute"], 0)?;
     let attribute = attribute.unwrap_or(Value::None);
@@ -228,7 +228,7 @@ pub(super) fn reverse(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Va
     }
     let mut items = run.items(value)?;
     items.reverse();
-    // What has no order from its end becomes a list, as in Jinja2.
+    // An iterator has no reverse iterator, so the result is a list, as in Jinja2.
     if matches!(value, Value::Iterator(_)) { run.list(items) } else { run.iterator(items) }
 }
 
@@ -293,7 +293,7 @@ pub(super) fn slice(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
     run.iterator(slices)
 }
 
-/// Arguments for one of many calls.
+/// Copies the arguments for one of many calls.
 fn again(run: Run<'_, '_>, args: &Args) -> Outcome<Args> {
     run.pay_items(1 + args.positional.len() + args.named.len())?;
     Ok(Args { positional: args.positional.clone(), named: args.named.clone() })

@@ -154,14 +154,14 @@ pub(super) fn truncate(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
     Ok(Value::str(format!("{kept}{end}")))
 }
 
-/// Python's `textwrap.wrap`, for text without hyphens and tabs, at which it does more than this.
+/// Python's `textwrap.wrap`, for text without hyphens and tabs, which Python treats specially.
 pub(super) fn wordwrap(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
     let [width, long, wrap, hyphens] = args.bind("wordwrap", names, 0)?;
     let Some(text) = value.as_str() else {
         return fault(format!("wordwrap() takes a str, not {}", value.type_name()));
     };
-    // Each word is a vector of characters first.
+    // Each word is held as a vector of characters.
     run.pay_items(text.len())?;
     if text.contains(['-', '—']) && hyphens.as_ref().is_none_or(Value::is_true) {
         return fault("the filter `wordwrap` is not supported for text with hyphens");
@@ -186,7 +186,7 @@ pub(super) fn wordwrap(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
 }
 
 fn wrapped(paragraph: &str, width: usize, break_long: bool) -> Vec<String> {
-    // Words and the spaces between them, the next one last.
+    // Words and the spaces between them, in reverse order.
     let mut chunks: Vec<Vec<char>> = Vec::new();
     for character in paragraph.chars() {
         let blank = matches!(character, '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | ' ');
@@ -244,12 +244,12 @@ pub(super) fn pprint(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Val
     let value = in_key_order(run, value)?;
     let shown = text::repr(run, &value)?;
     if shown.chars().count() > 80 {
-        return fault("the filter `pprint` is not supported for what takes more than a line");
+        return fault("the filter `pprint` is not supported for values longer than a line");
     }
     Ok(Value::str(shown))
 }
 
-/// A value whose dicts are sorted.
+/// Returns a value with all dicts sorted by key.
 fn in_key_order(run: Run<'_, '_>, value: &Value) -> Outcome<Value> {
     run.pay(1)?;
     Ok(match value {

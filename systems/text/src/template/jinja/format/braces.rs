@@ -22,7 +22,7 @@ pub(in crate::template::jinja) fn braces(
 struct Fields<'a> {
     positional: &'a [Value],
     named: &'a [(Arc<str>, Value)],
-    /// The field that `{}` takes next.
+    /// The index of the argument that the next `{}` takes.
     next: usize,
     by_number: bool,
 }
@@ -114,7 +114,7 @@ impl Fields<'_> {
         value_in(run, &value, &spec)
     }
 
-    /// The value of a field such as `0`, `name.attribute` or `name[key]`.
+    /// Returns the value of a field such as `0`, `name.attribute` or `name[key]`.
     fn value(&mut self, run: &mut Interpreter<'_>, name: &str) -> Outcome<Value> {
         let end = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut path) = name.split_at(end);
@@ -136,7 +136,7 @@ impl Fields<'_> {
         let found = match at {
             Some(at) => self.positional.get(at),
             None => {
-                // Any of the names may have to be compared.
+                // The lookup may compare every name.
                 run.pay_bytes((first.len() + 16).saturating_mul(self.named.len()))?;
                 self.named.iter().find(|(name, _)| **name == *first).map(|(_, value)| value)
             }
@@ -144,7 +144,7 @@ impl Fields<'_> {
         let Some(mut value) = found.cloned() else {
             return match at {
                 Some(at) => fault(format!("Replacement index {at} out of range for positional args tuple")),
-                None => fault(format!("the format has a field '{first}' that is not given")),
+                None => fault(format!("the format has no argument for its field '{first}'")),
             };
         };
         while !path.is_empty() {

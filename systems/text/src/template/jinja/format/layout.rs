@@ -1,11 +1,11 @@
-//! How a formatted value is laid out: fill, alignment, width, and cutting to a number of characters.
+//! The layout of a formatted value: fill, alignment, width, and truncation to a number of characters.
 
 use super::super::fault::Outcome;
 use super::super::interpreter::Interpreter;
 use std::iter::{Peekable, repeat_n};
 use std::str::Chars;
 
-/// How a value is laid out.
+/// A format specification, parsed.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Spec {
     pub(super) fill: Option<char>,
@@ -18,7 +18,8 @@ pub(super) struct Spec {
     pub(super) kind: Option<char>,
 }
 
-/// Digits of a number in a format; `usize::MAX` if they are too many, for which there is no fuel.
+/// Reads the digits of a number in a format. A number that is too large becomes `usize::MAX`, for which there is never
+/// enough fuel.
 pub(super) fn number(characters: &mut Peekable<Chars<'_>>) -> Option<usize> {
     let mut digits = String::new();
     while let Some(digit) = characters.next_if(char::is_ascii_digit) {
@@ -46,7 +47,7 @@ pub(super) fn cut(shown: &str, characters: Option<usize>) -> String {
     }
 }
 
-/// Text with escapes for what is not ASCII.
+/// Escapes the characters that are not ASCII.
 pub(super) fn ascii(shown: &str) -> String {
     let mut out = String::with_capacity(shown.len());
     for character in shown.chars() {

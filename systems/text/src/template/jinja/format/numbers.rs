@@ -1,4 +1,4 @@
-//! Integers and floats in a format.
+//! Formats integers and floats.
 
 use super::super::fault::{Outcome, fault};
 use super::super::interpreter::Interpreter;
@@ -6,11 +6,11 @@ use super::super::text;
 use super::layout::{Spec, pad};
 use std::iter::repeat_n;
 
-/// The most digits after the point that a float is written with. Rust's formatting panics beyond 16 bits of them, and `%g` asks for a
-/// few more than its precision.
+/// The most digits after the point of a formatted float. Rust's formatting panics for precisions that exceed 16 bits,
+/// and `%g` needs a few more digits than its precision.
 const MAX_PRECISION: usize = 1 << 15;
 
-/// Sign, prefix and digits.
+/// Returns sign, prefix and digits.
 pub(super) fn integer_parts(number: i128, spec: &Spec) -> (String, &'static str, String) {
     let sign = sign(number < 0, spec);
     let size = number.unsigned_abs();
@@ -26,7 +26,7 @@ pub(super) fn integer_parts(number: i128, spec: &Spec) -> (String, &'static str,
 
 pub(super) fn float_value(run: &mut Interpreter<'_>, number: f64, spec: &Spec) -> Outcome<String> {
     let precision = spec.precision.unwrap_or(6);
-    // Digits are paid for before they are made.
+    // Fuel for digits is taken before they are made.
     if precision > MAX_PRECISION {
         run.pay_bytes(precision)?;
         return fault("the precision of a format is too large");
@@ -88,7 +88,7 @@ pub(super) fn pad_number(
 ) -> Outcome<String> {
     if spec.align == Some('=') {
         if spec.grouping.is_some() && spec.width > sign.len() + shown.len() {
-            return fault("a format with both zeros in front and groups of digits is not supported");
+            return fault("a format with both leading zeros and groups of digits is not supported");
         }
         let missing = spec.width.saturating_sub(sign.len() + shown.len());
         run.pay_bytes(missing)?;
@@ -107,7 +107,7 @@ fn sign(negative: bool, spec: &Spec) -> String {
     }
 }
 
-/// `1.5e-7` as Python writes it: a sign and two digits in the exponent.
+/// Rewrites the exponent of `1.5e-7` as Python does: with a sign and at least two digits.
 fn exponent(shown: &str) -> String {
     let (digits, exponent) = shown.split_once('e').unwrap_or((shown, "0"));
     match exponent.strip_prefix('-') {

@@ -49,7 +49,7 @@ pub(in crate::template::jinja) fn percent(
             }
             let key: Arc<str> = key.into();
             let Some(value) = dict.get_str(&key) else {
-                return fault(format!("'{key}' is no key of the mapping"));
+                return fault(format!("'{key}' is not a key of the mapping"));
             };
             named = Some(value.clone());
             by_name = true;
@@ -108,7 +108,7 @@ pub(in crate::template::jinja) fn percent(
         run.pay_bytes(written.len())?;
         out.push_str(&written);
     }
-    // What has items by key is a mapping to Python, of which nothing need be used.
+    // To Python, a value with items by key is a mapping, and a format may leave a mapping unused.
     let mapping = matches!(values, Value::Dict(_) | Value::List(_) | Value::Range(_) | Value::Undefined(_));
     if !by_name && !mapping && given.next().is_some() {
         return fault("not all arguments converted during string formatting");

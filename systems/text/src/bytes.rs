@@ -1,14 +1,14 @@
 //! The byte-level alphabet: GPT-2's one-to-one map from the 256 bytes to 256 printable characters.
 //!
-//! Bytes that are printable in Latin-1 stand for themselves; the other 68, in ascending order, are
-//! U+0100 onward (so a space is `Ġ`, U+0120). Source: Radford et al., "Language Models are
-//! Unsupervised Multitask Learners", 2019, and its published encoder.
+//! Bytes that are printable in Latin-1 map to themselves. The other 68 map, in ascending order, to U+0100 onward, so a
+//! space is `Ġ`, U+0120. Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, and its
+//! published encoder.
 
-/// First character given to a byte that does not stand for itself.
+/// First character assigned to a byte that does not map to itself.
 const FIRST_SUBSTITUTE: u32 = 0x100;
-/// Characters of the alphabet are below this.
+/// Every character of the alphabet is below this code point.
 const ALPHABET_END: usize = 0x144;
-/// Mark of a character outside the alphabet in [`TO_BYTE`].
+/// Marks a character outside the alphabet in [`TO_BYTE`].
 const NO_BYTE: u16 = u16::MAX;
 
 const fn stands_for_itself(byte: u8) -> bool {
@@ -47,19 +47,19 @@ const TO_BYTE: [u16; ALPHABET_END] = {
     table
 };
 
-/// The character of a byte.
+/// Returns the character of a byte.
 pub fn character(byte: u8) -> char {
     TO_CHAR[usize::from(byte)]
 }
 
-/// Appends `text` to `out` in the byte-level alphabet.
+/// Appends the bytes of `text` to `out`, written in the byte-level alphabet.
 pub(super) fn encode_into(text: &str, out: &mut String) {
     out.reserve(text.len());
     out.extend(text.bytes().map(character));
 }
 
-/// Appends the bytes that a token of the byte-level alphabet stands for. A character outside the
-/// alphabet, which real vocabularies have in tokens added later, is kept as UTF-8.
+/// Appends the bytes that a token of a byte-level vocabulary stands for. A character outside the alphabet is kept as
+/// UTF-8; real vocabularies have such characters in tokens added later.
 pub(super) fn decode_into(token: &str, out: &mut Vec<u8>) {
     for character in token.chars() {
         match TO_BYTE.get(character as usize).copied().map(u8::try_from) {
@@ -83,7 +83,7 @@ mod tests {
             decode_into(&character.to_string(), &mut back);
             assert_eq!(back, [byte]);
         }
-        // Facts of the published encoder.
+        // Values of the published encoder.
         assert_eq!(TO_CHAR[usize::from(b' ')], 'Ġ');
         assert_eq!(TO_CHAR[usize::from(b'\n')], 'Ċ');
         assert_eq!(TO_CHAR[0xad], 'Ń');

@@ -1,17 +1,17 @@
-//! Refuses vocabularies that cannot be right, and puts the rest into the form that the tokenizer expects.
+//! Checks a vocabulary, refuses an invalid one, and fills in the defaults that the tokenizer expects.
 
-use super::vocabulary::ModelKind;
-use super::{TokenizeError, Vocabulary};
+use crate::error::TokenizeError;
+use crate::vocabulary::{ModelKind, Rules, Vocabulary};
 
-/// The models of [`Vocabulary::model`] that are implemented.
+/// The values of [`Vocabulary::model`] that are implemented.
 const SUPPORTED_MODELS: &str =
     "gpt2 (byte-level BPE), llama (SentencePiece BPE), t5 (unigram), bert (WordPiece)";
-/// Ids are `i32` in the files and in llama.cpp; as many again are kept for phantoms.
+/// Ids are `i32` in the files and in llama.cpp. A quarter of that range leaves room for phantom ids.
 const MAX_ENTRIES: usize = i32::MAX as usize / 4;
-/// How -1, "there is none", reads as an unsigned id.
+/// The value -1, which files write for "no such token", read as an unsigned id.
 const NO_TOKEN: u32 = u32::MAX;
 
-/// Checks sizes and ids, fills in what a file may leave out, and says which algorithm it is.
+/// Checks sizes and ids, fills in fields that a file may omit, and returns the vocabulary's algorithm.
 pub(super) fn check(vocabulary: &mut Vocabulary) -> Result<ModelKind, TokenizeError> {
     let kind = vocabulary.kind().ok_or_else(|| TokenizeError::UnsupportedModel {
         model: vocabulary.model.clone(),
@@ -30,7 +30,7 @@ pub(super) fn check(vocabulary: &mut Vocabulary) -> Result<ModelKind, TokenizeEr
     }
     match kind {
         ModelKind::ByteLevel if vocabulary.merges.is_empty() => return Err(TokenizeError::NoMerges),
-        // Without scores every text would be cut into characters, or merged from the left.
+        // Without scores, unigram would split every text into characters and SentencePiece would merge from the left.
         ModelKind::Unigram if vocabulary.scores.is_empty() => return Err(TokenizeError::NoScores),
         ModelKind::SentencePiece if vocabulary.scores.is_empty() && vocabulary.merges.is_empty() => {
             return Err(TokenizeError::NoScores);
@@ -56,7 +56,7 @@ pub(super) fn check(vocabulary: &mut Vocabulary) -> Result<ModelKind, TokenizeEr
 }
 
 fn check_ids(vocabulary: &mut Vocabulary, vocab_size: usize) -> Result<(), TokenizeError> {
-    // Without these the model could not be told where a text begins or an answer ends.
+    // A wrong id here would leave the model without a start of text or an end of generation, so it is an error.
     for (field, id) in [
         ("tokenizer.ggml.bos_token_id", &mut vocabulary.bos),
         ("tokenizer.ggml.eos_token_id", &mut vocabulary.eos),
@@ -78,9 +78,9 @@ fn check_ids(vocabulary: &mut Vocabulary, vocab_size: usize) -> Result<(), Token
     Ok(())
 }
 
-/// What llama.cpp takes where a file does not say.
+/// Fills in the defaults that llama.cpp uses for fields that the file omits.
 fn fill_in(vocabulary: &mut Vocabulary, kind: ModelKind, vocab_size: usize) {
-    if vocabulary.rules != super::Rules::LlamaCpp {
+    if vocabulary.rules != Rules::LlamaCpp {
         return;
     }
     let default = |given: &mut Option<u32>, id: u32| {

@@ -1,11 +1,11 @@
-//! From the text of a token to its id.
+//! Maps the text of a token to its id.
 
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-use super::TokenizeError;
+use crate::error::TokenizeError;
 
-/// The texts of all tokens, end to end, and a hash table of their ids.
+/// The texts of all tokens, concatenated, and a hash table of their ids.
 #[derive(Debug)]
 pub(super) struct TokenIds {
     texts: Texts,
@@ -13,11 +13,11 @@ pub(super) struct TokenIds {
     hasher: hashbrown::DefaultHashBuilder,
 }
 
-/// Strings end to end.
+/// Concatenated strings.
 #[derive(Debug, Default)]
 struct Texts {
     text: String,
-    /// Where each string ends.
+    /// The end of each string in `text`, in bytes.
     ends: Vec<usize>,
 }
 
@@ -34,7 +34,7 @@ impl Texts {
 
 impl TokenIds {
     /// # Errors
-    /// The same text twice.
+    /// Two tokens have the same text.
     pub(super) fn new(tokens: &[String]) -> Result<Self, TokenizeError> {
         let hasher = hashbrown::DefaultHashBuilder::default();
         let mut texts = Texts {
@@ -54,18 +54,18 @@ impl TokenIds {
         Ok(Self { texts, table, hasher })
     }
 
-    /// The id of a token.
+    /// Returns the id of a token.
     pub(super) fn get(&self, text: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(text);
         self.table.find(hash, |&id| self.texts.get(id) == Some(text)).copied()
     }
 
-    /// The text of a token.
+    /// Returns the text of a token.
     pub(super) fn text(&self, id: u32) -> Option<&str> {
         self.texts.get(id)
     }
 
-    /// Number of tokens.
+    /// Returns the number of tokens.
     pub(super) fn len(&self) -> usize {
         self.texts.ends.len()
     }

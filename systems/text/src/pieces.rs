@@ -1,22 +1,23 @@
-//! What each token stands for in a text.
+//! The bytes that each token stands for.
 
-use super::special::Attributes;
-use super::{Vocabulary, bytes};
+use crate::bytes;
+use crate::special::Attributes;
+use crate::vocabulary::Vocabulary;
 
-/// Stands for a space in the tokens of vocabularies that are not byte-level: U+2581.
+/// U+2581, which stands for a space in the tokens of vocabularies that are not byte-level.
 pub(super) const SPACE: char = '▁';
 
-/// The bytes of every token, end to end.
+/// The bytes of every token, concatenated.
 #[derive(Debug)]
 pub(super) struct Pieces {
     bytes: Vec<u8>,
-    /// Where each token's bytes end.
+    /// The end of each token's bytes.
     ends: Vec<usize>,
 }
 
 impl Pieces {
-    /// Special tokens stand for their own text; the others for what the alphabet of their vocabulary says, reserved
-    /// ones for nothing.
+    /// Computes the bytes of every token. A special token stands for its own text, a normal token for its text decoded
+    /// from the vocabulary's alphabet, a byte token for its byte, and any other token for nothing.
     pub(super) fn new(vocabulary: &Vocabulary, attributes: &[Attributes]) -> Self {
         let tokens = &vocabulary.tokens;
         let mut bytes = Vec::with_capacity(tokens.iter().map(String::len).sum());
@@ -58,14 +59,14 @@ fn with_spaces(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The byte that a token of the form `<0x0A>` stands for; other texts stand for none.
+/// Returns the byte of a token of the form `<0x0A>`, or `None` for any other text.
 pub(super) fn byte_of(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
     let is_pair = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_pair.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// The token that stands for a byte.
+/// Returns the text of the token that stands for a byte.
 pub(super) fn byte_token(byte: u8) -> String {
     format!("<0x{byte:02X}>")
 }

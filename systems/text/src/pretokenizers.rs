@@ -1,23 +1,23 @@
-//! The table of pre-tokenizers: how each named vocabulary family cuts a text into words before the
-//! merges, and whether it merges whole words and starts with BOS.
+//! The table of pre-tokenizers: how each named vocabulary family splits a text into words before merging, whether words
+//! that are tokens skip merging, and whether texts start with BOS.
 //!
-//! The expressions are those of the models' `tokenizer.json` as llama.cpp reads them, which is what
-//! GGUF files are made for. Two things are written differently, with the same result, so that every
-//! expression runs in linear time on an automaton:
+//! The expressions are those of the models' `tokenizer.json` as llama.cpp reads them, since GGUF files are made for
+//! llama.cpp. Two constructs are written differently, with the same result, so that every expression runs in linear
+//! time on an automaton:
 //! - The tail `\s+(?!\S)|\s+` needs a look-ahead; it is [`Split::spaces`] instead.
-//! - `((?=[\p{L}])([^a-z]))` is `[\p{L}--[a-z]]`. (llama.cpp tells upper from lower case in ASCII only.)
+//! - `((?=[\p{L}])([^a-z]))` is `[\p{L}--[a-z]]`. (llama.cpp distinguishes upper and lower case in ASCII only.)
 //!
-//! Left out: names whose expressions need more than that (`kimi-k2`, `superbpe`, `jais-2`,
-//! `tiny_aya`, `cohere2moe`, `afmoe`, `youtu`) and those that are not byte-level (`gemma4`,
-//! `granite-embed-multi-311m`, `sarvam-moe`, `whitespace`).
+//! Not supported: names whose expressions need more than that (`kimi-k2`, `superbpe`, `jais-2`, `tiny_aya`,
+//! `cohere2moe`, `afmoe`, `youtu`) and those that are not byte-level (`gemma4`, `granite-embed-multi-311m`,
+//! `sarvam-moe`, `whitespace`).
 
-/// One cut: every match of `pattern` is a word of its own, and so is what lies between two matches.
+/// One split. Every match of `pattern` is a word, and so is the text between two matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Split {
     /// The expression, in the syntax of the `regex` crate.
     pub pattern: &'static str,
-    /// Whether `|\s+(?!\S)|\s+` follows: a run of white space is a word, but its last character is
-    /// left to the word after it, if there is one and the run is longer than one character.
+    /// Whether `|\s+(?!\S)|\s+` follows. A run of white space is then a word, except that its last character belongs to
+    /// the next word if there is one and the run is longer than one character.
     pub spaces: bool,
 }
 
@@ -26,11 +26,11 @@ pub(super) struct Split {
 pub(super) struct PreTokenizer {
     /// Values of `tokenizer.ggml.pre`.
     pub names: &'static [&'static str],
-    /// The cuts, each made within the words of the one before.
+    /// The splits. Each is applied to the words of the one before.
     pub splits: &'static [Split],
-    /// Whether a word that is a token is that token, whatever the merges say.
+    /// Whether a word that is a token becomes that token without merging.
     pub ignore_merges: bool,
-    /// Whether a text starts with BOS if the file does not say.
+    /// Whether texts start with BOS if the file does not specify it.
     pub add_bos: bool,
 }
 
@@ -92,7 +92,7 @@ const CJK_AND_HANGUL: Split = plain(r"[一-龥ࠀ-一가-\x{d7ff}]+");
 const NEW_LINE: Split = plain(r"[\r\n]");
 const LINES: Split = plain(r"[^\n]+|[\n]+");
 const NOT_PUNCTUATION: Split = plain(r" ?[^(\s|.,!?…。，、।۔،)]+");
-/// The letters that DeepSeek LLM counts as such: scripts with case.
+/// The letters of DeepSeek LLM's expression: those of scripts with case.
 const CASED_LETTERS: Split = plain(
     r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1f7d}ᾀ-ᾴᾶ-ᾼ\x{1fbe}ῂ-ῄῆ-ῌῐ-\x{1fd3}ῖ-\x{1fdb}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
 );
@@ -218,10 +218,10 @@ pub(super) const TABLE: &[PreTokenizer] = &[
     },
 ];
 
-/// The name used for a file that has none.
+/// The name used for a file that names none.
 pub(super) const UNNAMED: &str = "default";
 
-/// The family of a name.
+/// Returns the family of a name.
 pub(super) fn find(name: &str) -> Option<&'static PreTokenizer> {
     TABLE.iter().find(|family| family.names.contains(&name))
 }
@@ -234,7 +234,8 @@ const GPT4O_CASED: Split = spaced(
 );
 
 impl PreTokenizer {
-    /// The cuts that the models' own files make, where llama.cpp's differ: it tells upper from lower case in ASCII only.
+    /// Returns the splits of the models' own files, which differ from llama.cpp's: llama.cpp distinguishes upper and
+    /// lower case in ASCII only.
     pub(super) fn original_splits(&self) -> &'static [Split] {
         match self.splits {
             [TEKKEN] => &[TEKKEN_CASED],
@@ -244,7 +245,7 @@ impl PreTokenizer {
     }
 }
 
-/// Every name of the table, in its order.
+/// Returns every name of the table, in its order.
 pub(super) fn names() -> Vec<&'static str> {
     TABLE.iter().flat_map(|family| family.names.iter().copied()).collect()
 }

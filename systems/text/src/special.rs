@@ -1,18 +1,18 @@
-//! Special tokens: which tokens are special, which of them end generation, and where they stand in
-//! a text.
+//! Special tokens: which tokens are special, which of them end generation, and where they occur in a text.
 //!
-//! Vocabularies in use often lack the metadata for this, so the texts that model makers use for it
-//! are consulted as well, as llama.cpp does: [`ROLES`] and [`END_OF_GENERATION`].
+//! Many vocabularies lack the metadata for this, so the texts that model makers use for such tokens are consulted as
+//! well, as in llama.cpp: [`ROLES`] and [`END_OF_GENERATION`].
 
 use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{Rules, TokenType, TokenizeError, Vocabulary};
+use crate::error::TokenizeError;
+use crate::vocabulary::{Rules, TokenType, Vocabulary};
 
-/// What is done with a token. A token may be both user-defined and control, if its file says the
-/// first and its text the second.
+/// How a token is treated. A token is both user-defined and control if its file declares it user-defined and its text
+/// is that of a control token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Attributes {
     pub normal: bool,
@@ -46,24 +46,24 @@ impl Attributes {
     const USER_DEFINED: Self = Self { user_defined: true, ..Self::NONE };
     const NORMAL: Self = Self { normal: true, ..Self::NONE };
 
-    /// Whether the token is looked for only when special tokens are parsed, and hidden unless asked for.
+    /// Returns true if the token is searched for only when special tokens are parsed, and shown only on request.
     pub(super) fn is_hidden(self) -> bool {
         self.control || self.unknown
     }
 
-    /// Whether text that is no special token can become this token. Were it otherwise, what a user writes could
-    /// become a control token, or a byte that it does not hold.
+    /// Returns true if text without special tokens can become this token. Control tokens are excluded so that a user's
+    /// text cannot become one, and byte tokens so that text cannot become a byte that it does not contain.
     pub(super) fn is_ordinary(self) -> bool {
         !self.is_hidden() && !self.byte
     }
 
-    /// Whether the token is found in a text as a whole.
+    /// Returns true if the token is searched for in a text as a whole.
     pub(super) fn is_special(self) -> bool {
         self.control || self.unknown || self.user_defined
     }
 }
 
-/// A role that a token can have, the metadata that names it, and the texts it goes by elsewhere.
+/// A role of a token: the metadata that names the token, and the texts that identify it if the metadata does not.
 struct Role {
     given: fn(&Vocabulary) -> Option<u32>,
     ends_generation: bool,
@@ -144,7 +144,7 @@ const ROLES: &[Role] = &[
     Role { given: |v| v.fim_sep, ends_generation: true, texts: &["<|file_sep|>"] },
 ];
 
-/// Texts of tokens that end generation wherever they exist.
+/// Texts of tokens that end generation in every vocabulary that has them.
 const END_OF_GENERATION: &[&str] = &[
     "<|eot_id|>",
     "<|im_end|>",
@@ -170,14 +170,14 @@ const END_OF_GENERATION: &[&str] = &[
     "[e~[",
 ];
 
-/// Texts of gpt-oss's tokens that a reader of its answers needs to see.
+/// Tokens of gpt-oss that a program reading its answers must see.
 const ALWAYS_SHOWN: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
-/// Pairs of texts of vocabularies in which `<|end|>` ends a message, not the answer.
+/// Pairs of texts that identify vocabularies in which `<|end|>` ends a message, not the answer.
 const END_IS_NO_END: &[[&[&str]; 2]] =
     &[[&["<|return|>"], &["<|call|>", "<|calls|>"]], [&["<|flush|>"], &["<|call|>", "<|calls|>"]]];
 
-/// Attributes of every token, and the tokens that end generation, in ascending order.
+/// Returns the attributes of every token, and the ids that end generation in ascending order.
 pub(super) fn classify(
     vocabulary: &Vocabulary,
     token_to_id: impl Fn(&str) -> Option<u32>,
@@ -199,7 +199,7 @@ pub(super) fn classify(
 
     for role in ROLES {
         let id = (role.given)(vocabulary).or_else(|| {
-            // Which of several it is makes no difference but to fill-in-the-middle: the lowest id.
+            // If several tokens match, the lowest id is chosen. The choice matters for fill-in-the-middle only.
             let id = role.texts.iter().filter_map(|text| token_to_id(text)).min()?;
             set(id, &|attributes| attributes.control = true);
             Some(id)
@@ -230,7 +230,7 @@ pub(super) fn classify(
     (attributes, ends.into_iter().collect())
 }
 
-/// A stretch of a text: a special token, or what has to be tokenized.
+/// A part of a text: a special token, or text to tokenize.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fragment {
     /// A byte range of the text.
@@ -239,25 +239,25 @@ pub(super) enum Fragment {
     Token(u32),
 }
 
-/// The special tokens of a vocabulary, made ready to be looked for.
+/// Finds the special tokens of a vocabulary in a text.
 #[derive(Debug)]
 pub(super) struct SpecialTokenFinder {
     /// Longest first; among equals the lowest id first.
     tokens: Vec<SpecialToken>,
-    /// Says which of `tokens` occur at all, in one pass over a text.
+    /// Finds which of `tokens` occur, in one pass over a text.
     presence: Option<AhoCorasick>,
-    /// Texts of the tokens that are found only when asked for, in order.
+    /// Texts of the tokens that are found only on request, sorted.
     hidden: Vec<String>,
-    /// Bytes of the longest of them.
+    /// Length of the longest of them in bytes.
     longest_hidden: usize,
 }
 
-/// What is looked for in a text besides user-defined tokens.
+/// Which tokens to find besides user-defined ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
-    /// Nothing.
+    /// None.
     Shown,
-    /// Control tokens, but none that touches one of these ranges, which are ascending.
+    /// Control tokens that overlap none of these ranges, which must be ascending.
     Outside(&'a [Range<usize>]),
 }
 
@@ -265,7 +265,7 @@ pub(super) enum Wanted<'a> {
 struct SpecialToken {
     id: u32,
     hidden: bool,
-    /// Whether it swallows the white space before it, and after it.
+    /// Whether the token swallows the white space before it (`lstrip`) and after it (`rstrip`).
     lstrip: bool,
     rstrip: bool,
     is_space: fn(char) -> bool,
@@ -305,7 +305,7 @@ impl SpecialTokenFinder {
         Ok(Self { tokens: special, presence, hidden, longest_hidden })
     }
 
-    /// Every occurrence of a control token's text, in the order of their ends.
+    /// Returns every occurrence of a control token's text, overlapping ones included, ordered by their ends.
     pub(super) fn hidden_texts(&self, text: &str) -> Vec<Range<usize>> {
         let Some(presence) = &self.presence else { return Vec::new() };
         let found = presence.find_overlapping_iter(text);
@@ -315,7 +315,7 @@ impl SpecialTokenFinder {
             .collect()
     }
 
-    /// Whether a control token's text begins with this character.
+    /// Returns true if a control token's text begins with this character.
     pub(super) fn begins_hidden(&self, character: char) -> bool {
         let mut encoded = [0; 4];
         let beginning = &*character.encode_utf8(&mut encoded);
@@ -323,7 +323,7 @@ impl SpecialTokenFinder {
         self.hidden.get(first).is_some_and(|token| token.starts_with(beginning))
     }
 
-    /// The longest end of `text` that a control token's text begins with and goes on from.
+    /// Returns the longest suffix of `text` that is a proper prefix of a control token's text.
     pub(super) fn hidden_prefix(&self, text: &str) -> Option<Range<usize>> {
         let from = text.len().saturating_sub(self.longest_hidden.saturating_sub(1));
         let mut starts = (from..text.len()).filter(|at| text.is_char_boundary(*at));
@@ -335,8 +335,8 @@ impl SpecialTokenFinder {
         starts.find(begins).map(|at| at..text.len())
     }
 
-    /// Cuts `text` at its special tokens: at all occurrences of the longest token first, then at
-    /// those of the next one in what is left. User-defined tokens are found always, the others as `wanted`.
+    /// Splits `text` at its special tokens: at all occurrences of the longest token first, then at those of the next
+    /// one in the remaining text. User-defined tokens are always found, the others as `wanted` specifies.
     pub(super) fn partition(&self, text: &str, wanted: Wanted<'_>) -> Vec<Fragment> {
         if text.is_empty() {
             return Vec::new();
@@ -376,7 +376,7 @@ impl SpecialTokenFinder {
 }
 
 impl SpecialToken {
-    /// Cuts one stretch of text at every occurrence of this token that touches none of the ranges `literal`.
+    /// Splits one range of text at every occurrence of this token that overlaps none of the ranges `literal`.
     fn cut(&self, text: &str, range: Range<usize>, literal: &[Range<usize>], out: &mut Vec<Fragment>) {
         let bytes = &text.as_bytes()[range.clone()];
         let length = self.finder.needle().len();
@@ -410,7 +410,7 @@ impl SpecialToken {
     }
 }
 
-/// White space as C's `isspace` has it, which llama.cpp asks.
+/// Returns true for white space as defined by C's `isspace`, which llama.cpp uses.
 fn is_c_space(character: char) -> bool {
     matches!(character, ' ' | '\t'..='\r')
 }

@@ -1,29 +1,29 @@
-//! Cuts a text into words as a pre-tokenizer of the table says.
+//! Splits a text into words with a pre-tokenizer of the table.
 //!
-//! The Hugging Face library does this with a backtracking engine, and takes a text on which the
-//! engine gives up as one that does not match: such a text is silently left uncut from there on. So
-//! this part is our own, on automata without backtracking. The words of a cut, in order, are the text.
+//! The Hugging Face library uses a backtracking regex engine here. If the engine gives up on a text, the library treats
+//! the text as one without a match and silently leaves the rest of it unsplit. This module therefore uses automata
+//! without backtracking. The words of a split, concatenated in order, are the text.
 
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 use std::ops::Range;
 
-use super::TokenizeError;
-use super::pretokenizers::Split;
+use crate::error::TokenizeError;
+use crate::pretokenizers::Split;
 
-/// Which pattern of the pair in [`Cut::regex`] matched.
+/// Index of the second pattern in [`Cut::regex`].
 const SPACES_PATTERN: usize = 1;
 
-/// The categories of characters are those of this version of Unicode, which is llama.cpp's, whatever
-/// the regex library's is: later characters belong to none, as if unassigned.
+/// Character categories are those of this version of Unicode, which llama.cpp uses, whatever version the regex library
+/// has. Characters added later have no category, as if unassigned.
 const UNICODE_VERSION: &str = "15.1";
 /// The general categories that the table uses.
 const CATEGORIES: [&str; 5] = [r"\p{L}", r"\p{M}", r"\p{N}", r"\p{P}", r"\p{S}"];
 
-/// One compiled cut.
+/// One compiled split.
 #[derive(Debug)]
 struct Cut {
-    /// The expression and, if it has that tail, `\s+` after it.
+    /// The expression and, if [`Split::spaces`] is set, `\s+` as a second pattern.
     regex: Regex,
 }
 
@@ -46,7 +46,7 @@ impl Cut {
     /// Appends the words of `text[within]` to `out`.
     fn apply(&self, text: &str, within: Range<usize>, out: &mut Vec<Range<usize>>) {
         let base = within.start;
-        // A word of an earlier cut is cut as if nothing stood around it.
+        // A word of an earlier split is split as if it were the whole text.
         let word = &text[within];
         let mut done = 0;
         while done < word.len() {
@@ -62,7 +62,7 @@ impl Cut {
                 }
             }
             if end == done {
-                break; // No expression of the table matches nothing.
+                break; // No expression of the table matches the empty string.
             }
             if found.start() > done {
                 out.push(base + done..base + found.start());
@@ -88,7 +88,7 @@ impl Splitter {
         Ok(Self { cuts })
     }
 
-    /// The words of `text`, as byte ranges.
+    /// Returns the words of `text`, as byte ranges.
     pub(super) fn split(&self, text: &str) -> Vec<Range<usize>> {
         let mut words: Vec<Range<usize>> = std::iter::once(0..text.len()).collect();
         for cut in &self.cuts {
@@ -104,8 +104,8 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pretokenizers::{TABLE, find};
     use super::*;
+    use crate::pretokenizers::{TABLE, find};
 
     fn words<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
         let splitter = Splitter::new(name, find(name).unwrap().splits).unwrap();
@@ -124,7 +124,7 @@ mod tests {
     fn numbers_and_contractions() {
         assert_eq!(words("llama-bpe", "12345 I'LL"), ["123", "45", " I", "'LL"]);
         assert_eq!(words("smollm", "x12 '34"), ["x", "1", "2", " '", "3", "4"]);
-        // Not an s: Unicode case folding would make it one.
+        // `ſ` is not an s here, although Unicode case folding maps it to one.
         assert_eq!(words("llama-bpe", "a'ſx"), ["a", "'ſx"]);
         assert_eq!(words("gpt-4o", "fooBarBAZ's"), ["foo", "Bar", "BAZ's"]);
     }

@@ -1,29 +1,29 @@
-//! Stop strings over a text that comes in pieces.
+//! Stop strings in a streamed text.
 //!
-//! One matcher a stop string, after Knuth, Morris and Pratt ("Fast pattern matching in strings",
-//! 1977): the state is how many bytes of the stop string the text so far ends with. The longest of
-//! the states is what has to be held back. So the result does not depend on how the text was cut
-//! into pieces, and the time is linear in the text.
+//! Each stop string has one matcher after Knuth, Morris and Pratt ("Fast pattern matching in strings", 1977). Its state
+//! is the length of the longest prefix of the stop string that the text so far ends with. The longest state is the
+//! number of bytes to hold back. So the result does not depend on how the text is split into pieces, and the time is
+//! linear in the text.
 
-use super::TokenizeError;
+use crate::error::TokenizeError;
 
-/// What a piece of text has brought.
+/// The result of adding a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Streamed<'a> {
-    /// Text that can be shown: none of it belongs to a stop string.
+    /// Text that can be shown. None of it belongs to a stop string.
     pub text: &'a str,
     /// The stop string that has ended the text, as an index into the list.
     pub matched: Option<usize>,
 }
 
-/// Looks for stop strings in a stream of text. The first to be complete ends the text; of two
-/// complete at the same place, the longer.
+/// Finds stop strings in one streamed text. The first stop string to be complete ends the text. If two are complete at
+/// the same position, the longer one counts.
 #[derive(Debug, Clone, Default)]
 pub struct StopStrings {
     matchers: Vec<Matcher>,
-    /// Text not shown yet, because it may be the beginning of a stop string.
+    /// Text held back because it may be the beginning of a stop string.
     held: String,
-    /// The text shown last.
+    /// The text returned by the last call.
     shown: String,
     matched: Option<usize>,
 }
@@ -31,7 +31,7 @@ pub struct StopStrings {
 #[derive(Debug, Clone)]
 struct Matcher {
     pattern: Vec<u8>,
-    /// For each length of a prefix, the length of its longest proper prefix that it also ends with.
+    /// For each prefix length, the length of the longest proper prefix that the prefix also ends with.
     borders: Vec<usize>,
     state: usize,
 }
@@ -51,7 +51,7 @@ impl Matcher {
         Self { pattern, borders, state: 0 }
     }
 
-    /// Takes one byte; whether the pattern is complete.
+    /// Consumes one byte. Returns true if the pattern is complete.
     fn step(&mut self, byte: u8) -> bool {
         if self.state == self.pattern.len() {
             self.state = self.borders[self.state];
@@ -65,10 +65,10 @@ impl Matcher {
 }
 
 impl StopStrings {
-    /// Begins a text that any of `strings` will end.
+    /// Starts a text that ends at any of `strings`.
     ///
     /// # Errors
-    /// An empty string.
+    /// One of the strings is empty.
     pub fn new<S: AsRef<str>>(strings: &[S]) -> Result<Self, TokenizeError> {
         if let Some(index) = strings.iter().position(|string| string.as_ref().is_empty()) {
             return Err(TokenizeError::EmptyStopString { index });
@@ -77,7 +77,7 @@ impl StopStrings {
         Ok(Self { matchers, ..Self::default() })
     }
 
-    /// Adds a piece of text. After a match nothing is shown any more.
+    /// Adds a piece of text. After a match the text returned is always empty.
     pub fn push(&mut self, text: &str) -> Streamed<'_> {
         self.shown.clear();
         if self.matched.is_some() {
@@ -102,13 +102,13 @@ impl StopStrings {
         }
         let hold = self.matchers.iter().map(|matcher| matcher.state).max().unwrap_or(0);
         let show = self.held.len().saturating_sub(hold);
-        // What a stop string begins with starts at a character, as stop strings and texts are UTF-8.
+        // The held text starts at a character boundary, since stop strings and texts are both UTF-8.
         self.shown.push_str(self.held.get(..show).unwrap_or_default());
         self.held.drain(..self.shown.len());
         Streamed { text: &self.shown, matched: None }
     }
 
-    /// Ends the text: what was held back, if no stop string came of it. Another text may follow.
+    /// Ends the text and returns the text held back, if no stop string was completed. Another text can then be started.
     pub fn finish(&mut self) -> &str {
         for matcher in &mut self.matchers {
             matcher.state = 0;
@@ -119,7 +119,7 @@ impl StopStrings {
         &self.shown
     }
 
-    /// The stop string that has ended the text, as an index into the list.
+    /// Returns the stop string that has ended the text, as an index into the list.
     pub fn matched(&self) -> Option<usize> {
         self.matched
     }
@@ -129,7 +129,7 @@ impl StopStrings {
 mod tests {
     use super::*;
 
-    /// The whole text shown and the match, with the text given in pieces of `size` characters.
+    /// Streams `text` in pieces of `size` characters. Returns the whole text shown and the match.
     fn stream(stops: &[&str], text: &str, size: usize) -> (String, Option<usize>) {
         let mut stop = StopStrings::new(stops).unwrap();
         let mut shown = String::new();

@@ -1,35 +1,38 @@
-//! The tokenizer: special tokens are cut out of the text, and the algorithm of the vocabulary turns the rest into ids.
+//! The tokenizer: special tokens are cut out of the text, and the vocabulary's algorithm turns the rest into ids.
 //!
-//! The algorithms are our own (`model/`): the Hugging Face library's give up on texts that it cannot split (see
-//! `split.rs`), refuse vocabularies that llama.cpp reads, and are slower. Its splitting, added tokens and decoding are
-//! not used either.
+//! The algorithms are implemented here (`model/`) and not taken from the Hugging Face library. The library gives up on
+//! texts that it cannot split (see `split.rs`), refuses vocabularies that llama.cpp reads, and is slower. Its
+//! splitting, added tokens and decoding are not used either.
 
-use super::check::check;
-use super::ids::TokenIds;
-use super::model::{Model, Place};
-use super::pieces::Pieces;
-use super::special::{Attributes, Fragment, SpecialTokenFinder, Wanted, classify};
-use super::vocabulary::ModelKind;
-use super::{Detokenizer, Rendered, Rules, TokenizeError, Vocabulary};
+use super::model::Model;
+use super::model::place::Place;
+use crate::check::check;
+use crate::error::TokenizeError;
+use crate::ids::TokenIds;
+use crate::pieces::Pieces;
+use crate::rendered::Rendered;
+use crate::special::{Attributes, Fragment, SpecialTokenFinder, Wanted, classify};
+use crate::vocabulary::{ModelKind, Rules, Vocabulary};
 use std::ops::Range;
 
-/// Positions in a text, which may grow threefold when its spaces are marked, have 32 bits.
+/// Longest text accepted. Positions in a text have 32 bits, and marking its spaces can triple its length.
 const LONGEST_TEXT: usize = u32::MAX as usize / 4;
 
-/// Whether texts such as `<|im_end|>` are tokens or just characters.
+/// Whether texts such as `<|im_end|>` are tokens or plain characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// Control tokens in the text become tokens: for what a chat template has rendered.
+    /// Control tokens in the text become tokens. For text that a chat template has rendered.
     Parse,
-    /// Control tokens in the text are characters: for what a user has written. No text becomes a control token then.
-    /// (User-defined tokens, which are ordinary text to the model, are found all the same.)
+    /// Control tokens in the text stay characters, so no text becomes a control token. For text from users.
+    /// User-defined tokens, which are ordinary text to the model, are still found.
     AsText,
 }
 
 /// Turns text into the token ids of one vocabulary, and back.
 ///
-/// The ids are those of llama.cpp for the same vocabulary, or those of the Hugging Face library where it was read from
-/// a `tokenizer.json`. Cheap to share by reference between threads; `encode` takes time about linear in the text.
+/// The ids are those of llama.cpp for the same vocabulary, or those of the Hugging Face library if the vocabulary was
+/// read from a `tokenizer.json`. A tokenizer is immutable, and threads can share it by reference. `encode` takes time
+/// about linear in the length of the text.
 #[derive(Debug)]
 pub struct Tokenizer {
     ids: TokenIds,
@@ -38,7 +41,7 @@ pub struct Tokenizer {
     attributes: Vec<Attributes>,
     pieces: Pieces,
     frame: Frame,
-    /// Whether the space that a text begins with is the tokenizer's and not the text's.
+    /// Whether the tokenizer adds a space before texts, which decoding removes.
     adds_space: bool,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -47,7 +50,7 @@ pub struct Tokenizer {
     special_texts: Vec<(String, Option<String>)>,
 }
 
-/// What is put around a text.
+/// The tokens put around a text.
 #[derive(Debug, Clone, Copy, Default)]
 struct Frame {
     first: Option<u32>,
@@ -55,13 +58,13 @@ struct Frame {
 }
 
 impl Tokenizer {
-    /// Checks a vocabulary and makes it ready.
+    /// Checks a vocabulary and prepares it for encoding.
     ///
     /// # Errors
-    /// An unknown model or pre-tokenizer, no tokens, merges or scores where they are needed, sizes that do not fit, the
-    /// same token twice, a token too long to be looked for, a damaged normalisation table, or the id of `bos`, `eos`, `eot`
-    /// or `eom` out of range. Tolerated, as llama.cpp does: empty tokens, merges that cannot be used, and other special
-    /// tokens out of range.
+    /// An unknown model or pre-tokenizer; no tokens, merges or scores although the algorithm needs them; sizes that do
+    /// not fit; the same token twice; a token too long to search for; a damaged normalisation table; or an id of `bos`,
+    /// `eos`, `eot` or `eom` out of range. Tolerated, as in llama.cpp: empty tokens, merges that cannot be used, and
+    /// other special tokens out of range.
     pub fn new(mut vocabulary: Vocabulary) -> Result<Self, TokenizeError> {
         let kind = check(&mut vocabulary)?;
         let ids = TokenIds::new(&vocabulary.tokens)?;
@@ -92,13 +95,13 @@ impl Tokenizer {
         })
     }
 
-    /// The tokens of `text`. With `add_special`, the beginning- and end-of-text tokens are added,
-    /// if the model's metadata (or, where it is silent, the habit of vocabularies of its kind) says so.
+    /// Returns the tokens of `text`. With `add_special`, the beginning- and end-of-text tokens are added if the model's
+    /// metadata asks for them or, where it does not say, if that is the default of such vocabularies.
     ///
     /// Bytes for which the vocabulary has no token are left out, as in llama.cpp.
     ///
     /// # Errors
-    /// A text of more than a gigabyte.
+    /// The text is longer than a gigabyte.
     pub fn encode(
         &self,
         text: &str,
@@ -113,8 +116,9 @@ impl Tokenizer {
         self.encode_wanted(text, wanted, frame)
     }
 
-    /// The tokens of a rendered conversation: control tokens are the template's alone. With `add_bos`, the beginning-of-text token
-    /// is added if `encode` would add it; no other is, since a conversation ends where the answer begins.
+    /// Returns the tokens of a rendered conversation. Only the template's own control tokens are recognised. With
+    /// `add_bos`, the beginning-of-text token is added if `encode` would add it. No end-of-text token is added, since a
+    /// conversation ends where the answer begins.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -144,27 +148,12 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The bytes that a token stands for, which may be part of a character; `None` if there is no
-    /// such token. Control tokens have none unless `render_special`, reserved ones never.
+    /// Returns the bytes that a token stands for, which may be a part of a character, or `None` if there is no such
+    /// token. Control tokens have no bytes unless `render_special`, reserved ones never.
     pub fn token_bytes(&self, id: u32, render_special: bool) -> Option<&[u8]> {
         let attributes = self.attributes.get(id as usize)?;
         let bytes = self.pieces.get(id)?;
         Some(if attributes.is_hidden() && !render_special { &[] } else { bytes })
-    }
-
-    /// The text of tokens, from its beginning: the space that the tokenizer puts there is taken away. Bytes that are not
-    /// UTF-8 become U+FFFD.
-    ///
-    /// # Errors
-    /// An id that is not in the vocabulary.
-    pub fn decode(&self, ids: &[u32], render_special: bool) -> Result<String, TokenizeError> {
-        let mut detokenizer = Detokenizer::new(render_special);
-        let mut text = String::with_capacity(ids.len().saturating_mul(4));
-        for &id in ids {
-            text.push_str(detokenizer.push(self, id)?);
-        }
-        text.push_str(detokenizer.finish());
-        Ok(text)
     }
 
     pub(super) fn checked_bytes(&self, id: u32, render_special: bool) -> Result<&[u8], TokenizeError> {
@@ -172,79 +161,80 @@ impl Tokenizer {
             .ok_or(TokenizeError::UnknownToken { id, vocab_size: self.vocab_size() })
     }
 
-    /// Whether the space that a text begins with is the tokenizer's and not the text's.
+    /// Returns true if the tokenizer adds a space before texts.
     pub(super) fn adds_space(&self) -> bool {
         self.adds_space
     }
 
-    /// Whether an answer ends with this token.
+    /// Returns true if an answer ends with this token.
     pub fn is_end_of_generation(&self, id: u32) -> bool {
         self.end_of_generation.binary_search(&id).is_ok()
     }
 
-    /// Where a text reads as a control token, overlaps among them.
+    /// Returns the ranges of a text that read as control tokens, overlapping ones included.
     pub(super) fn control_texts(&self, text: &str) -> Vec<Range<usize>> {
         self.special.hidden_texts(text)
     }
 
-    /// Whether a control token's text begins with this character.
+    /// Returns true if a control token's text begins with this character.
     pub(super) fn begins_control(&self, character: char) -> bool {
         self.special.begins_hidden(character)
     }
 
-    /// The longest end of a text that could be the beginning of a control token.
+    /// Returns the longest suffix of a text that could be the beginning of a control token.
     pub(super) fn control_prefix(&self, text: &str) -> Option<Range<usize>> {
         self.special.hidden_prefix(text)
     }
 
-    /// Whether a token is a control token: found only when asked for, not shown unless asked for.
+    /// Returns true if the token is a control token: found only on request, and shown only on request.
     pub fn is_control(&self, id: u32) -> bool {
         self.attributes.get(id as usize).is_some_and(|attributes| attributes.is_hidden())
     }
 
-    /// Every token that ends an answer, in ascending order. Empty if the file names none.
+    /// Returns every token that ends an answer, in ascending order. Empty if the file names none.
     pub fn end_of_generation(&self) -> &[u32] {
         &self.end_of_generation
     }
 
-    /// The beginning-of-text token.
+    /// Returns the beginning-of-text token.
     pub fn bos(&self) -> Option<u32> {
         self.bos
     }
 
-    /// The end-of-text token.
+    /// Returns the end-of-text token.
     pub fn eos(&self) -> Option<u32> {
         self.eos
     }
 
-    /// Whose rules it follows.
+    /// Returns whose rules the tokenizer follows.
     pub fn rules(&self) -> Rules {
         self.rules
     }
 
-    /// The text of the token with a role such as `bos_token`, where the files speak of it: `Some(None)` if they say that there is
-    /// none.
+    /// Returns the text of the token with a role such as `bos_token`. `None` if the files do not mention the role,
+    /// `Some(None)` if they say that there is no such token.
     pub fn special_text(&self, role: &str) -> Option<Option<&str>> {
         let named = self.special_texts.iter().find(|(name, _)| name == role);
         named.map(|(_, text)| text.as_deref())
     }
 
-    /// Whether `encode` adds the beginning-of-text token when asked to add special tokens.
+    /// Returns true if `encode` adds the beginning-of-text token when asked to add special tokens.
     pub fn adds_bos(&self) -> bool {
         self.frame.first.is_some()
     }
 
-    /// Number of tokens.
+    /// Returns the number of tokens.
     pub fn vocab_size(&self) -> usize {
         self.ids.len()
     }
 
-    /// The id of a token by its text in the file (in the alphabet of the vocabulary if it is not special).
+    /// Returns the id of a token by its text in the file. The text of a token that is not special is in the
+    /// vocabulary's alphabet.
     pub fn token_to_id(&self, text: &str) -> Option<u32> {
         self.ids.get(text)
     }
 
-    /// The text that the file gives for a token.
+    /// Returns the text of a token in the file.
     pub fn id_to_token(&self, id: u32) -> Option<&str> {
         self.ids.text(id)
     }
@@ -254,7 +244,7 @@ fn frame(kind: ModelKind, vocabulary: &Vocabulary, (bos_habit, eos_habit): (bool
     let embeds = kind == ModelKind::WordPiece && vocabulary.rules == Rules::LlamaCpp;
     let wanted_bos = embeds || vocabulary.add_bos.unwrap_or(bos_habit);
     if wanted_bos && vocabulary.bos.is_none() {
-        tracing::warn!("the vocabulary asks for a first token, but names none; none is added");
+        tracing::warn!("the vocabulary asks for a BOS token but names none; no token is added");
     }
     let last = if embeds || (kind == ModelKind::WordPiece && vocabulary.add_sep.unwrap_or(true)) {
         vocabulary.sep

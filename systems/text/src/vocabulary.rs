@@ -1,30 +1,30 @@
-//! A vocabulary as plain data: what a GGUF's `tokenizer.*` metadata, or another file, says.
+//! A vocabulary as plain data, as read from a GGUF's `tokenizer.*` metadata or from another file.
 
-/// What a file says of its vocabulary. Nothing here has been checked; [`Tokenizer::new`] does that.
+/// The vocabulary of a model file, unchecked. [`Tokenizer::new`] takes it by value and checks it.
 ///
 /// Field names follow the keys `tokenizer.ggml.*` of the GGUF specification.
 ///
 /// [`Tokenizer::new`]: super::Tokenizer::new
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vocabulary {
-    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level byte-pair encoding, `llama` that of SentencePiece,
-    /// `t5` the unigram model, `bert` WordPiece.
+    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE, `llama` SentencePiece BPE, `t5` the unigram
+    /// model, `bert` WordPiece.
     pub model: String,
-    /// The pre-tokenizer's name, `tokenizer.ggml.pre`; empty if the file has none.
+    /// The pre-tokenizer's name, `tokenizer.ggml.pre`. Empty if the file has none.
     pub pre: String,
-    /// Text of each token, indexed by id. In a byte-level vocabulary each byte is one character of
-    /// the printable alphabet that GPT-2 introduced, in the others a space is U+2581. WordPiece's tokens begin with that
-    /// where they begin a word, and have no mark where they continue one.
+    /// Text of each token, indexed by id. In a byte-level vocabulary each byte is one character of the printable
+    /// alphabet that GPT-2 introduced. In the others a space is U+2581. A WordPiece token begins with U+2581 if it
+    /// begins a word, and has no mark if it continues one.
     pub tokens: Vec<String>,
-    /// Type of each token (see [`TokenType`]), as many as `tokens`, or empty: all normal.
+    /// Type of each token (see [`TokenType`]), as many as `tokens`. Empty if all tokens are normal.
     pub token_types: Vec<i32>,
-    /// Score of each token, `tokenizer.ggml.scores`, as many as `tokens`: the log of its probability in a unigram model;
-    /// in `llama`, tokens of a higher one are merged first.
+    /// Score of each token, `tokenizer.ggml.scores`, as many as `tokens`. In a unigram model it is the logarithm of the
+    /// token's probability. In `llama`, tokens with a higher score are merged first.
     pub scores: Vec<f32>,
-    /// Merges `left right`, best first. Where `llama` has them, they decide and not the scores, as in the Hugging Face
-    /// library; GGUF files have none.
+    /// Merges `left right`, best first. If a `llama` vocabulary has merges, they are used instead of the scores, as in
+    /// the Hugging Face library. GGUF files of `llama` have none.
     pub merges: Vec<String>,
-    /// The table by which SentencePiece normalises characters, `tokenizer.ggml.precompiled_charsmap`; may be empty.
+    /// The table with which SentencePiece normalises characters, `tokenizer.ggml.precompiled_charsmap`. May be empty.
     pub charsmap: Vec<u8>,
     /// Beginning of a text.
     pub bos: Option<u32>,
@@ -40,9 +40,9 @@ pub struct Vocabulary {
     pub pad: Option<u32>,
     /// Beginning of a text, in embedding models.
     pub cls: Option<u32>,
-    /// Between and after texts, in embedding models (`tokenizer.ggml.seperator_token_id`, so spelt).
+    /// Between and after texts, in embedding models (`tokenizer.ggml.seperator_token_id`, spelt this way).
     pub sep: Option<u32>,
-    /// A word to be guessed, in embedding models.
+    /// A word for the model to guess, in embedding models.
     pub mask: Option<u32>,
     /// Fill in the middle: before the prefix.
     pub fim_pre: Option<u32>,
@@ -56,45 +56,45 @@ pub struct Vocabulary {
     pub fim_rep: Option<u32>,
     /// Fill in the middle: between files, which ends generation.
     pub fim_sep: Option<u32>,
-    /// Whether a text starts with `bos`; the pre-tokenizer's habit if the file does not say.
+    /// Whether a text starts with `bos`. If `None`, the default of the pre-tokenizer or the algorithm.
     pub add_bos: Option<bool>,
-    /// Whether a text ends with `eos`; no if the file does not say.
+    /// Whether a text ends with `eos`. If `None`, the default of the algorithm.
     pub add_eos: Option<bool>,
-    /// Whether a text ends with `sep`. WordPiece's always do.
+    /// Whether a text ends with `sep`, in WordPiece. If `None`, it does. Under llama.cpp's rules it always does.
     pub add_sep: Option<bool>,
-    /// Whether a text starts with a space: `llama`'s do if the file does not say. Byte-level vocabularies have no use for
-    /// it.
+    /// Whether a text starts with a space. If `None`, texts of `llama` do. Byte-level vocabularies ignore it.
     pub add_space_prefix: Option<bool>,
     /// Where that space is put.
     pub space_prefix: SpacePrefix,
-    /// Whether runs of spaces are one, and those around a text none, in a unigram model; no if the file does not say.
+    /// Whether a unigram model turns runs of spaces into one space and removes those around a text. If `None`, it does
+    /// not.
     pub remove_extra_whitespaces: Option<bool>,
-    /// Whether WordPiece lowers case (`tokenizer.ggml.normalizer.lowercase`); yes if the file does not say.
+    /// Whether WordPiece lowers case (`tokenizer.ggml.normalizer.lowercase`). If `None`, it does.
     pub lowercase: Option<bool>,
-    /// Whether WordPiece strips accents (`tokenizer.ggml.normalizer.strip_accents`); as `lowercase` if the file does not
-    /// say.
+    /// Whether WordPiece strips accents (`tokenizer.ggml.normalizer.strip_accents`). If `None`, as `lowercase`.
     pub strip_accents: Option<bool>,
-    /// Whether a byte-level word that is a token is that token, whatever the merges say; the pre-tokenizer's habit if the
-    /// file does not say.
+    /// Whether a byte-level word that is a token becomes that token without merging. If `None`, the pre-tokenizer's
+    /// default.
     pub ignore_merges: Option<bool>,
-    /// Whether text is put into Unicode's normalisation form C. Byte-level vocabularies only.
+    /// Whether text is converted to Unicode normalisation form C. Byte-level vocabularies only.
     pub nfc: bool,
-    /// Tokens that end an answer, beside those that the fields above name.
+    /// Tokens that end an answer, besides those that the fields above name.
     pub ends: Vec<u32>,
     /// Special tokens that swallow the white space before them.
     pub lstrip: Vec<u32>,
     /// Special tokens that swallow the white space after them.
     pub rstrip: Vec<u32>,
-    /// Whose rules hold where llama.cpp and the Hugging Face library differ.
+    /// The rules to follow where llama.cpp and the Hugging Face library differ.
     pub rules: Rules,
     /// The chat template, in Jinja.
     pub chat_template: Option<String>,
     /// Further templates by their names, such as `tool_use`.
     pub chat_templates: Vec<(String, String)>,
-    /// Texts of tokens by their roles (`bos_token` and the like), for templates, where files name them; `None` where they say that
-    /// there is no such token. Ids say it for all others.
+    /// Texts of tokens by their roles (such as `bos_token`) for templates, if the files name them. `None` if the files
+    /// say that there is no such token. Roles that are missing here follow from the ids above.
     pub special_texts: Vec<(String, Option<String>)>,
-    /// Whether text is cut before each mark of a space, so that no token reaches over one. Hugging Face's `Metaspace` with `split`.
+    /// Whether text is split before each space mark, so that no token spans one. Hugging Face's `Metaspace` with
+    /// `split`.
     pub split_at_spaces: bool,
 }
 
@@ -102,16 +102,16 @@ pub struct Vocabulary {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpacePrefix {
-    /// Before every stretch of text that begins the whole or follows a special token.
+    /// Before every segment of text: at the start of the whole text and after each special token.
     #[default]
     Stretch,
-    /// Before such stretches as do not begin with a space already.
+    /// Before every such segment that does not begin with a space.
     Missing,
-    /// At the beginning of the whole, if it does not begin with a space already.
+    /// At the start of the whole text, if it does not begin with a space.
     Start,
 }
 
-/// Whose rules hold where two implementations of the same algorithm differ.
+/// The rules to follow where two implementations of the same algorithm differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rules {
@@ -122,7 +122,7 @@ pub enum Rules {
     HuggingFace,
 }
 
-/// The algorithms.
+/// The implemented algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ModelKind {
     ByteLevel,
@@ -132,8 +132,8 @@ pub(super) enum ModelKind {
 }
 
 impl Vocabulary {
-    /// Forgets tokens of a role, or a habit, whose ids are not below `size`, but for those that say where a text begins and an answer
-    /// ends.
+    /// Removes ids that are not below `size`. The tokens that begin a text and end an answer (`bos`, `eos`, `eot`,
+    /// `eom`) are kept.
     pub fn keep_ids_below(&mut self, size: usize) {
         let is_there = |id: &u32| (*id as usize) < size;
         for id in [
@@ -181,7 +181,7 @@ pub enum TokenType {
     Normal,
     /// The unknown token (2).
     Unknown,
-    /// A control token (3): found in a text only when asked for, not shown unless asked for.
+    /// A control token (3): found in a text only on request, and shown only on request.
     Control,
     /// A token added by the model's maker (4): found in every text, and shown.
     UserDefined,
@@ -192,7 +192,7 @@ pub enum TokenType {
 }
 
 impl TokenType {
-    /// The type for a number of the file.
+    /// Returns the type for a number of the file.
     pub fn from_gguf(value: i32) -> Self {
         match value {
             1 => Self::Normal,

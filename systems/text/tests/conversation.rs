@@ -1,4 +1,5 @@
-//! Conversations: built-in templates say what llama.cpp's say, users forge no control token, and content may come in parts.
+//! Conversations: built-in templates render as llama.cpp's do, users cannot forge control tokens, and content may come
+//! in parts.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
@@ -53,7 +54,7 @@ fn built_in_templates_refuse_tools() {
     }
 }
 
-/// SmolLM2's tokenizer: ChatML.
+/// SmolLM2's tokenizer, with ChatML's control tokens.
 static SMOLLM2: LazyLock<Tokenizer> = LazyLock::new(|| tokenizer("smollm2"));
 
 #[test]
@@ -64,12 +65,12 @@ fn a_vocabulary_says_which_template_is_its() {
     assert_eq!(of("gpt-2"), "raw");
 }
 
-/// The control tokens among ids.
+/// Returns the control tokens among ids.
 fn controls(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
     ids.iter().copied().filter(|id| tokenizer.is_control(*id)).collect()
 }
 
-/// The tokens of one message with this content, by a built-in template.
+/// Returns the tokens of one message with this content, rendered by a built-in template.
 fn tokens_of(name: &str, tokenizer: &Tokenizer, content: Value) -> Vec<u32> {
     let template = BuiltinTemplate::find(name).unwrap().compile().unwrap();
     let messages = json!([{"role": "user", "content": content}]);
@@ -91,14 +92,14 @@ fn users_forge_no_control_token() {
         let ids = tokens_of("chatml", &SMOLLM2, content.clone());
         assert_eq!(controls(&SMOLLM2, &ids), honest, "{content}");
     }
-    // What was written is all there, and is tokenized as any text.
+    // The user's text is complete and is tokenized like any text.
     let ids = tokens_of("raw", &SMOLLM2, json!("say <|im_end|> now"));
     assert_eq!(ids, SMOLLM2.encode("say <|im_end|> now", SpecialTokens::AsText, false).unwrap());
 }
 
 #[test]
 fn strings_that_a_template_cuts_forge_none_either() {
-    // It deletes "/think" and "/no_think" from what the system says.
+    // This template deletes "/think" and "/no_think" from the system message.
     let template = ChatTemplate::new(&template_file("HuggingFaceTB-SmolLM3-3B.jinja")).unwrap();
     let vars = TemplateVars { now: Some(CivilTime::from_unix(1_721_952_000, 0)), ..vars(true) };
     let controls = |system: &str| {
@@ -154,7 +155,7 @@ fn tools_and_their_calls_forge_none() {
 }
 
 proptest! {
-    /// Any text made of pieces of control tokens leaves the template's own tokens as they are, and is itself left as it is.
+    /// A text made of pieces of control tokens stays literal and leaves the template's own tokens unchanged.
     #[test]
     fn pieces_of_control_tokens_are_text(pieces in prop::collection::vec(
         prop::sample::select(vec!["<|im_start|>", "<|im_end|>", "<|im_", "end|>", "<", "|", ">", "im_", "start", "\u{fdd0}", "\u{fdd1}", "1", " ", "é"]),
@@ -186,7 +187,8 @@ fn content_comes_in_the_form_that_a_template_reads() {
     assert!(matches!(&refused, TemplateError::Input { reason } if reason.contains("image_url")), "{refused}");
 }
 
-/// A vocabulary whose control tokens overlap: what touches a user's text is none, what stands beside it is.
+/// The control tokens of this vocabulary overlap. One that overlaps the user's text is not recognised, one beside it
+/// is.
 #[test]
 fn a_control_token_beside_literal_text_is_found() {
     let mut small = Vocabulary { model: "gpt2".to_owned(), pre: "gpt-2".to_owned(), ..Vocabulary::default() };

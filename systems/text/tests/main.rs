@@ -1,4 +1,4 @@
-//! The tests of this crate, in one program: a file here is a module of it.
+//! The tests of this crate in one program. Each file of this folder is a module.
 
 #![allow(
     clippy::unwrap_used,

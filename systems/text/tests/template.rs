@@ -16,7 +16,7 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/templates")
 }
 
-/// The parts of a golden case's variables.
+/// Splits the variables of a golden case into messages and template variables.
 fn split(vars: &Value) -> (Value, TemplateVars) {
     let mut extra = vars.as_object().unwrap().clone();
     let mut take = |name: &str| extra.shift_remove(name);
@@ -58,7 +58,7 @@ fn eight_real_templates() {
                 Err(TemplateError::Raised { message })
             }
         };
-        // Python itself fails on some, such as a loop over tools where there are none.
+        // Python fails on some cases too, for example on a loop over tools that are missing.
         let fails = case["fails"].is_string() && matches!(got, Err(TemplateError::Render { .. }));
         if !fails && got != expected {
             wrong.push(format!("{name} {}:\n{got:?}\n{expected:?}", case["case"]));
@@ -75,7 +75,7 @@ fn with(extra: Value) -> TemplateVars {
     TemplateVars { extra: extra.as_object().unwrap().clone(), ..TemplateVars::default() }
 }
 
-/// Small templates whose results were taken from Jinja2 3.1 with Hugging Face's environment.
+/// Small templates. The results were taken from Jinja2 3.1 with Hugging Face's environment.
 #[test]
 fn as_python_does_it() {
     let vars = with(json!({
@@ -187,7 +187,7 @@ fn memory_is_paid_for() {
         let result = render(source, &none).map(|text| text.len());
         assert!(matches!(result, Err(TemplateError::OutOfFuel { .. })), "{source}: {result:?}");
     }
-    // Each bracket of a field is looked at once.
+    // Each bracket of a field is read once.
     assert!(render("{{ ('{' ~ '[' * 10000000).format() }}", &none).is_err());
 }
 

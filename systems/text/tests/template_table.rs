@@ -1,4 +1,4 @@
-//! Templates render as Jinja2 itself renders them in Hugging Face's environment: a table of small ones.
+//! A table of small templates renders as Jinja2 renders them in Hugging Face's environment.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
@@ -18,7 +18,7 @@ fn jinja2_renders_the_same() {
     GzDecoder::new(std::fs::read(file).unwrap().as_slice()).read_to_string(&mut text).unwrap();
     let table: Value = serde_json::from_str(&text).unwrap();
     let mut extra = table["variables"].as_object().unwrap().clone();
-    // The messages are an argument, and what else the table does not set is not there for Jinja2 either.
+    // Messages are an argument of their own. Variables that the table does not set are undefined for Jinja2 too.
     let messages = extra.shift_remove("messages").unwrap();
     let vars = TemplateVars { extra, now: Some(CivilTime::from_unix(NOW, 0)), ..TemplateVars::default() };
     let rows = table["rows"].as_array().unwrap();
@@ -98,7 +98,7 @@ fn deep_templates_are_refused_and_overflow_no_stack() {
     ] {
         assert!(ChatTemplate::new(&source).is_err(), "{}", &source[..40]);
     }
-    // The deepest that is read, called as deep as calls go.
+    // The deepest expression that the parser accepts, in calls as deep as the interpreter allows.
     let deep = format!("{}f(){}", "(".repeat(90), ")".repeat(90));
     let source = format!("{{% macro f() %}}{{{{ {deep} }}}}{{% endmacro %}}{{{{ f() }}}}");
     let template = ChatTemplate::new(&source).unwrap();
@@ -123,7 +123,7 @@ fn deep_values_are_refused_and_overflow_no_stack() {
         let template = ChatTemplate::new(&source).unwrap();
         assert!(template.render(&json!([]), &TemplateVars::default()).is_err(), "{step}");
     }
-    // A namespace that holds itself would be printed without end.
+    // Printing a namespace that contains itself would not end.
     for held in ["{ns: 1}", "{(ns,): 1}", "[ns]|unique", "ns", "{1: ns}.items()"] {
         let source = format!("{{% set ns = namespace() %}}{{% set ns.x = {held} %}}{{{{ ns }}}}");
         let template = ChatTemplate::new(&source).unwrap();

@@ -9,7 +9,7 @@ use weft_text::{Detokenizer, SpecialTokens, TokenizeError, Tokenizer};
 
 const VOCABULARIES: [&str; 4] = ["gpt-2", "llama-bpe", "qwen2", "smollm2"];
 
-/// A list of token ids.
+/// Reads a list of token ids.
 fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
 }
@@ -104,7 +104,7 @@ fn every_pre_tokenizer() {
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
 
-    // The error names exactly the pre-tokenizers that have been compared.
+    // The error names exactly the pre-tokenizers that were compared.
     let mut vocabulary = source;
     vocabulary.pre = "no-such-thing".to_owned();
     let TokenizeError::UnknownPreTokenizer { name, mut supported } = Tokenizer::new(vocabulary).unwrap_err()

@@ -1,5 +1,4 @@
-//! Vocabularies and texts from anywhere end in an answer or a typed error, in time about linear in
-//! their size.
+//! Every vocabulary and every text ends in an answer or a typed error, in time about linear in their size.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
@@ -9,7 +8,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use weft_text::{Detokenizer, SpecialTokens, TokenizeError, Tokenizer, Vocabulary};
 
-/// A vocabulary of the characters of `alphabet`, then `tokens`.
+/// A byte-level vocabulary of the characters of `alphabet`, then `tokens`.
 fn small(alphabet: &str, tokens: &[&str], merges: &[&str]) -> Vocabulary {
     let mut all: Vec<String> = alphabet.chars().map(String::from).collect();
     all.extend(tokens.iter().map(|&token| token.to_owned()));
@@ -26,17 +25,17 @@ fn encode(vocabulary: Vocabulary, text: &str) -> Vec<u32> {
     Tokenizer::new(vocabulary).unwrap().encode(text, SpecialTokens::Parse, true).unwrap()
 }
 
-/// What llama.cpp does with merges whose parts or result are no tokens: it makes them, and gives the
-/// single bytes of what is no token in the end.
+/// llama.cpp applies merges whose parts or result are not tokens, and emits the single bytes of a result that is not a
+/// token.
 #[test]
 fn merges_without_tokens() {
-    // ab is no token: a and b. abc is one, made by way of ab.
+    // ab is not a token, so it becomes a and b. abc is a token that is merged by way of ab.
     assert_eq!(encode(small("abc", &["abc"], &["a b", "ab c"]), "abc ab"), [3, 0, 1]);
-    // The first of two equal merges counts, however often it is repeated.
+    // Of two equal merges the first one counts, however often it is repeated.
     assert_eq!(encode(small("abc", &["ab", "bc"], &["a b", "b c", "a b"]), "abc"), [3, 2]);
-    // x has no token; a and b do not become neighbours without it.
+    // x has no token. a and b do not become neighbours when it is left out.
     assert_eq!(encode(small("ab", &["ab"], &["a b"]), "axbab"), [0, 1, 2]);
-    // Not merges at all.
+    // Strings that are not merges.
     assert_eq!(encode(small("ab", &["ab"], &["", " ", "a", "a  b", "  a", "é", "a b"]), "ab"), [2]);
 }
 
@@ -64,7 +63,7 @@ fn wrong_vocabularies() {
     assert_eq!(error(&|v| v.tokens.extend(["".into(), "".into()])), None);
     assert!(matches!(error(&|v| v.bos = Some(5)), Some(TokenizeError::SpecialTokenOutOfRange { id: 5, .. })));
     assert!(matches!(error(&|v| v.eom = Some(99)), Some(TokenizeError::SpecialTokenOutOfRange { .. })));
-    // -1 says that there is none; others out of range are left out.
+    // -1 means that there is no such token. Other ids out of range are removed.
     assert_eq!(error(&|v| v.eos = Some(u32::MAX)), None);
     assert_eq!(error(&|v| v.pad = Some(5)), None);
 }
@@ -102,7 +101,7 @@ fn beginning_and_end_of_text() {
     assert_eq!(encode(vocabulary, "a"), [0, 3]);
 }
 
-/// A vocabulary of a kind, with the characters of `alphabet` and then `tokens`, the later the better.
+/// A vocabulary of a model kind with the characters of `alphabet`, then `tokens`. Later tokens have higher scores.
 fn kind(model: &str, alphabet: &str, tokens: &[&str]) -> Vocabulary {
     let mut vocabulary = Vocabulary { model: model.to_owned(), ..small(alphabet, tokens, &[]) };
     vocabulary.scores = (0..vocabulary.tokens.len()).map(|id| id as f32 - 1000.0).collect();
@@ -135,7 +134,7 @@ fn wrong_vocabularies_of_other_kinds() {
             "{table:?}"
         );
     }
-    // An array whose entries lead out of it.
+    // Arrays whose entries point outside of them.
     for entry in [u32::MAX, 0x8000_0000, 0x7fff_ff61, 0x161, 0x561] {
         let mut table = 16u32.to_le_bytes().to_vec();
         table.extend([entry; 4].iter().flat_map(|entry| entry.to_le_bytes()));
@@ -155,9 +154,9 @@ fn bytes_and_scores_of_odd_kinds() {
     let encode = |vocabulary: &Vocabulary, text: &str| {
         Tokenizer::new(vocabulary.clone()).unwrap().encode(text, SpecialTokens::AsText, false).unwrap()
     };
-    // Bytes where they are all there, unknown where not.
+    // An unknown character becomes its bytes if all of them have tokens, and otherwise the unknown token.
     assert_eq!(encode(&vocabulary, "aéx"), [1, 9, 10, 0]);
-    // Neither a control token nor a byte is made of what spells it, though its halves are tokens.
+    // Text that spells a control token or a byte token does not become it, although its halves are tokens.
     assert_eq!(encode(&vocabulary, "<s>"), [13, 6]);
     assert_eq!(encode(&vocabulary, "<0x1>").last(), Some(&6));
     let tokenizer = Tokenizer::new(vocabulary.clone()).unwrap();
@@ -173,7 +172,7 @@ fn bytes_and_scores_of_odd_kinds() {
     }
 }
 
-/// Text without a space, and of tokens that overlap, in about linear time.
+/// Text without spaces, and text of overlapping tokens, takes about linear time.
 #[test]
 fn a_mebibyte_for_other_kinds() {
     const SIZE: usize = 1 << 20;
@@ -186,7 +185,7 @@ fn a_mebibyte_for_other_kinds() {
             let text = part.repeat(SIZE / part.len());
             let start = Instant::now();
             tokenizer.encode(&text, SpecialTokens::Parse, true).unwrap();
-            // About a second at worst on a machine that does nothing else; quadratic would take hours.
+            // About a second at worst on an idle machine. Quadratic time would take hours.
             assert!(start.elapsed() < Duration::from_secs(30), "{model} {part:?}");
         }
     }
@@ -204,8 +203,8 @@ static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
     all
 });
 
-/// Whether SmolLM2's vocabulary, the last of [`TOKENIZERS`], has a token for every byte of a text: it
-/// lacks some controls, and the bytes that begin characters from U+40000 to U+BFFFF.
+/// Returns true if SmolLM2's vocabulary, the last of [`TOKENIZERS`], has a token for every byte of a text. It lacks
+/// some control characters and the bytes that begin characters from U+40000 to U+BFFFF.
 fn smollm2_has(text: &str) -> bool {
     !text.bytes().any(|byte| matches!(byte, 0x04 | 0x06 | 0x13 | 0x14 | 0x16 | 0x1d | 0xf1 | 0xf2))
 }
@@ -255,7 +254,7 @@ fn a_mebibyte_of_anything() {
         for text in &texts {
             let start = Instant::now();
             let ids = tokenizer.encode(text, SpecialTokens::Parse, true).unwrap();
-            // Linear takes a second at worst; quadratic would take hours.
+            // Linear time takes a second at worst. Quadratic time would take hours.
             assert!(start.elapsed() < Duration::from_secs(30), "{:?}", text.chars().next());
             let ids = &ids[usize::from(tokenizer.adds_bos())..];
             assert!(

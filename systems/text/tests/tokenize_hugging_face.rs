@@ -1,4 +1,4 @@
-//! Vocabularies from `tokenizer.json` give the ids of the Hugging Face library.
+//! Vocabularies from `tokenizer.json` produce the ids of the Hugging Face library.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its data is not as expected")]
 
@@ -59,7 +59,7 @@ fn ids_are_the_librarys() {
             if got != expected {
                 wrong.push(format!("{name} {text:?}:\n  {got:?} for\n  {expected:?}"));
             }
-            // Decoders that glue words together again, and those of T5, are not ours.
+            // Decoders that join words again, and those of T5, are not implemented.
             let back = case["back"].as_str().unwrap_or(text);
             let text = tokenizer.decode(&expected, false).unwrap();
             if !["t5", "xlm", "bert", "bert-cased"].contains(&name) && text != back {
@@ -72,7 +72,7 @@ fn ids_are_the_librarys() {
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The library takes white space in the sense of Unicode, as its own tests say of `lstrip`.
+/// The library strips Unicode white space, as its own tests of `lstrip` show.
 #[test]
 fn special_tokens_swallow_white_space_of_every_kind() {
     let mut golden = golden("hf-llama-3.json.gz");
@@ -102,7 +102,7 @@ fn roles_and_templates_are_read() {
     assert_eq!(mistral.scores.len(), mistral.tokens.len());
 }
 
-/// A GGUF file has no merges for these kinds: what it keeps gives the same ids, to llama.cpp's rules.
+/// A GGUF file stores no merges for these kinds. What it stores produces the same ids under llama.cpp's rules.
 #[test]
 fn what_a_gguf_keeps_is_enough() {
     for name in ["llama-2", "gemma"] {
@@ -117,7 +117,7 @@ fn what_a_gguf_keeps_is_enough() {
     }
 }
 
-/// Merges as pairs, ids with gaps, a file without the kind of its model, a template of its own.
+/// Merges as pairs, ids with gaps, a file without its model's type, and a separate template file.
 #[test]
 fn other_ways_to_write_it() {
     let mut golden = golden("hf-gpt-2.json.gz");
@@ -176,7 +176,7 @@ fn what_is_not_known_is_named() {
     assert!(read(&json!({ "tokenizer": deep })).is_err());
 }
 
-/// Unigram and BPE, with and without bytes to fall back to, under each way in which `Metaspace` marks spaces.
+/// Unigram and BPE, with and without byte fallback, with each way in which `Metaspace` marks spaces.
 #[test]
 fn every_way_to_mark_spaces_gives_the_librarys_ids() {
     let golden = golden("hf-kinds.json.gz");
@@ -199,7 +199,7 @@ fn every_way_to_mark_spaces_gives_the_librarys_ids() {
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// A tokenizer of three tokens with this configuration, and the number of `</s>` in the role of EOS by `config.json`.
+/// A tokenizer of three tokens with this configuration. `config.json` gives the id of `</s>` as EOS.
 fn configured(config: &Value, templates: &[(String, Vec<u8>)]) -> Vocabulary {
     let tokenizer = json!({
         "added_tokens": [
@@ -229,7 +229,7 @@ fn a_token_that_is_null_has_no_text_for_templates() {
     let found = vars(json!({"bos_token": null, "eos_token": "</s>", "pad_token": null}));
     assert_eq!((found.bos_token, found.eos_token), (None, text("</s>")));
     assert_eq!(found.special_tokens, []);
-    // What the configuration does not speak of is what ids say.
+    // The ids determine the tokens that the configuration does not mention.
     let found = vars(json!({"pad_token": {"content": "</s>", "__type": "AddedToken"}}));
     assert_eq!((found.bos_token, found.eos_token), (text("<s>"), text("</s>")));
     assert_eq!(found.special_tokens, [("pad_token".to_owned(), "</s>".to_owned())]);

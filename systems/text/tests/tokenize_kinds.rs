@@ -80,7 +80,7 @@ fn random_strings() {
                     wrong.push(format!("{name} {text:?} {key}: {}", String::from_utf8_lossy(&bytes)));
                 }
             }
-            // llama.cpp also tidies WordPiece's spaces around punctuation, which loses those of the text.
+            // llama.cpp also removes WordPiece's spaces around punctuation, which loses spaces of the text.
             if !WORDPIECE.contains(&name) {
                 let back = case.get("back").map_or_else(|| text.as_bytes().to_vec(), unhex);
                 let got = tokenizer.decode(&plain, false).unwrap();
@@ -117,7 +117,7 @@ fn the_space_before_a_text_is_the_tokenizers_and_within_one_it_is_the_texts() {
 proptest! {
     #[test]
     fn any_text_comes_back(text in "\\PC{0,40}|(?s).{0,40}|[ ▁a\\n]{0,20}") {
-        // The mark of spaces is a space to these vocabularies.
+        // These vocabularies treat the space mark as a space.
         let expected = text.replace('▁', " ");
         let ids = LLAMA.encode(&text, SpecialTokens::AsText, false).unwrap();
         prop_assert_eq!(LLAMA.decode(&ids, false).unwrap(), expected);
@@ -130,7 +130,7 @@ proptest! {
         for id in LLAMA.encode(&text, SpecialTokens::AsText, false).unwrap() {
             prop_assert!(id > 2, "{}", id);
         }
-        // Unknown characters are 2.
+        // The unknown token is 2.
         for id in T5.encode(&text, SpecialTokens::AsText, false).unwrap() {
             prop_assert!(id > 1, "{}", id);
         }

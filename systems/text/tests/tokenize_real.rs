@@ -1,4 +1,4 @@
-//! Real `tokenizer.json` files give the ids and texts of the Hugging Face library.
+//! Real `tokenizer.json` files produce the ids and texts of the Hugging Face library.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use weft_text::{HuggingFaceFiles, SpecialTokens, Tokenizer, Vocabulary};
 
-/// The folder of the files, one folder a tokenizer.
+/// The folder of the files, with one folder for each tokenizer.
 fn folder() -> PathBuf {
     std::env::var_os("WEFT_TOKENIZERS")
         .expect("WEFT_TOKENIZERS must name the folder of real tokenizers; `.ci/tokenizers` fetches them and prints it")
@@ -22,7 +22,7 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
 }
 
-/// Compares one tokenizer with what the library makes of every string.
+/// Compares one tokenizer with the library's results for every string.
 fn check(name: &str) {
     let folder = folder().join(name);
     let file = |name: &str| std::fs::read(folder.join(name)).ok();

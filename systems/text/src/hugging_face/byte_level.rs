@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use super::expressions::{SPLITS, Step};
 use super::json::{TokenizerFile, kind, steps, unsupported};
-use crate::{TokenizeError, Vocabulary, pretokenizers};
+use crate::error::TokenizeError;
+use crate::pretokenizers;
+use crate::vocabulary::Vocabulary;
 
-/// Whether the bytes of words are written in GPT-2's alphabet.
+/// Returns true if the file writes the bytes of words in GPT-2's alphabet.
 pub(super) fn is_byte_level(file: &TokenizerFile) -> bool {
     steps(&file.pre_tokenizer)
         .into_iter()
@@ -30,7 +32,8 @@ pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<
     Ok(())
 }
 
-/// The name of a pre-tokenizer: of those whose cuts are the file's, one that has its habit of merging if there is one.
+/// Returns the name of a pre-tokenizer that splits as the file does. Of several, the first whose `ignore_merges` is the
+/// file's is chosen, or else the first.
 fn pre(pre_tokenizer: &Value, ignore_merges: bool) -> Result<&'static str, TokenizeError> {
     let found: Option<Vec<Step<'_>>> = steps(pre_tokenizer).into_iter().filter_map(step).collect();
     let found = found.ok_or_else(|| unsupported("pre_tokenizer", pre_tokenizer))?;
@@ -41,11 +44,12 @@ fn pre(pre_tokenizer: &Value, ignore_merges: bool) -> Result<&'static str, Token
     names.find(habit).or(any).ok_or_else(|| unsupported("pre_tokenizer", pre_tokenizer))
 }
 
-/// A step in the terms of the table: `None` where it cuts nothing, `Some(None)` where it is not known.
+/// Converts a step of the file to a step of the table. Returns `None` if the step splits nothing, and `Some(None)` if
+/// it is not known.
 fn step(step: &Value) -> Option<Option<Step<'_>>> {
     let flag = |key: &str| step[key].as_bool();
     Some(match kind(step) {
-        // A space before the text would be the text's from then on.
+        // Not supported: the space added before the text would become part of the text.
         "ByteLevel" if flag("add_prefix_space") == Some(true) => None,
         "ByteLevel" if flag("use_regex") == Some(false) => return None,
         "ByteLevel" => Some(Step::Gpt2),
@@ -56,7 +60,7 @@ fn step(step: &Value) -> Option<Option<Step<'_>>> {
         "Split" if step["behavior"] == "Isolated" && flag("invert") != Some(true) => {
             step["pattern"]["Regex"].as_str().map(Step::Isolated)
         }
-        // The matches are the words, and what lies between two is one as well.
+        // The matches are the words, and the text between two matches is a word as well.
         "Split" if step["behavior"] == "Removed" && flag("invert") == Some(true) => {
             step["pattern"]["Regex"].as_str().map(Step::Isolated)
         }

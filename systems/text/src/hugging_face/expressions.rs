@@ -1,9 +1,9 @@
-//! How the pre-tokenizers of the table are written in `tokenizer.json`.
+//! How `tokenizer.json` files write the pre-tokenizers of the table.
 
-/// One cut.
+/// One split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step<'a> {
-    /// At the matches of GPT-2's expression, which `ByteLevel` brings.
+    /// At the matches of GPT-2's expression, which `ByteLevel` implies.
     Gpt2,
     /// At every digit.
     EachDigit,
@@ -55,8 +55,8 @@ const DEEPSEEK3: Step<'_> = Isolated(
 const NEW_LINES: Step<'_> = Isolated("[\r\n]");
 const BLOOM: Step<'_> = Isolated(r" ?[^(\s|[.,!?…。，、।۔،])]+");
 
-/// Names of the table of pre-tokenizers, and the cuts that their models' files make. Where several have the same, the one
-/// whose habit of merging is the file's is taken, else the first.
+/// Names of the pre-tokenizer table, each with the splits that the `tokenizer.json` of its models makes. If several
+/// names have the same splits, the first whose `ignore_merges` is the file's is chosen, or else the first.
 pub(super) const SPLITS: &[(&str, &[Step<'static>])] = &[
     ("gpt-2", &[Gpt2]),
     ("gpt-2", &[GPT2]),

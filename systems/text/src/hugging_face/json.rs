@@ -1,11 +1,11 @@
-//! The files of a Hugging Face folder as they are written.
+//! The JSON structure of the files of a Hugging Face folder.
 
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::Value;
 use std::fmt;
 
-use crate::TokenizeError;
+use crate::error::TokenizeError;
 
 /// `tokenizer.json`.
 #[derive(Debug, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) struct TokenizerFile {
     pub model: ModelPart,
 }
 
-/// A token beside the model's.
+/// A token that the file lists beside the model's vocabulary.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct AddedToken {
     pub id: u32,
@@ -36,7 +36,7 @@ pub(super) struct AddedToken {
     pub special: bool,
 }
 
-/// The field `model`, of whatever kind.
+/// The field `model`. It has the fields of all kinds of model.
 #[derive(Debug, Deserialize)]
 pub(super) struct ModelPart {
     #[serde(default, rename = "type")]
@@ -63,7 +63,7 @@ pub(super) struct ModelPart {
 }
 
 impl ModelPart {
-    /// Refuses what marks the inside or the end of words, which byte-pair encodings of today do without.
+    /// Refuses prefixes and suffixes that mark the inside or the end of words. BPE models in use today have none.
     pub(super) fn check_no_affixes(&self) -> Result<(), TokenizeError> {
         for (part, value) in [
             ("model.continuing_subword_prefix", &self.continuing_subword_prefix),
@@ -77,14 +77,14 @@ impl ModelPart {
     }
 }
 
-/// Tokens: with their ids, or in the order of their ids with their scores.
+/// The tokens of a model: with their ids, or in the order of their ids with their scores.
 #[derive(Debug)]
 pub(super) enum Vocab {
     Ids(Vec<(String, u32)>),
     Scores(Vec<(String, f64)>),
 }
 
-/// A merge, `left right`, however it is written.
+/// A merge as `left right`. The file may also write it as an array of two strings.
 #[derive(Debug)]
 pub(super) struct MergePair(pub String);
 
@@ -148,18 +148,18 @@ impl<'de> Deserialize<'de> for MergePair {
     }
 }
 
-/// Reads a file of JSON.
+/// Parses a JSON file.
 pub(super) fn read<T: DeserializeOwned>(file: &'static str, text: &[u8]) -> Result<T, TokenizeError> {
     serde_json::from_slice(text)
         .map_err(|error| TokenizeError::HuggingFace { file, reason: error.to_string() })
 }
 
-/// The name of a part of `tokenizer.json`, such as `ByteLevel`; empty where it has none.
+/// Returns the type of a part of `tokenizer.json`, such as `ByteLevel`, or an empty string if it has none.
 pub(super) fn kind(part: &Value) -> &str {
     part["type"].as_str().unwrap_or_default()
 }
 
-/// Parts one after the other: those of a `Sequence`, or the one that there is.
+/// Returns the parts of a `Sequence` in order, nested ones included, or the part itself if it is not a sequence.
 pub(super) fn steps(part: &Value) -> Vec<&Value> {
     fn flatten<'a>(part: &'a Value, out: &mut Vec<&'a Value>) {
         if part.is_null() {
@@ -168,7 +168,7 @@ pub(super) fn steps(part: &Value) -> Vec<&Value> {
         let inner =
             ["normalizers", "pretokenizers", "processors"].iter().find_map(|key| part[*key].as_array());
         match inner.filter(|_| kind(part) == "Sequence") {
-            // As deep as the JSON reader lets it be.
+            // The JSON reader bounds the depth of this recursion.
             Some(inner) => inner.iter().for_each(|step| flatten(step, out)),
             None => out.push(part),
         }
@@ -178,9 +178,9 @@ pub(super) fn steps(part: &Value) -> Vec<&Value> {
     out
 }
 
-/// Says that a part is not supported.
+/// Makes the error for a part that is not supported.
 pub(super) fn unsupported(part: &'static str, value: &Value) -> TokenizeError {
-    // A normalisation table may be as long as it likes.
+    // A normalisation table can be of any length, so the message quotes 300 characters at most.
     let value: String = value.to_string().chars().take(300).collect();
     TokenizeError::UnsupportedPart { part, value }
 }

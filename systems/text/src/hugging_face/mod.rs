@@ -1,68 +1,42 @@
-//! A vocabulary from the files of a Hugging Face folder: `tokenizer.json` and what stands beside it.
+//! Reads a vocabulary from the files of a Hugging Face folder: `tokenizer.json` and the files beside it.
 //!
-//! Its parts (normalizer, pre-tokenizer, model) are matched with what the tokenizer knows; a part that it does not know
-//! is an error that names it.
+//! The parts of `tokenizer.json` (normalizer, pre-tokenizer, model) are matched with what the tokenizer implements. A
+//! part that it does not implement is an error that names the part.
 
 mod byte_level;
 mod expressions;
+mod files;
 mod json;
 mod roles;
 mod sentencepiece;
+mod tokens;
 mod unigram;
 mod wordpiece;
 
-use json::{AddedToken, ModelPart, TokenizerFile, Vocab, read, unsupported};
+pub use files::HuggingFaceFiles;
+
+use crate::error::TokenizeError;
+use crate::vocabulary::Vocabulary;
+use files::TOKENIZER;
+use json::{TokenizerFile, read, unsupported};
 use serde_json::Value;
-
-use super::pieces::byte_of;
-use super::{Rules, TokenizeError, Vocabulary};
-
-/// The name of the main file, for errors.
-const TOKENIZER: &str = "tokenizer.json";
-/// Ids may be this many times as many as tokens, since some are left out.
-const SPARSEST: usize = 2;
-/// And this many more.
-const SPARE_IDS: usize = 1024;
-
-/// Numbers of `tokenizer.ggml.token_type`.
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
-const BYTE: i32 = 6;
-
-/// The contents of the files of a folder that say how a model reads and writes text. All but the first may be missing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HuggingFaceFiles<'a> {
-    /// `tokenizer.json`.
-    pub tokenizer: &'a [u8],
-    /// `tokenizer_config.json`: which tokens have which role, and the chat template.
-    pub tokenizer_config: Option<&'a [u8]>,
-    /// `special_tokens_map.json`: the roles in older folders.
-    pub special_tokens_map: Option<&'a [u8]>,
-    /// `generation_config.json`: which tokens end an answer.
-    pub generation_config: Option<&'a [u8]>,
-    /// `config.json`: the same, in older folders.
-    pub config: Option<&'a [u8]>,
-    /// `chat_template.jinja`.
-    pub chat_template: Option<&'a [u8]>,
-    /// Files of the folder `additional_chat_templates`, by their names without `.jinja`.
-    pub named_templates: &'a [(String, Vec<u8>)],
-}
+use tokens::{model_kind, tokens};
 
 impl Vocabulary {
-    /// Reads a vocabulary, of which [`Tokenizer::new`] makes a tokenizer that gives the ids of the Hugging Face library.
-    /// The fields that GGUF has keys for are filled as its converters do: merges of `llama` become scores as well.
+    /// Reads a vocabulary from Hugging Face files. [`Tokenizer::new`] makes a tokenizer of it that returns the ids of
+    /// the Hugging Face library. The fields that GGUF has keys for are filled as GGUF converters fill them: merges of
+    /// `llama` also become scores.
     ///
-    /// Three differences to the library remain: text such as `<0x41>` never becomes the token of a byte that it does not hold;
-    /// special tokens are cut out longest first, not from the left, which shows where two overlap, and out of the text as it is,
-    /// even where `normalized` asks for another form; and scores of unigram models have 32 bits.
+    /// Three differences to the library remain:
+    /// - Text such as `<0x41>` never becomes the token of a byte that it does not contain.
+    /// - Special tokens are cut out longest first, not from the left, which matters if two overlap. They are cut out of
+    ///   the text as it is, even if `normalized` asks for the normalised text.
+    /// - Scores of unigram models have 32 bits.
     ///
     /// # Errors
-    /// Files that are not the JSON they should be; a normalizer, pre-tokenizer or model that is not known.
+    /// A file is not valid JSON or lacks a required field; or a normalizer, pre-tokenizer or model is not implemented.
     ///
-    /// [`Tokenizer::new`]: super::Tokenizer::new
+    /// [`Tokenizer::new`]: crate::Tokenizer::new
     pub fn from_hugging_face(files: &HuggingFaceFiles<'_>) -> Result<Self, TokenizeError> {
         let file: TokenizerFile = read(TOKENIZER, files.tokenizer)?;
         let mut vocabulary = tokens(&file)?;
@@ -76,97 +50,4 @@ impl Vocabulary {
         roles::fill(&mut vocabulary, &file, files)?;
         Ok(vocabulary)
     }
-}
-
-/// The model's kind, which old files leave to the reader.
-fn model_kind(model: &ModelPart) -> &str {
-    match (&model.kind, &model.vocab) {
-        (Some(kind), _) => kind,
-        (None, Vocab::Scores(_)) => "Unigram",
-        (None, Vocab::Ids(_)) if model.max_input_chars_per_word.is_some() => "WordPiece",
-        (None, Vocab::Ids(_)) => "BPE",
-    }
-}
-
-/// The tokens by id, with their types; ids that nothing has are reserved.
-fn tokens(file: &TokenizerFile) -> Result<Vocabulary, TokenizeError> {
-    let model = &file.model;
-    let listed: Vec<(&str, u32)> = match &model.vocab {
-        Vocab::Ids(tokens) => tokens.iter().map(|(text, id)| (text.as_str(), *id)).collect(),
-        Vocab::Scores(tokens) => {
-            tokens.iter().zip(0u32..).map(|((text, _), id)| (text.as_str(), id)).collect()
-        }
-    };
-    let count = listed.len() + file.added_tokens.len();
-    let added = file.added_tokens.iter().map(|token| (token.content.as_str(), token.id));
-    let highest = listed.iter().copied().chain(added).map(|(_, id)| id as usize).max();
-    let size = highest.map_or(0, |highest| highest.saturating_add(1));
-    if size > count.saturating_mul(SPARSEST).saturating_add(SPARE_IDS) {
-        let reason = format!("{count} tokens have ids up to {}; they should be about as many", size - 1);
-        return Err(TokenizeError::HuggingFace { file: TOKENIZER, reason });
-    }
-    let mut texts: Vec<Option<String>> = vec![None; size];
-    let mut types = vec![NORMAL; size];
-    for (text, id) in listed {
-        let byte = model.byte_fallback && byte_of(text).is_some();
-        texts[id as usize] = Some(text.to_owned());
-        if byte {
-            types[id as usize] = BYTE;
-        }
-    }
-    for token in &file.added_tokens {
-        texts[token.id as usize] = Some(token.content.clone());
-        types[token.id as usize] = added_type(token, model);
-    }
-    let tokens = (0..).zip(texts).map(|(id, text)| match text {
-        Some(text) => text,
-        None => {
-            types[id] = UNUSED;
-            format!("[PAD{id}]")
-        }
-    });
-    let tokens = tokens.collect();
-    let ids_where = |wanted: fn(&AddedToken) -> bool| {
-        file.added_tokens.iter().filter(|token| wanted(token)).map(|token| token.id).collect()
-    };
-    if let Some(token) = file.added_tokens.iter().find(|token| token.single_word) {
-        return Err(unsupported(
-            "added_tokens",
-            &Value::from(format!("{:?} with single_word", token.content)),
-        ));
-    }
-    if model.dropout.is_some_and(|dropout| dropout != 0.0) {
-        return Err(unsupported("model.dropout", &Value::from(model.dropout)));
-    }
-    Ok(Vocabulary {
-        tokens,
-        token_types: types,
-        lstrip: ids_where(|token| token.lstrip),
-        rstrip: ids_where(|token| token.rstrip),
-        rules: Rules::HuggingFace,
-        ..Vocabulary::default()
-    })
-}
-
-fn added_type(token: &AddedToken, model: &ModelPart) -> i32 {
-    match token.special {
-        true if model.unk_token.as_ref() == Some(&token.content) || model.unk_id == Some(token.id) => UNKNOWN,
-        true => CONTROL,
-        // Fine-tunes add ChatML's tokens without saying that they are special.
-        false if looks_special(&token.content) => CONTROL,
-        false => USER_DEFINED,
-    }
-}
-
-/// Whether a token is a control token by its look alone: llama.cpp's converter takes the same for one.
-fn looks_special(text: &str) -> bool {
-    matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
-        || [("<|", "|>"), ("<｜", "｜>"), ("<unused", ">")]
-            .iter()
-            .any(|(start, end)| text.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)))
-}
-
-/// The id of a token.
-fn id_of(vocabulary: &Vocabulary, text: &str) -> Option<u32> {
-    (0u32..).zip(&vocabulary.tokens).find(|(_, token)| *token == text).map(|(id, _)| id)
 }

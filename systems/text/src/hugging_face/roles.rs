@@ -1,16 +1,18 @@
-//! Which tokens begin and end a text or an answer, and the chat template.
+//! Reads the tokens that begin and end a text or an answer, and the chat templates.
 
 use serde_json::Value;
 
+use super::files::HuggingFaceFiles;
 use super::json::{TokenizerFile, kind, read, steps, unsupported};
-use super::{HuggingFaceFiles, id_of};
-use crate::{TokenizeError, Vocabulary};
+use super::tokens::id_of;
+use crate::error::TokenizeError;
+use crate::vocabulary::Vocabulary;
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// The template that is used where a folder has several, and none is asked for.
+/// The template used by default if a folder has several.
 const DEFAULT_TEMPLATE: &str = "default";
 
-/// What a post-processor puts around a text.
+/// The tokens that a post-processor puts around a text.
 #[derive(Debug, Default)]
 struct Frame {
     first: Option<u32>,
@@ -56,22 +58,22 @@ pub(super) fn fill(
         vocabulary.eos = if frame.last.is_some() && eos.is_none() { frame.last } else { eos };
         vocabulary.sep = sep;
         vocabulary.add_eos = Some(flag("add_eos_token").unwrap_or(frame.last.is_some()));
-        // A text's last token is the template's, whatever it is called.
+        // The last token of a text is the one that the post-processor adds, whatever its role is called.
         if vocabulary.add_eos == Some(true) && frame.last.is_some() {
             vocabulary.ends.extend(vocabulary.eos);
             vocabulary.eos = frame.last;
         }
     }
     vocabulary.ends.extend(ends.iter().copied().filter(|id| Some(*id) != vocabulary.eos));
-    // The format of GGUF has room for one more.
+    // GGUF has one more key for a token that ends generation.
     vocabulary.eot = vocabulary.ends.first().copied();
     vocabulary.special_texts = special_texts(&tokenizer_config, &map);
     (vocabulary.chat_template, vocabulary.chat_templates) = templates(&tokenizer_config, files)?;
     Ok(())
 }
 
-/// Texts of tokens by their roles, as Hugging Face's library gives them to templates: a role that is null there has none, whatever
-/// ids other files name.
+/// Returns the texts of tokens by their roles, as the Hugging Face library passes them to templates. A role that is
+/// null in `tokenizer_config.json` has no text, whatever ids other files name.
 fn special_texts(tokenizer_config: &Value, map: &Value) -> Vec<(String, Option<String>)> {
     const ROLES: [&str; 7] =
         ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
@@ -84,12 +86,12 @@ fn special_texts(tokenizer_config: &Value, map: &Value) -> Vec<(String, Option<S
     named.collect()
 }
 
-/// A token as these files name it: its text, or an object that has it.
+/// Returns the text of a token. These files write a token as its text or as an object with the field `content`.
 fn token_text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value["content"].as_str())
 }
 
-/// A number or several.
+/// Reads one number or an array of numbers.
 fn numbers(value: &Value) -> Option<Vec<u32>> {
     let number = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value.as_array() {
@@ -98,7 +100,7 @@ fn numbers(value: &Value) -> Option<Vec<u32>> {
     }
 }
 
-/// Reads off the post-processor what is put around a text.
+/// Reads the tokens that the post-processor puts around a text.
 fn frame(vocabulary: &Vocabulary, post_processor: &Value) -> Result<Frame, TokenizeError> {
     let mut frame = Frame::default();
     for step in steps(post_processor) {
@@ -127,14 +129,15 @@ fn frame(vocabulary: &Vocabulary, post_processor: &Value) -> Result<Frame, Token
     Ok(frame)
 }
 
-/// The id of a token of a template, which the template itself lists.
+/// Returns the id of a token of a post-processor template. The template lists ids itself; otherwise the vocabulary has
+/// it.
 fn template_token(vocabulary: &Vocabulary, step: &Value, part: &Value) -> Option<u32> {
     let name = part["SpecialToken"]["id"].as_str()?;
     let listed = numbers(&step["special_tokens"][name]["ids"]).and_then(|ids| ids.first().copied());
     listed.or_else(|| id_of(vocabulary, name))
 }
 
-/// The chat template, and further ones by their names: those of files, or else the configuration's.
+/// Returns the default chat template and the named ones. Template files take precedence over `tokenizer_config.json`.
 fn templates(
     tokenizer_config: &Value,
     files: &HuggingFaceFiles<'_>,

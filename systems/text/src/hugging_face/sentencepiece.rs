@@ -1,12 +1,13 @@
-//! BPE with spaces marked and bytes to fall back to: Llama 2, Mistral, Phi 3, Gemma.
+//! BPE with marked spaces and byte fallback: Llama 2, Mistral, Phi 3, Gemma.
 
 use serde_json::Value;
 use std::collections::HashMap;
 
 use super::json::{TokenizerFile, kind, steps, unsupported};
-use super::{NORMAL, USER_DEFINED, id_of};
+use super::tokens::{NORMAL, USER_DEFINED, id_of};
+use crate::error::TokenizeError;
 use crate::pieces::SPACE;
-use crate::{SpacePrefix, TokenizeError, Vocabulary};
+use crate::vocabulary::{SpacePrefix, Vocabulary};
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
     let model = &file.model;
@@ -19,7 +20,7 @@ pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<
     vocabulary.merges = model.merges.iter().map(|merge| merge.0.clone()).collect();
     vocabulary.scores = scores(vocabulary);
     vocabulary.unk = model.unk_token.as_deref().and_then(|text| id_of(vocabulary, text));
-    // Added tokens that are runs of marked spaces are what merges make of spaces.
+    // Added tokens that contain marked spaces are ordinary tokens: merges produce them from spaces.
     for (text, kind) in vocabulary.tokens.iter().zip(&mut vocabulary.token_types) {
         if *kind == USER_DEFINED && text.contains(SPACE) {
             *kind = NORMAL;
@@ -28,7 +29,7 @@ pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<
     spaces(vocabulary, file)
 }
 
-/// What normalizer and pre-tokenizer do to spaces.
+/// Reads how the normalizer and the pre-tokenizer treat spaces.
 fn spaces(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
     let mark = SPACE.to_string();
     let mut marked = false;
@@ -42,7 +43,7 @@ fn spaces(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), Token
     }
     for step in steps(&file.pre_tokenizer) {
         match kind(step) {
-            // There are no spaces left to split at.
+            // Nothing to do: the normalizer has replaced every space.
             "Split" if marked && step["pattern"]["String"] == " " => {}
             "Metaspace" if step["replacement"] == mark => {
                 marked = true;
@@ -54,7 +55,7 @@ fn spaces(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), Token
     if marked { Ok(()) } else { Err(unsupported("normalizer", &file.normalizer)) }
 }
 
-/// Where `Metaspace` puts a space before the text, and whether it cuts before each.
+/// Reads where `Metaspace` puts a space before the text, and whether it splits before each space.
 pub(super) fn metaspace(vocabulary: &mut Vocabulary, step: &Value) -> Result<(), TokenizeError> {
     let (prefix, place) = match (step["prepend_scheme"].as_str(), step["add_prefix_space"].as_bool()) {
         (Some("never"), _) | (None, Some(false)) => (false, SpacePrefix::Missing),
@@ -64,13 +65,13 @@ pub(super) fn metaspace(vocabulary: &mut Vocabulary, step: &Value) -> Result<(),
     };
     vocabulary.add_space_prefix = Some(prefix);
     vocabulary.space_prefix = place;
-    // Files that do not say are older than the choice: they split.
+    // Files without this field are older than the option. They split.
     vocabulary.split_at_spaces = step["split"] != false;
     Ok(())
 }
 
-/// Scores by which merging takes the merges in their order, as far as scores can: those of tokens, by the first merge that
-/// makes each.
+/// Computes scores that make SentencePiece merge in the order of the merge list, as far as scores can express it. A
+/// token's score follows from the first merge that produces it.
 fn scores(vocabulary: &Vocabulary) -> Vec<f32> {
     let ids: HashMap<&str, usize> =
         vocabulary.tokens.iter().enumerate().map(|(id, text)| (text.as_str(), id)).collect();

@@ -4,11 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::files::TOKENIZER;
 use super::json::{TokenizerFile, Vocab, kind, steps, unsupported};
 use super::sentencepiece::metaspace;
-use super::{CONTROL, UNKNOWN};
+use super::tokens::{CONTROL, UNKNOWN};
+use crate::error::TokenizeError;
 use crate::pieces::SPACE;
-use crate::{TokenizeError, Vocabulary};
+use crate::vocabulary::Vocabulary;
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
     let model = &file.model;
@@ -28,7 +30,7 @@ pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<
             "Precompiled" => {
                 let table = step["precompiled_charsmap"].as_str().unwrap_or_default();
                 vocabulary.charsmap = STANDARD.decode(table).map_err(|error| TokenizeError::HuggingFace {
-                    file: super::TOKENIZER,
+                    file: TOKENIZER,
                     reason: format!("normalizer.precompiled_charsmap: {error}"),
                 })?;
             }
@@ -50,7 +52,7 @@ pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<
     Ok(())
 }
 
-/// Whether a run of spaces becomes one.
+/// Returns true if the replacement turns a run of spaces into one space.
 fn collapses(content: &Value) -> bool {
     *content == " " || *content == SPACE.to_string()
 }

@@ -1,15 +1,16 @@
-//! WordPiece: BERT and the embedding models made of it.
+//! WordPiece: BERT and the embedding models derived from it.
 
 use serde_json::Value;
 
 use super::json::{TokenizerFile, kind, steps, unsupported};
-use super::{CONTROL, NORMAL, id_of};
+use super::tokens::{CONTROL, NORMAL, id_of};
+use crate::error::TokenizeError;
 use crate::pieces::SPACE;
-use crate::{TokenizeError, Vocabulary};
+use crate::vocabulary::Vocabulary;
 
 /// Marks a token that continues a word.
 const CONTINUES: &str = "##";
-/// Longer words are unknown: the only number in use.
+/// Longer words are unknown. No file in use has another limit.
 const LONGEST_WORD: u64 = 100;
 
 pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<(), TokenizeError> {
@@ -42,7 +43,7 @@ pub(super) fn fill(vocabulary: &mut Vocabulary, file: &TokenizerFile) -> Result<
     vocabulary.model = "bert".to_owned();
     vocabulary.lowercase = Some(flag("lowercase").unwrap_or(true));
     vocabulary.strip_accents = Some(flag("strip_accents").or(vocabulary.lowercase).unwrap_or(true));
-    // Vocabularies of GGUF mark the beginning of a word, not its continuation.
+    // GGUF vocabularies mark the beginning of a word, not its continuation.
     for (id, (text, kind)) in (0u32..).zip(vocabulary.tokens.iter_mut().zip(&mut vocabulary.token_types)) {
         if *kind != NORMAL {
             continue;

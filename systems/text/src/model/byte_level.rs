@@ -1,38 +1,40 @@
-//! Byte-level byte-pair encoding: a text is cut into words, and each word is merged from its bytes.
+//! Byte-level BPE: a text is split into words, and the bytes of each word are merged.
 //!
-//! As llama.cpp does it, which makes merges whose parts or result are not tokens, and gives single bytes for what is no
-//! token in the end. Such texts get *phantom* ids, from the vocabulary's size onward. So do bytes that have no token, and
-//! control tokens: a text that spells one does not become it.
+//! Merging follows llama.cpp. It applies merges whose parts or result are not tokens, and emits single bytes for a
+//! result that is not a token. Such texts get *phantom* ids, numbered from the vocabulary's size onward. Bytes without
+//! a token and control tokens get phantom ids too, so a text that spells a control token does not become that token.
 
 use hashbrown::HashMap;
 use unicode_normalization_alignments::UnicodeNormalization;
 
-use super::TokenIds;
 use super::merge::{Merge, Merger, Merges, Symbol};
+use crate::error::TokenizeError;
+use crate::ids::TokenIds;
 use crate::special::Attributes;
 use crate::split::Splitter;
-use crate::{Rules, TokenizeError, Vocabulary, bytes, pretokenizers};
+use crate::vocabulary::{Rules, Vocabulary};
+use crate::{bytes, pretokenizers};
 
-/// Words of at most this many bytes are remembered while a text is encoded.
+/// The tokens of words of at most this many bytes are remembered while a text is encoded.
 const REMEMBERED: usize = 64;
 
-/// A vocabulary with merges, ready.
+/// A byte-level vocabulary, prepared for encoding.
 #[derive(Debug)]
 pub(crate) struct ByteLevel {
     splitter: Splitter,
     merges: Pairs,
-    /// For each byte, its token or phantom.
+    /// The token or phantom id of each byte.
     bytes: Vec<u32>,
-    /// What to give for each phantom id, counted from the vocabulary's size.
+    /// The tokens emitted for each phantom id, indexed by the id minus the vocabulary's size.
     phantoms: Vec<Vec<u32>>,
     vocab_size: usize,
-    /// Which tokens text can become, where a word that is a token is not merged.
+    /// For each token, whether text can become it. `None` if words that are tokens are merged like any other.
     whole_words: Option<Vec<bool>>,
     adds_bos: bool,
     nfc: bool,
 }
 
-/// What each pair of neighbours becomes.
+/// The merge of each pair of neighbouring ids.
 #[derive(Debug)]
 struct Pairs(HashMap<u64, Merge>);
 
@@ -48,7 +50,7 @@ impl Merges for Pairs {
     }
 }
 
-/// Gives texts that are no tokens ids of their own.
+/// Assigns phantom ids to texts that are not tokens.
 struct Phantoms<'a> {
     ids: &'a TokenIds,
     attributes: &'a [Attributes],
@@ -66,11 +68,11 @@ impl Phantoms<'_> {
         if let Some(id) = self.token(text).or_else(|| self.texts.get(text).copied()) {
             return id;
         }
-        // Single bytes of the text that are tokens: only ASCII characters can be.
+        // Single bytes of the text that are tokens. Only ASCII characters can be.
         let mut encoded = [0; 4];
         let ascii = text.chars().filter(char::is_ascii);
         let stands_for = ascii.filter_map(|byte| self.token(byte.encode_utf8(&mut encoded))).collect();
-        // Sizes are checked: tokens and phantoms together have ids.
+        // `check` bounds the sizes, so all tokens and phantoms have 32-bit ids.
         let id = (self.ids.len() + self.stand_for.len()) as u32;
         self.stand_for.push(stands_for);
         self.texts.insert(text.to_owned(), id);
@@ -80,7 +82,7 @@ impl Phantoms<'_> {
 
 impl ByteLevel {
     /// # Errors
-    /// An unknown pre-tokenizer.
+    /// The pre-tokenizer is not known.
     pub(super) fn new(
         vocabulary: &Vocabulary,
         attributes: &[Attributes],
@@ -118,7 +120,7 @@ impl ByteLevel {
         })
     }
 
-    /// Whether vocabularies of this pre-tokenizer start texts with BOS.
+    /// Returns true if vocabularies with this pre-tokenizer start texts with BOS by default.
     pub(super) fn adds_bos(&self) -> bool {
         self.adds_bos
     }
@@ -135,7 +137,7 @@ impl ByteLevel {
     fn words(&self, ids: &TokenIds, text: &str, out: &mut Vec<u32>) {
         let mut merger = Merger::default();
         let mut spelt = String::new();
-        // Where the tokens of each word stand in `out`.
+        // Where the tokens of each word are in `out`.
         let mut seen: HashMap<&str, (usize, usize)> = HashMap::new();
         for range in self.splitter.split(text) {
             let word = text.get(range).unwrap_or_default();
@@ -183,7 +185,7 @@ fn merges(list: &[String], phantoms: &mut Phantoms<'_>) -> Pairs {
     let mut merges = HashMap::with_capacity(list.len());
     let mut whole = String::new();
     for (rank, merge) in (0u32..).zip(list) {
-        // The left part may be or begin with a space, so the second character on is searched.
+        // The left part may be a space or begin with one, so the search starts at the second character.
         let start = merge.chars().next().map_or(0, char::len_utf8);
         let Some((left, right)) = merge
             .get(start..)
@@ -200,7 +202,7 @@ fn merges(list: &[String], phantoms: &mut Phantoms<'_>) -> Pairs {
         whole.push_str(right);
         let key = Pairs::key(phantoms.id(left), phantoms.id(right));
         let id = phantoms.id(&whole);
-        // Of two equal merges the first counts.
+        // Of two equal merges the first one counts.
         merges.entry(key).or_insert(Merge { rank, id });
     }
     Pairs(merges)

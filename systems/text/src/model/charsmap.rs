@@ -1,34 +1,35 @@
-//! The table by which SentencePiece normalises characters: strings and what each becomes.
+//! The table with which SentencePiece normalises characters: strings and their replacements.
 //!
-//! Layout: the length of a double array in bytes (u32), the array (u32 each), then the results, each ended by a zero. An
-//! entry of the array holds the byte that leads to it (bits 0 to 7), whether a string ends there (8), and how far its
-//! children are (10 to 30, times 256 if bit 9 is set); one with bit 31 set holds the place of a result. All little-endian.
-//! Sources: SentencePiece's `normalizer.cc`; Yata et al., "A compact static double-array keeping character codes", 2007.
+//! Layout: the length of a double array in bytes (u32), the array (u32 each), then the replacements, each ended by a
+//! zero byte. An entry of the array holds the byte that leads to it (bits 0 to 7), whether a string ends there (bit 8),
+//! and the offset of its children (bits 10 to 30, times 256 if bit 9 is set). An entry with bit 31 set holds the
+//! position of a replacement. All numbers are little-endian. Sources: SentencePiece's `normalizer.cc`; Yata et al., "A
+//! compact static double-array keeping character codes", 2007.
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::TokenizeError;
+use crate::error::TokenizeError;
 
-/// Set in entries that hold a result.
+/// Set in entries that hold the position of a replacement.
 const RESULT: u32 = 1 << 31;
-/// Most bytes that a result may have for each byte of its string: NFKC makes 33 of the 3 of U+FDFA. A table that says more is
-/// made to fill memory, and its string is left as it is.
+/// The most bytes that a replacement may have for each byte of its string. NFKC turns the 3 bytes of U+FDFA into 33. A
+/// table that exceeds this limit is an attempt to fill memory, so its string is left unchanged.
 const MOST_GROWTH: usize = 16;
-/// Graphemes of fewer bytes are looked up as a whole by the Hugging Face library.
+/// The Hugging Face library looks up graphemes of fewer bytes than this as a whole.
 const SHORT_GRAPHEME: usize = 6;
 
-/// A table, checked.
+/// A table that has been checked.
 #[derive(Debug)]
 pub(super) struct Charsmap {
     array: Vec<u32>,
     results: String,
-    /// Whether characters are looked up as the Hugging Face library does it.
+    /// Whether characters are looked up as in the Hugging Face library.
     by_grapheme: bool,
 }
 
 impl Charsmap {
     /// # Errors
-    /// A table that ends too early, or results that are not UTF-8.
+    /// The table ends too early, or its replacements are not UTF-8.
     pub(super) fn new(table: &[u8], by_grapheme: bool) -> Result<Self, TokenizeError> {
         let damaged = |reason| TokenizeError::Charsmap { reason };
         let (length, rest) = table.split_first_chunk::<4>().ok_or(damaged("it has no length"))?;
@@ -41,12 +42,12 @@ impl Charsmap {
         Ok(Self { array, results: results.to_owned(), by_grapheme })
     }
 
-    /// Whether characters are looked up as the Hugging Face library does it.
+    /// Returns true if characters are looked up as in the Hugging Face library.
     pub(super) fn by_grapheme(&self) -> bool {
         self.by_grapheme
     }
 
-    /// What `text`, which is not empty, begins with in the table's form, and the rest of it.
+    /// Normalises the beginning of `text`, which must not be empty. Returns the replacement and the rest of the text.
     pub(super) fn normalize_prefix<'a>(&'a self, text: &'a str) -> (&'a str, &'a str) {
         let mut longest = None;
         self.prefixes(text, |length, result| longest = Some((length, result)));
@@ -58,8 +59,9 @@ impl Charsmap {
         text.split_at(text.chars().next().map_or(0, char::len_utf8))
     }
 
-    /// Gives the table's form of `text` to `push`, piece by piece, as the Hugging Face library has it: it looks up short
-    /// graphemes, then single characters, and takes the shortest string of the table that each begins with.
+    /// Normalises `text` as the Hugging Face library does and passes the result to `push` piece by piece. Short
+    /// graphemes are looked up first, then single characters. Each is replaced by the replacement of the shortest
+    /// string in the table that it begins with.
     pub(super) fn normalize_graphemes(&self, text: &str, mut push: impl FnMut(&str)) {
         let shortest = |part: &str| {
             let mut found = None;
@@ -81,7 +83,7 @@ impl Charsmap {
         }
     }
 
-    /// Calls `found` with the length and the result of each string of the table that `text` begins with, the shortest
+    /// Calls `found` with the length and the replacement of each string of the table that `text` begins with, shortest
     /// first.
     fn prefixes<'a>(&'a self, text: &str, mut found: impl FnMut(usize, &'a str)) {
         let Some(mut node) = self.array.first().copied().map(children) else { return };
@@ -111,7 +113,7 @@ impl Charsmap {
     }
 }
 
-/// How far the children of an entry are.
+/// Returns the offset of the children of an entry.
 fn children(entry: u32) -> u32 {
     (entry >> 10) << ((entry & (1 << 9)) >> 6)
 }
@@ -120,7 +122,7 @@ fn children(entry: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// A table that turns `a` into `result`.
+    /// A table that replaces `a` with `result`.
     fn table(result: &str) -> Charsmap {
         let mut array = [0u32; 98];
         array[97] = u32::from(b'a') | (1 << 8) | (1 << 10);

@@ -1,9 +1,9 @@
-//! Classes of characters, as WordPiece asks for them.
+//! Character classes that WordPiece distinguishes.
 
 use regex_syntax::hir::{Class, HirKind};
 use std::sync::LazyLock;
 
-/// What a character is; several may be true.
+/// The classes of a character. A character may have several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CharClass(u8);
 
@@ -13,7 +13,7 @@ const ACCENT: u8 = 4;
 const PUNCTUATION: u8 = 8;
 const SYMBOL: u8 = 16;
 
-/// Expressions of the classes. As in `split.rs`, characters that Unicode 15.1 did not have are in none.
+/// The expression of each class. As in `split.rs`, characters added after Unicode 15.1 are in no class.
 const CLASSES: [(u8, &str); 5] = [
     (WHITE_SPACE, r"\s"),
     (CONTROL, r"[[\p{Cc}\p{Cf}\p{Co}]&&\p{age=15.1}]"),
@@ -22,7 +22,7 @@ const CLASSES: [(u8, &str); 5] = [
     (SYMBOL, r"[\p{S}&&\p{age=15.1}]"),
 ];
 
-/// Classes of every character.
+/// The classes of every character, indexed by code point.
 static TABLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut table = vec![0; char::MAX as usize + 1];
     for (class, expression) in CLASSES {
@@ -46,7 +46,7 @@ impl CharClass {
         self.0 & WHITE_SPACE != 0
     }
 
-    /// Controls, characters of format and those of private use.
+    /// Control, format and private-use characters.
     pub(super) fn is_control(self) -> bool {
         self.0 & CONTROL != 0
     }

@@ -1,44 +1,44 @@
-//! Byte-pair merging: of all neighbours that can be merged, the best pair is, the leftmost among equals, again and
-//! again. Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016.
+//! Byte-pair merging: the best pair of neighbours is merged until none can be merged, the leftmost first among equals.
+//! Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016.
 //!
-//! Time is n log n in the symbols of a word: short words are scanned for the best pair, long ones keep a heap.
+//! Time is n log n in the symbols of a word. Short words are scanned for the best pair; long words keep a heap.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Words of at most this many symbols are scanned.
 const SCANNED: usize = 48;
-/// There is no neighbour.
+/// Stands for "no neighbour".
 const END: u32 = u32::MAX;
 
-/// A stretch of the word, with the token that it is (or a number of the caller's, if it is none).
+/// A span of the word with its token id, or with a number that the caller chooses if the span is not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Symbol {
     pub id: u32,
-    /// Byte range of the word.
+    /// Byte range in the word.
     pub start: u32,
     pub end: u32,
 }
 
-/// What two neighbours become.
+/// The result of merging two neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Merge {
-    /// Lower is better.
+    /// Lower ranks are merged first.
     pub rank: u32,
-    /// The token that they become.
+    /// The id of the merged symbol.
     pub id: u32,
 }
 
-/// Which neighbours can be merged.
+/// The merges of a vocabulary.
 pub(super) trait Merges {
-    /// What `left` and `right`, which is next to it, become in `word`.
+    /// Returns the merge of `left` and its right neighbour `right` in `word`, if there is one.
     fn merge(&self, word: &str, left: Symbol, right: Symbol) -> Option<Merge>;
 }
 
-/// Room for the work, kept between words.
+/// Working memory, reused between words.
 #[derive(Debug, Default)]
 pub(super) struct Merger {
-    /// The word's symbols: to begin with, then what has become of them.
+    /// The word's symbols: the input of a run, then its result.
     pub symbols: Vec<Symbol>,
     pairs: Vec<Option<Merge>>,
     nodes: Vec<Node>,
@@ -49,11 +49,12 @@ pub(super) struct Merger {
 struct Node {
     previous: u32,
     next: u32,
-    /// Whether it has become part of the one before it.
+    /// Whether the symbol has been merged into the one before it.
     merged: bool,
 }
 
-/// A pair that was there when it was entered; it still is if its length is.
+/// A pair that could be merged when it was put on the heap. It is still valid if its symbols are adjacent and it ends
+/// at the same byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     rank: u32,
@@ -65,7 +66,7 @@ struct Candidate {
 }
 
 impl Merger {
-    /// Merges `symbols`, the parts of `word` in order.
+    /// Merges `symbols`, which must hold the parts of `word` in order.
     pub(super) fn run<M: Merges>(&mut self, merges: &M, word: &str) {
         if self.symbols.len() <= SCANNED {
             self.scan(merges, word);
@@ -142,7 +143,7 @@ impl Merger {
     }
 }
 
-/// The best pair and its place, the leftmost among equals.
+/// Returns the best pair and its index, the leftmost among equals.
 fn best(pairs: &[Option<Merge>]) -> Option<(usize, Merge)> {
     let mut found: Option<(usize, Merge)> = None;
     for (at, pair) in pairs.iter().enumerate() {

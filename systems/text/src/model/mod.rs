@@ -1,33 +1,26 @@
-//! The algorithms that turn text without special tokens into ids, one a file.
+//! The algorithms that turn text without special tokens into ids, one file for each.
 
 mod byte_level;
 mod charsmap;
 mod classes;
 mod merge;
+pub(super) mod place;
 mod sentencepiece;
 mod trie;
 mod unigram;
 mod wordpiece;
 
-use super::ids::TokenIds;
-use super::special::Attributes;
-use super::vocabulary::ModelKind;
-use super::{TokenizeError, Vocabulary};
+use crate::error::TokenizeError;
+use crate::ids::TokenIds;
+use crate::special::Attributes;
+use crate::vocabulary::{ModelKind, Vocabulary};
 use byte_level::ByteLevel;
+use place::Place;
 use sentencepiece::SentencePiece;
 use unigram::Unigram;
 use wordpiece::WordPiece;
 
-/// What stands before a stretch of text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nothing: it begins the whole text.
-    Start,
-    /// A special token.
-    AfterToken,
-}
-
-/// One vocabulary's algorithm, made ready.
+/// The algorithm of one vocabulary, prepared for encoding.
 #[derive(Debug)]
 pub(super) enum Model {
     ByteLevel(ByteLevel),
@@ -38,7 +31,7 @@ pub(super) enum Model {
 
 impl Model {
     /// # Errors
-    /// What the algorithm cannot work with.
+    /// The vocabulary lacks something that the algorithm needs.
     pub(super) fn new(
         kind: ModelKind,
         vocabulary: &Vocabulary,
@@ -53,7 +46,7 @@ impl Model {
         })
     }
 
-    /// Whether texts start with BOS, and end with EOS, where the file does not say.
+    /// Returns whether texts start with BOS and whether they end with EOS if the file does not specify it.
     pub(super) fn habits(&self) -> (bool, bool) {
         match self {
             Self::ByteLevel(model) => (model.adds_bos(), false),
@@ -63,7 +56,7 @@ impl Model {
         }
     }
 
-    /// Appends the tokens of a stretch of text, which is not empty and holds no special tokens.
+    /// Appends the tokens of a segment of text that is not empty and contains no special tokens.
     pub(super) fn encode(&self, ids: &TokenIds, text: &str, place: Place, out: &mut Vec<u32>) {
         match self {
             Self::ByteLevel(model) => model.encode(ids, text, out),

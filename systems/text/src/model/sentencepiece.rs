@@ -1,53 +1,55 @@
-//! Byte-pair encoding as SentencePiece does it: characters are merged to tokens, those of the highest score first, and
-//! characters that are no token become bytes.
+//! SentencePiece BPE: characters are merged into tokens, those with the highest score first, and characters that are
+//! not tokens become bytes.
 //!
-//! llama.cpp merges whatever two neighbours spell a token. The Hugging Face library has a list of pairs; a vocabulary
-//! that brings one is merged by it. Either way words can be merged one by one where no token reaches across their
-//! border, and a word that has been seen is not merged again.
+//! llama.cpp merges any two neighbours that spell a token. The Hugging Face library has a list of pairs; a vocabulary
+//! with such a list is merged by it. In both cases words are merged one by one where no token spans their border, and a
+//! word that has been seen before is not merged again.
 
 use hashbrown::{HashMap, HashSet};
 
 use super::merge::{Merge, Merger, Merges, Symbol};
-use super::{Place, TokenIds};
+use super::place::Place;
+use crate::ids::TokenIds;
 use crate::pieces::{SPACE, byte_token};
 use crate::special::Attributes;
-use crate::{Rules, SpacePrefix, Vocabulary};
+use crate::vocabulary::{Rules, SpacePrefix, Vocabulary};
 
-/// The number of a character that is no token.
+/// Stands for a character that is not a token.
 const NO_TOKEN: u32 = u32::MAX;
-/// Words of at most this many bytes are remembered while a text is encoded.
+/// The tokens of words of at most this many bytes are remembered while a text is encoded.
 const REMEMBERED: usize = 64;
-/// Longer tokens than this many bytes are not found in a text: each merge looks at all that it would make.
+/// Tokens longer than this many bytes are not found in a text, since each merge reads the whole string that it would
+/// produce.
 const LONGEST: usize = 1024;
 /// [`SPACE`] in UTF-8.
 const SPACE_BYTES: &[u8] = "▁".as_bytes();
 
-/// A vocabulary with scores or merges, ready.
+/// A SentencePiece vocabulary with scores or merges, prepared for encoding.
 #[derive(Debug)]
 pub(crate) struct SentencePiece {
     order: Order,
-    /// Which tokens text can become.
+    /// For each token, whether text can become it.
     ordinary: Vec<bool>,
-    /// For each byte, the token that it becomes where its character is none.
+    /// For each byte, the token used if a character that contains it is not a token.
     bytes: Vec<Option<u32>>,
     unk: Option<u32>,
     /// Whether neighbouring unknown characters become one unknown token.
     fuse_unk: bool,
     prefix: Option<SpacePrefix>,
-    /// Characters that some token has before a space.
+    /// Characters that precede a space inside some token.
     before_space: HashSet<char>,
     /// Whether every space begins a word.
     split_at_spaces: bool,
 }
 
-/// Which merges come first.
+/// The order of merges.
 #[derive(Debug)]
 enum Order {
     /// By the score of the result.
     Scores {
-        /// Rank of each token's score, the highest first; `None` for those that text cannot become.
+        /// Rank of each token's score, highest score first. `None` for tokens that text cannot become.
         ranks: Vec<Option<u32>>,
-        /// Bytes of the longest token.
+        /// Length of the longest token in bytes.
         longest: usize,
     },
     /// By a list of pairs.
@@ -88,11 +90,11 @@ impl SentencePiece {
         };
         let byte = |byte: u8| {
             if vocabulary.rules == Rules::HuggingFace {
-                // Only where the file says that there is a fallback are these tokens bytes.
+                // These tokens stand for bytes only if the file enables byte fallback.
                 let is_byte = |id: &u32| attributes.get(*id as usize).is_some_and(|kind| kind.byte);
                 return ids.get(&byte_token(byte)).filter(is_byte);
             }
-            // As llama.cpp does, a character of one byte where there is no token of the byte.
+            // As in llama.cpp: if the byte has no token, the one-byte character is used.
             let plain = || ids.get(std::str::from_utf8(&[byte]).ok()?).filter(|&id| is_ordinary(id));
             ids.get(&byte_token(byte)).or_else(plain)
         };
@@ -143,7 +145,7 @@ impl SentencePiece {
     /// Appends the tokens of a text, word by word.
     fn words<M: Merges>(&self, merges: &M, ids: &TokenIds, text: &str, out: &mut Vec<u32>) {
         let mut merger = Merger::default();
-        // Where the tokens of each word stand in `out`.
+        // Where the tokens of each word are in `out`.
         let mut seen: HashMap<&str, (usize, usize)> = HashMap::new();
         let mut rest = text;
         while !rest.is_empty() {
@@ -162,8 +164,8 @@ impl SentencePiece {
         }
     }
 
-    /// Where the first word of a text ends: before the first space that no token has after the character before it, or before any if
-    /// the vocabulary says so.
+    /// Returns the end of the first word of a text. If `split_at_spaces`, it is before the first space. Otherwise it is
+    /// before the first space that no token contains after the same preceding character.
     fn word_end(&self, text: &str) -> usize {
         if self.split_at_spaces {
             let mut spaces = memchr::memmem::find_iter(text.as_bytes(), SPACE_BYTES);
@@ -195,7 +197,8 @@ impl SentencePiece {
             Symbol { id: id.unwrap_or(NO_TOKEN), start: at as u32, end: end as u32 }
         }));
         merger.run(merges, word);
-        // The library writes one unknown token for neighbours, and writes it before the next known token: after bytes that follow.
+        // The library writes one unknown token for neighbours. It writes it before the next known token, so after bytes
+        // that follow the unknown characters.
         let mut pending = None;
         for symbol in &merger.symbols {
             if symbol.id != NO_TOKEN {
@@ -223,7 +226,7 @@ impl SentencePiece {
 
 /// Ranks the tokens that text can become by their scores.
 fn by_score(vocabulary: &Vocabulary, ordinary: &[bool]) -> Order {
-    // What is not a number is the worst; zero has one sign, as where numbers are compared.
+    // NaN is the worst score. Adding 0.0 turns -0.0 into 0.0, so both compare equal.
     let key = |score: &f32| if score.is_nan() { f32::NEG_INFINITY } else { score + 0.0 };
     let scores: Vec<f32> = vocabulary.scores.iter().take(ordinary.len()).map(key).collect();
     let mut distinct = scores.clone();
@@ -235,7 +238,7 @@ fn by_score(vocabulary: &Vocabulary, ordinary: &[bool]) -> Order {
     Order::Scores { ranks, longest: longest.map(|(text, _)| text.len()).max().unwrap_or(0).min(LONGEST) }
 }
 
-/// Numbers the pairs of a list; those whose parts or result are no tokens that text can become are left out.
+/// Ranks the pairs of a list. Pairs whose parts or result are not tokens that text can become are left out.
 fn pairs(merges: &[String], ids: &TokenIds, ordinary: impl Fn(u32) -> bool) -> Order {
     let mut pairs = HashMap::with_capacity(merges.len());
     let id = |text: &str| ids.get(text).filter(|&id| ordinary(id));

@@ -1,14 +1,14 @@
-//! A tree of the bytes of many strings, to find which of them a text begins with.
+//! A trie over the bytes of many strings, to find those that a text begins with.
 
 use std::ops::Range;
 
-/// The longest string that is taken: a search looks at no more bytes of a text than that.
+/// The longest string accepted. A search reads at most this many bytes of a text.
 pub(super) const LONGEST: usize = 1024;
 
-/// There is no string here.
+/// No string ends at this node.
 const NONE: u32 = u32::MAX;
 
-/// Strings with a number each. Children of a node stand side by side, in the order of their bytes.
+/// Strings, each with a number. The children of a node are adjacent and ordered by their bytes.
 #[derive(Debug)]
 pub(super) struct Trie {
     labels: Vec<u8>,
@@ -17,19 +17,19 @@ pub(super) struct Trie {
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    /// The string that ends here.
+    /// The number of the string that ends here, or [`NONE`].
     value: u32,
     first_child: u32,
     children: u16,
 }
 
 impl Trie {
-    /// A tree of `entries`; of two equal strings the last counts, and empty ones never.
+    /// Builds a trie of `entries`. Of two equal strings the last one counts. Empty strings are ignored.
     pub(super) fn new(mut entries: Vec<(&str, u32)>) -> Self {
         entries.sort_by(|a, b| a.0.cmp(b.0));
         let root = Node { value: NONE, first_child: 0, children: 0 };
         let mut trie = Self { labels: vec![0], nodes: vec![root] };
-        // Entries of each node that has no children yet: those that begin with its bytes, `depth` many.
+        // Nodes whose children are still missing, each with the range of entries that begin with its `depth` bytes.
         let mut level: Vec<(usize, Range<usize>)> = vec![(0, 0..entries.len())];
         let mut depth = 0;
         while !level.is_empty() {
@@ -43,7 +43,7 @@ impl Trie {
         trie
     }
 
-    /// Adds the children of `node`, whose entries are those of `range`.
+    /// Adds the children of `node`, whose entries are `entries[range]`.
     fn grow(
         &mut self,
         node: usize,
@@ -53,7 +53,7 @@ impl Trie {
         next: &mut Vec<(usize, Range<usize>)>,
     ) {
         let byte = |at: usize| entries.get(at).and_then(|(text, _)| text.as_bytes().get(depth)).copied();
-        // Those that end here come first.
+        // Entries that end here come first.
         while range.start < range.end && byte(range.start).is_none() {
             if depth > 0 {
                 self.nodes[node].value = entries[range.start].1;
@@ -75,7 +75,7 @@ impl Trie {
         }
     }
 
-    /// Calls `found` with the number and the length of each string that `text` begins with, the shortest first.
+    /// Calls `found` with the number and the length of each string that `text` begins with, shortest first.
     pub(super) fn prefixes(&self, text: &[u8], mut found: impl FnMut(u32, usize)) {
         let mut node = 0;
         for (at, byte) in text.iter().enumerate() {
@@ -88,14 +88,14 @@ impl Trie {
         }
     }
 
-    /// The number and the length of the longest string that `text` begins with.
+    /// Returns the number and the length of the longest string that `text` begins with.
     pub(super) fn longest(&self, text: &[u8]) -> Option<(u32, usize)> {
         let mut longest = None;
         self.prefixes(text, |value, length| longest = Some((value, length)));
         longest
     }
 
-    /// How many bytes `text` has in common with the string that has most.
+    /// Returns the length of the longest prefix of `text` that is a prefix of some string.
     pub(super) fn reach(&self, text: &[u8]) -> usize {
         let mut node = 0;
         text.iter().take_while(|byte| self.child(node, **byte).map(|child| node = child).is_some()).count()

@@ -1,23 +1,24 @@
-//! The unigram model: of all ways to cut a text into tokens, the one whose scores add up to most.
+//! The unigram model: of all ways to split a text into tokens, the one with the highest sum of scores.
 //!
 //! Sources: Kudo, "Subword Regularization: Improving Neural Network Translation Models with Multiple Subword
-//! Candidates", 2018; Viterbi, "Error bounds for convolutional codes and an asymptotically optimum decoding
-//! algorithm", 1967. Sums are in 64 bits, as in SentencePiece: which of two ways wins may hang on it.
+//! Candidates", 2018; Viterbi, "Error bounds for convolutional codes and an asymptotically optimum decoding algorithm",
+//! 1967. Sums have 64 bits, as in SentencePiece, because the precision can decide between two splits.
 
-use super::Place;
 use super::charsmap::Charsmap;
+use super::place::Place;
 use super::trie::{LONGEST, Trie};
+use crate::error::TokenizeError;
 use crate::pieces::{SPACE, byte_of};
 use crate::special::Attributes;
-use crate::{Rules, SpacePrefix, TokenizeError, Vocabulary};
+use crate::vocabulary::{Rules, SpacePrefix, Vocabulary};
 use std::ops::Range;
 
-/// How much worse than the worst token an unknown character is.
+/// The score of an unknown character is this much below the worst token's.
 const UNKNOWN_PENALTY: f32 = 10.0;
-/// The number of an unknown character.
+/// Stands for an unknown character.
 const UNKNOWN: u32 = u32::MAX;
 
-/// A vocabulary of log probabilities, ready.
+/// A vocabulary of log probabilities, prepared for encoding.
 #[derive(Debug)]
 pub(crate) struct Unigram {
     tokens: Trie,
@@ -30,17 +31,17 @@ pub(crate) struct Unigram {
     add_space_prefix: bool,
     space_prefix: SpacePrefix,
     remove_extra_whitespaces: bool,
-    /// Whether text is cut before each mark of a space.
+    /// Whether text is split before each space mark.
     split_at_spaces: bool,
-    /// Tokens of single bytes, which what is unknown becomes where all of its bytes have one.
+    /// Tokens of single bytes. An unknown span becomes these tokens if each of its bytes has one.
     bytes: Option<Box<[Option<u32>; 256]>>,
     rules: Rules,
 }
 
-/// The best way to a place in the text.
+/// The best way to reach a position in the text.
 #[derive(Debug, Clone, Copy)]
 struct Best {
-    /// Its last token, and where that begins.
+    /// The last token of that way, and where it starts.
     token: u32,
     start: u32,
     score: f64,
@@ -58,13 +59,13 @@ impl Unigram {
         let tokens = findable.map(|(id, text, _)| (text.as_str(), id)).collect();
         let user_defined = all.clone().filter(|(_, text, kind)| kind.user_defined && text.len() <= LONGEST);
         let user_defined = user_defined.map(|(id, text, _)| (text.as_str(), id)).collect();
-        // What is not a number is never chosen where there is another way.
+        // NaN counts as -infinity, so such a token is chosen only if there is no other way.
         let clean = |score: f32| if score.is_nan() { f32::NEG_INFINITY } else { score };
         let score = |(id, _, kind): (u32, &String, Attributes)| {
             let score = vocabulary.scores.get(id as usize).copied().map_or(0.0, clean);
             if kind.user_defined { 0.0 } else { f64::from(score) }
         };
-        // The library counts every token, llama.cpp normal ones.
+        // The Hugging Face library takes the worst score of all tokens, llama.cpp that of the normal ones.
         let library = vocabulary.rules == Rules::HuggingFace;
         let worst = all.clone().filter(|(_, _, kind)| kind.normal || library);
         let worst = worst.filter_map(|(id, ..)| vocabulary.scores.get(id as usize).copied().map(clean));
@@ -106,7 +107,7 @@ impl Unigram {
         self.encode_piece(rest, out);
     }
 
-    /// The best way through a piece of text.
+    /// Appends the best split of a piece of text.
     fn encode_piece(&self, text: &str, out: &mut Vec<u32>) {
         let bytes = text.as_bytes();
         let none = Best { token: UNKNOWN, start: 0, score: -f64::MAX };
@@ -132,11 +133,11 @@ impl Unigram {
         }
         let begin = out.len();
         let mut at = text.len();
-        // Unknown characters side by side are one unknown stretch.
+        // Adjacent unknown characters form one unknown span.
         let mut unknown: Option<Range<usize>> = None;
         while at > 0 {
             let Best { token, start, .. } = ways[at];
-            // A place that no way has reached, which scores of -infinity make, is stepped over.
+            // Scores of -infinity can leave a position unreached. It is stepped over.
             let start = if (start as usize) < at { start as usize } else { at - 1 };
             if token == UNKNOWN {
                 unknown = Some(start..unknown.map_or(at, |unknown| unknown.end));
@@ -150,7 +151,7 @@ impl Unigram {
         out[begin..].reverse();
     }
 
-    /// Appends the tokens of an unknown stretch, from its end.
+    /// Appends the tokens of an unknown span in reverse order.
     fn push_unknown(&self, stretch: Option<&[u8]>, out: &mut Vec<u32>) {
         let Some(stretch) = stretch else { return };
         let token = |byte: &u8| self.bytes.as_ref().and_then(|bytes| bytes[usize::from(*byte)]);
@@ -161,7 +162,7 @@ impl Unigram {
         }
     }
 
-    /// Spaces and characters as SentencePiece writes them.
+    /// Normalises spaces and characters as SentencePiece does.
     fn normalize(&self, text: &str, place: Place) -> String {
         let has_space = self.space_prefix != SpacePrefix::Stretch && text.starts_with([' ', SPACE]);
         let mut normalized = Normalized {
@@ -179,7 +180,8 @@ impl Unigram {
         }
         let mut rest = text;
         while !rest.is_empty() {
-            // llama.cpp leaves alone what a user-defined token begins with, even if the rest of it does not follow.
+            // llama.cpp does not normalise text that begins like a user-defined token, even if the rest of the token
+            // does not follow.
             let length = rest.floor_char_boundary(self.user_defined.reach(rest.as_bytes()));
             if length > 0 {
                 let (token, after) = rest.split_at(length);
@@ -207,11 +209,11 @@ impl Unigram {
 struct Normalized {
     text: String,
     in_word: bool,
-    /// Whether the space before the text is there, or not wanted.
+    /// Whether the space before the text has been written or is not wanted.
     begun: bool,
-    /// Whether spaces become one, before the word that follows.
+    /// Whether a run of spaces becomes one space, written before the next word.
     merge: bool,
-    /// Whether all white space is a space, not only what the table makes one.
+    /// Whether all white space counts as a space, and not only the characters that the table maps to a space.
     any_space: bool,
 }
 

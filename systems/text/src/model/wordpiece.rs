@@ -1,8 +1,9 @@
-//! WordPiece: text is normalised and cut into words, and each word into the longest tokens from the left. A word that
-//! this does not cover is unknown as a whole. Source: Devlin et al., "BERT", 2019, and its published code.
+//! WordPiece: text is normalised and split into words, and each word into the longest tokens from the left. A word that
+//! tokens do not cover is unknown as a whole. Source: Devlin et al., "BERT", 2019, and its published code.
 //!
-//! llama.cpp and the Hugging Face library normalise differently: of a character's decomposition the first keeps the first
-//! character and the second whatever is no mark, and they disagree on what a control character is.
+//! llama.cpp and the Hugging Face library normalise differently. Of a character's decomposition llama.cpp keeps the
+//! first character, the library every character that is not a mark. They also disagree on which characters are control
+//! characters.
 
 use hashbrown::HashMap;
 use unicode_categories::UnicodeCategories;
@@ -10,20 +11,22 @@ use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::classes::CharClass;
 use super::trie::{LONGEST, Trie};
+use crate::error::TokenizeError;
 use crate::pieces::SPACE;
 use crate::special::Attributes;
-use crate::{Rules, TokenizeError, Vocabulary};
+use crate::vocabulary::{Rules, Vocabulary};
 
-/// The Hugging Face library does not look into longer words; they are unknown.
+/// The Hugging Face library treats longer words as unknown.
 const LONGEST_WORD: usize = 100;
-/// Words of at most this many bytes are remembered while a text is encoded.
+/// The tokens of words of at most this many bytes are remembered while a text is encoded.
 const REMEMBERED: usize = 64;
 
-/// A vocabulary of beginnings and continuations of words, ready.
+/// A vocabulary of word beginnings and continuations, prepared for encoding.
 #[derive(Debug)]
 pub(crate) struct WordPiece {
     tokens: Trie,
-    /// Tokens that go on with a word, where a word that holds the mark of a beginning must not take others.
+    /// Tokens that can continue a word. Under the Hugging Face library's rules a token with the mark of a beginning
+    /// cannot.
     continuations: Option<Trie>,
     unk: Option<u32>,
     lowercase: bool,
@@ -31,13 +34,13 @@ pub(crate) struct WordPiece {
     rules: Rules,
 }
 
-/// The words of a text on their way to ids.
+/// Splits a text into words and appends their tokens.
 struct Words<'a> {
     model: &'a WordPiece,
     out: &'a mut Vec<u32>,
-    /// The word so far, behind the mark of its beginning.
+    /// The word so far, after the mark of its beginning.
     word: String,
-    /// Where the tokens of words seen before stand in `out`.
+    /// Where the tokens of earlier words are in `out`.
     seen: HashMap<String, (usize, usize)>,
 }
 
@@ -95,8 +98,8 @@ impl WordPiece {
         }
     }
 
-    /// Cuts as `BertNormalizer` and `BertPreTokenizer` of the Hugging Face library do: the text is cleaned, Chinese
-    /// characters stand alone, accents go, and punctuation stands alone.
+    /// Splits as the library's `BertNormalizer` and `BertPreTokenizer` do: control characters are removed, each Chinese
+    /// character is a word, accents are stripped, and each punctuation character is a word.
     fn cut_as_hugging_face(&self, text: &str, words: &mut Words<'_>) {
         let clean = text.chars().filter(|c| !is_dropped(*c));
         if self.strip_accents {
@@ -107,7 +110,7 @@ impl WordPiece {
         }
     }
 
-    /// Cuts characters that are clean already, and ends words at white space and punctuation.
+    /// Splits characters that are already clean. Words end at white space and punctuation.
     fn cut_clean(&self, text: impl Iterator<Item = char>, words: &mut Words<'_>) {
         for character in text {
             if self.lowercase {
@@ -118,7 +121,7 @@ impl WordPiece {
         }
     }
 
-    /// Appends the tokens of a word with its mark.
+    /// Appends the tokens of a word that begins with its mark.
     fn word(&self, word: &str, out: &mut Vec<u32>) {
         let start = out.len();
         let mut rest = word.as_bytes();
@@ -138,7 +141,7 @@ impl WordPiece {
 }
 
 impl Words<'_> {
-    /// Takes a clean character: white space ends a word, punctuation is one.
+    /// Adds a clean character. White space ends a word; a punctuation character is a word of its own.
     fn take(&mut self, character: char) {
         if character.is_whitespace() {
             self.end();
@@ -151,7 +154,7 @@ impl Words<'_> {
         }
     }
 
-    /// Ends the word, if there is one.
+    /// Ends the word, if it is not empty.
     fn end(&mut self) {
         if self.word.len() == SPACE.len_utf8() {
             return;
@@ -169,8 +172,8 @@ impl Words<'_> {
     }
 }
 
-/// Whether the Hugging Face library takes a character out of a text: controls, and characters that Unicode 8 assigns nothing to
-/// or leaves to private use. Controls that are white space stay.
+/// Returns true if the Hugging Face library removes the character: control characters, and characters that Unicode 8
+/// leaves unassigned or for private use. Control characters that are white space stay.
 fn is_dropped(character: char) -> bool {
     match character {
         '\t' | '\n' | '\r' => false,
@@ -179,13 +182,13 @@ fn is_dropped(character: char) -> bool {
     }
 }
 
-/// A character, between spaces if it is Chinese.
+/// Returns the character, between spaces if it is Chinese.
 fn spaced(character: char) -> impl Iterator<Item = char> {
     let space = is_chinese(character).then_some(' ');
     space.into_iter().chain([character]).chain(space)
 }
 
-/// The first character of a character's canonical decomposition.
+/// Returns the first character of the canonical decomposition.
 fn base(character: char) -> char {
     if character.is_ascii() {
         return character;
@@ -197,7 +200,7 @@ fn base(character: char) -> char {
     first.unwrap_or(character)
 }
 
-/// The first character of a character's lower case.
+/// Returns the first character of the lower-case mapping.
 fn lower(character: char) -> char {
     if character.is_ascii() {
         return character.to_ascii_lowercase();
@@ -205,8 +208,8 @@ fn lower(character: char) -> char {
     character.to_lowercase().next().unwrap_or(character)
 }
 
-/// Whether a character is a word of its own: Chinese is written without spaces. The ranges are llama.cpp's and the Hugging
-/// Face library's, which begin one of them 256 characters late.
+/// Returns true if the character is a word of its own, since Chinese is written without spaces. The ranges are those of
+/// llama.cpp and of the Hugging Face library. Both begin one of them 256 characters late.
 fn is_chinese(character: char) -> bool {
     matches!(
         u32::from(character),

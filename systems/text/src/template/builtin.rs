@@ -1,26 +1,28 @@
-//! Templates for models that ship none: each the format that a family of models was trained with.
+//! Chat templates for models that ship none. Each renders the format that a family of models was trained with.
 //!
-//! They render the text of messages and nothing else: tools are refused, since an answer that ignores them would look like one
-//! that did not need them.
+//! They render only the text of messages. They refuse tools, since an answer given without them would look as if the
+//! model had not needed them.
 
-use super::{ChatTemplate, TemplateError};
-use crate::Tokenizer;
+use super::chat::ChatTemplate;
+use super::error::TemplateError;
+use crate::tokenizer::Tokenizer;
 
-/// A template that comes with the engine.
+/// A template that comes with the engine. A value is a static description; [`BuiltinTemplate::compile`] makes a
+/// [`ChatTemplate`] of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuiltinTemplate {
-    /// What it goes by.
+    /// Its name, for [`BuiltinTemplate::find`].
     pub name: &'static str,
     source: &'static str,
-    /// Control tokens by which a vocabulary says that its model was trained with it.
+    /// Control tokens that identify vocabularies of models trained with this format.
     tokens: &'static [&'static str],
 }
 
-/// What each of them begins with.
+/// The beginning of every built-in template.
 const NO_TOOLS: &str =
-    "{%- if tools %}{{ raise_exception('a built-in chat template knows no tools') }}{% endif %}";
+    "{%- if tools %}{{ raise_exception('built-in chat templates do not support tools') }}{% endif %}";
 
-/// Every built-in template; the first whose tokens a vocabulary has is its.
+/// Every built-in template. A vocabulary gets the first one whose tokens it has.
 pub const BUILTIN_TEMPLATES: &[BuiltinTemplate] = &[
     BuiltinTemplate {
         name: "llama3",
@@ -51,29 +53,29 @@ pub const BUILTIN_TEMPLATES: &[BuiltinTemplate] = &[
     RAW,
 ];
 
-/// The messages' text and nothing between: what a base model goes on from.
+/// The text of the messages with nothing between them, for base models.
 const RAW: BuiltinTemplate =
     BuiltinTemplate { name: "raw", source: include_str!("builtin/raw.jinja"), tokens: &[] };
 
 impl BuiltinTemplate {
-    /// The template of a name.
+    /// Returns the template of a name.
     pub fn find(name: &str) -> Option<Self> {
         BUILTIN_TEMPLATES.iter().find(|template| template.name == name).copied()
     }
 
-    /// What a model with this vocabulary was most likely trained with; `raw` where its tokens do not say.
+    /// Returns the template that a model with this vocabulary was most likely trained with, or `raw` if no template's
+    /// tokens match.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let has = |text: &&str| tokenizer.token_to_id(text).is_some_and(|id| tokenizer.is_control(id));
         let trained = |template: &&Self| !template.tokens.is_empty() && template.tokens.iter().all(has);
         BUILTIN_TEMPLATES.iter().find(trained).copied().unwrap_or(RAW)
     }
 
-    /// Compiles it.
+    /// Compiles the template.
     ///
     /// # Errors
-    /// None: the templates are tested. The type is the one that any template has.
+    /// None, since tests compile every built-in template. The type is that of [`ChatTemplate::new`].
     pub fn compile(self) -> Result<ChatTemplate, TemplateError> {
-        let template = ChatTemplate::new(&format!("{NO_TOOLS}{}", self.source))?;
-        Ok(ChatTemplate { builtin: true, ..template })
+        ChatTemplate::new(&format!("{NO_TOOLS}{}", self.source)).map(ChatTemplate::into_builtin)
     }
 }

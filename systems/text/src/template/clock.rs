@@ -1,7 +1,7 @@
-//! The date and time that `strftime_now` formats. The caller says what time it is: not every
-//! machine that this runs on has a clock, and a test must not depend on one.
+//! The date and time that `strftime_now` formats. The caller passes the time, since some target machines have no clock
+//! and tests must not depend on one.
 
-/// A date and time of the Gregorian calendar, without a time zone.
+/// A date and time of the Gregorian calendar, without a time zone. A template gets it as `TemplateVars::now`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CivilTime {
     year: i64,
@@ -34,16 +34,16 @@ const MONTHS: [&str; 12] = [
 ];
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const SECONDS_OF_DAY: i64 = 86_400;
-/// Days of 400 years, after which the calendar repeats.
+/// Days in 400 years, after which the calendar repeats.
 const DAYS_OF_ERA: i64 = 146_097;
 
 impl CivilTime {
-    /// The time at `seconds` after 1970-01-01T00:00:00 UTC, at `utc_offset` seconds east of it.
+    /// Returns the time `seconds` after 1970-01-01T00:00:00 UTC, in a zone `utc_offset` seconds east of UTC.
     pub fn from_unix(seconds: i64, utc_offset: i32) -> Self {
         let seconds = seconds.saturating_add(i64::from(utc_offset));
         let days = seconds.div_euclid(SECONDS_OF_DAY);
         let of_day = seconds.rem_euclid(SECONDS_OF_DAY);
-        // Counted from 0000-03-01, so that the leap day is the last of its year: after Hinnant,
+        // Years are counted from 0000-03-01, so that the leap day is the last day of its year: after Hinnant,
         // "chrono-compatible low-level date algorithms", 2013.
         let shifted = days + 719_468;
         let era = shifted.div_euclid(DAYS_OF_ERA);
@@ -68,8 +68,7 @@ impl CivilTime {
         }
     }
 
-    /// The time in a format of C's `strftime`, in its English locale. A specifier that is not
-    /// known stays as it is, as in C.
+    /// Formats the time like C's `strftime` in the English locale. An unknown specifier is kept as it is, as in C.
     pub(super) fn format(self, format: &str) -> String {
         let mut out = String::with_capacity(format.len() + 16);
         let mut characters = format.chars();
@@ -138,7 +137,7 @@ impl CivilTime {
     }
 }
 
-/// A field of a date; they all fit.
+/// Narrows a field of a date. Every field fits.
 fn small(value: i64) -> u8 {
     u8::try_from(value).unwrap_or_default()
 }

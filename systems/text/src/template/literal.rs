@@ -1,34 +1,29 @@
-//! What users wrote, inside a rendered conversation: whatever it says, it is no control token.
+//! Keeps text from users literal in a rendered conversation: none of it can become a control token.
 //!
-//! A template joins its own control tokens and the messages' text to one text, in which `<|im_end|>` may be either's. So
-//! before it runs, texts of control tokens in its input are replaced by stand-ins, a number between two noncharacters of
-//! Unicode; afterwards they are put back, and where they stand is known: no control token may touch these ranges.
+//! A template joins its own control tokens and the messages' text into one text. A `<|im_end|>` in it may come from
+//! either. So before the template runs, texts of control tokens in its input are replaced by stand-ins: a number
+//! between two noncharacters of Unicode. After rendering the texts are put back. Their positions are then known, and no
+//! control token may overlap them.
 //!
-//! The beginning of such a text at the end of a string is replaced as well, since a template can put two strings side by side.
-//! One that deletes a part of a string can join what stood on both sides of it. Against that every character that a control token
-//! begins with is replaced, where the template then says the same; one that looks for such characters does not.
+//! The beginning of a control token's text at the end of a string is replaced as well, since a template can print two
+//! strings side by side. A template that deletes a part of a string can join the text on both sides of it. Against
+//! that, every character that a control token begins with is replaced, provided that the template prints the same text
+//! then. A template that searches for such characters prints another text.
 
-use super::super::Tokenizer;
+use crate::rendered::Rendered;
+use crate::tokenizer::Tokenizer;
 use serde_json::Value;
 use std::ops::Range;
 
-/// Before and after the number of a stand-in. Noncharacters mean nothing in any text; in input they are stood in for themselves.
+/// Encloses the number of a stand-in, together with [`CLOSE`]. Noncharacters have no meaning in any text. Those in the
+/// input are themselves replaced by stand-ins.
 const OPEN: char = '\u{fdd0}';
 const CLOSE: char = '\u{fdd1}';
 
-/// A rendered conversation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rendered {
-    /// The text.
-    pub text: String,
-    /// Byte ranges that are text whatever they say, ascending.
-    pub literal: Vec<Range<usize>>,
-}
-
-/// The texts that have been replaced: stand-in `n` is for text `n`.
+/// The texts replaced during one rendering. Stand-in `n` stands for `texts[n]`.
 pub(super) struct StandIns<'t> {
     tokenizer: &'t Tokenizer,
-    /// Whether every character that a control token begins with is replaced, wherever it stands.
+    /// Whether every character that a control token begins with is replaced, wherever it occurs.
     all_beginnings: bool,
     texts: Vec<String>,
 }
@@ -38,12 +33,13 @@ impl<'t> StandIns<'t> {
         Self { tokenizer, all_beginnings, texts: Vec::new() }
     }
 
-    /// Whether nothing has been replaced.
+    /// Returns true if nothing has been replaced.
     pub(super) fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 
-    /// Replaces what could be read as a control token in every string of a value, names of fields among them.
+    /// Replaces every text that could be read as a control token, in all strings of a value including the names of
+    /// fields.
     pub(super) fn replace_all(&mut self, value: &mut Value) {
         match value {
             Value::String(text) => self.replace(text),
@@ -78,7 +74,7 @@ impl<'t> StandIns<'t> {
         *text = new;
     }
 
-    /// Where a text has what must be replaced: ascending ranges that do not overlap.
+    /// Returns the ranges of a text to replace, ascending and without overlap.
     fn forged(&self, text: &str) -> Vec<Range<usize>> {
         let mut ranges = self.tokenizer.control_texts(text);
         ranges.extend(
@@ -88,7 +84,7 @@ impl<'t> StandIns<'t> {
                 })
                 .map(|(at, c)| at..at + c.len_utf8()),
         );
-        // Templates trim, so what stands before white space may come to stand at the end.
+        // Templates trim strings, so text before trailing white space can end up at the end.
         ranges.extend(self.tokenizer.control_prefix(text.trim_end()));
         ranges.extend(self.tokenizer.control_prefix(text));
         ranges.sort_by_key(|range| (range.start, range.end));
@@ -102,7 +98,8 @@ impl<'t> StandIns<'t> {
         merged
     }
 
-    /// Puts the texts back into what a template has made of its input. A stand-in that the template has taken apart stays.
+    /// Puts the texts back into the output of a template. A stand-in that the template has taken apart stays in the
+    /// text.
     pub(super) fn restore(&self, rendered: &str) -> Rendered {
         let mut out = Rendered { text: String::with_capacity(rendered.len()), literal: Vec::new() };
         let mut rest = rendered;

@@ -1,34 +1,33 @@
 //! Content in parts, as clients send it: `[{"type": "text", "text": "…"}, …]`.
 //!
-//! Some templates go through the parts, most expect a string and would print a list as Python does. Which one a template is
-//! shows when it renders a text both ways.
+//! Some templates iterate over the parts. Most expect a string and would print a list as Python does. Rendering a
+//! message in both forms shows which kind a template is.
 
-use super::{ChatTemplate, TemplateError, TemplateVars};
+use super::error::TemplateError;
 use serde_json::{Value, json};
 
-/// What a template makes of content.
+/// The forms of content that a template reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
-    /// Strings, and perhaps parts.
+    /// Strings, and possibly parts.
     Strings {
-        /// Whether parts as well.
+        /// Whether it reads parts as well.
         parts: bool,
     },
-    /// Parts alone.
+    /// Parts only.
     Parts,
 }
 
-/// A text that no template has of its own.
+/// A text that does not occur in any template.
 const NEEDLE: &str = "wxyzneedlezyxw";
 
 impl Reads {
-    /// Finds out by rendering one message in both forms.
-    pub(super) fn probe(template: &ChatTemplate) -> Self {
+    /// Determines the form by rendering one message in both forms. `render` must return `None` if the template fails.
+    pub(super) fn probe(render: impl Fn(&Value) -> Option<String>) -> Self {
         let shows = |content: Value| {
-            let vars = TemplateVars { add_generation_prompt: true, ..TemplateVars::default() };
-            let rendered = template.render(&json!([{"role": "user", "content": content}]), &vars);
-            // A list printed as it is shows its field names.
-            rendered.is_ok_and(|text| {
+            let rendered = render(&json!([{"role": "user", "content": content}]));
+            // If the template prints the list itself, the names of fields are in the text.
+            rendered.is_some_and(|text| {
                 text.contains(NEEDLE) && !text.contains("'type'") && !text.contains("\"type\"")
             })
         };
@@ -37,10 +36,10 @@ impl Reads {
         if parts && !strings { Self::Parts } else { Self::Strings { parts } }
     }
 
-    /// Gives the content of messages the form that the template reads.
+    /// Converts the content of messages to the form that the template reads.
     ///
     /// # Errors
-    /// A part that is no text, for a template that reads strings alone.
+    /// The template reads strings only and a part is not text.
     pub(super) fn shape(self, messages: &mut Value) -> Result<(), TemplateError> {
         let Value::Array(messages) = messages else { return Ok(()) };
         for message in messages {
@@ -59,7 +58,7 @@ impl Reads {
     }
 }
 
-/// The texts of parts, a line break between them.
+/// Joins the texts of parts with line breaks.
 fn joined(items: &[Value]) -> Result<String, TemplateError> {
     let texts = items.iter().map(|item| match item {
         Value::String(text) => Ok(text.as_str()),
@@ -67,7 +66,7 @@ fn joined(items: &[Value]) -> Result<String, TemplateError> {
             (Some("text" | "input_text" | "output_text") | None, Some(text)) => Ok(text),
             (kind, _) => Err(TemplateError::Input {
                 reason: format!(
-                    "content has a part of type {:?}, and this model's template reads text alone: leave it out",
+                    "content has a part of type {:?}, but this model's template reads only text: leave the part out",
                     kind.unwrap_or("unknown")
                 ),
             }),

@@ -1,9 +1,9 @@
-//! The byte-level vocabularies, which are stored packed.
+//! The byte-level vocabularies, which are stored in a packed form.
 
 use crate::tokenize_golden::golden;
 use weft_text::{Tokenizer, Vocabulary};
 
-/// A vocabulary as its file has it.
+/// Reads a vocabulary from its file.
 pub(crate) fn vocabulary(name: &str) -> Vocabulary {
     let file = golden(&format!("{name}.vocab.json.gz"));
     let text = |key: &str| file[key].as_str().map(str::to_owned);
@@ -43,7 +43,7 @@ pub(crate) fn vocabulary(name: &str) -> Vocabulary {
     }
 }
 
-/// The tokenizer of a vocabulary.
+/// Builds the tokenizer of a vocabulary.
 pub(crate) fn tokenizer(name: &str) -> Tokenizer {
     Tokenizer::new(vocabulary(name)).unwrap()
 }

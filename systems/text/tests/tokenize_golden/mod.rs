@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 
-/// A file of the folder, unpacked if its name ends in `gz`.
+/// Reads a file of the folder, decompressed if its name ends in `gz`.
 pub(crate) fn golden_text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/tokenizers").join(name);
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -20,7 +20,7 @@ pub(crate) fn golden_text(name: &str) -> String {
     text
 }
 
-/// A JSON file of the folder.
+/// Reads a JSON file of the folder.
 pub(crate) fn golden(name: &str) -> Value {
     serde_json::from_str(&golden_text(name)).unwrap()
 }

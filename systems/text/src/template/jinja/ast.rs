@@ -1,25 +1,27 @@
-//! What a template is once it is read: statements and expressions.
+//! The syntax tree of a template: statements and expressions.
 //!
-//! Chains (operators of one precedence, attributes, filters, `elif`) are lists rather than nested boxes, so a long one needs no
-//! recursion. What does nest is bounded by the parser.
+//! Chains (operators of one precedence, attributes, filters, `elif`) are lists rather than nested boxes, so a long
+//! chain needs no recursion. The parser bounds the depth of everything that nests.
 
-use super::checks::Check;
-use super::filters::Filter;
 use std::sync::Arc;
 
 /// A name, as an index into [`Program::names`].
 pub(super) type Symbol = usize;
+/// A filter, as an index into the environment's filters.
+pub(super) type FilterId = usize;
+/// A test, as an index into the environment's tests.
+pub(super) type CheckId = usize;
 
-/// A template.
+/// A parsed template.
 #[derive(Debug, Default)]
 pub(super) struct Program {
-    /// Every name that is read or set.
+    /// Every name that the template reads or sets.
     pub(super) names: Vec<Arc<str>>,
-    /// What is rendered.
+    /// The statements to render.
     pub(super) body: Vec<Statement>,
-    /// Macros and the bodies of `call`, wherever they stand.
+    /// All macros and all bodies of `call` blocks, at any depth.
     pub(super) macros: Vec<Macro>,
-    /// Loops, wherever they stand.
+    /// All loops, at any depth.
     pub(super) loops: Vec<For>,
 }
 
@@ -40,13 +42,13 @@ pub(super) enum StatementKind {
     Set(Target, Expr),
     /// `{% set target | filters %}…{% endset %}`.
     SetBlock(Target, Vec<Link>, Vec<Statement>),
-    /// Conditions with their bodies, and what is done if none holds.
+    /// Conditions with their bodies, and the body of `else`.
     If(Vec<(Expr, Vec<Statement>)>, Vec<Statement>),
     /// An index into [`Program::loops`].
     For(usize),
-    /// An index into [`Program::macros`], and the name that is set.
+    /// An index into [`Program::macros`], and the name that the macro is assigned to.
     Macro(usize, Symbol),
-    /// The macro that is the body, and the call.
+    /// The body, as an index into [`Program::macros`], and the call.
     Call(usize, Expr),
     /// `{% filter … %}…{% endfilter %}`.
     Filter(Vec<Link>, Vec<Statement>),
@@ -56,7 +58,7 @@ pub(super) enum StatementKind {
     Scope(Vec<Statement>),
     Break,
     Continue,
-    /// What needs other templates; there are none.
+    /// A tag that loads another template. A chat template has no others.
     Unsupported(&'static str),
 }
 
@@ -67,7 +69,8 @@ pub(super) struct Macro {
     /// Defaults of the last parameters.
     pub(super) defaults: Vec<Expr>,
     pub(super) body: Vec<Statement>,
-    /// Whether the body reads `caller`, `kwargs` and `varargs`, which then take what no parameter does.
+    /// The symbols of `caller`, `kwargs` and `varargs`, each set if the body reads it. They take the arguments that
+    /// have no parameter.
     pub(super) caller: Option<Symbol>,
     pub(super) kwargs: Option<Symbol>,
     pub(super) varargs: Option<Symbol>,
@@ -83,7 +86,7 @@ pub(super) struct For {
     pub(super) otherwise: Vec<Statement>,
 }
 
-/// What is assigned to.
+/// The target of an assignment.
 #[derive(Debug)]
 pub(super) enum Target {
     Name(Symbol),
@@ -99,12 +102,12 @@ pub(super) enum Expr {
     Tuple(Vec<Expr>),
     List(Vec<Expr>),
     Dict(Vec<(Expr, Expr)>),
-    /// A value and what is done to it, one after the other.
+    /// A value and the operations applied to it in order.
     Chain(Box<Expr>, Vec<Link>),
     Negative(Box<Expr>),
     Positive(Box<Expr>),
     Not(Box<Expr>),
-    /// Operators of one precedence, from the left.
+    /// Operators of one precedence, from left to right.
     Arithmetic(Box<Expr>, Vec<(Operator, Expr)>),
     /// `a ~ b ~ c`.
     Concat(Vec<Expr>),
@@ -112,7 +115,7 @@ pub(super) enum Expr {
     Or(Vec<Expr>),
     /// `a < b <= c`: each pair has to hold.
     Compare(Box<Expr>, Vec<(Comparison, Expr)>),
-    /// Value, condition, and the other value.
+    /// Value, condition, and the value of `else`.
     Conditional(Box<(Expr, Expr, Option<Expr>)>),
 }
 
@@ -131,11 +134,11 @@ pub(super) enum Link {
     Item(Expr),
     Slice(Box<[Option<Expr>; 3]>),
     Call(Arguments),
-    Filter(Arc<str>, Option<&'static Filter>, Arguments),
-    Test { name: Arc<str>, check: Option<&'static Check>, arguments: Arguments, negated: bool },
+    Filter(Arc<str>, Option<FilterId>, Arguments),
+    Test { name: Arc<str>, check: Option<CheckId>, arguments: Arguments, negated: bool },
 }
 
-/// What a call is given.
+/// The argument expressions of a call.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     pub(super) positional: Vec<Expr>,

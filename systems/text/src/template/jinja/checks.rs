@@ -1,37 +1,24 @@
-//! Jinja's tests: what `is` asks.
+//! Jinja's tests, the right side of `is`.
 
+use super::args::Args;
 use super::ast::Comparison;
-use super::calls::Args;
-use super::filters;
-use super::interpreter::Interpreter;
+use super::containers::{is_iterable, is_sequence};
+use super::fault::{Outcome, fault};
+use super::interpreter::Check;
 use super::numbers::remainder;
 use super::operators::{compare, contains, same};
-use super::value::Value;
-use super::{Outcome, fault, text};
-
-/// A test by its name.
-pub(super) struct Check {
-    name: &'static str,
-    pub(super) holds: fn(&mut Interpreter<'_>, &Value, Args) -> Outcome<bool>,
-}
-
-impl std::fmt::Debug for Check {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(self.name)
-    }
-}
-
-pub(super) fn find(name: &str) -> Option<&'static Check> {
-    CHECKS.iter().find(|check| check.name == name)
-}
+use super::python::is_cased;
+use super::text;
+use super::value::{Value, unsupported};
 
 macro_rules! checks {
     ($($holds:expr, [$($name:literal),+];)+) => {
-        &[$($(Check { name: $name, holds: $holds },)+)+]
+        &[$($(Check { name: $name, apply: $holds },)+)+]
     };
 }
 
-const CHECKS: &[Check] = checks! {
+/// Every test.
+pub(super) const CHECKS: &[Check] = checks! {
     |_, value, args| plain(args, !value.is_undefined()), ["defined"];
     |_, value, args| plain(args, value.is_undefined()), ["undefined"];
     |_, value, args| plain(args, value.is_none()), ["none"];
@@ -47,8 +34,8 @@ const CHECKS: &[Check] = checks! {
     |_, value, args| plain(args, is_iterable(value)), ["iterable"];
     |_, value, args| plain(args, is_callable(value)), ["callable"];
     |_, value, args| plain(args, matches!(value, Value::Markup(_))), ["escaped"];
-    |_, value, args| plain(args, value.as_str().is_some_and(|name| filters::find(name).is_some())), ["filter"];
-    |_, value, args| plain(args, value.as_str().is_some_and(|name| find(name).is_some())), ["test"];
+    |run, value, args| plain(args, value.as_str().is_some_and(|name| run.environment.filter_named(name).is_some())), ["filter"];
+    |run, value, args| plain(args, value.as_str().is_some_and(|name| run.environment.check_named(name).is_some())), ["test"];
     |run, value, args| { let text = text::text(run, value)?; plain(args, is_cased(&text, char::is_lowercase, char::is_uppercase)) }, ["lower"];
     |run, value, args| { let text = text::text(run, value)?; plain(args, is_cased(&text, char::is_uppercase, char::is_lowercase)) }, ["upper"];
     |_, value, args| plain(args, rest(value, &Value::Int(2))? == 1.0), ["odd"];
@@ -68,13 +55,13 @@ fn plain(args: Args, holds: bool) -> Outcome<bool> {
     args.none("test").map(|()| holds)
 }
 
-/// The value that a test compares with.
+/// Returns the value that a test compares with.
 fn other(args: Args) -> Outcome<Value> {
     let [other] = args.bind("test", ["other"], 1)?;
     Ok(other.unwrap_or(Value::None))
 }
 
-/// The rest of a division.
+/// Returns the remainder of a division, with the divisor's sign.
 fn rest(value: &Value, divisor: &Value) -> Outcome<f64> {
     match (value.as_int(), divisor.as_int()) {
         (Some(_), Some(0)) => return fault("integer division or modulo by zero"),
@@ -84,36 +71,12 @@ fn rest(value: &Value, divisor: &Value) -> Outcome<f64> {
     match (value.as_float(), divisor.as_float()) {
         (Some(_), Some(0.0)) => fault("float modulo by zero"),
         (Some(a), Some(b)) => Ok((a % b + b) % b),
-        // Python formats the text with the number, and what comes of it equals none.
+        // Python formats the text with the number. The resulting text is equal to no number.
         _ if value.as_str().is_some() => fault("not all arguments converted during string formatting"),
-        _ => Err(super::value::unsupported("%", value, divisor)),
+        _ => Err(unsupported("%", value, divisor)),
     }
-}
-
-/// What has a length and items by index: also a dict, and what is undefined.
-fn is_sequence(value: &Value) -> bool {
-    matches!(
-        value,
-        Value::Str(_)
-            | Value::Markup(_)
-            | Value::List(_)
-            | Value::Tuple(_)
-            | Value::Dict(_)
-            | Value::Range(_)
-            | Value::Undefined(_)
-    )
-}
-
-pub(super) fn is_iterable(value: &Value) -> bool {
-    is_sequence(value) || matches!(value, Value::View(..) | Value::Iterator(_) | Value::Loop(_))
 }
 
 fn is_callable(value: &Value) -> bool {
     matches!(value, Value::Callable(_) | Value::Loop(_) | Value::Undefined(_))
-}
-
-/// Whether a text has letters of one case and none of the other.
-pub(super) fn is_cased(text: &str, wanted: fn(char) -> bool, other: fn(char) -> bool) -> bool {
-    let title = |character: char| matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ');
-    text.chars().any(wanted) && !text.chars().any(|character| other(character) || title(character))
 }

@@ -1,13 +1,14 @@
-//! Lists, dicts and iterators as a rendering makes and reads them, paid for by the memory and the time that they take.
+//! Making and reading lists, dicts and iterators while rendering. Each operation costs fuel for its memory and time.
 
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
-use super::value::{Dict, Items, Key, Sequence, Value};
-use super::{Outcome, fault};
+use super::value::{Callable, Dict, Items, Key, Sequence, Value};
 use std::rc::Rc;
 
-/// Fuel for a list, tuple or iterator, beside its items: it takes about 100 bytes, and what lists it up to 100 more.
+/// Fuel for a list, tuple or iterator besides its items. It takes about 100 bytes, and its place in another container
+/// up to 100 more.
 const SEQUENCE_FUEL: u64 = 4;
-/// Fuel for an entry of a dict: key, value and index take up to 250 bytes, and a dict of one entry 650.
+/// Fuel for an entry of a dict. Key, value and index take up to 250 bytes, a dict with one entry 650.
 const ENTRY_FUEL: u64 = 8;
 
 impl Interpreter<'_> {
@@ -18,7 +19,7 @@ impl Interpreter<'_> {
     }
 
     /// # Errors
-    /// Items that are nested too deep, as for the other containers; and no fuel.
+    /// Items nested too deep, as for the other containers; or no fuel.
     pub(super) fn list(&mut self, items: Vec<Value>) -> Outcome<Value> {
         self.sequence(items, &[]).map(Value::List)
     }
@@ -27,7 +28,7 @@ impl Interpreter<'_> {
         self.sequence(items, &[]).map(Value::Tuple)
     }
 
-    /// A tuple whose items have names.
+    /// Makes a tuple whose items have names.
     pub(super) fn named_tuple(
         &mut self,
         items: Vec<Value>,
@@ -36,19 +37,19 @@ impl Interpreter<'_> {
         self.sequence(items, names).map(Value::Tuple)
     }
 
-    /// What a dict's `keys`, `values` and `items` give.
+    /// Makes the result of a dict's `keys`, `values` or `items`.
     pub(super) fn view(&mut self, name: &'static str, items: Vec<Value>) -> Outcome<Value> {
         self.sequence(items, &[]).map(|items| Value::View(name, items))
     }
 
-    /// An iterator over items.
+    /// Makes an iterator over items.
     pub(super) fn iterator(&mut self, items: Vec<Value>) -> Outcome<Value> {
         self.pay(SEQUENCE_FUEL)?;
         self.pay_items(items.len())?;
         Items::new(items).map(|items| Value::Iterator(Rc::new(items)))
     }
 
-    /// The entries of a dict, each a tuple.
+    /// Returns the entries of a dict as tuples.
     pub(super) fn pairs(&mut self, dict: &Dict) -> Outcome<Vec<Value>> {
         let mut pairs = Vec::new();
         for (key, value) in &dict.entries {
@@ -57,26 +58,26 @@ impl Interpreter<'_> {
         Ok(pairs)
     }
 
-    /// Sets an entry of a dict; one of this key keeps its place.
+    /// Sets an entry of a dict. An existing entry with this key keeps its position.
     ///
     /// # Errors
-    /// A key that can be changed, or what is nested too deep.
+    /// The key is mutable, or the entry is nested too deep.
     pub(super) fn insert(&mut self, dict: &mut Dict, key: Value, value: Value) -> Outcome<()> {
         self.pay(ENTRY_FUEL)?;
         let place = self.key(&key)?;
         dict.insert(place, key, value)
     }
 
-    /// A copy of a dict that can be added to.
+    /// Copies a dict, for adding entries to the copy.
     pub(super) fn copy(&mut self, dict: &Dict) -> Outcome<Dict> {
         self.pay(ENTRY_FUEL.saturating_mul(dict.entries.len() as u64))?;
         Ok(dict.copy())
     }
 
-    /// A value as the key of a dict. Hashing reads all of it, so all of it is paid for.
+    /// Converts a value to the key of a dict. Hashing reads the whole value, so all of it costs fuel.
     ///
     /// # Errors
-    /// A value that can be changed.
+    /// The value is mutable.
     pub(super) fn key(&mut self, value: &Value) -> Outcome<Key> {
         self.pay(1)?;
         Ok(match value {
@@ -107,4 +108,82 @@ impl Interpreter<'_> {
             }
         })
     }
+
+    /// Returns the items over which a value iterates.
+    ///
+    /// # Errors
+    /// The value is not iterable.
+    pub(super) fn items(&mut self, value: &Value) -> Outcome<Vec<Value>> {
+        let items = match value {
+            Value::Undefined(_) => Vec::new(),
+            Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
+                self.pay_items(items.items.len())?;
+                items.items.clone()
+            }
+            Value::Dict(dict) => {
+                self.pay_items(dict.entries.len())?;
+                dict.entries.iter().map(|(key, _)| key.clone()).collect()
+            }
+            Value::Str(text) | Value::Markup(text) => {
+                self.pay_items(text.len())?;
+                let mut buffer = [0; 4];
+                text.chars().map(|character| Value::str(&*character.encode_utf8(&mut buffer))).collect()
+            }
+            Value::Range(range) => {
+                let length = usize::try_from(range.len()).unwrap_or(usize::MAX);
+                self.pay_items(length)?;
+                (0..range.len()).map(|index| Value::Int(range.at(index))).collect()
+            }
+            Value::Iterator(items) => {
+                let rest = items.rest.replace(Vec::new().into_iter());
+                self.pay_items(rest.len())?;
+                rest.collect()
+            }
+            _ => return fault(format!("'{}' object is not iterable", value.type_name())),
+        };
+        Ok(items)
+    }
+
+    /// Fails if a value contains a namespace. A namespace that contains another could come to contain itself.
+    pub(super) fn check_holds_no_namespace(&mut self, value: &Value) -> Outcome<()> {
+        self.pay(1)?;
+        match value {
+            Value::Namespace(_) => fault("a namespace cannot hold a namespace"),
+            Value::Callable(callable) => match &**callable {
+                Callable::Method(receiver, _) => self.check_holds_no_namespace(receiver),
+                _ => Ok(()),
+            },
+            Value::Iterator(items) => {
+                let rest = items.rest.borrow();
+                rest.as_slice().iter().try_for_each(|item| self.check_holds_no_namespace(item))
+            }
+            Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
+                items.items.iter().try_for_each(|item| self.check_holds_no_namespace(item))
+            }
+            Value::Dict(dict) => dict.entries.iter().try_for_each(|(key, item)| {
+                self.check_holds_no_namespace(key)?;
+                self.check_holds_no_namespace(item)
+            }),
+            Value::Loop(_) | Value::Cycler(_) => fault("a namespace cannot hold a loop or a cycler"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns true if a value has a length and items by index. As in Jinja2, dicts and undefined values count.
+pub(super) fn is_sequence(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::Str(_)
+            | Value::Markup(_)
+            | Value::List(_)
+            | Value::Tuple(_)
+            | Value::Dict(_)
+            | Value::Range(_)
+            | Value::Undefined(_)
+    )
+}
+
+pub(super) fn is_iterable(value: &Value) -> bool {
+    is_sequence(value) || matches!(value, Value::View(..) | Value::Iterator(_) | Value::Loop(_))
 }

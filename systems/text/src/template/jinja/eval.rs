@@ -1,11 +1,11 @@
-//! Expressions as they are worked out.
+//! Evaluates expressions.
 
+use super::args::Args;
 use super::ast::{Arguments, Comparison, Expr, Link, Literal};
-use super::calls::{self, Args};
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
-use super::operators;
 use super::value::{Dict, Value};
-use super::{Outcome, fault, text};
+use super::{attributes, calls, operators, text};
 use std::rc::Rc;
 
 impl<'p> Interpreter<'p> {
@@ -144,10 +144,10 @@ impl<'p> Interpreter<'p> {
     pub(super) fn link(&mut self, value: Value, link: &'p Link) -> Outcome<Value> {
         self.pay(1)?;
         match link {
-            Link::Attribute(name) => calls::attribute(self, &value, name),
+            Link::Attribute(name) => attributes::attribute(self, &value, name),
             Link::Item(key) => {
                 let key = self.eval(key)?;
-                calls::item(self, &value, &key)
+                attributes::item(self, &value, &key)
             }
             Link::Slice(parts) => {
                 let mut bounds = [const { Value::None }; 3];
@@ -164,15 +164,15 @@ impl<'p> Interpreter<'p> {
             }
             Link::Filter(name, filter, arguments) => {
                 let args = self.args(arguments)?;
-                match filter {
+                match filter.and_then(|id| self.environment.filters.get(id)) {
                     Some(filter) => (filter.apply)(self, &value, args),
                     None => fault(format!("No filter named '{name}' found.")),
                 }
             }
             Link::Test { name, check, arguments, negated } => {
                 let args = self.args(arguments)?;
-                match check {
-                    Some(check) => Ok(Value::Bool((check.holds)(self, &value, args)? != *negated)),
+                match check.and_then(|id| self.environment.checks.get(id)) {
+                    Some(check) => Ok(Value::Bool((check.apply)(self, &value, args)? != *negated)),
                     None => fault(format!("No test named '{name}' found.")),
                 }
             }
@@ -205,7 +205,7 @@ impl<'p> Interpreter<'p> {
         Ok(args)
     }
 
-    /// A call whose callee gets the body of a `call` block as `caller`.
+    /// Evaluates a call and passes the body of a `call` block to the callee as `caller`.
     pub(super) fn call_with_caller(&mut self, call: &'p Expr, caller: Value) -> Outcome<Value> {
         let Expr::Chain(base, links) = call else { return fault("`call` needs a call") };
         let mut value = self.eval(base)?;
@@ -220,40 +220,5 @@ impl<'p> Interpreter<'p> {
             };
         }
         Ok(value)
-    }
-
-    /// The items that a value has when it is gone through.
-    ///
-    /// # Errors
-    /// A value that has none.
-    pub(super) fn items(&mut self, value: &Value) -> Outcome<Vec<Value>> {
-        let items = match value {
-            Value::Undefined(_) => Vec::new(),
-            Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
-                self.pay_items(items.items.len())?;
-                items.items.clone()
-            }
-            Value::Dict(dict) => {
-                self.pay_items(dict.entries.len())?;
-                dict.entries.iter().map(|(key, _)| key.clone()).collect()
-            }
-            Value::Str(text) | Value::Markup(text) => {
-                self.pay_items(text.len())?;
-                let mut buffer = [0; 4];
-                text.chars().map(|character| Value::str(&*character.encode_utf8(&mut buffer))).collect()
-            }
-            Value::Range(range) => {
-                let length = usize::try_from(range.len()).unwrap_or(usize::MAX);
-                self.pay_items(length)?;
-                (0..range.len()).map(|index| Value::Int(range.at(index))).collect()
-            }
-            Value::Iterator(items) => {
-                let rest = items.rest.replace(Vec::new().into_iter());
-                self.pay_items(rest.len())?;
-                rest.collect()
-            }
-            _ => return fault(format!("'{}' object is not iterable", value.type_name())),
-        };
-        Ok(items)
     }
 }

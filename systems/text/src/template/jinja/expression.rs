@@ -1,14 +1,14 @@
-//! Expressions of a template, with the precedence of `jinja2/parser.py` 3.1.
+//! Parses expressions, with the precedence of `jinja2/parser.py` 3.1.
 
-use super::SyntaxFault;
 use super::ast::{Arguments, Comparison, Expr, Link, Literal, Operator};
+use super::environment::ENVIRONMENT;
+use super::fault::SyntaxFault;
 use super::lexer::Token;
 use super::parser::Parser;
-use super::{checks, filters};
 use std::sync::Arc;
 
 impl Parser {
-    /// One expression, or several with commas, which make a tuple.
+    /// Parses one expression, or several separated by commas, which form a tuple.
     pub(super) fn tuple(&mut self, conditional: bool, ends: &[&str]) -> Result<Expr, SyntaxFault> {
         let mut items = Vec::new();
         let mut tuple = false;
@@ -34,7 +34,7 @@ impl Parser {
         }
     }
 
-    /// One expression; without `conditional`, `if` ends it.
+    /// Parses one expression. Without `conditional`, `if` ends it.
     pub(super) fn expression(&mut self, conditional: bool) -> Result<Expr, SyntaxFault> {
         self.nested(|parser| {
             if !conditional {
@@ -43,7 +43,7 @@ impl Parser {
             let mut value = parser.or()?;
             let depth = parser.nesting;
             while parser.skip_name("if") {
-                // Each `if` without an `else` makes the one before it its value.
+                // Each `if` without an `else` takes the expression before it as its value.
                 parser.nesting += 1;
                 parser.conditional += 1;
                 let test = parser.or()?;
@@ -248,7 +248,7 @@ impl Parser {
         }
     }
 
-    /// Attributes, items and calls after a value.
+    /// Parses attributes, items and calls after a value.
     fn postfix(&mut self, links: &mut Vec<Link>) -> Result<(), SyntaxFault> {
         loop {
             if self.skip_op(".") {
@@ -287,7 +287,7 @@ impl Parser {
         }
     }
 
-    /// What stands in brackets: an index or a slice.
+    /// Parses the inside of square brackets: an index or a slice.
     fn subscript(&mut self) -> Result<Link, SyntaxFault> {
         let mut parts = [None, None, None];
         if !self.is_op(":") {
@@ -346,7 +346,7 @@ impl Parser {
         Ok(arguments)
     }
 
-    /// A name, with dots.
+    /// Parses a name with dots.
     fn dotted(&mut self) -> Result<Arc<str>, SyntaxFault> {
         let mut name = self.identifier()?.to_string();
         while self.skip_op(".") {
@@ -356,13 +356,13 @@ impl Parser {
         Ok(name.into())
     }
 
-    /// `| a | b(…)`; the first without its bar if `begun`.
+    /// Parses `| a | b(…)`. If `begun`, the first bar has been consumed.
     pub(super) fn filters(&mut self, begun: bool) -> Result<Vec<Link>, SyntaxFault> {
         let mut links = Vec::new();
         let mut begun = begun;
         while std::mem::take(&mut begun) || self.skip_op("|") {
             let name = self.dotted()?;
-            let filter = filters::find(&name);
+            let filter = ENVIRONMENT.filter_id(&name);
             if filter.is_none() && self.conditional == 0 {
                 return self.fail(format!("no filter named `{name}`"));
             }
@@ -376,7 +376,7 @@ impl Parser {
         self.next();
         let negated = self.skip_name("not");
         let name = self.dotted()?;
-        let check = checks::find(&name);
+        let check = ENVIRONMENT.check_id(&name);
         if check.is_none() && self.conditional == 0 {
             return self.fail(format!("no test named `{name}`"));
         }

@@ -1,23 +1,24 @@
-//! Statements as they are carried out.
+//! The state of one rendering: names in scopes, the text so far, and the remaining fuel.
 //!
-//! A macro sees the scope that it was made in, as it is when the macro is called. Every statement and expression takes a unit of fuel,
-//! and what they read or write takes one for each [`BYTES_PER_FUEL`] bytes or each item. An item takes 32 bytes, and a container more,
-//! for which it pays more (`containers`). So fuel bounds memory as well as time.
+//! A macro sees the scope in which it was defined, in its state at the time of the call. Every statement and expression
+//! costs one unit of fuel. Data read or written costs one more for each [`BYTES_PER_FUEL`] bytes or each item. An item
+//! takes 32 bytes. A container takes more and costs more (`containers`). So fuel bounds memory as well as time.
 
-use super::ast::{Expr, Link, Program, Statement, StatementKind, Symbol, Target};
+use super::super::clock::CivilTime;
+use super::args::Args;
+use super::ast::{CheckId, FilterId, Program, Symbol};
+use super::fault::{Fault, Outcome, fault};
 use super::scopes::Scopes;
-use super::value::{Callable, Function, Loop, Scope, Value, depth_of};
-use super::{CivilTime, Fault, Outcome, fault, text};
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use super::value::{Function, Scope, Value};
 
 /// Bytes read or written for one unit of fuel.
 const BYTES_PER_FUEL: usize = 64;
-/// How deep calls and blocks may be nested while rendering, which bounds the stack: 1.5 KB each were measured, and threads have 2 MB,
-/// in a browser 1 MB. A macro that renders a schema takes about eight for each level of it.
+/// How deep calls and blocks may be nested while rendering. It bounds the stack: each level was measured to take 1.5
+/// KB, and threads have 2 MB, in a browser 1 MB. A macro that renders a schema takes about eight levels for each level
+/// of the schema.
 const MAX_STEPS_DEEP: usize = 400;
 
-/// Functions that templates have by name.
+/// The functions that every template has, by name.
 const FUNCTIONS: [(&str, Function); 8] = [
     ("range", Function::Range),
     ("dict", Function::Dict),
@@ -29,29 +30,57 @@ const FUNCTIONS: [(&str, Function); 8] = [
     ("strftime_now", Function::StrftimeNow),
 ];
 
-/// Where a statement leaves to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
-    Next,
-    Break,
-    Continue,
+/// A filter or a test.
+pub(super) struct Builtin<T> {
+    pub(super) name: &'static str,
+    /// Applies it to a value and to the arguments in parentheses.
+    pub(super) apply: fn(&mut Interpreter<'_>, &Value, Args) -> Outcome<T>,
 }
 
-/// One rendering.
+pub(super) type Filter = Builtin<Value>;
+pub(super) type Check = Builtin<bool>;
+
+/// The filters and tests that a template can name. Ids are indices into the tables.
+pub(super) struct Environment {
+    pub(super) filters: &'static [Filter],
+    pub(super) checks: &'static [Check],
+}
+
+impl Environment {
+    pub(super) fn filter_id(&self, name: &str) -> Option<FilterId> {
+        self.filters.iter().position(|filter| filter.name == name)
+    }
+
+    pub(super) fn check_id(&self, name: &str) -> Option<CheckId> {
+        self.checks.iter().position(|check| check.name == name)
+    }
+
+    pub(super) fn filter_named(&self, name: &str) -> Option<&'static Filter> {
+        self.filters.iter().find(|filter| filter.name == name)
+    }
+
+    pub(super) fn check_named(&self, name: &str) -> Option<&'static Check> {
+        self.checks.iter().find(|check| check.name == name)
+    }
+}
+
+/// One rendering of a program. It borrows the program and is consumed by `run`.
 pub(super) struct Interpreter<'p> {
     pub(super) program: &'p Program,
-    loop_symbol: Option<Symbol>,
+    pub(super) environment: &'static Environment,
+    pub(super) loop_symbol: Option<Symbol>,
     scopes: Scopes,
     fuel: u64,
     depth: usize,
-    line: u32,
-    out: String,
+    pub(super) line: u32,
+    pub(super) out: String,
     pub(super) now: Option<CivilTime>,
 }
 
 impl<'p> Interpreter<'p> {
     pub(super) fn new<'n>(
         program: &'p Program,
+        environment: &'static Environment,
         variables: impl Iterator<Item = (&'n str, Value)>,
         now: Option<CivilTime>,
         fuel: u64,
@@ -69,6 +98,7 @@ impl<'p> Interpreter<'p> {
         }
         Self {
             program,
+            environment,
             loop_symbol: symbol("loop"),
             scopes: Scopes::new(globals),
             fuel,
@@ -79,21 +109,7 @@ impl<'p> Interpreter<'p> {
         }
     }
 
-    pub(super) fn run(mut self) -> Outcome<String> {
-        match self.statements(&self.program.body) {
-            Ok(_) => Ok(self.out),
-            Err(mut fault) => {
-                if let Fault::Failed { line, .. } = &mut *fault
-                    && *line == 0
-                {
-                    *line = self.line;
-                }
-                Err(fault)
-            }
-        }
-    }
-
-    /// Takes fuel.
+    /// Takes fuel. Fails if there is not enough.
     pub(super) fn pay(&mut self, fuel: u64) -> Outcome<()> {
         match self.fuel.checked_sub(fuel) {
             Some(rest) => {
@@ -114,7 +130,7 @@ impl<'p> Interpreter<'p> {
         self.pay(items as u64)
     }
 
-    /// One level deeper, for the time of `step`.
+    /// Runs `step` one level deeper. Fails beyond [`MAX_STEPS_DEEP`] levels.
     pub(super) fn deeper<T>(&mut self, step: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
         if self.depth >= MAX_STEPS_DEEP {
             return fault(format!("calls and blocks are nested deeper than {MAX_STEPS_DEEP} steps"));
@@ -125,12 +141,12 @@ impl<'p> Interpreter<'p> {
         result
     }
 
-    /// The scope that is open now.
+    /// Returns the current scope.
     pub(super) fn scope(&self) -> Scope {
         self.scopes.current()
     }
 
-    /// Opens a scope in `parent` for the time of `step`.
+    /// Runs `step` in a new scope inside `parent`.
     pub(super) fn scoped<T>(
         &mut self,
         parent: Scope,
@@ -156,255 +172,18 @@ impl<'p> Interpreter<'p> {
         self.scopes.set(symbol, value);
     }
 
-    pub(super) fn assign(&mut self, target: &Target, value: Value) -> Outcome<()> {
-        match target {
-            Target::Name(symbol) => self.assign_name(*symbol, value),
-            Target::Attribute(symbol, attribute) => {
-                let Value::Namespace(namespace) = self.name(*symbol)? else {
-                    return fault("cannot assign attribute on non-namespace object");
-                };
-                self.check_holds_no_namespace(&value)?;
-                self.insert(&mut namespace.borrow_mut(), Value::Str(attribute.clone()), value)?;
-            }
-            Target::Tuple(targets) => {
-                let items = self.items(&value)?;
-                if items.len() < targets.len() {
-                    let (expected, got) = (targets.len(), items.len());
-                    return fault(format!("not enough values to unpack (expected {expected}, got {got})"));
-                }
-                if items.len() > targets.len() {
-                    return fault(format!("too many values to unpack (expected {})", targets.len()));
-                }
-                for (target, item) in targets.iter().zip(items) {
-                    self.assign(target, item)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A namespace that held another could come to hold itself.
-    pub(super) fn check_holds_no_namespace(&mut self, value: &Value) -> Outcome<()> {
-        self.pay(1)?;
-        match value {
-            Value::Namespace(_) => fault("a namespace cannot hold a namespace"),
-            Value::Callable(callable) => match &**callable {
-                Callable::Method(receiver, _) => self.check_holds_no_namespace(receiver),
-                _ => Ok(()),
-            },
-            Value::Iterator(items) => {
-                let rest = items.rest.borrow();
-                rest.as_slice().iter().try_for_each(|item| self.check_holds_no_namespace(item))
-            }
-            Value::List(items) | Value::Tuple(items) | Value::View(_, items) => {
-                items.items.iter().try_for_each(|item| self.check_holds_no_namespace(item))
-            }
-            Value::Dict(dict) => dict.entries.iter().try_for_each(|(key, item)| {
-                self.check_holds_no_namespace(key)?;
-                self.check_holds_no_namespace(item)
-            }),
-            Value::Loop(_) | Value::Cycler(_) => fault("a namespace cannot hold a loop or a cycler"),
-            _ => Ok(()),
-        }
-    }
-
-    /// Writes text.
+    /// Appends text to the output.
     pub(super) fn write(&mut self, text: &str) -> Outcome<()> {
         self.pay_bytes(text.len())?;
         self.out.push_str(text);
         Ok(())
     }
 
-    /// What `step` writes.
+    /// Runs `step` and returns its output as a value.
     pub(super) fn captured(&mut self, step: impl FnOnce(&mut Self) -> Outcome<()>) -> Outcome<Value> {
         let outer = std::mem::take(&mut self.out);
         let result = step(self);
         let text = std::mem::replace(&mut self.out, outer);
         result.map(|()| Value::str(text))
-    }
-
-    pub(super) fn statements(&mut self, statements: &'p [Statement]) -> Outcome<Flow> {
-        for statement in statements {
-            self.pay(1)?;
-            self.line = statement.line;
-            let flow = match &statement.kind {
-                StatementKind::Data(text) => self.write(text).map(|()| Flow::Next),
-                StatementKind::Print(value) => self.print(value).map(|()| Flow::Next),
-                StatementKind::Break => Ok(Flow::Break),
-                StatementKind::Continue => Ok(Flow::Continue),
-                StatementKind::If(branches, otherwise) => self.condition(branches, otherwise),
-                other => self.deeper(|run| run.other(other)).map(|()| Flow::Next),
-            }?;
-            if flow != Flow::Next {
-                return Ok(flow);
-            }
-        }
-        Ok(Flow::Next)
-    }
-
-    #[inline(never)]
-    fn print(&mut self, value: &'p Expr) -> Outcome<()> {
-        let value = self.eval(value)?;
-        match value.as_str() {
-            Some(text) => self.write(text),
-            None => {
-                let text = text::text(self, &value)?;
-                self.write(&text)
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn condition(
-        &mut self,
-        branches: &'p [(Expr, Vec<Statement>)],
-        otherwise: &'p [Statement],
-    ) -> Outcome<Flow> {
-        for (test, body) in branches {
-            if self.eval(test)?.is_true() {
-                return self.deeper(|run| run.statements(body));
-            }
-        }
-        self.deeper(|run| run.statements(otherwise))
-    }
-
-    /// Statements that end where they end.
-    #[inline(never)]
-    fn other(&mut self, statement: &'p StatementKind) -> Outcome<()> {
-        match statement {
-            StatementKind::Set(target, value) => {
-                let value = self.eval(value)?;
-                self.assign(target, value)
-            }
-            StatementKind::SetBlock(target, filters, body) => {
-                let text = self.filtered(filters, body)?;
-                self.assign(target, text)
-            }
-            StatementKind::For(index) => self.for_loop(*index),
-            StatementKind::Macro(index, symbol) => {
-                let made = Value::Callable(Rc::new(Callable::Macro(*index, self.scope())));
-                self.assign_name(*symbol, made);
-                Ok(())
-            }
-            StatementKind::Call(index, call) => {
-                let caller = Value::Callable(Rc::new(Callable::Macro(*index, self.scope())));
-                let value = self.call_with_caller(call, caller)?;
-                let text = text::text(self, &value)?;
-                self.write(&text)
-            }
-            StatementKind::Filter(filters, body) => {
-                let value = self.filtered(filters, body)?;
-                let text = text::text(self, &value)?;
-                self.write(&text)
-            }
-            StatementKind::With(values, body) => {
-                let mut set = Vec::with_capacity(values.len());
-                for (target, value) in values {
-                    set.push((target, self.eval(value)?));
-                }
-                self.scoped(self.scope(), |run| {
-                    for (target, value) in set {
-                        run.assign(target, value)?;
-                    }
-                    run.statements(body).map(|_| ())
-                })
-            }
-            StatementKind::Scope(body) => self.scoped(self.scope(), |run| run.statements(body).map(|_| ())),
-            StatementKind::Unsupported(tag) => {
-                fault(format!("`{tag}` needs another template, and a chat template has none"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What statements write, passed through filters.
-    fn filtered(&mut self, filters: &'p [Link], body: &'p [Statement]) -> Outcome<Value> {
-        let scope = self.scope();
-        let mut value = self.captured(|run| run.scoped(scope, |run| run.statements(body).map(|_| ())))?;
-        for filter in filters {
-            value = self.link(value, filter)?;
-        }
-        Ok(value)
-    }
-
-    #[inline(never)]
-    fn for_loop(&mut self, index: usize) -> Outcome<()> {
-        let Some(node) = self.program.loops.get(index) else { return Ok(()) };
-        let items = self.eval(&node.items)?;
-        self.iterate(index, self.scope(), &items, 0)
-    }
-
-    /// Carries out a loop over items. `scope` is the one that it stands in.
-    pub(super) fn iterate(&mut self, index: usize, scope: Scope, items: &Value, depth: usize) -> Outcome<()> {
-        let Some(node) = self.program.loops.get(index) else { return Ok(()) };
-        let length = if node.test.is_some() { None } else { text::length(self, items)? };
-        let items = self.items(items)?;
-        let state = Rc::new(Loop {
-            node: index,
-            scope,
-            nesting: depth_of(&items)?,
-            rest: RefCell::new(items.into_iter()),
-            peeked: RefCell::new(None),
-            before: RefCell::new(None),
-            current: RefCell::new(None),
-            index: Cell::new(0),
-            length: Cell::new(length),
-            passed: Cell::new(node.test.is_none()),
-            depth,
-            changed: RefCell::new(None),
-        });
-        let result = self.rounds(&state, scope);
-        state.changed.take();
-        result
-    }
-
-    fn rounds(&mut self, state: &Rc<Loop>, scope: Scope) -> Outcome<()> {
-        let Some(node) = self.program.loops.get(state.node) else { return Ok(()) };
-        let mut rounds = 0usize;
-        loop {
-            let peeked = state.peeked.take();
-            let item = match peeked {
-                Some(item) => item,
-                None => self.next_item(state)?,
-            };
-            let Some(item) = item else { break };
-            self.pay(1)?;
-            state.index.set(rounds);
-            *state.before.borrow_mut() = state.current.replace(Some(item.clone()));
-            rounds += 1;
-            let flow = self.scoped(scope, |run| {
-                if let Some(symbol) = run.loop_symbol {
-                    run.assign_name(symbol, Value::Loop(state.clone()));
-                }
-                run.assign(&node.target, item)?;
-                run.statements(&node.body)
-            })?;
-            if flow == Flow::Break {
-                break;
-            }
-        }
-        if rounds == 0 && !node.otherwise.is_empty() {
-            self.scoped(scope, |run| run.statements(&node.otherwise).map(|_| ()))?;
-        }
-        Ok(())
-    }
-
-    /// The next item of a loop that its condition lets through.
-    pub(super) fn next_item(&mut self, state: &Loop) -> Outcome<Option<Value>> {
-        let Some(node) = self.program.loops.get(state.node) else { return Ok(None) };
-        loop {
-            let item = state.rest.borrow_mut().next();
-            let (Some(item), Some(test), false) = (&item, &node.test, state.passed.get()) else {
-                return Ok(item);
-            };
-            self.pay(1)?;
-            let passes = self.scoped(state.scope, |run| {
-                run.assign(&node.target, item.clone())?;
-                Ok(run.eval(test)?.is_true())
-            })?;
-            if passes {
-                return Ok(Some(item.clone()));
-            }
-        }
     }
 }

@@ -1,14 +1,14 @@
-//! Cuts a template into tokens as Jinja2's lexer does with `trim_blocks` and `lstrip_blocks`.
+//! Splits a template into tokens as Jinja2's lexer does with `trim_blocks` and `lstrip_blocks`.
 //!
-//! White space around tags is settled here, so the parser sees only text that is printed. The rules are those of
-//! `jinja2/lexer.py` 3.1: `-` takes white space away on its side, `+` keeps it; without either, the spaces between a line's start
-//! and a block or comment go, and so does the line end after one.
+//! The lexer removes white space around tags, so the parser sees only text that is printed. The rules are those of
+//! `jinja2/lexer.py` 3.1. `-` removes the white space on its side, `+` keeps it. Without either, the spaces between the
+//! start of a line and a block or comment are removed, and so is the line end after a block or comment.
 
-use super::SyntaxFault;
+use super::fault::SyntaxFault;
 use super::python::is_space;
 use std::sync::Arc;
 
-/// What a template is made of.
+/// A token of a template.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
     /// Text that is printed as it is.
@@ -23,7 +23,7 @@ pub(super) enum Token {
     CloseBlock,
     /// A name or keyword.
     Name(Arc<str>),
-    /// A string literal, its escapes resolved.
+    /// A string literal with its escapes resolved.
     Str(Arc<str>),
     /// An integer.
     Int(i128),
@@ -33,7 +33,7 @@ pub(super) enum Token {
     Op(&'static str),
 }
 
-/// A token and the line that it begins on, from 1.
+/// A token and the line on which it begins, from 1.
 pub(super) type Lexeme = (Token, u32);
 
 /// Operators, those of two characters first.
@@ -42,10 +42,10 @@ const OPERATORS: [&str; 26] = [
     "=", ".", ":", "|", ",", ";",
 ];
 
-/// The tokens of a template.
+/// Returns the tokens of a template.
 ///
 /// # Errors
-/// A tag that is not closed, brackets that do not match, and characters that begin no token.
+/// A tag is not closed, brackets do not match, or a character begins no token.
 pub(super) fn tokenize(source: &str) -> Result<Vec<Lexeme>, SyntaxFault> {
     let mut normal = source.replace("\r\n", "\n").replace('\r', "\n");
     if normal.ends_with('\n') {
@@ -60,7 +60,7 @@ struct Lexer<'s> {
     source: &'s str,
     at: usize,
     line: u32,
-    /// Whether what was last read ended with a line end.
+    /// Whether the last text read ended with a line end.
     line_start: bool,
     out: Vec<Lexeme>,
 }
@@ -74,7 +74,7 @@ impl<'s> Lexer<'s> {
         &self.source[self.at..]
     }
 
-    /// Steps over bytes, counting lines.
+    /// Advances by a number of bytes and counts lines.
     fn advance(&mut self, bytes: usize) {
         let passed = &self.source[self.at..self.at + bytes];
         self.line += passed.matches('\n').count() as u32;
@@ -109,7 +109,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    /// Text before a tag, less the white space that the tag takes away.
+    /// Emits the text before a tag, without the white space that the tag removes.
     fn data(&mut self, text: &str, sign: Option<u8>, strips_line: bool) {
         let kept = if sign == Some(b'-') {
             text.trim_end_matches(is_space)
@@ -128,7 +128,7 @@ impl<'s> Lexer<'s> {
     fn comment(&mut self) -> Result<(), SyntaxFault> {
         let rest = self.rest();
         if rest.is_empty() {
-            // Jinja2 minds no comment that begins where the template ends.
+            // Jinja2 accepts an unclosed comment that begins where the template ends.
             return Ok(());
         }
         let Some(end) = rest.find("#}") else { return self.fail("a comment is not closed") };
@@ -158,7 +158,7 @@ impl<'s> Lexer<'s> {
         Ok(())
     }
 
-    /// The inside of `{% … %}` or `{{ … }}`.
+    /// Reads the inside of `{% … %}` or `{{ … }}`.
     fn tag(&mut self, open: Token, close: &'static str, closed: Token) -> Result<(), SyntaxFault> {
         self.out.push((open, self.line));
         let mut brackets: Vec<&str> = Vec::new();
@@ -209,7 +209,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    /// A number, and its length.
+    /// Reads a number and returns its length in bytes.
     fn number(&mut self) -> Result<usize, SyntaxFault> {
         let rest = self.rest();
         let bytes = rest.as_bytes();
@@ -249,7 +249,7 @@ impl<'s> Lexer<'s> {
         let mut end = digits(from, accept);
         let (mut radix, mut from) = (radix, from);
         if end == from {
-            // `0x` without digits: a zero and a name.
+            // `0x` without digits is a zero and a name.
             (radix, from, end) = (10, 0, 1);
         } else if radix == 10 && bytes[0] == b'0' {
             end = digits(0, |byte| *byte == b'0');
@@ -261,7 +261,7 @@ impl<'s> Lexer<'s> {
         Ok(end)
     }
 
-    /// A string literal, and its length with its quotes.
+    /// Reads a string literal and returns its length in bytes, quotes included.
     fn string(&mut self) -> Result<usize, SyntaxFault> {
         let rest = self.rest();
         let quote = rest.as_bytes()[0];
@@ -299,7 +299,7 @@ fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// The length of a block's end with the white space that it takes along.
+/// Returns the length of the end of a block, including the white space that it removes.
 fn block_end(text: &str) -> Option<usize> {
     if let Some(after) = text.strip_prefix("%}") {
         return Some(2 + usize::from(after.starts_with('\n')));
@@ -317,7 +317,7 @@ fn variable_end(text: &str) -> Option<usize> {
     text.strip_prefix("-}}").map(|after| 3 + white_space(after))
 }
 
-/// The length of `{% raw %}`, if the text begins with one. It keeps the line end after it.
+/// Returns the length of `{% raw %}`, if the text begins with it. The line end after it is kept.
 fn raw_start(text: &str) -> Option<usize> {
     let inner = text.strip_prefix("{%")?;
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
@@ -328,7 +328,7 @@ fn raw_start(text: &str) -> Option<usize> {
     after.strip_prefix("%}").map(|after| text.len() - after.len())
 }
 
-/// Python's escapes in a string literal.
+/// Resolves Python's escapes in a string literal.
 fn unescape(text: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -368,7 +368,7 @@ fn unescape(text: &str) -> Result<String, String> {
                         rest = &rest[length..];
                         character
                     }
-                    Some(None) => return Err(format!("`\\{code}{}` is no character", &rest[..length])),
+                    Some(None) => return Err(format!("`\\{code}{}` is not a character", &rest[..length])),
                     None => return Err(format!("`\\{code}` needs {length} hexadecimal digits")),
                 }
             }

@@ -1,15 +1,15 @@
-//! Calls of macros.
+//! Calls macros.
 
+use super::args::Args;
 use super::ast::Macro;
-use super::calls::Args;
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
 use super::value::{Dict, Scope, Value};
-use super::{Outcome, fault};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Arguments by name, each of which can be taken once.
+/// Arguments by name. Each can be taken once.
 struct Named {
     entries: Vec<Option<(Arc<str>, Value)>>,
     /// The first entry of each name.
@@ -36,7 +36,7 @@ impl Named {
         Ok(entry.and_then(Option::take).map(|(_, value)| value))
     }
 
-    /// Those that have not been taken.
+    /// Returns the arguments that have not been taken.
     fn rest(self) -> impl Iterator<Item = (Arc<str>, Value)> {
         self.entries.into_iter().flatten()
     }
@@ -52,7 +52,7 @@ impl<'p> Interpreter<'p> {
         })
     }
 
-    /// Sets the parameters of a macro, and what takes the arguments beyond them, in the scope that is open.
+    /// Sets the parameters of a macro in the current scope, and the names that take the remaining arguments.
     fn bind_parameters(&mut self, node: &'p Macro, args: Args) -> Outcome<()> {
         let Args { mut positional, named } = args;
         self.pay_items(node.parameters.len())?;

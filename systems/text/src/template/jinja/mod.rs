@@ -1,35 +1,47 @@
-//! Jinja2, as far as chat templates use it: an interpreter that gives what Jinja2 3.1 gives in the environment that Hugging Face's
-//! `apply_chat_template` makes (`ImmutableSandboxedEnvironment`, `trim_blocks`, `lstrip_blocks`, loop controls, `generation`).
+//! An interpreter of the part of Jinja2 that chat templates use. It renders as Jinja2 3.1 does in the environment of
+//! Hugging Face's `apply_chat_template` (`ImmutableSandboxedEnvironment`, `trim_blocks`, `lstrip_blocks`, loop
+//! controls, `generation`).
 //!
-//! A template comes with a file from anywhere. So nesting is bounded where it is read (`parser`), values where they are made
-//! (`value`), and every step and byte is paid for with fuel (`interpreter`). What Jinja2 has and this has not (`include`, `urlize`,
-//! text of functions and the like) is refused by name.
+//! A template can come from an untrusted file. The parser bounds nesting (`parser`), making a value bounds its depth
+//! (`value`), and every step and byte costs fuel (`interpreter`). Features of Jinja2 that are not implemented
+//! (`include`, `urlize`, printing functions and others) fail with an error that names them.
 
+mod args;
 mod ast;
+mod attributes;
 mod calls;
 mod checks;
 mod containers;
+mod environment;
 mod eval;
+mod execute;
 mod expression;
+mod fault;
 mod filters;
 mod format;
 mod interpreter;
-mod json;
 mod lexer;
 mod macros;
+mod method_names;
 mod methods;
 mod numbers;
 mod operators;
 mod parser;
 mod python;
 mod scopes;
+mod statement;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod text;
 mod value;
 
+pub(super) use fault::Fault;
+
 use super::clock::CivilTime;
 use ast::Program;
+use environment::ENVIRONMENT;
+use fault::{Outcome, SyntaxFault};
 use interpreter::Interpreter;
 use value::Value;
 
@@ -37,44 +49,12 @@ use value::Value;
 #[derive(Debug)]
 pub(super) struct Jinja(Program);
 
-/// What is no Jinja.
-#[derive(Debug)]
-pub(super) struct SyntaxFault {
-    pub(super) line: u32,
-    pub(super) message: String,
-}
-
-/// Why a rendering ended.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// `raise_exception` was called.
-    Raised(String),
-    /// The budget of steps is used up.
-    OutOfFuel,
-    /// Anything else, with the line of the statement where it is known.
-    Failed { line: u32, message: String },
-}
-
-impl Fault {
-    fn new(message: impl Into<String>) -> Box<Self> {
-        Box::new(Self::Failed { line: 0, message: message.into() })
-    }
-}
-
-/// What a step of a rendering gives.
-type Outcome<T> = Result<T, Box<Fault>>;
-
-/// An error with this message.
-fn fault<T>(message: impl Into<String>) -> Outcome<T> {
-    Err(Fault::new(message))
-}
-
 impl Jinja {
     pub(super) fn compile(source: &str) -> Result<Self, SyntaxFault> {
-        parser::parse(source).map(Self)
+        statement::parse(source).map(Self)
     }
 
-    /// Renders with variables, of which later ones win.
+    /// Renders with variables. Of two with the same name the later one counts.
     pub(super) fn render(
         &self,
         variables: Vec<(&str, Variable)>,
@@ -82,11 +62,11 @@ impl Jinja {
         fuel: u64,
     ) -> Outcome<String> {
         let variables = variables.into_iter().map(|(name, Variable(value))| (name, value));
-        Interpreter::new(&self.0, variables, now, fuel).run()
+        Interpreter::new(&self.0, &ENVIRONMENT, variables, now, fuel).run()
     }
 }
 
-/// A variable that a template is given.
+/// The value of a variable of a template.
 #[derive(Debug, Clone)]
 pub(super) struct Variable(Value);
 
@@ -97,7 +77,7 @@ impl Variable {
         Self(Value::str(text))
     }
 
-    /// The value of JSON, or why there is none.
+    /// Converts a JSON value. Fails with the reason, without a line.
     pub(super) fn json(value: &serde_json::Value) -> Result<Self, String> {
         Value::from_json(value).map(Self).map_err(|fault| match *fault {
             Fault::Failed { message, .. } => message,

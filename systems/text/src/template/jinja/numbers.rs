@@ -1,17 +1,17 @@
-//! Arithmetic of Python's integers and indices.
+//! Arithmetic of Python's integers and indices, and parsing of numbers.
 
+use super::fault::{Outcome, fault};
 use super::value::Value;
-use super::{Outcome, fault};
 
-/// An index counted from the start, or from the end if it is negative.
+/// Converts an index to a position. A negative index counts from the end. Returns `None` if it is out of range.
 pub(super) fn index_of(index: i128, length: usize) -> Option<usize> {
     let index = if index < 0 { index + length as i128 } else { index };
     usize::try_from(index).ok().filter(|index| *index < length)
 }
 
-/// Start, stop and step of a slice of `length` items, as Python's `slice.indices` gives them.
+/// Returns start, stop and step of a slice of `length` items, as Python's `slice.indices` does.
 pub(super) fn slice_bounds([start, stop, step]: [Option<i128>; 3], length: i128) -> [i128; 3] {
-    // Steps beyond any length are as good as longer ones, and cannot overflow.
+    // A step longer than any length has the same effect as a longer one, and the clamped step cannot overflow.
     let step = step.unwrap_or(1).clamp(-(1 << 64), 1 << 64);
     let (lowest, highest) = if step > 0 { (0, length) } else { (-1, length - 1) };
     let clamp = |bound: i128| (if bound < 0 { bound + length } else { bound }).clamp(lowest, highest);
@@ -20,7 +20,7 @@ pub(super) fn slice_bounds([start, stop, step]: [Option<i128>; 3], length: i128)
     [start, stop, step]
 }
 
-/// Where a slice picks items from `length`.
+/// Returns the positions that a slice selects from `length` items.
 pub(super) fn slice_indices(parts: [Option<i128>; 3], length: usize) -> impl Iterator<Item = usize> {
     let [start, stop, step] = slice_bounds(parts, length as i128);
     let count = if step > 0 {
@@ -31,13 +31,13 @@ pub(super) fn slice_indices(parts: [Option<i128>; 3], length: usize) -> impl Ite
     (0..count.max(0)).map(move |index| usize::try_from(start + index * step).unwrap_or_default())
 }
 
-/// Division that rounds down.
+/// Division that rounds down. Returns `None` if it overflows or the divisor is zero.
 pub(super) fn floor_divide(a: i128, b: i128) -> Option<i128> {
     let quotient = a.checked_div(b)?;
     Some(if a % b != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient })
 }
 
-/// The rest of a division that rounds down: of the divisor's sign.
+/// The remainder of [`floor_divide`]. It has the divisor's sign.
 pub(super) fn remainder(a: i128, b: i128) -> Option<i128> {
     let rest = a.checked_rem(b)?;
     Some(if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
@@ -96,7 +96,7 @@ pub(super) fn parse_int(text: &str, base: u32) -> Option<i128> {
     Some(if negative { -number } else { number })
 }
 
-/// A decimal digit of any script as the ASCII one.
+/// Converts a decimal digit of any script to the ASCII digit.
 fn ascii_digit(character: char) -> char {
     match super::python::digit_value(character) {
         Some(value) if !character.is_ascii() => char::from_digit(value, 10).unwrap_or(character),

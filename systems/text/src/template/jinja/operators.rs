@@ -1,10 +1,11 @@
 //! Operators on values, as Python defines them.
 
 use super::ast::{Comparison, Operator};
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
 use super::numbers::{floor_divide, power, remainder, slice_bounds, slice_indices};
 use super::value::{Range, Value, unsupported};
-use super::{Outcome, fault, format, text};
+use super::{format, text};
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -49,7 +50,7 @@ pub(super) fn arithmetic(
             Ok(Value::str([&**a, &**b].concat()))
         }
         (Operator::Add, Value::Str(_) | Value::Markup(_), Value::Str(_) | Value::Markup(_)) => {
-            // What is joined to marked text is escaped.
+            // Text that is joined to markup is escaped.
             let marked = |value: &Value| match value {
                 Value::Str(text) => text::escape(text),
                 other => other.as_str().map(ToString::to_string).unwrap_or_default(),
@@ -153,7 +154,7 @@ fn floats(operator: Operator, a: f64, b: f64) -> Outcome<Value> {
     }))
 }
 
-/// Whether two values are equal.
+/// Returns true if two values are equal.
 pub(super) fn equal(run: &mut Interpreter<'_>, left: &Value, right: &Value) -> Outcome<bool> {
     run.pay(1)?;
     if let (Some(a), Some(b)) = (left.as_int(), right.as_int()) {
@@ -205,7 +206,7 @@ pub(super) fn equal(run: &mut Interpreter<'_>, left: &Value, right: &Value) -> O
     })
 }
 
-/// Whether two values are the same object.
+/// Returns true if two values are the same object.
 pub(super) fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::None, Value::None) => true,
@@ -225,10 +226,10 @@ pub(super) fn same(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Which of two values comes first; `None` where one is not a number.
+/// Compares two values. Returns `None` if one is NaN.
 ///
 /// # Errors
-/// Values that have no order.
+/// The values have no order.
 pub(super) fn order(
     run: &mut Interpreter<'_>,
     left: &Value,

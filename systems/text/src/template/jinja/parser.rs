@@ -1,62 +1,56 @@
-//! Statements of a template, as `jinja2/parser.py` 3.1 reads them, with the extensions of Hugging Face's environment: `break`,
-//! `continue` and `generation`.
+//! The state of the parser: the tokens of a template and the position in them. `statement` and `expression` implement
+//! the grammar.
 
-use super::SyntaxFault;
-use super::ast::{Expr, For, Link, Macro, Program, Statement, StatementKind, Symbol, Target};
-use super::lexer::{Lexeme, Token, tokenize};
+use super::ast::{Program, Symbol};
+use super::fault::SyntaxFault;
+use super::lexer::{Lexeme, Token};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// How deep blocks, and how deep expressions may be nested. A bracket counts twice. Python allows 100 blocks and 200 brackets.
-const MAX_NESTING: usize = 200;
-
-/// Reads a template.
-///
-/// # Errors
-/// What is no Jinja, with its line.
-pub(super) fn parse(source: &str) -> Result<Program, SyntaxFault> {
-    let mut parser = Parser {
-        tokens: tokenize(source)?,
-        at: 0,
-        program: Program::default(),
-        symbols: HashMap::new(),
-        nesting: 0,
-        blocks: 0,
-        conditional: 0,
-        loops: 0,
-        specials: Vec::new(),
-    };
-    let body = parser.statements(&[])?;
-    parser.program.body = body;
-    Ok(parser.program)
-}
+/// How deep blocks, and separately expressions, may be nested. A bracket counts twice. Python allows 100 blocks and 200
+/// brackets.
+pub(super) const MAX_NESTING: usize = 200;
 
 pub(super) struct Parser {
     tokens: Vec<Lexeme>,
-    at: usize,
+    pub(super) at: usize,
     pub(super) program: Program,
     symbols: HashMap<Arc<str>, Symbol>,
     /// Depth of expressions.
     pub(super) nesting: usize,
     /// Depth of blocks.
-    blocks: usize,
-    /// Depth of conditions. A filter that does not exist is an error there only when it is reached.
+    pub(super) blocks: usize,
+    /// Depth of conditions. Inside one, an unknown filter or test is an error only when it is executed.
     pub(super) conditional: usize,
-    /// Loops around this place, since the last macro.
-    loops: usize,
-    /// For each macro around this place, whether it reads `caller`, `kwargs` and `varargs`.
-    specials: Vec<[Option<Symbol>; 3]>,
+    /// Number of loops around the current position, counted from the innermost macro.
+    pub(super) loops: usize,
+    /// For each macro around the current position, the symbols of `caller`, `kwargs` and `varargs` that its body reads.
+    pub(super) specials: Vec<[Option<Symbol>; 3]>,
 }
 
-/// Names that a macro has without declaring them.
+/// Names that a macro can read without declaring them.
 const SPECIALS: [&str; 3] = ["caller", "kwargs", "varargs"];
 
 impl Parser {
+    pub(super) fn new(tokens: Vec<Lexeme>) -> Self {
+        Self {
+            tokens,
+            at: 0,
+            program: Program::default(),
+            symbols: HashMap::new(),
+            nesting: 0,
+            blocks: 0,
+            conditional: 0,
+            loops: 0,
+            specials: Vec::new(),
+        }
+    }
+
     pub(super) fn fail<T>(&self, message: impl Into<String>) -> Result<T, SyntaxFault> {
         Err(SyntaxFault { line: self.line(), message: message.into() })
     }
 
-    fn line(&self) -> u32 {
+    pub(super) fn line(&self) -> u32 {
         self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |(_, line)| *line)
     }
 
@@ -94,7 +88,7 @@ impl Parser {
         found
     }
 
-    /// What stands here, for messages.
+    /// Describes the next token, for error messages.
     pub(super) fn here(&self) -> String {
         match self.peek() {
             None => "the end of the template".to_owned(),
@@ -119,7 +113,7 @@ impl Parser {
         }
     }
 
-    fn expect_name(&mut self, name: &str) -> Result<(), SyntaxFault> {
+    pub(super) fn expect_name(&mut self, name: &str) -> Result<(), SyntaxFault> {
         if self.skip_name(name) {
             Ok(())
         } else {
@@ -138,7 +132,7 @@ impl Parser {
         }
     }
 
-    fn block_end(&mut self) -> Result<(), SyntaxFault> {
+    pub(super) fn block_end(&mut self) -> Result<(), SyntaxFault> {
         match self.peek() {
             Some(Token::CloseBlock) => {
                 self.at += 1;
@@ -157,7 +151,7 @@ impl Parser {
         self.program.names.len() - 1
     }
 
-    /// The symbol of a name that is read.
+    /// Returns the symbol of a name that is read.
     pub(super) fn read(&mut self, name: &Arc<str>) -> Symbol {
         let symbol = self.symbol(name);
         if let Some(index) = SPECIALS.iter().position(|special| **special == **name) {
@@ -168,7 +162,7 @@ impl Parser {
         symbol
     }
 
-    /// One level deeper, for the time of `parse`.
+    /// Runs `parse` one level deeper.
     pub(super) fn nested<T>(
         &mut self,
         parse: impl FnOnce(&mut Self) -> Result<T, SyntaxFault>,
@@ -180,287 +174,5 @@ impl Parser {
         let parsed = parse(self);
         self.nesting -= 1;
         parsed
-    }
-
-    /// Statements up to a tag of one of these names, whose name is the next token then.
-    fn statements(&mut self, ends: &[&str]) -> Result<Vec<Statement>, SyntaxFault> {
-        if self.blocks >= MAX_NESTING {
-            return self.fail(format!("blocks are nested deeper than {MAX_NESTING}"));
-        }
-        self.blocks += 1;
-        let mut body = Vec::new();
-        loop {
-            let line = self.line();
-            let kind = match self.peek() {
-                None if ends.is_empty() => break,
-                None => {
-                    return self
-                        .fail(format!("the template ends where `{}` is expected", ends.join("` or `")));
-                }
-                Some(Token::Data(text)) => {
-                    let text = text.clone();
-                    self.at += 1;
-                    StatementKind::Data(text)
-                }
-                Some(Token::OpenVariable) => {
-                    self.at += 1;
-                    let value = self.tuple(true, &[])?;
-                    if self.peek() != Some(&Token::CloseVariable) {
-                        return self.fail(format!("expected the end of the expression, got {}", self.here()));
-                    }
-                    self.at += 1;
-                    StatementKind::Print(value)
-                }
-                Some(_) => {
-                    self.at += 1;
-                    if ends.iter().any(|end| self.is_name(end)) {
-                        break;
-                    }
-                    let kind = self.statement(&mut body)?;
-                    self.block_end()?;
-                    kind
-                }
-            };
-            body.push(Statement { line, kind });
-        }
-        self.blocks -= 1;
-        Ok(body)
-    }
-
-    /// The rest of an opening tag, and the statements after it.
-    fn body(&mut self, ends: &[&str]) -> Result<Vec<Statement>, SyntaxFault> {
-        self.skip_op(":");
-        self.block_end()?;
-        self.statements(ends)
-    }
-
-    /// The rest of an opening tag, the statements after it, and the name of the closing tag.
-    fn whole_body(&mut self, end: &str) -> Result<Vec<Statement>, SyntaxFault> {
-        let body = self.body(&[end])?;
-        self.at += 1;
-        Ok(body)
-    }
-
-    /// A statement without its last token. Where it is several, all but the last go into `before`.
-    fn statement(&mut self, before: &mut Vec<Statement>) -> Result<StatementKind, SyntaxFault> {
-        let line = self.line();
-        let name = self.identifier()?;
-        Ok(match &*name {
-            "set" => self.set()?,
-            "for" => self.for_loop()?,
-            "if" => self.condition()?,
-            "macro" => {
-                let name = self.identifier()?;
-                let symbol = self.symbol(&name);
-                let (parameters, defaults) = self.signature()?;
-                StatementKind::Macro(self.macro_body(name, parameters, defaults, "endmacro")?, symbol)
-            }
-            "call" => self.call_block()?,
-            "filter" => {
-                let filters = self.filters(true)?;
-                StatementKind::Filter(filters, self.whole_body("endfilter")?)
-            }
-            "with" => {
-                let mut values = Vec::new();
-                while self.peek() != Some(&Token::CloseBlock) && !self.is_op(":") {
-                    if !values.is_empty() {
-                        self.expect_op(",")?;
-                    }
-                    let target = self.target(&[])?;
-                    self.expect_op("=")?;
-                    values.push((target, self.expression(true)?));
-                }
-                StatementKind::With(values, self.whole_body("endwith")?)
-            }
-            "generation" => StatementKind::Scope(self.scoped("endgeneration")?),
-            "autoescape" => {
-                if self.is_name("true") || self.is_name("True") {
-                    return self.fail("`autoescape true` is not supported: chat templates write plain text");
-                }
-                self.expression(true)?;
-                StatementKind::Scope(self.whole_body("endautoescape")?)
-            }
-            "block" => {
-                let name = self.identifier()?;
-                self.skip_name("scoped");
-                self.skip_name("required");
-                let body = self.whole_body("endblock")?;
-                self.skip_name(&name);
-                StatementKind::Scope(body)
-            }
-            "print" => {
-                let mut value = None;
-                loop {
-                    if let Some(value) = value.replace(self.expression(true)?) {
-                        before.push(Statement { line, kind: StatementKind::Print(value) });
-                    }
-                    if !self.skip_op(",") {
-                        break;
-                    }
-                }
-                match value {
-                    Some(value) => StatementKind::Print(value),
-                    None => return self.fail("`print` needs a value"),
-                }
-            }
-            "break" | "continue" if self.loops == 0 => {
-                return self.fail(format!("`{name}` outside of a loop"));
-            }
-            "break" => StatementKind::Break,
-            "continue" => StatementKind::Continue,
-            "include" | "import" | "from" | "extends" => {
-                while !matches!(self.peek(), None | Some(Token::CloseBlock)) {
-                    self.at += 1;
-                }
-                StatementKind::Unsupported(match &*name {
-                    "include" => "include",
-                    "import" => "import",
-                    "from" => "from",
-                    _ => "extends",
-                })
-            }
-            _ => return self.fail(format!("unknown tag `{name}`")),
-        })
-    }
-
-    /// A body that runs as a macro does, without the loops around it.
-    fn scoped(&mut self, end: &str) -> Result<Vec<Statement>, SyntaxFault> {
-        let loops = std::mem::take(&mut self.loops);
-        let body = self.whole_body(end);
-        self.loops = loops;
-        body
-    }
-
-    fn set(&mut self) -> Result<StatementKind, SyntaxFault> {
-        let target = self.target(&[])?;
-        if self.skip_op("=") {
-            return Ok(StatementKind::Set(target, self.tuple(true, &[])?));
-        }
-        let filters = self.filters(false)?;
-        Ok(StatementKind::SetBlock(target, filters, self.whole_body("endset")?))
-    }
-
-    fn for_loop(&mut self) -> Result<StatementKind, SyntaxFault> {
-        let target = self.target(&["in"])?;
-        self.expect_name("in")?;
-        let items = self.tuple(false, &["recursive"])?;
-        let test = if self.skip_name("if") { Some(self.expression(true)?) } else { None };
-        let recursive = self.skip_name("recursive");
-        self.loops += 1;
-        let body = self.body(&["endfor", "else"])?;
-        self.loops -= 1;
-        let otherwise = if self.skip_name("else") {
-            self.whole_body("endfor")?
-        } else {
-            self.at += 1;
-            Vec::new()
-        };
-        self.program.loops.push(For { target, items, test, recursive, body, otherwise });
-        Ok(StatementKind::For(self.program.loops.len() - 1))
-    }
-
-    fn condition(&mut self) -> Result<StatementKind, SyntaxFault> {
-        self.conditional += 1;
-        let mut branches = Vec::new();
-        let mut otherwise = Vec::new();
-        loop {
-            let test = self.tuple(false, &[])?;
-            branches.push((test, self.body(&["elif", "else", "endif"])?));
-            if self.skip_name("elif") {
-                continue;
-            }
-            if self.skip_name("else") {
-                otherwise = self.whole_body("endif")?;
-            } else {
-                self.at += 1;
-            }
-            break;
-        }
-        self.conditional -= 1;
-        Ok(StatementKind::If(branches, otherwise))
-    }
-
-    fn call_block(&mut self) -> Result<StatementKind, SyntaxFault> {
-        let signature = self.is_op("(");
-        // The signature comes before the call, the body after it.
-        let (parameters, defaults) = if signature { self.signature()? } else { (Vec::new(), Vec::new()) };
-        let call = self.expression(true)?;
-        if !matches!(&call, Expr::Chain(_, links) if matches!(links.last(), Some(Link::Call(_)))) {
-            return self.fail("`call` needs a call");
-        }
-        let index = self.macro_body("caller".into(), parameters, defaults, "endcall")?;
-        Ok(StatementKind::Call(index, call))
-    }
-
-    fn macro_body(
-        &mut self,
-        name: Arc<str>,
-        parameters: Vec<Symbol>,
-        defaults: Vec<Expr>,
-        end: &str,
-    ) -> Result<usize, SyntaxFault> {
-        self.specials.push([None; 3]);
-        let body = self.scoped(end)?;
-        let special = self.specials.pop().unwrap_or_default();
-        let [caller, kwargs, varargs] =
-            special.map(|symbol| symbol.filter(|symbol| !parameters.contains(symbol)));
-        self.program.macros.push(Macro { name, parameters, defaults, body, caller, kwargs, varargs });
-        Ok(self.program.macros.len() - 1)
-    }
-
-    fn signature(&mut self) -> Result<(Vec<Symbol>, Vec<Expr>), SyntaxFault> {
-        let (mut parameters, mut defaults) = (Vec::new(), Vec::new());
-        self.expect_op("(")?;
-        while !self.is_op(")") {
-            if !parameters.is_empty() {
-                self.expect_op(",")?;
-            }
-            let name = self.identifier()?;
-            parameters.push(self.symbol(&name));
-            if self.skip_op("=") {
-                defaults.push(self.expression(true)?);
-            } else if !defaults.is_empty() {
-                return self.fail("a parameter without a default follows one with a default");
-            }
-        }
-        self.expect_op(")")?;
-        Ok((parameters, defaults))
-    }
-
-    /// What is assigned to: a name, an attribute of a namespace, or several of them.
-    fn target(&mut self, ends: &[&str]) -> Result<Target, SyntaxFault> {
-        let mut targets = Vec::new();
-        let mut tuple = false;
-        loop {
-            if !targets.is_empty() && !self.skip_op(",") {
-                break;
-            }
-            tuple |= !targets.is_empty();
-            if ends.iter().any(|end| self.is_name(end)) || self.is_op("=") || self.is_op(")") {
-                break;
-            }
-            if self.skip_op("(") {
-                let inner = self.nested(|parser| parser.target(&[]))?;
-                self.expect_op(")")?;
-                targets.push(inner);
-                continue;
-            }
-            let name = self.identifier()?;
-            if matches!(&*name, "true" | "false" | "True" | "False" | "none" | "None") {
-                return self.fail(format!("`{name}` cannot be assigned to"));
-            }
-            if self.skip_op(".") {
-                let attribute = self.identifier()?;
-                let symbol = self.read(&name);
-                targets.push(Target::Attribute(symbol, attribute));
-            } else {
-                targets.push(Target::Name(self.symbol(&name)));
-            }
-        }
-        match targets.len() {
-            0 => self.fail(format!("expected a name to assign to, got {}", self.here())),
-            1 if !tuple => targets.pop().map_or_else(|| self.fail("no target"), Ok),
-            _ => Ok(Target::Tuple(targets)),
-        }
     }
 }

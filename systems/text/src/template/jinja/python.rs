@@ -1,9 +1,9 @@
-//! What Python knows of characters.
+//! Python's classes and mappings of characters.
 
 use regex_syntax::hir::{Class, HirKind};
 use std::sync::LazyLock;
 
-/// White space as Python's `str.isspace` has it, which counts the information separators.
+/// White space as in Python's `str.isspace`, which includes the information separators.
 pub(super) fn is_space(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
 }
@@ -24,7 +24,7 @@ fn class(expression: &str) -> Ranges {
 static LETTERS: LazyLock<Ranges> = LazyLock::new(|| class(r"\p{L}"));
 static DECIMALS: LazyLock<Ranges> = LazyLock::new(|| class(r"\p{Nd}"));
 static NUMBERS: LazyLock<Ranges> = LazyLock::new(|| class(r"\p{N}"));
-/// Controls, formats, surrogates, private use, unassigned, and separators but the space.
+/// Controls, formats, surrogates, private use, unassigned, and separators except the space.
 static UNPRINTABLE: LazyLock<Ranges> = LazyLock::new(|| class(r"[\p{C}\p{Z}&&[^ ]]"));
 
 fn holds(ranges: &Ranges, character: char) -> bool {
@@ -40,7 +40,7 @@ pub(super) fn is_decimal(character: char) -> bool {
     if character.is_ascii() { character.is_ascii_digit() } else { holds(&DECIMALS, character) }
 }
 
-/// Decimals, and digits that stand above or below the line or in circles.
+/// Decimal digits, superscript and subscript digits, and digits in circles.
 pub(super) fn is_digit(character: char) -> bool {
     is_decimal(character)
         || matches!(character,
@@ -85,7 +85,7 @@ pub(super) fn is_printable(character: char) -> bool {
     if character.is_ascii() { !character.is_ascii_control() } else { !holds(&UNPRINTABLE, character) }
 }
 
-/// The value of a decimal digit of any script. They come in tens.
+/// Returns the value of a decimal digit of any script. The digits of a script are ten consecutive characters.
 pub(super) fn digit_value(character: char) -> Option<u32> {
     if let Some(value) = character.to_digit(10) {
         return Some(value);
@@ -95,7 +95,7 @@ pub(super) fn digit_value(character: char) -> Option<u32> {
     Some((u32::from(character) - u32::from(*start)) % 10)
 }
 
-/// Title case of a character.
+/// Converts a character to title case.
 pub(super) fn title(character: char) -> String {
     match character {
         'ǆ' | 'ǅ' | 'Ǆ' => "ǅ".to_owned(),
@@ -112,7 +112,7 @@ pub(super) fn title(character: char) -> String {
     }
 }
 
-/// A first character in title case, and the others in lower case.
+/// Converts the first character to title case and the others to lower case.
 pub(super) fn capitalize(text: &str) -> String {
     let mut characters = text.chars();
     match characters.next() {
@@ -121,7 +121,7 @@ pub(super) fn capitalize(text: &str) -> String {
     }
 }
 
-/// Lower case of what stands after a character, which decides on a sigma.
+/// Converts the text after a character to lower case. The character decides the form of a following sigma.
 fn lower_after(before: char, text: &str) -> String {
     let mut whole = String::from(before);
     whole.push_str(text);
@@ -130,7 +130,7 @@ fn lower_after(before: char, text: &str) -> String {
     lower.get(head..).unwrap_or_default().to_owned()
 }
 
-/// Whether a line ends at this character, for Python's `str.splitlines`.
+/// Returns true if Python's `str.splitlines` ends a line at this character.
 pub(super) fn ends_line(character: char) -> bool {
     matches!(
         character,
@@ -138,7 +138,7 @@ pub(super) fn ends_line(character: char) -> bool {
     )
 }
 
-/// Lines, with their ends if asked for.
+/// Splits a text into lines, with their line ends if `ends`.
 pub(super) fn lines(text: &str, ends: bool) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut start = 0;
@@ -158,4 +158,70 @@ pub(super) fn lines(text: &str, ends: bool) -> Vec<&str> {
         lines.push(&text[start..]);
     }
     lines
+}
+
+/// Converts characters to upper case and then to lower case, except the dotless i.
+pub(super) fn casefold(text: &str) -> String {
+    let fold = |character: char| match character {
+        'ı' => character.to_string(),
+        _ => character.to_uppercase().flat_map(char::to_lowercase).collect(),
+    };
+    text.chars().map(fold).collect()
+}
+
+pub(super) fn swapcase(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            if character.is_uppercase() {
+                character.to_lowercase().collect::<Vec<_>>()
+            } else if character.is_lowercase() {
+                character.to_uppercase().collect()
+            } else {
+                vec![character]
+            }
+        })
+        .collect()
+}
+
+fn has_case(character: char) -> bool {
+    character.is_uppercase() || character.is_lowercase() || matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ')
+}
+
+pub(super) fn title_words(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut inside = false;
+    for character in text.chars() {
+        if inside {
+            out.extend(character.to_lowercase());
+        } else {
+            out.push_str(&title(character));
+        }
+        inside = has_case(character);
+    }
+    out
+}
+
+pub(super) fn is_title(text: &str) -> bool {
+    let (mut inside, mut any) = (false, false);
+    for character in text.chars() {
+        if character.is_uppercase() || matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ') {
+            if inside {
+                return false;
+            }
+            (inside, any) = (true, true);
+        } else if character.is_lowercase() {
+            if !inside {
+                return false;
+            }
+        } else {
+            inside = false;
+        }
+    }
+    any
+}
+
+/// Returns true if a text has letters of one case and none of the other.
+pub(super) fn is_cased(text: &str, wanted: fn(char) -> bool, other: fn(char) -> bool) -> bool {
+    let title = |character: char| matches!(character, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ');
+    text.chars().any(wanted) && !text.chars().any(|character| other(character) || title(character))
 }

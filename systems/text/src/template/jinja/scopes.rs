@@ -1,18 +1,18 @@
 //! Names and their values, in scopes.
 
 use super::ast::Symbol;
+use super::fault::{Outcome, fault};
 use super::value::{Scope, Value};
-use super::{Outcome, fault};
 use std::collections::HashMap;
 
-/// Names that are looked through one by one; more are found by a map.
+/// A scope with at most this many names is searched linearly. One with more has a map.
 const MAX_SCANNED: usize = 16;
 
 /// The names of one scope.
 #[derive(Debug, Default)]
 struct Names {
     entries: Vec<(Symbol, Value)>,
-    /// Where each entry is, once there are more than [`MAX_SCANNED`].
+    /// The index of each entry, once there are more than [`MAX_SCANNED`].
     places: HashMap<Symbol, usize>,
 }
 
@@ -50,7 +50,7 @@ struct Frame {
     names: Names,
 }
 
-/// The open scopes, as frames on a stack, each with the place of the scope around it.
+/// The open scopes as a stack of frames. Each frame has the index of its parent scope.
 #[derive(Debug)]
 pub(super) struct Scopes {
     globals: Vec<Option<Value>>,
@@ -60,24 +60,24 @@ pub(super) struct Scopes {
 }
 
 impl Scopes {
-    /// The outermost scope; `globals` are what it does not set itself, by their symbols.
+    /// Makes the outermost scope. `globals` are the values of names that no scope sets, indexed by symbol.
     pub(super) fn new(globals: Vec<Option<Value>>) -> Self {
         let outermost = Frame { parent: None, number: 0, names: Names::default() };
         Self { globals, frames: vec![outermost], current: 0, made: 0 }
     }
 
-    /// The scope that is open now.
+    /// Returns the current scope.
     pub(super) fn current(&self) -> Scope {
         Scope { place: self.current, number: self.frames.get(self.current).map_or(0, |frame| frame.number) }
     }
 
-    /// Opens a scope in `parent`.
+    /// Opens a scope inside `parent`.
     ///
     /// # Errors
-    /// A parent that has been closed.
+    /// The parent has been closed.
     pub(super) fn open(&mut self, parent: Scope) -> Outcome<()> {
         if self.frames.get(parent.place).is_none_or(|frame| frame.number != parent.number) {
-            return fault("a macro or loop is called after the block that it was made in has ended");
+            return fault("a macro or loop is called after the end of the block that defines it");
         }
         self.made += 1;
         self.current = self.frames.len();
@@ -86,7 +86,7 @@ impl Scopes {
         Ok(())
     }
 
-    /// Closes the scope that was opened last and goes back to `outer`.
+    /// Closes the scope opened last and returns to `outer`.
     pub(super) fn close(&mut self, outer: Scope) {
         self.frames.truncate(self.current);
         self.current = outer.place;
@@ -103,7 +103,7 @@ impl Scopes {
         self.globals.get(symbol).and_then(Option::as_ref)
     }
 
-    /// Sets a name in the scope that is open now.
+    /// Sets a name in the current scope.
     pub(super) fn set(&mut self, symbol: Symbol, value: Value) {
         if let Some(frame) = self.frames.get_mut(self.current) {
             frame.names.set(symbol, value);

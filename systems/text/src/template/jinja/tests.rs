@@ -1,7 +1,8 @@
-//! What a rendering costs and leaves behind.
+//! What a rendering costs, and that it leaks no memory.
 
+use super::fault::Outcome;
 use super::value::{Sequence, Value};
-use super::{Fault, Jinja, Outcome, Variable};
+use super::{Fault, Jinja, Variable};
 use std::rc::Rc;
 
 fn render(source: &str, variables: Vec<(&str, Variable)>, fuel: u64) -> Outcome<String> {
@@ -11,7 +12,7 @@ fn render(source: &str, variables: Vec<(&str, Variable)>, fuel: u64) -> Outcome<
     }
 }
 
-/// A loop can be made to hold itself, and is freed all the same.
+/// A loop can contain itself and is freed all the same.
 #[test]
 fn what_a_rendering_was_given_is_freed() {
     for source in [
@@ -28,10 +29,10 @@ fn what_a_rendering_was_given_is_freed() {
     }
 }
 
-/// Fuel for what is set up, and for a tenth of the work or less.
+/// Enough fuel for the setup, and for at most a tenth of the work.
 const FUEL: u64 = 500_000;
 
-/// What is rendered, or fails otherwise, before the fuel is used up.
+/// Returns the result of a rendering, or `None` if the fuel was used up.
 fn ends(source: &str) -> Option<Outcome<usize>> {
     let result = render(source, Vec::new(), FUEL).map(|text| text.len());
     let out_of_fuel = matches!(&result, Err(fault) if matches!(**fault, Fault::OutOfFuel));
@@ -105,7 +106,7 @@ fn calls_of_macros_are_paid_for() {
     }
 }
 
-/// A key of a thousand million parts, all of which are one.
+/// A key with a thousand million parts, all of which are the same value.
 #[test]
 fn a_key_is_paid_for_as_it_is_read() {
     assert_runs_out(

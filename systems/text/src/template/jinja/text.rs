@@ -1,15 +1,16 @@
 //! Values as text: Python's `str` and `repr`.
 
+use super::fault::{Outcome, fault};
 use super::interpreter::Interpreter;
+use super::python;
 use super::value::{Callable, Value};
-use super::{Outcome, fault, python};
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// Python's `str` of a value.
 ///
 /// # Errors
-/// A value whose text is an address in Python: a function, a generator.
+/// The value's text is an address in Python: a function or a generator.
 pub(super) fn text(run: &mut Interpreter<'_>, value: &Value) -> Outcome<Arc<str>> {
     match value {
         Value::Str(text) | Value::Markup(text) => Ok(text.clone()),
@@ -146,7 +147,8 @@ fn write_string(run: &mut Interpreter<'_>, text: &str, out: &mut String) -> Outc
     Ok(())
 }
 
-/// A float as Python's `repr`: the shortest digits that give it back, with an exponent from 1e16 on and below 1e-4.
+/// Python's `repr` of a float: the shortest digits that identify the value, with an exponent from 1e16 on and below
+/// 1e-4.
 pub(super) fn float(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();
@@ -156,7 +158,7 @@ pub(super) fn float(value: f64) -> String {
     }
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
-        // Rust writes `1.5e-7` and `1e20`; Python `1.5e-07` and `1e+20`.
+        // Rust writes `1.5e-7` and `1e20`, Python `1.5e-07` and `1e+20`.
         let text = format!("{value:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, exponent) = match exponent.strip_prefix('-') {
@@ -168,7 +170,7 @@ pub(super) fn float(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// Python's `len`; `None` for what has none. The characters of a text are counted, and paid for.
+/// Python's `len`, or `None` if the value has no length. Counting the characters of a text costs fuel.
 pub(super) fn length(run: &mut Interpreter<'_>, value: &Value) -> Outcome<Option<usize>> {
     Ok(match value {
         Value::Undefined(_) => Some(0),
@@ -184,7 +186,7 @@ pub(super) fn length(run: &mut Interpreter<'_>, value: &Value) -> Outcome<Option
     })
 }
 
-/// Text with the characters of markup replaced.
+/// Escapes the characters of HTML.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,35 +1,35 @@
-//! Values of a template: Python's, as far as templates meet them.
+//! Values of a template: Python's types, as far as templates use them.
 //!
-//! Lists and dicts cannot be changed (the sandbox of Hugging Face's environment forbids it), so a value is a tree, and every
-//! container knows how deep it is: none is deeper than [`MAX_DEPTH`], and walks over values need no other bound on their stack.
-//! Namespaces can be changed; one can hold no other, so no value can come to hold itself.
+//! Lists and dicts are immutable, since the sandbox of Hugging Face's environment forbids changing them. So a value is
+//! a tree. Every container knows its depth, which is at most [`MAX_DEPTH`], so recursion over values needs no other
+//! bound on the stack. Namespaces are mutable. A namespace cannot contain another, so no value can contain itself.
 
-use super::{Fault, Outcome, fault};
+use super::fault::{Fault, Outcome, fault};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// How deep a value may be nested: twice what the input may be.
+/// How deep a value may be nested: twice the depth allowed for the input.
 pub(super) const MAX_DEPTH: u16 = 256;
 
 /// A value.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// What is not there, and what an error about it says.
+    /// A value that does not exist, with the message of an error about it.
     Undefined(Rc<str>),
     None,
     Bool(bool),
     Int(i128),
     Float(f64),
     Str(Arc<str>),
-    /// Text that `escape` or `safe` has marked.
+    /// Text that `escape` or `safe` has marked as markup.
     Markup(Arc<str>),
     List(Rc<Sequence>),
     Tuple(Rc<Sequence>),
     Dict(Rc<Dict>),
     Range(Range),
-    /// What a dict's `keys`, `values` and `items` give.
+    /// The result of a dict's `keys`, `values` or `items`.
     View(&'static str, Rc<Sequence>),
     /// An iterator, which can be read once.
     Iterator(Rc<Items>),
@@ -43,19 +43,19 @@ pub(super) enum Value {
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     pub(super) items: Vec<Value>,
-    /// Names of the items, where a tuple has them.
+    /// Names of the items of a named tuple.
     pub(super) names: &'static [&'static str],
     depth: u16,
 }
 
-/// What an iterator has still to give.
+/// The remaining items of an iterator.
 #[derive(Debug)]
 pub(super) struct Items {
     pub(super) rest: RefCell<std::vec::IntoIter<Value>>,
     depth: u16,
 }
 
-/// Entries in the order in which they were set.
+/// Entries in insertion order.
 #[derive(Debug, Default)]
 pub(super) struct Dict {
     pub(super) entries: Vec<(Value, Value)>,
@@ -63,7 +63,7 @@ pub(super) struct Dict {
     depth: u16,
 }
 
-/// What makes two values the same key.
+/// The identity of a dict key: values with equal keys share an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     None,
@@ -98,32 +98,33 @@ impl Range {
     }
 }
 
-/// What `loop` is in a loop.
+/// The variable `loop` of a loop.
 #[derive(Debug)]
 pub(super) struct Loop {
-    /// The loop, as an index into the program's, and the scope around it.
+    /// The loop, as an index into `Program::loops`, and the scope that contains it.
     pub(super) node: usize,
     pub(super) scope: Scope,
-    /// What is still to come.
+    /// The remaining items.
     pub(super) rest: RefCell<std::vec::IntoIter<Value>>,
-    /// The next item, where it has been looked at: `Some(None)` if there is none.
+    /// The next item, if it has been peeked: `Some(None)` at the end.
     pub(super) peeked: RefCell<Option<Option<Value>>>,
     pub(super) before: RefCell<Option<Value>>,
     pub(super) current: RefCell<Option<Value>>,
     /// From 0.
     pub(super) index: Cell<usize>,
     pub(super) length: Cell<Option<usize>>,
-    /// Whether what is still to come has passed the condition.
+    /// Whether the remaining items have already passed the condition.
     pub(super) passed: Cell<bool>,
     pub(super) depth: usize,
-    /// What `changed` was given last. It may hold the loop itself, so it is emptied when the loop ends.
+    /// The arguments of the last call of `changed`. They may contain the loop itself, so they are dropped when the loop
+    /// ends.
     pub(super) changed: RefCell<Option<Vec<Value>>>,
-    /// How deep its items are nested, and one.
+    /// The depth of its items plus one.
     pub(super) nesting: u16,
 }
 
 impl Loop {
-    /// Sets what is still to come after the item that has been looked at; all of it has passed the condition.
+    /// Sets the items that remain after the peeked one. All of them have passed the condition.
     pub(super) fn passed(&self, rest: Vec<Value>) {
         *self.rest.borrow_mut() = rest.into_iter();
         self.passed.set(true);
@@ -136,17 +137,17 @@ pub(super) struct Cycler {
     pub(super) at: Cell<usize>,
 }
 
-/// A scope by its place on the stack; the number tells it from later ones at the same place.
+/// A scope by its index on the stack. The number distinguishes it from later scopes at the same index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scope {
     pub(super) place: usize,
     pub(super) number: u64,
 }
 
-/// What can be called.
+/// A callable value.
 #[derive(Debug)]
 pub(super) enum Callable {
-    /// A macro, as an index into the program's, and the scope that it was made in.
+    /// A macro, as an index into the program's macros, and the scope in which it was defined.
     Macro(usize, Scope),
     Method(Value, Arc<str>),
     Function(Function),
@@ -186,7 +187,7 @@ impl Value {
         }
     }
 
-    /// Integers, `true` and `false` among them.
+    /// Returns the value of an integer or a boolean.
     pub(super) fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(*number),
@@ -210,7 +211,7 @@ impl Value {
         matches!(self, Self::None)
     }
 
-    /// The name of its type in Python.
+    /// Returns the name of its type in Python.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Undefined(_) => "Undefined",
@@ -233,7 +234,7 @@ impl Value {
         }
     }
 
-    /// How deep it is nested: every value that can hold another is deeper than that one.
+    /// Returns its depth. A value that can contain another is deeper than that one.
     pub(super) fn depth(&self) -> u16 {
         match self {
             Self::List(items) | Self::Tuple(items) | Self::View(_, items) => items.depth,
@@ -257,7 +258,7 @@ impl Value {
         }
     }
 
-    /// Whether it is true as a condition.
+    /// Returns true if the value counts as true in a condition.
     pub(super) fn is_true(&self) -> bool {
         match self {
             Self::Undefined(_) | Self::None => false,
@@ -274,10 +275,10 @@ impl Value {
         }
     }
 
-    /// The value of JSON.
+    /// Converts a JSON value.
     ///
     /// # Errors
-    /// Lists and maps that are nested too deep.
+    /// Lists or objects are nested too deep.
     pub(super) fn from_json(value: &serde_json::Value) -> Outcome<Self> {
         Ok(match value {
             serde_json::Value::Null => Self::None,
@@ -304,7 +305,7 @@ impl Value {
     }
 }
 
-/// The depth of a container of items, one of whose depths is given.
+/// Returns the depth of a container whose deepest item has this depth.
 fn deeper(depth: u16) -> Outcome<u16> {
     if depth >= MAX_DEPTH {
         return fault(format!("a value is nested deeper than {MAX_DEPTH}"));
@@ -312,10 +313,10 @@ fn deeper(depth: u16) -> Outcome<u16> {
     Ok(depth + 1)
 }
 
-/// The depth of what holds these items.
+/// Returns the depth of a container of these items.
 ///
 /// # Errors
-/// Items that are nested too deep.
+/// The items are nested too deep.
 pub(super) fn depth_of(items: &[Value]) -> Outcome<u16> {
     deeper(items.iter().map(Value::depth).max().unwrap_or(0))
 }
@@ -335,7 +336,7 @@ impl Items {
 }
 
 impl Dict {
-    /// Sets an entry; one of this key keeps its place.
+    /// Sets an entry. An existing entry with this key keeps its position.
     pub(super) fn insert(&mut self, place: Key, key: Value, value: Value) -> Outcome<()> {
         self.depth = self.depth.max(deeper(value.depth().max(key.depth()))?);
         let at = *self.index.entry(place).or_insert(self.entries.len());
@@ -359,7 +360,7 @@ impl Dict {
     }
 }
 
-/// An error that Python would call a `TypeError` of an operation between two values.
+/// The error for an operation that is not defined for two values, a `TypeError` in Python.
 pub(super) fn unsupported(operation: &str, left: &Value, right: &Value) -> Box<Fault> {
     for value in [left, right] {
         if let Value::Undefined(message) = value {

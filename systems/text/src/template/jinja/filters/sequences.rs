@@ -1,25 +1,24 @@
 //! Filters of lists, dicts and iterators.
 
-use super::super::calls::{self, Args};
-use super::super::interpreter::Interpreter;
+use super::super::args::Args;
+use super::super::ast::Operator;
+use super::super::fault::{Outcome, fault};
 use super::super::value::Value;
-use super::super::{Outcome, checks, fault, operators, text};
-use super::{find, integer, is_set, key_of, sorted};
+use super::super::{attributes, method_names, operators, text};
+use super::inputs::{Run, integer, is_set, key_of, sorted, without_case};
 use std::cmp::Ordering;
 use std::collections::HashSet;
-
-type Run<'a, 'p> = &'a mut Interpreter<'p>;
 
 pub(super) fn attr(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value> {
     let [name] = args.bind("attr", ["name"], 1)?;
     let Some(name) = name.as_ref().and_then(Value::as_str) else { return fault("attr() takes a name") };
     run.pay_bytes(name.len())?;
     match value {
-        // Not an entry: an attribute of the type alone.
-        Value::Dict(_) if !super::super::methods::exists(value, name) => {
+        // `attr` finds attributes of the type only, not entries.
+        Value::Dict(_) if !method_names::exists(value, name) => {
             Ok(Value::undefined(format!("'dict object' has no attribute '{name}'")))
         }
-        _ => calls::attribute(run, value, name),
+        _ => attributes::attribute(run, value, name),
     }
 }
 
@@ -69,13 +68,13 @@ pub(super) fn dictsort(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<V
     let mut keyed = Vec::new();
     for ((key, value), pair) in dict.entries.iter().zip(run.pairs(dict)?) {
         let key = if by_value { value } else { key }.clone();
-        keyed.push((if keep_case { key } else { super::without_case(run, key)? }, pair));
+        keyed.push((if keep_case { key } else { without_case(run, key)? }, pair));
     }
     let keyed = in_order(run, keyed, is_set(&reverse), |(key, _)| key.clone())?;
     run.list(keyed.into_iter().map(|(_, pair)| pair).collect())
 }
 
-/// Items sorted; in reverse, equal ones keep their order as well.
+/// Sorts items. Equal items keep their order in reverse as well.
 fn in_order<T>(
     run: Run<'_, '_>,
     mut items: Vec<T>,
@@ -127,7 +126,7 @@ pub(super) fn unique(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Val
     run.iterator(kept)
 }
 
-/// `min` and `max`: the first of the items that none is beyond.
+/// `min` and `max`: the first item that no other item exceeds.
 pub(super) fn extreme(run: Run<'_, '_>, value: &Value, args: Args, beyond: Ordering) -> Outcome<Value> {
     let [case_sensitive, attribute] = args.bind("min", ["case_sensitive", "attribute"], 0)?;
     let attribute = attribute.unwrap_or(Value::None);
@@ -166,7 +165,7 @@ pub(super) fn groupby(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Va
     let mut out = Vec::with_capacity(groups.len());
     for (key, items) in groups {
         let key = match items.first() {
-            Some(first) if !keep_case => calls::path(run, first, &attribute, default.as_ref())?,
+            Some(first) if !keep_case => attributes::path(run, first, &attribute, default.as_ref())?,
             _ => key,
         };
         let items = run.list(items)?;
@@ -184,7 +183,7 @@ pub(super) fn join(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value
     let mut out = String::new();
     for (index, item) in run.items(value)?.into_iter().enumerate() {
         let item = match &attribute {
-            Some(attribute) if !attribute.is_none() => calls::path(run, &item, attribute, None)?,
+            Some(attribute) if !attribute.is_none() => attributes::path(run, &item, attribute, None)?,
             _ => item,
         };
         let item = text::text(run, &item)?;
@@ -229,7 +228,7 @@ pub(super) fn reverse(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Va
     }
     let mut items = run.items(value)?;
     items.reverse();
-    // What has no order from its end becomes a list, as in Jinja2.
+    // An iterator has no reverse iterator, so the result is a list, as in Jinja2.
     if matches!(value, Value::Iterator(_)) { run.list(items) } else { run.iterator(items) }
 }
 
@@ -241,11 +240,11 @@ pub(super) fn sum(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Value>
     }
     for item in run.items(value)? {
         let item = match &attribute {
-            Some(attribute) if !attribute.is_none() => calls::path(run, &item, attribute, None)?,
+            Some(attribute) if !attribute.is_none() => attributes::path(run, &item, attribute, None)?,
             _ => item,
         };
         run.pay(1)?;
-        sum = operators::arithmetic(run, super::super::ast::Operator::Add, &sum, &item)?;
+        sum = operators::arithmetic(run, Operator::Add, &sum, &item)?;
     }
     Ok(sum)
 }
@@ -294,7 +293,7 @@ pub(super) fn slice(run: Run<'_, '_>, value: &Value, args: Args) -> Outcome<Valu
     run.iterator(slices)
 }
 
-/// Arguments for one of many calls.
+/// Copies the arguments for one of many calls.
 fn again(run: Run<'_, '_>, args: &Args) -> Outcome<Args> {
     run.pay_items(1 + args.positional.len() + args.named.len())?;
     Ok(Args { positional: args.positional.clone(), named: args.named.clone() })
@@ -307,7 +306,7 @@ pub(super) fn map(run: Run<'_, '_>, value: &Value, mut args: Args) -> Outcome<Va
         let attribute = attribute.unwrap_or(Value::None);
         let default = default.filter(|default| !default.is_none());
         for item in run.items(value)? {
-            out.push(calls::path(run, &item, &attribute, default.as_ref())?);
+            out.push(attributes::path(run, &item, &attribute, default.as_ref())?);
         }
         return run.iterator(out);
     }
@@ -315,7 +314,7 @@ pub(super) fn map(run: Run<'_, '_>, value: &Value, mut args: Args) -> Outcome<Va
         return fault("map requires a filter argument");
     }
     let name = args.positional.remove(0);
-    let Some(filter) = name.as_str().and_then(|name| find(name)) else {
+    let Some(filter) = name.as_str().and_then(|name| run.environment.filter_named(name)) else {
         let name = text::text(run, &name)?;
         return fault(format!("No filter named '{name}'."));
     };
@@ -346,7 +345,7 @@ pub(super) fn select(
         None
     } else {
         let name = args.positional.remove(0);
-        match name.as_str().and_then(|name| checks::find(name)) {
+        match name.as_str().and_then(|name| run.environment.check_named(name)) {
             Some(check) => Some(check),
             None => {
                 let name = text::text(run, &name)?;
@@ -357,11 +356,11 @@ pub(super) fn select(
     let mut out = Vec::new();
     for item in run.items(value)? {
         run.pay(1)?;
-        let subject = calls::path(run, &item, &attribute, None)?;
+        let subject = attributes::path(run, &item, &attribute, None)?;
         let holds = match check {
             Some(check) => {
                 let args = again(run, &args)?;
-                (check.holds)(run, &subject, args)?
+                (check.apply)(run, &subject, args)?
             }
             None => subject.is_true(),
         };

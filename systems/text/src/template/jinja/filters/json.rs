@@ -1,14 +1,15 @@
-//! `tojson` as Hugging Face defines it: Python's `json.dumps` with `ensure_ascii=False` as the default, and without Jinja's escapes
-//! for HTML.
+//! `tojson` as Hugging Face defines it: Python's `json.dumps` with `ensure_ascii=False` as the default, and without
+//! Jinja's escapes for HTML.
 
-use super::calls::Args;
-use super::filters::sorted;
-use super::interpreter::Interpreter;
-use super::value::Value;
-use super::{Outcome, fault, text};
+use super::super::args::Args;
+use super::super::fault::{Outcome, fault};
+use super::super::interpreter::Interpreter;
+use super::super::text;
+use super::super::value::Value;
+use super::inputs::sorted;
 use std::fmt::Write;
 
-/// The filter: `ensure_ascii`, `indent`, `separators`, `sort_keys`, by position or name.
+/// The filter. Arguments, by position or name: `ensure_ascii`, `indent`, `separators`, `sort_keys`.
 pub(super) fn tojson(run: &mut Interpreter<'_>, value: &Value, args: Args) -> Outcome<Value> {
     let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
     let [ascii, indent, separators, sort_keys] = args.bind("tojson", names, 0)?;
@@ -54,7 +55,7 @@ pub(super) fn tojson(run: &mut Interpreter<'_>, value: &Value, args: Args) -> Ou
 struct Writer<'a, 'p> {
     run: &'a mut Interpreter<'p>,
     out: String,
-    /// Bytes of `out` that fuel has been taken for.
+    /// Bytes of `out` for which fuel has been taken.
     paid: usize,
     indent: Option<String>,
     item: String,
@@ -64,7 +65,8 @@ struct Writer<'a, 'p> {
 }
 
 impl Writer<'_, '_> {
-    /// Takes fuel for what has been written since. A small value that contains another over and over writes a large text.
+    /// Takes fuel for the text written since the last call. A small value that contains another value many times writes
+    /// a large text.
     fn pay(&mut self) -> Outcome<()> {
         let new = self.out.len() - self.paid;
         self.paid = self.out.len();
@@ -141,7 +143,7 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    /// The name of an entry: a string, or what Python makes one of.
+    /// Writes the name of an entry: a string, or the text to which Python converts a key of another type.
     fn name(&mut self, key: &Value) -> Outcome<()> {
         match key {
             Value::Str(text) | Value::Markup(text) => self.string(text)?,

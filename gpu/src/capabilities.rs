@@ -2,6 +2,8 @@
 //!
 //! Features only ever add speed: with none of them every kernel still runs, on its plain path.
 
+use crate::options::GpuOptions;
+
 /// Features and limits of a device. Kernels are chosen and specialised by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -40,7 +42,26 @@ pub(crate) fn subgroup_lanes(info: &wgpu::AdapterInfo) -> Option<u32> {
 impl Capabilities {
     /// What `adapter` offers.
     pub fn of(adapter: &wgpu::Adapter) -> Self {
-        let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
+        Self::new(adapter, adapter.features(), &adapter.limits())
+    }
+
+    /// What a device of `adapter` was created with.
+    pub fn of_device(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Self {
+        Self::new(adapter, device.features(), &device.limits())
+    }
+
+    /// What the options leave of it.
+    pub(crate) fn with(self, options: &GpuOptions) -> Self {
+        let allowed = if options.plain { self.plain() } else { self };
+        Self {
+            cooperative: allowed.cooperative && !options.exact,
+            packed_dot: allowed.packed_dot && !options.exact,
+            ..allowed
+        }
+    }
+
+    fn new(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
+        let info = adapter.get_info();
         let subgroup = if features.contains(wgpu::Features::SUBGROUP) { subgroup_lanes(&info) } else { None };
         let f16 = features.contains(wgpu::Features::SHADER_F16);
         let cooperative = f16

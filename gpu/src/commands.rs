@@ -20,7 +20,7 @@ pub struct Bound {
 impl Bound {
     /// Binds `buffers` to `kernel`.
     pub fn new(gpu: &Gpu, kernel: Arc<Kernel>, buffers: &[(u32, wgpu::BindingResource<'_>)]) -> Self {
-        let group = kernel.bind(&gpu.device, buffers);
+        let group = gpu.watch(|| kernel.bind(&gpu.device, buffers));
         let planes = buffers.iter().filter(|(binding, _)| PLANE_BINDINGS.contains(binding));
         let matrix_bytes = planes.map(|(_, resource)| bytes_of(resource)).sum();
         Self { kernel, group, matrix_bytes }
@@ -191,17 +191,20 @@ impl Commands {
 
     /// Encodes everything into one command buffer, consecutive dispatches in one pass, and submits it. Keeps its memory.
     pub fn submit(&mut self, gpu: &Gpu) -> wgpu::SubmissionIndex {
-        let mut encoder =
-            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wave") });
-        let mut timing = self.timing.as_mut().and_then(|timing| timing.has_room().then_some(timing));
-        match &mut timing {
-            Some(timing) => timing.encode(&self.steps, &self.shape, &mut encoder),
-            None => encode(&self.steps, &mut encoder),
-        }
-        let index = gpu.queue.submit([encoder.finish()]);
-        if let Some(timing) = timing {
-            timing.submitted();
-        }
+        let index = gpu.watch(|| {
+            let mut encoder =
+                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wave") });
+            let mut timing = self.timing.as_mut().and_then(|timing| timing.has_room().then_some(timing));
+            match &mut timing {
+                Some(timing) => timing.encode(&self.steps, &self.shape, &mut encoder),
+                None => encode(&self.steps, &mut encoder),
+            }
+            let index = gpu.queue.submit([encoder.finish()]);
+            if let Some(timing) = timing {
+                timing.submitted();
+            }
+            index
+        });
         self.count();
         self.steps.clear();
         index

@@ -1,50 +1,16 @@
 //! A GPU: its device and queue, what it can do, and whether it still works.
 
+use crate::adapters::{adapters, may_have_hardware};
 use crate::capabilities::Capabilities;
 use crate::error::GpuError;
+use crate::error_scopes::{error_of, scoped};
+use crate::fault::Fault;
+use crate::limits::{check, required};
 use crate::memory::device_memory;
+use crate::options::GpuOptions;
 use crate::pipeline::Pipelines;
 use core::future::Future;
-use core::task::{Context, Poll, Waker};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Which adapter to open, and what of it to use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GpuOptions {
-    /// Part of the adapter's name, in any case; `None` for any.
-    pub adapter: Option<String>,
-    /// Leave software devices, such as llvmpipe and SwiftShader, out: a CPU computes faster by itself.
-    pub hardware: bool,
-    /// Use none of the features that only add speed.
-    pub plain: bool,
-    /// Round no activations, neither to halves, as cooperative matrices do for prompts and large waves, nor to 8 bits, as a few rows
-    /// of quantized weights do: slower, but what a session says does not depend on how many rows share its waves, to within the
-    /// order of sums.
-    pub exact: bool,
-    /// Most GPUs to open; 0 opens one. Software devices are opened only where there is nothing else.
-    pub devices: usize,
-    /// Bytes of each device's memory that may be used; `None` for what allocation finds.
-    pub memory: Option<u64>,
-    /// Longest that one submit should keep the device busy, so that others get their turn; `None` for 50 ms.
-    pub submit: Option<core::time::Duration>,
-    /// Folder for compiled pipelines; `None` keeps none.
-    #[cfg(not(target_family = "wasm"))]
-    pub cache: Option<std::path::PathBuf>,
-}
-
-/// The first failure of a device, if there was one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Fault(Arc<Mutex<Option<String>>>);
-
-impl Fault {
-    fn set(&self, reason: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-    }
-
-    fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+use std::sync::{Mutex, PoisonError};
 
 /// One opened GPU.
 pub struct Gpu {
@@ -63,6 +29,8 @@ pub struct Gpu {
     /// The options that it was opened with.
     pub options: GpuOptions,
     adapter: Option<wgpu::Adapter>,
+    /// True where a host program made the device.
+    hosted: bool,
     fault: Fault,
     allocated: Mutex<Allocated>,
 }
@@ -74,59 +42,6 @@ pub struct Allocated {
     pub buffers: u64,
     /// Their bytes.
     pub bytes: u64,
-}
-
-/// The adapters of this machine, real GPUs before software ones, no GPU twice.
-pub async fn adapters() -> Vec<wgpu::Adapter> {
-    let instance = instance();
-    if cfg!(target_family = "wasm") {
-        // A browser lists none and gives one, which may be the slower of two unless it is told.
-        let wanted = wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
-            ..wgpu::RequestAdapterOptions::default()
-        };
-        return instance.request_adapter(&wanted).await.into_iter().collect();
-    }
-    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
-    found.sort_by_key(|adapter| rank(adapter.get_info().device_type));
-    found
-}
-
-fn instance() -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // Drivers that can tell are asked before memory runs out, which would lose the device.
-    descriptor.memory_budget_thresholds =
-        wgpu::MemoryBudgetThresholds { for_resource_creation: Some(97), for_device_loss: None };
-    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
-    wgpu::Instance::new(descriptor)
-}
-
-/// Whether there can be a GPU, looked up without loading a driver, since that of a software device alone takes longer than a small
-/// model. On Linux a GPU has a node in `/dev`.
-fn may_have_hardware() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        // NVIDIA's own driver, WSL's, and the vendors' for Arm's, Qualcomm's and Imagination's GPUs.
-        const NODES: [&str; 5] =
-            ["/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0", "/dev/pvrsrvkm"];
-        // All others draw through a render node; a mere display has none.
-        let renders = std::fs::read_dir("/dev/dri").is_ok_and(|nodes| {
-            nodes.flatten().any(|node| node.file_name().as_encoded_bytes().starts_with(b"renderD"))
-        });
-        renders || NODES.iter().any(|node| std::path::Path::new(node).exists())
-    }
-    #[cfg(not(target_os = "linux"))]
-    true
-}
-
-fn rank(kind: wgpu::DeviceType) -> u8 {
-    match kind {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    }
 }
 
 impl Gpu {
@@ -168,17 +83,16 @@ impl Gpu {
     /// It gives no device, or one that kernels cannot run on.
     pub async fn of(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self, GpuError> {
         let info = adapter.get_info();
-        let mut capabilities = Capabilities::of(adapter);
-        if options.plain {
-            capabilities = capabilities.plain();
+        #[cfg_attr(not(target_family = "wasm"), expect(unused_mut, reason = "only browsers hide subgroups"))]
+        let mut capabilities = Capabilities::of(adapter).with(options);
+        let limits = adapter.limits();
+        if let Some(lack) = check(&limits) {
+            return Err(lack.of_adapter(&info));
         }
-        capabilities.cooperative &= !options.exact;
-        capabilities.packed_dot &= !options.exact;
-        check(&capabilities, &info)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("weft"),
             required_features: capabilities.features(),
-            required_limits: adapter.limits(),
+            required_limits: limits,
             experimental_features: experimental(&capabilities),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
@@ -193,13 +107,87 @@ impl Gpu {
         }
         let memory = device_memory(adapter);
         let adapter = Some(adapter.clone());
-        Ok(Self { adapter, memory, ..Self::with(device, queue, capabilities, info, options.clone()) })
+        let fault = Fault::handled(&device);
+        Ok(Self { adapter, memory, ..Self::with(device, queue, capabilities, info, options.clone(), fault) })
     }
 
-    /// What opens the same GPU again, after a failure.
+    /// Uses a device and a queue that the host program made, such as a game's or a GUI's.
+    ///
+    /// - The device's handlers for uncaptured errors and for its loss stay the host's. Error scopes catch the errors of what
+    ///   the engine creates and submits, so that the host's handler does not see them; not in a browser, where scopes answer
+    ///   too late. A failed readback shows that the device is lost.
+    /// - Kernels use the features and limits that the device was created with. [`Gpu::wanted_features`] and
+    ///   [`Gpu::required_limits`] list what to ask for.
+    /// - The engine polls the device, so that callbacks of the host's own mappings may run on the engine's thread.
+    /// - [`Gpu::reopen`] fails, and the models of a lost device move to the CPU.
+    ///
+    /// `adapter` is the one that the device was requested from. `options` that choose an adapter are ignored: `adapter`,
+    /// `hardware` and `devices`.
+    ///
+    /// # Errors
+    /// The device was created with a limit below what every kernel needs.
+    pub fn from_device(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &GpuOptions,
+    ) -> Result<Self, GpuError> {
+        let info = adapter.get_info();
+        if let Some(lack) = check(&device.limits()) {
+            return Err(lack.of_device(&info));
+        }
+        #[cfg_attr(not(target_family = "wasm"), expect(unused_mut, reason = "only browsers hide subgroups"))]
+        let mut capabilities = Capabilities::of_device(adapter, &device).with(options);
+        #[cfg(target_family = "wasm")]
+        if !options.plain {
+            capabilities.subgroup = capabilities.subgroup.or(web_subgroup(&device, &info));
+        }
+        let (memory, fault) = (device_memory(adapter), Fault::scoped());
+        let gpu = Self::with(device, queue, capabilities, info, options.clone(), fault);
+        Ok(Self { memory, hosted: true, ..gpu })
+    }
+
+    /// Limits to create a device with that [`Gpu::from_device`] gets: WebGPU's defaults, and as much of the following as `adapter`
+    /// has. A host raises its own to these with [`wgpu::Limits::or_better_values_from`].
+    ///
+    /// | limit | what it bounds |
+    /// |---|---|
+    /// | `max_storage_buffer_binding_size`, `max_buffer_size` | a KV cache's arena, activations; larger matrices are cut into segments |
+    /// | `max_storage_buffers_per_shader_stage` | how much of a layer one kernel may fuse; 8 are needed |
+    /// | `max_compute_workgroup_storage_size` | tiles of products and of attention; 16 KiB are needed |
+    /// | `max_compute_invocations_per_workgroup`, `max_compute_workgroup_size_x` | 256 are needed, and enough |
+    /// | `max_compute_workgroups_per_dimension` | 65,535 are needed, and enough |
+    pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+        required(&adapter.limits())
+    }
+
+    /// Features to create a device with that [`Gpu::from_device`] gets, as far as `adapter` has them. None is needed; they add
+    /// speed, or figures.
+    ///
+    /// | feature | what it adds |
+    /// |---|---|
+    /// | `SUBGROUP` | sums over lanes without workgroup memory |
+    /// | `SHADER_F16` | activations in halves |
+    /// | `TIMESTAMP_QUERY`, `TIMESTAMP_QUERY_INSIDE_PASSES` | times of kernels |
+    /// | `PIPELINE_CACHE` | compiled kernels are kept, see [`GpuOptions`]'s `cache` |
+    ///
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX` is not among them, since a host has to accept experimental features itself
+    /// ([`wgpu::ExperimentalFeatures`]). On a device that has it, and `SHADER_F16`, products of many rows use it.
+    pub fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+        Capabilities::of(adapter).features() - wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+    }
+
+    /// What opens the same GPU again, after a failure. It fails with [`GpuError::HostDevice`] on a host's device.
     pub fn reopen(&self) -> impl Future<Output = Result<Self, GpuError>> + 'static {
         let (adapter, options) = (self.adapter.clone(), self.options.clone());
+        let refused = self.hosted.then(|| GpuError::HostDevice {
+            adapter: self.info.name.clone(),
+            reason: self.fault.get().unwrap_or_else(|| "it was not lost".to_owned()),
+        });
         async move {
+            if let Some(error) = refused {
+                return Err(error);
+            }
             // A browser's adapter gives one device only.
             match adapter.filter(|_| !cfg!(target_family = "wasm")) {
                 Some(adapter) => Self::of(&adapter, &options).await,
@@ -241,8 +229,8 @@ impl Gpu {
             experimental_features: experimental(&capabilities),
             ..wgpu::DeviceDescriptor::default()
         });
-        let info = device.adapter_info();
-        Self::with(device, queue, capabilities, info, GpuOptions::default())
+        let (info, fault) = (device.adapter_info(), Fault::handled(&device));
+        Self::with(device, queue, capabilities, info, GpuOptions::default(), fault)
     }
 
     fn with(
@@ -251,21 +239,12 @@ impl Gpu {
         capabilities: Capabilities,
         info: wgpu::AdapterInfo,
         options: GpuOptions,
+        fault: Fault,
     ) -> Self {
-        let fault = Fault::default();
-        let lost = fault.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            lost.set(format!("device lost ({reason:?}): {message}"))
-        });
-        let refused = fault.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            tracing::error!(%error, "the GPU refused a command");
-            refused.set(error.to_string());
-        }));
         #[cfg(not(target_family = "wasm"))]
-        let pipelines = Pipelines::new(&device, &info, &capabilities, options.cache.as_deref());
+        let pipelines = Pipelines::new(&device, &fault, &info, &capabilities, options.cache.as_deref());
         #[cfg(target_family = "wasm")]
-        let pipelines = Pipelines::new(&device, &info, &capabilities);
+        let pipelines = Pipelines::new(&device, &fault, &info, &capabilities);
         let allocated = Mutex::default();
         Self {
             device,
@@ -276,6 +255,7 @@ impl Gpu {
             pipelines,
             options,
             adapter: None,
+            hosted: false,
             fault,
             allocated,
         }
@@ -294,6 +274,12 @@ impl Gpu {
     /// Gives the device up, since it does not do what it has to.
     pub fn give_up(&self, error: &GpuError) {
         self.fault.set(error.to_string());
+    }
+
+    /// Runs `work`, which uses the device on this thread. On a host's device an error of it becomes this GPU's
+    /// [failure](Gpu::failure); without this, the host's handler would get it.
+    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.fault.watch(&self.device, work)
     }
 
     /// Buffers taken so far, those that are gone too.
@@ -320,6 +306,11 @@ impl Gpu {
         self.buffer(what, bytes, self.capabilities.max_buffer, Usage::MAP_READ | Usage::COPY_DST)
     }
 
+    /// Writes `bytes` to a buffer from byte `at` on, before the next submit. Both are multiples of 4.
+    pub fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        self.watch(|| self.queue.write_buffer(buffer, at, bytes));
+    }
+
     fn buffer(
         &self,
         what: &str,
@@ -331,19 +322,29 @@ impl Gpu {
         if size > limit {
             return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
         }
-        // A browser answers later: there the device's failure says it, if no scope takes the error.
-        let scope = (!cfg!(target_family = "wasm"))
-            .then(|| self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory));
         let descriptor = wgpu::BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false };
-        let buffer = self.device.create_buffer(&descriptor);
-        match scope.and_then(|scope| now(scope.pop())).flatten() {
+        let create = || self.device.create_buffer(&descriptor);
+        // A browser answers later: there the device's failure says it, if no scope takes the error.
+        let (buffer, error) = if cfg!(target_family = "wasm") {
+            (create(), None)
+        } else {
+            let (buffer, error) = scoped(&self.device, create);
+            (buffer, error_of(error))
+        };
+        match error {
             None => {
                 let mut allocated = self.allocated.lock().unwrap_or_else(PoisonError::into_inner);
                 allocated.buffers += 1;
                 allocated.bytes += size;
                 Ok(buffer)
             }
-            Some(_) => Err(GpuError::OutOfMemory { what: what.to_owned(), bytes }),
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                Err(GpuError::OutOfMemory { what: what.to_owned(), bytes })
+            }
+            Some(error) => {
+                self.fault.refuse(&error);
+                Err(GpuError::Lost { adapter: self.info.name.clone(), reason: error.to_string() })
+            }
         }
     }
 }
@@ -353,15 +354,6 @@ pub const fn storage_bytes(bytes: u64) -> u64 {
     /// Vectors of four words are bound.
     const UNIT: u64 = 16;
     if bytes < UNIT { UNIT } else { bytes.next_multiple_of(UNIT) }
-}
-
-/// The result of a future that is ready.
-pub(crate) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = core::pin::pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
-    }
 }
 
 /// Lanes of a subgroup on a browser's device that has subgroup operations. wgpu neither asks for them nor says so: the page
@@ -381,21 +373,5 @@ fn experimental(capabilities: &Capabilities) -> wgpu::ExperimentalFeatures {
         unsafe { wgpu::ExperimentalFeatures::enabled() }
     } else {
         wgpu::ExperimentalFeatures::disabled()
-    }
-}
-
-/// What every kernel takes for granted.
-fn check(capabilities: &Capabilities, info: &wgpu::AdapterInfo) -> Result<(), GpuError> {
-    const WORKGROUP: u64 = 256;
-    const MEMORY: u64 = 16 << 10;
-    let limits = [
-        ("maxComputeInvocationsPerWorkgroup", u64::from(capabilities.workgroup_size), WORKGROUP),
-        ("maxComputeWorkgroupStorageSize", u64::from(capabilities.workgroup_memory), MEMORY),
-    ];
-    match limits.into_iter().find(|(_, value, needed)| value < needed) {
-        Some((limit, value, needed)) => {
-            Err(GpuError::Limit { adapter: info.name.clone(), limit, value, needed })
-        }
-        None => Ok(()),
     }
 }

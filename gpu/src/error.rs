@@ -22,16 +22,40 @@ pub enum GpuError {
     Limit {
         /// The adapter.
         adapter: String,
-        /// The limit's name.
+        /// The limit's name, as a field of `wgpu::Limits`.
         limit: &'static str,
         /// What it is.
         value: u64,
         /// What is needed.
         needed: u64,
     },
+    /// A host's device cannot run the engine's kernels.
+    #[error(
+        "the host's device on the GPU `{adapter}` was created with {limit} = {value}, kernels need {needed}; create it with the limits that `Gpu::required_limits` lists, or let the engine open a device"
+    )]
+    HostLimit {
+        /// The adapter.
+        adapter: String,
+        /// The limit's name, as a field of `wgpu::Limits`.
+        limit: &'static str,
+        /// Its value on the device.
+        value: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// A host's device cannot be opened again by the engine.
+    #[error(
+        "the GPU `{adapter}` failed: {reason}; its device belongs to the host program, the engine cannot open another"
+    )]
+    HostDevice {
+        /// The adapter.
+        adapter: String,
+        /// Why it failed.
+        reason: String,
+    },
     /// A buffer larger than the device allows.
     #[error(
-        "`{what}` takes {bytes} bytes, the GPU allows {limit} a buffer; use a smaller KV cache or fewer layers on the GPU"
+        "`{what}` takes {bytes} bytes, the device allows {limit} a buffer (max_buffer_size, max_storage_buffer_binding_size); use a smaller KV cache or fewer layers on the GPU"
     )]
     BufferTooLarge {
         /// What it is for.

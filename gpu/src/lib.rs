@@ -1,11 +1,16 @@
 //! The wgpu backend: device, buffers, kernels. It decides nothing: the stages in `weft-systems` say what runs where.
 
+mod adapters;
 mod attention;
 mod capabilities;
 mod commands;
 mod device;
 mod error;
+mod error_scopes;
+mod fault;
+mod limits;
 mod memory;
+mod options;
 mod pack;
 mod pipeline;
 mod planes;
@@ -18,11 +23,13 @@ mod wave;
 mod weights;
 mod work;
 
+pub use adapters::adapters;
 pub use attention::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
 pub use capabilities::Capabilities;
 pub use commands::{Bound, Command, Commands, Counters};
-pub use device::{Allocated, Gpu, GpuOptions, adapters, storage_bytes};
+pub use device::{Allocated, Gpu, storage_bytes};
 pub use error::GpuError;
+pub use options::GpuOptions;
 pub use pack::{PackedRows, pack};
 pub use pipeline::{Kernel, Pipelines};
 pub use planes::{BLOCK, Encoding, PLANES, device_bytes, plane_bytes};

@@ -1,6 +1,7 @@
 //! Compiled kernels: made once for a device, in parallel, and kept on disk where the driver lets them be kept.
 
 use crate::capabilities::Capabilities;
+use crate::fault::Fault;
 use crate::shader::{Binding, KernelSpec};
 use crate::work::WorkOf;
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub struct Kernel {
 /// The kernels of a device.
 pub struct Pipelines {
     device: wgpu::Device,
+    fault: Fault,
     trusted: bool,
     compiled: Mutex<HashMap<KernelSpec, Arc<Kernel>>>,
     cache: Option<wgpu::PipelineCache>,
@@ -32,15 +34,18 @@ impl Pipelines {
     #[cfg(target_family = "wasm")]
     pub(crate) fn new(
         device: &wgpu::Device,
+        fault: &Fault,
         _info: &wgpu::AdapterInfo,
         _capabilities: &Capabilities,
     ) -> Self {
-        Self { device: device.clone(), trusted: false, compiled: Mutex::default(), cache: None }
+        let (device, fault) = (device.clone(), fault.clone());
+        Self { device, fault, trusted: false, compiled: Mutex::default(), cache: None }
     }
 
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn new(
         device: &wgpu::Device,
+        fault: &Fault,
         info: &wgpu::AdapterInfo,
         capabilities: &Capabilities,
         folder: Option<&std::path::Path>,
@@ -48,11 +53,14 @@ impl Pipelines {
         let file = folder
             .filter(|_| capabilities.pipeline_cache)
             .and_then(|folder| Some(folder.join(wgpu::util::pipeline_cache_key(info)?)));
-        let cache = file.as_ref().map(|file| cache(device, std::fs::read(file).ok().as_deref()));
+        let cache = file
+            .as_ref()
+            .map(|file| fault.watch(device, || cache(device, std::fs::read(file).ok().as_deref())));
         // Loops of our kernels end and their indices are in range, which tests on random shapes show under checks; a
         // software device keeps the checks on.
         let trusted = info.device_type != wgpu::DeviceType::Cpu;
-        Self { device: device.clone(), trusted, compiled: Mutex::default(), cache, file }
+        let (device, fault) = (device.clone(), fault.clone());
+        Self { device, fault, trusted, compiled: Mutex::default(), cache, file }
     }
 
     /// The kernel of a spec, compiled if it is not yet.
@@ -60,7 +68,7 @@ impl Pipelines {
         if let Some(kernel) = self.lock().get(spec) {
             return Arc::clone(kernel);
         }
-        let kernel = Arc::new(self.compile(spec));
+        let kernel = Arc::new(self.fault.watch(&self.device, || self.compile(spec)));
         Arc::clone(self.lock().entry(spec.clone()).or_insert(kernel))
     }
 

@@ -80,7 +80,7 @@ impl Timing {
             max_num_pending_frames: MOST_FLYING,
         };
         Some(Self {
-            profiler: GpuProfiler::new(&gpu.device, settings).ok()?,
+            profiler: gpu.watch(|| GpuProfiler::new(&gpu.device, settings)).ok()?,
             inside: gpu.capabilities.timestamps_inside,
             period: gpu.queue.get_timestamp_period(),
             flying: VecDeque::new(),

@@ -114,10 +114,10 @@ impl Segment {
 /// it, which only ever lie behind the last row.
 fn upload(gpu: &Gpu, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
     let whole = bytes.len() / 4 * 4;
-    gpu.queue.write_buffer(buffer, at, &bytes[..whole]);
+    gpu.write(buffer, at, &bytes[..whole]);
     if whole < bytes.len() {
         let mut last = [0; 4];
         last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-        gpu.queue.write_buffer(buffer, at + whole as u64, &last);
+        gpu.write(buffer, at + whole as u64, &last);
     }
 }

@@ -16,6 +16,7 @@ mod experts;
 mod figures;
 mod fused;
 mod gates;
+mod host_device;
 mod products;
 mod residual;
 mod rope;

@@ -1,0 +1,33 @@
+//! Errors of a device, caught by scopes instead of its handlers. Scopes belong to the thread that pushes them.
+
+use core::future::Future;
+use core::task::{Context, Poll, Waker};
+
+/// Every kind of error.
+const FILTERS: [wgpu::ErrorFilter; 3] =
+    [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal];
+
+/// Runs `work` and returns its value with the first error that `device` raised on this thread meanwhile. Natively the future is
+/// ready; in a browser it becomes ready later.
+pub(crate) fn scoped<T>(
+    device: &wgpu::Device,
+    work: impl FnOnce() -> T,
+) -> (T, impl Future<Output = Option<wgpu::Error>>) {
+    let [outer, middle, inner] = FILTERS.map(|filter| device.push_error_scope(filter));
+    let value = work();
+    // Innermost first: scopes are a stack.
+    let (inner, middle, outer) = (inner.pop(), middle.pop(), outer.pop());
+    (value, async move {
+        let errors = [inner.await, middle.await, outer.await];
+        errors.into_iter().flatten().next()
+    })
+}
+
+/// The error of a scope; `None` as well where it is not known yet.
+pub(crate) fn error_of(error: impl Future<Output = Option<wgpu::Error>>) -> Option<wgpu::Error> {
+    let mut error = core::pin::pin!(error);
+    match error.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(error) => error,
+        Poll::Pending => None,
+    }
+}

@@ -123,6 +123,14 @@ pub enum GpuError {
         /// Layers that fit.
         fit: usize,
     },
+    /// A caller's WGSL does not compile.
+    #[error("the WGSL of the kernel `{kernel}` does not compile: {reason}")]
+    Shader {
+        /// The kernel that it is for.
+        kernel: &'static str,
+        /// The compiler's message.
+        reason: String,
+    },
     /// What a submit computed cannot be read.
     #[error("the GPU `{adapter}` did not give back what it had computed")]
     Readback {

@@ -5,6 +5,7 @@
 //! read off the text: they are written down once, in the parts.
 
 use core::fmt::Write;
+use std::sync::Arc;
 
 /// One file of `shaders/`.
 pub type Part = &'static str;
@@ -79,6 +80,8 @@ pub struct KernelSpec {
     pub name: &'static str,
     parts: Vec<Part>,
     constants: Vec<(&'static str, Constant)>,
+    /// WGSL of the caller's.
+    snippet: Option<Arc<str>>,
 }
 
 /// How a kernel reaches a buffer.
@@ -93,7 +96,7 @@ pub struct Binding {
 impl KernelSpec {
     /// A kernel of these parts, in this order.
     pub fn new(name: &'static str, parts: impl IntoIterator<Item = Part>) -> Self {
-        Self { name, parts: parts.into_iter().collect(), constants: Vec::new() }
+        Self { name, parts: parts.into_iter().collect(), constants: Vec::new(), snippet: None }
     }
 
     /// Adds a constant.
@@ -101,6 +104,19 @@ impl KernelSpec {
     pub fn with(mut self, name: &'static str, value: impl Into<Constant>) -> Self {
         self.constants.push((name, value.into()));
         self
+    }
+
+    /// Adds WGSL of the caller's, which the parts call. It comes first in the source, so that a compiler's line numbers are those
+    /// of the snippet, and it may begin with directives, which the parts must then not have. A kernel with a snippet is compiled
+    /// with run-time checks; it declares no bindings besides those of its parts.
+    #[must_use]
+    pub(crate) fn with_snippet(self, wgsl: &str) -> Self {
+        Self { snippet: Some(wgsl.into()), ..self }
+    }
+
+    /// Returns true if all of the source is this crate's own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.snippet.is_none()
     }
 
     /// Names of the parts: the path that the kernel takes on a device.
@@ -125,6 +141,10 @@ impl KernelSpec {
     /// The WGSL of the whole kernel.
     pub fn source(&self) -> String {
         let mut source = String::new();
+        if let Some(snippet) = &self.snippet {
+            source += snippet;
+            source.push('\n');
+        }
         let directives =
             self.parts.iter().flat_map(|part| part.lines()).filter(|line| line.starts_with("enable "));
         let mut seen: Vec<&str> = Vec::new();

@@ -17,6 +17,7 @@ mod figures;
 mod fused;
 mod gates;
 mod host_device;
+mod logits;
 mod products;
 mod residual;
 mod rope;

@@ -2,7 +2,7 @@
 //!
 //! Features only ever add speed: with none of them every kernel still runs, on its plain path.
 
-use crate::options::GpuOptions;
+use crate::gpu_options::GpuOptions;
 
 /// Features and limits of a device. Kernels are chosen and specialised by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! A GPU: its device and queue, what it can do, and whether it still works.
 
-use crate::adapters::{adapters, may_have_hardware};
+use crate::adapter_list::{adapters, may_have_hardware};
 use crate::capabilities::Capabilities;
+use crate::device_memory::device_memory;
 use crate::error::GpuError;
 use crate::error_scopes::{error_of, scoped};
 use crate::fault::Fault;
+use crate::gpu_options::GpuOptions;
 use crate::limits::{check, required};
-use crate::memory::device_memory;
-use crate::options::GpuOptions;
 use crate::pipeline::Pipelines;
 use core::future::Future;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,8 @@
 //! What a device gives at best, measured: the rate at which it reads its memory, and what a dispatch costs that waits for the
 //! one before it. Figures of models are held against these.
 
-use crate::commands::{Bound, Commands};
+use crate::command::Bound;
+use crate::command_list::Commands;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::shader::{KernelSpec, parts};

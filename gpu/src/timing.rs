@@ -7,7 +7,7 @@
 //!
 //! Results are taken when they have come. Nothing waits for them: where too many are under way a step is not timed.
 
-use crate::commands::Command;
+use crate::command::Command;
 use crate::device::Gpu;
 use crate::work::{StepShape, Work};
 use core::ops::Range;

@@ -4,7 +4,7 @@
 //! They are what the step cannot do without. A kernel that reads something twice shows as slower, not as busier.
 
 use crate::shader::KernelSpec;
-use crate::wave::Count;
+use crate::wave_upload::Count;
 
 /// The wave of a step, as far as its work depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Writing to the KV cache: keys and values of a wave's rows into their pages.
 //!
-//! Keys of a head and values of a head lie apart in every page (see [`crate::kv`]), so threads share out halves of heads, and each
+//! Keys of a head and values of a head lie apart in every page (see [`crate::kv_arena`]), so threads share out halves of heads, and each
 //! takes all rows. Invariant: what is written does not depend on how it is shared out, nor on the instruction set.
 
 use crate::kernels::Kernels;
-use crate::kv::{KV_BLOCK, KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
-use crate::threads::{Cpu, Shared};
+use crate::kv_arena::{KV_BLOCK, KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
+use crate::shared::Shared;
+use crate::threads::Cpu;
 use core::ops::Range;
 
 /// Rows of keys and values, each with its place.

@@ -5,9 +5,10 @@
 
 use crate::activations::Activations;
 use crate::kernels::Product;
+use crate::shared::Shared;
 use crate::simd::LANES;
-use crate::threads::{Cpu, Shared};
-use crate::tile::CpuMatrix;
+use crate::threads::Cpu;
+use crate::tile::cpu_matrix::CpuMatrix;
 
 /// Multiply-adds that are not worth a fork: about 2 µs of one core.
 const GRAIN: usize = 1 << 16;

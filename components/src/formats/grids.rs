@@ -3,7 +3,7 @@
 //! An entry of the grids of eight values holds a level of two bits for each, the first in the lowest bits; those of four
 //! values hold a level of three bits for each.
 
-use crate::format::CODES;
+use super::block_format::CODES;
 
 /// Codes of four groups of eight weights: a grid entry and the signs of each. A sign is the third bit of a code.
 pub(super) fn eights(group: impl Fn(usize) -> (u16, u8)) -> [u8; CODES] {

@@ -2,8 +2,9 @@
 //! `δ`, and four words of four 3-bit scales `s` for each 16 weights, whose high nibbles together are the half scale `d`;
 //! `w = d * (2 s + 1) * (grid + δ)` with `δ = ±1/8`.
 
-use super::{grids, half_bits, iq1_s};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::half_bits;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::{grids, iq1_s};
 
 /// Three values from a grid, with a scale for each 16 weights and a shift for each 8.
 pub struct Iq1M;

@@ -1,8 +1,9 @@
 //! IQ3_S: 256 weights in 110 bytes: a half scale `d`, 64 low bytes of grid indices, 8 bytes of their ninth bits, 32 bytes of signs, 4
 //! bytes of 4-bit scales `s` for each 32 weights; `w = d * (2 s + 1) * ±grid`.
 
-use super::{grids, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::half_value;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::grids;
 
 /// Signed values from a grid of 512 quadruples, with one scale for each 32 weights.
 pub struct Iq3S;

@@ -1,8 +1,9 @@
 //! IQ3_XXS: 256 weights in 98 bytes: a half scale `d`, 64 grid indices, and for each 32 weights a word of four 7-bit sets of signs and a
 //! 4-bit scale `s`; `w = d * (2 s + 1) / 4 * ±grid`.
 
-use super::{grids, half_value, word};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, word};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::grids;
 
 /// Signed values from a grid of 256 quadruples, with one scale for each 32 weights.
 pub struct Iq3Xxs;

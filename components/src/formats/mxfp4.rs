@@ -2,8 +2,8 @@
 //!
 //! The values are those of the 4-bit float of the Open Compute Project's "Microscaling Formats" (E2M1), doubled.
 
-use super::nibbles;
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::nibbles;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
 /// 4-bit floats with one exponent a block.
 pub struct Mxfp4;

@@ -3,8 +3,8 @@
 //!
 //! A pair of bits of 32 bytes is a part: four parts in the first 32, four in the second.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
 /// 2-bit codes with a scale and a minimum for each 16 weights.
 pub struct Q2K;

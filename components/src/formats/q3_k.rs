@@ -5,8 +5,8 @@
 //! nibbles of the first eight bytes, those of 8 to 15 the high ones; their high two bits are pairs of bits of the last four bytes,
 //! scales 0 to 3 in the lowest pairs.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
 /// 3-bit codes with a scale for each 16 weights.
 pub struct Q3K;

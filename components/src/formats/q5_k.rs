@@ -3,8 +3,8 @@
 //!
 //! Bit `p` of the 32 bytes of fifth bits is part `p`'s.
 
-use super::{bit_fields, half_value, scale_and_min};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value, scale_and_min};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
 /// 5-bit codes with a scale and a minimum for each 32 weights.
 pub struct Q5K;

@@ -3,8 +3,8 @@
 //!
 //! Of the 64 bytes of nibbles of each half, the low ones are parts 0 and 1, the high ones 2 and 3; the pairs lie as Q2_K's codes.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
 /// 6-bit codes with a scale for each 16 weights.
 pub struct Q6K;

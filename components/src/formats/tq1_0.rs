@@ -3,8 +3,8 @@
 //! A byte is a fraction of 256 whose digits in base 3 are the codes: digit `n` is `(byte * 3^n mod 256) * 3 / 256`. Digit `n` of the
 //! first 32 bytes is weights `32 n` and on, of the next 16 weights `160 + 16 n` and on, of the last four `240 + 4 n` and on.
 
-use super::half_value;
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::half_value;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
 /// Ternary digits, five a byte, with one scale a super-block.
 pub struct Tq1_0;

@@ -1,7 +1,7 @@
 //! TQ2_0: 256 weights in 66 bytes: 64 bytes of 2-bit codes as Q2_K's, a half scale `d`; `w = d * (code - 1)`.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
 /// Ternary digits in two bits each, with one scale a super-block.
 pub struct Tq2_0;

@@ -1,5 +1,5 @@
 // What a wave tells kernels: a header, then seven words for each index, of seven lists: those of the rows,
-// and two of their own. `WaveData` in wave.rs writes it.
+// and two of their own. `WaveData` in wave_upload.rs writes it.
 @group(0) @binding(0) var<storage, read> wave: array<u32>;
 
 const WAVE_HEADER: u32 = 16u;

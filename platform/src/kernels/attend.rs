@@ -10,7 +10,7 @@
 //! queries share the loads. Tokens it does not see are never multiplied: their memory may hold anything.
 
 use super::vector::{capped, exp};
-use crate::kv::{KV_BLOCK, PAGE};
+use crate::kv_arena::{KV_BLOCK, PAGE};
 use crate::simd::{LANES, Simd, unroll};
 use core::ops::Range;
 

@@ -1,7 +1,7 @@
-//! Codes of a block of a tile, from their planes of bits to one byte each. `crate::tile::codes` says how planes lie.
+//! Codes of a block of a tile, from their planes of bits to one byte each. `crate::tile::code_planes` says how planes lie.
 
 use crate::simd::Simd;
-use crate::tile::codes::{VECTOR, planes};
+use crate::tile::code_planes::{VECTOR, planes};
 use weft_components::CODES;
 
 /// How the codes of a layout become what is multiplied.

@@ -7,7 +7,7 @@
 //! Invariant: codes are -127 to 127. A block of zeros, or too small for a half's scale, is zeros. A block too large for
 //! one (above 8.3e6) saturates. A NaN or an infinity makes the scale a NaN, so that it shows wherever it is attended to.
 
-use crate::kv::KV_BLOCK;
+use crate::kv_arena::KV_BLOCK;
 use crate::simd::{LANES, Simd};
 
 /// The largest code.

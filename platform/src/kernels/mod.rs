@@ -8,22 +8,22 @@ mod attend;
 mod codes;
 mod hadamard;
 mod kv_codes;
-mod pack;
-mod product;
-mod scalar;
+mod scalar_table;
 mod scales;
+mod tile_packing;
+mod tile_product;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+mod avx2_table;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+mod avx512_table;
 
 pub(crate) use attend::{Attend, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
-pub(crate) use pack::PackTile;
-pub(crate) use product::Product;
+pub(crate) use tile_packing::PackTile;
+pub(crate) use tile_product::Product;
 
-use crate::activations::QuantRow;
+use crate::quant_panel::QuantRow;
 use core::fmt;
 use weft_components::{Activation, RopeStyle, TensorFormat, TileLayout};
 
@@ -31,7 +31,7 @@ use weft_components::{Activation, RopeStyle, TensorFormat, TileLayout};
 #[expect(clippy::type_complexity, reason = "each is the signature of one kernel, named once")]
 pub struct Kernels {
     name: &'static str,
-    packs: &'static pack::PackTable,
+    packs: &'static tile_packing::PackTable,
     /// By [`TileLayout::index`].
     products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
     quantize: unsafe fn(&[f32], QuantRow<'_>),
@@ -61,7 +61,7 @@ pub struct Kernels {
 /// Instantiates the products for `$isa`, with the target features `$features`, as the constant `PRODUCTS`.
 macro_rules! products {
     ($isa:expr $(, $features:literal)?) => {
-        use crate::kernels::{Product, codes::Plain, product, scales::{Float, Half, Super}};
+        use crate::kernels::{Product, codes::Plain, tile_product as product, scales::{Float, Half, Super}};
 
         crate::kernels::kernels! { $isa $(, $features)?;
             fn product_f32(p: &Product<'_>) = product::float::<_, product::F32>;
@@ -117,7 +117,7 @@ macro_rules! products {
 macro_rules! instantiate {
     ($name:literal, $packs:path, $isa:expr $(, $features:literal)?) => {
         use crate::kernels::{Attend, Kernels, QueryBatch, attend, hadamard, kv_codes, vector};
-        use crate::activations::QuantRow;
+        use crate::quant_panel::QuantRow;
 
         crate::kernels::products! { $isa $(, $features)? }
         crate::kernels::kernels! { $isa $(, $features)?;
@@ -199,7 +199,7 @@ macro_rules! call {
 
 /// The kernel that lays out rows of one format. Having it proves that the machine can run it.
 #[derive(Clone, Copy)]
-pub(crate) struct Packing(pack::PackFn);
+pub(crate) struct Packing(tile_packing::PackFn);
 
 #[expect(
     unsafe_code,
@@ -222,23 +222,23 @@ impl Kernels {
         {
             use crate::simd::{avx2::Avx2, avx512::Avx512};
             if Avx512::<true>::detect() {
-                tables.push(&avx512::vnni::KERNELS);
+                tables.push(&avx512_table::vnni::KERNELS);
             }
             if Avx512::<false>::detect() {
-                tables.push(&avx512::plain::KERNELS);
+                tables.push(&avx512_table::plain::KERNELS);
             }
             if Avx2::detect() {
-                tables.push(&avx2::KERNELS);
+                tables.push(&avx2_table::KERNELS);
             }
         }
-        tables.push(&scalar::KERNELS);
+        tables.push(&scalar_table::KERNELS);
         tables
     }
 
     /// The best table of this machine.
     pub fn detect() -> &'static Self {
         static BEST: std::sync::OnceLock<&'static Kernels> = std::sync::OnceLock::new();
-        BEST.get_or_init(|| Self::available().first().copied().unwrap_or(&scalar::KERNELS))
+        BEST.get_or_init(|| Self::available().first().copied().unwrap_or(&scalar_table::KERNELS))
     }
 
     /// The table of this name (`avx512vnni`, `avx512`, `avx2`, `scalar`), where the machine can run it.
@@ -389,7 +389,7 @@ impl Kernels {
         call!(self.hadamard, x);
     }
 
-    /// A key or value to signed bytes and a half scale a block of [`crate::kv::KV_BLOCK`]: see `kv_codes`.
+    /// A key or value to signed bytes and a half scale a block of [`crate::kv_arena::KV_BLOCK`]: see `kv_codes`.
     #[inline]
     pub(crate) fn kv_codes(&self, x: &[f32], codes: &mut [i8], scales: &mut [u16]) {
         call!(self.kv_codes, x, codes, scales);

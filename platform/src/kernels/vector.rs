@@ -4,7 +4,7 @@
 //! instruction set the kernel is instantiated for; they round the same everywhere. No [`Simd`] operation stands in a
 //! closure: a closure does not inherit the instruction set of the function around it.
 
-use crate::activations::QuantRow;
+use crate::quant_panel::QuantRow;
 use crate::simd::{LANES, Simd};
 use weft_components::CODES;
 

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "functions with these target features may assume them")]
 
-use crate::kernels::pack::{PackTable, PackTile, pack, pack_table};
+use crate::kernels::tile_packing::{PackTable, PackTile, pack, pack_table};
 use crate::simd::avx2::Avx2;
 use weft_components::BlockFormat;
 

@@ -9,8 +9,9 @@
 //! it, nor on how its prompt was chunked, nor on the threads.
 
 use crate::kernels::{Attend, Kernels, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
-use crate::kv::{KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
-use crate::threads::{Cpu, Shared};
+use crate::kv_arena::{KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
+use crate::shared::Shared;
+use crate::threads::Cpu;
 use core::ops::Range;
 
 /// Pages of a segment.

@@ -1,10 +1,10 @@
 //! A matrix whose rows arrive in any order, from several threads at once.
 #![expect(unsafe_code, reason = "threads fill disjoint tiles of one matrix")]
 
-use super::{CpuMatrix, PackError, tile_bytes};
 use crate::kernels::{Kernels, PackTile, Packing};
+use crate::shared::Shared;
 use crate::simd::LANES;
-use crate::threads::Shared;
+use crate::tile::cpu_matrix::{CpuMatrix, PackError, tile_bytes};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use weft_components::TensorFormat;
 
@@ -102,5 +102,17 @@ impl TilePacker {
             return Err(PackError::Missing { rows, tiles: missing });
         }
         Ok(self.matrix)
+    }
+}
+
+impl CpuMatrix {
+    /// The matrix whose rows, in the file's order and format, are `bytes`.
+    ///
+    /// # Errors
+    /// See [`PackError`].
+    pub fn pack(format: TensorFormat, rows: usize, cols: usize, bytes: &[u8]) -> Result<Self, PackError> {
+        let packer = TilePacker::new(Kernels::detect(), format, rows, cols, bytes.len() as u64)?;
+        packer.pack(0, bytes)?;
+        packer.finish()
     }
 }

@@ -4,8 +4,8 @@
 //! of the 16 rows are then transposed in registers and stored a vector at a time. So a format needs no kernel of its own.
 
 use crate::simd::{LANES, Transpose, unroll};
-use crate::tile::codes::{VECTOR, planes};
-use crate::tile::scales::ScaleGroup;
+use crate::tile::code_planes::{VECTOR, planes};
+use crate::tile::scale_planes::ScaleGroup;
 use weft_components::{BlockCodes, BlockFormat, CODES};
 
 /// A tile to be filled. It is zeroed, so that what rows it lacks are zeros.
@@ -27,7 +27,7 @@ pub(in crate::kernels) type PackTable = [(u32, PackFn); 27];
 /// The [`PackTable`] of an instruction set, whose function for the format `F` is `$pack_as::<F>`.
 macro_rules! pack_table {
     ($pack_as:ident) => {
-        crate::kernels::pack::pack_table!(@ $pack_as, F32 F16 Bf16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2K Q3K Q4K Q5K Q6K Q8K
+        crate::kernels::tile_packing::pack_table!(@ $pack_as, F32 F16 Bf16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2K Q3K Q4K Q5K Q6K Q8K
             Iq1S Iq1M Iq2Xxs Iq2Xs Iq2S Iq3Xxs Iq3S Iq4Nl Iq4Xs Tq1_0 Tq2_0 Mxfp4)
     };
     (@ $pack_as:ident, $($format:ident)*) => {

@@ -8,7 +8,7 @@ pub(in crate::kernels) mod plain {
 
     crate::kernels::instantiate! {
         "avx512",
-        crate::kernels::avx2::PACKS,
+        crate::kernels::avx2_table::PACKS,
         // SAFETY: called only from functions with these target features, which only a machine that has them runs.
         unsafe { Avx512::<false>::assume() },
         "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"

@@ -5,11 +5,12 @@
 
 use super::codes::{Codes, Named};
 use super::scales::Scales;
-use crate::activations::{Activations, QuantPanel};
+use crate::activations::Activations;
+use crate::quant_panel::QuantPanel;
+use crate::shared::Shared;
 use crate::simd::{LANES, Simd, unroll};
-use crate::threads::Shared;
-use crate::tile::CpuMatrix;
-use crate::tile::codes::VECTOR;
+use crate::tile::code_planes::VECTOR;
+use crate::tile::cpu_matrix::CpuMatrix;
 use core::ops::Range;
 use weft_components::CODES;
 

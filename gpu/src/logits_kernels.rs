@@ -4,7 +4,7 @@
 //! [`LogitsKernel`] runs a function of the caller's, written in WGSL, on each logit. [`LogitsMask`] forbids the tokens whose
 //! bits are 0 in a mask. A forbidden token's logit is `-inf`, which sampling never chooses.
 
-use crate::commands::Bound;
+use crate::command::Bound;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::pipeline::Kernel;

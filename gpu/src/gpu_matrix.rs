@@ -3,7 +3,7 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::pack::PackedRows;
+use crate::plane_packing::PackedRows;
 use crate::planes::{Encoding, PLANE_BINDINGS, PLANES, packet, plane_bytes};
 use crate::shader::{KernelSpec, Part};
 use core::ops::Range;

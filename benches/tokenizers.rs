@@ -1,6 +1,6 @@
-//! How fast texts are tokenized: `cargo run --release -p weft-formats --example tokenizers -- FILE.gguf TEXT ...` prints,
-//! for each text, megabytes per second, the median of the runs of two seconds. `benches/tokenizers.py` sets them beside
-//! llama.cpp's.
+//! Measures the speed of tokenizing: `cargo run --release -p weft-formats --example tokenizers -- FILE.gguf TEXT ...`
+//! prints, for each text, megabytes per second, the median of the runs of two seconds. `benches/tokenizers.py` compares
+//! them with llama.cpp's.
 
 #![expect(clippy::print_stdout, reason = "it is a program")]
 

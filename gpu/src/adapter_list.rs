@@ -1,10 +1,10 @@
-//! The adapters of this machine, in the order in which they are preferred.
+//! Lists the adapters of this machine, preferred ones first.
 
-/// The adapters of this machine, real GPUs before software ones, no GPU twice.
+/// Returns the adapters of this machine: real GPUs before software adapters, each GPU once.
 pub async fn adapters() -> Vec<wgpu::Adapter> {
     let instance = instance();
     if cfg!(target_family = "wasm") {
-        // A browser lists none and gives one, which may be the slower of two unless it is told.
+        // A browser lists no adapters and returns one on request. By default it may return the slower of two.
         let wanted = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
             ..wgpu::RequestAdapterOptions::default()
@@ -18,22 +18,22 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
 
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // Drivers that can tell are asked before memory runs out, which would lose the device.
+    // Drivers that can report their memory use are asked before memory runs out, since running out loses the device.
     descriptor.memory_budget_thresholds =
         wgpu::MemoryBudgetThresholds { for_resource_creation: Some(97), for_device_loss: None };
     descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
     wgpu::Instance::new(descriptor)
 }
 
-/// Whether there can be a GPU, looked up without loading a driver, since that of a software device alone takes longer than a small
-/// model. On Linux a GPU has a node in `/dev`.
+/// Returns false if this machine surely has no GPU. Looks without loading a driver: loading the driver of a software
+/// device alone takes longer than loading a small model. On Linux a GPU has a node in `/dev`.
 pub(crate) fn may_have_hardware() -> bool {
     #[cfg(target_os = "linux")]
     {
-        // NVIDIA's own driver, WSL's, and the vendors' for Arm's, Qualcomm's and Imagination's GPUs.
+        // Nodes of NVIDIA's driver, of WSL, and of the vendors' drivers for Arm, Qualcomm and Imagination GPUs.
         const NODES: [&str; 5] =
             ["/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0", "/dev/pvrsrvkm"];
-        // All others draw through a render node; a mere display has none.
+        // All other GPUs have a render node. A device that only drives a display has none.
         let renders = std::fs::read_dir("/dev/dri").is_ok_and(|nodes| {
             nodes.flatten().any(|node| node.file_name().as_encoded_bytes().starts_with(b"renderD"))
         });

@@ -6,12 +6,12 @@ use crate::planes::PLANE_BINDINGS;
 use crate::work::{StepShape, Work};
 use std::sync::Arc;
 
-/// A kernel, bound to its buffers.
+/// A kernel with the buffers that it is bound to.
 #[derive(Clone, Debug)]
 pub struct Bound {
     kernel: Arc<Kernel>,
     group: wgpu::BindGroup,
-    /// Bytes of the planes of weights that are bound.
+    /// Bytes of the bound planes of weights.
     matrix_bytes: u64,
 }
 
@@ -30,7 +30,7 @@ impl Bound {
     }
 }
 
-/// Bytes of what is bound.
+/// Bytes of a bound resource.
 fn bytes_of(resource: &wgpu::BindingResource<'_>) -> u64 {
     match resource {
         wgpu::BindingResource::Buffer(binding) => {
@@ -40,33 +40,33 @@ fn bytes_of(resource: &wgpu::BindingResource<'_>) -> u64 {
     }
 }
 
-/// One recorded step.
+/// One recorded command.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Workgroups of a kernel.
+    /// A dispatch of a kernel.
     Dispatch {
         /// The kernel.
         bound: Bound,
         /// Workgroups in x, y and z.
         grid: [u32; 3],
     },
-    /// Bytes from one buffer to another.
+    /// A copy from one buffer to another.
     Copy {
-        /// From where.
+        /// Source.
         from: wgpu::Buffer,
-        /// Offset there.
+        /// Byte offset in the source.
         from_at: u64,
-        /// To where.
+        /// Destination.
         to: wgpu::Buffer,
-        /// Offset there.
+        /// Byte offset in the destination.
         to_at: u64,
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
     },
 }
 
 impl Command {
-    /// Name of the kernel, where it is one.
+    /// Name of the kernel; `None` for a copy.
     pub(crate) fn kernel(&self) -> Option<&'static str> {
         match self {
             Self::Dispatch { bound, .. } => Some(bound.name()),
@@ -74,7 +74,7 @@ impl Command {
         }
     }
 
-    /// What it reads and computes in a step.
+    /// Bytes that it reads and operations that it computes in a step.
     pub(crate) fn work(&self, shape: &StepShape) -> Work {
         match self {
             Self::Dispatch { bound, .. } => bound.kernel.work.in_step(shape, bound.matrix_bytes),
@@ -82,14 +82,14 @@ impl Command {
         }
     }
 
-    /// Encodes a copy. `false` where it is none.
+    /// Encodes a copy. Returns false if the command is not a copy.
     pub(crate) fn copy(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
         let Self::Copy { from, from_at, to, to_at, bytes } = self else { return false };
         encoder.copy_buffer_to_buffer(from, *from_at, to, *to_at, *bytes);
         true
     }
 
-    /// Encodes a dispatch, where it is one.
+    /// Encodes a dispatch. Does nothing for a copy.
     pub(crate) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>) {
         if let Self::Dispatch { bound, grid: [x, y, z] } = self {
             pass.set_pipeline(&bound.kernel.pipeline);

@@ -1,26 +1,26 @@
-//! What is recorded for a submit: dispatches of bound kernels, then copies. Recording needs no device's answer, so that
-//! counts of dispatches are tested without one.
+//! The commands of one submit: dispatches of bound kernels, then copies. Recording does not run anything, so that tests
+//! can count dispatches without a GPU.
 
 use crate::command::{Bound, Command};
 use crate::device::Gpu;
 use crate::timing::{StepTimes, Timing};
 use crate::work::{StepShape, Work};
 
-/// What was given to a device, counted from the start.
+/// Totals of everything submitted since the list was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Submits.
     pub submits: u64,
-    /// Dispatches in them.
+    /// Dispatches in those submits.
     pub dispatches: u64,
-    /// Copies in them.
+    /// Copies in those submits.
     pub copies: u64,
-    /// What the dispatches read and computed.
+    /// Bytes that the dispatches read and operations that they computed.
     pub work: Work,
 }
 
 impl Counters {
-    /// What was added since an earlier reading.
+    /// Returns the difference to an earlier reading.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl core::ops::AddAssign for Counters {
     }
 }
 
-/// Steps in order.
+/// Recorded commands, in order.
 #[derive(Debug, Default)]
 pub struct Commands {
     steps: Vec<Command>,
@@ -51,7 +51,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Records a kernel. A grid with a zero is nothing to do.
+    /// Records a dispatch. Records nothing if a dimension of the grid is 0.
     pub fn dispatch(&mut self, bound: &Bound, grid: [u32; 3]) {
         if !grid.contains(&0) {
             self.steps.push(Command::Dispatch { bound: bound.clone(), grid });
@@ -63,38 +63,39 @@ impl Commands {
         self.steps.push(Command::Copy { from: from.clone(), from_at, to: to.clone(), to_at, bytes });
     }
 
-    /// Whether nothing is recorded.
+    /// Returns true if nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Names of the kernels recorded, in order.
+    /// Names of the recorded kernels, in order.
     pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().filter_map(Command::kernel)
     }
 
-    /// Says what the step is of, for its figures.
+    /// Sets the shape of the step, from which its work is counted.
     pub fn describe(&mut self, shape: StepShape) {
         self.shape = shape;
     }
 
-    /// What has been submitted so far.
+    /// Totals of what has been submitted so far.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Times the kernels of steps from here on, or of none. `false` where the device cannot.
+    /// Starts or stops timing the kernels of later steps. Returns false if the device cannot time kernels.
     pub fn time(&mut self, gpu: &Gpu, on: bool) -> bool {
         self.timing = if on { Timing::new(gpu).map(Box::new) } else { None };
         self.timing.is_some() == on
     }
 
-    /// Takes what has been timed and has come back; `None` where nothing is timed. Counting starts anew.
+    /// Takes the timing results that have arrived, and starts counting anew. Returns `None` if timing is off.
     pub fn take_times(&mut self) -> Option<StepTimes> {
         self.timing.as_mut().map(|timing| timing.take())
     }
 
-    /// Encodes everything into one command buffer, consecutive dispatches in one pass, and submits it. Keeps its memory.
+    /// Encodes all commands into one command buffer, consecutive dispatches in one pass, and submits it. The list is
+    /// empty afterwards and keeps its memory.
     pub fn submit(&mut self, gpu: &Gpu) -> wgpu::SubmissionIndex {
         let index = gpu.watch(|| {
             let mut encoder =

@@ -1,4 +1,4 @@
-//! A GPU: its device and queue, what it can do, and whether it still works.
+//! A GPU: its device and queue, its capabilities, and its failure if it has one.
 
 use crate::adapter_list::{adapters, may_have_hardware};
 use crate::capabilities::Capabilities;
@@ -12,35 +12,35 @@ use crate::pipeline::Pipelines;
 use core::future::Future;
 use std::sync::{Mutex, PoisonError};
 
-/// One opened GPU.
+/// One opened GPU. Models share it through an `Arc`.
 pub struct Gpu {
     /// The device.
     pub device: wgpu::Device,
-    /// Its queue.
+    /// The device's queue.
     pub queue: wgpu::Queue,
-    /// What kernels may use.
+    /// Features and limits that kernels may use.
     pub capabilities: Capabilities,
     /// The adapter, as its driver describes it.
     pub info: wgpu::AdapterInfo,
-    /// Bytes of its memory, where the backend says so; not all of them need be free.
+    /// Bytes of device memory, if the backend reports them. Other programs may use part of it.
     pub memory: Option<u64>,
     /// Compiled kernels.
     pub pipelines: Pipelines,
-    /// The options that it was opened with.
+    /// The options that the GPU was opened with.
     pub options: GpuOptions,
     adapter: Option<wgpu::Adapter>,
-    /// True where a host program made the device.
+    /// True if a host program created the device.
     hosted: bool,
     fault: Fault,
     allocated: Mutex<Allocated>,
 }
 
-/// Buffers taken from a device since it was opened.
+/// Buffers allocated since the device was opened, freed ones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocated {
-    /// How many.
+    /// Number of buffers.
     pub buffers: u64,
-    /// Their bytes.
+    /// Bytes of the buffers.
     pub bytes: u64,
 }
 
@@ -48,7 +48,7 @@ impl Gpu {
     /// Opens the first adapter that the options allow.
     ///
     /// # Errors
-    /// No such adapter, or one that gives no device.
+    /// There is no such adapter, or it returns no device.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
         let one = GpuOptions { devices: 1, ..options.clone() };
         let mut opened = Self::open_all(&one).await?;
@@ -58,7 +58,7 @@ impl Gpu {
     /// Opens as many GPUs as the options ask for and the machine has.
     ///
     /// # Errors
-    /// No such adapter, or one that gives no device.
+    /// There is no such adapter, or it returns no device.
     pub async fn open_all(options: &GpuOptions) -> Result<Vec<Self>, GpuError> {
         let wanted = options.adapter.as_deref().unwrap_or_default().to_lowercase();
         if options.hardware && !may_have_hardware() {
@@ -80,7 +80,7 @@ impl Gpu {
     /// Opens an adapter.
     ///
     /// # Errors
-    /// It gives no device, or one that kernels cannot run on.
+    /// The adapter returns no device, or its limits are too low for the kernels.
     pub async fn of(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         #[cfg_attr(not(target_family = "wasm"), expect(unused_mut, reason = "only browsers hide subgroups"))]
@@ -111,21 +111,21 @@ impl Gpu {
         Ok(Self { adapter, memory, ..Self::with(device, queue, capabilities, info, options.clone(), fault) })
     }
 
-    /// Uses a device and a queue that the host program made, such as a game's or a GUI's.
+    /// Uses a device and a queue that the host program created, for instance a game or a GUI.
     ///
-    /// - The device's handlers for uncaptured errors and for its loss stay the host's. Error scopes catch the errors of what
-    ///   the engine creates and submits, so that the host's handler does not see them; not in a browser, where scopes answer
-    ///   too late. A failed readback shows that the device is lost.
+    /// - The host's handlers for uncaptured errors and for device loss stay in place. Error scopes catch the errors of
+    ///   what the engine creates and submits, so that the host's handler does not see them. In a browser scopes answer
+    ///   too late, and the host's handler sees them. A failed readback shows that the device is lost.
     /// - Kernels use the features and limits that the device was created with. [`Gpu::wanted_features`] and
-    ///   [`Gpu::required_limits`] list what to ask for.
-    /// - The engine polls the device, so that callbacks of the host's own mappings may run on the engine's thread.
-    /// - [`Gpu::reopen`] fails, and the models of a lost device move to the CPU.
+    ///   [`Gpu::required_limits`] return those to request.
+    /// - The engine polls the device. Callbacks of the host's own mappings may therefore run on the engine's thread.
+    /// - [`Gpu::reopen`] fails. The models of a lost device move to the CPU.
     ///
-    /// `adapter` is the one that the device was requested from. `options` that choose an adapter are ignored: `adapter`,
-    /// `hardware` and `devices`.
+    /// `adapter` is the one that the device was requested from. The options `adapter`, `hardware` and `devices` choose
+    /// an adapter and are ignored.
     ///
     /// # Errors
-    /// The device was created with a limit below what every kernel needs.
+    /// [`GpuError::HostLimit`] if the device was created with a limit below what every kernel needs.
     pub fn from_device(
         adapter: &wgpu::Adapter,
         device: wgpu::Device,
@@ -147,37 +147,41 @@ impl Gpu {
         Ok(Self { memory, hosted: true, ..gpu })
     }
 
-    /// Limits to create a device with that [`Gpu::from_device`] gets: WebGPU's defaults, and as much of the following as `adapter`
-    /// has. A host raises its own to these with [`wgpu::Limits::or_better_values_from`].
+    /// Limits to request for a device that is passed to [`Gpu::from_device`]: WebGPU's defaults, with the following
+    /// raised to what `adapter` has. A host can raise its own limits to these with
+    /// [`wgpu::Limits::or_better_values_from`].
     ///
     /// | limit | what it bounds |
     /// |---|---|
-    /// | `max_storage_buffer_binding_size`, `max_buffer_size` | a KV cache's arena, activations; larger matrices are cut into segments |
-    /// | `max_storage_buffers_per_shader_stage` | how much of a layer one kernel may fuse; 8 are needed |
-    /// | `max_compute_workgroup_storage_size` | tiles of products and of attention; 16 KiB are needed |
-    /// | `max_compute_invocations_per_workgroup`, `max_compute_workgroup_size_x` | 256 are needed, and enough |
-    /// | `max_compute_workgroups_per_dimension` | 65,535 are needed, and enough |
+    /// | `max_storage_buffer_binding_size`, `max_buffer_size` | the KV cache's arena and activations; larger matrices are cut into segments |
+    /// | `max_storage_buffers_per_shader_stage` | how much of a layer one kernel can fuse; at least 8 |
+    /// | `max_compute_workgroup_storage_size` | tiles of products and of attention; at least 16 KiB |
+    ///
+    /// WebGPU's defaults are needed and are enough for `max_compute_invocations_per_workgroup` and
+    /// `max_compute_workgroup_size_x` (256) and `max_compute_workgroups_per_dimension` (65,535).
     pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
         required(&adapter.limits())
     }
 
-    /// Features to create a device with that [`Gpu::from_device`] gets, as far as `adapter` has them. None is needed; they add
-    /// speed, or figures.
+    /// Features to request for a device that is passed to [`Gpu::from_device`], as far as `adapter` has them. All are
+    /// optional.
     ///
     /// | feature | what it adds |
     /// |---|---|
     /// | `SUBGROUP` | sums over lanes without workgroup memory |
-    /// | `SHADER_F16` | activations in halves |
-    /// | `TIMESTAMP_QUERY`, `TIMESTAMP_QUERY_INSIDE_PASSES` | times of kernels |
-    /// | `PIPELINE_CACHE` | compiled kernels are kept, see [`GpuOptions`]'s `cache` |
+    /// | `SHADER_F16` | activations in 16-bit floats |
+    /// | `TIMESTAMP_QUERY`, `TIMESTAMP_QUERY_INSIDE_PASSES` | kernel times |
+    /// | `PIPELINE_CACHE` | saving compiled kernels, see [`GpuOptions`]'s `cache` |
     ///
-    /// `EXPERIMENTAL_COOPERATIVE_MATRIX` is not among them, since a host has to accept experimental features itself
-    /// ([`wgpu::ExperimentalFeatures`]). On a device that has it, and `SHADER_F16`, products of many rows use it.
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX` is not included, because a host must accept experimental features itself
+    /// ([`wgpu::ExperimentalFeatures`]). Products of many rows use it on a device that has it together with
+    /// `SHADER_F16`.
     pub fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
         Capabilities::of(adapter).features() - wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
     }
 
-    /// What opens the same GPU again, after a failure. It fails with [`GpuError::HostDevice`] on a host's device.
+    /// Returns a future that opens the same GPU again after a failure. It fails with [`GpuError::HostDevice`] if the
+    /// host program created the device.
     pub fn reopen(&self) -> impl Future<Output = Result<Self, GpuError>> + 'static {
         let (adapter, options) = (self.adapter.clone(), self.options.clone());
         let refused = self.hosted.then(|| GpuError::HostDevice {
@@ -188,7 +192,7 @@ impl Gpu {
             if let Some(error) = refused {
                 return Err(error);
             }
-            // A browser's adapter gives one device only.
+            // In a browser an adapter returns only one device.
             match adapter.filter(|_| !cfg!(target_family = "wasm")) {
                 Some(adapter) => Self::of(&adapter, &options).await,
                 None => Self::open(&options).await,
@@ -196,8 +200,8 @@ impl Gpu {
         }
     }
 
-    /// A device that computes nothing and says yes to every feature: for tests of what is compiled and recorded. It starts
-    /// from the limits that WebGPU promises.
+    /// A device that computes nothing and accepts every feature, for tests of what is compiled and recorded. It starts
+    /// from WebGPU's default limits.
     #[cfg(feature = "noop")]
     pub fn noop(capabilities: impl FnOnce(Capabilities) -> Capabilities) -> Self {
         let limits = wgpu::Limits::default();
@@ -261,43 +265,43 @@ impl Gpu {
         }
     }
 
-    /// Longest that one submit should keep the device busy.
+    /// Longest time that one submit should keep the device busy.
     pub fn submit_budget(&self) -> core::time::Duration {
         self.options.submit.unwrap_or(core::time::Duration::from_millis(50))
     }
 
-    /// Why the device no longer works, if it does not.
+    /// Returns the error that stopped the device from working, if there is one.
     pub fn failure(&self) -> Option<GpuError> {
         self.fault.get().map(|reason| GpuError::Lost { adapter: self.info.name.clone(), reason })
     }
 
-    /// Gives the device up, since it does not do what it has to.
+    /// Marks the device as failed because of an error that the engine found.
     pub fn give_up(&self, error: &GpuError) {
         self.fault.set(error.to_string());
     }
 
-    /// Runs `work`, which uses the device on this thread. On a host's device an error of it becomes this GPU's
-    /// [failure](Gpu::failure); without this, the host's handler would get it.
+    /// Runs `work`, which uses the device on the calling thread. If the host program created the device, an error that
+    /// `work` causes becomes this GPU's [failure](Gpu::failure) instead of reaching the host's handler.
     pub fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
         self.fault.watch(&self.device, work)
     }
 
-    /// Buffers taken so far, those that are gone too.
+    /// Buffers allocated so far, freed ones included.
     pub fn allocated(&self) -> Allocated {
         *self.allocated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A buffer for kernels, zeroed. Copies into it are always allowed, copies out of it too.
+    /// Creates a storage buffer for kernels, filled with zeros. Copies into and out of it are allowed.
     ///
     /// # Errors
-    /// It is larger than the device allows, or than what is free.
+    /// The buffer is larger than the device's limits or than its free memory.
     pub fn storage(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
         use wgpu::BufferUsages as Usage;
         let limit = self.capabilities.max_binding.min(self.capabilities.max_buffer);
         self.buffer(what, bytes, limit, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
     }
 
-    /// A buffer that the host reads.
+    /// Creates a buffer that the host reads.
     ///
     /// # Errors
     /// As [`Gpu::storage`].
@@ -306,7 +310,8 @@ impl Gpu {
         self.buffer(what, bytes, self.capabilities.max_buffer, Usage::MAP_READ | Usage::COPY_DST)
     }
 
-    /// Writes `bytes` to a buffer from byte `at` on, before the next submit. Both are multiples of 4.
+    /// Writes `bytes` into a buffer at byte offset `at`, before the next submit. The offset and the length must be
+    /// multiples of 4.
     pub fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
         self.watch(|| self.queue.write_buffer(buffer, at, bytes));
     }
@@ -324,7 +329,8 @@ impl Gpu {
         }
         let descriptor = wgpu::BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false };
         let create = || self.device.create_buffer(&descriptor);
-        // A browser answers later: there the device's failure says it, if no scope takes the error.
+        // In a browser an error arrives later. Without a scope it reaches the handler, which records it as the device's
+        // failure.
         let (buffer, error) = if cfg!(target_family = "wasm") {
             (create(), None)
         } else {
@@ -349,27 +355,27 @@ impl Gpu {
     }
 }
 
-/// Bytes that a buffer of so many takes.
+/// Bytes that a buffer for `bytes` bytes takes.
 pub const fn storage_bytes(bytes: u64) -> u64 {
-    /// Vectors of four words are bound.
+    /// Kernels bind buffers as vectors of four words.
     const UNIT: u64 = 16;
     if bytes < UNIT { UNIT } else { bytes.next_multiple_of(UNIT) }
 }
 
-/// Lanes of a subgroup on a browser's device that has subgroup operations. wgpu neither asks for them nor says so: the page
-/// does, by adding `subgroups` to what its adapters are asked for.
+/// Lanes of a subgroup, if a browser's device has subgroup operations. wgpu neither requests nor reports them. The page
+/// enables them by adding `subgroups` to the features that its adapters are asked for.
 #[cfg(target_family = "wasm")]
 fn web_subgroup(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<u32> {
     device.as_webgpu().filter(|device| device.features().has("subgroups"))?;
     crate::capabilities::subgroup_lanes(info)
 }
 
-/// Leave to use the experimental features among those of `capabilities`.
+/// Token that allows the experimental features among `capabilities`.
 #[expect(unsafe_code, reason = "cooperative matrices are behind a token that says they are experimental")]
 fn experimental(capabilities: &Capabilities) -> wgpu::ExperimentalFeatures {
     if capabilities.cooperative {
-        // SAFETY: the one experimental feature asked for is the cooperative matrix, whose kernels keep to the shapes that
-        // the adapter lists and to memory that they bound themselves.
+        // SAFETY: the only experimental feature requested is the cooperative matrix. Its kernels use only the shapes
+        // that the adapter lists and memory that they bind themselves.
         unsafe { wgpu::ExperimentalFeatures::enabled() }
     } else {
         wgpu::ExperimentalFeatures::disabled()

@@ -1,21 +1,21 @@
-//! Errors of a device, caught by scopes instead of its handlers. Scopes belong to the thread that pushes them.
+//! Catches a device's errors with error scopes instead of its handlers. A scope belongs to the thread that pushed it.
 
 use core::future::Future;
 use core::task::{Context, Poll, Waker};
 
-/// Every kind of error.
+/// All kinds of errors.
 const FILTERS: [wgpu::ErrorFilter; 3] =
     [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal];
 
-/// Runs `work` and returns its value with the first error that `device` raised on this thread meanwhile. Natively the future is
-/// ready; in a browser it becomes ready later.
+/// Runs `work`. Returns its value and the first error that it caused on `device` from the calling thread. Natively the
+/// future is ready; in a browser it becomes ready later.
 pub(crate) fn scoped<T>(
     device: &wgpu::Device,
     work: impl FnOnce() -> T,
 ) -> (T, impl Future<Output = Option<wgpu::Error>>) {
     let [outer, middle, inner] = FILTERS.map(|filter| device.push_error_scope(filter));
     let value = work();
-    // Innermost first: scopes are a stack.
+    // Scopes are a stack, so that the innermost is popped first.
     let (inner, middle, outer) = (inner.pop(), middle.pop(), outer.pop());
     (value, async move {
         let errors = [inner.await, middle.await, outer.await];
@@ -23,7 +23,7 @@ pub(crate) fn scoped<T>(
     })
 }
 
-/// The error of a scope; `None` as well where it is not known yet.
+/// The error of a scope. `None` if there is none, or if it is not known yet.
 pub(crate) fn error_of(error: impl Future<Output = Option<wgpu::Error>>) -> Option<wgpu::Error> {
     let mut error = core::pin::pin!(error);
     match error.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -1,16 +1,16 @@
-//! How failures of a device are found.
+//! Finds the failures of a device.
 //!
-//! On a device that the engine opened, handlers note them. A host's device keeps the host's handlers: there, error scopes stand
-//! around whatever the engine creates or submits.
+//! On a device that the engine opened, handlers record them. A device that the host program created keeps the host's
+//! handlers. On it, error scopes surround everything that the engine creates or submits.
 
 use crate::error_scopes::{error_of, scoped};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The first failure of a device.
+/// The first failure of a device. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     first: Arc<Mutex<Option<String>>>,
-    /// True on a host's device, whose handlers are left alone.
+    /// True if the host program created the device, whose handlers then stay in place.
     scoped: bool,
 }
 
@@ -27,31 +27,31 @@ impl Fault {
         fault
     }
 
-    /// For a host's device: [`Fault::watch`] finds its errors.
+    /// For a device of the host program. [`Fault::watch`] finds its errors.
     pub(crate) fn scoped() -> Self {
         Self { first: Arc::default(), scoped: true }
     }
 
-    /// Notes a failure, if it is the first.
+    /// Records a failure, unless one is recorded already.
     pub(crate) fn set(&self, reason: String) {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     }
 
-    /// The first failure.
+    /// Returns the first failure.
     pub(crate) fn get(&self) -> Option<String> {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes an error of a command.
+    /// Records the error of a command.
     pub(crate) fn refuse(&self, error: &wgpu::Error) {
-        tracing::error!(%error, "the GPU refused a command");
+        tracing::error!(%error, "the GPU rejected a command");
         self.set(error.to_string());
     }
 
-    /// Runs `work`, which uses `device` on this thread. On a host's device an error of it becomes the failure, and the host's
-    /// handler does not see it.
+    /// Runs `work`, which uses `device` on the calling thread. On a device of the host program an error that `work`
+    /// causes becomes the failure, and the host's handler does not see it.
     pub(crate) fn watch<T>(&self, device: &wgpu::Device, work: impl FnOnce() -> T) -> T {
-        // A browser answers later, when nothing waits any more: there the host's handler sees the engine's errors.
+        // In a browser a scope answers later, after this call. There the host's handler sees the engine's errors.
         if !self.scoped || cfg!(target_family = "wasm") {
             return work();
         }

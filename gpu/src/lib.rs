@@ -1,4 +1,4 @@
-//! The wgpu backend: device, buffers, kernels. It decides nothing: the stages in `weft-systems` say what runs where.
+//! The wgpu backend: device, buffers and kernels. The stages in `weft-systems` decide what runs on it.
 
 mod adapter_list;
 mod attention_kernels;

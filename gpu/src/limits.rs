@@ -1,4 +1,4 @@
-//! Limits of a device: what every kernel needs, and what a host should ask for.
+//! Limits of a device: the lowest that kernels can use, and those that a host should request.
 
 use crate::error::GpuError;
 
@@ -11,22 +11,22 @@ pub(crate) struct LowLimit {
 }
 
 impl LowLimit {
-    /// The limit is the adapter's: no device of it can run kernels.
+    /// The limit is the adapter's, so that no device of the adapter can run kernels.
     pub(crate) fn of_adapter(self, info: &wgpu::AdapterInfo) -> GpuError {
         let Self { limit, value, needed } = self;
         GpuError::Limit { adapter: info.name.clone(), limit, value, needed }
     }
 
-    /// The limit is that of a host's device: another device of the adapter may do.
+    /// The limit is that of the host's device. Another device of the adapter may have a higher one.
     pub(crate) fn of_device(self, info: &wgpu::AdapterInfo) -> GpuError {
         let Self { limit, value, needed } = self;
         GpuError::HostLimit { adapter: info.name.clone(), limit, value, needed }
     }
 }
 
-/// The first limit that is below what every kernel needs: WebGPU's defaults for compute.
+/// Returns the first limit that is below what every kernel needs, which is WebGPU's default.
 pub(crate) fn check(limits: &wgpu::Limits) -> Option<LowLimit> {
-    /// More than the largest number of a binding in `shaders/`.
+    /// Exceeds the largest binding number in `shaders/`.
     const BINDINGS: u32 = 64;
     let found = [
         ("max_compute_invocations_per_workgroup", limits.max_compute_invocations_per_workgroup, 256),
@@ -43,7 +43,7 @@ pub(crate) fn check(limits: &wgpu::Limits) -> Option<LowLimit> {
     })
 }
 
-/// Limits for a device on which kernels are as large and as fused as the adapter allows.
+/// Limits that let kernels be as large and as fused as the adapter allows.
 pub(crate) fn required(adapter: &wgpu::Limits) -> wgpu::Limits {
     wgpu::Limits {
         max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,

@@ -1,8 +1,8 @@
-//! Logits processing on the device: kernels that change rows of logits, `[rows, vocabulary]`, in place, between the model's
-//! head and the first step of [sampling](crate::sampling).
+//! Logits processing on the device: kernels that change rows of logits, `[rows, vocabulary]`, in place. They run after
+//! the model's head and before the first step of [sampling](crate::sampling).
 //!
-//! [`LogitsKernel`] runs a function of the caller's, written in WGSL, on each logit. [`LogitsMask`] forbids the tokens whose
-//! bits are 0 in a mask. A forbidden token's logit is `-inf`, which sampling never chooses.
+//! [`LogitsKernel`] calls a WGSL function of the caller on each logit. [`LogitsMask`] forbids the tokens whose bits are
+//! 0 in a mask. The logit of a forbidden token is `-inf`, which sampling never chooses.
 
 use crate::command::Bound;
 use crate::device::Gpu;
@@ -11,7 +11,7 @@ use crate::pipeline::Kernel;
 use crate::shader::{KernelSpec, Part, parts};
 use std::sync::Arc;
 
-// These are not among `parts`: no model's plan is made of them.
+// These are not in `parts`, because no model's plan contains them.
 const PROCESS: Part = include_str!("shaders/logits_process.wgsl");
 const MASK: Part = include_str!("shaders/logits_mask.wgsl");
 
@@ -47,14 +47,14 @@ fn grid(vocabulary: u32, rows: u32) -> [u32; 3] {
 pub struct LogitsShader {
     /// The WGSL text.
     pub wgsl: String,
-    /// Words of data that each row has.
+    /// Number of words of data that each row has.
     pub row_words: u32,
 }
 
 /// Buffers that a [`LogitsKernel`] uses. Words are `u32`s or the bits of `f32`s.
 #[derive(Clone, Copy, Debug)]
 pub struct LogitsBuffers<'a> {
-    /// The wave, for its number of rows of logits.
+    /// The wave, which contains the number of rows of logits.
     pub wave: &'a wgpu::Buffer,
     /// Logits, f32, `[rows, vocabulary]`.
     pub logits: &'a wgpu::Buffer,
@@ -64,12 +64,12 @@ pub struct LogitsBuffers<'a> {
     pub data: Option<&'a wgpu::Buffer>,
 }
 
-/// A compiled [`LogitsShader`]. It belongs to the GPU that compiled it.
+/// A compiled [`LogitsShader`]. It is valid on the GPU that compiled it.
 #[derive(Clone, Debug)]
 pub struct LogitsKernel {
     kernel: Arc<Kernel>,
     vocabulary: u32,
-    /// Zeros, bound where the caller has no data.
+    /// Zeros, bound if the caller has no data.
     none: wgpu::Buffer,
 }
 
@@ -77,8 +77,8 @@ impl LogitsKernel {
     /// Compiles a shader for rows of `vocabulary` logits. Natively the future is ready when it is first polled.
     ///
     /// # Errors
-    /// [`GpuError::Shader`] with the compiler's message, whose line numbers are those of the text; the device goes on working.
-    /// [`GpuError::OutOfMemory`].
+    /// [`GpuError::Shader`] with the compiler's message, whose line numbers refer to the caller's text. The device
+    /// keeps working. [`GpuError::OutOfMemory`].
     pub async fn compile(gpu: &Gpu, vocabulary: u32, shader: &LogitsShader) -> Result<Self, GpuError> {
         let spec = KernelSpec::new("logits_process", [parts::WAVE, PROCESS])
             .with("WG", LANES)
@@ -99,18 +99,18 @@ impl LogitsKernel {
         Bound::new(gpu, Arc::clone(&self.kernel), &numbered)
     }
 
-    /// Workgroups for up to `rows` rows of logits; rows that the wave does not have are left alone.
+    /// Workgroups for up to `rows` rows of logits. Rows beyond those of the wave are not changed.
     pub fn grid(&self, rows: u32) -> [u32; 3] {
         grid(self.vocabulary, rows)
     }
 }
 
-/// The kernel that forbids tokens by a mask of bits, `[rows, row_words]` `u32`s. Token `t` is allowed where bit `t % 32` of
-/// word `t / 32` of its row is 1.
+/// The kernel that forbids tokens by a mask of bits, `[rows, row_words]` `u32`s. Token `t` is allowed where bit `t %
+/// 32` of word `t / 32` of its row is 1.
 ///
 /// | binding | buffer | |
 /// |---|---|---|
-/// | 0 | the wave | read for its number of rows of logits |
+/// | 0 | the wave | contains the number of rows of logits |
 /// | 1 | logits | f32, `[rows, vocabulary]`; those of forbidden tokens become `-inf` |
 /// | 2 | the mask | |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl LogitsMask {
         self.vocabulary.div_ceil(32)
     }
 
-    /// Bytes of the mask of up to `rows` rows of logits.
+    /// Bytes of the mask for up to `rows` rows of logits.
     pub fn bytes(&self, rows: u32) -> u64 {
         4 * u64::from(self.row_words()) * u64::from(rows)
     }
@@ -138,7 +138,7 @@ impl LogitsMask {
             .with("MASK_WORDS", self.row_words())
     }
 
-    /// Workgroups for up to `rows` rows of logits; rows that the wave does not have are left alone.
+    /// Workgroups for up to `rows` rows of logits. Rows beyond those of the wave are not changed.
     pub fn grid(&self, rows: u32) -> [u32; 3] {
         grid(self.vocabulary, rows)
     }

@@ -1,17 +1,18 @@
-//! Checks of a caller's WGSL before a driver sees it. The WGSL compiler bounds no variable's size; a driver may take as much
-//! memory as a shader asks for, or fail in ways that take the program with it.
+//! Checks a caller's WGSL before the driver compiles it. The WGSL compiler does not limit the size of variables. A
+//! driver may allocate as much memory as a shader asks for, or crash the program.
 
 use crate::error::GpuError;
 use crate::shader::KernelSpec;
 use naga::{AddressSpace, Module};
 
-/// Most bytes of a type, and of all variables together: a workgroup's memory, as WebGPU promises it.
+/// Largest type, and most bytes of all variables together: the workgroup memory that WebGPU guarantees.
 const MOST_BYTES: u64 = 16 << 10;
 
 /// Checks the source of a kernel with a snippet.
 ///
 /// # Errors
-/// [`GpuError::Shader`]: it does not parse, has constants that are set later, or its types or variables are larger than 16 KiB.
+/// [`GpuError::Shader`] if the source does not parse, declares an `override`, or has a type or variables of more than
+/// 16 KiB.
 pub(crate) fn check(spec: &KernelSpec) -> Result<(), GpuError> {
     let refused = |reason: String| GpuError::Shader { kernel: spec.name, reason };
     let source = spec.source();
@@ -31,12 +32,12 @@ pub(crate) fn check(spec: &KernelSpec) -> Result<(), GpuError> {
     Ok(())
 }
 
-/// Bytes of a type; more than any limit where it is larger than types may be.
+/// Bytes of a type. `u64::MAX` if the type exceeds the compiler's limit.
 fn bytes(module: &Module, ty: &naga::Type) -> u64 {
     ty.inner.try_size(module.to_ctx()).map_or(u64::MAX, u64::from)
 }
 
-/// Bytes of all variables that are not bound buffers.
+/// Bytes of all variables except bound buffers.
 fn variable_bytes(module: &Module) -> u64 {
     let own = |space| matches!(space, AddressSpace::Private | AddressSpace::WorkGroup);
     let globals =

@@ -1,4 +1,5 @@
-//! The engine on a device of the caller's: the caller's handlers stay, and failures are found without them.
+//! The engine on a device that the host program created: the host's handlers stay in place, and failures are found
+//! without them.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Capabilities, Gpu, GpuError, GpuOptions, adapters, wgpu};
 
-/// A host: its device and what its handlers have heard.
+/// A host program: its device, and the calls of its handlers.
 struct Host {
     adapter: wgpu::Adapter,
     device: wgpu::Device,
@@ -37,7 +38,7 @@ impl Host {
         Self { adapter, device, queue, errors, lost }
     }
 
-    /// A device as a host creates it that knows nothing of the engine.
+    /// A device of a host that does not request anything for the engine.
     fn plain() -> Self {
         Self::new(wgpu::Features::empty(), wgpu::Limits::default())
     }
@@ -47,12 +48,12 @@ impl Host {
         Gpu::from_device(&self.adapter, device, queue, &GpuOptions::default())
     }
 
-    /// How often each handler was called: for errors, for the loss.
+    /// Number of calls of the handlers: for errors, for device loss.
     fn heard(&self) -> (u32, u32) {
         (self.errors.load(Ordering::SeqCst), self.lost.load(Ordering::SeqCst))
     }
 
-    /// Makes an error of the host's own.
+    /// Causes an error of the host's own.
     fn fail(&self) {
         let limit = self.device.limits().max_buffer_size;
         let _ = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -213,7 +214,7 @@ fn a_lost_device_fails_its_readbacks_and_is_not_opened_again() {
     gpu.give_up(&GpuError::Readback { adapter: gpu.info.name.clone() });
     let error = pollster::block_on(gpu.reopen()).err().unwrap();
     assert!(
-        matches!(&error, GpuError::HostDevice { reason, .. } if reason.contains("did not give back")),
+        matches!(&error, GpuError::HostDevice { reason, .. } if reason.contains("did not return")),
         "{error}"
     );
 }

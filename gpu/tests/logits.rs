@@ -1,4 +1,4 @@
-//! Logits processors in WGSL and masks of allowed tokens, against twins on the host.
+//! Logits processors in WGSL and masks of allowed tokens, compared with twins on the host.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -25,7 +25,7 @@ fn wave_of(gpu: &Gpu, rows: usize) -> wgpu::Buffer {
     wave(gpu, &WaveData { logit_rows: &logit_rows, ..WaveData::default() })
 }
 
-/// Rows and vocabularies: less than a workgroup, whole ones, and more by some.
+/// Numbers of rows and vocabularies: less than a workgroup, whole workgroups, and some more.
 fn shapes(random: &mut Random) -> [(usize, usize); 4] {
     [(1, 1), (3, 512), (2, 1 + random.below(300)), (4, 1000 + random.below(1000))]
 }
@@ -42,7 +42,8 @@ fn process(gpu: &Gpu, kernel: &LogitsKernel, buffers: &LogitsBuffers<'_>, rows: 
     assert_eq!(gpu.failure(), None);
 }
 
-/// Forbids each `row_data(row, 0)`th token, scales by a power of two, and adds a bias: a fused product and sum gives the same.
+/// Forbids every `row_data(row, 0)`th token, scales by a power of two, and adds a bias. With these scales a fused
+/// multiply-add gives the same result.
 const SNIPPET: &str = "
 const BIASES: u32 = 7u;
 fn process(row: u32, token: u32, logit: f32) -> f32 {
@@ -68,7 +69,7 @@ fn a_snippet_changes_each_logit() {
     for gpu in devices() {
         let mut random = Random(21);
         for (rows, vocabulary) in shapes(&mut random) {
-            // One row more than the wave has, which stays as it is.
+            // One row more than the wave has, which must not change.
             let before = logits(&mut random, (rows + 1) * vocabulary);
             let words: Vec<[u32; 2]> = (0..rows)
                 .map(|_| [random.below(4) as u32, [0.5f32, 2.0, 1.0][random.below(3)].to_bits()])
@@ -88,7 +89,7 @@ fn a_snippet_changes_each_logit() {
                     continue;
                 };
                 let (found, wanted) = (f32::from_bits(*found), processed(*before, token, *words, &biases));
-                // Kernels may take infinities and NaN for anything, except that a forbidden token stays so.
+                // Kernels may compute anything from infinities and NaN, except that a forbidden token stays forbidden.
                 let kept = f32::from_bits(*before);
                 if kept.is_finite() || kept == f32::NEG_INFINITY {
                     assert_eq!(
@@ -197,7 +198,7 @@ fn sampling_chooses_among_allowed_tokens() {
         let ascending: Vec<f32> = (0..2 * VOCABULARY).map(|i| (i % VOCABULARY) as f32).collect();
         let logits = buffer(&gpu, &ascending);
         let mask = LogitsMask { vocabulary: VOCABULARY as u32 };
-        // The first row may choose token 40 at most, the second none.
+        // In the first row token 40 is the last that is allowed, in the second none is.
         let words = buffer(&gpu, &[u32::MAX, 0x1ff, 0, 0, 0, 0, 0, 0]);
         run(&gpu, &mask.spec(), &[(0, &wave), (1, &logits), (2, &words)], mask.grid(2));
         let mut batch = SampleBatch::default();

@@ -1,4 +1,4 @@
-// Forbids tokens: a logit of [rows, VOCABULARY] becomes -inf where its bit of the mask is 0. An invocation per logit.
+// Forbids tokens: a logit of [rows, VOCABULARY] becomes -inf where its bit of the mask is 0. One invocation per logit.
 // A row of the mask has MASK_WORDS words; token t is bit t % 32 of word t / 32.
 @group(0) @binding(1) var<storage, read_write> logits: array<u32>;
 @group(0) @binding(2) var<storage, read> allowed: array<u32>;

@@ -1,5 +1,5 @@
-// Runs a caller's function `process` over rows of logits, [rows, VOCABULARY], in place. An invocation per logit.
-// The caller's text defines `fn process(row: u32, token: u32, logit: f32) -> f32` and may call the functions below.
+// Runs a caller's function `process` over rows of logits, [rows, VOCABULARY], in place. One invocation per logit. The
+// caller's text defines `fn process(row: u32, token: u32, logit: f32) -> f32` and may call the functions below.
 @group(0) @binding(1) var<storage, read_write> logits: array<u32>;
 @group(0) @binding(2) var<storage, read> row_words: array<u32>;
 @group(0) @binding(3) var<storage, read> data_words: array<u32>;
@@ -32,9 +32,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (token >= VOCABULARY || row >= wave_logit_rows()) { return; }
     let at = row * VOCABULARY + token;
     let bits = logits[at];
-    // A token that is forbidden already stays so.
+    // A forbidden token stays forbidden.
     if (bits == NEGATIVE_INFINITY_BITS) { return; }
     let logit = process(row, token, bitcast<f32>(bits));
-    // As bits, since float arithmetic need not keep infinities.
+    // Written as bits, since float arithmetic need not preserve infinities.
     logits[at] = select(bitcast<u32>(logit), NEGATIVE_INFINITY_BITS, logit <= FORBIDDEN);
 }

@@ -88,7 +88,7 @@ pub enum GpuError {
         multiple: usize,
     },
     /// Experts of one stack that are stored in different formats.
-    #[error("`{what}` has experts in different formats; leave its layer on the CPU")]
+    #[error("`{what}` has another format than the tensors of the other experts; leave its layer on the CPU")]
     Experts {
         /// The tensor, or the stack.
         what: String,

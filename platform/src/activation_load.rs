@@ -1,4 +1,4 @@
-//! Loading rows of activations: each is quantized or copied into its panel, panels in parallel.
+//! Loads rows of activations: quantizes or copies each row into its panel, panels in parallel.
 
 use crate::activations::{Activations, Need};
 use crate::kernels::Kernels;
@@ -7,18 +7,18 @@ use crate::threads::Cpu;
 use weft_components::CODES;
 
 impl Activations {
-    /// Takes `rows` rows of `cols` floats, one after another in `x`, in the forms of `need`.
+    /// Loads `rows` rows of `cols` floats, stored one after another in `x`, in the forms of `need`.
     ///
     /// # Panics
-    /// Where `x` is shorter than the rows, or `cols` is no multiple of 32 and codes are needed.
+    /// If `x` is shorter than the rows, or if codes are needed and `cols` is not a multiple of 32.
     pub fn load(&mut self, cpu: &Cpu, x: &[f32], rows: usize, cols: usize, need: Need) {
         self.load_strided(cpu, x, cols, rows, cols, need);
     }
 
-    /// [`Activations::load`] of rows that start `stride` floats apart.
+    /// [`Activations::load`] for rows that start `stride` floats apart.
     ///
     /// # Panics
-    /// As there.
+    /// As [`Activations::load`].
     pub fn load_strided(
         &mut self,
         cpu: &Cpu,
@@ -69,11 +69,11 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Floats that are not worth a fork.
+    /// Fewest floats for which a fork pays.
     const GRAIN: usize = 32 * 1024;
 
     fn run(self, cpu: &Cpu) {
-        /// Most pieces of a load.
+        /// Most jobs of a load.
         const PIECES: usize = 16;
         let panels = self.rows.div_ceil(PANEL);
         let grain = (Self::GRAIN / (PANEL * self.cols).max(1)).max(1);

@@ -1,19 +1,19 @@
-//! Rows of activations as the products read them: quantized to 8 bits, as floats, or both.
+//! Rows of activations in the form that products read: quantized to 8 bits, as floats, or both.
 //!
-//! Rows are grouped in panels of `PANEL`, the last one shorter. A panel of `h` rows holds, for each block of 32
-//! columns, `h` times 32 codes, `h` scales, `h` sums of the whole block and of its halves; or, for each column, `h` floats. A kernel that takes some rows
-//! of a panel then reads memory in order.
+//! Rows are grouped in panels of `PANEL`; the last panel may be shorter. A panel of `h` rows contains, for each block
+//! of 32 columns, `h` times 32 codes, `h` scales, and `h` sums of the whole block and of its halves; or, for each
+//! column, `h` floats. A kernel that processes some rows of a panel reads memory in order.
 //!
-//! A block's scale is its largest magnitude over 127; codes are rounded to nearest even; scale and sum stay exact
-//! (`f32`, `i32`), which loses less than the half floats of the field's usual 8-bit blocks.
+//! A block's scale is its largest magnitude over 127. Codes are rounded to nearest even. Scale and sum stay exact
+//! (`f32`, `i32`), which loses less than the half floats of the usual 8-bit blocks.
 //!
-//! Invariant: what is held for a row does not depend on the other rows.
+//! Invariant: the data of a row does not depend on the other rows.
 
 use crate::quant_panel::{PANEL, QuantPanel};
 use crate::tile::cpu_matrix::CpuMatrix;
 use weft_components::CODES;
 
-/// Which forms of the activations a product reads.
+/// The forms of activations that a product reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Need {
     /// 8-bit codes, for quantized layouts.
@@ -23,14 +23,14 @@ pub struct Need {
 }
 
 impl Need {
-    /// What the product with all of `weights` reads.
+    /// The forms that the products with all of `weights` read.
     pub fn of(weights: &[&CpuMatrix]) -> Self {
         let quantized = |w: &&CpuMatrix| w.layout().is_quantized();
         Self { quantized: weights.iter().any(quantized), floats: !weights.iter().all(quantized) }
     }
 }
 
-/// Scratch for rows of activations. Buffers grow to the largest load and are kept.
+/// Scratch memory for rows of activations. Buffers grow to the largest load and are reused.
 #[derive(Default)]
 pub struct Activations {
     pub(crate) rows: usize,
@@ -51,14 +51,14 @@ impl Activations {
         Self::default()
     }
 
-    /// Takes memory for any load of at most `rows` rows of `cols` floats in the forms of `need`.
+    /// Allocates memory for any load of at most `rows` rows of `cols` floats in the forms of `need`.
     pub fn reserve(&mut self, rows: usize, cols: usize, need: Need) {
         let blocks = if need.quantized { rows * (cols / CODES) } else { 0 };
         let floats = if need.floats { rows * cols } else { 0 };
         self.grow(blocks, floats);
     }
 
-    /// Makes room for so many blocks and floats.
+    /// Grows the buffers to at least `blocks` blocks of codes and `floats` floats.
     pub(crate) fn grow(&mut self, blocks: usize, floats: usize) {
         grow(&mut self.codes, blocks);
         grow(&mut self.scales, blocks);
@@ -69,22 +69,22 @@ impl Activations {
         grow(&mut self.floats, floats);
     }
 
-    /// Rows held.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Columns of each.
+    /// Columns of each row.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// Forms held.
+    /// Forms that are loaded.
     pub fn need(&self) -> Need {
         self.need
     }
 
-    /// Memory held, in bytes.
+    /// Bytes of memory in use.
     pub fn bytes(&self) -> usize {
         self.codes.capacity() * CODES
             + 4 * (self.scales.capacity() + self.sums.capacity() + self.offsets.capacity())

@@ -1,4 +1,4 @@
-//! What differs per machine: SIMD kernels behind one dispatch table, thread pool, storage.
+//! Everything that depends on the machine: SIMD kernels behind one dispatch table, the thread pool, storage.
 
 mod activation_load;
 pub mod activations;

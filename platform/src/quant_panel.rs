@@ -1,12 +1,12 @@
-//! Panels of rows of activations as 8-bit codes: what a product reads and what quantizing fills. See
-//! [`Activations`](crate::Activations) for the layout.
+//! Panels of rows of activations as 8-bit codes: views for products, which read them, and for quantizing, which fills
+//! them. [`Activations`](crate::Activations) documents the layout.
 
 use weft_components::CODES;
 
-/// Rows of a panel.
+/// Rows in a panel.
 pub(crate) const PANEL: usize = 16;
 
-/// The codes of a panel: all slices hold `height` items a block of 32 columns.
+/// The codes of a panel. All slices have `height` items per block of 32 columns.
 pub(crate) struct QuantPanel<'a> {
     pub(crate) height: usize,
     pub(crate) codes: &'a [[i8; CODES]],
@@ -20,7 +20,7 @@ pub(crate) struct QuantPanel<'a> {
     pub(crate) half_offsets: &'a [[f32; 2]],
 }
 
-/// A panel being filled: row `row` of `height`.
+/// A panel to fill: row `row` of `height` rows.
 pub(crate) struct QuantRow<'a> {
     pub(crate) row: usize,
     pub(crate) height: usize,

@@ -1,4 +1,4 @@
-//! Plain Rust.
+//! The kernel table of plain Rust.
 
 use crate::kernels::tile_packing::{PackTable, PackTile, pack, pack_table};
 use crate::simd::scalar::Scalar;

@@ -1,4 +1,4 @@
-//! A matrix in tiles, and why bytes did not become one.
+//! A matrix in tiles, and the errors of packing one.
 
 use crate::buffer::{Buffer, MemoryError, checked_size};
 use crate::simd::LANES;
@@ -9,11 +9,14 @@ use half::{bf16, f16};
 use weft_components::formats::FORMATS;
 use weft_components::{CODES, Codec, TensorFormat, TileLayout};
 
-/// Why bytes did not become a matrix.
+/// Why rows could not be packed into a matrix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PackError {
-    /// The engine only knows the size of this format.
-    #[error("format {format} cannot be computed with: convert the file to one of {}", computed_with())]
+    /// The engine knows only the size of this format.
+    #[error(
+        "the engine cannot compute with the format {format}: convert the file to one of {}",
+        computed_with()
+    )]
     NoCodec {
         /// The format.
         format: TensorFormat,
@@ -23,17 +26,17 @@ pub enum PackError {
     PartialBlock {
         /// The format.
         format: TensorFormat,
-        /// Elements a row.
+        /// Elements in a row.
         cols: usize,
     },
-    /// More or fewer bytes than the shape says.
+    /// The number of bytes does not match the shape.
     #[error(
         "rows {first} to {end} of {rows} × {cols} in {format} do not fit {found} bytes: the file is damaged"
     )]
     Size {
         /// The format.
         format: TensorFormat,
-        /// First row of the bytes.
+        /// First row of these bytes.
         first: usize,
         /// Row after the last.
         end: usize,
@@ -41,29 +44,29 @@ pub enum PackError {
         rows: usize,
         /// Columns of the matrix.
         cols: usize,
-        /// Bytes given.
+        /// Bytes received.
         found: u64,
     },
-    /// The same rows were given again.
-    #[error("rows from {first} on were laid out before")]
+    /// The same rows were packed before.
+    #[error("rows from {first} on were packed before")]
     Twice {
         /// The first of them.
         first: usize,
     },
-    /// Rows were not given.
-    #[error("{tiles} tiles of a matrix of {rows} rows have not arrived")]
+    /// Some rows were never packed.
+    #[error("{tiles} tiles of a matrix of {rows} rows are missing")]
     Missing {
         /// Rows of the matrix.
         rows: usize,
-        /// Tiles of 16 rows that lack theirs.
+        /// Tiles of 16 rows whose rows are missing.
         tiles: usize,
     },
-    /// No memory for the tiles.
+    /// Too little memory for the tiles.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 }
 
-/// Weights in tiles. See the module for the layout.
+/// Weights in tiles. The module `tile` documents the layout.
 pub struct CpuMatrix {
     pub(crate) format: TensorFormat,
     pub(crate) codec: Codec,
@@ -74,7 +77,7 @@ pub struct CpuMatrix {
     pub(crate) scales: Buffer,
 }
 
-/// Names of the formats that can be computed with.
+/// Names of the formats that the engine can compute with.
 fn computed_with() -> String {
     let names: Vec<&str> = FORMATS.iter().filter(|f| f.codec.is_some()).map(|f| f.name).collect();
     names.join(", ")
@@ -136,23 +139,23 @@ impl CpuMatrix {
         self.codec.layout
     }
 
-    /// Memory held, in bytes.
+    /// Bytes of memory in use.
     pub fn bytes(&self) -> usize {
         self.codes.len() + self.scales.len()
     }
 
-    /// Tiles of 16 rows.
+    /// Number of tiles of 16 rows.
     pub(crate) fn tiles(&self) -> usize {
         self.rows.div_ceil(LANES)
     }
 
-    /// The values that codes name, less the least of them: 0 to 255.
+    /// The values that codes index, less the smallest of them: 0 to 255.
     pub(crate) fn table(&self) -> [u8; 16] {
         let least = self.least();
         self.codec.table.map(|v| (i32::from(v) - least) as u8)
     }
 
-    /// Whether all of [`CpuMatrix::table`] fits seven bits.
+    /// Returns true if all of [`CpuMatrix::table`] fits into seven bits.
     pub(crate) fn table_is_narrow(&self) -> bool {
         self.table().iter().all(|v| *v < 128)
     }
@@ -161,12 +164,12 @@ impl CpuMatrix {
         self.codec.table.iter().copied().min().map_or(0, i32::from)
     }
 
-    /// What is added to a code, or to an entry of [`CpuMatrix::table`], to give its value.
+    /// The number to add to a code, or to an entry of [`CpuMatrix::table`], to get its value.
     pub(crate) fn offset(&self) -> i32 {
         if self.codec.layout.codes().table { self.least() } else { -i32::from(self.codec.zero_point) }
     }
 
-    /// What all scales are multiplied by.
+    /// Factor of all scales.
     pub(crate) fn unit(&self) -> f32 {
         self.codec.unit
     }
@@ -185,7 +188,7 @@ impl CpuMatrix {
         &self.scales.bytes()[tile * size..][..size]
     }
 
-    /// Exact values of row `row` into `out`: at most [`CpuMatrix::cols`] of them. A row past the end is zeros.
+    /// Writes the exact values of row `row` to `out`, at most [`CpuMatrix::cols`] of them. A row past the end is zeros.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         if row >= self.rows {
             return out.fill(0.0);

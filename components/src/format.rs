@@ -1,12 +1,12 @@
 //! Tensor formats as types.
 //!
-//! A *format* is how a tensor's numbers are stored in a file: a sequence of *blocks*, each of a fixed number of
-//! elements in a fixed number of bytes, along the innermost dimension. One file under `formats/` defines one format
-//! by implementing [`BlockFormat`]; [`FORMATS`] lists every type the GGUF document names, whether the engine computes
-//! with it or only knows its size.
+//! A *format* is how a file stores a tensor: a sequence of *blocks*, each with a fixed number of elements in a fixed
+//! number of bytes, along the innermost dimension. One file under `formats/` defines one format by implementing
+//! [`BlockFormat`]. [`FORMATS`] lists every type that the GGUF document names. The engine computes with some of them,
+//! and knows only the size of the others.
 //!
-//! A *tile layout* is how a backend holds the numbers while it computes. Many formats share one layout, so a format
-//! adds no kernel of its own: it says how one of its blocks becomes codes, a scale and a minimum.
+//! A *tile layout* is how a backend stores weights while it computes. Many formats share one layout, so a format needs
+//! no kernel of its own. It defines how one of its blocks becomes codes, a scale and a minimum.
 
 pub use crate::formats::block_format::{
     BlockCodes, BlockFormat, CODES, CodeKind, Codec, FormatInfo, SUPER, ScaleKind, TileLayout,
@@ -25,7 +25,7 @@ impl TensorFormat {
         FORMATS.iter().find(|f| f.ggml_type == id).map(Self)
     }
 
-    /// The format with this name, in any case.
+    /// The format with this name, in upper or lower case.
     pub fn from_name(name: &str) -> Option<Self> {
         FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(Self)
     }
@@ -40,22 +40,22 @@ impl TensorFormat {
         self.0.ggml_type
     }
 
-    /// Elements a block.
+    /// Elements in a block.
     pub fn block(self) -> usize {
         self.0.block
     }
 
-    /// Bytes a block.
+    /// Bytes in a block.
     pub fn block_bytes(self) -> usize {
         self.0.bytes
     }
 
-    /// The functions to compute with it, or `None` where only its size is known.
+    /// The functions to compute with it; `None` if the engine knows only its size.
     pub fn codec(self) -> Option<Codec> {
         self.0.codec
     }
 
-    /// Bytes of a row of `elements`, or `None` where `elements` is no multiple of the block or the size overflows.
+    /// Bytes of a row of `elements`; `None` if `elements` is not a multiple of the block or the size overflows.
     pub fn row_bytes(self, elements: usize) -> Option<usize> {
         if !elements.is_multiple_of(self.0.block) {
             return None;
@@ -63,9 +63,9 @@ impl TensorFormat {
         (elements / self.0.block).checked_mul(self.0.bytes)
     }
 
-    /// Exact values of `bytes`, whole blocks of this format, into `out`.
+    /// Writes the exact values of `bytes`, whole blocks of this format, to `out`.
     ///
-    /// Returns `false`, having written nothing, where the format has no codec or the lengths do not match.
+    /// Returns false and writes nothing if the format has no codec or the lengths do not match.
     pub fn dequantize(self, bytes: &[u8], out: &mut [f32]) -> bool {
         let Some(codec) = self.0.codec else { return false };
         if self.row_bytes(out.len()) != Some(bytes.len()) {

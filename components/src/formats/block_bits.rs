@@ -1,8 +1,8 @@
-//! Bits of a block: halves, words, and codes of a few bits.
+//! Reads the bits of a block: f16, words, and codes of a few bits.
 
 use super::block_format::CODES;
 
-/// Half bits at `bytes[at..at + 2]`, little endian.
+/// The 16 bits at `bytes[at..at + 2]`, little endian.
 #[inline]
 pub(crate) fn half_bits(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
@@ -14,7 +14,7 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Value of the half at `bytes[at..at + 2]`.
+/// Value of the f16 at `bytes[at..at + 2]`.
 #[inline]
 pub(crate) fn half_value(bytes: &[u8], at: usize) -> f32 {
     half::f16::from_bits(half_bits(bytes, at)).to_f32()
@@ -50,7 +50,7 @@ pub(crate) fn bit_fields(bytes: &[u8], shift: usize, mask: u8) -> [u8; CODES] {
     out
 }
 
-/// 32 signed bytes, each plus 128.
+/// 32 signed bytes plus 128 each.
 #[inline]
 pub(crate) fn signed_bytes(bytes: &[u8]) -> [u8; CODES] {
     let mut codes = [0; CODES];
@@ -62,8 +62,9 @@ pub(crate) fn signed_bytes(bytes: &[u8]) -> [u8; CODES] {
 
 /// The 6-bit scale and minimum of part `part`, from the 12 bytes of Q4_K and Q5_K.
 ///
-/// Bytes 0 to 3 and 4 to 7 hold the scales and minimums of parts 0 to 3 and, above them, the high two bits of those of parts 4 to
-/// 7; bytes 8 to 11 hold the low nibbles of these scales, and above them of these minimums.
+/// Bytes 0 to 3 contain the scales of parts 0 to 3, bytes 4 to 7 their minimums. Above them are the high two bits of
+/// the scales and minimums of parts 4 to 7. Bytes 8 to 11 contain the low nibbles of these scales, and above them those
+/// of these minimums.
 #[inline]
 pub(crate) fn scale_and_min(bytes: &[u8], part: usize) -> (i8, i8) {
     let i = part % 4;

@@ -1,35 +1,35 @@
-//! What a tensor format is made of: its blocks, the codes that a block becomes, and the layout that its tiles take.
+//! The parts of a tensor format: its blocks, the codes that a block becomes, and the layout of its tiles.
 
 /// Elements in a block that becomes [`BlockCodes`]. Formats with larger blocks yield several of these.
 pub const CODES: usize = 32;
 
-/// How weights are held for computing. See `weft-platform`'s tiles for the byte order of each.
+/// How weights are stored for computing. `weft-platform`'s tiles document the byte order of each.
 ///
-/// A layout is a kind of codes and a kind of scales ([`TileLayout::codes`], [`TileLayout::scales`]); only the pairs that a format
-/// needs are listed.
+/// A layout combines a kind of codes with a kind of scales ([`TileLayout::codes`], [`TileLayout::scales`]). Only
+/// combinations that a format needs exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileLayout {
     /// 32-bit floats.
     F32,
-    /// IEEE half floats.
+    /// 16-bit floats (f16).
     F16,
     /// bfloat16.
     Bf16,
-    /// 4-bit codes, half scales: Q4_0.
+    /// 4-bit codes, f16 scales: Q4_0.
     U4,
-    /// 4-bit codes, half scales and minimums: Q4_1.
+    /// 4-bit codes, f16 scales and minimums: Q4_1.
     U4Min,
-    /// 8-bit codes, half scales: Q8_0, Q8_1.
+    /// 8-bit codes, f16 scales: Q8_0, Q8_1.
     U8,
-    /// 5-bit codes, half scales: Q5_0.
+    /// 5-bit codes, f16 scales: Q5_0.
     U5,
-    /// 5-bit codes, half scales and minimums: Q5_1.
+    /// 5-bit codes, f16 scales and minimums: Q5_1.
     U5Min,
-    /// 4-bit codes that name values of a table, half scales: IQ4_NL.
+    /// 4-bit codes that index a table, f16 scales: IQ4_NL.
     T4,
-    /// 8-bit codes, float scales: Q8_K.
+    /// 8-bit codes, f32 scales: Q8_K.
     U8Float,
-    /// 4-bit codes that name values of a table, float scales: MXFP4.
+    /// 4-bit codes that index a table, f32 scales: MXFP4.
     T4Float,
     /// 4-bit codes, scales and minimums in super-blocks: Q4_K.
     U4MinSuper,
@@ -37,9 +37,9 @@ pub enum TileLayout {
     U5MinSuper,
     /// 2-bit codes, scales in super-blocks: TQ1_0, TQ2_0.
     U2Super,
-    /// 3-bit codes that name values of a table, scales in super-blocks: IQ1_S, IQ2_XXS.
+    /// 3-bit codes that index a table, scales in super-blocks: IQ1_S, IQ2_XXS.
     T3Super,
-    /// 4-bit codes that name values of a table, scales in super-blocks: IQ3_XXS, IQ3_S, IQ4_XS.
+    /// 4-bit codes that index a table, scales in super-blocks: IQ3_XXS, IQ3_S, IQ4_XS.
     T4Super,
     /// 2-bit codes, scales and minimums of half blocks in super-blocks: Q2_K.
     U2MinHalves,
@@ -47,22 +47,22 @@ pub enum TileLayout {
     U3Halves,
     /// 6-bit codes, scales of half blocks in super-blocks: Q6_K.
     U6Halves,
-    /// 3-bit codes that name values of a table, scales of half blocks in super-blocks: IQ1_M, IQ2_XS, IQ2_S.
+    /// 3-bit codes that index a table, scales of half blocks in super-blocks: IQ1_M, IQ2_XS, IQ2_S.
     T3Halves,
 }
 
 /// How the scales of a layout are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScaleKind {
-    /// There are none.
+    /// No scales.
     None,
-    /// An IEEE half a block of 32, and another for its minimum where there is one.
+    /// An f16 per block of 32, and a second one for its minimum if there are minimums.
     Half,
-    /// A 32-bit float a block of 32.
+    /// An f32 per block of 32.
     Float,
-    /// A half a super-block of 256, times a signed byte a block of 32; the same for the minimum.
+    /// An f16 per super-block of 256, times a signed byte per block of 32; the same for the minimum.
     Super,
-    /// A half a super-block of 256, times a signed byte each 16 weights; the same for the minimum.
+    /// An f16 per super-block of 256, times a signed byte per 16 weights; the same for the minimum.
     SuperHalves,
 }
 
@@ -71,9 +71,9 @@ pub enum ScaleKind {
 pub struct CodeKind {
     /// Bits of a code; 0 for layouts of floats.
     pub bits: u32,
-    /// Whether a code names a value of [`BlockFormat::TABLE`] instead of being one.
+    /// True if a code is an index into [`BlockFormat::TABLE`].
     pub table: bool,
-    /// Whether there are minimums.
+    /// True if there are minimums.
     pub min: bool,
 }
 
@@ -139,32 +139,32 @@ impl TileLayout {
         }
     }
 
-    /// Whether activations are quantized to 8 bits before they meet weights in this layout.
+    /// Returns true if activations are quantized to 8 bits before they are multiplied by weights in this layout.
     pub const fn is_quantized(self) -> bool {
         self.codes().bits > 0
     }
 }
 
-/// Elements of a super-block: those that share the half of [`ScaleKind::Super`] and [`ScaleKind::SuperHalves`].
+/// Elements in a super-block, which share the f16 of [`ScaleKind::Super`] and [`ScaleKind::SuperHalves`].
 pub const SUPER: usize = 256;
 
 /// A block of 32 weights as unsigned codes.
 ///
-/// With `h` the half of the block that weight `i` lies in (`i / 16`):
-/// `w[i] = UNIT * scale * sub_scale[h] * value(code[i]) + min * sub_min[h]`, where `value` is [`BlockFormat::TABLE`]'s entry, or the
-/// code less [`BlockFormat::ZERO_POINT`]. Both entries of `sub_scale` and `sub_min` are 1 where the layout has no super-blocks, and
-/// equal where it has one scale a block; `scale` and `min` are the same in all blocks of a super-block.
+/// With `h = i / 16` the half of the block that contains weight `i`: `w[i] = UNIT * scale * sub_scale[h] *
+/// value(code[i]) + min * sub_min[h]`. `value` is the entry of [`BlockFormat::TABLE`], or the code less
+/// [`BlockFormat::ZERO_POINT`]. Both entries of `sub_scale` and `sub_min` are 1 if the layout has no super-blocks, and
+/// equal if it has one scale per block. `scale` and `min` are the same in all blocks of a super-block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockCodes {
     /// Unsigned codes in element order.
     pub codes: [u8; CODES],
-    /// Scale: exact as an IEEE half, but for [`ScaleKind::Float`].
+    /// Scale, exact as an f16, except for [`ScaleKind::Float`].
     pub scale: f32,
-    /// Minimum, as the scale; zero where the format has none.
+    /// Minimum, exact as the scale is; zero if the format has none.
     pub min: f32,
-    /// What the scale is multiplied by in each half of the block.
+    /// Factor of the scale in each half of the block.
     pub sub_scale: [i8; 2],
-    /// What the minimum is multiplied by.
+    /// Factor of the minimum in each half of the block.
     pub sub_min: [i8; 2],
 }
 
@@ -175,7 +175,7 @@ impl Default for BlockCodes {
 }
 
 impl BlockCodes {
-    /// The exact values; `codec` is the format's.
+    /// The exact values. `codec` is the format's.
     pub fn values(&self, codec: &Codec) -> [f32; CODES] {
         let has_table = codec.layout.codes().table;
         core::array::from_fn(|i| {
@@ -201,26 +201,27 @@ pub trait BlockFormat {
     const NAME: &'static str;
     /// Type id in a GGUF tensor table.
     const GGML_TYPE: u32;
-    /// Elements a block: 1 for floats, else a multiple of 32.
+    /// Elements in a block: 1 for floats, otherwise a multiple of 32.
     const BLOCK: usize;
-    /// Bytes a block.
+    /// Bytes in a block.
     const BYTES: usize;
-    /// The layout its tiles take.
+    /// The layout of its tiles.
     const LAYOUT: TileLayout;
-    /// What is subtracted from a code before scaling; zero for float layouts, tables, and layouts with a minimum.
+    /// Number that is subtracted from a code before scaling. Zero for float layouts, tables, and layouts with a
+    /// minimum.
     const ZERO_POINT: u8 = 0;
-    /// Values that codes name, for layouts with a table; those of 3 bits name the first eight.
+    /// Values that codes index, for layouts with a table. Codes of 3 bits index the first eight.
     const TABLE: [i8; 16] = [0; 16];
-    /// A power of two that all scales are multiplied by.
+    /// A power of two, the factor of all scales.
     const UNIT: f32 = 1.0;
 
-    /// The 32 codes of part `part` of a block: elements `32 * part` and on. `block` holds `BYTES` bytes. Float layouts copy their bytes
-    /// and never call this.
+    /// The 32 codes of part `part` of a block: elements from `32 * part` on. `block` has `BYTES` bytes. Float layouts
+    /// copy their bytes and never call this.
     fn codes(_block: &[u8], _part: usize) -> BlockCodes {
         BlockCodes::default()
     }
 
-    /// The exact values of one block. `block` holds `BYTES` bytes, `out` takes `BLOCK` values.
+    /// Writes the exact values of one block. `block` has `BYTES` bytes, `out` has `BLOCK` values.
     fn dequantize(block: &[u8], out: &mut [f32]) {
         let codec = Codec::of::<Self>();
         for (part, out) in out.chunks_exact_mut(CODES).enumerate() {
@@ -260,17 +261,17 @@ impl Codec {
     }
 }
 
-/// What is known of a format: a row of [`FORMATS`](super::FORMATS).
+/// Properties of a format: a row of [`FORMATS`](super::FORMATS).
 pub struct FormatInfo {
     /// Name as GGUF tools print it.
     pub name: &'static str,
     /// Type id in a GGUF tensor table.
     pub ggml_type: u32,
-    /// Elements a block.
+    /// Elements in a block.
     pub block: usize,
-    /// Bytes a block.
+    /// Bytes in a block.
     pub bytes: usize,
-    /// How to compute with it; `None` where the engine only knows its size.
+    /// How to compute with it; `None` if the engine knows only its size.
     pub codec: Option<Codec>,
 }
 
@@ -286,7 +287,7 @@ impl FormatInfo {
         }
     }
 
-    /// The row of a format whose size is known and nothing else.
+    /// The row of a format of which only the size is known.
     pub const fn known(name: &'static str, ggml_type: u32, block: usize, bytes: usize) -> Self {
         Self { name, ggml_type, block, bytes, codec: None }
     }

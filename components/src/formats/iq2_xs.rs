@@ -5,7 +5,7 @@ use super::block_bits::{half_bits, half_value};
 use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 use super::{grids, iq2_xxs};
 
-/// Signed values from a grid of 512, with a scale for each 16 weights.
+/// Signed values from a grid of 512, with a scale for every 16 weights.
 pub struct Iq2Xs;
 
 impl BlockFormat for Iq2Xs {

@@ -1,6 +1,7 @@
-//! One file a format, and the table of them all.
+//! One file per format, and the table of all formats.
 //!
-//! Block layouts: the GGUF document and `ggml-common.h` of the ggml project; sizes as its Python package states them.
+//! Block layouts are those of the GGUF document and of `ggml-common.h` of the ggml project; sizes are those of its
+//! Python package.
 
 mod bf16;
 mod block_bits;

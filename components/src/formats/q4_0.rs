@@ -3,7 +3,7 @@
 use super::block_bits::{half_value, nibbles};
 use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 4-bit codes with one scale a block.
+/// 4-bit codes with one scale per block.
 pub struct Q4_0;
 
 impl BlockFormat for Q4_0 {

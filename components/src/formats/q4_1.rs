@@ -3,7 +3,7 @@
 use super::block_bits::{half_value, nibbles};
 use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 4-bit codes with a scale and a minimum a block.
+/// 4-bit codes with one scale and one minimum per block.
 pub struct Q4_1;
 
 impl BlockFormat for Q4_1 {

@@ -6,7 +6,7 @@
 use super::block_bits::{bit_fields, half_value, scale_and_min};
 use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 4-bit codes with a scale and a minimum for each 32 weights.
+/// 4-bit codes with a scale and a minimum for every 32 weights.
 pub struct Q4K;
 
 impl BlockFormat for Q4K {

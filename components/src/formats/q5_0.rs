@@ -3,7 +3,7 @@
 use super::block_bits::{half_value, high_bits, nibbles, word};
 use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 5-bit codes with one scale a block.
+/// 5-bit codes with one scale per block.
 pub struct Q5_0;
 
 impl BlockFormat for Q5_0 {

@@ -3,7 +3,7 @@
 use super::block_bits::{half_value, high_bits, nibbles, word};
 use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 5-bit codes with a scale and a minimum a block.
+/// 5-bit codes with one scale and one minimum per block.
 pub struct Q5_1;
 
 impl BlockFormat for Q5_1 {

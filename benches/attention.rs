@@ -1,10 +1,10 @@
 //! Attention on the GPU, timed: microseconds a layer, GB/s of keys and values for few rows, TFLOP/s for many.
 //!
-//! `cargo bench -p weft-gpu --bench attention -- FILTER` runs the cases whose names contain `FILTER`. `WEFT_WORKGROUPS` is
-//! how many workgroups few rows are split for (396, three for each multiprocessor of an H200, unless it says otherwise).
+//! `cargo bench -p weft-gpu --bench attention -- FILTER` runs the cases whose names contain `FILTER`. `WEFT_WORKGROUPS`
+//! is the number of workgroups that few rows are split for (default 396, three for each multiprocessor of an H200).
 //!
-//! A layer follows another, as in a model: each dispatch waits for the last one, and layers' keys and values take turns in
-//! memory larger than caches. Operations are those that a causal mask leaves, two for a multiply-add.
+//! A layer follows another, as in a model: each dispatch waits for the last one, and layers' keys and values take turns
+//! in memory larger than caches. Operations are those that a causal mask leaves, two for a multiply-add.
 
 #![expect(clippy::unwrap_used, reason = "a bench may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]
@@ -18,18 +18,18 @@ use weft_gpu::{
     ActFormat, AttentionKernels, AttentionShape, Bound, Commands, Gpu, GpuOptions, PAGE, TILE, WaveData, wgpu,
 };
 
-/// Bytes of keys and values, of all layers together.
+/// Bytes of the keys and values of all layers together.
 const MEMORY: usize = 256 << 20;
 const LAYERS: usize = 16;
 
-/// Rows of one wave: sessions, each with its last rows in the wave.
+/// The rows of one wave: the last rows of each session.
 struct Case {
     sessions: usize,
     rows: usize,
     context: usize,
 }
 
-/// A layer's keys and values.
+/// The keys and values of a layer.
 type Layer = [wgpu::Buffer; 2];
 
 fn main() {
@@ -75,7 +75,7 @@ fn bench(
     let mut random = Random(1);
     let rows = case.sessions * case.rows;
     let pages = case.context.div_ceil(PAGE);
-    // Pages in a scattered order, sessions one after the other.
+    // Pages in a scattered order, one session after another.
     let mut tables: Vec<u32> = (0..(case.sessions * pages) as u32).collect();
     (1..tables.len()).for_each(|i| tables.swap(i, random.below(i + 1)));
     let elements = case.sessions * pages * PAGE * shape.kv_heads;
@@ -141,7 +141,7 @@ fn bench(
         assert_eq!(gpu.failure(), None);
         start.elapsed()
     };
-    // As often as takes a fifth of a second; a submit and its wait cost little of that. The best of three.
+    // Enough runs for a fifth of a second, of which a submit and its wait take little. The best of three.
     run(1);
     let times = (200_000 / run(1).as_micros().max(1)).clamp(1, 500) as usize;
     let best = (0..3).map(|_| run(times)).min().unwrap().as_secs_f64() / (times * layers.len()) as f64;

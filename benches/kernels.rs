@@ -42,7 +42,7 @@ fn cpu(pool: &Pool) -> Cpu {
     pool.cpu(named.unwrap_or(Kernels::detect()))
 }
 
-/// A plain read of memory larger than any cache.
+/// Reads memory larger than any cache.
 fn stream(c: &mut Criterion) {
     let pool = pool();
     let memory = vec![1u64; 16 << 20];
@@ -68,7 +68,7 @@ fn fork(c: &mut Criterion) {
     c.bench_function("fork/empty", |b| {
         pool.install(|| b.iter(|| cpu.for_each_chunk(1000, 1, |range| _ = black_box(range))));
     });
-    // What a decoder does between forks: a norm.
+    // Work that a decoder does between forks: a norm.
     let (x, mut out) = (vec![1.0; 576], vec![0.0; 576]);
     c.bench_function("fork/norm", |b| {
         pool.install(|| {
@@ -107,7 +107,7 @@ fn product(c: &mut Criterion) {
     }
 }
 
-/// Every format on a matrix of a model of a billion weights, whose rows are whole super-blocks.
+/// Every format, with a matrix of a model of a billion weights whose rows are whole super-blocks.
 fn formats(c: &mut Criterion) {
     let pool = pool();
     let cpu = cpu(&pool);
@@ -131,7 +131,8 @@ fn formats(c: &mut Criterion) {
     }
 }
 
-/// Laying out rows as they arrive, one thread, as bytes of the file: memory for the tiles is asked for before.
+/// Lays out rows as they arrive, on one thread. Throughput is in bytes of the file. Memory for the tiles is allocated
+/// before.
 fn pack(c: &mut Criterion) {
     let kernels = cpu(&pool()).kernels;
     let mut group = c.benchmark_group("pack");
@@ -150,7 +151,7 @@ fn pack(c: &mut Criterion) {
     }
 }
 
-/// One row times a matrix larger than any cache: what reading weights of a large model reaches.
+/// One row times a matrix larger than any cache: the rate at which weights of a large model are read.
 fn memory(c: &mut Criterion) {
     let pool = pool();
     let cpu = cpu(&pool);
@@ -170,7 +171,7 @@ fn memory(c: &mut Criterion) {
     }
 }
 
-/// All of a model's matrices one after another: what a token costs without attention.
+/// All matrices of a model, one after another: the time of a token without attention.
 fn model(c: &mut Criterion) {
     let pool = pool();
     let cpu = cpu(&pool);

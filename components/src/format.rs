@@ -1,320 +1,33 @@
 //! Tensor formats as types.
 //!
-//! A *format* is how a tensor's numbers are stored in a file: a sequence of *blocks*, each of a fixed number of
-//! elements in a fixed number of bytes, along the innermost dimension. One file under `formats/` defines one format
-//! by implementing [`BlockFormat`]; [`FORMATS`](crate::formats::FORMATS) lists every type the GGUF document names, whether the engine computes
-//! with it or only knows its size.
+//! A *format* is how a file stores a tensor: a sequence of *blocks*, each with a fixed number of elements in a fixed
+//! number of bytes, along the innermost dimension. One file under `formats/` defines one format by implementing
+//! [`BlockFormat`]. [`FORMATS`] lists every type that the GGUF document names. The engine computes with some of them,
+//! and knows only the size of the others.
 //!
-//! A *tile layout* is how a backend holds the numbers while it computes. Many formats share one layout, so a format
-//! adds no kernel of its own: it says how one of its blocks becomes codes, a scale and a minimum.
+//! A *tile layout* is how a backend stores weights while it computes. Many formats share one layout, so a format needs
+//! no kernel of its own. It defines how one of its blocks becomes codes, a scale and a minimum.
 
+pub use crate::formats::block_format::{
+    BlockCodes, BlockFormat, CODES, CodeKind, Codec, FormatInfo, SUPER, ScaleKind, TileLayout,
+};
+
+use crate::formats::FORMATS;
 use core::fmt;
 
-/// Elements in a block that becomes [`BlockCodes`]. Formats with larger blocks yield several of these.
-pub const CODES: usize = 32;
-
-/// How weights are held for computing. See `weft-platform`'s tiles for the byte order of each.
-///
-/// A layout is a kind of codes and a kind of scales ([`TileLayout::codes`], [`TileLayout::scales`]); only the pairs that a format
-/// needs are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TileLayout {
-    /// 32-bit floats.
-    F32,
-    /// IEEE half floats.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// 4-bit codes, half scales: Q4_0.
-    U4,
-    /// 4-bit codes, half scales and minimums: Q4_1.
-    U4Min,
-    /// 8-bit codes, half scales: Q8_0, Q8_1.
-    U8,
-    /// 5-bit codes, half scales: Q5_0.
-    U5,
-    /// 5-bit codes, half scales and minimums: Q5_1.
-    U5Min,
-    /// 4-bit codes that name values of a table, half scales: IQ4_NL.
-    T4,
-    /// 8-bit codes, float scales: Q8_K.
-    U8Float,
-    /// 4-bit codes that name values of a table, float scales: MXFP4.
-    T4Float,
-    /// 4-bit codes, scales and minimums in super-blocks: Q4_K.
-    U4MinSuper,
-    /// 5-bit codes, scales and minimums in super-blocks: Q5_K.
-    U5MinSuper,
-    /// 2-bit codes, scales in super-blocks: TQ1_0, TQ2_0.
-    U2Super,
-    /// 3-bit codes that name values of a table, scales in super-blocks: IQ1_S, IQ2_XXS.
-    T3Super,
-    /// 4-bit codes that name values of a table, scales in super-blocks: IQ3_XXS, IQ3_S, IQ4_XS.
-    T4Super,
-    /// 2-bit codes, scales and minimums of half blocks in super-blocks: Q2_K.
-    U2MinHalves,
-    /// 3-bit codes, scales of half blocks in super-blocks: Q3_K.
-    U3Halves,
-    /// 6-bit codes, scales of half blocks in super-blocks: Q6_K.
-    U6Halves,
-    /// 3-bit codes that name values of a table, scales of half blocks in super-blocks: IQ1_M, IQ2_XS, IQ2_S.
-    T3Halves,
-}
-
-/// How the scales of a layout are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScaleKind {
-    /// There are none.
-    None,
-    /// An IEEE half a block of 32, and another for its minimum where there is one.
-    Half,
-    /// A 32-bit float a block of 32.
-    Float,
-    /// A half a super-block of 256, times a signed byte a block of 32; the same for the minimum.
-    Super,
-    /// A half a super-block of 256, times a signed byte each 16 weights; the same for the minimum.
-    SuperHalves,
-}
-
-/// How the codes of a layout are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CodeKind {
-    /// Bits of a code; 0 for layouts of floats.
-    pub bits: u32,
-    /// Whether a code names a value of [`BlockFormat::TABLE`] instead of being one.
-    pub table: bool,
-    /// Whether there are minimums.
-    pub min: bool,
-}
-
-impl TileLayout {
-    /// Every layout, in the order of the kernel table.
-    pub const ALL: [Self; 20] = [
-        Self::F32,
-        Self::F16,
-        Self::Bf16,
-        Self::U4,
-        Self::U4Min,
-        Self::U8,
-        Self::U5,
-        Self::U5Min,
-        Self::T4,
-        Self::U8Float,
-        Self::T4Float,
-        Self::U4MinSuper,
-        Self::U5MinSuper,
-        Self::U2Super,
-        Self::T3Super,
-        Self::T4Super,
-        Self::U2MinHalves,
-        Self::U3Halves,
-        Self::U6Halves,
-        Self::T3Halves,
-    ];
-
-    /// Position in [`TileLayout::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// How its codes are stored.
-    pub const fn codes(self) -> CodeKind {
-        let (bits, table, min) = match self {
-            Self::F32 | Self::F16 | Self::Bf16 => (0, false, false),
-            Self::U4 => (4, false, false),
-            Self::U4Min | Self::U4MinSuper => (4, false, true),
-            Self::U5 => (5, false, false),
-            Self::U5Min | Self::U5MinSuper => (5, false, true),
-            Self::U8 | Self::U8Float => (8, false, false),
-            Self::T4 | Self::T4Float | Self::T4Super => (4, true, false),
-            Self::T3Super | Self::T3Halves => (3, true, false),
-            Self::U2Super => (2, false, false),
-            Self::U2MinHalves => (2, false, true),
-            Self::U3Halves => (3, false, false),
-            Self::U6Halves => (6, false, false),
-        };
-        CodeKind { bits, table, min }
-    }
-
-    /// How its scales are stored.
-    pub const fn scales(self) -> ScaleKind {
-        match self {
-            Self::F32 | Self::F16 | Self::Bf16 => ScaleKind::None,
-            Self::U4 | Self::U4Min | Self::U8 | Self::U5 | Self::U5Min | Self::T4 => ScaleKind::Half,
-            Self::U8Float | Self::T4Float => ScaleKind::Float,
-            Self::U4MinSuper | Self::U5MinSuper | Self::U2Super | Self::T3Super | Self::T4Super => {
-                ScaleKind::Super
-            }
-            Self::U2MinHalves | Self::U3Halves | Self::U6Halves | Self::T3Halves => ScaleKind::SuperHalves,
-        }
-    }
-
-    /// Whether activations are quantized to 8 bits before they meet weights in this layout.
-    pub const fn is_quantized(self) -> bool {
-        self.codes().bits > 0
-    }
-}
-
-/// Elements of a super-block: those that share the half of [`ScaleKind::Super`] and [`ScaleKind::SuperHalves`].
-pub const SUPER: usize = 256;
-
-/// A block of 32 weights as unsigned codes.
-///
-/// With `h` the half of the block that weight `i` lies in (`i / 16`):
-/// `w[i] = UNIT * scale * sub_scale[h] * value(code[i]) + min * sub_min[h]`, where `value` is [`BlockFormat::TABLE`]'s entry, or the
-/// code less [`BlockFormat::ZERO_POINT`]. Both entries of `sub_scale` and `sub_min` are 1 where the layout has no super-blocks, and
-/// equal where it has one scale a block; `scale` and `min` are the same in all blocks of a super-block.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BlockCodes {
-    /// Unsigned codes in element order.
-    pub codes: [u8; CODES],
-    /// Scale: exact as an IEEE half, but for [`ScaleKind::Float`].
-    pub scale: f32,
-    /// Minimum, as the scale; zero where the format has none.
-    pub min: f32,
-    /// What the scale is multiplied by in each half of the block.
-    pub sub_scale: [i8; 2],
-    /// What the minimum is multiplied by.
-    pub sub_min: [i8; 2],
-}
-
-impl Default for BlockCodes {
-    fn default() -> Self {
-        Self { codes: [0; CODES], scale: 0.0, min: 0.0, sub_scale: [1; 2], sub_min: [1; 2] }
-    }
-}
-
-impl BlockCodes {
-    /// The exact values; `codec` is the format's.
-    pub fn values(&self, codec: &Codec) -> [f32; CODES] {
-        let has_table = codec.layout.codes().table;
-        core::array::from_fn(|i| {
-            let (half, code) = (i / (CODES / 2), self.codes[i]);
-            let value = if has_table {
-                f32::from(codec.table[usize::from(code & 15)])
-            } else {
-                f32::from(code) - f32::from(codec.zero_point)
-            };
-            let scale = codec.unit * self.scale * f32::from(self.sub_scale[half]);
-            if codec.layout.codes().min {
-                scale * value + self.min * f32::from(self.sub_min[half])
-            } else {
-                scale * value
-            }
-        })
-    }
-}
-
-/// One tensor format. Implemented by an empty type in a file of its own under `formats/`.
-pub trait BlockFormat {
-    /// Name as GGUF tools print it, such as `Q4_0`.
-    const NAME: &'static str;
-    /// Type id in a GGUF tensor table.
-    const GGML_TYPE: u32;
-    /// Elements a block: 1 for floats, else a multiple of 32.
-    const BLOCK: usize;
-    /// Bytes a block.
-    const BYTES: usize;
-    /// The layout its tiles take.
-    const LAYOUT: TileLayout;
-    /// What is subtracted from a code before scaling; zero for float layouts, tables, and layouts with a minimum.
-    const ZERO_POINT: u8 = 0;
-    /// Values that codes name, for layouts with a table; those of 3 bits name the first eight.
-    const TABLE: [i8; 16] = [0; 16];
-    /// A power of two that all scales are multiplied by.
-    const UNIT: f32 = 1.0;
-
-    /// The 32 codes of part `part` of a block: elements `32 * part` and on. `block` holds `BYTES` bytes. Float layouts copy their bytes
-    /// and never call this.
-    fn codes(_block: &[u8], _part: usize) -> BlockCodes {
-        BlockCodes::default()
-    }
-
-    /// The exact values of one block. `block` holds `BYTES` bytes, `out` takes `BLOCK` values.
-    fn dequantize(block: &[u8], out: &mut [f32]) {
-        let codec = Codec::of::<Self>();
-        for (part, out) in out.chunks_exact_mut(CODES).enumerate() {
-            out.copy_from_slice(&Self::codes(block, part).values(&codec));
-        }
-    }
-}
-
-/// The functions of a format that the engine computes with.
-#[derive(Clone, Copy)]
-pub struct Codec {
-    /// See [`BlockFormat::LAYOUT`].
-    pub layout: TileLayout,
-    /// See [`BlockFormat::ZERO_POINT`].
-    pub zero_point: u8,
-    /// See [`BlockFormat::dequantize`].
-    pub dequantize: fn(&[u8], &mut [f32]),
-    /// See [`BlockFormat::codes`].
-    pub codes: fn(&[u8], usize) -> BlockCodes,
-    /// See [`BlockFormat::TABLE`].
-    pub table: [i8; 16],
-    /// See [`BlockFormat::UNIT`].
-    pub unit: f32,
-}
-
-impl Codec {
-    /// The functions of a format.
-    pub const fn of<F: BlockFormat + ?Sized>() -> Self {
-        Self {
-            layout: F::LAYOUT,
-            zero_point: F::ZERO_POINT,
-            dequantize: F::dequantize,
-            codes: F::codes,
-            table: F::TABLE,
-            unit: F::UNIT,
-        }
-    }
-}
-
-/// What is known of a format: a row of [`FORMATS`](crate::formats::FORMATS).
-pub struct FormatInfo {
-    /// Name as GGUF tools print it.
-    pub name: &'static str,
-    /// Type id in a GGUF tensor table.
-    pub ggml_type: u32,
-    /// Elements a block.
-    pub block: usize,
-    /// Bytes a block.
-    pub bytes: usize,
-    /// How to compute with it; `None` where the engine only knows its size.
-    pub codec: Option<Codec>,
-}
-
-impl FormatInfo {
-    /// The row of a format that a file under `formats/` defines.
-    pub const fn of<F: BlockFormat>() -> Self {
-        Self {
-            name: F::NAME,
-            ggml_type: F::GGML_TYPE,
-            block: F::BLOCK,
-            bytes: F::BYTES,
-            codec: Some(Codec::of::<F>()),
-        }
-    }
-
-    /// The row of a format whose size is known and nothing else.
-    pub const fn known(name: &'static str, ggml_type: u32, block: usize, bytes: usize) -> Self {
-        Self { name, ggml_type, block, bytes, codec: None }
-    }
-}
-
-/// A tensor format: a handle to its row of [`FORMATS`](crate::formats::FORMATS).
+/// A tensor format: a handle to its row of [`FORMATS`].
 #[derive(Clone, Copy)]
 pub struct TensorFormat(&'static FormatInfo);
 
 impl TensorFormat {
     /// The format with this GGUF type id.
     pub fn from_ggml(id: u32) -> Option<Self> {
-        crate::formats::FORMATS.iter().find(|f| f.ggml_type == id).map(Self)
+        FORMATS.iter().find(|f| f.ggml_type == id).map(Self)
     }
 
-    /// The format with this name, in any case.
+    /// The format with this name, in upper or lower case.
     pub fn from_name(name: &str) -> Option<Self> {
-        crate::formats::FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(Self)
+        FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(Self)
     }
 
     /// Name as GGUF tools print it.
@@ -327,22 +40,22 @@ impl TensorFormat {
         self.0.ggml_type
     }
 
-    /// Elements a block.
+    /// Elements in a block.
     pub fn block(self) -> usize {
         self.0.block
     }
 
-    /// Bytes a block.
+    /// Bytes in a block.
     pub fn block_bytes(self) -> usize {
         self.0.bytes
     }
 
-    /// The functions to compute with it, or `None` where only its size is known.
+    /// The functions to compute with it; `None` if the engine knows only its size.
     pub fn codec(self) -> Option<Codec> {
         self.0.codec
     }
 
-    /// Bytes of a row of `elements`, or `None` where `elements` is no multiple of the block or the size overflows.
+    /// Bytes of a row of `elements`; `None` if `elements` is not a multiple of the block or the size overflows.
     pub fn row_bytes(self, elements: usize) -> Option<usize> {
         if !elements.is_multiple_of(self.0.block) {
             return None;
@@ -350,9 +63,9 @@ impl TensorFormat {
         (elements / self.0.block).checked_mul(self.0.bytes)
     }
 
-    /// Exact values of `bytes`, whole blocks of this format, into `out`.
+    /// Writes the exact values of `bytes`, whole blocks of this format, to `out`.
     ///
-    /// Returns `false`, having written nothing, where the format has no codec or the lengths do not match.
+    /// Returns false and writes nothing if the format has no codec or the lengths do not match.
     pub fn dequantize(self, bytes: &[u8], out: &mut [f32]) -> bool {
         let Some(codec) = self.0.codec else { return false };
         if self.row_bytes(out.len()) != Some(bytes.len()) {

@@ -1,4 +1,5 @@
-//! What kernels rely on in every format, on random blocks; and the two formats that no reference file holds, by hand.
+//! Properties of every format that kernels rely on, on random blocks. The two formats that no reference file contains
+//! are compared with values computed by hand.
 
 use weft_components::formats::FORMATS;
 use weft_components::{CODES, ScaleKind, TensorFormat, TileLayout};
@@ -40,7 +41,7 @@ fn blocks_are_what_their_layout_holds() {
                     let half = half::f16::from_f32(head).to_f32();
                     assert!(scales == ScaleKind::Float || head.is_nan() || same(half, head), "{name}");
                 }
-                // What lets the CPU keep the upper half of a float.
+                // The CPU stores only the upper half of these floats.
                 let is_short = codes.scale.to_bits() & 0xffff == 0;
                 assert!(codec.layout != TileLayout::T4Float || is_short, "{name}");
                 for subs in [codes.sub_scale, codes.sub_min] {
@@ -53,7 +54,7 @@ fn blocks_are_what_their_layout_holds() {
     }
 }
 
-/// `d * q`: the sums that these two hold for products play no part.
+/// `d * q`. The sums that these two formats store for products are not used.
 #[test]
 fn eight_bit_blocks_with_sums() {
     let quants: Vec<u8> = (0..=255).collect();

@@ -1,6 +1,7 @@
 //! Times matrix products on the GPU of this machine: `cargo run --release -p weft-gpu --example products`.
 //!
-//! Each line is the median of several submits of one kernel, repeated so often within one that its launch does not count.
+//! Each line is the median of several submits of one kernel, repeated within it so often that its launch time is
+//! negligible.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for looking at numbers")]
 

@@ -1,23 +1,25 @@
-//! What an adapter can do, as far as kernels care.
+//! Features and limits that kernels depend on.
 //!
-//! Features only ever add speed: with none of them every kernel still runs, on its plain path.
+//! Features only add speed. Without any of them every kernel still runs, on its plain path.
 
-/// Features and limits of a device. Kernels are chosen and specialised by it.
+use crate::gpu_options::GpuOptions;
+
+/// Features and limits of a device. They decide which kernels run and how kernels are specialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Lanes of a subgroup, where subgroup operations work and every subgroup has the same size.
+    /// Lanes of a subgroup, if subgroup operations work and all subgroups have the same size.
     pub subgroup: Option<u32>,
-    /// Whether shaders compute with 16-bit floats.
+    /// True if shaders can compute with 16-bit floats.
     pub f16: bool,
-    /// Whether packed 4×8-bit integer products run at full speed.
+    /// True if packed 4×8-bit integer dot products run at full speed.
     pub packed_dot: bool,
-    /// Whether 16×16×16 cooperative matrices with f16 inputs and f32 sums work.
+    /// True if 16×16×16 cooperative matrices with f16 inputs and f32 sums work.
     pub cooperative: bool,
-    /// Whether passes can be timed on the device.
+    /// True if passes can be timed on the device.
     pub timestamps: bool,
-    /// Whether dispatches can be timed within a pass.
+    /// True if dispatches can be timed within a pass.
     pub timestamps_inside: bool,
-    /// Whether the driver's compiled pipelines can be kept.
+    /// True if the driver's compiled pipelines can be saved.
     pub pipeline_cache: bool,
     /// Most bytes of a storage binding.
     pub max_binding: u64,
@@ -27,20 +29,39 @@ pub struct Capabilities {
     pub workgroup_memory: u32,
     /// Most invocations of a workgroup.
     pub workgroup_size: u32,
-    /// Most storage buffers of a kernel.
+    /// Most storage buffers that a kernel can bind.
     pub storage_buffers: u32,
 }
 
-/// Lanes of a subgroup, where all subgroups have the same number of them and kernels are made for it.
+/// Lanes of a subgroup, if all subgroups have the same number of lanes and kernels support that number.
 pub(crate) fn subgroup_lanes(info: &wgpu::AdapterInfo) -> Option<u32> {
     let lanes = info.subgroup_min_size;
     (lanes == info.subgroup_max_size && [8, 16, 32, 64].contains(&lanes)).then_some(lanes)
 }
 
 impl Capabilities {
-    /// What `adapter` offers.
+    /// Capabilities of `adapter`.
     pub fn of(adapter: &wgpu::Adapter) -> Self {
-        let (features, limits, info) = (adapter.features(), adapter.limits(), adapter.get_info());
+        Self::new(adapter, adapter.features(), &adapter.limits())
+    }
+
+    /// Capabilities that a device of `adapter` was created with.
+    pub fn of_device(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Self {
+        Self::new(adapter, device.features(), &device.limits())
+    }
+
+    /// Removes the capabilities that the options disable.
+    pub(crate) fn with(self, options: &GpuOptions) -> Self {
+        let allowed = if options.plain { self.plain() } else { self };
+        Self {
+            cooperative: allowed.cooperative && !options.exact,
+            packed_dot: allowed.packed_dot && !options.exact,
+            ..allowed
+        }
+    }
+
+    fn new(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
+        let info = adapter.get_info();
         let subgroup = if features.contains(wgpu::Features::SUBGROUP) { subgroup_lanes(&info) } else { None };
         let f16 = features.contains(wgpu::Features::SHADER_F16);
         let cooperative = f16
@@ -68,12 +89,12 @@ impl Capabilities {
         }
     }
 
-    /// The same device without any of the features that only add speed: its plain path.
+    /// Returns the same capabilities without the features that only add speed: the plain path.
     pub fn plain(self) -> Self {
         Self { subgroup: None, f16: false, packed_dot: false, cooperative: false, ..self }
     }
 
-    /// The features that a device has to be asked for.
+    /// Features to request when the device is created.
     pub(crate) fn features(&self) -> wgpu::Features {
         let when =
             |wanted: bool, feature: wgpu::Features| if wanted { feature } else { wgpu::Features::empty() };

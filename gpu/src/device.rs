@@ -1,139 +1,54 @@
-//! A GPU: its device and queue, what it can do, and whether it still works.
+//! A GPU: its device and queue, its capabilities, and its failure if it has one.
 
+use crate::adapter_list::{adapters, may_have_hardware};
 use crate::capabilities::Capabilities;
+use crate::device_memory::device_memory;
 use crate::error::GpuError;
-use crate::memory::device_memory;
+use crate::error_scopes::{error_of, scoped};
+use crate::fault::Fault;
+use crate::gpu_options::GpuOptions;
+use crate::limits::{check, required};
 use crate::pipeline::Pipelines;
 use core::future::Future;
-use core::task::{Context, Poll, Waker};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-/// Which adapter to open, and what of it to use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GpuOptions {
-    /// Part of the adapter's name, in any case; `None` for any.
-    pub adapter: Option<String>,
-    /// Leave software devices, such as llvmpipe and SwiftShader, out: a CPU computes faster by itself.
-    pub hardware: bool,
-    /// Use none of the features that only add speed.
-    pub plain: bool,
-    /// Round no activations, neither to halves, as cooperative matrices do for prompts and large waves, nor to 8 bits, as a few rows
-    /// of quantized weights do: slower, but what a session says does not depend on how many rows share its waves, to within the
-    /// order of sums.
-    pub exact: bool,
-    /// Most GPUs to open; 0 opens one. Software devices are opened only where there is nothing else.
-    pub devices: usize,
-    /// Bytes of each device's memory that may be used; `None` for what allocation finds.
-    pub memory: Option<u64>,
-    /// Longest that one submit should keep the device busy, so that others get their turn; `None` for 50 ms.
-    pub submit: Option<core::time::Duration>,
-    /// Folder for compiled pipelines; `None` keeps none.
-    #[cfg(not(target_family = "wasm"))]
-    pub cache: Option<std::path::PathBuf>,
-}
-
-/// The first failure of a device, if there was one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Fault(Arc<Mutex<Option<String>>>);
-
-impl Fault {
-    fn set(&self, reason: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
-    }
-
-    fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// One opened GPU.
+/// One opened GPU. Models share it through an `Arc`.
 pub struct Gpu {
     /// The device.
     pub device: wgpu::Device,
-    /// Its queue.
+    /// The device's queue.
     pub queue: wgpu::Queue,
-    /// What kernels may use.
+    /// Features and limits that kernels may use.
     pub capabilities: Capabilities,
     /// The adapter, as its driver describes it.
     pub info: wgpu::AdapterInfo,
-    /// Bytes of its memory, where the backend says so; not all of them need be free.
+    /// Bytes of device memory, if the backend reports them. Other programs may use part of it.
     pub memory: Option<u64>,
     /// Compiled kernels.
     pub pipelines: Pipelines,
-    /// The options that it was opened with.
+    /// The options that the GPU was opened with.
     pub options: GpuOptions,
     adapter: Option<wgpu::Adapter>,
+    /// True if a host program created the device.
+    hosted: bool,
     fault: Fault,
     allocated: Mutex<Allocated>,
 }
 
-/// Buffers taken from a device since it was opened.
+/// Buffers allocated since the device was opened, freed ones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocated {
-    /// How many.
+    /// Number of buffers.
     pub buffers: u64,
-    /// Their bytes.
+    /// Bytes of the buffers.
     pub bytes: u64,
-}
-
-/// The adapters of this machine, real GPUs before software ones, no GPU twice.
-pub async fn adapters() -> Vec<wgpu::Adapter> {
-    let instance = instance();
-    if cfg!(target_family = "wasm") {
-        // A browser lists none and gives one, which may be the slower of two unless it is told.
-        let wanted = wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
-            ..wgpu::RequestAdapterOptions::default()
-        };
-        return instance.request_adapter(&wanted).await.into_iter().collect();
-    }
-    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
-    found.sort_by_key(|adapter| rank(adapter.get_info().device_type));
-    found
-}
-
-fn instance() -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // Drivers that can tell are asked before memory runs out, which would lose the device.
-    descriptor.memory_budget_thresholds =
-        wgpu::MemoryBudgetThresholds { for_resource_creation: Some(97), for_device_loss: None };
-    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env();
-    wgpu::Instance::new(descriptor)
-}
-
-/// Whether there can be a GPU, looked up without loading a driver, since that of a software device alone takes longer than a small
-/// model. On Linux a GPU has a node in `/dev`.
-fn may_have_hardware() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        // NVIDIA's own driver, WSL's, and the vendors' for Arm's, Qualcomm's and Imagination's GPUs.
-        const NODES: [&str; 5] =
-            ["/dev/nvidiactl", "/dev/dxg", "/dev/mali0", "/dev/kgsl-3d0", "/dev/pvrsrvkm"];
-        // All others draw through a render node; a mere display has none.
-        let renders = std::fs::read_dir("/dev/dri").is_ok_and(|nodes| {
-            nodes.flatten().any(|node| node.file_name().as_encoded_bytes().starts_with(b"renderD"))
-        });
-        renders || NODES.iter().any(|node| std::path::Path::new(node).exists())
-    }
-    #[cfg(not(target_os = "linux"))]
-    true
-}
-
-fn rank(kind: wgpu::DeviceType) -> u8 {
-    match kind {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    }
 }
 
 impl Gpu {
     /// Opens the first adapter that the options allow.
     ///
     /// # Errors
-    /// No such adapter, or one that gives no device.
+    /// There is no such adapter, or it returns no device.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
         let one = GpuOptions { devices: 1, ..options.clone() };
         let mut opened = Self::open_all(&one).await?;
@@ -143,7 +58,7 @@ impl Gpu {
     /// Opens as many GPUs as the options ask for and the machine has.
     ///
     /// # Errors
-    /// No such adapter, or one that gives no device.
+    /// There is no such adapter, or it returns no device.
     pub async fn open_all(options: &GpuOptions) -> Result<Vec<Self>, GpuError> {
         let wanted = options.adapter.as_deref().unwrap_or_default().to_lowercase();
         if options.hardware && !may_have_hardware() {
@@ -165,20 +80,19 @@ impl Gpu {
     /// Opens an adapter.
     ///
     /// # Errors
-    /// It gives no device, or one that kernels cannot run on.
+    /// The adapter returns no device, or its limits are too low for the kernels.
     pub async fn of(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self, GpuError> {
         let info = adapter.get_info();
-        let mut capabilities = Capabilities::of(adapter);
-        if options.plain {
-            capabilities = capabilities.plain();
+        #[cfg_attr(not(target_family = "wasm"), expect(unused_mut, reason = "only browsers hide subgroups"))]
+        let mut capabilities = Capabilities::of(adapter).with(options);
+        let limits = adapter.limits();
+        if let Some(lack) = check(&limits) {
+            return Err(lack.of_adapter(&info));
         }
-        capabilities.cooperative &= !options.exact;
-        capabilities.packed_dot &= !options.exact;
-        check(&capabilities, &info)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("weft"),
             required_features: capabilities.features(),
-            required_limits: adapter.limits(),
+            required_limits: limits,
             experimental_features: experimental(&capabilities),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
@@ -193,14 +107,92 @@ impl Gpu {
         }
         let memory = device_memory(adapter);
         let adapter = Some(adapter.clone());
-        Ok(Self { adapter, memory, ..Self::with(device, queue, capabilities, info, options.clone()) })
+        let fault = Fault::handled(&device);
+        Ok(Self { adapter, memory, ..Self::with(device, queue, capabilities, info, options.clone(), fault) })
     }
 
-    /// What opens the same GPU again, after a failure.
+    /// Uses a device and a queue that the host program created, for instance a game or a GUI.
+    ///
+    /// - The host's handlers for uncaptured errors and for device loss stay in place. Error scopes catch the errors of
+    ///   what the engine creates and submits, so that the host's handler does not see them. In a browser scopes answer
+    ///   too late, and the host's handler sees them. A failed readback shows that the device is lost.
+    /// - Kernels use the features and limits that the device was created with. [`Gpu::wanted_features`] and
+    ///   [`Gpu::required_limits`] return those to request.
+    /// - The engine polls the device. Callbacks of the host's own mappings may therefore run on the engine's thread.
+    /// - [`Gpu::reopen`] fails. The models of a lost device move to the CPU.
+    ///
+    /// `adapter` is the one that the device was requested from. The options `adapter`, `hardware` and `devices` choose
+    /// an adapter and are ignored.
+    ///
+    /// # Errors
+    /// [`GpuError::HostLimit`] if the device was created with a limit below what every kernel needs.
+    pub fn from_device(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &GpuOptions,
+    ) -> Result<Self, GpuError> {
+        let info = adapter.get_info();
+        if let Some(lack) = check(&device.limits()) {
+            return Err(lack.of_device(&info));
+        }
+        #[cfg_attr(not(target_family = "wasm"), expect(unused_mut, reason = "only browsers hide subgroups"))]
+        let mut capabilities = Capabilities::of_device(adapter, &device).with(options);
+        #[cfg(target_family = "wasm")]
+        if !options.plain {
+            capabilities.subgroup = capabilities.subgroup.or(web_subgroup(&device, &info));
+        }
+        let (memory, fault) = (device_memory(adapter), Fault::scoped());
+        let gpu = Self::with(device, queue, capabilities, info, options.clone(), fault);
+        Ok(Self { memory, hosted: true, ..gpu })
+    }
+
+    /// Limits to request for a device that is passed to [`Gpu::from_device`]: WebGPU's defaults, with the following
+    /// raised to what `adapter` has. A host can raise its own limits to these with
+    /// [`wgpu::Limits::or_better_values_from`].
+    ///
+    /// | limit | what it bounds |
+    /// |---|---|
+    /// | `max_storage_buffer_binding_size`, `max_buffer_size` | the KV cache's arena and activations; larger matrices are cut into segments |
+    /// | `max_storage_buffers_per_shader_stage` | how much of a layer one kernel can fuse; at least 8 |
+    /// | `max_compute_workgroup_storage_size` | tiles of products and of attention; at least 16 KiB |
+    ///
+    /// WebGPU's defaults are needed and are enough for `max_compute_invocations_per_workgroup` and
+    /// `max_compute_workgroup_size_x` (256) and `max_compute_workgroups_per_dimension` (65,535).
+    pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+        required(&adapter.limits())
+    }
+
+    /// Features to request for a device that is passed to [`Gpu::from_device`], as far as `adapter` has them. All are
+    /// optional.
+    ///
+    /// | feature | what it adds |
+    /// |---|---|
+    /// | `SUBGROUP` | sums over lanes without workgroup memory |
+    /// | `SHADER_F16` | activations in 16-bit floats |
+    /// | `TIMESTAMP_QUERY`, `TIMESTAMP_QUERY_INSIDE_PASSES` | kernel times |
+    /// | `PIPELINE_CACHE` | saving compiled kernels, see [`GpuOptions`]'s `cache` |
+    ///
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX` is not included, because a host must accept experimental features itself
+    /// ([`wgpu::ExperimentalFeatures`]). Products of many rows use it on a device that has it together with
+    /// `SHADER_F16`.
+    pub fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+        Capabilities::of(adapter).features() - wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+    }
+
+    /// Returns a future that opens the same GPU again after a failure. It fails with [`GpuError::HostDevice`] if the
+    /// host program created the device.
     pub fn reopen(&self) -> impl Future<Output = Result<Self, GpuError>> + 'static {
         let (adapter, options) = (self.adapter.clone(), self.options.clone());
+        let refused = self.hosted.then(|| GpuError::HostDevice {
+            adapter: self.info.name.clone(),
+            reason: self.fault.get().unwrap_or_else(|| "it was not lost".to_owned()),
+        });
         async move {
-            // A browser's adapter gives one device only.
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            // In a browser an adapter returns only one device.
             match adapter.filter(|_| !cfg!(target_family = "wasm")) {
                 Some(adapter) => Self::of(&adapter, &options).await,
                 None => Self::open(&options).await,
@@ -208,8 +200,8 @@ impl Gpu {
         }
     }
 
-    /// A device that computes nothing and says yes to every feature: for tests of what is compiled and recorded. It starts
-    /// from the limits that WebGPU promises.
+    /// A device that computes nothing and accepts every feature, for tests of what is compiled and recorded. It starts
+    /// from WebGPU's default limits.
     #[cfg(feature = "noop")]
     pub fn noop(capabilities: impl FnOnce(Capabilities) -> Capabilities) -> Self {
         let limits = wgpu::Limits::default();
@@ -241,8 +233,8 @@ impl Gpu {
             experimental_features: experimental(&capabilities),
             ..wgpu::DeviceDescriptor::default()
         });
-        let info = device.adapter_info();
-        Self::with(device, queue, capabilities, info, GpuOptions::default())
+        let (info, fault) = (device.adapter_info(), Fault::handled(&device));
+        Self::with(device, queue, capabilities, info, GpuOptions::default(), fault)
     }
 
     fn with(
@@ -251,21 +243,12 @@ impl Gpu {
         capabilities: Capabilities,
         info: wgpu::AdapterInfo,
         options: GpuOptions,
+        fault: Fault,
     ) -> Self {
-        let fault = Fault::default();
-        let lost = fault.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            lost.set(format!("device lost ({reason:?}): {message}"))
-        });
-        let refused = fault.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            tracing::error!(%error, "the GPU refused a command");
-            refused.set(error.to_string());
-        }));
         #[cfg(not(target_family = "wasm"))]
-        let pipelines = Pipelines::new(&device, &info, &capabilities, options.cache.as_deref());
+        let pipelines = Pipelines::new(&device, &fault, &info, &capabilities, options.cache.as_deref());
         #[cfg(target_family = "wasm")]
-        let pipelines = Pipelines::new(&device, &info, &capabilities);
+        let pipelines = Pipelines::new(&device, &fault, &info, &capabilities);
         let allocated = Mutex::default();
         Self {
             device,
@@ -276,48 +259,61 @@ impl Gpu {
             pipelines,
             options,
             adapter: None,
+            hosted: false,
             fault,
             allocated,
         }
     }
 
-    /// Longest that one submit should keep the device busy.
+    /// Longest time that one submit should keep the device busy.
     pub fn submit_budget(&self) -> core::time::Duration {
         self.options.submit.unwrap_or(core::time::Duration::from_millis(50))
     }
 
-    /// Why the device no longer works, if it does not.
+    /// Returns the error that stopped the device from working, if there is one.
     pub fn failure(&self) -> Option<GpuError> {
         self.fault.get().map(|reason| GpuError::Lost { adapter: self.info.name.clone(), reason })
     }
 
-    /// Gives the device up, since it does not do what it has to.
+    /// Marks the device as failed because of an error that the engine found.
     pub fn give_up(&self, error: &GpuError) {
         self.fault.set(error.to_string());
     }
 
-    /// Buffers taken so far, those that are gone too.
+    /// Runs `work`, which uses the device on the calling thread. If the host program created the device, an error that
+    /// `work` causes becomes this GPU's [failure](Gpu::failure) instead of reaching the host's handler.
+    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.fault.watch(&self.device, work)
+    }
+
+    /// Buffers allocated so far, freed ones included.
     pub fn allocated(&self) -> Allocated {
         *self.allocated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A buffer for kernels, zeroed. Copies into it are always allowed, copies out of it too.
+    /// Creates a storage buffer for kernels, filled with zeros. Copies into and out of it are allowed.
     ///
     /// # Errors
-    /// It is larger than the device allows, or than what is free.
+    /// The buffer is larger than the device's limits or than its free memory.
     pub fn storage(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
         use wgpu::BufferUsages as Usage;
         let limit = self.capabilities.max_binding.min(self.capabilities.max_buffer);
         self.buffer(what, bytes, limit, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
     }
 
-    /// A buffer that the host reads.
+    /// Creates a buffer that the host reads.
     ///
     /// # Errors
     /// As [`Gpu::storage`].
     pub fn readback(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer, GpuError> {
         use wgpu::BufferUsages as Usage;
         self.buffer(what, bytes, self.capabilities.max_buffer, Usage::MAP_READ | Usage::COPY_DST)
+    }
+
+    /// Writes `bytes` into a buffer at byte offset `at`, before the next submit. The offset and the length must be
+    /// multiples of 4.
+    pub fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        self.watch(|| self.queue.write_buffer(buffer, at, bytes));
     }
 
     fn buffer(
@@ -331,71 +327,57 @@ impl Gpu {
         if size > limit {
             return Err(GpuError::BufferTooLarge { what: what.to_owned(), bytes, limit });
         }
-        // A browser answers later: there the device's failure says it, if no scope takes the error.
-        let scope = (!cfg!(target_family = "wasm"))
-            .then(|| self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory));
         let descriptor = wgpu::BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false };
-        let buffer = self.device.create_buffer(&descriptor);
-        match scope.and_then(|scope| now(scope.pop())).flatten() {
+        let create = || self.device.create_buffer(&descriptor);
+        // In a browser an error arrives later. Without a scope it reaches the handler, which records it as the device's
+        // failure.
+        let (buffer, error) = if cfg!(target_family = "wasm") {
+            (create(), None)
+        } else {
+            let (buffer, error) = scoped(&self.device, create);
+            (buffer, error_of(error))
+        };
+        match error {
             None => {
                 let mut allocated = self.allocated.lock().unwrap_or_else(PoisonError::into_inner);
                 allocated.buffers += 1;
                 allocated.bytes += size;
                 Ok(buffer)
             }
-            Some(_) => Err(GpuError::OutOfMemory { what: what.to_owned(), bytes }),
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                Err(GpuError::OutOfMemory { what: what.to_owned(), bytes })
+            }
+            Some(error) => {
+                self.fault.refuse(&error);
+                Err(GpuError::Lost { adapter: self.info.name.clone(), reason: error.to_string() })
+            }
         }
     }
 }
 
-/// Bytes that a buffer of so many takes.
+/// Bytes that a buffer for `bytes` bytes takes.
 pub const fn storage_bytes(bytes: u64) -> u64 {
-    /// Vectors of four words are bound.
+    /// Kernels bind buffers as vectors of four words.
     const UNIT: u64 = 16;
     if bytes < UNIT { UNIT } else { bytes.next_multiple_of(UNIT) }
 }
 
-/// The result of a future that is ready.
-pub(crate) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = core::pin::pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
-    }
-}
-
-/// Lanes of a subgroup on a browser's device that has subgroup operations. wgpu neither asks for them nor says so: the page
-/// does, by adding `subgroups` to what its adapters are asked for.
+/// Lanes of a subgroup, if a browser's device has subgroup operations. wgpu neither requests nor reports them. The page
+/// enables them by adding `subgroups` to the features that its adapters are asked for.
 #[cfg(target_family = "wasm")]
 fn web_subgroup(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<u32> {
     device.as_webgpu().filter(|device| device.features().has("subgroups"))?;
     crate::capabilities::subgroup_lanes(info)
 }
 
-/// Leave to use the experimental features among those of `capabilities`.
+/// Token that allows the experimental features among `capabilities`.
 #[expect(unsafe_code, reason = "cooperative matrices are behind a token that says they are experimental")]
 fn experimental(capabilities: &Capabilities) -> wgpu::ExperimentalFeatures {
     if capabilities.cooperative {
-        // SAFETY: the one experimental feature asked for is the cooperative matrix, whose kernels keep to the shapes that
-        // the adapter lists and to memory that they bound themselves.
+        // SAFETY: the only experimental feature requested is the cooperative matrix. Its kernels use only the shapes
+        // that the adapter lists and memory that they bind themselves.
         unsafe { wgpu::ExperimentalFeatures::enabled() }
     } else {
         wgpu::ExperimentalFeatures::disabled()
-    }
-}
-
-/// What every kernel takes for granted.
-fn check(capabilities: &Capabilities, info: &wgpu::AdapterInfo) -> Result<(), GpuError> {
-    const WORKGROUP: u64 = 256;
-    const MEMORY: u64 = 16 << 10;
-    let limits = [
-        ("maxComputeInvocationsPerWorkgroup", u64::from(capabilities.workgroup_size), WORKGROUP),
-        ("maxComputeWorkgroupStorageSize", u64::from(capabilities.workgroup_memory), MEMORY),
-    ];
-    match limits.into_iter().find(|(_, value, needed)| value < needed) {
-        Some((limit, value, needed)) => {
-            Err(GpuError::Limit { adapter: info.name.clone(), limit, value, needed })
-        }
-        None => Ok(()),
     }
 }

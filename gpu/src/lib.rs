@@ -1,35 +1,48 @@
-//! The wgpu backend: device, buffers, kernels. It decides nothing: the stages in `weft-systems` say what runs where.
+//! The wgpu backend: device, buffers and kernels. The stages in `weft-systems` decide what runs on it.
 
-mod attention;
+mod adapter_list;
+mod attention_kernels;
 mod capabilities;
-mod commands;
+mod command;
+mod command_list;
 mod device;
+mod device_memory;
 mod error;
-mod memory;
-mod pack;
+mod error_scopes;
+mod fault;
+mod gpu_matrix;
+mod gpu_options;
+mod limits;
+mod logits_kernels;
 mod pipeline;
+mod plane_packing;
 mod planes;
 #[cfg(not(target_family = "wasm"))]
 mod probe;
 pub mod sampling;
 pub mod shader;
+#[cfg(not(target_family = "wasm"))]
+mod snippet;
 mod timing;
-mod wave;
-mod weights;
+mod wave_upload;
 mod work;
 
-pub use attention::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
+pub use adapter_list::adapters;
+pub use attention_kernels::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
 pub use capabilities::Capabilities;
-pub use commands::{Bound, Command, Commands, Counters};
-pub use device::{Allocated, Gpu, GpuOptions, adapters, storage_bytes};
+pub use command::{Bound, Command};
+pub use command_list::{Commands, Counters};
+pub use device::{Allocated, Gpu, storage_bytes};
 pub use error::GpuError;
-pub use pack::{PackedRows, pack};
+pub use gpu_matrix::{GpuMatrix, Segment};
+pub use gpu_options::GpuOptions;
+pub use logits_kernels::{LogitsBuffers, LogitsKernel, LogitsMask, LogitsShader};
 pub use pipeline::{Kernel, Pipelines};
+pub use plane_packing::{PackedRows, pack};
 pub use planes::{BLOCK, Encoding, PLANES, device_bytes, plane_bytes};
 #[cfg(not(target_family = "wasm"))]
 pub use probe::GpuProbe;
 pub use timing::{KernelTime, StepTimes};
-pub use wave::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
-pub use weights::{GpuMatrix, Segment};
+pub use wave_upload::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
 pub use wgpu;
 pub use work::{StepShape, Work};

@@ -1,6 +1,10 @@
-//! Compiled kernels: made once for a device, in parallel, and kept on disk where the driver lets them be kept.
+//! Compiled kernels. Each is compiled once per device, several in parallel. They are saved on disk if the driver
+//! supports it.
 
 use crate::capabilities::Capabilities;
+use crate::error::GpuError;
+use crate::error_scopes::scoped;
+use crate::fault::Fault;
 use crate::shader::{Binding, KernelSpec};
 use crate::work::WorkOf;
 use std::collections::HashMap;
@@ -21,6 +25,7 @@ pub struct Kernel {
 /// The kernels of a device.
 pub struct Pipelines {
     device: wgpu::Device,
+    fault: Fault,
     trusted: bool,
     compiled: Mutex<HashMap<KernelSpec, Arc<Kernel>>>,
     cache: Option<wgpu::PipelineCache>,
@@ -32,15 +37,18 @@ impl Pipelines {
     #[cfg(target_family = "wasm")]
     pub(crate) fn new(
         device: &wgpu::Device,
+        fault: &Fault,
         _info: &wgpu::AdapterInfo,
         _capabilities: &Capabilities,
     ) -> Self {
-        Self { device: device.clone(), trusted: false, compiled: Mutex::default(), cache: None }
+        let (device, fault) = (device.clone(), fault.clone());
+        Self { device, fault, trusted: false, compiled: Mutex::default(), cache: None }
     }
 
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn new(
         device: &wgpu::Device,
+        fault: &Fault,
         info: &wgpu::AdapterInfo,
         capabilities: &Capabilities,
         folder: Option<&std::path::Path>,
@@ -48,23 +56,42 @@ impl Pipelines {
         let file = folder
             .filter(|_| capabilities.pipeline_cache)
             .and_then(|folder| Some(folder.join(wgpu::util::pipeline_cache_key(info)?)));
-        let cache = file.as_ref().map(|file| cache(device, std::fs::read(file).ok().as_deref()));
-        // Loops of our kernels end and their indices are in range, which tests on random shapes show under checks; a
-        // software device keeps the checks on.
+        let cache = file
+            .as_ref()
+            .map(|file| fault.watch(device, || cache(device, std::fs::read(file).ok().as_deref())));
+        // Tests on random shapes, run with checks, show that the loops of our kernels end and their indices are in
+        // range. A software device keeps the checks.
         let trusted = info.device_type != wgpu::DeviceType::Cpu;
-        Self { device: device.clone(), trusted, compiled: Mutex::default(), cache, file }
+        let (device, fault) = (device.clone(), fault.clone());
+        Self { device, fault, trusted, compiled: Mutex::default(), cache, file }
     }
 
-    /// The kernel of a spec, compiled if it is not yet.
+    /// Returns the kernel of a spec, and compiles it if necessary.
     pub fn get(&self, spec: &KernelSpec) -> Arc<Kernel> {
         if let Some(kernel) = self.lock().get(spec) {
             return Arc::clone(kernel);
         }
-        let kernel = Arc::new(self.compile(spec));
+        let kernel = Arc::new(self.fault.watch(&self.device, || self.compile(spec)));
         Arc::clone(self.lock().entry(spec.clone()).or_insert(kernel))
     }
 
-    /// Compiles all of `specs`, on as many threads as the machine has.
+    /// Returns the kernel of a spec whose source may be invalid. Natively the future is ready when it is first polled.
+    ///
+    /// # Errors
+    /// [`GpuError::Shader`] if the source does not compile. The device's handlers do not see the error, and the device
+    /// keeps working.
+    pub(crate) async fn try_get(&self, spec: &KernelSpec) -> Result<Arc<Kernel>, GpuError> {
+        if let Some(kernel) = self.lock().get(spec) {
+            return Ok(Arc::clone(kernel));
+        }
+        let (kernel, error) = scoped(&self.device, || self.compile(spec));
+        match error.await {
+            None => Ok(Arc::clone(self.lock().entry(spec.clone()).or_insert(Arc::new(kernel)))),
+            Some(error) => Err(GpuError::Shader { kernel: spec.name, reason: error.to_string() }),
+        }
+    }
+
+    /// Compiles all of `specs`, on as many threads as the machine has cores.
     pub fn prepare(&self, specs: &[KernelSpec]) {
         #[cfg(not(target_family = "wasm"))]
         {
@@ -89,12 +116,12 @@ impl Pipelines {
         }
     }
 
-    /// What the kernels compiled so far are made of, in no order.
+    /// Specs of the kernels compiled so far, in no particular order.
     pub fn specs(&self) -> Vec<KernelSpec> {
         self.lock().keys().cloned().collect()
     }
 
-    /// The kernels compiled so far: names with the parts that they are made of, in order of both, each once.
+    /// Names of the kernels compiled so far, with the names of their parts. Sorted, without duplicates.
     pub fn paths(&self) -> Vec<(&'static str, Vec<&'static str>)> {
         let mut paths: Vec<_> =
             self.lock().keys().map(|spec| (spec.name, spec.part_names().collect::<Vec<_>>())).collect();
@@ -103,12 +130,12 @@ impl Pipelines {
         paths
     }
 
-    /// Kernels compiled so far.
+    /// Number of kernels compiled so far.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether no kernel has been compiled.
+    /// Returns true if no kernel has been compiled.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -147,7 +174,7 @@ impl Pipelines {
             module: &self.module(spec),
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
+                zero_initialize_workgroup_memory: !spec.is_own(),
                 ..wgpu::PipelineCompilationOptions::default()
             },
             cache: self.cache.as_ref(),
@@ -161,9 +188,9 @@ impl Pipelines {
             label: Some(spec.name),
             source: wgpu::ShaderSource::Wgsl(spec.source().into()),
         };
-        if self.trusted {
-            // SAFETY: the source is this crate's own; its loops are bounded by constants or by counts that the host
-            // checks, and its indices stay within buffers that are sized from the same constants.
+        if self.trusted && spec.is_own() {
+            // SAFETY: the source is this crate's own. Its loops are bounded by constants or by counts that the host
+            // checks, and its indices stay within buffers whose sizes follow from the same constants.
             unsafe {
                 self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
             }
@@ -172,7 +199,7 @@ impl Pipelines {
         }
     }
 
-    /// Writes what the driver has compiled; a cache that cannot be written is no cache.
+    /// Saves the driver's compiled pipelines. A failure to write is only a warning.
     #[cfg(not(target_family = "wasm"))]
     fn save(&self) {
         let (Some(cache), Some(file)) = (&self.cache, &self.file) else { return };
@@ -183,7 +210,7 @@ impl Pipelines {
             std::fs::rename(&whole, file)
         });
         if let Err(error) = written {
-            tracing::warn!(%error, file = %file.display(), "compiled GPU kernels could not be kept");
+            tracing::warn!(%error, file = %file.display(), "compiled GPU kernels could not be saved");
         }
     }
 }
@@ -191,8 +218,8 @@ impl Pipelines {
 #[cfg(not(target_family = "wasm"))]
 #[expect(unsafe_code, reason = "a driver reads the bytes of the cache")]
 fn cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
-    // SAFETY: the bytes are what this driver gave for this adapter, whose key names the file; the file is in the user's
-    // own cache folder, and wgpu checks its header against adapter and driver before the driver sees it.
+    // SAFETY: this driver produced the bytes for this adapter, whose key names the file. The file is in the user's own
+    // cache folder, and wgpu checks its header against adapter and driver before the driver reads it.
     unsafe {
         device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
             label: Some("weft"),
@@ -203,7 +230,7 @@ fn cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu::PipelineCache {
 }
 
 impl Kernel {
-    /// Binds buffers to the kernel. Those that it does not declare are left out.
+    /// Binds buffers to the kernel. Buffers that the kernel does not declare are skipped.
     pub fn bind(
         &self,
         device: &wgpu::Device,

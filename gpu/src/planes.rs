@@ -1,15 +1,15 @@
-//! How layouts lie in a device's memory: the planes of each, and the parts of kernels that read them.
+//! How weights are stored in device memory: the planes of each layout, and the shader parts that decode them.
 //!
-//! A matrix is up to three planes, each row by row: *codes*, in *packets* of so many weights; *scales*, in blocks of 32 weights or
-//! super-blocks of 256; and the *high* bits of codes whose bits are no power of two. What they hold, the layout's `decode_*.wgsl`
-//! and `scales_*.wgsl` say; a layout is one of each. Kinds of codes and kinds of scales are combined, so no layout has a kernel
-//! or a part of its own.
+//! A matrix has up to three planes, each stored row by row: *codes*, in *packets* of several weights; *scales*, in
+//! blocks of 32 weights or super-blocks of 256; and the *high* bits of codes whose number of bits is not a power of
+//! two. The layout's `decode_*.wgsl` and `scales_*.wgsl` document their contents. A layout combines one kind of codes
+//! with one kind of scales, so that no layout has a kernel or part of its own.
 
 use crate::error::GpuError;
 use crate::shader::{KernelSpec, Part, parts};
 use weft_components::{ScaleKind, TensorFormat, TileLayout};
 
-/// Weights that share a scale, or two; rows are multiples of it.
+/// Weights that share one scale, or two. The length of a row is a multiple of it.
 pub const BLOCK: usize = 32;
 
 /// Planes of a matrix: codes, scales, and high bits of codes.
@@ -18,24 +18,24 @@ pub const PLANES: usize = 3;
 /// Bindings of the planes.
 pub(crate) const PLANE_BINDINGS: [u32; PLANES] = [10, 11, 12];
 
-/// Weights that [`CodePlane::bytes`] and [`ScalePlane::bytes`] are of.
+/// Number of weights that [`CodePlane::bytes`] and [`ScalePlane::bytes`] refer to.
 const UNIT: usize = weft_components::SUPER;
 
-/// A kind of codes in the device's memory.
+/// A kind of codes in device memory.
 struct CodePlane {
-    /// What reads it.
+    /// Part that decodes it.
     decode: Part,
-    /// Weights of a packet.
+    /// Weights in a packet.
     packet: usize,
-    /// Bytes of the codes of 256 weights, and of their high bits.
+    /// Bytes of 256 weights: their codes, and the high bits of their codes.
     bytes: [usize; 2],
-    /// What the kernels' codes are, as multiples of the format's. Codes that are centred have lost their zero point.
+    /// The kernels' codes are the format's, less the zero point, times this factor. `None` if codes are not centred.
     centre: Option<f32>,
 }
 
-/// A kind of scales in the device's memory.
+/// A kind of scales in device memory.
 struct ScalePlane {
-    /// What reads it, and how many scales a block has.
+    /// Part that decodes it, and part that says how many scales a block has.
     decode: [Part; 2],
     /// Bytes of the scales of 256 weights.
     bytes: usize,
@@ -76,32 +76,33 @@ const fn scale_plane(layout: TileLayout) -> ScalePlane {
     ScalePlane { decode: [scales, count], bytes }
 }
 
-/// Whether the codes of a layout are stored around their zero point.
+/// Returns true if the codes of a layout are stored around their zero point.
 pub(crate) const fn is_centred(layout: TileLayout) -> bool {
     code_plane(layout).centre.is_some()
 }
 
-/// Weights of a packet.
+/// Weights in a packet.
 pub(crate) const fn packet(layout: TileLayout) -> usize {
     code_plane(layout).packet
 }
 
-/// Bytes of the planes of codes, of scales and of high bits of `rows` × `columns` weights; those that a layout has none of are 0.
+/// Bytes of the planes of codes, scales and high bits of `rows` × `columns` weights. A plane that the layout does not
+/// have takes 0 bytes.
 pub fn plane_bytes(layout: TileLayout, rows: usize, columns: usize) -> [u64; PLANES] {
     let [low, high] = code_plane(layout).bytes;
     [low, scale_plane(layout).bytes, high].map(|bytes| (rows as u64) * (columns * bytes / UNIT) as u64)
 }
 
-/// Bytes of `rows` × `columns` weights on the device.
+/// Bytes of `rows` × `columns` weights in device memory.
 pub fn device_bytes(layout: TileLayout, rows: usize, columns: usize) -> u64 {
     plane_bytes(layout, rows, columns).into_iter().sum()
 }
 
-/// What the codes of a matrix stand for: its layout, and what formats of one layout differ in. Matrices of one encoding are read by
-/// the same kernels.
+/// The meaning of a matrix's codes: its layout, and the constants in which formats of one layout differ. The same
+/// kernels read all matrices of one encoding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoding {
-    /// How weights lie.
+    /// Layout of the weights.
     pub layout: TileLayout,
     zero_point: u8,
     table: [i8; 16],
@@ -109,10 +110,11 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// What a format becomes on a GPU, for rows of `columns`; `what` names the tensor.
+    /// Encoding of a format on a GPU, for rows of `columns` weights. `what` names the tensor.
     ///
     /// # Errors
-    /// A format that is not computed with, or rows that are no multiple of its block or of [`BLOCK`].
+    /// [`GpuError::Columns`] if the engine does not compute with the format, or if `columns` is not a multiple of its
+    /// block and of [`BLOCK`].
     pub fn of(what: &str, format: TensorFormat, columns: usize) -> Result<Self, GpuError> {
         let multiple = format.block().max(BLOCK);
         match format.codec() {
@@ -126,13 +128,14 @@ impl Encoding {
         }
     }
 
-    /// The parts that read its planes.
+    /// Parts that decode its planes.
     pub fn decode(&self) -> [Part; 3] {
         let [scales, count] = scale_plane(self.layout).decode;
         [code_plane(self.layout).decode, scales, count]
     }
 
-    /// A kernel with the constants that those parts ask for: `ZERO`, `UNIT`, and the table's values, each in all bytes of a word.
+    /// Adds the constants that those parts need to a kernel: `ZERO`, `UNIT`, and the table's values, each repeated in
+    /// all bytes of a word.
     pub fn constants(&self, spec: KernelSpec) -> KernelSpec {
         const TABLE: [&str; 16] = [
             "TABLE_0", "TABLE_1", "TABLE_2", "TABLE_3", "TABLE_4", "TABLE_5", "TABLE_6", "TABLE_7",
@@ -156,7 +159,7 @@ mod tests {
     use super::*;
     use weft_components::formats::FORMATS;
 
-    /// Kernels get the upper bit of a centred code the other way round, which takes half of the codes' range from it.
+    /// Kernels read centred codes with the upper bit inverted, which subtracts half of the codes' range.
     #[test]
     fn centred_codes_have_their_zero_point_in_the_middle() {
         for info in &FORMATS {
@@ -177,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Kernels take whole bytes: `plane_bytes` of a row must be no rounded number.
+    /// Kernels read whole bytes, so `plane_bytes` of a row must be exact.
     #[test]
     fn planes_of_every_layout_are_whole_bytes() {
         for layout in TileLayout::ALL {

@@ -1,42 +1,43 @@
-//! What a device gives at best, measured: the rate at which it reads its memory, and what a dispatch costs that waits for the
-//! one before it. Figures of models are held against these.
+//! Measures what a device can reach: its memory read rate, and the time of a dispatch that depends on the one before
+//! it. Measurements of models are compared with these.
 
-use crate::commands::{Bound, Commands};
+use crate::command::Bound;
+use crate::command_list::Commands;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::shader::{KernelSpec, parts};
 use std::time::Instant;
 
-/// Most bytes that are read: many times any cache.
+/// Most bytes to read: many times the size of any cache.
 const MOST_BYTES: u64 = 1 << 30;
-/// Fewest; less would be read from a cache.
+/// Fewest bytes to read. A cache would serve fewer.
 const LEAST_BYTES: u64 = 1 << 26;
 const WORKGROUP: u32 = 256;
-/// Packets of 16 bytes that a lane reads.
+/// Packets of 16 bytes that one lane reads.
 const PACKETS: u32 = 8;
-/// Timed runs, of which the fastest counts: whatever disturbs one only makes it slower.
+/// Timed runs. The fastest counts, since any disturbance only makes a run slower.
 const REPEATS: usize = 5;
-/// Dispatches that wait for one another.
+/// Dispatches that each depend on the one before.
 const CHAIN: u32 = 256;
 
-/// What was measured.
+/// Results of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GpuProbe {
-    /// Bytes a second that kernels read.
+    /// Bytes per second that kernels read.
     pub read_rate: f64,
     /// Bytes of the buffer that was read.
     pub read_bytes: u64,
-    /// Seconds from a dispatch to the next, where it waits for it.
+    /// Seconds from one dispatch to the next one that depends on it.
     pub dispatch: f64,
-    /// Whether the device timed itself; else the host's clock did, submits and waits included.
+    /// True if the device measured the times; otherwise the host's clock did, and submits and waits are included.
     pub timestamps: bool,
 }
 
 impl GpuProbe {
-    /// Measures a device. Waits for it, a fraction of a second.
+    /// Measures a device. Blocks for a fraction of a second.
     ///
     /// # Errors
-    /// Its memory has no room for a buffer that is larger than caches, or it fails.
+    /// The device has no memory for a buffer larger than its caches, or it fails.
     pub fn of(gpu: &Gpu) -> Result<Self, GpuError> {
         let (packets, read_bytes) = largest(gpu)?;
         let spec = KernelSpec::new("read_bandwidth", [parts::READ_BANDWIDTH])
@@ -69,10 +70,10 @@ impl GpuProbe {
     }
 }
 
-/// The largest buffer that there is room for, of zeros.
+/// Creates the largest buffer of zeros that fits.
 fn largest(gpu: &Gpu) -> Result<(wgpu::Buffer, u64), GpuError> {
     let limit = gpu.capabilities.max_binding.min(gpu.capabilities.max_buffer);
-    // A power of two is whole workgroups, no more of them than a grid takes.
+    // A power of two is a whole number of workgroups and does not exceed the largest grid.
     let mut bytes = 1 << limit.clamp(LEAST_BYTES, MOST_BYTES).ilog2();
     loop {
         match gpu.storage("read_bandwidth", bytes) {
@@ -88,7 +89,7 @@ fn bind(gpu: &Gpu, spec: &KernelSpec, read: &wgpu::Buffer, written: &wgpu::Buffe
     Bound::new(gpu, gpu.pipelines.get(spec), &buffers)
 }
 
-/// Seconds that a submit of one kernel's dispatches takes, after one to warm up.
+/// Seconds that a submit of the recorded dispatches takes. A first run warms up.
 fn fastest(gpu: &Gpu, record: impl Fn(&mut Commands)) -> Result<f64, GpuError> {
     let mut commands = Commands::default();
     let timed = commands.time(gpu, true);
@@ -97,7 +98,7 @@ fn fastest(gpu: &Gpu, record: impl Fn(&mut Commands)) -> Result<f64, GpuError> {
         record(&mut commands);
         let start = Instant::now();
         let index = commands.submit(gpu);
-        // A device that is lost says so below.
+        // A lost device is reported by `failure` below.
         let _ = gpu.device.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None });
         let waited = start.elapsed().as_secs_f64();
         if let Some(error) = gpu.failure() {

@@ -1,66 +1,66 @@
 //! Sampling on the device: rows of logits `[rows, vocabulary]` become one token id each, and no logit comes back.
 //!
-//! The host writes a [`SampleRow`] for each row of logits and, where rows have a logit bias or penalties, their
-//! [`Adjustment`]s; a [`SampleBatch`] collects both and says which [`SampleStep`]s its rows need, in order. The steps and
-//! their order of operations are those of the CPU's sampler: bias, penalties, top-k, top-p, min-p, temperature, draw. A
-//! row is of one [`SampleKind`]; a kernel leaves rows of other kinds alone, so that one wave can hold all of them. Rows
-//! of the kind [`SampleKind::Host`] are left alone by all, their logits too.
+//! The host writes a [`SampleRow`] for each row of logits and, for rows with a logit bias or penalties, their
+//! [`Adjustment`]s; a [`SampleBatch`] collects both and says which [`SampleStep`]s its rows need, in order. The steps
+//! and their order of operations are those of the CPU's sampler: bias, penalties, top-k, top-p, min-p, temperature,
+//! draw. Each row has one [`SampleKind`], and a kernel skips rows of other kinds, so that one wave can contain all
+//! kinds. All kernels skip rows of the kind [`SampleKind::Host`] and do not change their logits.
 //!
 //! | binding | buffer | |
 //! |---|---|---|
-//! | 0 | the wave | read for its number of rows of logits |
+//! | 0 | the wave | contains the number of rows of logits |
 //! | 1 | logits | f32, `[rows, vocabulary]`; [`SampleStep::Adjust`] changes them in place |
-//! | 2 | [`SampleRow`]s | one a row |
-//! | 3 | [`Adjustment`]s | those of all rows; read by [`SampleStep::Adjust`] alone |
-//! | 4 | ids | u32, one a row: the token, or [`NO_TOKEN`] |
-//! | 5 | sampled | u32, by [`SampleRow::place`]: the token for the next step's embedding; 0 where there is none |
-//! | 6 | partials | [`Sampling::partial_bytes`]; what a step leaves for the next |
+//! | 2 | [`SampleRow`]s | one per row |
+//! | 3 | [`Adjustment`]s | those of all rows; only [`SampleStep::Adjust`] reads them |
+//! | 4 | ids | u32, one per row: the token, or [`NO_TOKEN`] |
+//! | 5 | sampled | u32, by [`SampleRow::place`]: the token for the next step's embedding; 0 if there is none |
+//! | 6 | partials | [`Sampling::partial_bytes`]; intermediate results of a step for the next |
 
 use crate::capabilities::Capabilities;
 use crate::shader::{KernelSpec, Part, parts};
 use weft_components::SamplerSettings;
 
-/// Largest top-k that the device takes. A lane of a workgroup holds each candidate.
+/// Largest top-k that the device supports. Each lane of a workgroup holds one candidate.
 pub const TOP_K_MAX: usize = 128;
-/// In place of a token: no logit of the row is a number above `-inf`.
+/// Stored instead of a token if no logit of the row is a number above `-inf`.
 pub const NO_TOKEN: u32 = u32::MAX;
-/// In place of a [`SampleRow::place`]: the token is not wanted on the device.
+/// Value of [`SampleRow::place`] if the device does not need the token.
 pub const NO_PLACE: u32 = u32::MAX;
 
-/// Largest vocabulary that top-k takes: its kernel counts blocks of logits in 16 bits and holds them in registers.
+/// Largest vocabulary that top-k supports. Its kernel counts blocks of logits in 16 bits and keeps them in registers.
 const TOP_K_VOCABULARY: usize = 1 << 20;
 /// Lanes of most steps.
 const LANES: u32 = 256;
-/// Lanes of those with little to do.
+/// Lanes of the steps with little work.
 const FEW_LANES: u32 = 64;
-/// Packets of four logits that a workgroup of a first half goes through: four a lane, all loaded at once.
+/// Packets of four logits that one workgroup of a first half processes: four per lane, loaded together.
 const CHUNK_PACKETS: u32 = 4 * LANES;
-/// Packets of a block of top-k.
+/// Packets in a block of top-k.
 const BLOCK_PACKETS: u32 = 8;
-/// [`SampleRow::log_min_p`] without min-p.
+/// Value of [`SampleRow::log_min_p`] if min-p is off.
 const MIN_P_OFF: f32 = 1.0;
 
 /// How a row's token is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum SampleKind {
-    /// By the host, from logits that it reads back.
+    /// The host chooses it from logits that it reads back.
     #[default]
     Host = 0,
     /// The largest logit.
     Greedy = 1,
-    /// A draw from the `k` largest, cut by top-p and min-p.
+    /// A draw from the `k` largest logits, reduced by top-p and min-p.
     TopK = 2,
-    /// A draw from all.
+    /// A draw from all tokens.
     Full = 3,
 }
 
 impl SampleKind {
-    /// The kind of rows with these settings. The host's are those with typical sampling, with a report of
-    /// log-probabilities, with more than [`TOP_K_MAX`] candidates, and with top-p or min-p but no top-k.
+    /// Returns the kind of rows with these settings. The host samples rows with typical sampling, with a report of
+    /// log-probabilities, with more than [`TOP_K_MAX`] candidates, or with top-p or min-p but no top-k.
     pub fn of(settings: &SamplerSettings, vocabulary: usize) -> Self {
         let SamplerSettings { top_k, top_p, min_p, temperature, .. } = *settings;
-        // As many candidates as there are tokens are no truncation.
+        // A top-k of the whole vocabulary does not truncate.
         let top_k = if top_k < vocabulary { top_k } else { 0 };
         if settings.typical_p < 1.0 || settings.logprobs.is_some() {
             Self::Host
@@ -75,55 +75,55 @@ impl SampleKind {
         }
     }
 
-    /// Whether choosing a token on the device takes a random number.
+    /// Returns true if the device needs a random number to choose the token.
     pub fn draws(self) -> bool {
         matches!(self, Self::TopK | Self::Full)
     }
 }
 
-/// What one row of logits asks for, as kernels read it.
+/// Sampling parameters of one row of logits, as kernels read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct SampleRow {
     /// A [`SampleKind`].
     pub kind: u32,
-    /// Divides the logits; above 0 for rows that draw.
+    /// Divisor of the logits; above 0 for rows that draw.
     pub temperature: f32,
     /// Most candidates.
     pub top_k: u32,
-    /// Probability that the candidates reach; 1 for all of them.
+    /// Cumulative probability that the candidates must reach; 1 keeps all of them.
     pub top_p: f32,
-    /// Logarithm of min-p; above 0 where it is off.
+    /// Logarithm of min-p; above 0 if min-p is off.
     pub log_min_p: f32,
-    /// The draw's random number, in [0, 1]. As `f32` it is good to 2^-25 of the whole distribution.
+    /// The draw's random number, in [0, 1]. An `f32` resolves 2^-25 of the whole distribution.
     pub uniform: f32,
-    /// Divides positive logits and multiplies others of tokens in the penalties' window.
+    /// Divides positive logits of tokens in the penalty window, and multiplies negative ones.
     pub repetition: f32,
-    /// Subtracted once for a token in the window.
+    /// Subtracted once from a token that is in the window.
     pub presence: f32,
-    /// Subtracted for each time that a token is in the window.
+    /// Subtracted for each occurrence of the token in the window.
     pub frequency: f32,
-    /// The row's first adjustment.
+    /// Index of the row's first adjustment.
     pub first: u32,
-    /// How many adjustments it has.
+    /// Number of its adjustments.
     pub count: u32,
-    /// Index of its token in `sampled`; past its end for none.
+    /// Index of the row's token in `sampled`; an index past the end stores nothing.
     pub place: u32,
 }
 
-/// What happens to one token's logit before anything else. A row has at most one for a token.
+/// Change of one token's logit, applied before all other steps. A row has at most one per token.
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct Adjustment {
     /// The token.
     pub token: u32,
-    /// How often it is in the penalties' window.
+    /// Number of its occurrences in the penalty window.
     pub count: u32,
     /// Added to its logit, before the penalties.
     pub bias: f32,
 }
 
-/// The rows of a wave's logits. Keeps its memory from wave to wave.
+/// Sampling parameters of the rows of a wave's logits. It is reused for every wave and keeps its memory.
 #[derive(Clone, Debug, Default)]
 pub struct SampleBatch {
     rows: Vec<SampleRow>,
@@ -132,16 +132,16 @@ pub struct SampleBatch {
 }
 
 impl SampleBatch {
-    /// Forgets all rows.
+    /// Removes all rows.
     pub fn clear(&mut self) {
         self.rows.clear();
         self.adjustments.clear();
         self.kinds = [false; 4];
     }
 
-    /// Adds the next row of logits and gives its kind. `counts` are the tokens of the penalties' window, each once, and
-    /// how often they are in it; `uniform` gives a random number in `[0, 1)` and is called where the row takes one;
-    /// `place` is [`SampleRow::place`].
+    /// Adds the next row of logits and returns its kind. `counts` lists the tokens of the penalty window, each once,
+    /// with their numbers of occurrences. `uniform` returns a random number in `[0, 1)` and is called only if the row
+    /// needs one. `place` is [`SampleRow::place`].
     pub fn push(
         &mut self,
         settings: &SamplerSettings,
@@ -175,13 +175,13 @@ impl SampleBatch {
         kind
     }
 
-    /// Adds a row of logits that the device leaves alone.
+    /// Adds a row of logits that the device does not sample.
     pub fn push_host(&mut self) {
         self.kinds[SampleKind::Host as usize] = true;
         self.rows.push(SampleRow { place: NO_PLACE, ..SampleRow::default() });
     }
 
-    /// The rows so far.
+    /// The rows added so far.
     pub fn rows(&self) -> &[SampleRow] {
         &self.rows
     }
@@ -191,7 +191,7 @@ impl SampleBatch {
         &self.adjustments
     }
 
-    /// Whether there is a row of this kind.
+    /// Returns true if a row has this kind.
     pub fn has(&self, kind: SampleKind) -> bool {
         self.kinds[kind as usize]
     }
@@ -204,7 +204,7 @@ impl SampleBatch {
         })
     }
 
-    /// Adds a row's adjustments, one a token: no two lanes may change the same logit.
+    /// Adds a row's adjustments, merged to one per token, because two lanes must not change the same logit.
     fn adjust(&mut self, bias: &[(u32, f32)], counts: &[(u32, u32)]) {
         let first = self.adjustments.len();
         self.adjustments.extend(bias.iter().map(|&(token, bias)| Adjustment { token, count: 0, bias }));
@@ -259,7 +259,7 @@ impl SampleStep {
         Self::Full,
     ];
 
-    /// Rows that the step is for; `None` for those with adjustments.
+    /// Kind of the rows that the step processes; `None` for the rows with adjustments.
     fn kind(self) -> Option<SampleKind> {
         match self {
             Self::Adjust => None,
@@ -281,7 +281,7 @@ impl SampleStep {
         }
     }
 
-    /// Its parts between the rows' records and itself.
+    /// The step's own parts, which follow the parts for the wave and the rows' parameters.
     fn parts(self, scan: Part) -> Vec<Part> {
         match self {
             Self::Adjust => vec![parts::SAMPLE_ADJUST],
@@ -304,7 +304,7 @@ impl SampleStep {
         }
     }
 
-    /// Whether a workgroup goes through one chunk of a row rather than the row.
+    /// Returns true if a workgroup processes one chunk of a row instead of the whole row.
     fn by_chunk(self) -> bool {
         matches!(self, Self::ChunkMaxima | Self::BlockMaxima | Self::ChunkSums)
     }
@@ -340,17 +340,18 @@ impl Sampling {
             .with("K_MAX", TOP_K_MAX as u32)
     }
 
-    /// Workgroups of a step for `rows` rows of logits. They do not depend on the rows' kinds.
+    /// Workgroups of a step for `rows` rows of logits. The number does not depend on the rows' kinds.
     pub fn grid(&self, step: SampleStep, rows: u32) -> [u32; 3] {
         if step.by_chunk() { [self.chunks(), rows, 1] } else { [rows, 1, 1] }
     }
 
-    /// Bytes of the partials of up to `rows` rows of logits.
+    /// Bytes of the partials for up to `rows` rows of logits.
     pub fn partial_bytes(&self, rows: u32) -> u64 {
         4 * u64::from(self.row_partials()) * u64::from(rows)
     }
 
-    /// Aligned packets of four that a row can touch. Rows of no multiple of four start anywhere in their first packet.
+    /// Number of aligned packets of four logits that a row can touch. If the vocabulary is not a multiple of four, a
+    /// row can start anywhere in its first packet.
     fn packets(&self) -> u32 {
         if self.vocabulary.is_multiple_of(4) { self.vocabulary / 4 } else { (self.vocabulary + 6) / 4 }
     }
@@ -359,7 +360,8 @@ impl Sampling {
         self.packets().div_ceil(CHUNK_PACKETS)
     }
 
-    /// Words of a row's partials: two a chunk, or one a block. A row is of one kind, so they may share their place.
+    /// Words of a row's partials: two per chunk, or one per block. A row has only one kind, so both can use the same
+    /// words.
     fn row_partials(&self) -> u32 {
         (2 * self.chunks()).max(self.packets().div_ceil(BLOCK_PACKETS))
     }

@@ -1,10 +1,12 @@
-//! Kernels as lists of shared parts: a format's decode functions, a way to reduce, a way to read and store activations, and
-//! the kernel itself. What reads a layout is a kind of codes and a kind of scales (`planes.rs`); no kernel is copied for it.
+//! Kernels are lists of shared parts: the decode functions of a format, a way to reduce, a way to load and store
+//! activations, and the kernel itself. A kind of codes and a kind of scales (`planes.rs`) decode a layout, so that no
+//! kernel is copied for one.
 //!
-//! The shapes that a kernel is made for become constants at its head, so that the driver's compiler sees them. Bindings are
-//! read off the text: they are written down once, in the parts.
+//! The shapes that a kernel is compiled for become constants at the top of its source, so that the driver's compiler
+//! can use them. Bindings are parsed from the parts' text, where alone they are declared.
 
 use core::fmt::Write;
+use std::sync::Arc;
 
 /// One file of `shaders/`.
 pub type Part = &'static str;
@@ -15,7 +17,7 @@ pub mod parts {
     macro_rules! parts {
         ($($name:ident $file:literal),* $(,)?) => {
             $(#[doc = concat!("`shaders/", $file, ".wgsl`.")] pub const $name: Part = include_str!(concat!("shaders/", $file, ".wgsl"));)*
-            /// All of them, with the names of their files.
+            /// All parts, with the names of their files.
             pub(super) const NAMED: &[(&str, Part)] = &[$(($file, $name)),*];
         };
     }
@@ -46,7 +48,7 @@ pub mod parts {
     }
 }
 
-/// A number that a kernel is made for.
+/// Value of a constant that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Constant {
     /// A count.
@@ -67,33 +69,35 @@ impl From<f32> for Constant {
     }
 }
 
-/// Names of all parts that there are.
+/// Names of all parts.
 pub fn part_names() -> impl Iterator<Item = &'static str> {
     parts::NAMED.iter().map(|(name, _)| *name)
 }
 
-/// A kernel with the shapes that it is made for: what a pipeline is compiled from, and its key.
+/// A kernel and the shapes that it is compiled for. It is the source of a pipeline, and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KernelSpec {
     /// Name in profiles and errors.
     pub name: &'static str,
     parts: Vec<Part>,
     constants: Vec<(&'static str, Constant)>,
+    /// WGSL of the caller.
+    snippet: Option<Arc<str>>,
 }
 
-/// How a kernel reaches a buffer.
+/// A binding of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// Its number in group 0.
+    /// Binding number in group 0.
     pub index: u32,
-    /// Whether the kernel writes.
+    /// True if the kernel writes to the buffer.
     pub writes: bool,
 }
 
 impl KernelSpec {
-    /// A kernel of these parts, in this order.
+    /// A kernel that consists of these parts, in this order.
     pub fn new(name: &'static str, parts: impl IntoIterator<Item = Part>) -> Self {
-        Self { name, parts: parts.into_iter().collect(), constants: Vec::new() }
+        Self { name, parts: parts.into_iter().collect(), constants: Vec::new(), snippet: None }
     }
 
     /// Adds a constant.
@@ -103,13 +107,26 @@ impl KernelSpec {
         self
     }
 
-    /// Names of the parts: the path that the kernel takes on a device.
+    /// Adds WGSL of the caller, which the parts call. It comes first in the source, so that the compiler's line numbers
+    /// are those of the snippet. It may begin with directives, which the parts must then not have. A kernel with a
+    /// snippet is compiled with run-time checks. It has no bindings besides those of its parts.
+    #[must_use]
+    pub(crate) fn with_snippet(self, wgsl: &str) -> Self {
+        Self { snippet: Some(wgsl.into()), ..self }
+    }
+
+    /// Returns true if the whole source is this crate's own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.snippet.is_none()
+    }
+
+    /// Names of the parts, which show the path that the kernel takes on a device.
     pub fn part_names(&self) -> impl Iterator<Item = &'static str> {
         let name = |part: &Part| parts::NAMED.iter().find(|(_, found)| found == part).map(|(name, _)| *name);
         self.parts.iter().filter_map(name)
     }
 
-    /// A constant that is a count.
+    /// Value of a constant that is a count.
     pub fn constant(&self, name: &str) -> Option<u32> {
         self.constants.iter().find(|(found, _)| *found == name).and_then(|(_, value)| match value {
             Constant::U32(value) => Some(*value),
@@ -117,7 +134,7 @@ impl KernelSpec {
         })
     }
 
-    /// Whether it has subgroup operations, which only some devices have.
+    /// Returns true if the kernel uses subgroup operations, which only some devices have.
     pub fn uses_subgroups(&self) -> bool {
         self.parts.iter().any(|part| has_subgroup_operation(part))
     }
@@ -125,6 +142,10 @@ impl KernelSpec {
     /// The WGSL of the whole kernel.
     pub fn source(&self) -> String {
         let mut source = String::new();
+        if let Some(snippet) = &self.snippet {
+            source += snippet;
+            source.push('\n');
+        }
         let directives =
             self.parts.iter().flat_map(|part| part.lines()).filter(|line| line.starts_with("enable "));
         let mut seen: Vec<&str> = Vec::new();
@@ -135,7 +156,7 @@ impl KernelSpec {
                 source.push('\n');
             }
         }
-        // Browsers want the directive, naga refuses it.
+        // Browsers require the directive, naga rejects it.
         if cfg!(target_family = "wasm") && self.uses_subgroups() {
             source += "enable subgroups;\n";
         }
@@ -155,7 +176,7 @@ impl KernelSpec {
         source
     }
 
-    /// The bindings that the parts declare, each on a line of its own, ascending.
+    /// Bindings that the parts declare, in ascending order. A declaration must be on a line of its own.
     pub fn bindings(&self) -> Vec<Binding> {
         let mut bindings: Vec<Binding> =
             self.parts.iter().flat_map(|part| part.lines()).filter_map(binding).collect();
@@ -164,7 +185,7 @@ impl KernelSpec {
     }
 }
 
-/// Whether a part calls a subgroup operation: all are named `subgroupAdd` or alike.
+/// Returns true if a part calls a subgroup operation. Their names are like `subgroupAdd`.
 fn has_subgroup_operation(part: &str) -> bool {
     let named = |rest: &str| rest.starts_with(|c: char| c.is_ascii_uppercase());
     part.split("subgroup").skip(1).any(named)
@@ -193,11 +214,11 @@ mod tests {
         );
     }
 
-    /// WGSL starts a variable at zero each time that its declaration is passed. Chromium 156 does so once: in a loop a sum
-    /// went on from the turn before.
+    /// WGSL initializes a variable with zero each time its declaration is executed. Chromium 156 does it only once, so
+    /// that in a loop a sum continued from the previous iteration.
     #[test]
     fn variables_in_loops_say_what_they_start_with() {
-        // Written whole before they are read.
+        // These are written completely before they are read.
         const WRITTEN: [(&str, &str); 5] = [
             ("add_q8", "v"),
             ("dot_norm_q8", "v"),
@@ -206,7 +227,7 @@ mod tests {
             ("dot_norm_f32", "weight"),
         ];
         for (name, part) in parts::NAMED {
-            // Deeper than the body of a function, by the indent.
+            // By indentation, declarations deeper than the body of a function.
             let declared = part
                 .lines()
                 .filter_map(|line| line.strip_prefix("        ")?.trim_start().strip_prefix("var "));

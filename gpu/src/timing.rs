@@ -1,23 +1,24 @@
-//! Time that kernels take on the device, by their names.
+//! Measures the time of kernels on the device, by kernel name.
 //!
-//! Off unless asked for. Where the device can write timestamps within a pass, runs of one kernel are timed in the pass that
-//! they share with all others; elsewhere each run gets a pass of its own, which costs more than the kernel where kernels are
-//! short. A timestamp is written when everything before it is done, so the time of a kernel holds its launch and the wait for
-//! what it reads: the times of a step add up to the step.
+//! Timing is off by default. If the device can write timestamps within a pass, consecutive dispatches of one kernel are
+//! timed within the pass that all kernels share. Otherwise they get a pass of their own, which takes longer than the
+//! kernel itself if the kernel is short. A timestamp is written when all earlier work is done, so a kernel's time
+//! includes its launch and the wait for its inputs. The times of a step add up to the time of the step.
 //!
-//! Results are taken when they have come. Nothing waits for them: where too many are under way a step is not timed.
+//! Results are collected when they arrive, and nothing waits for them. If too many are outstanding, a step is not
+//! timed.
 
-use crate::commands::Command;
+use crate::command::Command;
 use crate::device::Gpu;
 use crate::work::{StepShape, Work};
 use core::ops::Range;
 use std::collections::VecDeque;
 use wgpu_profiler::{GpuProfiler, GpuProfilerSettings};
 
-/// Timed steps whose results have not come.
+/// Most timed steps whose results are outstanding.
 const MOST_FLYING: usize = 16;
 
-/// What one kernel took, over all timed steps.
+/// Time of one kernel, summed over all timed steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelTime {
     /// The kernel.
@@ -26,33 +27,33 @@ pub struct KernelTime {
     pub calls: u64,
     /// Seconds on the device.
     pub seconds: f64,
-    /// What they read and computed; nothing where that is not counted.
+    /// Bytes that it read and operations that it computed; zeros if they are not counted.
     pub work: Work,
 }
 
-/// What timed steps took. A step is a submit.
+/// Times of the timed steps. A step is one submit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepTimes {
     /// Timed steps.
     pub steps: u64,
-    /// Steps that were not timed, since too many results were under way.
+    /// Steps that were not timed because too many results were outstanding.
     pub missed: u64,
-    /// Seconds from each step's first kernel to the end of its last, summed.
+    /// Seconds from the first kernel of a step to the end of its last, summed over steps.
     pub busy: f64,
-    /// Seconds from the first step's first kernel to the end of the last step's.
+    /// Seconds from the first kernel of the first step to the end of the last step.
     pub elapsed: f64,
     /// Kernels in the order in which they first ran.
     pub kernels: Vec<KernelTime>,
 }
 
-/// Neighbouring dispatches of one kernel.
+/// Consecutive dispatches of one kernel.
 struct Run {
     name: &'static str,
     calls: u64,
     work: Work,
 }
 
-/// Times the steps of one list of commands.
+/// Times the steps of one command list.
 pub(crate) struct Timing {
     profiler: GpuProfiler,
     inside: bool,
@@ -69,7 +70,7 @@ impl core::fmt::Debug for Timing {
 }
 
 impl Timing {
-    /// Timing on a device; `None` where it has no timestamps.
+    /// Creates the timing of a device; `None` if the device has no timestamps.
     pub(crate) fn new(gpu: &Gpu) -> Option<Self> {
         if !gpu.capabilities.timestamps {
             return None;
@@ -80,7 +81,7 @@ impl Timing {
             max_num_pending_frames: MOST_FLYING,
         };
         Some(Self {
-            profiler: GpuProfiler::new(&gpu.device, settings).ok()?,
+            profiler: gpu.watch(|| GpuProfiler::new(&gpu.device, settings)).ok()?,
             inside: gpu.capabilities.timestamps_inside,
             period: gpu.queue.get_timestamp_period(),
             flying: VecDeque::new(),
@@ -89,7 +90,7 @@ impl Timing {
         })
     }
 
-    /// Whether one more step can be timed; a step that cannot is noted.
+    /// Returns true if one more step can be timed. Otherwise the step counts as missed.
     pub(crate) fn has_room(&mut self) -> bool {
         self.collect();
         let room = self.flying.len() < MOST_FLYING;
@@ -97,7 +98,7 @@ impl Timing {
         room
     }
 
-    /// Encodes steps, their kernels timed.
+    /// Encodes the commands of a step, with its kernels timed.
     pub(crate) fn encode(
         &mut self,
         steps: &[Command],
@@ -140,16 +141,16 @@ impl Timing {
         self.flying.push_back(runs);
     }
 
-    /// Notes that what was encoded last has been submitted.
+    /// Must be called after the step that was encoded last has been submitted.
     pub(crate) fn submitted(&mut self) {
         if self.profiler.end_frame().is_err() {
-            // Every query is closed and resolved above; were one not, its step would not be timed.
+            // All queries are closed and resolved above. If one were not, its step would not be timed.
             self.flying.pop_back();
             self.times.missed += 1;
         }
     }
 
-    /// Takes the results that have come.
+    /// Collects the results that have arrived.
     pub(crate) fn collect(&mut self) {
         while let Some(results) = self.profiler.process_finished_frame(self.period) {
             let runs = self.flying.pop_front().unwrap_or_default();
@@ -183,7 +184,7 @@ impl Timing {
         }
     }
 
-    /// What has been timed so far; counting starts anew.
+    /// Takes the times so far and starts counting anew.
     pub(crate) fn take(&mut self) -> StepTimes {
         self.collect();
         self.first = f64::INFINITY;

@@ -1,37 +1,38 @@
-//! What a step reads and computes, as far as figures are made of it: bytes of weights and of the KV cache, and floating-point
-//! operations. A product's come from the shape that its kernel is made for, attention's from the contexts of the wave.
+//! Counts the work of a step: bytes of weights and of the KV cache that it reads, and floating-point operations. The
+//! work of a product follows from the shape that its kernel is compiled for, that of attention from the contexts of the
+//! wave.
 //!
-//! They are what the step cannot do without. A kernel that reads something twice shows as slower, not as busier.
+//! These are the least that the step needs. A kernel that reads something twice appears slower, not busier.
 
 use crate::shader::KernelSpec;
-use crate::wave::Count;
+use crate::wave_upload::Count;
 
-/// The wave of a step, as far as its work depends on it.
+/// The properties of a wave that its work depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepShape {
     /// Rows.
     pub rows: u32,
     /// Rows whose logits are computed.
     pub logit_rows: u32,
-    /// Tokens whose keys and values are read in each layer, each session's once.
+    /// Tokens whose keys and values are read in each layer, counted once per session.
     pub cached: u64,
-    /// Pairs of a row and a token that it attends to.
+    /// Pairs of a row and a token that the row attends to.
     pub attended: u64,
 }
 
-/// What was read and computed.
+/// Bytes that were read and operations that were computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Bytes of weights.
     pub weight_bytes: u64,
     /// Bytes of the KV cache.
     pub kv_bytes: u64,
-    /// Floating-point operations, a product and its sum being two.
+    /// Floating-point operations. A multiplication and an addition count as two.
     pub flops: u64,
 }
 
 impl Work {
-    /// Bytes in all.
+    /// Bytes in total.
     pub fn bytes(&self) -> u64 {
         self.weight_bytes + self.kv_bytes
     }
@@ -53,22 +54,22 @@ impl core::ops::AddAssign for Work {
     }
 }
 
-/// How a kernel's work follows from a step.
+/// How the work of a kernel depends on the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkOf {
-    /// A product with a matrix of so many weights.
+    /// A product with a matrix of `weights` weights.
     Product { weights: u64, count: Count },
-    /// A product of pairs of a row and one of its `used` experts with one expert's matrix of so many weights; `held` of
-    /// `experts` are in the matrix that is bound.
+    /// A product of each row with its `used` experts, each a matrix of `weights` weights. The bound matrix contains
+    /// `held` of all `experts` experts.
     Experts { weights: u64, used: u64, held: u64, experts: u64 },
-    /// Attention: bytes of a token's keys and values, and operations of a row with a token.
+    /// Attention: bytes of a token's keys and values, and operations per pair of a row and a token.
     Attention { token_bytes: u64, pair_flops: u64 },
-    /// Little beside the others: nothing is counted.
+    /// Negligible compared with the others, so that nothing is counted.
     Small,
 }
 
 impl WorkOf {
-    /// The work of a kernel.
+    /// Returns how the work of a kernel depends on the step.
     pub(crate) fn of(spec: &KernelSpec) -> Self {
         let constant = |name| spec.constant(name).map(u64::from);
         let experts = (constant("USED"), constant("HELD"), constant("EXPERTS"));
@@ -93,7 +94,7 @@ impl WorkOf {
         }
     }
 
-    /// The work of one dispatch in a step, with a matrix of so many bytes.
+    /// Work of one dispatch in a step, with a matrix of `matrix_bytes` bytes.
     pub(crate) fn in_step(self, shape: &StepShape, matrix_bytes: u64) -> Work {
         match self {
             Self::Product { weights, count } => {
@@ -103,7 +104,7 @@ impl WorkOf {
                 };
                 Work { weight_bytes: matrix_bytes, kv_bytes: 0, flops: 2 * weights * u64::from(rows) }
             }
-            // Rows choose differently: as many experts are read as there are pairs, at most all.
+            // Rows choose different experts: as many experts are read as there are pairs, at most all.
             Self::Experts { weights, used, held, experts } => {
                 let pairs = u64::from(shape.rows) * used;
                 Work {

@@ -1,5 +1,5 @@
-//! What adapters add to rows of a product: pairs of several adapters on random shapes, rows that use one and rows that use none,
-//! against a twin in `f64`.
+//! Adapters of a product: pairs of several adapters on random shapes, with rows that use an adapter and rows that use
+//! none, compared with a twin in `f64`.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -28,7 +28,7 @@ impl Pair {
     }
 }
 
-/// The buffer that `adapter.wgsl` reads, and the ranks of a row at most.
+/// The buffer that `adapter.wgsl` reads, and the largest number of ranks of a row.
 fn words(adapters: &[Vec<Pair>]) -> (Vec<u32>, usize) {
     let ranks = adapters.iter().map(|pairs| pairs.iter().map(|pair| pair.rank).sum()).max().unwrap_or(0);
     let mut words = vec![0; 1 + adapters.len() * PAIRS * PAIR_WORDS];
@@ -56,7 +56,7 @@ fn rows_get_what_their_adapter_adds() {
         let mut random = Random(5);
         for (inputs, outputs, rows) in [(32, 48, 1), (200, 96, 7), (96, 600, 19)] {
             let stride = inputs + 8;
-            // One of three parts, one of the middle alone, one of everything.
+            // One adapter with a pair for each third, one with a pair for the middle third only, one with a pair for all.
             let third = outputs / 3;
             let adapters = vec![
                 (0..3).map(|n| Pair::random(&mut random, inputs, n * third, third)).collect(),
@@ -112,7 +112,7 @@ fn rows_get_what_their_adapter_adds() {
             run(&gpu, &shaped(down), &of_down, [ranks as u32, rows as u32, 1]);
             let of_up: Vec<_> = shared.into_iter().chain([(30, &out)]).collect();
             run(&gpu, &shaped(up), &of_up, [outputs.div_ceil(256) as u32, rows as u32, 1]);
-            // Sums of a few hundred products in 32 bits.
+            // Sums of a few hundred products in 32-bit floats.
             close(&read(&gpu, &out, rows * outputs), &wanted, 1e-5, &format!("{inputs}, {outputs}, {rows}"));
         }
     }

@@ -1,5 +1,5 @@
-//! Attention on the GPU against attention in `f64` over the same rounded keys and values. Slots that nothing was written to,
-//! and positions that a row must not see, hold NaN: one that is read into a result shows.
+//! Attention on the GPU compared with attention in `f64` over the same rounded keys and values. Slots that were never
+//! written, and positions that a row must not see, contain NaN, so that reading one into a result shows.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -11,7 +11,7 @@ use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, PAGE, TILE, Wav
 const PLAIN: AttentionShape =
     AttentionShape { heads: 8, kv_heads: 2, key: 64, value: 64, scale: 0.3, cap: 0.0, window: 0 };
 
-/// A session: its rows are the last of its positions.
+/// A session. Its rows are the last of its positions.
 struct Session {
     length: usize,
     rows: usize,
@@ -24,11 +24,11 @@ struct Scene {
     keys: Vec<f16>,
     values: Vec<f16>,
     tables: Vec<u32>,
-    /// Where each row's table starts, and its position.
+    /// Start of each row's block table, and its position.
     rows: Vec<(u32, u32)>,
-    /// First row and rows of each tile.
+    /// First row and number of rows of each tile.
     tiles: Vec<(usize, usize)>,
-    /// Last position that each row sees, where that is not its own.
+    /// Last position that each row attends to, if it is not its own.
     seen: Vec<u32>,
 }
 
@@ -36,7 +36,7 @@ impl Scene {
     fn new(random: &mut Random, shape: AttentionShape, sessions: &[Session]) -> Self {
         let pages: usize = sessions.iter().map(|session| session.length.div_ceil(PAGE)).sum();
         let slots = pages + 3;
-        // Scattered: a random order of the slots.
+        // A random order of the slots.
         let mut order: Vec<u32> = (0..slots as u32).collect();
         (1..slots).for_each(|i| order.swap(i, random.below(i + 1)));
         let nobody = order.pop().unwrap();
@@ -54,7 +54,7 @@ impl Scene {
             let table = scene.tables.len();
             let first_row = session.length - session.rows;
             let seen = scene.first_visible(first_row);
-            // Pages that no row's window reaches have been given back: a slot of nobody stands for them.
+            // Pages that no row's window reaches have been freed. A slot that no session uses stands for them.
             scene.tables.extend(vec![nobody; seen / PAGE]);
             scene.tables.extend(order.drain(..session.length.div_ceil(PAGE) - seen / PAGE));
             for position in seen..session.length {
@@ -67,7 +67,7 @@ impl Scene {
             }
             let base = scene.rows.len();
             scene.rows.extend((first_row..session.length).map(|position| (table as u32, position as u32)));
-            // Tiles of uneven size, as where a wave's rows run out.
+            // Tiles of uneven size, as at the end of a wave's rows.
             let mut start = 0;
             while start < session.rows {
                 let count =
@@ -80,7 +80,7 @@ impl Scene {
         scene
     }
 
-    /// The same where every row sees all of its session, whose rows are all there.
+    /// The same scene, with every row attending to all of its session, whose rows are all in the wave.
     fn whole(mut self, sessions: &[Session]) -> Self {
         let last = |session: &Session| vec![session.length as u32 - 1; session.rows];
         self.seen = sessions.iter().flat_map(last).collect();
@@ -125,7 +125,7 @@ impl Scene {
         out
     }
 
-    /// The wave of the rows, with this many splits.
+    /// The wave of the rows, with `splits` splits.
     fn wave(&self, gpu: &Gpu, splits: u32) -> wgpu::Buffer {
         let (tables, positions): (Vec<u32>, Vec<u32>) = self.rows.iter().copied().unzip();
         let tiles: Vec<u32> = self.tiles.iter().map(|(first, count)| (first * 256 + count) as u32).collect();
@@ -142,12 +142,12 @@ impl Scene {
     }
 }
 
-/// Number of a key or value in the cache.
+/// Index of a key or value in the cache.
 fn place(table: &[u32], kv_heads: usize, position: usize, head: usize) -> usize {
     (table[position / PAGE] as usize * kv_heads + head) * PAGE + position % PAGE
 }
 
-/// How a scene is computed.
+/// The kernels that compute a scene.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Short,
@@ -175,7 +175,7 @@ fn check(gpu: &Gpu, scene: &Scene, format: ActFormat, ways: &[Way]) {
         let buffers: Vec<_> = buffers.into_iter().chain(act.bindings()).collect();
         launch(gpu, &kernels, *way, rows, scene.tiles.len(), &buffers);
         let what = format!("{shape:?} {format:?} {way:?} of {}", gpu.info.name);
-        // Keys and values are exact, sums are of 32-bit floats.
+        // Keys and values are exact. Sums are in 32-bit floats.
         act.check(gpu, &wanted, &vec![2e-5 * largest(&wanted); wanted.len()], &what);
     }
 }
@@ -199,7 +199,8 @@ fn launch(
     }
 }
 
-/// Sessions whose last rows are a wave: some decode, some prefill; contexts around pages' ends and some pages long.
+/// Sessions whose last rows are a wave: some decode, some prefill. Contexts end around the ends of pages, and are up to
+/// some pages long.
 fn sessions(random: &mut Random, decoding: usize, prefilling: &[usize]) -> Vec<Session> {
     let mut sessions = vec![Session { length: 1, rows: 1 }, Session { length: 2 * PAGE, rows: 1 }];
     sessions.extend((0..decoding).map(|_| Session { length: 1 + random.below(12 * PAGE), rows: 1 }));
@@ -273,7 +274,7 @@ fn rows_may_see_their_whole_text() {
 
 #[test]
 fn scores_may_be_large() {
-    // Only differences of scores count, whatever their size: the softmax's maximum moves far, and terms vanish.
+    // Only differences of scores matter, at any scale: the softmax's maximum changes a lot, and terms vanish.
     let shape = AttentionShape { scale: 40.0, key: 32, value: 32, ..PLAIN };
     for gpu in devices() {
         let mut random = Random(4);

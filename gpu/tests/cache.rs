@@ -1,4 +1,4 @@
-//! Compiled kernels kept on disk: written where the driver allows it, read again, and no obstacle when damaged.
+//! Compiled kernels on disk: saved if the driver supports it, loaded again, and replaced if damaged.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -6,7 +6,7 @@ use std::path::Path;
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Gpu, GpuOptions};
 
-/// Opens the device with this folder, compiles a kernel, and gives the files in the folder with their sizes.
+/// Opens the device with this folder, compiles a kernel, and returns the files in the folder with their sizes.
 fn compile(folder: &Path) -> Vec<(std::path::PathBuf, u64)> {
     let options = GpuOptions { cache: Some(folder.to_owned()), ..GpuOptions::default() };
     let gpu = pollster::block_on(Gpu::open(&options)).unwrap();

@@ -1,4 +1,4 @@
-//! The kernels that make activations of rows: embedding, the RMS norm and rows as they are, each against its twin in `f64`.
+//! Kernels that turn rows into activations: embedding, RMS norm and plain rows, each compared with its twin in `f64`.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -11,10 +11,10 @@ use weft_gpu::{ActFormat, DEVICE_TOKEN, Gpu, WaveData};
 
 const FORMS: [ActFormat; 3] = [ActFormat::F32, ActFormat::F16, ActFormat::Q8];
 
-/// What embeddings are multiplied by.
+/// Factor of the embeddings.
 const SCALE: f32 = 5.656_854;
 
-/// A random width: a multiple of 32, as all are, that is none of what a workgroup takes at once.
+/// A random width: a multiple of 32, as all widths are, but not of what a workgroup processes at once.
 fn width(random: &mut Random, turns: usize) -> usize {
     1024 * turns + 32 * (1 + random.below(31))
 }
@@ -32,7 +32,7 @@ fn embedding() {
             let sampled = [base as u32 + random.below(n) as u32, last + 1, u32::MAX, last];
             let mut tokens: Vec<u32> = (0..8).map(|_| (base + random.below(n)) as u32).collect();
             tokens.extend((0..4).map(|place| DEVICE_TOKEN | place));
-            // Rows of other segments, and host tokens that no segment has.
+            // Rows of other segments, and host tokens that are in no segment.
             tokens.extend([last + 1, DEVICE_TOKEN - 1]);
             tokens.extend((base > 0).then(|| base as u32 - 1));
             let rows = tokens.len();
@@ -61,14 +61,14 @@ fn embedding() {
                 let what = format!("{format} row {row}, token {token} of {base} to {last}");
                 let token = match token & DEVICE_TOKEN {
                     0 => *token,
-                    // What the sampler left is clamped to the vocabulary.
+                    // A token from the sampler is clamped to the vocabulary.
                     _ => sampled[(token & !DEVICE_TOKEN) as usize].min(last),
                 };
                 if (base as u32..=last).contains(&token) {
                     let wanted = &weights[(token as usize - base) * columns..][..columns];
                     let wanted: Vec<f64> = exact(wanted).iter().map(|x| x * f64::from(SCALE)).collect();
-                    // A product of a code and a half is exact; with a minimum added it is rounded once, to 2^-24, and
-                    // once more where it is scaled.
+                    // The product of a code and an f16 is exact. With a minimum added it is rounded once, to 2^-24, and
+                    // once more when it is scaled.
                     close(found, &wanted, 2.4e-7, &what);
                 } else {
                     assert!(found.iter().all(|x| is_untouched(&x.to_bits())), "{what}");
@@ -78,7 +78,7 @@ fn embedding() {
     }
 }
 
-/// A kernel over rows that leaves activations.
+/// A kernel that turns rows into activations.
 fn rows_kernel(gpu: &Gpu, name: &'static str, form: ActFormat, part: Part, width: usize) -> KernelSpec {
     let (reduce, lanes) = reduce(gpu);
     KernelSpec::new(name, [parts::WAVE, reduce, form.part(), part])
@@ -95,7 +95,7 @@ fn norm() {
             for (gather, turns) in [(false, 1), (true, 0)] {
                 let (width, rows) = (width(&mut random, turns), 5);
                 let mut x = random.floats(rows * width);
-                // Rows of every size: one whose squares sum to less than the epsilon, one that is large, one of zeros.
+                // Rows of different sizes: one whose squares sum to less than the epsilon, a large one, one of zeros.
                 x[width..2 * width].iter_mut().for_each(|x| *x *= 1e-4);
                 x[2 * width..3 * width].iter_mut().for_each(|x| *x *= 1e4);
                 x[3 * width..4 * width].fill(0.0);
@@ -115,8 +115,8 @@ fn norm() {
                 let buffers: Vec<_> =
                     [(0, &wave), (1, &x), (2, &weight)].into_iter().chain(act.bindings()).collect();
                 run(&gpu, &spec, &buffers, [rows.len() as u32, 1, 1]);
-                // A sum of squares in some ten roundings of 2^-24, halved by the root, whose inverse is within 2 units of
-                // 2^-23 (WGSL), and two products.
+                // A sum of squares with some ten roundings of 2^-24, halved by the root, whose inverse is within 2
+                // units of 2^-23 (WGSL), and two products.
                 let allowed: Vec<f64> = wanted.iter().map(|x| 1e-6 * x.abs()).collect();
                 act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}, gather {gather}"));
             }
@@ -176,7 +176,7 @@ fn norm_about_the_mean() {
                 .with("WIDTH", width as u32)
                 .with("EPSILON", EPSILON);
             run(&gpu, &spec, &[(0, &wave), (1, &x), (2, &extra)], [rows as u32, 1, 1]);
-            // The mean of 30 is good to some roundings of 2^-24 of it, beside a deviation of 2.
+            // A mean of 30 has an error of some roundings of 2^-24 of it, relative to a deviation of 2.
             close(&read::<f32>(&gpu, &x, wanted.len()), &wanted, 5e-6, &format!("width {width}"));
         }
     }

@@ -1,4 +1,5 @@
-//! Experts: who is chosen with which weight, pairs grouped by expert, and products with stacked matrices, against twins in `f64`.
+//! Experts: which are chosen and with which weights, grouping of pairs by expert, and products with stacked matrices,
+//! compared with twins in `f64`.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -9,10 +10,10 @@ use crate::common::{Random, buffer, devices, is_untouched, largest, output, read
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, Gpu, GpuMatrix, wgpu};
 
-/// Pairs that have one expert and go together.
+/// Most pairs in a group, which have the same expert.
 const GROUP: usize = 8;
 
-/// Experts, and how many of them each row uses.
+/// Number of experts, and how many of them each row uses.
 #[derive(Clone, Copy, Debug)]
 struct Experts {
     count: usize,
@@ -27,7 +28,7 @@ const EXPERTS: [Experts; 4] = [
 ];
 
 impl Experts {
-    /// Different experts for each of so many rows.
+    /// Different experts for each of `rows` rows.
     fn random_routes(self, random: &mut Random, rows: usize) -> Vec<[u32; 2]> {
         let mut routes = Vec::new();
         for _ in 0..rows {
@@ -40,7 +41,7 @@ impl Experts {
         routes
     }
 
-    /// Tiles that so many pairs may be grouped to.
+    /// Most tiles that `pairs` pairs are grouped into.
     fn tiles(self, pairs: usize) -> usize {
         pairs / GROUP + self.count.min(pairs)
     }
@@ -53,7 +54,7 @@ fn the_best_are_chosen_of_equals_the_first() {
         for (i, experts) in EXPERTS.into_iter().enumerate() {
             let (rows, stride, normalise) = (5, experts.count + i % 2, i % 2 == 0);
             let mut scores: Vec<f32> = random.floats(rows * stride).iter().map(|x| 8.0 * x).collect();
-            // Equals, and scores whose exponential would overflow or vanish.
+            // Equal scores, and scores whose exponential would overflow or vanish.
             scores[stride..2 * stride].fill(0.25);
             scores[2 * stride] = 500.0;
             scores[2 * stride + 1] = -500.0;
@@ -83,7 +84,7 @@ fn the_best_are_chosen_of_equals_the_first() {
                 let sum: f64 = if normalise { order.iter().map(|e| term(*e)).sum() } else { all };
                 let wanted: Vec<f64> = order.iter().map(|e| 1.5 * term(*e) / sum).collect();
                 let weights: Vec<f32> = found.iter().map(|[_, weight]| f32::from_bits(*weight)).collect();
-                // Exponentials of up to 16 are within 35 units of 2^-23 (WGSL).
+                // Exponentials of numbers up to 16 are within 35 units of 2^-23 (WGSL).
                 within(&weights, &wanted, &vec![1e-5; wanted.len()], &format!("{experts:?}, row {row}"));
             }
         }
@@ -93,7 +94,7 @@ fn the_best_are_chosen_of_equals_the_first() {
 /// Groups pairs on the device.
 fn group(gpu: &Gpu, experts: Experts, rows: usize, routes: &wgpu::Buffer) -> wgpu::Buffer {
     let pairs = rows * experts.used;
-    // As plans have it, there is room for larger waves.
+    // As in plans, there is room for larger waves.
     let tiles = experts.tiles(pairs + 40);
     let spec = KernelSpec::new("group_pairs", [parts::WAVE, parts::GROUP_PAIRS])
         .with("WG", 256u32)
@@ -141,7 +142,7 @@ struct Stack {
     experts: Experts,
     rows: usize,
     routes: Vec<[u32; 2]>,
-    /// Whether pairs go in groups.
+    /// True if pairs are processed in groups.
     grouped: bool,
 }
 
@@ -150,7 +151,7 @@ impl Stack {
         self.rows * self.experts.used
     }
 
-    /// Runs the product with `held`, of experts from `first` on, `n` weight rows each.
+    /// Runs the product with `held`, the experts from `first` on, with `n` weight rows each.
     fn run(
         &self,
         gpu: &Gpu,
@@ -164,7 +165,7 @@ impl Stack {
         let (reduce, lanes) = reduce(gpu);
         let routes = buffer(gpu, &self.routes);
         let rows = if self.grouped { GROUP } else { 1 };
-        // As plans have it.
+        // As in plans.
         let (each, passes) = if parts_of == 2 { (32u32.div_ceil(256 / lanes), 2) } else { (2, 1) };
         let (rows_part, pairs) = match self.grouped {
             true => (parts::ROWS_GROUPS, group(gpu, self.experts, self.rows, &routes)),
@@ -221,7 +222,7 @@ fn down_projections_of_pairs() {
             let (n, columns) = (32 * (1 + random.below(4)) + 3, fit(format, 32 * (1 + random.below(12))));
             let routes = experts.random_routes(&mut random, rows);
             let stack = Stack { experts, rows, routes, grouped };
-            // Half of the experts in each of two matrices.
+            // Two matrices, each with half of the experts.
             let half = experts.count / 2;
             let halves = [(); 2].map(|()| matrix(&gpu, &mut random, format, half * n, columns));
             let weights = [&halves[0].1[..], &halves[1].1[..]].concat();
@@ -239,7 +240,7 @@ fn down_projections_of_pairs() {
                 stack.run(&gpu, (i * half, held, n), 1, 1, &kernel, &constants, &[(1, &x), (30, &out)]);
             }
             let what = format!("{format} {experts:?}, {rows} rows, grouped {grouped}, {columns}x{n}");
-            // Roundings of sums, as in `products.rs`.
+            // Rounding errors of sums, as in `products.rs`.
             let allowed = vec![1e-5 * largest(&wanted); wanted.len()];
             within(&read::<f32>(&gpu, &out, wanted.len()), &wanted, &allowed, &what);
         }
@@ -256,7 +257,7 @@ fn gated_products_of_pairs() {
             ("Q4_K", EXPERTS[1], 19, true, ActFormat::F32),
         ] {
             let (width, columns) = (32 * (1 + random.below(3)), fit(format, 32 * (1 + random.below(8))));
-            // Rows of activations may be wider than what is gated.
+            // Rows of activations may be wider than the gated rows.
             let act_width = if form == ActFormat::Q8 { width } else { width + 32 };
             let routes = experts.random_routes(&mut random, rows);
             let stack = Stack { experts, rows, routes, grouped };
@@ -289,7 +290,7 @@ fn gated_products_of_pairs() {
                 }
             }
             let act = Act::new(&gpu, form, wanted.len());
-            // What is beyond the width is nobody's to write.
+            // Elements beyond the width must not be written.
             for (_, act) in act.bindings() {
                 gpu.queue.write_buffer(
                     act,

@@ -1,4 +1,4 @@
-//! Times and counts of what was submitted. No test asks how long anything took.
+//! Times and counts of submitted work. No test depends on how long anything takes.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -59,7 +59,7 @@ fn kernels_are_timed_by_name_within_a_pass_and_by_passes() {
             check(&commands.take_times().unwrap(), steps);
         }
         assert_eq!(commands.take_times(), Some(StepTimes::default()), "taken is taken");
-        // More than may be under way: whatever is not timed is known.
+        // More steps than may be outstanding. Steps that are not timed are counted.
         for _ in 0..40 {
             step(&gpu, &mut commands, &kernels);
         }
@@ -90,7 +90,7 @@ fn a_device_without_timestamps_times_nothing() {
 
 #[test]
 fn work_follows_from_the_kernels_constants_and_the_step() {
-    /// The bindings of weights, and nothing that is computed.
+    /// The bindings of weights, and no computation of interest.
     const PRODUCT: Part = "@group(0) @binding(10) var<storage, read> codes: array<u32>;
 @group(0) @binding(11) var<storage, read> scales: array<u32>;
 @group(0) @binding(30) var<storage, read_write> out: array<u32>;
@@ -114,14 +114,14 @@ fn work_follows_from_the_kernels_constants_and_the_step() {
     };
     assert_eq!(product(0), Work { weight_bytes: 256 + 16, kv_bytes: 0, flops: 2 * 32 * 8 * 3 });
     assert_eq!(product(1).flops, 2 * 32 * 8 * 2);
-    // An embedding looks some rows up.
+    // An embedding reads only some rows.
     assert_eq!(work(KernelSpec::new("embed", [PRODUCT]).with("K", 32u32).with("N", 8u32)), Work::default());
     let heads = |name| {
         let spec = KernelSpec::new(name, [PRODUCT]).with("HEADS", 6u32).with("KV_HEADS", 2u32);
         work(spec.with("KEY", 16u32).with("VALUE", 8u32))
     };
     for name in ["attend", "attend_split", "attend_tiled"] {
-        // Halves: two bytes an element.
+        // f16: two bytes per element.
         assert_eq!(heads(name), Work { weight_bytes: 0, kv_bytes: 10 * 2 * 24 * 2, flops: 24 * 2 * 24 * 6 });
     }
     assert_eq!(heads("attend_combine"), Work::default());

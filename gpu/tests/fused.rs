@@ -1,5 +1,6 @@
-//! Products that norm their rows first, and products that gate what they make, against the steps one after the other in `f64`.
-//! Where 8-bit codes are made on the way, an element between two of them may become either: what that changes is allowed.
+//! Products that norm their rows first, and products that gate their results, compared with the separate steps in
+//! `f64`. Where 8-bit codes are computed on the way, an element between two codes may become either; the tolerance
+//! includes the difference.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -10,13 +11,13 @@ use crate::common::{Random, buffer, devices, is_untouched, largest, output, read
 use weft_gpu::shader::{Part, parts};
 use weft_gpu::{ActFormat, Gpu, wgpu};
 
-/// What a product reads, and what it makes of it.
+/// The inputs of a product, and its results.
 struct Product {
     x: wgpu::Buffer,
     beside: wgpu::Buffer,
     /// The sums.
     wanted: Vec<f64>,
-    /// How far each may be off.
+    /// Tolerance of each sum.
     allowed: Vec<f64>,
 }
 
@@ -24,7 +25,7 @@ impl Product {
     /// Random rows for the part `dot`.
     fn new(gpu: &Gpu, random: &mut Random, dot: Part, kind: &Few, weights: &[f32], columns: usize) -> Self {
         let (count, room) = (kind.rows * columns, kind.most * columns);
-        // Roundings of sums, as in `products.rs`.
+        // Rounding errors of sums, as in `products.rs`.
         let sums = |wanted: &[f64]| vec![1e-5 * largest(wanted); wanted.len()];
         if dot == parts::DOT_Q8 {
             let codes = Codes::new(gpu, random, count, room);
@@ -46,7 +47,7 @@ impl Product {
                 let allowed = sums(&wanted).iter().zip(doubt).map(|(sum, doubt)| sum + doubt).collect();
                 (wanted, allowed)
             } else {
-                // The norm's own roundings are fewer than the sums'.
+                // The norm has fewer rounding errors than the sums.
                 let wanted = product(weights, &normed, columns);
                 (wanted.clone(), sums(&wanted))
             }
@@ -60,7 +61,7 @@ impl Product {
 fn normed_rows() {
     for gpu in devices() {
         let mut random = Random(1);
-        // One row, as plans have it, and several, which the kernels take as well.
+        // One row, as in plans, and several, which the kernels also support.
         for (format, dot, kind) in [
             ("F32", parts::DOT_NORM_F32, KINDS[2]),
             ("BF16", parts::DOT_NORM_F32, KINDS[0]),
@@ -73,7 +74,8 @@ fn normed_rows() {
             ("Q6_K", parts::DOT_NORM_Q8, KINDS[5]),
             ("Q2_K", parts::DOT_NORM_Q8, KINDS[4]),
         ] {
-            // Rows, as floats, in less than 16 KiB of memory; one row longer than a workgroup's lanes take at once.
+            // Rows, as floats, in less than 16 KiB of memory, and one row longer than the lanes of a workgroup process
+            // at once.
             let columns = fit(format, 32 * (1 + random.below(28 * 4 / kind.most)));
             let n = 1 + random.below(150);
             let (w, weights) = matrix(&gpu, &mut random, format, n, columns);
@@ -109,10 +111,10 @@ fn gated_products() {
         .enumerate()
         {
             let (gate_part, gate_of, slope) = GATES[i % GATES.len()];
-            // As plans have it: a block of 32 columns, gate and up, in one workgroup, in two passes.
+            // As in plans: a block of 32 columns, gate and up, in one workgroup, in two passes.
             let kind = Few { each: 32 / (256 / lanes), passes: 2, split: 1, most, rows };
             let columns = fit(format, 32 * (1 + random.below(30)));
-            // Not all of them whole tiles, where no blocks are made.
+            // Not all are whole tiles, if no blocks are computed.
             let unit = if form == ActFormat::Q8 { 32 } else { 4 };
             let width = unit * (1 + random.below(200 / unit));
             let (w, weights) = matrix(&gpu, &mut random, format, 2 * width, columns);
@@ -124,7 +126,7 @@ fn gated_products() {
             let wanted: Vec<f64> = (0..gate.wanted.len()).map(gated).collect();
             let allowed: Vec<f64> = (0..wanted.len())
                 .map(|i| {
-                    // A gate's exponential is within 3 + 2|x| units of 2^-23 (WGSL), and where |x| is large it hardly counts
+                    // A gate's exponential is within 3 + 2|x| units of 2^-23 (WGSL). For large |x| it hardly matters,
                     // or the gate is nearly 0. The slope of squared ReLU grows with the gate.
                     let (g, u) = (gate.wanted[i], up.wanted[i]);
                     let slope = slope.max(2.0 * g.abs());

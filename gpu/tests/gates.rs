@@ -1,4 +1,5 @@
-//! Gates of feed-forward networks over rows that hold gate and up side by side, and the norm behind them, against twins in `f64`.
+//! Gates of feed-forward networks over rows that contain gate and up side by side, and the norm that may follow,
+//! compared with twins in `f64`.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -19,7 +20,7 @@ fn kernel(gpu: &Gpu, form: ActFormat, gate: Part, part: Part, width: usize) -> K
         .with("ACT_WIDTH", width as u32)
 }
 
-/// Gate times up of rows, each `width` floats, both scaled.
+/// Gate times up of rows with `width` floats each, both scaled.
 fn gated(x: &[f32], width: usize, gate_of: fn(f64) -> f64, scales: [f32; 2]) -> Vec<f64> {
     let [gate_scale, up_scale] = scales.map(f64::from);
     x.chunks_exact(2 * width)
@@ -39,10 +40,10 @@ fn gate_times_up() {
         for ((form, turns), (gate, gate_of, _)) in
             FORMS.into_iter().zip([0, 1, 2]).flat_map(|pair| GATES.map(|gate| (pair, gate)))
         {
-            // A multiple of 32, as all are, that is none of what a workgroup takes at once.
+            // A multiple of 32, as all widths are, but not of what a workgroup processes at once.
             let (width, rows) = (1024 * turns + 32 * (1 + random.below(31)), 3);
             let mut x: Vec<f32> = random.floats(2 * rows * width).iter().map(|x| 8.0 * x).collect();
-            // Gates whose exponential is infinite or nothing, and products that halves cannot hold.
+            // Gates whose exponential is infinite or zero, and products that f16 cannot represent.
             for (at, gate) in [(0, -200.0), (1, 200.0), (2, 1e5), (3, -1e5), (4, 0.0)] {
                 x[2 * width + at] = gate;
             }
@@ -52,8 +53,9 @@ fn gate_times_up() {
             let buffers: Vec<_> = [(0, &wave), (1, &x)].into_iter().chain(act.bindings()).collect();
             let spec = kernel(&gpu, form, gate, parts::GATE_MUL, width);
             run(&gpu, &spec, &buffers, [(width / 4).div_ceil(256) as u32, rows as u32, 1]);
-            // An exponential is within 3 + 2|x| units of 2^-23 (WGSL), 19 for gates to 8, and GELU's goes to -17 and to where
-            // it is nothing; a division within 2.5, and sum and product. Gates beyond are left as they are or vanish.
+            // An exponential is within 3 + 2|x| units of 2^-23 (WGSL), 19 for gates up to 8; GELU's goes to -17 and to
+            // where it vanishes. A division is within 2.5 units, plus a sum and a product. Larger gates are unchanged
+            // or vanish.
             let allowed: Vec<f64> = wanted.iter().map(|x| 6e-6 * x.abs() + 1e-7).collect();
             act.check(&gpu, &wanted, &allowed, &format!("{form:?}, width {width}"));
         }
@@ -98,7 +100,7 @@ fn a_norm_behind_the_gate() {
             let weight: Vec<f32> = random.floats(width).iter().map(|w| 1.0 + w).collect();
             let scales = [0.75, 1.5];
             let biases: Vec<f32> = random.floats(2 * width);
-            // A bias is the input's, over its scale.
+            // The bias is the input's, divided by its scale.
             let shift = |(i, x): (usize, &f32)| {
                 let (at, half) = (i % (2 * width), i / width % 2);
                 if biased { x + biases[at] / scales[half] } else { *x }
@@ -122,7 +124,7 @@ fn a_norm_behind_the_gate() {
                 .with("NORM", u32::from(normed))
                 .with("BIAS", u32::from(biased));
             run(&gpu, &spec, &buffers, [rows as u32, 1, 1]);
-            // As above, and a norm.
+            // As above, plus a norm.
             let allowed: Vec<f64> = wanted.iter().map(|x| 8e-6 * x.abs() + 1e-6).collect();
             act.check(
                 &gpu,

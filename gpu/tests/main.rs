@@ -1,4 +1,4 @@
-//! The tests of this crate, in one program: a file here is a module of it.
+//! All tests of this crate in one program. Each file is a module of it.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,8 @@ mod experts;
 mod figures;
 mod fused;
 mod gates;
+mod host_device;
+mod logits;
 mod products;
 mod residual;
 mod rope;

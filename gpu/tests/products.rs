@@ -1,4 +1,4 @@
-//! Matrix products on the GPU against sums in `f64`, for every layout, on random shapes.
+//! Matrix products on the GPU compared with sums in `f64`, for every layout, on random shapes.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -8,7 +8,7 @@ use crate::common::{Random, buffer, close, devices, output, read, run};
 use weft_gpu::Gpu;
 use weft_gpu::shader::{Part, parts};
 
-/// Checks one product of a kind: stored, or added to what is there.
+/// Checks one kind of product, which stores its sums or adds them to the output.
 fn check_few(gpu: &Gpu, random: &mut Random, format: &str, kind: Few, dot: Part, add: bool) {
     let (n, columns) = (1 + random.below(200), kind.columns(random, format));
     let what = format!("{format} {kind:?} {columns}x{n}, add {add}, on {}", gpu.info.name);
@@ -24,15 +24,15 @@ fn check_few(gpu: &Gpu, random: &mut Random, format: &str, kind: Few, dot: Part,
         let x = buffer(gpu, &x);
         ([x.clone(), x], wanted)
     };
-    // A sum with NaN would be NaN still: what is added to is numbers, in rows that are not the wave's as well.
+    // Adding to NaN would hide errors, so the output contains numbers before, also in rows that are not the wave's.
     let before = if add { random.floats(kind.most * n) } else { vec![f32::NAN; kind.most * n] };
     let (out, wave) = (buffer(gpu, &before), rows_of(gpu, kind.rows));
     let out_part = if add { parts::OUT_ADD } else { parts::OUT_STORE };
     let buffers = [(0, &wave), (1, &x), (2, &beside), (30, &out)];
     kind.run(gpu, &w, &[dot, out_part], 1, &[("OUT_STRIDE", n as u32)], &buffers);
     let wanted = if add { added(wanted, &before) } else { wanted };
-    // Some tens of roundings of 2^-24 each, of terms that are together a few times as large as the largest sum. Products of
-    // codes are exact, and so are those of a float with a code.
+    // Some tens of roundings of 2^-24 each, of terms that together are a few times as large as the largest sum.
+    // Products of codes are exact, and so are products of a float with a code.
     close(&read::<f32>(gpu, &out, wanted.len()), &wanted, 1e-5, &what);
     let found = read::<u32>(gpu, &out, before.len());
     let kept = found.iter().zip(&before).skip(wanted.len()).all(|(found, before)| *found == before.to_bits());
@@ -44,14 +44,15 @@ fn added(mut sums: Vec<f64>, base: &[f32]) -> Vec<f64> {
     sums
 }
 
-/// Formats before the first that is in super-blocks or of codes whose bits are no power of two. A driver takes about half a second
-/// to compile a kernel, so these meet several kinds on both paths, and the others, whose parts are the same on all, one on one.
+/// Number of formats before the first that has super-blocks, or codes whose number of bits is not a power of two. A
+/// driver takes about half a second to compile a kernel, so these run with several kinds on both paths. The others,
+/// whose parts are the same for all kinds, run with one kind on one path.
 const SIMPLE: usize = 6;
 
-/// The kinds of [`KINDS`] that the other formats meet: of few products, which compile fast.
+/// The kinds of [`KINDS`] for the other formats: those with few products, which compile fast.
 const OTHERS: [Few; 4] = [KINDS[0], KINDS[1], KINDS[4], KINDS[5]];
 
-/// Each of the simple formats meets two of the six kinds, each kind two of them.
+/// Each of the simple formats runs with two of the six kinds, each kind with two of them.
 #[test]
 fn few_rows_of_floats() {
     for (gpu, others) in devices().iter().zip([false, true]) {
@@ -68,7 +69,7 @@ fn few_rows_of_floats() {
     }
 }
 
-/// Each of the simple formats meets three kinds, each kind one format or two.
+/// Each of the simple formats runs with three kinds, each kind with one or two formats.
 #[test]
 fn few_rows_of_codes() {
     for (gpu, others) in devices().iter().zip([true, false]) {
@@ -90,7 +91,7 @@ fn many_rows_of_floats() {
     for gpu in devices() {
         let mut random = Random(2);
         for (i, format) in FORMATS.into_iter().enumerate() {
-            // Whether it adds is no matter of the format.
+            // Adding to the output does not depend on the format.
             for add in if i < SIMPLE { &[false, true][..] } else { &[false] } {
                 let add = *add;
                 let (rows, columns, n) =
@@ -157,7 +158,7 @@ fn many_rows_of_halves_on_cooperative_matrices() {
                 run(&gpu, &spec, &buffers, [rows.div_ceil(128) as u32, n.div_ceil(128) as u32, 1]);
                 let wanted = product(&weights, &exact_x, columns);
                 let wanted = if add { added(wanted, &base) } else { wanted };
-                // Weights are rounded to halves: 2^-11 each, of either sign.
+                // Weights are rounded to f16: 2^-11 each, in either direction.
                 close(
                     &read(&gpu, &out, rows * n),
                     &wanted,
@@ -204,7 +205,7 @@ fn a_band_of_halves_on_cooperative_matrices() {
                 run(&gpu, &spec, &buffers, [2, n.div_ceil(64) as u32, 1]);
                 let wanted = product(&weights, &exact_x, columns);
                 let wanted = if add { added(wanted, &base) } else { wanted };
-                // Weights are rounded to halves: 2^-11 each, of either sign.
+                // Weights are rounded to f16: 2^-11 each, in either direction.
                 close(
                     &read(&gpu, &out, rows * n),
                     &wanted,

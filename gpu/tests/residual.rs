@@ -1,4 +1,4 @@
-//! What blocks add to the residual, and what becomes of logits, against twins in `f64`.
+//! Updates of the residual, and scaling and capping of logits, compared with twins in `f64`.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -11,7 +11,7 @@ use weft_gpu::{Gpu, WaveData, wgpu};
 const ROWS: usize = 5;
 const FACTOR: f32 = 0.22;
 
-/// What the kernel works with beside delta.
+/// Inputs of the kernel besides delta.
 struct Scene {
     width: usize,
     norm: Option<Vec<f32>>,
@@ -25,7 +25,7 @@ impl Scene {
         Self { width, norm, bias: random.floats(width), scale: 0.5 }
     }
 
-    /// Runs the kernel with the part that gives `delta`, and compares.
+    /// Runs the kernel with the part that defines `delta`, and compares.
     fn check(
         &self,
         gpu: &Gpu,
@@ -54,7 +54,7 @@ impl Scene {
             for (i, x) in shifted.iter().enumerate() {
                 let more = x * by * norm.as_ref().map_or(1.0, |norm| f64::from(norm[i]));
                 row[i] += more;
-                // Some ten roundings of what is added, and of what a sum of experts is made of.
+                // Some ten rounding errors of what is added, and of the terms of a sum of experts.
                 allowed[i] = 2e-6 * (1.0 + more.abs());
             }
         }

@@ -1,5 +1,5 @@
-//! Rotary embedding and the write of the KV cache, after a projection and fused into it, against a rotation in `f64` by the
-//! whole angle.
+//! Rotary embedding and the write of the KV cache, after a projection and fused into it, compared with a rotation in
+//! `f64` by the whole angle.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -12,7 +12,7 @@ use half::f16;
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Gpu, PAGE, WaveData, wgpu};
 
-/// Rows of the table of angles beyond the 256 lower parts.
+/// Rows of the angle table beyond the 256 lower parts.
 const UPPER: usize = 130;
 /// Slots of the cache.
 const SLOTS: usize = 5;
@@ -23,7 +23,7 @@ struct Shape {
     kv_heads: usize,
     key: usize,
     value: usize,
-    /// Dimensions of a head that turn.
+    /// Dimensions of a head that are rotated.
     rope: usize,
 }
 
@@ -34,12 +34,12 @@ const SHAPES: [Shape; 3] = [
 ];
 
 impl Shape {
-    /// Elements of a row that a projection leaves.
+    /// Elements of a row of a projection.
     fn stride(&self) -> usize {
         self.values() + self.kv_heads * self.value
     }
 
-    /// Where its values begin.
+    /// Index of the first value.
     fn values(&self) -> usize {
         (self.heads + self.kv_heads) * self.key
     }
@@ -55,12 +55,12 @@ impl Shape {
         ]
     }
 
-    /// What a pair of dimensions turns by from one position to the next.
+    /// Angle by which a pair of dimensions is rotated per position.
     fn turn(&self, pair: usize) -> f64 {
         10_000f64.powf(-2.0 * pair as f64 / self.rope as f64)
     }
 
-    /// Cosines and sines, as the host writes them: of positions to 256, then of multiples of 256.
+    /// Cosines and sines as the host writes them: for positions up to 256, then for multiples of 256.
     fn angles(&self) -> Vec<[f32; 2]> {
         let positions = (0..256).chain((0..UPPER).map(|upper| upper * 256));
         let angle = |position: usize, pair| {
@@ -70,7 +70,7 @@ impl Shape {
         positions.flat_map(|position| (0..self.rope / 2).map(move |pair| angle(position, pair))).collect()
     }
 
-    /// A row, its queries and keys turned.
+    /// A row with its queries and keys rotated.
     fn turned(&self, row: &[f64], position: u32, halves: bool) -> Vec<f64> {
         let mut row = row.to_vec();
         let (turning, _) = row.split_at_mut((self.heads + self.kv_heads) * self.key);
@@ -85,12 +85,12 @@ impl Shape {
     }
 }
 
-/// Rows' places, and the memory that they go to.
+/// The cache slots of rows, and the buffers that are written.
 struct Scene {
     shape: Shape,
     rows: usize,
     positions: Vec<u32>,
-    /// Slot times page length plus offset.
+    /// Page slot times page length plus offset.
     places: Vec<u32>,
     wave: wgpu::Buffer,
     angles: wgpu::Buffer,
@@ -101,11 +101,11 @@ struct Scene {
 
 impl Scene {
     fn new(gpu: &Gpu, random: &mut Random, shape: Shape, rows: usize) -> Self {
-        // Both ends of the lower part, and the last position that there are angles for.
+        // Both ends of the lower part, and the last position in the angle table.
         let most = 256 * UPPER;
         let mut positions: Vec<u32> = (0..rows).map(|_| random.below(most) as u32).collect();
         positions.iter_mut().zip([most as u32 - 1, 255, 256, 0]).for_each(|(to, position)| *to = position);
-        // No two rows have one place.
+        // All rows have different slots.
         let mut places: Vec<u32> = (0..(SLOTS * PAGE) as u32).collect();
         (1..places.len()).for_each(|i| places.swap(i, random.below(i + 1)));
         places.truncate(rows);
@@ -128,12 +128,12 @@ impl Scene {
         [(0, &self.wave), (5, &self.angles), (6, &self.queries), (7, &self.keys), (8, &self.values)]
     }
 
-    /// Compares what was written with rows of a projection, whose elements are `error` off at most.
+    /// Compares what was written with rows of a projection, whose elements have an error of at most `error`.
     fn check(&self, gpu: &Gpu, projected: &[f64], halves: bool, error: f64, what: &str) {
         let shape = &self.shape;
         let (queries, keys) = (shape.heads * shape.key, shape.kv_heads * shape.key);
-        // Cosines and sines are rounded to 2^-24, as are the two products and the sum that join upper and lower part, and
-        // those that turn: less than ten roundings of what is no larger than the largest pair.
+        // Cosines and sines are rounded to 2^-24, as are the two products and the sum that combine upper and lower
+        // part, and those of the rotation: less than ten rounding errors of a number no larger than the largest pair.
         let allowed = error + 1e-6 * largest(projected);
         let rows: Vec<Vec<f64>> = projected
             .chunks_exact(shape.stride())
@@ -155,7 +155,7 @@ impl Scene {
                     let at = ((slot * shape.kv_heads + head) * PAGE + offset) * width;
                     let wanted = &row[first + head * width..][..width];
                     let halves: Vec<f32> = found[at..at + width].iter().map(|h| h.to_f32()).collect();
-                    // Packing may round to either neighbour, 2^-10 apart at most, or 2^-24 below 2^-14.
+                    // Packing may round to either neighbour, at most 2^-10 apart, or 2^-24 below 2^-14.
                     let rounding = |x: &f64| allowed + 0.5f64.powi(10) * x.abs() + 0.5f64.powi(24);
                     let allowed: Vec<f64> = wanted.iter().map(rounding).collect();
                     within(&halves, wanted, &allowed, &format!("{what}: {name} of head {head} at {place}"));
@@ -194,7 +194,7 @@ fn after_a_projection() {
 fn within_a_projection() {
     for gpu in devices() {
         let mut random = Random(2);
-        // Of one format, and values of one and queries and keys of another: two matrices side by side.
+        // All of one format, and values in a format other than that of queries and keys: two matrices side by side.
         for (shape, formats, kind) in [
             (SHAPES[0], ["Q4_0", "Q4_0"], KINDS[3]),
             (SHAPES[1], ["F16", "F16"], KINDS[4]),
@@ -220,18 +220,18 @@ fn within_a_projection() {
                 }
             }
             let projected = product(&weights, &exact_x, columns);
-            // The sums are off as those of `products.rs` are, and both of a pair turn.
+            // The errors of the sums are as in `products.rs`, and both elements of a pair are rotated.
             let error = 2e-5 * largest(&projected);
             scene.check(&gpu, &projected, false, error, &format!("{shape:?} {formats:?} {kind:?}"));
         }
     }
 }
 
-/// What a layer does to its heads before they turn.
+/// What a layer does to its heads before the rotation.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     bias: bool,
-    /// Whether queries and keys are normed, and whether all heads together.
+    /// `None` without a norm of queries and keys; true if it is over all heads together.
     norm: Option<bool>,
     scaled: bool,
     halves: bool,
@@ -250,7 +250,7 @@ fn after_bias_norm_and_scale() {
     for gpu in devices() {
         let mut random = Random(3);
         for (i, before) in BEFORE.into_iter().enumerate() {
-            // A layer that turns nothing as well.
+            // Includes a layer that rotates nothing.
             let shape = Shape { rope: if i == 4 { 0 } else { SHAPES[i % 3].rope }, ..SHAPES[i % 3] };
             let scene = Scene::new(&gpu, &mut random, shape, 7);
             let projected = random.floats(scene.rows * shape.stride());
@@ -307,7 +307,7 @@ fn after_bias_norm_and_scale() {
             let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &qkv), (2, &extra)]).collect();
             let across = queries / spans[0] + keys / spans[1] + shape.kv_heads * shape.value / spans[2];
             run(&gpu, &spec, &buffers, [across as u32, scene.rows as u32, 1]);
-            // Some ten roundings of a norm.
+            // Some ten rounding errors of a norm.
             let error = 2e-6 * largest(&wanted);
             scene.check(&gpu, &wanted, before.halves, error, &format!("{shape:?}, {before:?}"));
         }

@@ -1,6 +1,6 @@
-//! Sampling on the GPU against a twin in `f64`: adjusted logits, greedy tokens, candidates, draws.
+//! Sampling on the GPU compared with a twin in `f64`: adjusted logits, greedy tokens, candidates, draws.
 //!
-//! A draw is right if its random number lies in the token's part of the distribution, give or take [`MARGIN`].
+//! A draw is correct if its random number lies in the token's part of the distribution, within [`MARGIN`].
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
@@ -9,11 +9,11 @@ use weft_components::SamplerSettings;
 use weft_gpu::sampling::{NO_PLACE, NO_TOKEN, SampleBatch, SampleKind, SampleStep, Sampling};
 use weft_gpu::{Gpu, WaveData};
 
-/// How far a boundary of a cumulative distribution may be off: sums are of up to a million `f32` weights, whose exponentials
-/// are good to some units in the last place.
+/// Tolerance of a boundary of a cumulative distribution. Sums are of up to a million `f32` weights, whose exponentials
+/// have errors of some units in the last place.
 const MARGIN: f64 = 1e-5;
 
-/// A row of logits and what is asked of it.
+/// A row of logits and its sampling parameters.
 #[derive(Clone)]
 struct Row {
     logits: Vec<f32>,
@@ -28,10 +28,10 @@ impl Row {
     }
 }
 
-/// What came of rows.
+/// Results of sampling rows.
 struct Sampled {
     ids: Vec<u32>,
-    /// By row: row `i` has place `(5 * i) % 7 + 7 * (i / 7)`.
+    /// By row. Row `i` has place `(5 * i) % 7 + 7 * (i / 7)`.
     tokens: Vec<u32>,
     /// After the adjustments.
     logits: Vec<Vec<f32>>,
@@ -74,7 +74,7 @@ fn sample(gpu: &Gpu, rows: &[Row], read_logits: bool) -> Sampled {
     }
 }
 
-/// Kinds of rows that models, or hostile callers, can come up with.
+/// Kinds of rows that models, or hostile callers, can produce.
 fn logits(random: &mut Random, vocabulary: usize, kind: usize) -> Vec<f32> {
     let mut normal = || (0..4).map(|_| random.unit()).sum::<f32>();
     let mut row: Vec<f32> = match kind % 7 {
@@ -82,10 +82,10 @@ fn logits(random: &mut Random, vocabulary: usize, kind: usize) -> Vec<f32> {
         // Many ties.
         1 => (0..vocabulary).map(|_| (normal() * 4.0).round() * 0.5).collect(),
         2 => vec![0.25; vocabulary],
-        // Both zeros, and less.
+        // Both zeros, and smaller numbers.
         3 => (0..vocabulary).map(|i| [-0.0, 0.0, -1.0, -1e-40][(i + 1) % 4]).collect(),
         4 => (0..vocabulary).map(|i| i as f32 * 1e-3).collect(),
-        // The largest at the end, all negative.
+        // The largest is last, and all are negative.
         5 => (0..vocabulary).rev().map(|i| -3.0 - i as f32 * 0.5).collect(),
         _ => (0..vocabulary).map(|_| normal() * 3.0).collect(),
     };
@@ -98,7 +98,7 @@ fn logits(random: &mut Random, vocabulary: usize, kind: usize) -> Vec<f32> {
     row
 }
 
-/// Larger logit first, then lower id; without those that are no choice.
+/// Tokens by descending logit, then by id, without those that cannot be chosen.
 fn sorted(logits: &[f32]) -> Vec<(u32, f32)> {
     let mut found: Vec<(u32, f32)> =
         (0u32..).zip(logits.iter().copied()).filter(|(_, logit)| *logit > f32::NEG_INFINITY).collect();
@@ -120,7 +120,7 @@ fn weights(tokens: &[(u32, f32)], top: f32, temperature: f32) -> Vec<f64> {
     tokens.iter().map(|(_, logit)| weight(*logit)).collect()
 }
 
-/// Tokens that may be drawn, in the order of the draw; `None` where top-p's cut lies on a boundary.
+/// Tokens that may be drawn, in the order of the draw; `None` if top-p's cut is too close to a boundary.
 fn candidates(logits: &[f32], settings: &SamplerSettings) -> Option<Vec<(u32, f32)>> {
     let mut tokens = sorted(logits);
     let Some(&(_, top)) = tokens.first() else { return Some(tokens) };
@@ -152,7 +152,7 @@ fn candidates(logits: &[f32], settings: &SamplerSettings) -> Option<Vec<(u32, f3
     Some(tokens)
 }
 
-/// Asserts that a draw gave a token that it may give.
+/// Asserts that the drawn token is correct.
 fn check_draw(row: &Row, tokens: &[(u32, f32)], id: u32, what: &str) {
     let top = tokens.iter().fold(f32::NEG_INFINITY, |top, (_, logit)| top.max(*logit));
     if tokens.is_empty() {
@@ -191,7 +191,7 @@ fn bias_and_penalties() {
                     let mut counts: Vec<(u32, u32)> =
                         (0..vocabulary as u32).map(|token| (token, random.below(5) as u32)).collect();
                     counts.retain(|(_, count)| *count > 0);
-                    // Tokens of a longer vocabulary leave neighbours alone.
+                    // A token beyond the vocabulary must not change the next row.
                     counts.push((vocabulary as u32 + 1, 2));
                     let bias = [f32::INFINITY, f32::NEG_INFINITY, 1.5, -30.0, 0.125];
                     let settings = SamplerSettings {
@@ -229,12 +229,12 @@ fn bias_and_penalties() {
                     } else if *wanted == f64::INFINITY || *wanted < f64::from(f32::MIN) {
                         assert_eq!(*found, *wanted as f32, "{what}");
                     } else {
-                        // Four roundings, of numbers up to the logit before the penalties.
+                        // Four roundings of numbers up to the size of the logit before the penalties.
                         let size = wanted.abs().max(f64::from(row.logits[token].abs())).max(32.0);
                         assert!((f64::from(*found) - wanted).abs() <= 4e-7 * size, "{what}");
                     }
                 }
-                // Rounding may make or break ties, so the token is held to the logits that it was chosen from.
+                // Rounding may create or break ties, so the token is compared with the logits that it was chosen from.
                 let best = sorted(&found.logits[i]).first().map_or(NO_TOKEN, |(token, _)| *token);
                 assert_eq!(found.ids[i], best, "{vocabulary} row {i}");
             }
@@ -251,7 +251,7 @@ fn greedy() {
                 .map(|kind| {
                     let mut row = logits(&mut random, vocabulary, kind);
                     if kind > 6 {
-                        // The same maximum three times.
+                        // The maximum three times.
                         for _ in 0..3 {
                             row[random.below(vocabulary)] = if kind % 2 == 0 { 1e30 } else { f32::INFINITY };
                         }
@@ -314,8 +314,8 @@ fn draws_from_the_top_k() {
     }
 }
 
-/// Draws each candidate in turn, at a temperature that makes them nearly as likely as each other: they and their order are
-/// the twin's.
+/// Draws each candidate in turn, at a temperature that makes them nearly equally likely, and compares them and their
+/// order with the twin's.
 #[test]
 fn candidates_are_exact() {
     for gpu in devices() {
@@ -406,7 +406,7 @@ fn rows_of_all_kinds_share_a_wave() {
     }
 }
 
-/// Rows past the wave's, for which a grid may have workgroups, and tokens with no place write nothing.
+/// Grids may have workgroups for rows past the wave's. Those rows, and tokens without a place, must write nothing.
 #[test]
 fn nothing_is_written_past_the_rows() {
     for gpu in devices() {

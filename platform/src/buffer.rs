@@ -1,17 +1,17 @@
-//! Large memory for weights and the KV cache: zeroed, aligned to 64 bytes, and an error where there is not enough.
+//! Large allocations for weights and the KV cache: zeroed, aligned to 64 bytes, with an error if memory runs out.
 //!
-//! Natively it is an anonymous mapping, so that pages cost nothing until touched and large ones can be huge pages,
-//! which spare the address translation that streaming weights would otherwise wait for.
+//! Natively a buffer is an anonymous mapping. Its pages take no memory until they are written, and large buffers can
+//! use huge pages, which avoid the address translations that streaming weights would otherwise wait for.
 
-/// The machine did not give the memory.
+/// The machine has too little memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no memory for {bytes} bytes: close other programs, or take a smaller model, context or batch")]
 pub struct MemoryError {
-    /// What was asked for. `usize::MAX` where the size itself overflows.
+    /// Bytes that were requested. `usize::MAX` if the size itself overflows.
     pub bytes: usize,
 }
 
-/// Product of `factors`, or the error that says that no machine has that much.
+/// Product of `factors`, or an error if it overflows.
 pub fn checked_size(factors: &[usize]) -> Result<usize, MemoryError> {
     factors
         .iter()
@@ -29,53 +29,54 @@ pub struct Buffer {
     len: usize,
 }
 
-/// What aligns a vector to 64 bytes.
+/// A type whose alignment is 64 bytes.
 #[cfg(target_family = "wasm")]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
 impl Buffer {
-    /// `len` zeroed bytes, all of which will be used.
+    /// Allocates `len` zeroed bytes, all of which will be used.
     ///
     /// # Errors
-    /// Where the machine does not give them.
+    /// The machine has too little memory.
     #[cfg(not(target_family = "wasm"))]
     pub fn zeroed(len: usize) -> Result<Self, MemoryError> {
-        /// Below this, huge pages waste more than they save.
+        /// Below this size, huge pages waste more memory than they save time.
         const HUGE: usize = 4 << 20;
         let buffer = Self::sparse(len)?;
         #[cfg(target_os = "linux")]
         if len >= HUGE {
-            // Advice: a kernel without huge pages refuses, and nothing is lost.
+            // This is advice. A kernel without huge pages rejects it, which does no harm.
             let _ = buffer.map.advise(memmap2::Advice::HugePage);
         }
         Ok(buffer)
     }
 
-    /// `len` zeroed bytes, of which few may ever be used: memory is taken by small pages as they are first written.
+    /// Allocates `len` zeroed bytes, of which few may be used. Memory is taken in small pages as they are first
+    /// written.
     ///
     /// # Errors
-    /// Where the machine does not give them.
+    /// The machine has too little memory.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn sparse(len: usize) -> Result<Self, MemoryError> {
         let map = memmap2::MmapMut::map_anon(len.max(1)).map_err(|_| MemoryError { bytes: len })?;
         Ok(Self { map, len })
     }
 
-    /// `len` zeroed bytes.
+    /// Allocates `len` zeroed bytes.
     ///
     /// # Errors
-    /// Where the machine does not give them.
+    /// The machine has too little memory.
     #[cfg(target_family = "wasm")]
     pub(crate) fn sparse(len: usize) -> Result<Self, MemoryError> {
         Self::zeroed(len)
     }
 
-    /// `len` zeroed bytes.
+    /// Allocates `len` zeroed bytes.
     ///
     /// # Errors
-    /// Where the machine does not give them.
+    /// The machine has too little memory.
     #[cfg(target_family = "wasm")]
     pub fn zeroed(len: usize) -> Result<Self, MemoryError> {
         let count = len.div_ceil(64);
@@ -95,7 +96,7 @@ impl Buffer {
         &bytes[..self.len]
     }
 
-    /// The bytes.
+    /// The bytes, writable.
     #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         #[cfg(not(target_family = "wasm"))]
@@ -105,7 +106,7 @@ impl Buffer {
         &mut bytes[..self.len]
     }
 
-    /// Bytes held.
+    /// Number of bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }

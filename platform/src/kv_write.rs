@@ -1,17 +1,19 @@
-//! Writing to the KV cache: keys and values of a wave's rows into their pages.
+//! Writes the keys and values of a wave's rows to their pages in the KV cache.
 //!
-//! Keys of a head and values of a head lie apart in every page (see [`crate::kv`]), so threads share out halves of heads, and each
-//! takes all rows. Invariant: what is written does not depend on how it is shared out, nor on the instruction set.
+//! Keys and values of a head are in separate parts of every page (see [`crate::kv_arena`]). Work is divided by head and
+//! by keys or values; each thread writes all rows of its share. Invariant: the result depends neither on how work is
+//! divided nor on the instruction set.
 
 use crate::kernels::Kernels;
-use crate::kv::{KV_BLOCK, KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
-use crate::threads::{Cpu, Shared};
+use crate::kv_arena::{KV_BLOCK, KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
+use crate::shared::Shared;
+use crate::threads::Cpu;
 use core::ops::Range;
 
-/// Rows of keys and values, each with its place.
+/// Rows of keys and values, and where to write them.
 #[derive(Clone, Copy, Debug)]
 pub struct KvRows<'a> {
-    /// The slot that takes each row.
+    /// The slot of each row.
     pub slots: &'a [u32],
     /// Each row's position in its context, as many as slots.
     pub positions: &'a [u32],
@@ -23,19 +25,19 @@ pub struct KvRows<'a> {
     pub stride: usize,
 }
 
-/// Floats that are not worth a fork.
+/// Fewest floats for which a fork pays.
 const GRAIN: usize = 8 * 1024;
 
-/// What a page holds of a head's keys, or of its values.
+/// The part of a page that contains a head's keys, or its values.
 struct Half {
     /// Bytes of the elements.
     elements: Range<usize>,
-    /// Bytes of the scales, where the format has some.
+    /// Bytes of the scales; empty if the format has none.
     scales: Range<usize>,
 }
 
 impl KvShape {
-    /// The halves of a page: keys, then values.
+    /// The two parts of a page: keys, then values.
     fn halves(&self) -> [Half; 2] {
         let bytes = self.format.bytes() * PAGE;
         let (keys, all) = (self.k_dim * bytes, (self.k_dim + self.v_pad()) * bytes);
@@ -48,10 +50,10 @@ impl KvShape {
 }
 
 impl KvArena {
-    /// Stores the keys and values of one token: `k_row` holds every KV head's key, `v_row` every value.
+    /// Stores the keys and values of one token. `k_row` contains every KV head's key, `v_row` every value.
     ///
     /// # Panics
-    /// As [`KvArena::write_rows`], and where `offset` is past the page.
+    /// As [`KvArena::write_rows`], and if `offset` is past the page.
     pub fn write(
         &mut self,
         kernels: &'static Kernels,
@@ -72,10 +74,10 @@ impl KvArena {
         self.write_rows(&Cpu { kernels, threads: 1 }, layer, &rows);
     }
 
-    /// Stores keys and values of rows, each in the slot that is named for it, where its position is in the page.
+    /// Stores keys and values of rows. Each row goes to its slot, at its position within the page.
     ///
     /// # Panics
-    /// Where the layer or a slot is out of range, or keys or values are too short.
+    /// If the layer or a slot is out of range, or keys or values are too short.
     #[expect(unsafe_code, reason = "threads get disjoint parts of the arena")]
     pub fn write_rows(&mut self, cpu: &Cpu, layer: usize, rows: &KvRows<'_>) {
         let shape = self.shape();
@@ -93,16 +95,16 @@ impl KvArena {
         let memory = Shared(self.layer_mut(layer).as_mut_ptr());
         let grain = GRAIN.div_ceil((count * k_dim.max(v_dim)).max(1));
         cpu.for_each_chunk(2 * kv_heads, grain, |range| {
-            // Whole, not its field: the closure must share the wrapper.
+            // Borrows the wrapper itself, not its field: the closure must capture the wrapper.
             let memory = &memory;
             for part in range {
                 let (head, half) = (part / 2, &halves[part % 2]);
                 for (row, (slot, position)) in rows.slots.iter().zip(rows.positions).enumerate() {
                     let start = *slot as usize * slot_stride + head * page;
                     let bytes = |range: &Range<usize>| {
-                        // SAFETY: the slot was checked and the head is one of the page's, so the range is inside the layer's
-                        // memory, which is borrowed for the call. A part is one thread's, and ranges of other parts, as that of
-                        // elements and that of scales, lie apart.
+                        // SAFETY: the slot was checked and the head is one of the page's, so the range is inside the
+                        // layer's memory, which is borrowed for the call. Each part belongs to one thread, and the
+                        // ranges of different parts, like those of elements and of scales, do not overlap.
                         unsafe {
                             core::slice::from_raw_parts_mut(memory.0.add(start + range.start), range.len())
                         }
@@ -122,7 +124,7 @@ impl KvArena {
     }
 }
 
-/// Puts `values` into a plane each, at one place of the page.
+/// Writes each of `values` to a plane of its own, all at the same offset.
 fn scatter<T: bytemuck::Pod>(memory: &mut [u8], offset: usize, values: &[T]) {
     let (planes, _) = bytemuck::cast_slice_mut::<u8, T>(memory).as_chunks_mut::<PAGE>();
     for (plane, value) in planes.iter_mut().zip(values) {
@@ -130,7 +132,7 @@ fn scatter<T: bytemuck::Pod>(memory: &mut [u8], offset: usize, values: &[T]) {
     }
 }
 
-/// One head's key: `[key dimension][32 tokens]`.
+/// Writes one head's key: `[key dimension][32 tokens]`.
 fn store_key(
     kernels: &Kernels,
     format: KvFormat,
@@ -155,7 +157,7 @@ fn store_key(
     }
 }
 
-/// One head's value: `[32 tokens][value dimension, padded]`.
+/// Writes one head's value: `[32 tokens][value dimension, padded]`.
 fn store_value(
     kernels: &Kernels,
     format: KvFormat,
@@ -177,7 +179,7 @@ fn store_value(
     }
 }
 
-/// The codes of a head that is turned first, and the scale of each block.
+/// Rotates a head, and computes its codes and the scale of each block.
 fn turned_codes(kernels: &Kernels, head: &[f32], codes: &mut [i8], scales: &mut [u16]) {
     let mut turned = [0.0; MAX_HEAD_DIM];
     let turned = &mut turned[..head.len()];

@@ -1,39 +1,41 @@
-//! Threads for kernels: a pool to run a tick in, and the fork that kernels use inside it.
+//! Threads for kernels: a pool that a tick runs in, and the fork that kernels use inside it.
 //!
 //! A fork is a tree of `rayon::join`, which allocates nothing. The tick itself runs inside the pool, so that a fork
-//! finds the other threads awake. Without threads (wasm, or one core) everything runs in the caller.
+//! finds the other threads awake. Without threads (wasm, or one core) everything runs on the calling thread.
 //!
-//! Invariant: how work is split never shows in a result.
+//! Invariant: no result depends on how work is divided.
 
 use crate::kernels::Kernels;
+use crate::shared::Shared;
 use core::fmt;
 use core::ops::Range;
 
-/// Pieces a thread: a thread that another program disturbs then holds up less than half of the work.
+/// Pieces of work per thread. With two, a thread that another program delays holds up less than half of the work.
 const PIECES: usize = 2;
 
-/// What kernels run with: an instruction set and a number of threads.
+/// The instruction set and the number of threads that kernels run with.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     /// The instruction set.
     pub kernels: &'static Kernels,
-    /// Threads to split work over; 1 keeps it in the caller. More take effect inside [`Pool::install`] only.
+    /// Threads that share the work; with 1 the calling thread does it all. More than 1 takes effect only inside
+    /// [`Pool::install`].
     pub threads: usize,
 }
 
 impl Cpu {
-    /// The best instruction set of this machine, and the caller's thread alone.
+    /// The fastest instruction set of this machine, and only the calling thread.
     pub fn serial() -> Self {
         Self { kernels: Kernels::detect(), threads: 1 }
     }
 
-    /// How many pieces `n` items make, each of at least `grain`.
+    /// Number of pieces that `n` items are divided into, each of at least `grain`.
     pub(crate) fn pieces(&self, n: usize, grain: usize) -> usize {
         if self.threads <= 1 { 1 } else { (n / grain.max(1)).clamp(1, self.threads.saturating_mul(PIECES)) }
     }
 
-    /// Calls `f` on disjoint ranges that cover `0..n`, in parallel, each of at least `grain` items where there are
-    /// as many. Returns when all are done.
+    /// Calls `f` on disjoint ranges that cover `0..n`, in parallel. Each has at least `grain` items if there are as
+    /// many. Returns when all calls are done.
     pub fn for_each_chunk<F: Fn(Range<usize>) + Sync>(&self, n: usize, grain: usize, f: F) {
         if n > 0 {
             let pieces = self.pieces(n, grain);
@@ -41,8 +43,8 @@ impl Cpu {
         }
     }
 
-    /// Calls `f(i, part)` for every part `i` of `part_len` items of `items`, in parallel, `grain` parts at least to
-    /// a piece of work. Items past the last whole part are left. Returns when all are done.
+    /// Calls `f(i, part)` for every part `i` of `part_len` items of `items`, in parallel. A piece of work has at least
+    /// `grain` parts. Items past the last whole part are skipped. Returns when all calls are done.
     #[expect(unsafe_code, reason = "threads get disjoint parts of one slice")]
     pub fn for_each_part<T: Send, F: Fn(usize, &mut [T]) + Sync>(
         &self,
@@ -54,7 +56,7 @@ impl Cpu {
         let parts = items.len().checked_div(part_len).unwrap_or(0);
         let items = Shared(items.as_mut_ptr());
         self.for_each_chunk(parts, grain, |range| {
-            // Whole, not its field: the closure must share the wrapper.
+            // Borrows the wrapper itself, not its field: the closure must capture the wrapper.
             let items = &items;
             for i in range {
                 // SAFETY: part `i` is within the slice, which is borrowed for the call, and ranges are disjoint.
@@ -64,14 +66,14 @@ impl Cpu {
     }
 }
 
-/// Range `i` of `pieces` nearly equal ones that cover `0..n`.
+/// Range `i` of `pieces` almost equal ranges that cover `0..n`.
 fn part(n: usize, pieces: usize, i: usize) -> Range<usize> {
     let (size, larger) = (n / pieces, n % pieces);
     let start = i * size + i.min(larger);
     start..start + size + usize::from(i < larger)
 }
 
-/// Runs `f(0)` to `f(pieces - 1)`, in parallel where there are threads to help.
+/// Runs `f(0)` to `f(pieces - 1)`, in parallel if threads are free.
 fn fork<F: Fn(usize) + Sync>(pieces: Range<usize>, f: &F) {
     if pieces.len() < 2 {
         pieces.for_each(f);
@@ -81,28 +83,27 @@ fn fork<F: Fn(usize) + Sync>(pieces: Range<usize>, f: &F) {
     rayon::join(|| fork(pieces.start..middle, f), || fork(middle..pieces.end, f));
 }
 
-/// Why a pool could not be made.
+/// Why a pool could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("could not start {threads} threads: {source}; ask for fewer")]
 pub struct PoolError {
-    /// Threads asked for.
+    /// Threads that were requested.
     pub threads: usize,
-    /// The system's reason.
+    /// The operating system's error.
     pub source: rayon::ThreadPoolBuildError,
 }
 
-/// Worker threads. With one thread there are none and work runs in the caller.
+/// Worker threads. With one thread there are no workers, and work runs on the calling thread.
 pub struct Pool {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
 }
 
 impl Pool {
-    /// A pool of `threads`, or of as many as the machine has for 0. On wasm there is one thread, whatever is asked
-    /// for.
+    /// Creates a pool of `threads` threads; 0 means as many as the machine has. On wasm there is always one thread.
     ///
     /// # Errors
-    /// Where the system refuses a thread.
+    /// The operating system refuses a thread.
     pub fn new(threads: usize) -> Result<Self, PoolError> {
         let threads = match threads {
             _ if cfg!(target_family = "wasm") => 1,
@@ -119,12 +120,12 @@ impl Pool {
         Ok(Self { pool, threads })
     }
 
-    /// Threads that work is split over.
+    /// Threads that share the work.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Runs `f` on a thread of the pool, where forks find the others awake, and waits for it.
+    /// Runs `f` on a thread of the pool, where forks find the other threads awake, and waits for it.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
             Some(pool) => pool.install(f),
@@ -132,7 +133,7 @@ impl Pool {
         }
     }
 
-    /// What kernels run with inside [`Pool::install`].
+    /// The configuration that kernels run with inside [`Pool::install`].
     pub fn cpu(&self, kernels: &'static Kernels) -> Cpu {
         Cpu { kernels, threads: self.threads }
     }
@@ -143,13 +144,3 @@ impl fmt::Debug for Pool {
         write!(f, "Pool({} threads)", self.threads)
     }
 }
-
-/// A pointer that threads share. Whoever makes one says why what they do with it is disjoint.
-pub(crate) struct Shared<T>(pub(crate) *mut T);
-
-#[expect(unsafe_code, reason = "disjoint parts of one output")]
-// SAFETY: only an address; every use of it is in an unsafe block of its own.
-unsafe impl<T: Send> Send for Shared<T> {}
-#[expect(unsafe_code, reason = "disjoint parts of one output")]
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Shared<T> {}

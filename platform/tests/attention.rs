@@ -1,5 +1,5 @@
-//! Attention against a naive one in f64; every instruction set, chunking and number of threads against plain Rust, bit
-//! for bit; stale memory.
+//! Attention compared with a naive one in f64. Every instruction set, chunking and number of threads compared with
+//! plain Rust, bit for bit. Stale memory.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
@@ -10,7 +10,7 @@ use weft_platform::{
     PAGE, Pool, attention,
 };
 
-/// A session's queries, keys and values, and its cache in an arena with other sessions' numbers in it.
+/// A session's queries, keys and values, and its cache in an arena that contains data of other sessions.
 struct Case {
     shape: KvShape,
     params: AttentionParams,
@@ -24,7 +24,7 @@ struct Case {
 
 fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: usize) -> Case {
     let mut arena = KvArena::new(shape).unwrap();
-    // What an earlier session may have left.
+    // Data that an earlier session may have left.
     let (k_row, v_row) = (shape.kv_heads * shape.k_dim, shape.kv_heads * shape.v_dim);
     for slot in 0..shape.slots as u32 {
         for offset in 0..PAGE {
@@ -52,7 +52,7 @@ fn case(random: &mut Random, shape: KvShape, params: AttentionParams, tokens: us
 }
 
 impl Case {
-    /// Attention of rows `from..to`, cut into chunks of `chunk`.
+    /// Attention of rows `from..to`, in chunks of `chunk`.
     fn run(&self, cpu: &Cpu, chunk: usize) -> Vec<f32> {
         let q_row = self.params.heads * self.shape.k_dim;
         let out_row = self.params.heads * self.shape.v_dim + 3;
@@ -78,7 +78,7 @@ impl Case {
         out.chunks(out_row).flat_map(|row| row[..out_row - 3].iter().copied()).collect()
     }
 
-    /// What the cache holds of heads of `dim`.
+    /// The values that the cache stores for heads of `dim`.
     fn stored(&self, x: &[f32], dim: usize) -> Vec<f64> {
         match self.shape.format {
             KvFormat::F16 => x.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect(),
@@ -162,8 +162,8 @@ fn plain_rust_is_the_naive_attention() {
         let cpu = serial(Kernels::by_name("scalar").unwrap());
         let out = case.run(&cpu, case.tokens);
         for (i, (out, exact)) in out.iter().zip(case.naive()).enumerate() {
-            // Scores reach a few hundred, each good to 1e-7 of itself, and their error is the weights' relative
-            // error; values reach 20.
+            // Scores reach a few hundred, each with a relative error of 1e-7, and their error is the weights' relative
+            // error. Values reach 20.
             let bound = 2e-3;
             assert!((f64::from(*out) - exact).abs() <= bound, "{:?} {i}: {out} {exact}", case.params);
         }
@@ -233,7 +233,7 @@ fn sessions_share_pages_of(format: KvFormat) {
         let cpu = pool.cpu(Kernels::detect());
         let mut scratch = AttentionScratch::default();
         let alone = case.run(&cpu, 80);
-        // A wave: rows 40 to 79 of the session, then its row 3 alone, as if another session shared its pages.
+        // A wave: rows 40 to 79 of the session, then only its row 3, as if another session shared its pages.
         let spans = [
             AttentionSpan { first_row: 0, rows: 40, start: 40, table: &case.table },
             AttentionSpan { first_row: 40, rows: 0, start: 0, table: &[] },

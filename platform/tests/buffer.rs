@@ -1,4 +1,4 @@
-//! Large memory.
+//! Large allocations.
 
 use weft_platform::MemoryError;
 use weft_platform::buffer::{Buffer, checked_size};

@@ -1,4 +1,4 @@
-//! The KV cache's formats: memory, and what `Q8_0` keeps of a value.
+//! The KV cache's formats: memory, and the precision of `Q8_0`.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
@@ -18,12 +18,12 @@ fn memory_is_what_the_format_says() {
         assert_eq!(arena.slot_bytes() * 5, arena.bytes(), "{format:?}");
         assert_eq!((format.row_bytes(64) * 8) as f64, 64.0 * bits, "{format:?}");
     }
-    // Blocks that are not whole have a scale too, and values are padded to 16.
+    // Partial blocks have a scale too, and values are padded to 16.
     let odd = KvShape { k_dim: 40, v_dim: 20, ..shape };
     assert_eq!(odd.bytes(), Ok(3 * 5 * 2 * PAGE * (40 + 2 * 2 + 32 + 2)));
 }
 
-/// Attention of a query of zeros to one token is the token's value as it is stored.
+/// Attention of a query of zeros to one token returns the token's value as it is stored.
 fn read_back(format: KvFormat, value: &[f32]) -> Vec<f32> {
     let shape = KvShape { layers: 1, slots: 1, kv_heads: 1, k_dim: 1, v_dim: value.len(), format };
     let mut arena = KvArena::new(shape).unwrap();
@@ -40,7 +40,7 @@ fn read_back(format: KvFormat, value: &[f32]) -> Vec<f32> {
 #[test]
 fn q8_0_stores_the_nearest_codes() {
     let mut random = Random(23);
-    // No multiples of 16, so that what is stored is what is written.
+    // Not multiples of 16, so that heads are not rotated and the stored values are the written ones.
     for dim in [1, 7, 31, 33, 40, 100, 511] {
         for exponent in [-30, -12, 0, 10, 14] {
             let mut value = random.floats(dim);
@@ -64,13 +64,13 @@ fn q8_0_stores_the_nearest_codes() {
 
 #[test]
 fn q8_0_of_what_no_scale_fits() {
-    // Too small, too large: nothing becomes a NaN.
+    // Too small and too large values do not become NaN.
     assert_eq!(read_back(KvFormat::Q8_0, &[1e-30, -1e-30, 0.0]), [0.0; 3]);
     assert_eq!(read_back(KvFormat::Q8_0, &[f32::MAX, -3e38, 0.0]), [65504.0 * 127.0, -65504.0 * 127.0, 0.0]);
-    // A scale rounded down far: the largest code, not one that wraps.
+    // The scale is rounded down a lot: the code must be the largest one and not wrap.
     let tiny = 2.0f32.powi(-24) * 1.4 * 127.0;
     assert_eq!(read_back(KvFormat::Q8_0, &[tiny, -tiny])[0], 127.0 * 2.0f32.powi(-24));
-    // What is no number stays none, in its own block.
+    // NaN and infinity stay in their own block, as NaN.
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for at in [0, 15, 16, 31] {
             let mut value = [1.0; 40];
@@ -87,20 +87,20 @@ fn q8_0_of_what_no_scale_fits() {
 
 #[test]
 fn q8_0_spreads_an_outlier() {
-    // One element a hundred times the rest: unturned, a code is worth 100 / 127 and the rest would be lost.
+    // One element a hundred times the others. Without rotation one code step is 100 / 127 and the others would be lost.
     let mut random = Random(24);
     for dim in [16, 48, 64, 80, 128, 512] {
         let mut value: Vec<f32> = (0..dim).map(|_| random.float()).collect();
         value[dim / 3] = 100.0;
         let found = read_back(KvFormat::Q8_0, &value);
-        // The scale is at most that of the outlier's share of its block and of a block of ones.
+        // The scale is at most that of the outlier's share of its block plus a block of ones.
         let block = 1usize << dim.trailing_zeros();
         let worst = (100.0 / (block as f32).sqrt() + (block as f32).sqrt()) / 127.0;
-        // Half a code each, of which no sum of turned back ones is above sqrt(block).
+        // Half a code step each. A sum of rotated ones is at most sqrt(block).
         let root = (found.iter().zip(&value).map(|(f, v)| (f - v).powi(2)).sum::<f32>() / dim as f32).sqrt();
         assert!(root <= worst / 2.0, "{dim}: {root} {worst}");
         for (found, wanted) in found.iter().zip(stored_q8_0(&value)) {
-            // Turned back in floats: sums of up to 512 with partial sums of at most 100 sqrt(512).
+            // Rotated back in floats: sums of up to 512 terms with partial sums of at most 100 sqrt(512).
             assert!((f64::from(*found) - wanted).abs() < 2e-4, "{dim}: {found} {wanted}");
         }
     }

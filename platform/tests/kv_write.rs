@@ -1,8 +1,8 @@
-//! Rows of keys and values written to the cache by many threads.
+//! Writing rows of keys and values to the cache from many threads.
 
 use weft_platform::{Kernels, KvArena, KvFormat, KvRows, KvShape, PAGE, Pool};
 
-/// Rows over several slots, some of them in pages that others of the wave share.
+/// Rows in several slots, some in pages that other rows of the wave share.
 #[test]
 fn threads_and_instruction_sets_write_the_same_bytes() {
     const ROWS: usize = 150;

@@ -1,4 +1,4 @@
-//! The tests of this crate, in one program: a file here is a module of it.
+//! All tests of this crate in one program. Each file is a module of it.
 
 #![allow(
     clippy::unwrap_used,

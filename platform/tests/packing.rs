@@ -1,4 +1,4 @@
-//! Rows of files as tiles: the bytes that the layout says, from every kernel.
+//! Packing rows of files into tiles: every kernel must write the bytes that the layout defines.
 
 use weft_components::formats::FORMATS;
 use weft_components::{BlockCodes, CODES, Codec, ScaleKind, TensorFormat, TileLayout};
@@ -7,7 +7,7 @@ use weft_platform::{CpuMatrix, Kernels, TILE_ROWS, TilePacker};
 /// Bytes of a vector of codes: four for each row of a tile.
 const VECTOR: usize = 4 * TILE_ROWS;
 
-/// What tiles hold: their codes or values, and their scales.
+/// The contents of tiles: their codes or values, and their scales.
 struct Tiles {
     codes: Vec<u8>,
     scales: Vec<u8>,
@@ -23,7 +23,7 @@ impl Tiles {
     }
 }
 
-/// A bit of each byte of the tiles that the layout describes, row by row and code by code.
+/// The bytes of the tiles from the definition of the layout, row by row and code by code.
 fn naive(format: TensorFormat, rows: usize, cols: usize, bytes: &[u8]) -> Tiles {
     let Codec { layout, codes, .. } = format.codec().unwrap();
     let (size, tiles) = (format.block_bytes(), rows.div_ceil(TILE_ROWS));
@@ -54,7 +54,8 @@ fn naive(format: TensorFormat, rows: usize, cols: usize, bytes: &[u8]) -> Tiles 
     found
 }
 
-/// See `codes`: a plane of `n` bits holds them in `n` vectors, groups of four columns `n` apart in one of them.
+/// See `code_planes`: a plane of `n` bits is `n` vectors, and a vector contains groups of four columns that are `n`
+/// apart.
 fn store_codes(layout: TileLayout, block: &mut [u8], lane: usize, codes: &[u8; CODES]) {
     let planes: &[usize] = match layout.codes().bits {
         2 => &[2],
@@ -76,14 +77,15 @@ fn store_codes(layout: TileLayout, block: &mut [u8], lane: usize, codes: &[u8; C
     }
 }
 
-/// How a layout's scales lie: a group is a head for each row, or two where there are minimums, then those within the group.
+/// How a layout stores scales: a group has a head for each row, or two with minimums, followed by the scales within the
+/// group.
 struct Scales {
     heads: usize,
     /// Bytes of a head.
     size: usize,
     /// Scales of a block within the group.
     subs: usize,
-    /// Blocks of a group.
+    /// Blocks in a group.
     blocks: usize,
 }
 
@@ -105,7 +107,7 @@ impl Scales {
     }
 }
 
-/// See `scales`.
+/// See `scale_planes`.
 fn store_scales(layout: TileLayout, scales: &mut [u8], block: usize, lane: usize, values: &BlockCodes) {
     let shape = Scales::of(layout);
     let Scales { heads, size, subs, blocks } = shape;
@@ -127,13 +129,13 @@ fn store_scales(layout: TileLayout, scales: &mut [u8], block: usize, lane: usize
     }
 }
 
-/// Random bytes whose halves are no NaNs: those come out quiet, by one instruction or another.
+/// Random bytes without NaN among their f16, because NaN becomes quiet in some instructions only.
 fn random_rows(format: TensorFormat, len: usize, seed: &mut u64) -> Vec<u8> {
     let mut next = || {
         *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*seed >> 33) as u8
     };
-    // An exponent byte of a half, a bfloat16 or a float that is all ones has bits 2 to 6 set.
+    // An exponent byte of an f16, bf16 or f32 whose exponent is all ones has bits 2 to 6 set.
     let quiet = |byte: u8| if byte & 0x7c == 0x7c { byte & !0x40 } else { byte };
     let quiet: fn(u8) -> u8 = if format.block() == 1 { |byte| byte } else { quiet };
     (0..len).map(|_| quiet(next())).collect()
@@ -147,7 +149,7 @@ fn every_kernel_gives_the_bytes_that_the_layout_says() {
             continue;
         }
         for (rows, blocks) in [(1, 1), (16, 3), (17, 2), (35, 8), (48, 5), (5, 9)] {
-            // Floats in rows of no whole vector as well.
+            // Floats also in rows that are not whole vectors.
             let cols = format.block().max(7 * (blocks % 3) + 1) * blocks;
             let group = if format.block() == 1 { 1 } else { format.block() };
             let cols = cols.next_multiple_of(group);

@@ -1,5 +1,5 @@
-//! Products against a naive one in f64, and every instruction set, number of rows and number of threads against plain
-//! Rust, bit for bit.
+//! Products compared with naive ones in f64. Every instruction set, number of rows and number of threads compared with
+//! plain Rust, bit for bit.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
@@ -20,7 +20,7 @@ fn every_format_is_among_the_tested() {
     assert_eq!(tested, names);
 }
 
-/// The activations as the product sees them: 8-bit codes times their block's scale.
+/// The activations as the product uses them: 8-bit codes times their block's scale.
 fn rounded(x: &[f32], quantized: bool) -> Vec<f64> {
     if !quantized {
         return x.iter().map(|v| f64::from(*v)).collect();
@@ -59,8 +59,8 @@ fn plain_rust_is_the_naive_product() {
                 for (o, w) in out[r * rows..][..rows].iter().zip(w.chunks(cols)) {
                     let products = w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x);
                     let exact: f64 = products.clone().sum();
-                    // Sums of at most 100 roundings in f32 of parts no larger than the sum of magnitudes; a minimum
-                    // and its scaled codes, below 1, may cancel, so their magnitudes count apart.
+                    // Sums of at most 100 roundings in f32 of parts no larger than the sum of magnitudes. A minimum and
+                    // its scaled codes, below 1, may cancel, so their magnitudes count separately.
                     let magnitude: f64 = products.map(f64::abs).sum::<f64>()
                         + if has_minimum { x.iter().map(|x| x.abs()).sum() } else { 0.0 };
                     let bound = 100.0 * f64::from(f32::EPSILON) * magnitude;
@@ -93,7 +93,7 @@ fn every_instruction_set_gives_the_same_bits() {
     }
 }
 
-/// Blocks of one byte, but for scales of 1: the largest codes and values are among them.
+/// Blocks with the same byte everywhere, except for scales of 1. The largest codes and values are among them.
 #[test]
 fn extreme_codes_do_not_saturate() {
     for name in FORMATS.iter().filter(|name| format(name).block() > 1) {
@@ -106,12 +106,13 @@ fn extreme_codes_do_not_saturate() {
             assert!(format.dequantize(&bytes, &mut w));
             let packed = CpuMatrix::pack(format, 16, cols, &bytes).unwrap();
             for sign in [1.0, -1.0] {
-                // Activations that add up whatever the sign of a weight, and the same ones everywhere.
+                // Activations that add up whatever the sign of a weight, and constant ones.
                 for x in
                     [w[..cols].iter().map(|w| w.signum() * sign * 127.0).collect(), vec![sign * 127.0; cols]]
                 {
                     let products = w[..cols].iter().zip(&x).map(|(w, x)| f64::from(*w) * f64::from(*x));
-                    // Whole numbers or eighths, rounded a few times; one saturated sum would be off by a unit in 32,767.
+                    // Whole numbers or eighths, rounded a few times. One saturated sum would be off by a unit in
+                    // 32,767.
                     let bound = 1e-6 * products.clone().map(f64::abs).sum::<f64>();
                     let exact: f64 = products.sum();
                     for kernels in Kernels::available() {
@@ -140,7 +141,7 @@ fn a_row_does_not_depend_on_its_company_or_on_threads() {
         ];
         let weights: Vec<&CpuMatrix> = weights.iter().collect();
         let x = random.floats(n * cols);
-        // Wider than the outputs, to see that nothing else is written.
+        // Wider than the outputs, to check that nothing else is written.
         let (width, stride) = (64, 70);
         for kernels in Kernels::available() {
             let cpu = serial(kernels);
@@ -204,7 +205,7 @@ fn what_does_not_fit_is_refused() {
     let packer = |rows, cols, bytes| TilePacker::new(scalar(), q4, rows, cols, bytes);
     assert!(matches!(packer(usize::MAX, 1 << 20, u64::MAX), Err(PackError::Size { .. })));
     let arriving = packer(20, 32, 20 * 18).unwrap();
-    // Past the end, no whole tile, no whole row.
+    // Past the end, a partial tile, a partial row.
     for (first, count, end) in [(16, 90, 21), (0, 36, 2), (16, 20, 17), (usize::MAX, 18, usize::MAX)] {
         let error = arriving.pack(first, &vec![0; count]).unwrap_err();
         assert!(matches!(error, PackError::Size { end: found, .. } if found == end), "{error}");

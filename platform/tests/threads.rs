@@ -1,4 +1,4 @@
-//! The pool of threads, and the forks of kernels.
+//! The thread pool, and the forks of kernels.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use weft_platform::{Kernels, Pool};
@@ -13,7 +13,7 @@ fn chunks_cover_everything_once() {
             let mut parts = vec![0; 3 * n + 2];
             pool.install(|| {
                 cpu.for_each_chunk(n, grain, |range| {
-                    // Forks inside a fork run in place.
+                    // Forks inside a fork run on the same thread.
                     cpu.for_each_chunk(range.len(), 1, |inner| {
                         for i in inner {
                             hits[range.start + i].fetch_add(1, Ordering::Relaxed);

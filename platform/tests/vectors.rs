@@ -1,4 +1,4 @@
-//! Vector kernels against formulas in f64, and every instruction set against plain Rust, bit for bit.
+//! Vector kernels compared with formulas in f64, and every instruction set compared with plain Rust, bit for bit.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
@@ -8,8 +8,8 @@ use weft_platform::Kernels;
 
 const LENGTHS: [usize; 10] = [1, 2, 15, 16, 17, 63, 64, 130, 576, 1000];
 
-/// Checks `kernel` of every instruction set against plain Rust's bits, and those against `exact` within `bound` of
-/// the magnitude.
+/// Compares `kernel` on every instruction set with plain Rust bit for bit, and plain Rust with `exact`, within `bound`
+/// of the magnitude.
 fn check(what: &str, bound: f64, exact: &[f64], kernel: impl Fn(&Kernels) -> Vec<f32>) {
     let want = kernel(Kernels::by_name("scalar").unwrap());
     assert_eq!(want.len(), exact.len());
@@ -50,7 +50,7 @@ fn layer_norm() {
         let mean = x.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64;
         let variance = x.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n as f64;
         let scale = 1.0 / (variance + 1e-5).sqrt();
-        // Differences and the bias may cancel: what is left is compared beside a hundred, which no element exceeds.
+        // Differences and the bias may cancel. The result is compared after adding a hundred, which no element exceeds.
         let norm = |((x, w), b): ((&f32, &f32), &f32)| {
             (f64::from(*x) - mean) * scale * f64::from(*w) + f64::from(*b) + 100.0
         };
@@ -63,7 +63,7 @@ fn layer_norm() {
     }
 }
 
-/// The error function: the integral by Simpson's rule, good to 1e-12.
+/// The error function, integrated with Simpson's rule, with an error of 1e-12.
 fn erf(x: f64) -> f64 {
     const STEPS: usize = 2000;
     let end = x.abs().min(7.0);
@@ -82,7 +82,7 @@ fn gelu_with_the_error_function() {
         let exact: Vec<f64> =
             gate.iter().zip(&up).map(|(g, u)| gelu(f64::from(*g)) * f64::from(*u)).collect();
         let tail: Vec<f64> = exact.iter().map(|v| v + 1f64.copysign(*v)).collect();
-        // The complement is good to 1.2e-7 of itself and some roundings, beside one.
+        // erfc has a relative error of 1.2e-7 plus some roundings; 1 is added.
         check("gelu_erf_mul", 2e-6, &tail, |k| {
             let mut out = vec![0.0; n];
             k.gate(Activation::GeluErf, &gate, &up, &mut out);
@@ -104,7 +104,7 @@ fn silu_mul() {
         let mut gate = random.floats(n);
         let up = random.floats(n);
         for (i, gate) in gate.iter_mut().enumerate() {
-            // Down to where the true value is still a normal float times 2^-20.
+            // Down to where the exact value is still a normal float times 2^-20.
             *gate *= [1.0, 3.9, 1e-3, 1e-20][i % 4];
         }
         let silu = |(g, u): (&f32, &f32)| f64::from(*g) / (1.0 + (-f64::from(*g)).exp()) * f64::from(*u);
@@ -152,8 +152,8 @@ fn gelu_mul_and_relu2_mul() {
             k.gate(activation, &gate, &up, &mut out);
             out
         };
-        // The argument of the exponential is as large as 60 where gates are near 10, with a rounding error each of some
-        // units in the last place, which the exponential turns into a relative error of the tail.
+        // The argument of the exponential reaches 60 for gates near 10, with a rounding error of some units in the last
+        // place each, which the exponential turns into a relative error of the tail.
         let gelu = of(&gelu);
         let in_range = gelu.iter().zip(&up).all(|(v, u)| v.is_finite() && u.is_finite());
         assert!(in_range);
@@ -176,7 +176,8 @@ fn caps_sigmoids_and_softmax() {
             f(k, &mut x);
             x
         };
-        // The tangent is exact to 2e-7 of the cap, which is less than 1e-5 of values above a fiftieth of it: one is added.
+        // tanh has an error of 2e-7 of the cap, which is less than 1e-5 of values above a fiftieth of it, so one is
+        // added.
         let capped = exact(&|v| 3.0 * (v / 3.0).tanh() + 4.0);
         check("soft_cap", 1e-6, &capped, |k| {
             own(k, &|k, x| k.soft_cap(x, 3.0)).iter().map(|v| v + 4.0).collect()
@@ -253,8 +254,9 @@ fn rope() {
                     (head[a], head[b]) = (va * c - vb * s, va * s + vb * c);
                 }
             }
-            // The rotation may cancel, so the bound is on the pair, of length up to 20 √2: 100 is added to both sides,
-            // and two products and a sum of that size, and the rounding of the 100, cost up to 1.5e-5.
+            // The rotation may cancel, so the bound is relative to the pair, whose length is up to 20 √2. 100 is added
+            // to both sides. Two products and a sum of that size, and the rounding of the 100, have errors up to
+            // 1.5e-5.
             let shifted: Vec<f64> = exact.iter().map(|v| v + 100.0).collect();
             check("rope", 1.5e-7, &shifted, |k| {
                 let mut x = x.clone();
@@ -288,7 +290,7 @@ fn argmax_takes_the_first_and_no_nan() {
 fn halves_round_as_the_standard_says() {
     let mut random = Random(15);
     let mut x: Vec<f32> = (0..100_000).map(|_| f32::from_bits(random.bits() as u32)).collect();
-    // Ties, the largest half, what overflows, subnormals.
+    // Ties, the largest f16, numbers that overflow, subnormals.
     x.extend([1.000_488_3, 1.001_464_8, 65504.0, 65519.9, 65520.0, 1e9, 6e-8, 2.9e-8, 2.98e-8, -0.0]);
     x.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
     let want: Vec<u16> = x.iter().map(|v| half::f16::from_f32_const(*v).to_bits()).collect();

@@ -1,7 +1,7 @@
 //! BF16: the upper half of an IEEE single float, little endian.
 
-use super::half_bits;
-use crate::format::{BlockFormat, TileLayout};
+use super::block_bits::half_bits;
+use super::block_format::{BlockFormat, TileLayout};
 
 /// bfloat16.
 pub struct Bf16;

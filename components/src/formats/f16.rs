@@ -1,7 +1,7 @@
 //! F16: IEEE half floats, little endian.
 
-use super::half_value;
-use crate::format::{BlockFormat, TileLayout};
+use super::block_bits::half_value;
+use super::block_format::{BlockFormat, TileLayout};
 
 /// IEEE half floats.
 pub struct F16;

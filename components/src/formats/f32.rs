@@ -1,6 +1,6 @@
 //! F32: IEEE single floats, little endian.
 
-use crate::format::{BlockFormat, TileLayout};
+use super::block_format::{BlockFormat, TileLayout};
 
 /// IEEE single floats.
 pub struct F32;

@@ -1,9 +1,9 @@
-//! The value grids of the IQ formats: facts of `ggml-common.h` of the ggml project, packed.
+//! The value grids of the IQ formats, from `ggml-common.h` of the ggml project, packed.
 //!
-//! An entry of the grids of eight values holds a level of two bits for each, the first in the lowest bits; those of four
-//! values hold a level of three bits for each.
+//! An entry of the grids of eight values contains a level of two bits for each value, the first in the lowest bits. An
+//! entry of the grids of four values contains a level of three bits for each.
 
-use crate::format::CODES;
+use super::block_format::CODES;
 
 /// Codes of four groups of eight weights: a grid entry and the signs of each. A sign is the third bit of a code.
 pub(super) fn eights(group: impl Fn(usize) -> (u16, u8)) -> [u8; CODES] {
@@ -29,7 +29,7 @@ pub(super) fn fours(group: impl Fn(usize) -> u16, signs: impl Fn(usize) -> u8) -
     codes
 }
 
-/// Eight signs of which the low seven bits of `bits` hold seven: the eighth makes their number even.
+/// Eight signs. The low seven bits of `bits` contain seven of them; the eighth makes their number even.
 pub(super) fn even_signs(bits: u32) -> u8 {
     let signs = (bits & 127) as u8;
     signs | ((signs.count_ones() as u8 & 1) << 7)
@@ -40,7 +40,7 @@ pub(super) fn odd_scales(byte: u8) -> [i8; 2] {
     [byte & 15, byte >> 4].map(|s| (2 * s + 1).cast_signed())
 }
 
-/// Eight of -1, 0 and 1 each.
+/// Eight values of -1, 0 and 1.
 pub(super) static IQ1: [u16; 2048] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0015, 0x0020, 0x0022, 0x0028, 0x002a, 0x0045, 0x0051,
     0x0054, 0x0056, 0x0065, 0x0080, 0x0082, 0x0088, 0x008a, 0x0095, 0x00a0, 0x00a2, 0x00a8, 0x00aa, 0x0104,
@@ -202,7 +202,7 @@ pub(super) static IQ1: [u16; 2048] = [
     0xaa88, 0xaa8a, 0xaa95, 0xaaa0, 0xaaa2, 0xaaa8, 0xaaaa,
 ];
 
-/// Eight of 8, 25 and 43 each.
+/// Eight values of 8, 25 and 43.
 pub(super) static IQ2_XXS: [u16; 256] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0020, 0x0022, 0x0028, 0x002a, 0x0041, 0x0044,
     0x0050, 0x0058, 0x0061, 0x0064, 0x0080, 0x0082, 0x008a, 0x00a2, 0x0101, 0x0104, 0x0110, 0x0115, 0x0140,
@@ -226,7 +226,7 @@ pub(super) static IQ2_XXS: [u16; 256] = [
     0x9920, 0xa002, 0xa050, 0xa085, 0xa109, 0xa200, 0xa418, 0xa850, 0xa904,
 ];
 
-/// Eight of 8, 25 and 43 each.
+/// Eight values of 8, 25 and 43.
 pub(super) static IQ2_XS: [u16; 512] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0016, 0x0019, 0x0020, 0x0022, 0x0025, 0x0028,
     0x0041, 0x0044, 0x0046, 0x0049, 0x0050, 0x0052, 0x0055, 0x0058, 0x0061, 0x0064, 0x0080, 0x0082, 0x0085,
@@ -270,7 +270,7 @@ pub(super) static IQ2_XS: [u16; 512] = [
     0xa986, 0xaa28, 0xaa2a, 0xaa91, 0xaaaa,
 ];
 
-/// Eight of 8, 25 and 43 each.
+/// Eight values of 8, 25 and 43.
 pub(super) static IQ2_S: [u16; 1024] = [
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0014, 0x0016, 0x0019, 0x0020, 0x0022, 0x0025, 0x0028,
     0x0041, 0x0044, 0x0046, 0x0049, 0x0050, 0x0052, 0x0055, 0x0058, 0x0061, 0x0064, 0x0066, 0x0069, 0x0080,
@@ -353,7 +353,7 @@ pub(super) static IQ2_S: [u16; 1024] = [
     0xa8a2, 0xa954, 0xa986, 0xaa08, 0xaa0a, 0xaa20, 0xaa22, 0xaa28, 0xaa88, 0xaaaa,
 ];
 
-/// Four of 4, 12, 20, 28, 36, 44, 52 and 62 each.
+/// Four values of 4, 12, 20, 28, 36, 44, 52 and 62.
 pub(super) static IQ3_XXS: [u16; 256] = [
     0x0000, 0x0002, 0x0004, 0x0009, 0x000b, 0x000f, 0x0010, 0x0012, 0x0019, 0x0022, 0x003b, 0x003d, 0x0041,
     0x0043, 0x0048, 0x004a, 0x0051, 0x0055, 0x0058, 0x005a, 0x0061, 0x006c, 0x0078, 0x0080, 0x0082, 0x0084,
@@ -377,7 +377,7 @@ pub(super) static IQ3_XXS: [u16; 256] = [
     0x0ecd, 0x0edb, 0x0ef0, 0x0f11, 0x0f21, 0x0f40, 0x0f42, 0x0f54, 0x0f98,
 ];
 
-/// Four of the odd numbers from 1 to 15 each.
+/// Four odd numbers from 1 to 15.
 pub(super) static IQ3_S: [u16; 512] = [
     0x0000, 0x0001, 0x0002, 0x0005, 0x0007, 0x0008, 0x0009, 0x000a, 0x000c, 0x000e, 0x0010, 0x0011, 0x0015,
     0x001b, 0x0020, 0x0022, 0x0025, 0x0027, 0x0029, 0x002b, 0x0030, 0x0032, 0x0039, 0x003c, 0x003f, 0x0040,

@@ -2,10 +2,11 @@
 //! `δ`, and four words of four 3-bit scales `s` for each 16 weights, whose high nibbles together are the half scale `d`;
 //! `w = d * (2 s + 1) * (grid + δ)` with `δ = ±1/8`.
 
-use super::{grids, half_bits, iq1_s};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::half_bits;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::{grids, iq1_s};
 
-/// Three values from a grid, with a scale for each 16 weights and a shift for each 8.
+/// Three values from a grid, with a scale for every 16 weights and a shift for every 8.
 pub struct Iq1M;
 
 impl BlockFormat for Iq1M {
@@ -22,7 +23,7 @@ impl BlockFormat for Iq1M {
         let codes = grids::eights(|group| {
             let nibble = block[32 + 2 * part + group / 2] >> (4 * (group % 2));
             let index = u16::from(block[4 * part + group]) | (u16::from(nibble & 7) << 8);
-            // A negative shift is the codes' third bit, as a sign is in the other formats.
+            // A negative shift is the codes' third bit, as the sign is in the other formats.
             (grids::IQ1[usize::from(index)], if nibble & 8 == 0 { 0 } else { 0xff })
         });
         let scale = (0..4).fold(0, |bits, i| bits | (half_bits(block, 48 + 2 * i) >> 12 << (4 * i)));

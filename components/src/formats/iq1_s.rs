@@ -1,13 +1,14 @@
 //! IQ1_S: 256 weights in 50 bytes: a half scale `d`, 32 low bytes of grid indices, and for each 32 weights a word of the four
 //! indices' high three bits, a 3-bit scale `s` and the sign of `δ`; `w = d * (2 s + 1) * (grid + δ)` with `δ = ±1/8`.
 
-use super::{grids, half_bits, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_bits, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::grids;
 
-/// Three values from a grid, with one scale and shift for each 32 weights.
+/// Three values from a grid, with one scale and shift for every 32 weights.
 pub struct Iq1S;
 
-/// Eight times `grid + δ`, at code `grid + 1`, plus 4 where `δ` is negative.
+/// Eight times `grid + δ`, at code `grid + 1`, plus 4 if `δ` is negative.
 pub(super) const TABLE: [i8; 16] = [-7, 1, 9, 0, -9, -1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl BlockFormat for Iq1S {

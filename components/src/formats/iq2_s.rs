@@ -1,10 +1,11 @@
 //! IQ2_S: 256 weights in 82 bytes: a half scale `d`, 32 low bytes of grid indices, 32 bytes of signs, 8 bytes of the indices' high two
 //! bits, 8 bytes of 4-bit scales `s` for each 16 weights; `w = d * (2 s + 1) / 8 * ±grid`.
 
-use super::{grids, half_value, iq2_xxs};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::half_value;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::{grids, iq2_xxs};
 
-/// Signed values from a grid of 1024, with a scale for each 16 weights.
+/// Signed values from a grid of 1024, with a scale for every 16 weights.
 pub struct Iq2S;
 
 impl BlockFormat for Iq2S {

@@ -1,13 +1,14 @@
 //! IQ2_XXS: 256 weights in 66 bytes: a half scale `d`, and for each 32 weights four grid indices and a word of four 7-bit sets of signs
 //! and a 4-bit scale `s`; `w = d * (2 s + 1) / 8 * ±grid`.
 
-use super::{grids, half_value, word};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, word};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::grids;
 
-/// Signed values from a grid of 256, with one scale for each 32 weights.
+/// Signed values from a grid of 256, with one scale for every 32 weights.
 pub struct Iq2Xxs;
 
-/// The values that a level names, and their negatives at the level plus 4.
+/// The values of the levels, and their negatives at the level plus 4.
 pub(super) const TABLE: [i8; 16] = [8, 25, 43, 0, -8, -25, -43, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl BlockFormat for Iq2Xxs {

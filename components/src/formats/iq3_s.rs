@@ -1,10 +1,11 @@
 //! IQ3_S: 256 weights in 110 bytes: a half scale `d`, 64 low bytes of grid indices, 8 bytes of their ninth bits, 32 bytes of signs, 4
 //! bytes of 4-bit scales `s` for each 32 weights; `w = d * (2 s + 1) * ±grid`.
 
-use super::{grids, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::half_value;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::grids;
 
-/// Signed values from a grid of 512 quadruples, with one scale for each 32 weights.
+/// Signed values from a grid of 512 quadruples, with one scale for every 32 weights.
 pub struct Iq3S;
 
 impl BlockFormat for Iq3S {
@@ -13,7 +14,7 @@ impl BlockFormat for Iq3S {
     const BLOCK: usize = 256;
     const BYTES: usize = 110;
     const LAYOUT: TileLayout = TileLayout::T4Super;
-    /// The values that a level names, and their negatives at the level plus 8.
+    /// The values of the levels, and their negatives at the level plus 8.
     const TABLE: [i8; 16] = [1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15];
 
     #[inline]

@@ -1,10 +1,11 @@
 //! IQ3_XXS: 256 weights in 98 bytes: a half scale `d`, 64 grid indices, and for each 32 weights a word of four 7-bit sets of signs and a
 //! 4-bit scale `s`; `w = d * (2 s + 1) / 4 * ±grid`.
 
-use super::{grids, half_value, word};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, word};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::grids;
 
-/// Signed values from a grid of 256 quadruples, with one scale for each 32 weights.
+/// Signed values from a grid of 256 quadruples, with one scale for every 32 weights.
 pub struct Iq3Xxs;
 
 impl BlockFormat for Iq3Xxs {
@@ -13,7 +14,7 @@ impl BlockFormat for Iq3Xxs {
     const BLOCK: usize = 256;
     const BYTES: usize = 98;
     const LAYOUT: TileLayout = TileLayout::T4Super;
-    /// The values that a level names, and their negatives at the level plus 8.
+    /// The values of the levels, and their negatives at the level plus 8.
     const TABLE: [i8; 16] = [4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62];
     const UNIT: f32 = 0.25;
 

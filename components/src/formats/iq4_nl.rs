@@ -1,9 +1,9 @@
-//! IQ4_NL: 32 weights in 18 bytes, a half scale `d` and 32 nibbles that name values; `w = d * value(code)`.
+//! IQ4_NL: 32 weights in 18 bytes, a half scale `d` and 32 nibbles that index a table; `w = d * value(code)`.
 
-use super::{half_value, nibbles};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, nibbles};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// Sixteen unevenly spaced values with one scale a block.
+/// Sixteen unevenly spaced values with one scale per block.
 pub struct Iq4Nl;
 
 /// The values.

@@ -1,10 +1,11 @@
-//! IQ4_XS: 256 weights in 136 bytes: a half scale `d`, eight pairs of high bits and eight nibbles of 6-bit scales `s` for each 32 weights,
-//! and nibbles as IQ4_NL's; `w = d * (s - 32) * value(code)`.
+//! IQ4_XS: 256 weights in 136 bytes: a half scale `d`, eight pairs of high bits and eight nibbles of 6-bit scales `s`
+//! for each 32 weights, and nibbles as in IQ4_NL; `w = d * (s - 32) * value(code)`.
 
-use super::{half_bits, half_value, iq4_nl, nibbles};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_bits, half_value, nibbles};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
+use super::iq4_nl;
 
-/// Sixteen unevenly spaced values with one scale for each 32 weights.
+/// Sixteen unevenly spaced values with one scale for every 32 weights.
 pub struct Iq4Xs;
 
 impl BlockFormat for Iq4Xs {

@@ -1,11 +1,12 @@
-//! MXFP4: 32 weights in 17 bytes, an exponent `e` and 32 nibbles that name values; `w = 2^(e - 127) * value(code) / 2`.
+//! MXFP4: 32 weights in 17 bytes, an exponent `e` and 32 nibbles that index a table; `w = 2^(e - 127) * value(code) /
+//! 2`.
 //!
 //! The values are those of the 4-bit float of the Open Compute Project's "Microscaling Formats" (E2M1), doubled.
 
-use super::nibbles;
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::nibbles;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 4-bit floats with one exponent a block.
+/// 4-bit floats with one exponent per block.
 pub struct Mxfp4;
 
 impl BlockFormat for Mxfp4 {
@@ -18,7 +19,7 @@ impl BlockFormat for Mxfp4 {
 
     #[inline]
     fn codes(block: &[u8], _part: usize) -> BlockCodes {
-        // Half of the exponent's power: the two least are subnormal.
+        // Half of the power of two. The two smallest are subnormal.
         let bits = match block[0] {
             e @ 0..2 => 0x0020_0000 << e,
             e => (u32::from(e) - 1) << 23,

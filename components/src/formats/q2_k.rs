@@ -1,12 +1,12 @@
-//! Q2_K: 256 weights in 84 bytes: 16 bytes of a 4-bit scale `s` (low) and minimum `m` (high) for each 16 weights, 64 bytes of
-//! 2-bit codes, half scales `d` and `dmin`; `w = d * s * code - dmin * m`.
+//! Q2_K: 256 weights in 84 bytes: 16 bytes of a 4-bit scale `s` (low) and minimum `m` (high) for each 16 weights, 64
+//! bytes of 2-bit codes, half scales `d` and `dmin`; `w = d * s * code - dmin * m`.
 //!
-//! A pair of bits of 32 bytes is a part: four parts in the first 32, four in the second.
+//! The same pair of bits in 32 bytes is a part of 32 weights: four parts in the first 32 bytes, four in the second 32.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 2-bit codes with a scale and a minimum for each 16 weights.
+/// 2-bit codes with a scale and a minimum for every 16 weights.
 pub struct Q2K;
 
 impl BlockFormat for Q2K {

@@ -1,14 +1,14 @@
-//! Q3_K: 256 weights in 110 bytes: 32 bytes of third bits, 64 of 2-bit codes, 12 of 6-bit scales `s` for each 16 weights, a half
-//! scale `d`; `w = d * (s - 32) * (code - 4)`.
+//! Q3_K: 256 weights in 110 bytes: 32 bytes of third bits, 64 of 2-bit codes, 12 of 6-bit scales `s` for each 16
+//! weights, a half scale `d`; `w = d * (s - 32) * (code - 4)`.
 //!
-//! The codes lie as Q2_K's; bit `p` of the 32 bytes of third bits is part `p`'s. The low four bits of scales 0 to 7 are the low
-//! nibbles of the first eight bytes, those of 8 to 15 the high ones; their high two bits are pairs of bits of the last four bytes,
-//! scales 0 to 3 in the lowest pairs.
+//! The codes are stored as in Q2_K. Bit `p` of the 32 bytes of third bits belongs to part `p`. The low four bits of
+//! scales 0 to 7 are the low nibbles of the first eight bytes, those of scales 8 to 15 the high nibbles. The high two
+//! bits of the scales are pairs of bits in the last four bytes, scales 0 to 3 in the lowest pairs.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 3-bit codes with a scale for each 16 weights.
+/// 3-bit codes with a scale for every 16 weights.
 pub struct Q3K;
 
 impl BlockFormat for Q3K {

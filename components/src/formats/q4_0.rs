@@ -1,9 +1,9 @@
 //! Q4_0: 32 weights in 18 bytes, a half scale `d` and 32 nibbles; `w = d * (code - 8)`.
 
-use super::{half_value, nibbles};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, nibbles};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 4-bit codes with one scale a block.
+/// 4-bit codes with one scale per block.
 pub struct Q4_0;
 
 impl BlockFormat for Q4_0 {

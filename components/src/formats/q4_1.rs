@@ -1,9 +1,9 @@
 //! Q4_1: 32 weights in 20 bytes, a half scale `d`, a half minimum `m` and 32 nibbles; `w = d * code + m`.
 
-use super::{half_value, nibbles};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, nibbles};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 4-bit codes with a scale and a minimum a block.
+/// 4-bit codes with one scale and one minimum per block.
 pub struct Q4_1;
 
 impl BlockFormat for Q4_1 {

@@ -3,10 +3,10 @@
 //!
 //! Parts `2 i` and `2 i + 1` are the low and high nibbles of the 32 bytes `i`.
 
-use super::{bit_fields, half_value, scale_and_min};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value, scale_and_min};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 4-bit codes with a scale and a minimum for each 32 weights.
+/// 4-bit codes with a scale and a minimum for every 32 weights.
 pub struct Q4K;
 
 impl BlockFormat for Q4K {

@@ -1,9 +1,9 @@
 //! Q5_0: 32 weights in 22 bytes, a half scale `d`, 32 fifth bits and 32 nibbles; `w = d * (code - 16)`.
 
-use super::{half_value, high_bits, nibbles, word};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, high_bits, nibbles, word};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 5-bit codes with one scale a block.
+/// 5-bit codes with one scale per block.
 pub struct Q5_0;
 
 impl BlockFormat for Q5_0 {

@@ -1,9 +1,9 @@
 //! Q5_1: 32 weights in 24 bytes, a half scale `d`, a half minimum `m`, 32 fifth bits and 32 nibbles; `w = d * code + m`.
 
-use super::{half_value, high_bits, nibbles, word};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, high_bits, nibbles, word};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 5-bit codes with a scale and a minimum a block.
+/// 5-bit codes with one scale and one minimum per block.
 pub struct Q5_1;
 
 impl BlockFormat for Q5_1 {

@@ -1,12 +1,12 @@
-//! Q5_K: 256 weights in 176 bytes: half scales `d` and `dmin`, 12 bytes of 6-bit scales `s` and minimums `m` as Q4_K's, 32 bytes of
-//! fifth bits, 128 bytes of nibbles as Q4_K's; `w = d * s * code - dmin * m`.
+//! Q5_K: 256 weights in 176 bytes: half scales `d` and `dmin`, 12 bytes of 6-bit scales `s` and minimums `m` as in
+//! Q4_K, 32 bytes of fifth bits, 128 bytes of nibbles as in Q4_K; `w = d * s * code - dmin * m`.
 //!
-//! Bit `p` of the 32 bytes of fifth bits is part `p`'s.
+//! Bit `p` of the 32 bytes of fifth bits belongs to part `p`.
 
-use super::{bit_fields, half_value, scale_and_min};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value, scale_and_min};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 5-bit codes with a scale and a minimum for each 32 weights.
+/// 5-bit codes with a scale and a minimum for every 32 weights.
 pub struct Q5K;
 
 impl BlockFormat for Q5K {

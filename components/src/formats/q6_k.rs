@@ -1,12 +1,13 @@
-//! Q6_K: 256 weights in 210 bytes: 128 bytes of nibbles, 64 of bit pairs above them, 16 signed scales `s` for each 16 weights, a half
-//! scale `d`; `w = d * s * (code - 32)`.
+//! Q6_K: 256 weights in 210 bytes: 128 bytes of nibbles, 64 of bit pairs above them, 16 signed scales `s` for each 16
+//! weights, a half scale `d`; `w = d * s * (code - 32)`.
 //!
-//! Of the 64 bytes of nibbles of each half, the low ones are parts 0 and 1, the high ones 2 and 3; the pairs lie as Q2_K's codes.
+//! In the 64 bytes of nibbles of each half, the low nibbles are parts 0 and 1, the high nibbles parts 2 and 3. The
+//! pairs are stored like the codes of Q2_K.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 6-bit codes with a scale for each 16 weights.
+/// 6-bit codes with a scale for every 16 weights.
 pub struct Q6K;
 
 impl BlockFormat for Q6K {

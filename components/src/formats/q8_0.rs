@@ -1,9 +1,9 @@
-//! Q8_0: 32 weights in 34 bytes, a half scale `d` and 32 signed bytes; `w = d * q`, held as unsigned `q + 128`.
+//! Q8_0: 32 weights in 34 bytes, a half scale `d` and 32 signed bytes; `w = d * q`, stored as unsigned `q + 128`.
 
-use super::{half_value, signed_bytes};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, signed_bytes};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 8-bit codes with one scale a block.
+/// 8-bit codes with one scale per block.
 pub struct Q8_0;
 
 impl BlockFormat for Q8_0 {

@@ -1,10 +1,10 @@
-//! Q8_1: 32 weights in 36 bytes, a half scale `d`, a half that holds `d * Σ q` for products and is not needed here, and 32
-//! signed bytes; `w = d * q`, held as unsigned `q + 128`.
+//! Q8_1: 32 weights in 36 bytes, a half scale `d`, a half with `d * Σ q` for products, which is not used, and 32 signed
+//! bytes; `w = d * q`, stored as unsigned `q + 128`.
 
-use super::{half_value, signed_bytes};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{half_value, signed_bytes};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 8-bit codes with one scale and their sum a block.
+/// 8-bit codes with one scale, and the sum of the codes, per block.
 pub struct Q8_1;
 
 impl BlockFormat for Q8_1 {

@@ -1,10 +1,10 @@
-//! Q8_K: 256 weights in 292 bytes, a float scale `d`, 256 signed bytes, and 16 sums of them that are not needed here;
-//! `w = d * q`, held as unsigned `q + 128`.
+//! Q8_K: 256 weights in 292 bytes, a float scale `d`, 256 signed bytes, and 16 sums of them that are not used; `w = d *
+//! q`, stored as unsigned `q + 128`.
 
-use super::{signed_bytes, word};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{signed_bytes, word};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// 8-bit codes with one float scale a super-block.
+/// 8-bit codes with one float scale per super-block.
 pub struct Q8K;
 
 impl BlockFormat for Q8K {

@@ -1,12 +1,14 @@
-//! TQ1_0: 256 weights in 54 bytes: 48 bytes of five ternary digits, 4 bytes of four, a half scale `d`; `w = d * (code - 1)`.
+//! TQ1_0: 256 weights in 54 bytes: 48 bytes of five ternary digits, 4 bytes of four, a half scale `d`; `w = d * (code -
+//! 1)`.
 //!
-//! A byte is a fraction of 256 whose digits in base 3 are the codes: digit `n` is `(byte * 3^n mod 256) * 3 / 256`. Digit `n` of the
-//! first 32 bytes is weights `32 n` and on, of the next 16 weights `160 + 16 n` and on, of the last four `240 + 4 n` and on.
+//! A byte is a fraction of 256 whose digits in base 3 are the codes: digit `n` is `(byte * 3^n mod 256) * 3 / 256`.
+//! Digit `n` of the first 32 bytes gives the weights from `32 n` on, of the next 16 bytes those from `160 + 16 n` on,
+//! of the last four bytes those from `240 + 4 n` on.
 
-use super::half_value;
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::half_value;
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// Ternary digits, five a byte, with one scale a super-block.
+/// Ternary digits, five per byte, with one scale per super-block.
 pub struct Tq1_0;
 
 impl BlockFormat for Tq1_0 {

@@ -1,9 +1,9 @@
-//! TQ2_0: 256 weights in 66 bytes: 64 bytes of 2-bit codes as Q2_K's, a half scale `d`; `w = d * (code - 1)`.
+//! TQ2_0: 256 weights in 66 bytes: 64 bytes of 2-bit codes as in Q2_K, a half scale `d`; `w = d * (code - 1)`.
 
-use super::{bit_fields, half_value};
-use crate::format::{BlockCodes, BlockFormat, TileLayout};
+use super::block_bits::{bit_fields, half_value};
+use super::block_format::{BlockCodes, BlockFormat, TileLayout};
 
-/// Ternary digits in two bits each, with one scale a super-block.
+/// Ternary digits in two bits each, with one scale per super-block.
 pub struct Tq2_0;
 
 impl BlockFormat for Tq2_0 {

@@ -1,9 +1,9 @@
-// Where a kernel leaves activations for the next product: signed bytes, [rows, ACT_WIDTH], and for each block of 32 its
-// scale and its sum (scale times the sum of its codes).
+// Output of a kernel for the next product: activations as signed bytes, [rows, ACT_WIDTH], with a scale and a sum
+// (scale times the sum of the codes) for each block of 32.
 @group(0) @binding(20) var<storage, read_write> act: array<u32>;
 @group(0) @binding(21) var<storage, read_write> act_scales: array<vec2<f32>>;
-// Stores elements 4i to 4i+3 of a row. Every lane of the workgroup calls it, with neighbouring i, eight aligned lanes to
-// a block.
+// Stores elements 4i to 4i+3 of a row. Every lane of the workgroup calls it, with adjacent i, so that eight aligned
+// lanes store a block.
 fn store_act(lane: u32, row: u32, i: u32, value: vec4<f32>, valid: bool) {
     let v = select(vec4<f32>(0.0), value, vec4<bool>(valid));
     let top = max(max(abs(v.x), abs(v.y)), max(abs(v.z), abs(v.w)));

@@ -1,5 +1,5 @@
-// Rows of a network without a gate, WIDTH floats each, become activations: act[row] = gate_of(x + bias). Activations are ACT_WIDTH
-// wide, which may be more; what is beyond WIDTH stays as it was.
+// Activation of a feed-forward network without a gate: act[row] = gate_of(x + bias), for rows of WIDTH floats. Rows of
+// activations have ACT_WIDTH elements, which may be more; those beyond WIDTH are not written.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
 @compute @workgroup_size(WG)

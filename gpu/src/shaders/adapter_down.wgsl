@@ -1,4 +1,5 @@
-// Rows of K floats, X_STRIDE apart, times A, times the scales: low[row][rank]. A workgroup takes one rank of one row.
+// LoRA, first product: low[row][rank] = rows of K floats, X_STRIDE apart, times A, times the scale. A workgroup
+// computes one rank of one row.
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(4) var<storage, read_write> low: array<f32>;
 
@@ -20,7 +21,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    // Every lane comes to the sum, whatever its row uses.
+    // Every lane takes part in the sum, even if its row uses no adapter.
     let count = select(0u, K, start != NO_ADAPTER);
     var sum = 0.0;
     for (var i = lane; i < count; i += WG) { sum += weight_at(start + i) * x[row * X_STRIDE + i]; }

@@ -1,4 +1,5 @@
-// Adds B times `low` to rows of N outputs, OUT_STRIDE apart. A lane takes one output of one row.
+// LoRA, second product: adds B times `low` to rows of N outputs, OUT_STRIDE apart. A lane computes one output of one
+// row.
 @group(0) @binding(4) var<storage, read> low: array<f32>;
 @group(0) @binding(30) var<storage, read_write> out: array<f32>;
 
@@ -13,7 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let at = pair_at(uses.x, pair);
         let rank = pair_rank(at);
         let outputs = pair_outputs(at);
-        // Columns before the first one wrap and are past the last one.
+        // Columns before the first one wrap around, and so are past the last one.
         let output = column - pair_first(at);
         if (rank > 0u && output < outputs) {
             var sum = 0.0;

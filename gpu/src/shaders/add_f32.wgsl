@@ -1,10 +1,10 @@
-// What NR packets of weights add to the sums of ROWS rows of float activations: acc[n * ROWS + r]. Packet p of K; `s` are the
-// scales of the packets' blocks. `floats4` of the part `dot_*` reads four activations.
+// Adds the products of NR packets of weights with ROWS rows of f32 activations to acc[n * ROWS + r]. The packets are at
+// position p of K; `s` contains the scales of their blocks. `floats4` of the part `dot_*` loads four activations.
 fn add_packets(acc: ptr<function, array<f32, SUMS>>, w: array<Packet, NR>, s: array<Scale, NR>, p: u32) {
     for (var r = 0u; r < ROWS; r++) {
         for (var part = 0u; part < BLOCK_SCALES; part++) {
             var dots = array<f32, NR>();
-            // What offsets are multiplied by.
+            // Factor of the offsets.
             var ones = 0.0;
             for (var i = 0u; i < SCALE_GROUPS; i++) {
                 let j = part * SCALE_GROUPS + i;

@@ -1,12 +1,13 @@
-// What NR packets of weight codes add to the sums of ROWS rows of 8-bit activations: acc[n * ROWS + r]. Packet p of K; `s` are the
-// scales of the packets' blocks. `codes16` of the part `dot_*` reads sixteen activations, `code_block` the scale and the sum of a
-// block of 32. Layouts with offsets have packets of whole blocks, so the block's sum is the packet's.
+// Adds the products of NR packets of weight codes with ROWS rows of 8-bit activations to acc[n * ROWS + r]. The packets
+// are at position p of K; `s` contains the scales of their blocks. Of the part `dot_*`, `codes16` loads sixteen
+// activations and `code_block` the scale and sum of a block of 32. Layouts with offsets have packets of whole blocks,
+// so that the block's sum is the packet's.
 fn add_packets(acc: ptr<function, array<f32, SUMS>>, w: array<Packet, NR>, s: array<Scale, NR>, p: u32) {
     for (var r = 0u; r < ROWS; r++) {
         var v: array<vec4<u32>, PACKET / 16u>;
         for (var i = 0u; i < PACKET / 16u; i++) { v[i] = codes16((r * K + p * PACKET) / 16u + i); }
         let x = code_block((r * K + p * PACKET) / 32u);
-        // What the first scale's offset is multiplied by; the other's is the rest.
+        // Factor of the first scale's offset; the rest is the second one's.
         var ones = x.y;
         if (OFFSETS && BLOCK_SCALES == 2u) {
             var half = 0i;

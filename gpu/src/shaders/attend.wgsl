@@ -1,15 +1,16 @@
-// Attention of few rows, as in decoding: a workgroup takes one row, HG query heads (up to four) of one KV head, and one
-// split, a range of whole pages of the row's context. A team of TEAM lanes takes four keys and values at once, a lane eight
-// dimensions of each, and keeps a softmax of its own (arXiv 2205.14135), so that nothing is shared until the teams' sums are
-// merged at the end. The part `attend_*` says how many splits there are and what becomes of the sums.
+// Attention for few rows, as in decoding. A workgroup processes one row, HG query heads (up to four) of one KV head,
+// and one split, a range of whole pages of the row's context. A team of TEAM lanes processes four keys and values at
+// once, each lane eight dimensions of them, and keeps a running softmax of its own (arXiv 2205.14135). Teams share
+// nothing until their sums are merged at the end. The part `attend_*` defines the number of splits and stores the sums.
 //
-// What a lane holds is named, not indexed in a loop, so that it is in registers whether or not the driver unrolls.
+// The values of a lane are separate variables instead of an array indexed in a loop, so that they stay in registers
+// whether or not the driver unrolls loops.
 const TEAMS: u32 = WG / TEAM;
-// Teams that take a page.
+// Teams that process one page together.
 const TURN: u32 = PAGE / 4u;
-// Vectors of a head's maxima or totals, by team.
+// Vectors with the maxima or totals of a head's teams.
 const STATS: u32 = TEAMS / 4u;
-// Turns of MERGED heads that are merged at once.
+// Iterations in which the heads are merged, MERGED heads each.
 const TURNS: u32 = (HG + MERGED - 1u) / MERGED;
 const VALUE4: u32 = VALUE / 4u;
 const MERGED4: u32 = MERGED * VALUE4;
@@ -19,7 +20,8 @@ var<workgroup> tops: array<vec4<f32>, HG * STATS>;
 var<workgroup> totals: array<vec4<f32>, HG * STATS>;
 var<workgroup> merged: array<vec4<f32>, MERGED4 * TEAMS>;
 
-// A query head: a lane's eight dimensions of the query and of the sums, and the team's largest score and sum of terms.
+// State of a query head: the lane's eight dimensions of the query and of the sums, and the team's largest score and sum
+// of terms.
 struct Head {
     q: mat2x4<f32>,
     sums: mat2x4<f32>,
@@ -27,7 +29,7 @@ struct Head {
     total: f32,
 }
 
-// A lane's share of four keys and values.
+// A lane's part of four keys and values.
 struct Batch {
     k0: vec4<u32>,
     k1: vec4<u32>,
@@ -39,7 +41,7 @@ struct Batch {
     v3: vec4<u32>,
 }
 
-// The four of the page in `slot` from `offset` on, TURN apart.
+// Loads four positions, TURN apart, of the page in `slot`, from `offset` on.
 fn load(slot: u32, kv: u32, t: u32, offset: u32) -> Batch {
     let first = (slot * KV_HEADS + kv) * PAGE + offset;
     let k = first * KEY8 + min(t, KEY8 - 1u);
@@ -62,7 +64,8 @@ fn new_head(row: u32, head: u32, t: u32) -> Head {
     return new_one;
 }
 
-// Adds four values to a head, whose products with their keys are `s`: by dimension, `va` and `vb` hold the four values.
+// Adds four values to a head, with `s` the scores of their keys. Each column of `va` and `vb` is one dimension of the
+// four values.
 fn add(head: ptr<function, Head>, s: vec4<f32>, seen: vec4<bool>, va: mat4x4<f32>, vb: mat4x4<f32>) {
     let score = select(vec4<f32>(NEVER), capped(s), seen);
     let top = max((*head).top, max(max(score.x, score.y), max(score.z, score.w)));
@@ -74,7 +77,7 @@ fn add(head: ptr<function, Head>, s: vec4<f32>, seen: vec4<bool>, va: mat4x4<f32
     (*head).sums[1] = (*head).sums[1] * kept + vb[0] * w.x + vb[1] * w.y + vb[2] * w.z + vb[3] * w.w;
 }
 
-// The largest of head h's scores, once its teams have told theirs.
+// The largest score of head h, after its teams have stored theirs.
 fn top_of(h: u32) -> f32 {
     var most = tops[h * STATS];
     for (var i = 1u; i < STATS; i++) { most = max(most, tops[h * STATS + i]); }
@@ -85,14 +88,14 @@ fn tell_top(head: ptr<function, Head>, h: u32, team: u32) {
     tops[h * STATS + team / 4u][team % 4u] = (*head).top;
 }
 
-// Brings a head to the maximum of all teams.
+// Rescales a head to the maximum of all teams.
 fn level(head: ptr<function, Head>, h: u32, team: u32, t: u32) {
     let kept = exp2((*head).top - top_of(h));
     (*head).sums *= kept;
     if (t == 0u) { totals[h * STATS + team / 4u][team % 4u] = (*head).total * kept; }
 }
 
-// Lays a lane's sums out for merging: [head of the turn][team][dimension].
+// Stores a lane's sums for merging: [head of the iteration][team][dimension].
 fn lay(head: ptr<function, Head>, h: u32, turn: u32, team: u32, t: u32) {
     if (h / MERGED == turn && t < VALUE8) {
         let at = ((h % MERGED) * TEAMS + team) * VALUE4 + 2u * t;
@@ -110,7 +113,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let team = lane / TEAM;
     let t = lane % TEAM;
 
-    // The split's pages first_page..=last_page, none where it begins beyond the row's.
+    // The split's pages are first_page..=last_page. There are none if the split begins beyond the row's context.
     let position = row_seen(row);
     let table = row_table(row);
     let earliest = first_visible(position);
@@ -121,7 +124,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var batches = 0u;
     if (first_page <= last_page) { batches = ((last_page + 1u - first_page) * TURN + TEAMS - 1u) / TEAMS; }
 
-    // Keys and values are on their way a batch ahead, their page's slot another.
+    // Keys and values are loaded one batch ahead, the slot of their page one batch earlier still.
     var next: Batch;
     var slot = 0u;
     if (batches > 0u) {
@@ -146,14 +149,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let p = (first_page + place / TURN) * PAGE + place % TURN + vec4<u32>(0u, TURN, 2u * TURN, 3u * TURN);
         let seen = (p >= vec4<u32>(earliest)) & (p < vec4<u32>(min(position + 1u, (last_page + 1u) * PAGE)));
         if (!all(seen)) {
-            // What was never written may be NaN, which a weight of zero would not make nothing.
+            // Positions that were never written may contain NaN, and a weight of zero would not remove it.
             now.v0 = select(vec4<u32>(0u), now.v0, seen.x);
             now.v1 = select(vec4<u32>(0u), now.v1, seen.y);
             now.v2 = select(vec4<u32>(0u), now.v2, seen.z);
             now.v3 = select(vec4<u32>(0u), now.v3, seen.w);
         }
 
-        // By dimension, the four keys.
+        // One dimension of the four keys per column.
         let k0 = halves(now.k0);
         let k1 = halves(now.k1);
         let k2 = halves(now.k2);
@@ -179,7 +182,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (HG > 3u) { add(&h3, s[3], seen, va, vb); }
     }
 
-    // Teams meet: first at a common maximum, then head by head.
+    // Merge the teams: rescale to a common maximum, then add up head by head.
     if (t == 0u) {
         tell_top(&h0, 0u, team);
         if (HG > 1u) { tell_top(&h1, 1u, team); }
@@ -203,7 +206,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let h = turn * MERGED + i / VALUE4;
             let valid = base + lane < MERGED4 && h < heads;
             var sum = vec4<f32>(0.0);
-            // Four at once, so that their reads overlap.
+            // Four at once, so that their loads overlap.
             let from_team = (i / VALUE4) * TEAMS * VALUE4 + i % VALUE4;
             for (var n = from_team; n < from_team + TEAMS * VALUE4; n += 4u * VALUE4) {
                 sum += (merged[n] + merged[n + VALUE4]) + (merged[n + 2u * VALUE4] + merged[n + 3u * VALUE4]);

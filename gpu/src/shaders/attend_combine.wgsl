@@ -1,10 +1,10 @@
-// Merges the splits of `attend`: a workgroup takes 32 elements of a row, eight lanes each four of them and WG / 8 splits at
-// once. Rows are ACT_WIDTH = HEADS * VALUE wide.
+// Merges the splits of `attend`. A workgroup computes 32 elements of a row: each of eight lanes computes four of them,
+// and WG / 8 splits are read at once. Rows have ACT_WIDTH = HEADS * VALUE elements.
 @group(0) @binding(5) var<storage, read> partials: array<vec4<f32>>;
 
-// The maximum before any score.
+// Initial maximum, before any score.
 const LOWEST: f32 = -1e30;
-// Splits at once; a lane takes up to four.
+// Splits read at once. A lane reads up to four.
 const SLOTS: u32 = WG / 8u;
 const VALUE4: u32 = VALUE / 4u;
 
@@ -20,7 +20,7 @@ struct Partial {
     total: f32,
 }
 
-// Vector e of a split's sums, nothing beyond the last split.
+// Vector e of a split's sums; zeros beyond the last split.
 fn partial(first: u32, split: u32, e: u32) -> Partial {
     let count = wave_splits();
     let at = (first + min(split, count - 1u)) * (VALUE4 + 1u);

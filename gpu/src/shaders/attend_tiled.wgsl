@@ -1,26 +1,28 @@
-// Attention of many rows, as in prefill: a workgroup takes a tile of up to TILE neighbouring rows of one session, at
-// neighbouring positions, and HG query heads of one KV head. A team of TEAM lanes takes four of the rows for one head and
-// keeps their softmax (arXiv 2205.14135), a lane one vector of eight dimensions or two, TEAM vectors apart. Keys and values
-// pass through workgroup memory, STAGE positions at once, a part of a page; the next ones are on their way meanwhile.
+// Attention for many rows, as in prefill. A workgroup processes a tile of up to TILE adjacent rows of one session, at
+// adjacent positions, and HG query heads of one KV head. A team of TEAM lanes processes four of the rows for one head
+// and keeps their running softmax (arXiv 2205.14135). A lane holds one or two vectors of eight dimensions, TEAM vectors
+// apart. Keys and values pass through workgroup memory, STAGE positions (part of a page) at once; the next ones are
+// loaded meanwhile.
 //
-// What a lane holds is named, not indexed in a loop, so that it is in registers whether or not the driver unrolls.
+// The values of a lane are separate variables instead of an array indexed in a loop, so that they stay in registers
+// whether or not the driver unrolls loops.
 const KEY_STEPS: u32 = (KEY8 + TEAM - 1u) / TEAM;
 const VALUE_STEPS: u32 = (VALUE8 + TEAM - 1u) / TEAM;
 const STAGE_KEYS: u32 = STAGE * KEY8;
 const STAGE_ALL: u32 = STAGE * (KEY8 + VALUE8);
 const LOADS: u32 = (STAGE_ALL + WG - 1u) / WG;
-// Teams of a head.
+// Teams per head.
 const FOURS: u32 = TILE / 4u;
-// Vectors that a row takes of the output, and how many of the teams' rows leave at once.
+// Vectors of the output per row, and rows of the teams that are stored at once.
 const OUT4: u32 = HG * (VALUE / 4u);
 const LEAVING: u32 = min(FOURS, STAGE_ALL / OUT4);
 const SUMS: u32 = 4u;
-// Sums are rescaled when a score exceeds their maximum by this: terms stay far below overflow until then.
+// Sums are rescaled when a score exceeds their maximum by more than this. Until then terms stay far below overflow.
 const SLACK: f32 = 8.0;
 
 var<workgroup> staged: array<vec4<u32>, STAGE_ALL>;
 
-// Eight dimensions of four rows: by dimension for the queries, by row for the sums.
+// Eight dimensions of four rows: one dimension per vector for queries, one row per vector for sums.
 struct Queries {
     a: mat4x4<f32>,
     b: mat4x4<f32>,
@@ -32,7 +34,7 @@ struct Rows {
     w: mat2x4<f32>,
 }
 
-// Vectors that a lane moves to workgroup memory: up to eight.
+// Vectors that a lane copies to workgroup memory, up to eight.
 struct Loads {
     a: vec4<u32>,
     b: vec4<u32>,
@@ -44,7 +46,7 @@ struct Loads {
     h: vec4<u32>,
 }
 
-// Where a stage comes from: its first position, its place in the cache, and the positions to be seen.
+// Source of a stage: its first position, its index in the cache, and the range of visible positions.
 struct Source {
     start: u32,
     at: u32,
@@ -52,8 +54,8 @@ struct Source {
     last: u32,
 }
 
-// Vector i of a stage, zeros for positions outside first..=last: a weight of zero would not make nothing of what was never
-// written.
+// Loads vector i of a stage, zeros for positions outside first..=last. Memory that was never written may contain NaN,
+// which a weight of zero would not remove.
 fn fetch_one(source: Source, i: u32) -> vec4<u32> {
     if (i < STAGE_KEYS) {
         let p = source.start + i / KEY8;
@@ -95,7 +97,7 @@ fn lay(lane: u32, loads: Loads) {
     if (LOADS > 7u) { lay_one(7u * WG + lane, loads.h); }
 }
 
-// Vector w of eight dimensions of four rows' queries.
+// Vector w, eight dimensions, of the queries of four rows.
 fn queries_of(row: u32, four: vec4<u32>, head: u32, w: u32) -> Queries {
     var q = Queries(mat4x4<f32>(), mat4x4<f32>());
     if (w < KEY8) {
@@ -116,7 +118,7 @@ fn queries_of(row: u32, four: vec4<u32>, head: u32, w: u32) -> Queries {
     return q;
 }
 
-// Adds a weighted vector of eight dimensions to four rows.
+// Adds a weighted vector of eight dimensions to the sums of four rows.
 fn add(sums: ptr<function, Rows>, weight: vec4<f32>, v: mat2x4<f32>) {
     (*sums).x[0] += v[0] * weight.x;
     (*sums).x[1] += v[1] * weight.x;
@@ -144,7 +146,7 @@ fn row_of(sums: ptr<function, Rows>, r: u32) -> mat2x4<f32> {
     }
 }
 
-// Products of four keys, KEY8 apart in workgroup memory, with the four rows: a column a key.
+// Products of four keys, KEY8 apart in workgroup memory, with the queries of four rows. One column per key.
 fn products(q: Queries, at: u32) -> mat4x4<f32> {
     return mat4x4<f32>(
         dot8(halves(staged[at]), q.a, q.b),
@@ -154,7 +156,7 @@ fn products(q: Queries, at: u32) -> mat4x4<f32> {
     );
 }
 
-// Scores of a key at position p, for rows whose last ones to be seen are `positions`.
+// Scores of the key at position p. `positions` are the last positions that the rows attend to.
 fn masked(s: vec4<f32>, p: u32, positions: vec4<u32>) -> vec4<f32> {
     var seen = vec4<u32>(p) <= positions;
     if (WINDOW > 0u) { seen = seen & (vec4<u32>(p + WINDOW) > positions); }
@@ -170,7 +172,7 @@ fn main(
     let kv = group.x / PARTS;
     let head = kv * GROUP + (group.x % PARTS) * HG;
     let heads = min(HG, (kv + 1u) * GROUP - head);
-    // Late tiles see the most keys: they begin first.
+    // Late tiles attend to the most keys, so they start first.
     let tile = row_tile(groups.y - 1u - group.y);
     let row = tile.x;
     let rows = tile.y;
@@ -186,7 +188,7 @@ fn main(
     let stages = last / STAGE + 1u;
     var next = fetch(lane, table, kv, (first / STAGE) * STAGE, first, last);
 
-    // The team's rows; those beyond the tile's are its last once more, and are not stored.
+    // The team's rows. Rows beyond the tile repeat its last row and are not stored.
     let mine = min(vec4<u32>(4u * four, 4u * four + 1u, 4u * four + 2u, 4u * four + 3u), vec4<u32>(rows - 1u));
     let positions = vec4<u32>(
         row_seen(row + mine.x),
@@ -208,7 +210,7 @@ fn main(
         lay(lane, next);
         workgroupBarrier();
         if (stage + 1u < stages) { next = fetch(lane, table, kv, start + STAGE, first, last); }
-        // Whether some row of the tile does not see some of these keys.
+        // True if some row of the tile does not attend to some of these keys.
         let edge = start + STAGE - 1u > position || start < first_visible(last);
         let count = min(STAGE, last + 1u - start);
         for (var k = 0u; k < count; k += 4u) {
@@ -250,7 +252,8 @@ fn main(
         }
     }
 
-    // Rows leave through workgroup memory, so that neighbouring lanes hold neighbouring elements: one of each four at once.
+    // Rows are stored through workgroup memory, so that adjacent lanes store adjacent elements. One row of every team
+    // at once.
     rescale(&sums0, 1.0 / total);
     rescale(&sums1, 1.0 / total);
     for (var r = 0u; r < 4u; r++) {

@@ -1,7 +1,7 @@
-// What attention kernels read, and how a query sees its keys. `queries` are [rows, HEADS * KEY]; keys and values are halves,
-// [slot][KV head][offset in the page][dimension], eight to a vector; page n of a row's context is in the slot at
-// tables[row_table(row) + n]. Query head h reads KV head h / GROUP; a workgroup takes up to HG of a group's heads, PARTS
-// workgroups the group. Scores are kept in base 2: exp2 of their differences are the softmax's terms.
+// Inputs of the attention kernels. `queries` are [rows, HEADS * KEY]. Keys and values are f16, [slot][KV head][offset
+// in the page][dimension], eight per vector. Page n of a row's context is in the slot tables[row_table(row) + n]. Query
+// head h reads KV head h / GROUP. A workgroup processes up to HG heads of a group, PARTS workgroups process the group.
+// Scores are in base 2: exp2 of their differences are the terms of the softmax.
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
@@ -9,38 +9,38 @@
 
 const GROUP: u32 = HEADS / KV_HEADS;
 const PARTS: u32 = (GROUP + HG - 1u) / HG;
-// Vectors of halves of a key and of a value.
+// f16 vectors of a key and of a value.
 const KEY8: u32 = KEY / 8u;
 const VALUE8: u32 = VALUE / 8u;
 const LOG2_E: f32 = 1.4426950408889634;
-// The score of a key that is not to be seen, and the maximum before any score: their difference has an exp2 of zero.
+// Score of a masked key, and the maximum before any score. exp2 of their difference to a real score is zero.
 const NEVER: f32 = -3e38;
 const LOWEST: f32 = -1e30;
 
-// First position that a row sees whose last one is `position`.
+// First position that a row attends to if `position` is its last one.
 fn first_visible(position: u32) -> u32 {
     if (WINDOW > 0u && position >= WINDOW) { return position + 1u - WINDOW; }
     return 0u;
 }
 
-// Vector w of four elements of a query, scaled.
+// Vector w, four elements, of a query, scaled.
 fn query(row: u32, head: u32, w: u32) -> vec4<f32> {
     let q = queries[(row * HEADS + head) * (KEY / 4u) + w] * SCALE;
     if (CAP > 0.0) { return q; }
     return q * LOG2_E;
 }
 
-// Scaled products in base 2, capped.
+// Scaled products in base 2, with the soft cap.
 fn capped(s: vec4<f32>) -> vec4<f32> {
     if (CAP > 0.0) {
-        // CAP * tanh(s / CAP); beyond 10 the tangent is 1 in 32 bits, and exp would overflow.
+        // CAP * tanh(s / CAP). Beyond 10 the tangent is 1 in 32 bits, and exp would overflow.
         let e = exp2(clamp(s / CAP, vec4<f32>(-10.0), vec4<f32>(10.0)) * (2.0 * LOG2_E));
         return (CAP * LOG2_E) * ((e - 1.0) / (e + 1.0));
     }
     return s;
 }
 
-// Eight halves as floats.
+// Eight f16 as floats.
 fn halves(w: vec4<u32>) -> mat2x4<f32> {
     return mat2x4<f32>(
         vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y)),
@@ -48,7 +48,8 @@ fn halves(w: vec4<u32>) -> mat2x4<f32> {
     );
 }
 
-// Products of four vectors of eight with one: a column of `ma` and `mb` holds one element of each of the four.
+// Dot products of four vectors of eight with one vector. A column of `ma` and `mb` contains one element of each of the
+// four.
 fn dot8(v: mat2x4<f32>, ma: mat4x4<f32>, mb: mat4x4<f32>) -> vec4<f32> {
     var s = ma[0] * v[0].x;
     s += ma[1] * v[0].y;

@@ -1,4 +1,4 @@
-// Logits, [rows, VOCABULARY], times SCALE, and capped: CAP * tanh(logit / CAP) where CAP is not 0.
+// Logits, [rows, VOCABULARY], times SCALE, then the soft cap CAP * tanh(logit / CAP) if CAP is not 0.
 @group(0) @binding(1) var<storage, read_write> logits: array<f32>;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

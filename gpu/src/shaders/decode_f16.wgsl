@@ -1,4 +1,4 @@
-// Weights as halves, 8 a packet.
+// f16 weights, 8 per packet.
 alias Packet = vec4<u32>;
 const PACKET: u32 = 8u;
 @group(0) @binding(10) var<storage, read> codes: array<vec4<u32>>;

@@ -1,4 +1,4 @@
-// Weights as 32-bit floats, 4 a packet.
+// f32 weights, 4 per packet.
 alias Packet = vec4<u32>;
 const PACKET: u32 = 4u;
 @group(0) @binding(10) var<storage, read> codes: array<vec4<u32>>;

@@ -1,5 +1,6 @@
-// 3-bit codes that name values of a table, 32 a packet: the lower two bits as in `decode_u2`, the upper ones in a plane of their
-// own, where bit j of byte i is element 4j + i. TABLE_0 to TABLE_7 are the values, each in all four bytes.
+// 3-bit codes that index a table, 32 per packet. The lower two bits are as in `decode_u2`; the upper bits are in a
+// plane of their own, where bit j of byte i belongs to element 4j + i. TABLE_0 to TABLE_7 are the values, each repeated
+// in all four bytes.
 struct Packet { low: vec2<u32>, high: u32 }
 const PACKET: u32 = 32u;
 @group(0) @binding(10) var<storage, read> codes: array<vec2<u32>>;
@@ -16,7 +17,7 @@ fn codes4(w: Packet, j: u32) -> u32 {
 }
 // The same as floats.
 fn decode(w: Packet, j: u32) -> vec4<f32> { return vec4<f32>(unpack4xI8(codes4(w, j))); }
-// Bytes of ones where the lowest bit of a byte is set.
+// Sets all bits of the bytes whose lowest bit is set.
 fn set_bytes(word: u32) -> u32 { return (word & 0x01010101u) * 255u; }
-// The bits of `b` where the mask is set, else those of `a`.
+// The bits of `b` where the mask is set, otherwise those of `a`.
 fn choose(a: u32, b: u32, mask: u32) -> u32 { return a ^ ((a ^ b) & mask); }

@@ -1,4 +1,4 @@
-// 2-bit codes, 32 a packet. Group j of four is element 4j + i in byte i: four groups a word, from the low bits up.
+// 2-bit codes, 32 per packet. Byte i of group j contains element 4j + i. A word has four groups, from the low bits up.
 alias Packet = vec2<u32>;
 const PACKET: u32 = 32u;
 @group(0) @binding(10) var<storage, read> codes: array<vec2<u32>>;

@@ -1,5 +1,6 @@
-// 3-bit codes around their zero point, 32 a packet: the lower two bits as in `decode_u2`, the upper ones in a plane of their own,
-// where bit j of byte i is element 4j + i. They are made as the upper bits of signed bytes, so 32 times as large.
+// 3-bit codes around their zero point, 32 per packet. The lower two bits are as in `decode_u2`; the upper bits are in a
+// plane of their own, where bit j of byte i belongs to element 4j + i. Codes become the upper bits of signed bytes,
+// which makes them 32 times as large.
 struct Packet { low: vec2<u32>, high: u32 }
 const PACKET: u32 = 32u;
 @group(0) @binding(10) var<storage, read> codes: array<vec2<u32>>;

@@ -1,4 +1,5 @@
-// 4-bit codes, 32 a packet. Group j of four is element 4j + i in byte i: two groups a word, the first in the low halves.
+// 4-bit codes, 32 per packet. Byte i of group j contains element 4j + i. A word has two groups, the first in the low
+// halves of its bytes.
 alias Packet = vec4<u32>;
 const PACKET: u32 = 32u;
 @group(0) @binding(10) var<storage, read> codes: array<vec4<u32>>;

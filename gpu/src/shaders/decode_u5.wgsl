@@ -1,5 +1,5 @@
-// 5-bit codes, 32 a packet: the lower four bits as in `decode_u4`, the upper ones in a plane of their own, where bit j of byte i
-// is element 4j + i.
+// 5-bit codes, 32 per packet. The lower four bits are as in `decode_u4`; the upper bits are in a plane of their own,
+// where bit j of byte i belongs to element 4j + i.
 struct Packet { low: vec4<u32>, high: u32 }
 const PACKET: u32 = 32u;
 @group(0) @binding(10) var<storage, read> codes: array<vec4<u32>>;

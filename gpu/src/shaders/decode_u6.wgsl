@@ -1,5 +1,6 @@
-// 6-bit codes around their zero point, 32 a packet: the lower four bits as in `decode_u4`, the upper two in a plane of their own as
-// in `decode_u2`. They are made as the upper bits of signed bytes, so 4 times as large.
+// 6-bit codes around their zero point, 32 per packet. The lower four bits are as in `decode_u4`; the upper two are in a
+// plane of their own, as in `decode_u2`. Codes become the upper bits of signed bytes, which makes them 4 times as
+// large.
 struct Packet { low: vec4<u32>, high: vec2<u32> }
 const PACKET: u32 = 32u;
 @group(0) @binding(10) var<storage, read> codes: array<vec4<u32>>;

@@ -1,4 +1,4 @@
-// Signed 8-bit codes, 16 a packet.
+// Signed 8-bit codes, 16 per packet.
 alias Packet = vec4<u32>;
 const PACKET: u32 = 16u;
 @group(0) @binding(10) var<storage, read> codes: array<vec4<u32>>;

@@ -1,10 +1,10 @@
-// The weighted sum of a row's experts, in the order of their scores, and of the expert that every row uses: none where SHARED
-// is 0, as it is where it is 1, times the sigmoid of its score where it is 2.
+// The weighted sum of a row's experts, in the order of their scores, plus the shared expert. SHARED is 0 without a
+// shared expert, 1 if it is added as it is, 2 if it is multiplied by the sigmoid of its score.
 @group(0) @binding(1) var<storage, read> expert_rows: array<vec4<f32>>;
 // [rows, USED]: an expert and the bits of its weight.
 @group(0) @binding(2) var<storage, read> routes: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read> shared_rows: array<vec4<f32>>;
-// [rows, SCORES]: those of the experts, then the shared one's.
+// [rows, SCORES]: scores of the experts, then the score of the shared expert.
 @group(0) @binding(6) var<storage, read> scores: array<f32>;
 fn delta(row: u32, i: u32) -> vec4<f32> {
     var sum = vec4<f32>(0.0);

@@ -1,4 +1,4 @@
-// As little as a kernel can do that has to wait for the one before it.
+// The smallest kernel that depends on the dispatch before it.
 @group(0) @binding(0) var<storage, read> before: array<u32>;
 @group(0) @binding(1) var<storage, read_write> after: array<u32>;
 

@@ -1,7 +1,7 @@
-// Products of weights with float activations, [rows, K]. The part `rows_*` says which rows.
+// Products of weights with f32 activations, [rows, K]. The part `rows_*` defines which rows.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 
-// They are there already.
+// Nothing to prepare: the activations are in memory.
 fn prepare(lane: u32) {}
 
 // Activations 4i to 4i+3.

@@ -1,12 +1,12 @@
-// Products of weights with the RMS norm (arXiv 1910.07467) of float rows, [rows, K]: every workgroup makes its own, which costs
-// less than a kernel that makes them once.
+// Products of weights with the RMS norm (arXiv 1910.07467) of float rows, [rows, K]. Every workgroup computes the norm
+// itself, which takes less time than one more kernel.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> norm_weight: array<vec4<f32>>;
 var<workgroup> normed: array<vec4<f32>, ROWS * K / 4u>;
 
 const NORM_STEPS: u32 = (K / 4u + WG - 1u) / WG;
 
-// Lanes keep their elements from the sum of their squares to their scaling.
+// Lanes keep their elements in registers from the sum of squares to the scaling.
 fn prepare(lane: u32) {
     for (var r = 0u; r < ROWS; r++) {
         var v: array<vec4<f32>, NORM_STEPS>;

@@ -1,5 +1,5 @@
-// Products of weight codes with the RMS norm (arXiv 1910.07467) of float rows, [rows, K], rounded to 8 bits as `act_q8` rounds:
-// every workgroup makes its own, which costs less than a kernel that makes them once.
+// Products of weight codes with the RMS norm (arXiv 1910.07467) of float rows, [rows, K], rounded to 8 bits as in
+// `act_q8`. Every workgroup computes the norm itself, which takes less time than one more kernel.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> norm_weight: array<vec4<f32>>;
 var<workgroup> normed: array<vec4<u32>, ROWS * K / 16u>;
@@ -8,7 +8,8 @@ var<workgroup> normed_scales: array<vec2<f32>, ROWS * K / 32u>;
 
 const NORM_STEPS: u32 = (K / 16u + WG - 1u) / WG;
 
-// Lanes take 16 neighbouring elements, two lanes a block, and keep them from the sum of their squares to their rounding.
+// A lane processes 16 adjacent elements, so that two lanes process a block. It keeps them in registers from the sum of
+// squares to the rounding.
 fn prepare(lane: u32) {
     for (var r = 0u; r < ROWS; r++) {
         var v: array<vec4<f32>, 4u * NORM_STEPS>;

@@ -1,10 +1,9 @@
-// Products of weight codes with activations of 8 bits, [rows, K], four at a time. The part `rows_*` says which
-// rows.
+// Products of weight codes with 8-bit activations, [rows, K], four at a time. The part `rows_*` defines which rows.
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
 // Scale and sum of each block of 32 activations.
 @group(0) @binding(2) var<storage, read> x_scales: array<vec2<f32>>;
 
-// They are there already.
+// Nothing to prepare: the activations are in memory.
 fn prepare(lane: u32) {}
 
 // Activations 16i to 16i+15.

@@ -1,4 +1,5 @@
-// Embedding: hidden[row] = weights[token] * SCALE. K wide; this segment of the matrix holds rows ROW_BASE to ROW_BASE + N.
+// Embedding: hidden[row] = weights[token] * SCALE. Rows have K elements. This segment of the matrix contains rows
+// ROW_BASE to ROW_BASE + N.
 @group(0) @binding(1) var<storage, read> sampled: array<u32>;
 @group(0) @binding(2) var<storage, read_write> hidden: array<vec4<f32>>;
 

@@ -1,5 +1,5 @@
-// What is added to embeddings: hidden[row] += weights[the row's position], or the first of the weights where FIRST is 1. K wide;
-// this segment of the matrix holds rows ROW_BASE to ROW_BASE + N.
+// Position or type embedding: hidden[row] += weights[position of the row], or += weights[0] if FIRST is 1. Rows have K
+// elements. This segment of the matrix contains rows ROW_BASE to ROW_BASE + N.
 @group(0) @binding(2) var<storage, read_write> hidden: array<vec4<f32>>;
 
 @compute @workgroup_size(WG)

@@ -1,5 +1,6 @@
-// GELU with the error function, x/2 (1 + erf(x/sqrt(2))), as max(x, 0) - |x|/2 erfc(|x|/sqrt(2)), which does not cancel where x is
-// negative. The complement is good to 1.2e-7 of itself (Numerical Recipes, section 6.2). Beyond 30 it is 0.
+// GELU with the error function, x/2 (1 + erf(x/sqrt(2))), computed as max(x, 0) - |x|/2 erfc(|x|/sqrt(2)), which avoids
+// cancellation for negative x. The relative error of erfc is at most 1.2e-7 (Numerical Recipes, section 6.2). Beyond 30
+// it is 0.
 fn gate_of(x: vec4<f32>) -> vec4<f32> {
     let size = min(abs(x), vec4<f32>(30.0));
     let z = size * 0.7071067811865476;

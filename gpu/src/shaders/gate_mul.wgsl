@@ -1,5 +1,5 @@
-// Rows that hold gate and up side by side, WIDTH floats each, become activations: act[row] = gate_of(gate) * up. Activations
-// are ACT_WIDTH wide, which may be more; what is beyond WIDTH stays as it was.
+// Gated activation: act[row] = gate_of(gate) * up, for rows that contain gate and up side by side, WIDTH floats each.
+// Rows of activations have ACT_WIDTH elements, which may be more; those beyond WIDTH are not written.
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -1,7 +1,7 @@
-// As `gate_mul`, of gate and up that are scaled first and to which biases are added, and with an RMS norm (arXiv 1910.07467)
-// behind it. A workgroup a row.
+// As `gate_mul`, but gate and up are first scaled and their biases added, and an RMS norm (arXiv 1910.07467) follows. A
+// workgroup per row.
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
-// Weights of the norm, the scales of gate and up in a vector of four, then their biases where BIAS is 1.
+// Weights of the norm, the scales of gate and up in one vector, then their biases if BIAS is 1.
 @group(0) @binding(2) var<storage, read> gate_extra: array<vec4<f32>>;
 
 const STEPS: u32 = (WIDTH / 4u + WG - 1u) / WG;

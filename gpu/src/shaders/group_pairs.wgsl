@@ -1,11 +1,11 @@
-// Groups the pairs of rows and experts by expert, so that an expert's weights meet GROUP rows at once. One workgroup. The order
-// within a group is left to chance, and nothing depends on it: each pair's product is its own.
+// Groups the pairs of rows and experts by expert, so that an expert's weights are read once for GROUP rows. One
+// workgroup. The order within a group is undefined. No result depends on it, since each pair has a product of its own.
 @group(0) @binding(1) var<storage, read> routes: array<vec2<u32>>;
-// TILES tiles of two words, the expert times 256 plus the number of its pairs (0 for no tile) and the place of the first; then
-// the pairs, expert by expert.
+// TILES tiles of two words: the expert times 256 plus the number of its pairs (0 for an unused tile), and the index of
+// the first pair. Then the pairs, expert by expert.
 @group(0) @binding(2) var<storage, read_write> groups: array<u32>;
 
-// Pairs of each expert; then the place of the next.
+// Number of pairs of each expert, later the index for its next pair.
 var<workgroup> counts: array<atomic<u32>, EXPERTS>;
 var<workgroup> sizes: array<u32, EXPERTS>;
 
@@ -31,7 +31,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             tile++;
         }
         atomicStore(&counts[e], first);
-        // Behind the last expert's tiles there are none, up to as many as there may be.
+        // Tiles after those of the last expert are unused.
         if (e == EXPERTS - 1u) {
             for (; tile < pairs / GROUP + min(EXPERTS, pairs); tile++) { groups[2u * tile] = 0u; }
         }

@@ -1,5 +1,5 @@
-// LayerNorm in place (arXiv 1607.06450) of rows of WIDTH floats: x[row] = (x[row] - mean) / deviation * weight + bias. A workgroup a
-// row.
+// LayerNorm in place (arXiv 1607.06450) of rows of WIDTH floats: x[row] = (x[row] - mean) / deviation * weight + bias.
+// A workgroup per row.
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 // Weights, then the bias.
 @group(0) @binding(2) var<storage, read> norm_extra: array<vec4<f32>>;

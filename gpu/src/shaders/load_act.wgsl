@@ -1,4 +1,4 @@
-// Rows of ACT_WIDTH floats become activations as they are. A workgroup takes WG vectors of a row.
+// Converts rows of ACT_WIDTH floats to activations. A workgroup converts WG vectors of a row.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -1,9 +1,10 @@
-// Matrix times many rows: out[m][n] (=, +=) weights[n] · x[m], the plain way: a workgroup of 64 lanes takes a tile of 32 rows
-// and 32 columns and passes over K in blocks of 32, both sides' blocks in workgroup memory as floats.
+// Matrix times many rows, out[m][n] (=, +=) weights[n] · x[m], without cooperative matrices. A workgroup of 64 lanes
+// computes a tile of 32 rows and 32 columns. It goes through K in blocks of 32, with the blocks of both sides in
+// workgroup memory as floats.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(30) var<storage, read_write> out: array<f32>;
 
-// A row of a block is 8 vectors; one more keeps lanes off each other's banks.
+// A row of a block has 8 vectors. A ninth avoids bank conflicts between lanes.
 const PITCH: u32 = 9u;
 var<workgroup> x_tile: array<vec4<f32>, 32u * PITCH>;
 var<workgroup> w_tile: array<vec4<f32>, 32u * PITCH>;
@@ -13,7 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let rows = wave[ROW_COUNT];
     let first_row = group.x * 32u;
     let first_column = (group.y + group.z * GRID_Y) * 32u;
-    // A lane's rows are its own and those 8, 16 and 24 further on; its columns likewise.
+    // A lane computes rows my_row, my_row + 8, + 16 and + 24, and its columns likewise.
     let my_row = lane / 8u;
     let my_column = lane % 8u;
     var acc: array<vec4<f32>, 4>;

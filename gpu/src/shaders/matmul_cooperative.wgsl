@@ -1,15 +1,15 @@
 enable f16;
 enable wgpu_cooperative_matrix;
-// Matrix times many rows with cooperative matrices: out[m][n] (=, +=) weights[n] · x[m], halves in, floats summed. A
-// workgroup of eight subgroups takes a tile of 128 rows and 128 columns, each subgroup 32 rows and 64 columns of it, and
-// passes over K in steps of 32, both sides in workgroup memory as halves, twice: the next step arrives while one is computed. Buffers
-// of rows are as long as whole tiles; N is a multiple of 128.
+// Matrix times many rows with cooperative matrices: out[m][n] (=, +=) weights[n] · x[m], f16 inputs, f32 sums. A
+// workgroup of eight subgroups computes a tile of 128 rows and 128 columns, each subgroup 32 rows and 64 columns of it.
+// It goes through K in steps of 32, with both sides in workgroup memory as f16, double-buffered: the next step is
+// loaded while one is computed. Buffers of rows have the length of whole tiles; N is a multiple of 128.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f16>>;
 @group(0) @binding(30) var<storage, read_write> out: array<f32>;
 
 const BM: u32 = 128u;
 const BN: u32 = 128u;
-// A row of a step is 8 vectors of 4 halves; two more keep lanes off each other's banks.
+// A row of a step has 8 vectors of 4 f16. Two more avoid bank conflicts between lanes.
 const PITCH: u32 = 10u;
 const SIDE: u32 = BM * PITCH;
 var<workgroup> x_tile: array<vec4<f16>, 2u * SIDE>;
@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let m = (subgroup % 4u) * 32u;
     let n = (subgroup / 4u) * 64u;
 
-    // A lane brings 16 halves of a row of x and 16 weights of a row of the matrix.
+    // A lane loads 16 f16 of a row of x and 16 weights of a row of the matrix.
     let part = lane % 2u;
     let tile_row = lane / 2u;
     let x_at = (first_row + tile_row) * (K / 4u) + part * 4u;
@@ -48,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     w_tile[to + 3u] = four(load_packet((e + 12u) / PACKET), s, ((e + 12u) % PACKET) / 4u);
     workgroupBarrier();
     for (var step = 0u; step < K / 32u; step++) {
-        // The last step brings its own once more: what is read is always there.
+        // The last step loads itself again, so that no load is out of bounds.
         let next = min(step + 1u, K / 32u - 1u);
         let x0 = x[x_at + next * 8u];
         let x1 = x[x_at + next * 8u + 1u];
@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var k = 0u; k < 8u; k += 4u) {
             let a0 = coopLoadT<Left>(&x_tile[now + m * PITCH + k], PITCH);
             let a1 = coopLoadT<Left>(&x_tile[now + (m + 16u) * PITCH + k], PITCH);
-            // Rows of weights are columns of the right side.
+            // Rows of weights are columns of the right-hand side.
             let b0 = coopLoad<Right>(&w_tile[now + n * PITCH + k], PITCH);
             let b1 = coopLoad<Right>(&w_tile[now + (n + 16u) * PITCH + k], PITCH);
             let b2 = coopLoad<Right>(&w_tile[now + (n + 32u) * PITCH + k], PITCH);

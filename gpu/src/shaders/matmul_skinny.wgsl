@@ -1,13 +1,14 @@
 enable f16;
 enable wgpu_cooperative_matrix;
-// Matrix times up to 16 * BANDS rows with cooperative matrices: out[m][n] (=, +=) weights[n] · x[m], halves in, floats
-// summed. A workgroup takes all rows and 32 columns; its eight subgroups share K in steps of 32, each with weights of its own
-// in workgroup memory, and their sums are added in the end. BANDS is 1, 2 or 4. Rows of `x` are as many as whole bands.
+// Matrix times up to 16 * BANDS rows with cooperative matrices: out[m][n] (=, +=) weights[n] · x[m], f16 inputs, f32
+// sums. A workgroup computes all rows and 32 columns. Its eight subgroups divide K in steps of 32, each with its own
+// weights in workgroup memory, and their sums are added at the end. BANDS is 1, 2 or 4. `x` has as many rows as whole
+// bands.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f16>>;
 @group(0) @binding(30) var<storage, read_write> out: array<f32>;
 
 const STEPS: u32 = K / 32u;
-// A row of a step is 8 vectors of 4 halves; two more keep lanes off each other's banks.
+// A row of a step has 8 vectors of 4 f16. Two more avoid bank conflicts between lanes.
 const PITCH: u32 = 10u;
 var<workgroup> w_tile: array<vec4<f16>, 8u * 32u * PITCH>;
 var<workgroup> sums: array<f32, 8u * 256u>;
@@ -50,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var w1 = load_packet((e + 8u) / PACKET);
     var w2 = load_packet((e + 16u) / PACKET);
     var w3 = load_packet((e + 24u) / PACKET);
-    // A packet of four has the others' upper halves beside it.
+    // With packets of four weights, each group of eight weights has a second packet.
     var v0: Packet; var v1: Packet; var v2: Packet; var v3: Packet;
     if (PACKET == 4u) {
         v0 = load_packet((e + 4u) / PACKET);
@@ -61,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var s = scale_of(e / 32u);
     for (var turn = 0u; turn < (STEPS + 7u) / 8u; turn++) {
         let step = turn * 8u + subgroup;
-        // Steps past the end add nothing.
+        // Steps past the end add zeros.
         if (step >= STEPS) { s = Scale(); }
         workgroupBarrier();
         if (PACKET > 4u) { v0 = w0; v1 = w1; v2 = w2; v3 = w3; }
@@ -88,7 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         s = scale_of(e / 32u);
         let at = min(step, STEPS - 1u) * 8u;
         for (var k = 0u; k < 8u; k += 4u) {
-            // Rows of weights are columns of the right side.
+            // Rows of weights are columns of the right-hand side.
             let b0 = coopLoad<Right>(&w_tile[tile + k], PITCH);
             let b1 = coopLoad<Right>(&w_tile[tile + 16u * PITCH + k], PITCH);
             let a0 = coopLoadT<Left>(&x[at + k], K / 4u);

@@ -1,20 +1,21 @@
-// Matrix times few rows: out[r][n] = weights[n] · x[r] for up to ROWS rows. A group of SPLIT teams of LANES lanes takes EACH
-// weight rows, NR at a time, its teams sharing K; a workgroup takes TILE columns of the output, each from PARTS weight rows
-// that lie N / PARTS apart (a gate and its up projection). The part `out_*` says what becomes of the sums, the part
-// `rows_*` which rows and which weights there are.
+// Matrix times few rows: out[r][n] = weights[n] · x[r] for up to ROWS rows. A group of SPLIT teams of LANES lanes
+// computes EACH weight rows, NR at a time; its teams divide K. A workgroup computes TILE columns of the output. Each
+// column comes from PARTS weight rows that are N / PARTS apart (a gate and its up projection). The part `out_*` stores
+// the sums; the part `rows_*` defines the rows and the weights.
 const TEAMS: u32 = WG / LANES;
 const EACH: u32 = NR * PASSES;
 const TILE: u32 = TEAMS / SPLIT * EACH / PARTS;
 const SUMS: u32 = NR * ROWS;
 const PACKETS: u32 = K / PACKET;
 const COLUMNS: u32 = N / PARTS;
-// Packets from one turn of a team to its next.
+// Packets between two iterations of a team.
 const TURN_PACKETS: u32 = LANES * SPLIT;
 // Sums of a team, over all passes.
 const TEAM_SUMS: u32 = EACH * ROWS;
 var<workgroup> sums: array<f32, TEAMS * TEAM_SUMS>;
 
-// A column of the tile, of a part and a row: the sum of what the group's teams have, which is [team][part][column of the group].
+// Sum of a column of the tile, for one part and row: adds up the sums of the group's teams, which are
+// [team][part][column of the group].
 fn tile_sum(part: u32, column: u32, r: u32) -> f32 {
     let each = EACH / PARTS;
     let at = (column / each) * SPLIT * TEAM_SUMS + (part * each + column % each) * ROWS + r;
@@ -23,7 +24,7 @@ fn tile_sum(part: u32, column: u32, r: u32) -> f32 {
     return sum;
 }
 
-// The n-th weight row of a team; beyond the last column the last once more.
+// The n-th weight row of a team. Beyond the last column it is the last row again.
 fn weight_row(first: u32, team: u32, n: u32) -> u32 {
     let each = EACH / PARTS;
     let column = min(first + (team / SPLIT) * each + n % each, COLUMNS - 1u);
@@ -37,7 +38,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let team = lane / LANES;
     let first = (group.x + group.y * GRID_X) * TILE;
     let begin = (team % SPLIT) * LANES + lane % LANES;
-    // A lane's first packets are on their way while activations are made, and while the sums before them are added up.
+    // A lane's first packets are loaded while activations are prepared, and while earlier sums are added up.
     let start = min(begin, PACKETS - 1u);
     var at: array<u32, NR>;
     var w: array<Packet, NR>;

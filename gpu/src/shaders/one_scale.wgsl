@@ -1,7 +1,7 @@
 // Blocks of 32 weights with one scale and one offset: weight = scale * code + offset.
 alias Scale = vec2<f32>;
 const BLOCK_SCALES: u32 = 1u;
-// Groups of four codes of a packet that share a scale.
+// Groups of four codes in a packet that share a scale.
 const SCALE_GROUPS: u32 = PACKET / 4u;
 fn scale_at(s: Scale, part: u32) -> f32 { return s.x; }
 fn offset_at(s: Scale, part: u32) -> f32 { return s.y; }

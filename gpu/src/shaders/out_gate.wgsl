@@ -1,4 +1,4 @@
-// Sums of gate and up become activations for the next product: gate_of(gate) * up.
+// Turns the sums of gate and up into activations for the next product: gate_of(gate) * up.
 fn finish(lane: u32, first: u32, z: u32) {
     let rows = live_rows(z);
     for (var r = 0u; r < rows; r++) {

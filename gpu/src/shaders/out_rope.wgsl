@@ -1,5 +1,5 @@
-// Sums are columns, from ROW_BASE on, of queries, keys and values side by side, of heads whose neighbouring elements turn together: they are turned and go
-// where `rope.wgsl` puts them. A tile is an even number of columns.
+// The sums are columns, from ROW_BASE on, of queries, keys and values side by side. Adjacent elements of a head are
+// rotated as pairs, and stored where `rope.wgsl` stores them. A tile has an even number of columns.
 fn finish(lane: u32, first: u32, z: u32) {
     let rows = live_rows(z);
     for (var i = lane; i < (TILE / 2u) * rows; i += WG) {

@@ -1,4 +1,4 @@
-// Sums become the output: floats, [rows, OUT_STRIDE], this segment's columns from ROW_BASE on.
+// Stores the sums: floats, [rows, OUT_STRIDE], from column ROW_BASE of this segment on.
 @group(0) @binding(30) var<storage, read_write> out: array<f32>;
 fn finish(lane: u32, first: u32, z: u32) {
     let rows = live_rows(z);

@@ -1,7 +1,8 @@
-// Sums and maxima over lanes, through workgroup memory. WG lanes in all, teams of LANES. Uniform control flow only.
+// Sums and maxima over lanes, through workgroup memory. A workgroup has WG lanes, a team LANES. Only for uniform
+// control flow.
 var<workgroup> reduce_lanes: array<f32, WG>;
 
-// Sum over the lane's team; the team's first lane has it.
+// Sum over the lane's team. Only the team's first lane gets it.
 fn team_sum(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
     reduce_lanes[lane] = value;
@@ -57,7 +58,7 @@ fn sum8(lane: u32, value: f32) -> f32 {
     return found;
 }
 
-// Maximum over a lane and its neighbour, pairs being aligned, for both.
+// Maximum over a lane and its neighbour in an aligned pair, for both.
 fn pair_max(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
     reduce_lanes[lane] = value;
@@ -65,7 +66,7 @@ fn pair_max(lane: u32, value: f32) -> f32 {
     return max(value, reduce_lanes[lane ^ 1u]);
 }
 
-// Sum over a lane and its neighbour, pairs being aligned, for both.
+// Sum over a lane and its neighbour in an aligned pair, for both.
 fn pair_sum(lane: u32, value: f32) -> f32 {
     workgroupBarrier();
     reduce_lanes[lane] = value;

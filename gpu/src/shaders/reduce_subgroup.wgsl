@@ -1,7 +1,8 @@
-// Sums and maxima over lanes, through subgroups of LANES. WG lanes in all, teams of LANES. Uniform control flow only.
+// Sums and maxima over lanes, through subgroups of LANES lanes. A workgroup has WG lanes, a team LANES. Only for
+// uniform control flow.
 var<workgroup> reduce_teams: array<f32, WG / LANES>;
 
-// Sum over the lane's team; every lane has it.
+// Sum over the lane's team, for every lane of it.
 fn team_sum(lane: u32, value: f32) -> f32 {
     return subgroupAdd(value);
 }
@@ -42,8 +43,8 @@ fn sum8(lane: u32, value: f32) -> f32 {
     return found + subgroupShuffleXor(found, 4u);
 }
 
-// Maximum over a lane and its neighbour, pairs being aligned, for both.
+// Maximum over a lane and its neighbour in an aligned pair, for both.
 fn pair_max(lane: u32, value: f32) -> f32 { return max(value, subgroupShuffleXor(value, 1u)); }
 
-// Sum over a lane and its neighbour, pairs being aligned, for both.
+// Sum over a lane and its neighbour in an aligned pair, for both.
 fn pair_sum(lane: u32, value: f32) -> f32 { return value + subgroupShuffleXor(value, 1u); }

@@ -1,5 +1,6 @@
-// What a block adds to the residual, rows of WIDTH floats: hidden[row] += FACTOR * norm(scale * delta(row) + bias), the RMS norm
-// (arXiv 1910.07467) where NORM is 1. The part `delta_*` says where delta is from. A workgroup a row.
+// Adds a block's output to the residual, rows of WIDTH floats: hidden[row] += FACTOR * norm(scale * delta(row) + bias).
+// The norm is the RMS norm (arXiv 1910.07467) if NORM is 1, otherwise there is none. The part `delta_*` defines delta.
+// A workgroup per row.
 @group(0) @binding(3) var<storage, read_write> hidden: array<vec4<f32>>;
 // Weights of the norm, bias, and the scale.
 @group(0) @binding(4) var<storage, read> residual_extra: array<vec4<f32>>;

@@ -1,4 +1,5 @@
-// RMS norm (arXiv 1910.07467) of rows of ACT_WIDTH floats: act[row] = x[row] / rms(x[row]) * weight. A workgroup a row.
+// RMS norm (arXiv 1910.07467) of rows of ACT_WIDTH floats: act[row] = x[row] / rms(x[row]) * weight. A workgroup per
+// row.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
 
@@ -7,7 +8,7 @@ const STEPS: u32 = (ACT_WIDTH / 4u + WG - 1u) / WG;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x;
-    // GATHER: only the rows whose logits are wanted.
+    // GATHER: only the rows whose logits are computed.
     var source = row;
     if (GATHER == 1u) { source = logit_row(row); }
     let start = source * (ACT_WIDTH / 4u);

@@ -1,14 +1,14 @@
-// Rotary embedding (arXiv 2104.09864) and where its results go. A row of a projection holds HEADS queries and KV_HEADS keys of KEY
-// floats, then KV_HEADS values of VALUE. Queries go to `queries`; keys and values as halves to the cache, laid out
-// [slot][KV head][offset in the page][dimension]. The angle of position p is the sum of those of its upper and lower parts,
-// whose cosines and sines are in `angles`: [lower 0..256, upper ...][ROPE / 2].
+// Rotary embedding (arXiv 2104.09864), and storing its results. A row of a projection contains HEADS queries and
+// KV_HEADS keys of KEY floats, then KV_HEADS values of VALUE floats. Queries go to `queries`. Keys and values go to the
+// cache as f16, [slot][KV head][offset in the page][dimension]. The angle of position p is the sum of the angles of its
+// upper and lower parts. Their cosines and sines are in `angles`: [lower 0..256, upper ...][ROPE / 2].
 @group(0) @binding(5) var<storage, read> angles: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read_write> queries: array<vec2<f32>>;
 @group(0) @binding(7) var<storage, read_write> keys: array<u32>;
 @group(0) @binding(8) var<storage, read_write> values: array<u32>;
 
 const STRIDE: u32 = (HEADS + KV_HEADS) * KEY + KV_HEADS * VALUE;
-// Elements that are of queries or keys.
+// Number of elements of queries and keys.
 const TURNING: u32 = (HEADS + KV_HEADS) * KEY;
 
 // Cosine and sine of a pair of dimensions at a position.
@@ -18,14 +18,14 @@ fn angle(pair: u32, position: u32) -> vec2<f32> {
     return vec2<f32>(high.x * low.x - high.y * low.y, high.y * low.x + high.x * low.y);
 }
 
-// Elements e and e + 1 of a row, where neighbours turn together.
+// Rotates elements e and e + 1 of a row, where adjacent elements are pairs.
 fn turn_neighbours(v: vec2<f32>, e: u32, position: u32) -> vec2<f32> {
     if (e >= TURNING || e % KEY >= ROPE) { return v; }
     let a = angle((e % KEY) / 2u, position);
     return vec2<f32>(v.x * a.x - v.y * a.y, v.y * a.x + v.x * a.y);
 }
 
-// Puts elements e and e + 1 of a row where they belong.
+// Stores elements e and e + 1 of a row as query, key or value.
 fn store_pair(row: u32, e: u32, v: vec2<f32>) {
     if (e < HEADS * KEY) {
         queries[(row * HEADS * KEY + e) / 2u] = v;

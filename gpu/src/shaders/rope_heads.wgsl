@@ -1,9 +1,9 @@
-// As `rope_kv`, of rows whose queries, keys and values are scaled and shifted first, and whose queries and keys may be normed
-// (RMS, arXiv 1910.07467), each head by itself or all heads together. A workgroup takes one span of a row: SPAN_QUERY elements of
-// its queries, SPAN_KEY of its keys, or SPAN_VALUE of its values, the elements that share a norm.
+// As `rope_kv`, but queries, keys and values are first scaled and shifted, and queries and keys may get an RMS norm
+// (arXiv 1910.07467), per head or over all heads. A workgroup processes one span of a row: SPAN_QUERY elements of its
+// queries, SPAN_KEY of its keys, or SPAN_VALUE of its values. A span is the elements that share a norm.
 @group(0) @binding(1) var<storage, read> qkv: array<vec2<f32>>;
-// Of a row's elements the bias, where BIAS is 1; the weights of the norms, a span of queries and a span of keys, where NORM is
-// 1; then the scales of queries, keys and values, where SCALED is 1.
+// The bias of a row's elements if BIAS is 1; the weights of the norms, for a span of queries and a span of keys, if
+// NORM is 1; then the scales of queries, keys and values if SCALED is 1.
 @group(0) @binding(2) var<storage, read> heads_extra: array<f32>;
 
 const NORMS_AT: u32 = BIAS * STRIDE;
@@ -11,7 +11,7 @@ const SCALES_AT: u32 = NORMS_AT + NORM * (SPAN_QUERY + SPAN_KEY);
 const QUERY_SPANS: u32 = HEADS * KEY / SPAN_QUERY;
 const KEY_SPANS: u32 = KV_HEADS * KEY / SPAN_KEY;
 
-// Elements e and e + 1 of a row, scaled and shifted; kind is 0 in queries, 1 in keys, 2 in values.
+// Elements e and e + 1 of a row, scaled and shifted. kind is 0 for queries, 1 for keys, 2 for values.
 fn shifted(row: u32, e: u32, kind: u32) -> vec2<f32> {
     var v = qkv[(row * STRIDE + e) / 2u];
     if (SCALED == 1u) { v *= heads_extra[SCALES_AT + kind]; }
@@ -19,14 +19,14 @@ fn shifted(row: u32, e: u32, kind: u32) -> vec2<f32> {
     return v;
 }
 
-// A span: its kind, its first element, and what the norm multiplies by.
+// A span: its kind, its first element, and the factor of the norm.
 struct Span {
     kind: u32,
     first: u32,
     scale: f32,
 }
 
-// Elements e and e + 1, normed.
+// Elements e and e + 1 with the norm applied.
 fn normed(row: u32, e: u32, span: Span) -> vec2<f32> {
     var v = shifted(row, e, span.kind) * span.scale;
     if (NORM == 1u && span.kind < 2u) {
@@ -36,7 +36,7 @@ fn normed(row: u32, e: u32, span: Span) -> vec2<f32> {
     return v;
 }
 
-// Element e, where dimensions i and i + ROPE / 2 of a head turn together.
+// Element e rotated, where dimensions i and i + ROPE / 2 of a head are pairs.
 fn turned(row: u32, e: u32, v: f32, span: Span, position: u32) -> f32 {
     let d = e % KEY;
     if (d >= ROPE) { return v; }

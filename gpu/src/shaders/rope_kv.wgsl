@@ -1,7 +1,8 @@
-// Rotary embedding and the KV cache's write, of rows that a projection has left in `qkv`. A lane takes two neighbouring elements.
+// Rotary embedding of rows that a projection has stored in `qkv`, and writing the KV cache. A lane processes two
+// adjacent elements.
 @group(0) @binding(1) var<storage, read> qkv: array<vec2<f32>>;
 
-// Element e of a row, where dimensions i and i + ROPE / 2 of a head turn together.
+// Element e of a row rotated, where dimensions i and i + ROPE / 2 of a head are pairs.
 fn turned(row: u32, e: u32, position: u32) -> f32 {
     let v = qkv[(row * STRIDE + e) / 2u][e % 2u];
     let d = e % KEY;

@@ -1,13 +1,14 @@
-// Chooses a row's experts: the USED best of its scores, of equals the first, with the softmax of the scores as weights, which
-// are divided by their sum where NORMALISE is 1 (Mixtral, arXiv 2401.04088), times WEIGHT_SCALE. A workgroup a row.
+// Chooses a row's experts: the USED largest of its scores, the first among equals. Their weights are the softmax of the
+// scores, divided by the sum of the chosen weights if NORMALISE is 1 (Mixtral, arXiv 2401.04088), times WEIGHT_SCALE. A
+// workgroup per row.
 //
-// [rows, SCORES], of which those of the EXPERTS come first.
+// [rows, SCORES]; the scores of the EXPERTS experts come first.
 @group(0) @binding(1) var<storage, read> scores: array<f32>;
 // [rows, USED], best first: an expert and the bits of its weight.
 @group(0) @binding(2) var<storage, read_write> routes: array<vec2<u32>>;
 
 var<workgroup> row_scores: array<f32, EXPERTS>;
-// How many are better; each lane reads what it wrote.
+// Number of better experts. A lane reads only what it wrote.
 var<workgroup> ranks: array<u32, EXPERTS>;
 
 @compute @workgroup_size(WG)

@@ -1,5 +1,5 @@
-// Rows of a product with experts, each by itself: z is a pair of a row and one of its USED experts, of which this matrix holds
-// HELD from FIRST on, N weight rows each. SHARE neighbouring pairs have one row of the input.
+// Rows of a product with experts, each on its own. z is a pair of a row and one of its USED experts. This matrix
+// contains HELD experts from FIRST on, N weight rows each. SHARE adjacent pairs have the same input row.
 @group(0) @binding(3) var<storage, read> routes: array<vec2<u32>>;
 var<private> first_weight: u32;
 var<private> input_row: u32;

@@ -1,12 +1,12 @@
-// Logit bias, then penalties, in place. A workgroup a row, a lane an adjustment; a row's adjustments are of different tokens.
-// Infinities are written as bits: float arithmetic need not keep them.
+// Logit bias, then penalties, in place. A workgroup per row, a lane per adjustment. All adjustments of a row have
+// different tokens. Infinities are written as bits, since float arithmetic need not preserve them.
 @group(0) @binding(1) var<storage, read_write> logits: array<u32>;
 
 struct Adjustment {
     token: u32,
-    // How often it is in the penalties' window.
+    // Number of occurrences in the penalty window.
     count: u32,
-    // The bits of what is added to its logit.
+    // Bits of the bias that is added to the logit.
     bias: u32,
 }
 @group(0) @binding(3) var<storage, read> adjustments: array<Adjustment>;

@@ -1,4 +1,4 @@
-// Greedy choice, second half: the largest of the chunks' maxima, the lowest id among equals. A workgroup a row.
+// Greedy sampling, second half: the largest of the chunks' maxima, the lowest id among equals. A workgroup per row.
 @group(0) @binding(6) var<storage, read> partials: array<u32>;
 
 @compute @workgroup_size(WG)

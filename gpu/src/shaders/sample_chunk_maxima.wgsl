@@ -1,4 +1,5 @@
-// Greedy choice, first half: key and id of the largest logit of each chunk of CHUNK_PACKETS packets. Workgroups [chunk, row].
+// Greedy sampling, first half: key and id of the largest logit of each chunk of CHUNK_PACKETS packets. Workgroups
+// [chunk, row].
 @group(0) @binding(6) var<storage, read_write> partials: array<u32>;
 
 @compute @workgroup_size(WG)
@@ -9,7 +10,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < CHUNK_PACKETS / WG; i++) {
         keys[i] = packet_keys(row, group.x * CHUNK_PACKETS + i * WG + lane);
     }
-    // A lane's ids ascend, so that the first of equals stays.
+    // A lane's ids ascend, so that the first of equal keys is kept.
     var best = 0u;
     var id = 0u;
     for (var i = 0u; i < CHUNK_PACKETS / WG; i++) {
@@ -22,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     let top = workgroup_most(lane, best);
-    // The lowest id is the largest complement.
+    // The lowest id has the largest complement.
     let lowest = ~workgroup_most(lane, select(0u, ~id, best == top));
     if (lane == 0u) {
         partials[row * ROW_PARTIALS + 2u * group.x] = top;

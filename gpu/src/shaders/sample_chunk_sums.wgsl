@@ -1,5 +1,5 @@
-// Draw from the whole row, first half: for each chunk of CHUNK_PACKETS packets its largest key, and its sum of weights
-// relative to that one. Workgroups [chunk, row].
+// Draw from the whole vocabulary, first half: the largest key of each chunk of CHUNK_PACKETS packets, and the sum of
+// weights relative to it. Workgroups [chunk, row].
 @group(0) @binding(6) var<storage, read_write> partials: array<u32>;
 
 @compute @workgroup_size(WG)

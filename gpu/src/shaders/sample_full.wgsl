@@ -1,11 +1,11 @@
-// Draw from the whole row, in the order of ids, second half: the chunk that the draw falls on, the lane, the token. A
-// workgroup a row.
+// Draw from the whole vocabulary in the order of ids, second half: finds the chunk of the draw, then the lane, then the
+// token. A workgroup per row.
 @group(0) @binding(6) var<storage, read> partials: array<u32>;
 
 const LANE_CHUNKS: u32 = (CHUNKS + WG - 1u) / WG;
 const LANE_PACKETS: u32 = CHUNK_PACKETS / WG;
 
-// The chunk drawn, and the weight of all before it.
+// The chunk of the draw, and the weight of all chunks before it.
 var<workgroup> drawn_chunk: u32;
 var<workgroup> drawn_mass: f32;
 

@@ -1,8 +1,8 @@
-// Where tokens go: to the host by row, and to the next step's embedding.
+// Output of sampling: tokens for the host, by row, and for the next step's embedding.
 @group(0) @binding(4) var<storage, read_write> ids: array<u32>;
 @group(0) @binding(5) var<storage, read_write> sampled: array<u32>;
 
-// In place of a token, where a row has no choice.
+// Stored instead of a token if a row has no token to choose.
 const NO_TOKEN: u32 = 0xffffffffu;
 
 fn store_token(row: u32, token: u32) {

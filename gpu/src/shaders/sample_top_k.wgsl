@@ -1,39 +1,41 @@
-// Top-k, second half: the k likeliest tokens, sorted, then top-p, min-p, temperature and the draw. A workgroup a row.
+// Top-k, second half: the k most likely tokens, sorted, then top-p, min-p, temperature and the draw. A workgroup per
+// row.
 //
-// The k likeliest lie in the k blocks with the largest maxima (the lower block among equals): a token of another block comes
-// after the maxima of those k. So the k blocks are chosen by their maxima, and the k tokens among theirs, by the same cut.
+// The k most likely tokens are in the k blocks with the largest maxima (the lower block among equals), since a token of
+// another block ranks after the maxima of those k. So the k blocks are chosen by their maxima, then the k tokens from
+// those blocks, both with `cut`.
 @group(0) @binding(6) var<storage, read> partials: array<u32>;
 
 const BLOCKS: u32 = (PACKETS + 7u) / 8u;
 const LANE_BLOCKS: u32 = (BLOCKS + WG - 1u) / WG;
-// Lanes that share a chosen block, and a lane's packets of it.
+// Lanes that share a chosen block, and packets of it per lane.
 const BLOCK_LANES: u32 = WG / K_MAX;
 const LANE_PACKETS: u32 = 8u / BLOCK_LANES;
 const LANE_KEYS: u32 = max(LANE_BLOCKS, 4u * LANE_PACKETS);
 
 var<workgroup> blocks: array<u32, K_MAX>;
-// Candidates in the order of ids, then likeliest first.
+// Candidates: in the order of ids, then most likely first.
 var<workgroup> found_keys: array<u32, K_MAX>;
 var<workgroup> found_ids: array<u32, K_MAX>;
 var<workgroup> sorted_keys: array<u32, K_MAX>;
 var<workgroup> sorted_ids: array<u32, K_MAX>;
 
-// Which keys are among the k largest, the first among equals, and where a lane stands in going through its own.
+// Which keys are among the k largest, the first among equals, and the state of a lane that goes through its keys.
 struct Cut {
-    // The k-th largest key; 0 where fewer than k are a choice.
+    // The k-th largest key; 0 if fewer than k tokens can be chosen.
     threshold: u32,
-    // How many of those equal to the threshold are taken.
+    // Number of keys equal to the threshold that are taken.
     ties: u32,
-    // How many are taken in all.
+    // Number of keys taken in total.
     taken: u32,
-    // Keys above and equal to the threshold, up to this one.
+    // Number of keys above and equal to the threshold, up to the current one.
     above: u32,
     equal: u32,
 }
 
-// Each lane's keys come before those of the lane behind it.
+// The keys of a lane come before those of the next lane.
 fn cut(lane: u32, keys: ptr<function, array<u32, LANE_KEYS>>, k: u32) -> Cut {
-    // Bit by bit the largest threshold that k keys reach.
+    // Finds, bit by bit, the largest threshold that at least k keys reach.
     var threshold = 0u;
     for (var i = 0u; i < 32u; i++) {
         let higher = threshold | (0x80000000u >> i);
@@ -41,7 +43,7 @@ fn cut(lane: u32, keys: ptr<function, array<u32, LANE_KEYS>>, k: u32) -> Cut {
         for (var j = 0u; j < LANE_KEYS; j++) { reached += select(0u, 1u, (*keys)[j] >= higher); }
         if (workgroup_count(lane, i % 2u, reached) >= k) { threshold = higher; }
     }
-    // Two counts of up to 65,535 in a word.
+    // A word holds two counts of up to 65,535.
     var counts = 0u;
     for (var j = 0u; j < LANE_KEYS; j++) {
         let key = (*keys)[j];
@@ -53,7 +55,7 @@ fn cut(lane: u32, keys: ptr<function, array<u32, LANE_KEYS>>, k: u32) -> Cut {
     return Cut(threshold, ties, above + ties, scan.x & 0xffffu, scan.x >> 16u);
 }
 
-// Place of the lane's next key among those taken; K_MAX where it is not.
+// Index of the lane's next key among those taken; K_MAX if it is not taken.
 fn take(from_cut: ptr<function, Cut>, key: u32) -> u32 {
     let at = (*from_cut).above + min((*from_cut).equal, (*from_cut).ties);
     if (key > (*from_cut).threshold) {
@@ -118,10 +120,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     var key = 0u;
     if (lane < taken) { key = sorted_keys[lane]; }
-    // Where nothing was taken, what lies there is not looked at: no key is a choice.
+    // If nothing was taken, the values here are not used, because no key can be chosen.
     let top = sorted_keys[0];
     let mass = scan_weights(lane, weight(key, top, 1.0));
-    // Top-p keeps the tokens that fall short of it and one more; min-p those at least so likely.
+    // Top-p keeps the tokens before the cumulative probability is reached, and one more. Min-p keeps tokens that are
+    // likely enough.
     let short = lane < taken && mass.x < wanted.top_p * mass.y;
     let alike = wanted.log_min_p > 0.0 || key == top;
     let likely = lane < taken && (alike || logit_of(key) >= logit_of(top) + wanted.log_min_p);

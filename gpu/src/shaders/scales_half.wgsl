@@ -1,4 +1,4 @@
-// A half for each block of 32 weights: scale * UNIT * (code - ZERO).
+// An f16 scale for each block of 32 weights: scale * UNIT * (code - ZERO).
 const OFFSETS: bool = ZERO != 0.0;
 @group(0) @binding(11) var<storage, read> scales: array<u32>;
 fn scale_of(block: u32) -> Scale {

@@ -1,4 +1,4 @@
-// A half for the scale of each block of 32 weights and another for its minimum.
+// For each block of 32 weights an f16 scale and an f16 minimum.
 const OFFSETS: bool = true;
 @group(0) @binding(11) var<storage, read> scales: array<u32>;
 fn scale_of(block: u32) -> Scale {

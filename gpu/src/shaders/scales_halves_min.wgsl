@@ -1,5 +1,5 @@
-// Scales of super-blocks of 256 weights in five words: the super-block's scale and minimum as halves, and for each 16 weights a byte
-// of two numbers from 0 to 15 that they are multiplied by, the scale's in its low half: UNIT * scale * low * code + minimum * high.
+// Scales of super-blocks of 256 weights in five words: the super-block's scale and minimum as f16, then a byte for each
+// 16 weights with two factors from 0 to 15, the scale's in the low half: UNIT * scale * low * code + minimum * high.
 const OFFSETS: bool = true;
 @group(0) @binding(11) var<storage, read> scales: array<u32>;
 fn scale_of(block: u32) -> Scale {

@@ -1,3 +1,3 @@
-// Weights that are what they stand for.
+// Weights without scales.
 const OFFSETS: bool = false;
 fn scale_of(block: u32) -> Scale { return vec2<f32>(1.0, 0.0); }

@@ -1,8 +1,8 @@
-// Scales of super-blocks of 256 weights in five halves: the super-block's scale, and eight signed bytes, one for each block of 32,
-// which it is multiplied by: UNIT * scale * byte * (code - ZERO).
+// Scales of super-blocks of 256 weights in five halves of a word: the super-block's f16 scale, then eight signed bytes,
+// one per block of 32, by which the scale is multiplied: UNIT * scale * byte * (code - ZERO).
 const OFFSETS: bool = ZERO != 0.0;
 @group(0) @binding(11) var<storage, read> scales: array<u32>;
-// Two bytes, and what lies above them.
+// Two bytes. The bits above them are undefined.
 fn scale_half(at: u32) -> u32 { return scales[at >> 1u] >> (16u * (at & 1u)); }
 fn scale_of(block: u32) -> Scale {
     let at = 5u * (block >> 3u);

@@ -1,5 +1,5 @@
-// Scales of super-blocks of 256 weights in five words: the super-block's scale and minimum as halves, and for each block of 32 two
-// signed bytes that they are multiplied by: UNIT * scale * byte * code + minimum * byte.
+// Scales of super-blocks of 256 weights in five words: the super-block's scale and minimum as f16, then two signed
+// bytes per block of 32, by which they are multiplied: UNIT * scale * byte * code + minimum * byte.
 const OFFSETS: bool = true;
 @group(0) @binding(11) var<storage, read> scales: array<u32>;
 fn scale_of(block: u32) -> Scale {

@@ -1,5 +1,6 @@
-// Counts, maxima and running sums over the WG lanes of a workgroup, through workgroup memory: within teams of 16, then over
-// the teams. Uniform control flow only. A call's last reads are of what the next call writes behind its first barrier.
+// Counts, maxima and running sums over the WG lanes of a workgroup, through workgroup memory: first within teams of 16
+// lanes, then over the teams. Only for uniform control flow. The memory that a call reads last is written by the next
+// call only after its first barrier.
 const SCAN_TEAMS: u32 = WG / 16u;
 var<workgroup> scan_words: array<u32, WG>;
 var<workgroup> scan_teams: array<u32, SCAN_TEAMS>;
@@ -7,7 +8,7 @@ var<workgroup> scan_floats: array<f32, WG>;
 var<workgroup> scan_sums: array<f32, SCAN_TEAMS>;
 var<workgroup> scan_eights: array<u32, WG>;
 
-// Sum over the workgroup, for every lane. The other `scan_*` part has a use for `turn`.
+// Sum over the workgroup, for every lane. Only the other `scan_*` part uses `turn`.
 fn workgroup_count(lane: u32, turn: u32, value: u32) -> u32 {
     return scan_counts(lane, value).y;
 }
@@ -27,7 +28,7 @@ fn workgroup_most(lane: u32, value: u32) -> u32 {
     return most;
 }
 
-// Maximum over eight neighbouring lanes, for each of them.
+// Maximum over eight adjacent lanes, for each of them.
 fn most8(lane: u32, value: u32) -> u32 {
     workgroupBarrier();
     scan_eights[lane] = value;
@@ -37,7 +38,7 @@ fn most8(lane: u32, value: u32) -> u32 {
     return found;
 }
 
-// Sums over the lanes before this one, and over all.
+// Sum over the lanes before this one, and sum over all lanes.
 fn scan_counts(lane: u32, value: u32) -> vec2<u32> {
     scan_words[lane] = value;
     workgroupBarrier();
@@ -57,7 +58,7 @@ fn scan_counts(lane: u32, value: u32) -> vec2<u32> {
     return vec2<u32>(before, total);
 }
 
-// Sums over the lanes up to this one, and over all.
+// Sum over the lanes up to this one, and sum over all lanes.
 fn scan_weights(lane: u32, value: f32) -> vec2<f32> {
     scan_floats[lane] = value;
     workgroupBarrier();

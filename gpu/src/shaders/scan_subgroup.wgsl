@@ -1,10 +1,11 @@
-// Counts, maxima and running sums over the WG lanes of a workgroup, through subgroups of LANES. Uniform control flow only.
+// Counts, maxima and running sums over the WG lanes of a workgroup, through subgroups of LANES lanes. Only for uniform
+// control flow.
 const SCAN_TEAMS: u32 = WG / LANES;
 var<workgroup> scan_turns: array<u32, 2u * SCAN_TEAMS>;
 var<workgroup> scan_words: array<u32, SCAN_TEAMS>;
 var<workgroup> scan_floats: array<f32, SCAN_TEAMS>;
 
-// Sum over the workgroup, for every lane. Calls that follow each other take turns, 0 and 1, which saves a barrier.
+// Sum over the workgroup, for every lane. Consecutive calls alternate `turn` between 0 and 1, which saves a barrier.
 fn workgroup_count(lane: u32, turn: u32, value: u32) -> u32 {
     let sum = subgroupAdd(value);
     if (lane % LANES == 0u) { scan_turns[turn * SCAN_TEAMS + lane / LANES] = sum; }
@@ -25,14 +26,14 @@ fn workgroup_most(lane: u32, value: u32) -> u32 {
     return most;
 }
 
-// Maximum over eight neighbouring lanes, for each of them.
+// Maximum over eight adjacent lanes, for each of them.
 fn most8(lane: u32, value: u32) -> u32 {
     var found = max(value, subgroupShuffleXor(value, 1u));
     found = max(found, subgroupShuffleXor(found, 2u));
     return max(found, subgroupShuffleXor(found, 4u));
 }
 
-// Sums over the lanes before this one, and over all.
+// Sum over the lanes before this one, and sum over all lanes.
 fn scan_counts(lane: u32, value: u32) -> vec2<u32> {
     let through = subgroupInclusiveAdd(value);
     workgroupBarrier();
@@ -47,7 +48,7 @@ fn scan_counts(lane: u32, value: u32) -> vec2<u32> {
     return vec2<u32>(before, total);
 }
 
-// Sums over the lanes up to this one, and over all.
+// Sum over the lanes up to this one, and sum over all lanes.
 fn scan_weights(lane: u32, value: f32) -> vec2<f32> {
     let within = subgroupInclusiveAdd(value);
     workgroupBarrier();

@@ -1,7 +1,8 @@
-// Sums over TEAM neighbouring lanes (a power of two), through workgroup memory. Uniform control flow only.
+// Sums over TEAM adjacent lanes (a power of two), through workgroup memory. Only for uniform control flow.
 var<workgroup> team_lanes: array<vec4<f32>, 2u * WG>;
 
-// Sums one vector. Two halves of the memory take turns: a lane that writes one has seen the barrier after its last reads.
+// Sums one vector. Calls alternate between two halves of the memory: a lane that writes a half has passed the barrier
+// after its last reads.
 fn column_sum(lane: u32, half: u32, v: vec4<f32>) -> vec4<f32> {
     team_lanes[half * WG + lane] = v;
     workgroupBarrier();

@@ -1,4 +1,4 @@
-// Sums over TEAM neighbouring lanes (a power of two, at most a subgroup), by shuffles. Uniform control flow only.
+// Sums over TEAM adjacent lanes (a power of two, at most a subgroup), with shuffles. Only for uniform control flow.
 
 // Sums one vector.
 fn shuffled_sum(v: vec4<f32>) -> vec4<f32> {

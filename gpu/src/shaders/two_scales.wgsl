@@ -1,7 +1,7 @@
 // Blocks of 32 weights with a scale and an offset for each half: (scale, scale, offset, offset). Packets are whole blocks.
 alias Scale = vec4<f32>;
 const BLOCK_SCALES: u32 = 2u;
-// Groups of four codes of a packet that share a scale.
+// Groups of four codes in a packet that share a scale.
 const SCALE_GROUPS: u32 = PACKET / 8u;
 fn scale_at(s: Scale, part: u32) -> f32 { return select(s.x, s.y, part == 1u); }
 fn offset_at(s: Scale, part: u32) -> f32 { return select(s.z, s.w, part == 1u); }

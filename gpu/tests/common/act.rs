@@ -1,13 +1,13 @@
-//! Activations that a kernel leaves for the next product, and 8-bit ones for a product to read.
+//! Activations that a kernel writes for the next product, and 8-bit activations for a product to read.
 
 use super::{Random, buffer, is_untouched, largest, output, read, within};
 use half::f16;
 use weft_gpu::{ActFormat, Gpu, wgpu};
 
-/// Words behind what is written: none of them may be.
+/// Words behind the output, which must not be written.
 const SPARE: usize = 16;
 
-/// What a kernel is to fill.
+/// Output that a kernel fills.
 pub struct Act {
     format: ActFormat,
     count: usize,
@@ -30,13 +30,13 @@ impl Act {
         }
     }
 
-    /// Where the `act_*` parts bind them.
+    /// The bindings of the `act_*` parts.
     pub fn bindings(&self) -> [(u32, &wgpu::Buffer); 2] {
         [(20, &self.numbers), (21, &self.scales)]
     }
 
-    /// Asserts that they are `wanted`, each as exactly as is `allowed` besides the rounding to the format, and that nothing
-    /// lies behind them.
+    /// Asserts that the activations are `wanted`, each within `allowed` plus the rounding to the format, and that
+    /// nothing was written behind them.
     pub fn check(&self, gpu: &Gpu, wanted: &[f64], allowed: &[f64], what: &str) {
         assert_eq!(self.count, wanted.len(), "{what}");
         let words = Self::words(self.format, self.count);
@@ -46,11 +46,11 @@ impl Act {
             ActFormat::F16 => {
                 let found: Vec<f32> =
                     read::<f16>(gpu, &self.numbers, self.count).iter().map(|h| h.to_f32()).collect();
-                // What halves cannot hold becomes their largest.
+                // Values that f16 cannot represent become its largest.
                 let most = f16::MAX.to_f64();
                 let wanted: Vec<f64> = wanted.iter().map(|x| x.clamp(-most, most)).collect();
-                // Half a unit in the last of 11 bits, or 2^-25 below 2^-14. WGSL lets packing go to either neighbour; devices
-                // go to the nearer one.
+                // Half a unit in the last of 11 bits, or 2^-25 below 2^-14. WGSL allows packing to either neighbour;
+                // devices choose the nearer one.
                 let rounding = |x: &f64| x.abs() * 0.5f64.powi(11) + 0.5f64.powi(25);
                 let allowed: Vec<f64> = wanted.iter().zip(allowed).map(|(x, a)| rounding(x) + a).collect();
                 within(&found, &wanted, &allowed, what);
@@ -68,13 +68,13 @@ impl Act {
         for (block, [scale, sum]) in scales.iter().enumerate() {
             let codes = &codes[32 * block..][..32];
             let total: f32 = codes.iter().map(|code| f32::from(*code)).sum();
-            // The sum of codes is exact, the product with the scale is rounded.
+            // The sum of codes is exact, its product with the scale is rounded.
             assert!(
                 (sum - total * scale).abs() <= 2e-7 * (total * scale).abs(),
                 "{what}: sum of block {block}"
             );
             let wanted = &wanted[32 * block..][..32];
-            // Half a step of rounding, and what the rounding of the scale and of its inverse shift.
+            // Half a step of rounding, plus the rounding of the scale and of its inverse.
             let rounding = 0.5001 / 127.0 * largest(wanted);
             let found: Vec<f32> = codes.iter().map(|code| f32::from(*code) * scale).collect();
             let allowed: Vec<f64> = allowed[32 * block..][..32].iter().map(|a| rounding + 2.0 * a).collect();
@@ -83,18 +83,18 @@ impl Act {
     }
 }
 
-/// Activations of 8 bits for a product to read.
+/// 8-bit activations for a product to read.
 pub struct Codes {
     /// The codes.
     pub numbers: wgpu::Buffer,
-    /// Scales and sums of blocks.
+    /// Scales and sums of the blocks.
     pub scales: wgpu::Buffer,
-    /// What they stand for.
+    /// The values that the codes stand for.
     pub exact: Vec<f64>,
 }
 
 impl Codes {
-    /// `count` random ones, in memory for `room`.
+    /// `count` random codes, in memory for `room`.
     pub fn new(gpu: &Gpu, random: &mut Random, count: usize, room: usize) -> Self {
         let mut codes: Vec<i8> = (0..count).map(|_| random.below(255) as i8).collect();
         codes.iter_mut().filter(|code| **code == i8::MIN).for_each(|code| *code = 127);

@@ -1,4 +1,4 @@
-//! What the kernel tests share: the devices to test on, random numbers, and running one kernel.
+//! Shared by the kernel tests: the devices to test on, random numbers, and running one kernel.
 
 #![allow(
     clippy::expect_used,
@@ -16,7 +16,7 @@ use bytemuck::Pod;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{Bound, Commands, Gpu, GpuOptions, WaveData, wgpu};
 
-/// The device with all its features, and the same one on its plain path.
+/// The device with all its features, and the same device on its plain path.
 pub fn devices() -> [Gpu; 2] {
     [false, true].map(|plain| {
         let options = GpuOptions { plain, ..GpuOptions::default() };
@@ -25,12 +25,12 @@ pub fn devices() -> [Gpu; 2] {
     })
 }
 
-/// The part that reduces over lanes on this device, and a team's lanes.
+/// The part that reduces over lanes on this device, and the lanes of a team.
 pub fn reduce(gpu: &Gpu) -> (Part, u32) {
     gpu.capabilities.subgroup.map_or((parts::REDUCE_PLAIN, 32), |lanes| (parts::REDUCE_SUBGROUP, lanes))
 }
 
-/// Numbers between -1 and 1 that look random.
+/// Pseudo-random numbers between -1 and 1.
 pub struct Random(pub u64);
 
 impl Random {
@@ -55,7 +55,7 @@ impl Random {
     }
 }
 
-/// A buffer that holds `data`.
+/// A buffer that contains `data`.
 pub fn buffer<T: Pod>(gpu: &Gpu, data: &[T]) -> wgpu::Buffer {
     let bytes: &[u8] = bytemuck::cast_slice(data);
     let buffer = gpu.storage("test", bytes.len() as u64).expect("memory");
@@ -63,7 +63,7 @@ pub fn buffer<T: Pod>(gpu: &Gpu, data: &[T]) -> wgpu::Buffer {
     buffer
 }
 
-/// A buffer for `count` floats, full of NaN, so that what a kernel does not write shows.
+/// A buffer for `count` floats, filled with NaN, so that elements that a kernel does not write show.
 pub fn output(gpu: &Gpu, count: usize) -> wgpu::Buffer {
     buffer(gpu, &vec![f32::NAN; count])
 }
@@ -86,7 +86,7 @@ pub fn run(gpu: &Gpu, spec: &KernelSpec, buffers: &[(u32, &wgpu::Buffer)], grid:
     assert_eq!(gpu.failure(), None, "{}\n{}", spec.name, spec.source());
 }
 
-/// What a buffer holds.
+/// Reads the contents of a buffer.
 pub fn read<T: Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, count: usize) -> Vec<T> {
     let bytes = (count * size_of::<T>()) as u64;
     let staging = gpu.readback("test", bytes).expect("memory");
@@ -100,12 +100,12 @@ pub fn read<T: Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, count: usize) -> Vec<T> {
     bytemuck::cast_slice(&view[..bytes as usize]).to_vec()
 }
 
-/// What `output` fills with, word by word.
+/// Returns true if the word is still what `output` filled the buffer with.
 pub fn is_untouched(word: &u32) -> bool {
     *word == f32::NAN.to_bits()
 }
 
-/// The largest of some numbers, of either sign.
+/// The largest magnitude of some numbers.
 pub fn largest(numbers: &[f64]) -> f64 {
     numbers.iter().fold(1e-6, |most, x| most.max(x.abs()))
 }
@@ -115,7 +115,7 @@ pub fn close(found: &[f32], wanted: &[f64], tolerance: f64, what: &str) {
     within(found, wanted, &vec![tolerance * largest(wanted); wanted.len()], what);
 }
 
-/// Asserts that each of `found` is no further from its `wanted` than its `allowed`.
+/// Asserts that each of `found` is within `allowed` of its `wanted`.
 pub fn within(found: &[f32], wanted: &[f64], allowed: &[f64], what: &str) {
     assert_eq!((found.len(), allowed.len()), (wanted.len(), wanted.len()), "{what}");
     for (i, ((found, wanted), allowed)) in found.iter().zip(wanted).zip(allowed).enumerate() {

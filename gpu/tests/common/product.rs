@@ -1,4 +1,4 @@
-//! Products with matrices: random ones of every format, the kernel of few rows, and the twin.
+//! Products with matrices: random matrices of every format, the kernel for few rows, and the twin.
 
 use super::twins::EPSILON;
 use super::{Random, reduce, run, wave};
@@ -6,7 +6,7 @@ use weft_components::TensorFormat;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{Encoding, Gpu, GpuMatrix, WaveData, pack, wgpu};
 
-/// A format of each layout; the first three are floats.
+/// One format of each layout. The first three are floats.
 pub const FORMATS: [&str; 20] = [
     "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q8_K", "MXFP4", "Q4_K", "Q5_K",
     "TQ2_0", "IQ2_XXS", "IQ3_S", "Q2_K", "Q3_K", "Q6_K", "IQ2_S",
@@ -15,12 +15,12 @@ pub const FORMATS: [&str; 20] = [
 /// Formats that share their layout with one of [`FORMATS`].
 pub const RELATED: [&str; 7] = ["Q8_1", "IQ4_XS", "IQ3_XXS", "IQ1_S", "TQ1_0", "IQ1_M", "IQ2_XS"];
 
-/// The next length of rows that a format has.
+/// The smallest row length of the format that is at least `columns`.
 pub fn fit(format: &str, columns: usize) -> usize {
     columns.next_multiple_of(TensorFormat::from_name(format).unwrap().block().max(32))
 }
 
-/// A random matrix: on the device, and its exact values.
+/// A random matrix on the device, and its exact values.
 pub fn matrix(
     gpu: &Gpu,
     random: &mut Random,
@@ -42,7 +42,8 @@ pub fn matrix(
     (matrix, exact)
 }
 
-/// A random block of a format. Any bytes are one, but their scale may be anything: those are taken whose weights are of a size.
+/// A random block of a format. All bytes are valid, but scales may have any size; blocks whose weights are too large or
+/// too small are drawn again.
 fn draw(random: &mut Random, format: TensorFormat, block: &mut [u8], values: &mut [f32]) {
     let [least, most] = if format.block() == 1 { [0.0, 1.0] } else { [0.02, 2.0] };
     loop {
@@ -55,12 +56,12 @@ fn draw(random: &mut Random, format: TensorFormat, block: &mut [u8], values: &mu
     }
 }
 
-/// A kernel that reads a matrix, of the part that says what it does.
+/// A kernel that reads a matrix. `kernel` is the part that computes.
 pub fn reading(name: &'static str, matrix: &GpuMatrix, kernel: Part) -> KernelSpec {
     KernelSpec::new(name, [&[parts::WAVE][..], &matrix.decode(), &[kernel]].concat())
 }
 
-/// The wave of so many rows, of which nothing else counts.
+/// A wave with `rows` rows, where nothing else matters.
 pub fn rows_of(gpu: &Gpu, rows: usize) -> wgpu::Buffer {
     let zeros = vec![0; rows];
     let data =
@@ -68,12 +69,12 @@ pub fn rows_of(gpu: &Gpu, rows: usize) -> wgpu::Buffer {
     wave(gpu, &data)
 }
 
-/// Floats as the twins take them.
+/// The floats as `f64`, which the twins take.
 pub fn exact(floats: &[f32]) -> Vec<f64> {
     floats.iter().copied().map(f64::from).collect()
 }
 
-/// The twin: rows of `x` times rows of weights, `columns` long.
+/// The twin: rows of `x` times rows of weights, both `columns` long.
 pub fn product(weights: &[f32], x: &[f64], columns: usize) -> Vec<f64> {
     let dot = |x: &[f64], w: &[f32]| x.iter().zip(w).map(|(x, w)| x * f64::from(*w)).sum();
     x.chunks_exact(columns).flat_map(|x| weights.chunks_exact(columns).map(move |w| dot(x, w))).collect()
@@ -82,12 +83,12 @@ pub fn product(weights: &[f32], x: &[f64], columns: usize) -> Vec<f64> {
 /// How `matvec.wgsl` is launched.
 #[derive(Clone, Copy, Debug)]
 pub struct Few {
-    /// Weight rows that a team takes at once, and how often.
+    /// Weight rows that a team processes at once, and number of passes.
     pub each: u32,
     pub passes: u32,
     /// Teams that share weight rows.
     pub split: u32,
-    /// Rows that the kernel takes, and that there are.
+    /// Rows that the kernel can process, and rows of the wave.
     pub most: usize,
     pub rows: usize,
 }
@@ -96,7 +97,7 @@ const fn few(each: u32, passes: u32, split: u32, most: usize, rows: usize) -> Fe
     Few { each, passes, split, most, rows }
 }
 
-/// Every number of weight rows, passes and splits, with one row and with several.
+/// All numbers of weight rows, passes and splits, with one row and with several.
 pub const KINDS: [Few; 6] = [
     few(1, 1, 1, 1, 1),
     few(2, 1, 2, 4, 1),
@@ -107,12 +108,12 @@ pub const KINDS: [Few; 6] = [
 ];
 
 impl Few {
-    /// A random length of weight rows of a format: where teams share them, often some turns long.
+    /// A random row length for a format. If teams share rows, often several iterations long.
     pub fn columns(&self, random: &mut Random, format: &str) -> usize {
         fit(format, 32 * (1 + random.below(if self.split > 1 { 140 } else { 36 })))
     }
 
-    /// Runs the kernel with these parts, of which the output takes `parts_of` weight rows for a column.
+    /// Runs the kernel with these parts. The output part takes `parts_of` weight rows per column.
     pub fn run(
         &self,
         gpu: &Gpu,

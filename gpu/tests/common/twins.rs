@@ -2,7 +2,7 @@
 
 use weft_gpu::shader::{Part, parts};
 
-/// The epsilon of norms.
+/// Epsilon of the norms.
 pub const EPSILON: f32 = 1e-5;
 
 /// RMS norm of each row.
@@ -34,13 +34,13 @@ pub fn silu(gate: f64) -> f64 {
     gate / (1.0 + (-gate).exp())
 }
 
-/// The gate of GEGLU, with the tangent's approximation.
+/// The gate of GEGLU, with the tanh approximation.
 pub fn gelu(gate: f64) -> f64 {
     let inner = (2.0 / core::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
     0.5 * gate * (1.0 + inner.tanh())
 }
 
-/// GELU with the error function, whose integral is taken by Simpson's rule.
+/// GELU with the error function, integrated with Simpson's rule.
 pub fn gelu_erf(gate: f64) -> f64 {
     const STEPS: usize = 400;
     let end = (gate.abs() / 2f64.sqrt()).min(6.0);
@@ -59,7 +59,7 @@ pub fn relu2(gate: f64) -> f64 {
 /// A gate: its part, its twin, and a bound of its slope for gates from -8 to 8.
 pub type Gate = (Part, fn(f64) -> f64, f64);
 
-/// Every gate.
+/// All gates.
 pub const GATES: [Gate; 4] = [
     (parts::GATE_SILU, silu, 1.1),
     (parts::GATE_GELU, gelu, 1.2),
@@ -67,17 +67,18 @@ pub const GATES: [Gate; 4] = [
     (parts::GATE_GELU_ERF, gelu_erf, 1.2),
 ];
 
-/// Numbers as 8-bit codes stand for them.
+/// The values that 8-bit codes stand for.
 pub struct Rounded {
     /// Code times scale.
     pub exact: Vec<f64>,
-    /// A step where the number is so close to the middle of two codes that floats may fall on either, else 0.
+    /// One step if the number is so close to the middle between two codes that float arithmetic may round to either,
+    /// else 0.
     pub doubt: Vec<f64>,
 }
 
 /// Rounds blocks of 32 to codes from -127 to 127, as `act_q8.wgsl` does.
 pub fn round8(numbers: &[f64]) -> Rounded {
-    // Numbers up to 127 that are some ten roundings off, of 2^-23 each.
+    // Numbers up to 127 with some ten roundings of 2^-23 each.
     const UNSURE: f64 = 2e-4;
     let mut rounded = Rounded { exact: Vec::new(), doubt: Vec::new() };
     for block in numbers.chunks_exact(32) {

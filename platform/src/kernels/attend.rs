@@ -1,35 +1,37 @@
-//! Attention of a few queries over a range of pages: one pass, softmax rescaled page by page.
+//! Attention of a few queries over a range of pages, in one pass: the softmax is rescaled page by page.
 //!
-//! The state of a query is a slice of floats: 16 partial sums of its weights at [`STATE_SUM`], the largest score so
-//! far at [`STATE_MAX`], and from [`STATE_VALUES`] on the weighted sum of values, padded to 16.
+//! The state of a query is a slice of floats: 16 partial sums of its weights at [`STATE_SUM`], the largest score so far
+//! at [`STATE_MAX`], and the weighted sum of values, padded to 16, from [`STATE_VALUES`] on.
 //!
-//! A page of bytes has scales beside it, one a token and [`KV_BLOCK`] elements of a head. Those of keys are lanes like
-//! the tokens: a block's products are summed as they are, then scaled. Those of values scale the tokens' weights.
+//! A page of bytes has scales, one for each token and [`KV_BLOCK`] elements of a head. Scales of keys are in the lanes
+//! of their tokens: the products of a block are summed first, then scaled. Scales of values multiply the tokens'
+//! weights.
 //!
-//! Invariant: what happens to a query's state on a page depends on the query and the tokens it sees, not on which
-//! queries share the loads. Tokens it does not see are never multiplied: their memory may hold anything.
+//! Invariant: the change of a query's state on a page depends only on the query and the tokens that it sees, not on the
+//! queries that share the loads. Tokens that it does not see are never multiplied, so that their memory may contain
+//! anything.
 
 use super::vector::{capped, exp};
-use crate::kv::{KV_BLOCK, PAGE};
+use crate::kv_arena::{KV_BLOCK, PAGE};
 use crate::simd::{LANES, Simd, unroll};
 use core::ops::Range;
 
-/// Queries of a batch.
+/// Most queries in a batch.
 pub(crate) const MAX_QUERIES: usize = 6;
-/// See the module.
+/// Position of the sum in a state. See the module.
 pub(crate) const STATE_SUM: Range<usize> = 0..LANES;
-/// See the module.
+/// Position of the largest score in a state. See the module.
 pub(crate) const STATE_MAX: usize = LANES;
-/// See the module.
+/// Position of the values in a state. See the module.
 pub(crate) const STATE_VALUES: usize = 2 * LANES;
 
-/// One KV head's pages and how to attend to them.
+/// The pages of one KV head, and the parameters of attention.
 pub(crate) struct Attend<'a> {
     /// Memory of one layer.
     pub(crate) layer: &'a [u8],
     /// Bytes from one slot to the next.
     pub(crate) slot_bytes: usize,
-    /// Where the head's page starts in a slot.
+    /// Offset of the head's page in a slot.
     pub(crate) head_offset: usize,
     /// Bytes of a page of one head.
     pub(crate) page_bytes: usize,
@@ -39,18 +41,18 @@ pub(crate) struct Attend<'a> {
     pub(crate) v_pad: usize,
     /// Slot of each page.
     pub(crate) table: &'a [u32],
-    /// What a product is scaled by.
+    /// Factor of the products.
     pub(crate) scale: f32,
-    /// Gemma 2's `cap * tanh(score / cap)`.
+    /// Gemma 2's soft cap: `cap * tanh(score / cap)`.
     pub(crate) soft_cap: Option<f32>,
-    /// How many tokens, itself included, a query sees; all where `None`.
+    /// Number of tokens, itself included, that a query sees; `None` means all.
     pub(crate) window: Option<usize>,
     /// Pages to attend to.
     pub(crate) pages: Range<usize>,
 }
 
 impl Attend<'_> {
-    /// The tokens of `page` that the query at `position` sees.
+    /// Tokens of `page` that the query at `position` sees.
     #[inline(always)]
     fn visible(&self, page: usize, position: usize) -> (usize, usize) {
         let first = page * PAGE;
@@ -59,18 +61,18 @@ impl Attend<'_> {
     }
 }
 
-/// Queries that share loads, in order of position.
+/// Queries that share loads, ordered by position.
 pub(crate) struct QueryBatch<'a> {
     pub(crate) len: usize,
     pub(crate) queries: [&'a [f32]; MAX_QUERIES],
     pub(crate) positions: [usize; MAX_QUERIES],
-    /// One state after another. Set afresh by `attend`.
+    /// The states, one after another. `attend` initializes them.
     pub(crate) states: &'a mut [f32],
 }
 
 /// How elements of the cache are stored.
 pub(crate) trait Element: bytemuck::Pod {
-    /// Whether blocks of them have a scale.
+    /// True if each block of elements has a scale.
     const SCALED: bool;
 
     fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F;
@@ -107,15 +109,15 @@ impl Element for i8 {
     }
 }
 
-/// One head's page, as `kv` lays it out. There are no scales where elements have none.
+/// The page of one head, in the layout of `kv_arena`. Scales are empty if the elements have none.
 struct Page<'a, E> {
     /// `[key dimension][32 tokens]`.
     keys: &'a [E],
     /// `[32 tokens][value dimension, padded to 16]`.
     values: &'a [E],
-    /// `[block of the key][32 tokens]`, halves.
+    /// `[block of the key][32 tokens]`, f16 bits.
     k_scales: &'a [[u16; PAGE]],
-    /// `[block of the value][32 tokens]`, halves.
+    /// `[block of the value][32 tokens]`, f16 bits.
     v_scales: &'a [[u16; PAGE]],
 }
 
@@ -136,7 +138,7 @@ impl<'a, E: Element> Page<'a, E> {
     }
 }
 
-/// Attends every query of `batch` to the pages of `a`, from fresh states.
+/// Computes attention of every query of `batch` over the pages of `a`, from initial states.
 #[inline(always)]
 pub(crate) fn attend<S: Simd, E: Element>(s: S, a: &Attend<'_>, batch: &mut QueryBatch<'_>) {
     let size = STATE_VALUES + a.v_pad;
@@ -148,7 +150,7 @@ pub(crate) fn attend<S: Simd, E: Element>(s: S, a: &Attend<'_>, batch: &mut Quer
         let memory = Page::<E>::new(a, page);
         let mut first = 0;
         while first < batch.len {
-            // Queries that see the same tokens of the page go together.
+            // Queries that see the same tokens of the page are processed together.
             let seen = a.visible(page, batch.positions[first]);
             let mut end = first + 1;
             while end < batch.len && a.visible(page, batch.positions[end]) == seen {
@@ -233,7 +235,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
         shifts[r] = largest;
         corrections[r] = before - largest;
     });
-    // All queries' at once.
+    // For all queries at once.
     let scaled = exp(s, s.load(&corrections));
     s.store(scaled, &mut corrections);
     unroll!(r < R, {
@@ -249,7 +251,8 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     });
 
     let mut column = 0;
-    // Wide groups come first, so that a group of at most two vectors lies within a block, and one of four is two.
+    // Wide groups come first, so that a group of at most two vectors lies within a block, and a group of four covers
+    // two blocks.
     macro_rules! columns {
         ($v:literal) => {
             if const { S::VALUES >= $v } {
@@ -288,7 +291,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     columns!(1);
 }
 
-/// Every query times every token's key, or a part of both, as they are stored.
+/// Every query times every token's key, or part of both, without scales.
 #[inline(always)]
 fn products<S: Simd, E: Element, const R: usize>(s: S, keys: &[E], queries: &[&[f32]; R]) -> [[S::F; 2]; R] {
     let mut sums = [[s.splat(0.0); 2]; R];
@@ -303,8 +306,7 @@ fn products<S: Simd, E: Element, const R: usize>(s: S, keys: &[E], queries: &[&[
     sums
 }
 
-/// The weights times the scales of one block of the tokens' values. What it holds for tokens that are not seen may be
-/// anything.
+/// The weights times the scales of one block of the tokens' values. Results for tokens that are not seen are undefined.
 #[inline(always)]
 fn scale_weights<S: Simd, const R: usize>(
     s: S,
@@ -323,8 +325,8 @@ fn scale_weights<S: Simd, const R: usize>(
     out
 }
 
-/// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states. The second weights
-/// are those of the third and fourth vector where elements are scaled.
+/// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states. If elements are
+/// scaled, the second weights are for the third and fourth vector.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a part of one kernel, apart for its constants")]
 fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
@@ -368,7 +370,7 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
     });
 }
 
-/// Joins the state of a later segment into that of the earlier ones.
+/// Merges the state of a later segment into the state of the earlier ones.
 #[inline(always)]
 pub(crate) fn merge<S: Simd>(s: S, into: &mut [f32], part: &[f32]) {
     let (before, here) = (into[STATE_MAX], part[STATE_MAX]);

@@ -1,18 +1,19 @@
-//! Codes of a block of a tile, from their planes of bits to one byte each. `crate::tile::codes` says how planes lie.
+//! Unpacks the codes of a tile's block from planes of bits to one byte each. `crate::tile::code_planes` documents the
+//! planes.
 
 use crate::simd::Simd;
-use crate::tile::codes::{VECTOR, planes};
+use crate::tile::code_planes::{VECTOR, planes};
 use weft_components::CODES;
 
-/// How the codes of a layout become what is multiplied.
+/// How the codes of a layout become the factors of a product.
 pub(crate) trait Codes {
-    /// Vectors of a block.
+    /// Vectors in a block.
     const VECTORS: usize;
-    /// Bits of what [`Codes::unpack`] gives.
+    /// Bits of the results of [`Codes::unpack`].
     const BITS: u32;
-    /// The 8 groups of a block; `table` is the format's.
+    /// Unpacks the 8 groups of a block. `table` is the format's.
     fn unpack<S: Simd>(s: S, block: &[[u8; VECTOR]], table: S::B) -> [S::B; 8];
-    /// [`Simd::dot`] with them.
+    /// [`Simd::dot`] with the unpacked codes.
     fn dot<S: Simd, const FIRST: usize, const LAST: usize>(
         s: S,
         init: S::I,
@@ -21,7 +22,7 @@ pub(crate) trait Codes {
     ) -> S::I;
 }
 
-/// Codes of so many bits that are multiplied themselves.
+/// Codes of `BITS` bits that are factors themselves.
 pub(crate) struct Plain<const BITS: u32>;
 
 impl<const BITS: u32> Codes for Plain<BITS> {
@@ -42,7 +43,7 @@ impl<const BITS: u32> Codes for Plain<BITS> {
     }
 }
 
-/// Codes of so many bits that name values of a table, which are below `2^DOT`.
+/// Codes of `BITS` bits that index a table, whose values are below `2^DOT`.
 pub(crate) struct Named<const BITS: u32, const DOT: u32>;
 
 impl<const BITS: u32, const DOT: u32> Codes for Named<BITS, DOT> {
@@ -95,7 +96,7 @@ fn group<S: Simd, const BITS: u32>(s: S, block: &[[u8; VECTOR]], g: usize) -> S:
     if high == 0 { codes } else { s.or(codes, field(s, high, &block[low..], g, low)) }
 }
 
-/// The bits of a group in a plane of `bits`, moved to bit `to` of their bytes.
+/// The bits of a group in a plane of `bits` bits, shifted to bit `to` of their bytes.
 #[inline(always)]
 fn field<S: Simd>(s: S, bits: usize, plane: &[[u8; VECTOR]], g: usize, to: usize) -> S::B {
     let vector = s.load_codes(&plane[g % bits]);

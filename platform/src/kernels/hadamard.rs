@@ -1,17 +1,18 @@
-//! Rotation of a head's vector before it is rounded to few bits, and back.
+//! Rotates a head's vector before it is rounded to few bits, and back.
 //!
-//! Keys and values have a few elements far larger than the rest, which take the resolution of all that share their
-//! scale. An orthogonal matrix of one magnitude spreads them over the head. Queries turned alike give the same
-//! products; the sum of turned values is turned back, by the same matrix since it is symmetric.
+//! Keys and values have a few elements far larger than the others, which reduce the resolution of all elements that
+//! share their scale. An orthogonal matrix whose entries all have the same magnitude spreads them over the head.
+//! Queries rotated in the same way give the same products. The sum of rotated values is rotated back with the same
+//! matrix, since it is symmetric.
 //!
-//! The matrix is Sylvester's Hadamard matrix over `sqrt(n)`, `n` the largest power of two that divides the head, on
-//! every `n` elements. Heads that are no multiple of 16 stay as they are.
+//! The matrix is Sylvester's Hadamard matrix over `sqrt(n)`, applied to every `n` elements, where `n` is the largest
+//! power of two that divides the head. Heads that are not a multiple of 16 are not rotated.
 //!
-//! Invariant: sums have one order, so that every instruction set gives the same bits.
+//! Invariant: sums have one fixed order, so that every instruction set gives the same bits.
 
 use crate::simd::{LANES, Simd};
 
-/// Sylvester's matrix of 16: the sign is the parity of the bits that row and column share.
+/// Sylvester's matrix of order 16: the sign is the parity of the bits that row and column share.
 const SIGNS: [[f32; LANES]; LANES] = {
     let mut signs = [[1.0; LANES]; LANES];
     let mut i = 0;
@@ -24,14 +25,14 @@ const SIGNS: [[f32; LANES]; LANES] = {
     signs
 };
 
-/// Turns `x`, one head's query, key or value; a second time, turns it back.
+/// Rotates `x`, one head's query, key or value. A second call rotates it back.
 #[inline(always)]
 pub(crate) fn hadamard<S: Simd>(s: S, x: &mut [f32]) {
     let (vectors, rest) = x.as_chunks_mut::<LANES>();
     if vectors.is_empty() || !rest.is_empty() {
         return;
     }
-    // Vectors of a block.
+    // Vectors in a block.
     let count = 1 << vectors.len().trailing_zeros();
     let norm = s.splat(1.0 / ((count * LANES) as f32).sqrt());
     for block in vectors.chunks_exact_mut(count) {

@@ -1,29 +1,29 @@
-//! The kernels behind one dispatch table.
+//! The kernels, behind one dispatch table.
 //!
-//! Each kernel is written once, generic over `Simd`, in `product`, `vector` and `attend`, and
-//! instantiated in the file of each instruction set. [`Kernels`] is the table: having one proves that the machine can
-//! run it. All tables give the same bits.
+//! Each kernel is written once, generic over `Simd`, in `tile_product`, `vector` and `attend`, and instantiated in the
+//! file of each instruction set. [`Kernels`] is the table. A reference to one proves that the machine can run it. All
+//! tables give the same bits.
 
 mod attend;
 mod codes;
 mod hadamard;
 mod kv_codes;
-mod pack;
-mod product;
-mod scalar;
+mod scalar_table;
 mod scales;
+mod tile_packing;
+mod tile_product;
 mod vector;
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+mod avx2_table;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+mod avx512_table;
 
 pub(crate) use attend::{Attend, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
-pub(crate) use pack::PackTile;
-pub(crate) use product::Product;
+pub(crate) use tile_packing::PackTile;
+pub(crate) use tile_product::Product;
 
-use crate::activations::QuantRow;
+use crate::quant_panel::QuantRow;
 use core::fmt;
 use weft_components::{Activation, RopeStyle, TensorFormat, TileLayout};
 
@@ -31,8 +31,8 @@ use weft_components::{Activation, RopeStyle, TensorFormat, TileLayout};
 #[expect(clippy::type_complexity, reason = "each is the signature of one kernel, named once")]
 pub struct Kernels {
     name: &'static str,
-    packs: &'static pack::PackTable,
-    /// By [`TileLayout::index`].
+    packs: &'static tile_packing::PackTable,
+    /// Indexed by [`TileLayout::index`].
     products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
     quantize: unsafe fn(&[f32], QuantRow<'_>),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
@@ -41,7 +41,7 @@ pub struct Kernels {
     rms_norm_in_place: unsafe fn(&mut [f32], &[f32], f32),
     add_scaled: unsafe fn(&mut [f32], &[f32], f32),
     scale: unsafe fn(&mut [f32], f32),
-    /// By [`Activation`].
+    /// Indexed by [`Activation`].
     gates: [unsafe fn(&[f32], &[f32], &mut [f32]); 4],
     sigmoid: unsafe fn(&mut [f32]),
     soft_cap: unsafe fn(&mut [f32], f32),
@@ -61,7 +61,7 @@ pub struct Kernels {
 /// Instantiates the products for `$isa`, with the target features `$features`, as the constant `PRODUCTS`.
 macro_rules! products {
     ($isa:expr $(, $features:literal)?) => {
-        use crate::kernels::{Product, codes::Plain, product, scales::{Float, Half, Super}};
+        use crate::kernels::{Product, codes::Plain, tile_product as product, scales::{Float, Half, Super}};
 
         crate::kernels::kernels! { $isa $(, $features)?;
             fn product_f32(p: &Product<'_>) = product::float::<_, product::F32>;
@@ -86,7 +86,7 @@ macro_rules! products {
             fn product_t3_halves(p: &Product<'_>) = product::named::<_, 3, Super<false, 2>>;
         }
 
-        /// By [`weft_components::TileLayout::index`].
+        /// Indexed by [`weft_components::TileLayout::index`].
         const PRODUCTS: [unsafe fn(&Product<'_>); weft_components::TileLayout::ALL.len()] = [
             product_f32,
             product_f16,
@@ -112,12 +112,12 @@ macro_rules! products {
     };
 }
 
-/// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`. `$packs` holds the
-/// kernels that lay out tiles.
+/// Instantiates every kernel for `$isa`, with the target features `$features`, as the table `KERNELS`. `$packs` is the
+/// table of the kernels that pack tiles.
 macro_rules! instantiate {
     ($name:literal, $packs:path, $isa:expr $(, $features:literal)?) => {
         use crate::kernels::{Attend, Kernels, QueryBatch, attend, hadamard, kv_codes, vector};
-        use crate::activations::QuantRow;
+        use crate::quant_panel::QuantRow;
 
         crate::kernels::products! { $isa $(, $features)? }
         crate::kernels::kernels! { $isa $(, $features)?;
@@ -177,7 +177,7 @@ macro_rules! instantiate {
     };
 }
 
-/// Functions of one instruction set.
+/// Defines functions of one instruction set.
 macro_rules! kernels {
     ($isa:expr, $features:literal; $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $path:expr;)*) => {
         $(#[target_feature(enable = $features)]
@@ -192,14 +192,14 @@ use {instantiate, kernels, products};
 /// Calls a kernel of the table.
 macro_rules! call {
     ($f:expr, $($arg:expr),*) => {
-        // SAFETY: only `Kernels::available` hands out tables, those whose instructions the machine has.
+        // SAFETY: only `Kernels::available` returns tables, and only those whose instructions the machine has.
         unsafe { ($f)($($arg),*) }
     };
 }
 
-/// The kernel that lays out rows of one format. Having it proves that the machine can run it.
+/// The kernel that packs rows of one format into tiles. Having it proves that the machine can run it.
 #[derive(Clone, Copy)]
-pub(crate) struct Packing(pack::PackFn);
+pub(crate) struct Packing(tile_packing::PackFn);
 
 #[expect(
     unsafe_code,
@@ -215,43 +215,43 @@ impl Packing {
 
 #[expect(unsafe_code, reason = "the table is the proof that its kernels can run here")]
 impl Kernels {
-    /// The tables that this machine can run, best first. The last is plain Rust.
+    /// The tables that this machine can run, fastest first. The last one is plain Rust.
     pub fn available() -> Vec<&'static Self> {
         let mut tables = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
             use crate::simd::{avx2::Avx2, avx512::Avx512};
             if Avx512::<true>::detect() {
-                tables.push(&avx512::vnni::KERNELS);
+                tables.push(&avx512_table::vnni::KERNELS);
             }
             if Avx512::<false>::detect() {
-                tables.push(&avx512::plain::KERNELS);
+                tables.push(&avx512_table::plain::KERNELS);
             }
             if Avx2::detect() {
-                tables.push(&avx2::KERNELS);
+                tables.push(&avx2_table::KERNELS);
             }
         }
-        tables.push(&scalar::KERNELS);
+        tables.push(&scalar_table::KERNELS);
         tables
     }
 
-    /// The best table of this machine.
+    /// The fastest table of this machine.
     pub fn detect() -> &'static Self {
         static BEST: std::sync::OnceLock<&'static Kernels> = std::sync::OnceLock::new();
-        BEST.get_or_init(|| Self::available().first().copied().unwrap_or(&scalar::KERNELS))
+        BEST.get_or_init(|| Self::available().first().copied().unwrap_or(&scalar_table::KERNELS))
     }
 
-    /// The table of this name (`avx512vnni`, `avx512`, `avx2`, `scalar`), where the machine can run it.
+    /// The table of this name (`avx512vnni`, `avx512`, `avx2`, `scalar`), if the machine can run it.
     pub fn by_name(name: &str) -> Option<&'static Self> {
         Self::available().into_iter().find(|k| k.name.eq_ignore_ascii_case(name))
     }
 
-    /// The instruction set, as [`Kernels::by_name`] takes it.
+    /// Name of the instruction set, as [`Kernels::by_name`] accepts it.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The kernel that lays out rows of the format, if it can be computed with.
+    /// The kernel that packs rows of the format, if the engine can compute with it.
     pub(crate) fn packing(&self, format: TensorFormat) -> Option<Packing> {
         let packs = self.packs.iter().find(|(id, _)| *id == format.ggml_type());
         packs.map(|(_, pack)| Packing(*pack))
@@ -263,7 +263,7 @@ impl Kernels {
         call!(self.products[layout.index()], product);
     }
 
-    /// One row of activations to codes.
+    /// Quantizes one row of activations.
     #[inline]
     pub(crate) fn quantize(&self, x: &[f32], out: QuantRow<'_>) {
         call!(self.quantize, x, out);
@@ -275,8 +275,8 @@ impl Kernels {
         call!(self.rms_norm, x, weight, eps, out);
     }
 
-    /// LayerNorm in place (arXiv 1607.06450): `x = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`, of as many elements as
-    /// `x` has.
+    /// LayerNorm in place (arXiv 1607.06450): `x = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`, over the
+    /// elements of `x`.
     #[inline]
     pub fn layer_norm(&self, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
         call!(self.layer_norm, x, weight, bias, eps);
@@ -339,9 +339,10 @@ impl Kernels {
         call!(self.softmax, x);
     }
 
-    /// Rotary positions on every head of `x`, whose length is a multiple of `head_dim`.
+    /// Rotary embedding of every head of `x`, whose length is a multiple of `head_dim`.
     ///
-    /// `cos` and `sin` hold one value a pair, at most `head_dim / 2`: fewer rotate only the first elements of a head.
+    /// `cos` and `sin` contain one value per pair, at most `head_dim / 2`. With fewer, only the first elements of a
+    /// head are rotated.
     #[inline]
     pub fn rope(&self, style: RopeStyle, x: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
         if head_dim == 0 {
@@ -353,49 +354,50 @@ impl Kernels {
         }
     }
 
-    /// Position of the largest value, the first of equals. NaNs count as nothing; 0 where nothing is left.
+    /// Index of the largest value, the first among equals. NaN is ignored; 0 if nothing else is left.
     #[inline]
     pub fn argmax(&self, x: &[f32]) -> usize {
         call!(self.argmax, x)
     }
 
-    /// IEEE half bits of `x`, rounded to nearest even, over the shorter of the two.
+    /// f16 bits of `x`, rounded to nearest even, over the shorter of the two.
     #[inline]
     pub fn to_f16(&self, x: &[f32], out: &mut [u16]) {
         call!(self.to_f16, x, out);
     }
 
-    /// A batch of queries over a range of pages of halves.
+    /// Attention of a batch of queries over a range of f16 pages.
     #[inline]
     pub(crate) fn attend_f16(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
         call!(self.attend_f16, attend, queries);
     }
 
-    /// A batch of queries over a range of pages of floats.
+    /// Attention of a batch of queries over a range of f32 pages.
     #[inline]
     pub(crate) fn attend_f32(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
         call!(self.attend_f32, attend, queries);
     }
 
-    /// A batch of queries over a range of pages of scaled bytes.
+    /// Attention of a batch of queries over a range of pages of scaled bytes.
     #[inline]
     pub(crate) fn attend_q8(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
         call!(self.attend_q8, attend, queries);
     }
 
-    /// Spreads a head's large elements over it, or turns it back: see `hadamard`.
+    /// Rotates a head to spread its large elements, or rotates it back: see `hadamard`.
     #[inline]
     pub(crate) fn hadamard(&self, x: &mut [f32]) {
         call!(self.hadamard, x);
     }
 
-    /// A key or value to signed bytes and a half scale a block of [`crate::kv::KV_BLOCK`]: see `kv_codes`.
+    /// Converts a key or value to signed bytes, with an f16 scale per block of [`crate::kv_arena::KV_BLOCK`]: see
+    /// `kv_codes`.
     #[inline]
     pub(crate) fn kv_codes(&self, x: &[f32], codes: &mut [i8], scales: &mut [u16]) {
         call!(self.kv_codes, x, codes, scales);
     }
 
-    /// Joins the state of a later segment into that of the earlier ones of one query.
+    /// Merges the state of a later segment into that of the earlier segments of one query.
     #[inline]
     pub(crate) fn merge(&self, into: &mut [f32], part: &[f32]) {
         call!(self.merge, into, part);

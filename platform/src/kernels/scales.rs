@@ -1,28 +1,28 @@
-//! Scales of a block of a tile. `crate::tile` says how their plane lies.
+//! Loads the scales of a tile's block. `crate::tile::scale_planes` documents their plane.
 
 use crate::simd::{LANES, Simd};
 
-/// 16 halves, or 16 signed bytes, as words.
+/// Words of 16 f16; 16 signed bytes take half as many.
 const HALVES: usize = LANES / 2;
 const BYTES: usize = LANES / 4;
 
-/// How the scales of a layout lie in groups of blocks. A group is seen as 32-bit words.
+/// Layout of scales in groups of blocks. A group is read as 32-bit words.
 pub(crate) trait Scales {
-    /// Blocks of a group.
+    /// Blocks in a group.
     const BLOCKS: usize;
-    /// Words of a group.
+    /// Words in a group.
     const WORDS: usize;
-    /// Whether there are minimums.
+    /// True if there are minimums.
     const MIN: bool;
-    /// Whether each half of a block has its own.
+    /// True if each half of a block has its own scale.
     const BY_HALF: bool;
     /// The group's scales times `unit`, and its minimums.
     fn heads<S: Simd>(s: S, group: &[u32], unit: f32) -> [S::F; 2];
-    /// The scale and the minimum of the halves of block `block`. What the layout does not have is anything.
+    /// The scale and the minimum of the halves of block `block`. Values that the layout does not have are undefined.
     fn block<S: Simd>(s: S, group: &[u32], heads: [S::F; 2], block: usize) -> [[S::F; 2]; 2];
 }
 
-/// A half a block, and another where there are minimums.
+/// An f16 per block, and a second one if there are minimums.
 pub(crate) struct Half<const MIN: bool>;
 
 impl<const MIN: bool> Scales for Half<MIN> {
@@ -40,7 +40,7 @@ impl<const MIN: bool> Scales for Half<MIN> {
     }
 }
 
-/// A float a block, of which the upper half is stored where `SHORT`.
+/// An f32 per block. If `SHORT`, only its upper half is stored.
 pub(crate) struct Float<const SHORT: bool>;
 
 impl<const SHORT: bool> Scales for Float<SHORT> {
@@ -63,7 +63,8 @@ impl<const SHORT: bool> Scales for Float<SHORT> {
     }
 }
 
-/// A half a super-block, and another where there are minimums, times `SUBS` signed bytes a block: none, one, or one for each half.
+/// An f16 per super-block, and a second one if there are minimums, times `SUBS` signed bytes per block: none, one, or
+/// one per half.
 pub(crate) struct Super<const MIN: bool, const SUBS: usize>;
 
 impl<const MIN: bool, const SUBS: usize> Super<MIN, SUBS> {

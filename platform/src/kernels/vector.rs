@@ -1,23 +1,25 @@
-//! Kernels over vectors of floats: norms, activation functions, rotary positions, rounding.
+//! Kernels on vectors of floats: norms, activation functions, rotary embedding, rounding.
 //!
-//! Element-wise loops without a [`Simd`] operation are plain Rust, which the compiler turns into vectors of whatever
-//! instruction set the kernel is instantiated for; they round the same everywhere. No [`Simd`] operation stands in a
-//! closure: a closure does not inherit the instruction set of the function around it.
+//! Element-wise loops without a [`Simd`] operation are plain Rust. The compiler vectorizes them for the instruction set
+//! that the kernel is instantiated for, and they round the same everywhere. [`Simd`] operations must not be in
+//! closures, because a closure does not inherit the instruction set of its function.
 
-use crate::activations::QuantRow;
+use crate::quant_panel::QuantRow;
 use crate::simd::{LANES, Simd};
 use weft_components::CODES;
 
-/// `e^x`, to 2 units in the last place; 0 below -87.3, `e^88.3` above 88.3. Polynomial of the Cephes library's `expf`.
+/// `e^x` with an error of 2 units in the last place; 0 below -87.3, `e^88.3` above 88.3. Polynomial of the Cephes
+/// library's `expf`.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     const LOWEST: f32 = -87.3;
     const HIGHEST: f32 = 88.3;
-    /// ln 2 in two parts, the first with few bits so that its product is exact.
+    /// ln 2 in two parts. The first has few bits, so that its product is exact.
     const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     const POLYNOMIAL: [f32; 6] =
         [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
-    // The bound comes first: a NaN stays one, since `max` and the negated `max` give their second operand.
+    // The bound is the first operand, so that NaN stays NaN: `max` and the negated `max` return their second operand
+    // then.
     let v = s.max(s.splat(LOWEST), x);
     let v = s.sub(s.splat(0.0), s.max(s.splat(-HIGHEST), s.sub(s.splat(0.0), v)));
     let rounded = s.fma(v, s.splat(core::f32::consts::LOG2_E), s.splat(crate::simd::ROUND));
@@ -50,7 +52,7 @@ fn padded(x: &[f32], pad: f32) -> [f32; LANES] {
     out
 }
 
-/// The sum of a term over `x`, in four partial sums of vectors, the last of which is filled up with `pad`.
+/// Sum of a term over `x`, in four partial sums of vectors. The last vector is padded with `pad`.
 macro_rules! sum_of {
     ($s:ident, $x:expr, $pad:expr, |$v:ident, $sum:ident| $term:expr) => {{
         let mut sums = [$s.splat(0.0); 4];
@@ -99,7 +101,7 @@ pub(crate) fn layer_norm<S: Simd>(s: S, x: &mut [f32], weight: &[f32], bias: &[f
     let n = x.len().max(1) as f32;
     let mean = sum_of!(s, x, 0.0, |v, sum| s.add(v, sum)) / n;
     let middle = s.splat(mean);
-    // Padded with the mean, which adds nothing.
+    // Padded with the mean, which contributes nothing.
     let squares = sum_of!(s, x, mean, |v, sum| {
         let v = s.sub(v, middle);
         s.fma(v, v, sum)
@@ -134,7 +136,7 @@ pub(crate) fn scale<S: Simd>(_s: S, x: &mut [f32], factor: f32) {
     }
 }
 
-/// A kernel `$name` of `out = $act(gate) * up`, over the shortest of the three.
+/// Defines a kernel `$name` that computes `out = $act(gate) * up`, over the shortest of the three.
 macro_rules! gate {
     ($(#[$doc:meta])* $name:ident, $act:ident) => {
         $(#[$doc])*
@@ -168,7 +170,7 @@ gate!(
     gelu
 );
 gate!(
-    /// `out = gelu(gate) * up`, the GELU of the error function.
+    /// `out = gelu(gate) * up`, with the GELU of the error function.
     gelu_erf_mul,
     gelu_erf
 );
@@ -189,8 +191,8 @@ fn silu<S: Simd>(s: S, x: S::F) -> S::F {
     s.mul(x, logistic(s, x))
 }
 
-/// GELU with the tangent's approximation, `x/2 (1 + tanh(u))` with `u = √(2/π) (x + 0.044715 x³)` (arXiv 1606.08415), as
-/// `x / (1 + e^-2u)`, which is the same and does not cancel where x is negative.
+/// GELU with the tanh approximation, `x/2 (1 + tanh(u))` with `u = √(2/π) (x + 0.044715 x³)` (arXiv 1606.08415).
+/// Computed as `x / (1 + e^-2u)`, which is equal and avoids cancellation for negative x.
 #[inline(always)]
 fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     const TWICE_ROOT: f32 = 1.595_769;
@@ -200,13 +202,13 @@ fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
 
 #[inline(always)]
 fn relu2<S: Simd>(s: S, x: S::F) -> S::F {
-    // The bound comes first, so that a NaN stays one.
+    // The bound is the first operand, so that NaN stays NaN.
     let x = s.max(s.splat(0.0), x);
     s.mul(x, x)
 }
 
-/// GELU with the error function, `x/2 (1 + erf(x/√2))`, as `max(x, 0) - |x|/2 erfc(|x|/√2)`, which does not cancel where x is
-/// negative. The complement is good to 1.2e-7 of itself (Numerical Recipes, section 6.2).
+/// GELU with the error function, `x/2 (1 + erf(x/√2))`, computed as `max(x, 0) - |x|/2 erfc(|x|/√2)`, which avoids
+/// cancellation for negative x. The relative error of erfc is at most 1.2e-7 (Numerical Recipes, section 6.2).
 #[inline(always)]
 fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
     const POLYNOMIAL: [f32; 10] = [
@@ -221,7 +223,7 @@ fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
         1.000_023_7,
         -1.265_512_2,
     ];
-    // Farther out the complement is 0, and infinity times it would be no number.
+    // Beyond this erfc is 0, and infinity times 0 would be NaN.
     const FAR: f32 = 30.0;
     let (one, zero) = (s.splat(1.0), s.splat(0.0));
     let size = s.sub(zero, s.max(s.splat(-FAR), s.sub(zero, s.abs(x))));
@@ -235,7 +237,7 @@ fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
     s.sub(s.max(zero, x), s.mul(s.mul(size, s.splat(0.5)), complement))
 }
 
-/// A kernel `$name` of `x = $f(x)`.
+/// Defines a kernel `$name` that computes `x = $f(x)`.
 macro_rules! in_place {
     ($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty)?), $f:ident) => {
         $(#[$doc])*
@@ -320,7 +322,7 @@ pub(crate) fn rope_halves<S: Simd>(_s: S, x: &mut [f32], head_dim: usize, cos: &
     }
 }
 
-/// Position of the largest value, the first of equals; 0 where there is none. NaNs count as nothing.
+/// Index of the largest value, the first among equals; 0 if there is none. NaN is ignored.
 #[inline(always)]
 pub(crate) fn argmax<S: Simd>(s: S, x: &[f32]) -> usize {
     let mut largest = s.splat(f32::NEG_INFINITY);
@@ -329,7 +331,7 @@ pub(crate) fn argmax<S: Simd>(s: S, x: &[f32]) -> usize {
         largest = s.max(s.load(chunk), largest);
     }
     let largest = s.reduce_max(s.max(s.load(&padded(tail, f32::NEG_INFINITY)), largest));
-    // Whole vectors first: looking for one value stops at each.
+    // Whole vectors first, since searching for one value stops at each element.
     let (chunk, rest) = match chunks.iter().position(|chunk| chunk.contains(&largest)) {
         Some(i) => (i * LANES, &chunks[i][..]),
         None => (chunks.len() * LANES, tail),
@@ -337,7 +339,7 @@ pub(crate) fn argmax<S: Simd>(s: S, x: &[f32]) -> usize {
     rest.iter().position(|v| *v == largest).map_or(0, |i| chunk + i)
 }
 
-/// Half bits of `x`, to nearest even.
+/// f16 bits of `x`, rounded to nearest even.
 #[inline(always)]
 pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
     let n = x.len().min(out.len());
@@ -353,10 +355,10 @@ pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
     }
 }
 
-/// One row of activations to 8-bit codes: see `activations`.
+/// Quantizes one row of activations to 8-bit codes: see `activations`.
 #[inline(always)]
 pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: QuantRow<'_>) {
-    /// Blocks below this are zero: the inverse of their scale would overflow.
+    /// Blocks with smaller magnitudes become zero, because the inverse of their scale would overflow.
     const SMALLEST: f32 = 1e-30;
     let QuantRow { row, height, codes, scales, sums, offsets, half_sums, half_offsets } = out;
     let blocks = codes.chunks_exact_mut(height).zip(scales.chunks_exact_mut(height));

@@ -1,11 +1,11 @@
-//! AVX2 with FMA and F16C: two 256-bit registers a vector.
+//! AVX2 with FMA and F16C: two 256-bit registers per vector.
 
 #![expect(unsafe_code, reason = "vector instructions")]
 
 use super::{LANES, ROUND, Simd, Transpose, groups_in_16_bits, quad, unroll};
 use core::arch::x86_64::*;
 
-/// Proof of AVX2, FMA and F16C.
+/// Proof that the machine has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
@@ -17,7 +17,7 @@ impl Avx2 {
         Self(())
     }
 
-    /// Whether the machine has them.
+    /// Returns true if the machine has them.
     pub(crate) fn detect() -> bool {
         is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
@@ -28,8 +28,8 @@ impl Avx2 {
 /// An expression of intrinsics.
 macro_rules! isa {
     ($e:expr) => {
-        // SAFETY: the value `self` proves the instruction set; pointers come from references to arrays at least as
-        // wide as what the unaligned loads and stores touch.
+        // SAFETY: the value `self` proves the instruction set. Pointers come from references to arrays at least as wide
+        // as the unaligned loads and stores.
         unsafe { $e }
     };
 }
@@ -227,7 +227,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn field(self, v: Self::B, shift: i32, mask: u8) -> Self::B {
-        // The count is a constant once this is inlined: one instruction a register.
+        // After inlining the count is a constant: one instruction per register.
         isa!({
             let v = match shift {
                 0 => v,
@@ -262,8 +262,8 @@ impl Simd for Avx2 {
         let mut sum = init;
         let ones = isa!(_mm256_set1_epi16(1));
         if const { BITS == 8 } {
-            // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
-            // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
+            // Codes less 128 are signed. Their magnitude, at most 128, is multiplied by an activation that takes their
+            // sign. A sum of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
             unroll!(g in FIRST..LAST of 8, {
                 isa!({
                     let flip = _mm256_set1_epi8(-128);

@@ -1,23 +1,23 @@
-//! AVX-512: one `__m512` a vector. With VNNI four products are summed in one instruction, without it in three.
+//! AVX-512: one `__m512` per vector. With VNNI one instruction sums four products, without it three do.
 
 #![expect(unsafe_code, reason = "vector instructions")]
 
 use super::{LANES, ROUND, Simd, groups_in_16_bits, quad, unroll};
 use core::arch::x86_64::*;
 
-/// Proof of AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C; of AVX-512 VNNI too where `VNNI`.
+/// Proof that the machine has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C, and AVX-512 VNNI if `VNNI`.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512<const VNNI: bool>(());
 
 impl<const VNNI: bool> Avx512<VNNI> {
     /// # Safety
-    /// The machine has the instruction sets that the type stands for.
+    /// The machine has the instruction sets that the type proves.
     #[inline(always)]
     pub(crate) const unsafe fn assume() -> Self {
         Self(())
     }
 
-    /// Whether the machine has them.
+    /// Returns true if the machine has them.
     pub(crate) fn detect() -> bool {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -33,8 +33,8 @@ impl<const VNNI: bool> Avx512<VNNI> {
 /// An expression of intrinsics.
 macro_rules! isa {
     ($e:expr) => {
-        // SAFETY: the value `self` proves the instruction set; pointers come from references to arrays of the width
-        // that the unaligned load or store takes.
+        // SAFETY: the value `self` proves the instruction set. Pointers come from references to arrays of the width of
+        // the unaligned load or store.
         unsafe { $e }
     };
 }
@@ -177,7 +177,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
     #[inline(always)]
     fn field(self, v: Self::B, shift: i32, mask: u8) -> Self::B {
-        // The count is a constant once this is inlined: one instruction.
+        // After inlining the count is a constant: one instruction.
         isa!({
             let v = match shift {
                 0 => v,
@@ -211,8 +211,8 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         }
         let ones = isa!(_mm512_set1_epi16(1));
         if const { BITS == 8 } {
-            // Codes less 128 are signed; their magnitude, at most 128, times an activation that takes their sign: a sum
-            // of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
+            // Codes less 128 are signed. Their magnitude, at most 128, is multiplied by an activation that takes their
+            // sign. A sum of two is at most 2 * 128 * 127 = 32,512, so the saturating instruction never saturates.
             unroll!(g in FIRST..LAST of 8, {
                 sum = isa!({
                     let w = _mm512_xor_si512(w[g], _mm512_set1_epi8(-128));

@@ -1,13 +1,13 @@
 //! Plain Rust: the definition that the other instruction sets must equal, and the fallback of every machine.
 //!
-//! What takes many instructions a lane where there are no vectors (conversions of halves, fused multiply-adds, dot products) is a
-//! function of its own: inlined into every kernel it was half of the crate's code.
+//! Operations that take many instructions per lane without vectors (f16 conversions, fused multiply-adds, dot products)
+//! are functions of their own. Inlined into every kernel they were half of the crate's code.
 
 use super::{LANES, ROUND, Simd, Transpose};
 use core::array::from_fn;
 use half::f16;
 
-/// Every machine has it.
+/// Every machine can run it.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
 
@@ -194,7 +194,7 @@ impl Transpose for Scalar {
     }
 }
 
-/// Adds to each lane the products of its codes in every group with the group's activations.
+/// Adds to each lane the products of its codes with the activations, over all groups.
 #[inline(never)]
 fn add_products(sums: &mut [i32; LANES], groups: &[[u8; 64]], a: &[[i8; 4]]) {
     for (codes, a) in groups.iter().zip(a) {

@@ -1,8 +1,8 @@
-//! What the KV cache's `Q8_0` holds of a head, written down once more: the rotation in the order of sums that every
-//! instruction set keeps, the codes, and both undone in f64.
+//! The KV cache's `Q8_0`, written a second time: the rotation in the order of sums that every instruction set has, the
+//! codes, and the inverse of both in f64.
 
-/// The definition of the format: a head in blocks of 32, the last shorter, each element as its code times its block's
-/// scale.
+/// The definition of the format: a head in blocks of 32, the last one shorter, each element as its code times its
+/// block's scale.
 pub(crate) fn q8_0(head: &[f32]) -> Vec<f64> {
     let block = |x: &[f32]| {
         let largest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
@@ -15,7 +15,8 @@ pub(crate) fn q8_0(head: &[f32]) -> Vec<f64> {
     head.chunks(32).flat_map(block).collect()
 }
 
-/// The rotation of heads of a multiple of 16: sums of 16 in order, then sums and differences of ever larger parts.
+/// The rotation of heads that are a multiple of 16: sums of 16 in order, then sums and differences of ever larger
+/// parts.
 pub(crate) fn rotated(head: &[f32]) -> Vec<f32> {
     if !head.len().is_multiple_of(16) {
         return head.to_vec();
@@ -39,7 +40,7 @@ pub(crate) fn rotated(head: &[f32]) -> Vec<f32> {
     out
 }
 
-/// What [`rotated`] undoes, from the matrix's definition.
+/// The inverse of [`rotated`], from the matrix's definition.
 fn rotated_back(head: &[f64]) -> Vec<f64> {
     if !head.len().is_multiple_of(16) {
         return head.to_vec();
@@ -52,7 +53,7 @@ fn rotated_back(head: &[f64]) -> Vec<f64> {
     head.chunks(n).flat_map(block).collect()
 }
 
-/// What the cache's Q8_0 amounts to.
+/// The values that the cache's Q8_0 stands for.
 pub(crate) fn stored_q8_0(head: &[f32]) -> Vec<f64> {
     rotated_back(&q8_0(&rotated(head)))
 }

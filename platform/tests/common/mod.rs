@@ -1,4 +1,4 @@
-//! What the kernel tests and benchmarks share: seeded numbers, weights in every format, and the table of shapes.
+//! Shared by the kernel tests and benchmarks: seeded numbers, weights in every format, and the table of shapes.
 
 #![allow(dead_code, reason = "each test and benchmark uses a part")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests: a panic is a failed test")]
@@ -8,14 +8,14 @@ pub(crate) mod kv_format;
 use weft_components::TensorFormat;
 use weft_platform::{Activations, Cpu, CpuMatrix, Kernels, Need};
 
-/// Formats the engine computes with.
+/// Formats that the engine computes with.
 pub(crate) const FORMATS: [&str; 27] = [
     "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
     "Q6_K", "Q8_K", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS",
     "TQ1_0", "TQ2_0", "MXFP4",
 ];
 
-/// Matrices of SmolLM2-135M: what, outputs, inputs. The head is tied.
+/// Matrices of SmolLM2-135M: name, outputs, inputs. The head is tied.
 pub(crate) const SHAPES: [(&str, usize, usize); 5] = [
     ("qkv", 960, 576),
     ("attention_out", 576, 576),
@@ -24,7 +24,7 @@ pub(crate) const SHAPES: [(&str, usize, usize); 5] = [
     ("head", 49152, 576),
 ];
 
-/// A small generator (SplitMix64): the same numbers everywhere.
+/// A small generator (SplitMix64) that gives the same numbers everywhere.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -45,7 +45,7 @@ impl Random {
         (self.bits() % n as u64) as usize
     }
 
-    /// Mostly small, sometimes large: what activations look like.
+    /// Mostly small, sometimes large, like activations.
     pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n)
             .map(|_| {
@@ -55,7 +55,8 @@ impl Random {
             .collect()
     }
 
-    /// `rows * cols` weights in `format`, as a file holds them: random bytes, and scales that make weights of magnitude below 1 or so.
+    /// `rows * cols` weights in `format`, as in a file: random bytes, with scales that keep weights below about 1 in
+    /// magnitude.
     pub(crate) fn weights(&mut self, format: TensorFormat, rows: usize, cols: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> =
             (0..rows * format.row_bytes(cols).unwrap()).map(|_| self.bits() as u8).collect();
@@ -64,16 +65,16 @@ impl Random {
     }
 }
 
-/// Replaces the scales and minimums of blocks, and floats, by what `scale` gives for a size that keeps weights below 1 or so.
+/// Replaces the scales and minimums of blocks, and floats, with values of `scale` that keep weights below about 1.
 pub(crate) fn set_scales(format: TensorFormat, bytes: &mut [u8], mut scale: impl FnMut(f32) -> f32) {
     for block in bytes.chunks_mut(format.block_bytes()) {
         match format.name() {
             "F32" => block.copy_from_slice(&scale(1.0).to_le_bytes()),
             "BF16" => block.copy_from_slice(&half::bf16::from_f32(scale(1.0)).to_le_bytes()),
             "Q8_K" => block[..4].copy_from_slice(&scale(0.02).to_le_bytes()),
-            // A power of two, less one for the doubled values.
+            // A power of two, less one because the values are doubled.
             "MXFP4" => block[0] = (128.0 + scale(0.1).abs().log2().max(-20.0)) as u8,
-            // The half scale is the high nibbles of four words.
+            // The f16 scale is the high nibbles of four words.
             "IQ1_M" => {
                 let scale = half::f16::from_f32(scale(0.02)).to_bits();
                 for (i, byte) in [49, 51, 53, 55].into_iter().enumerate() {
@@ -89,7 +90,7 @@ pub(crate) fn set_scales(format: TensorFormat, bytes: &mut [u8], mut scale: impl
     }
 }
 
-/// Where a block's half scales and minimums are, and how large they get.
+/// Offsets of a block's f16 scales and minimums, and their largest magnitudes.
 fn half_scales(name: &str) -> &'static [(usize, f32)] {
     match name {
         "F16" => &[(0, 1.0)],
@@ -105,7 +106,7 @@ fn half_scales(name: &str) -> &'static [(usize, f32)] {
     }
 }
 
-/// Columns that are `blocks` or more whole blocks of a format.
+/// The smallest number of columns that is a whole number of the format's blocks, and at least `blocks` blocks.
 pub(crate) fn columns(format: TensorFormat, blocks: usize) -> usize {
     match format.block() {
         1 => 32 * blocks - 11,

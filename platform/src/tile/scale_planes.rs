@@ -1,29 +1,29 @@
-//! The plane of scales: groups of one block of 32 columns, or of the eight of a super-block.
+//! The plane of scales, in groups of one block of 32 columns, or of the eight blocks of a super-block.
 //!
-//! A group holds the scale of each of the 16 rows, as a [`Head`]; then, where the layout has them, the minimums. In
-//! super-blocks these are followed, for each block, by 16 signed bytes for the scale, or twice 16 for that of its halves; and as many
-//! for the minimum.
+//! A group contains the scale of each of the 16 rows, as a [`Head`], then the minimums if the layout has them. In
+//! super-blocks these are followed, for each block, by 16 signed bytes for the scale, or twice 16 for the scales of its
+//! halves, and as many for the minimum.
 
 use crate::simd::{LANES, Simd};
 use half::{bf16, f16};
 use weft_components::{BlockCodes, CODES, SUPER, ScaleKind, TileLayout};
 
-/// How a scale or a minimum of its own is stored.
+/// Storage format of a scale or a minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Head {
     Half,
-    /// The upper half of a float: powers of two, which MXFP4's scales are, need no more.
+    /// The upper half of an f32, which is enough for powers of two such as MXFP4's scales.
     Bf16,
     Float,
 }
 
-/// What a group of a layout holds.
+/// The contents of a group of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScaleGroup {
     head: Head,
-    /// Scales, and minimums.
+    /// Number of heads per row: 1 for scales only, 2 with minimums.
     heads: usize,
-    /// Sets of signed bytes a block and head.
+    /// Sets of signed bytes per block and head.
     subs: usize,
     /// Blocks of 32 columns.
     pub(crate) blocks: usize,
@@ -35,7 +35,7 @@ impl ScaleGroup {
             ScaleKind::None | ScaleKind::Half => (Head::Half, 0, 1),
             ScaleKind::Float if matches!(layout, TileLayout::T4Float) => (Head::Bf16, 0, 1),
             ScaleKind::Float => (Head::Float, 0, 1),
-            // The ternary formats have nothing but the super-block's scale.
+            // The ternary formats have only the super-block's scale.
             ScaleKind::Super if matches!(layout, TileLayout::U2Super) => (Head::Half, 0, SUPER / CODES),
             ScaleKind::Super => (Head::Half, 1, SUPER / CODES),
             ScaleKind::SuperHalves => (Head::Half, 2, SUPER / CODES),
@@ -55,14 +55,14 @@ impl ScaleGroup {
         self.heads * LANES * (self.size() + self.blocks * self.subs)
     }
 
-    /// Where the signed byte `sub` of a block's head is, from the start of its group.
+    /// Offset of the signed byte `sub` of a block's head from the start of its group.
     #[inline(always)]
     fn sub(self, block: usize, head: usize, sub: usize, lane: usize) -> usize {
         let sets = (block % self.blocks * self.heads + head) * self.subs + sub;
         self.heads * LANES * self.size() + sets * LANES + lane
     }
 
-    /// Stores what multiplies the scale and the minimum in each half of block `block` of row `lane`.
+    /// Stores the factors of the scale and the minimum in each half of block `block` of row `lane`.
     #[inline(always)]
     pub(crate) fn store_subs(self, group: &mut [u8], block: usize, lane: usize, subs: [[i8; 2]; 2]) {
         for (head, subs) in subs.into_iter().enumerate().take(self.heads) {

@@ -1,15 +1,16 @@
-//! Planes of codes: where the bits of a tile's codes lie.
+//! Planes of codes: the layout of the bits of a tile's codes.
 //!
-//! A block of 32 columns and 16 rows has 8 groups of four columns. A plane of `n` bits holds `n` bits of each of its codes in `n`
-//! vectors of 64 bytes: byte `4 r + i` of vector `v` is of row `r` and of the columns `4 g + i` of the groups `g = v`, `v + n`,
-//! `v + 2 n`, …, from its lowest bits on. Codes of 3, 5 and 6 bits are a plane of their low bits followed by one of their high bits.
+//! A block of 32 columns and 16 rows has 8 groups of four columns. A plane of `n` bits contains `n` bits of each of its
+//! codes, in `n` vectors of 64 bytes. Byte `4 r + i` of vector `v` belongs to row `r` and to the columns `4 g + i` of
+//! the groups `g = v`, `v + n`, `v + 2 n`, …, from its lowest bits on. Codes of 3, 5 and 6 bits are a plane of their
+//! low bits followed by a plane of their high bits.
 
 use weft_components::CODES;
 
 /// Bytes of a vector of codes.
 pub(crate) const VECTOR: usize = 64;
 
-/// Bits of the planes that codes of `bits` bits are cut into, low bits first; 0 where there is no second one.
+/// Bits of the planes that codes of `bits` bits are divided into, low bits first; 0 if there is no second plane.
 pub(crate) const fn planes(bits: usize) -> [usize; 2] {
     match bits {
         3 => [2, 1],

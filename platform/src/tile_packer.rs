@@ -1,37 +1,37 @@
-//! A matrix whose rows arrive in any order, from several threads at once.
+//! Packs a matrix whose rows arrive in any order, from several threads at once.
 #![expect(unsafe_code, reason = "threads fill disjoint tiles of one matrix")]
 
-use super::{CpuMatrix, PackError, tile_bytes};
 use crate::kernels::{Kernels, PackTile, Packing};
+use crate::shared::Shared;
 use crate::simd::LANES;
-use crate::threads::Shared;
+use crate::tile::cpu_matrix::{CpuMatrix, PackError, tile_bytes};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use weft_components::TensorFormat;
 
-/// Rows of a tile: those that arrive together are a multiple, but for the last ones.
+/// Rows in a tile. Rows that arrive together must be a multiple of it, except for the last ones.
 pub const TILE_ROWS: usize = LANES;
 
-/// Lays out a matrix as its rows arrive.
+/// Packs a matrix as its rows arrive.
 pub struct TilePacker {
     matrix: CpuMatrix,
     packing: Packing,
     /// Bytes of a tile in each plane.
     tile: usize,
     scale_tile: usize,
-    /// The planes, which are the matrix's and stay where they are when it moves.
+    /// The planes of the matrix, which do not move in memory when the matrix does.
     codes: Shared<u8>,
     scales: Shared<u8>,
-    /// Tiles that have been given to a thread to fill: each is given once.
+    /// Tiles that a thread has taken to fill. Each is taken once.
     taken: Box<[AtomicBool]>,
     filled: AtomicUsize,
 }
 
 impl TilePacker {
-    /// A matrix without its rows yet, which have `bytes` bytes in all.
+    /// Creates a matrix whose rows, `bytes` bytes in total, have not arrived yet.
     ///
     /// # Errors
-    /// A format without codec, a row that is no whole number of blocks, another number of bytes than the shape says, or
-    /// no memory.
+    /// The format has no codec, a row is not a whole number of blocks, `bytes` does not match the shape, or memory is
+    /// too small.
     pub fn new(
         kernels: &Kernels,
         format: TensorFormat,
@@ -40,7 +40,7 @@ impl TilePacker {
         bytes: u64,
     ) -> Result<Self, PackError> {
         let packing = kernels.packing(format).ok_or(PackError::NoCodec { format })?;
-        // Before memory is asked for: the bytes are there, so the tiles are no larger than about twice as much.
+        // Checked before memory is allocated: the bytes exist, so the tiles take at most about twice as much.
         let row_bytes = format.row_bytes(cols).ok_or(PackError::PartialBlock { format, cols })?;
         if row_bytes.checked_mul(rows).map(|size| size as u64) != Some(bytes) {
             return Err(PackError::Size { format, first: 0, end: rows, rows, cols, found: bytes });
@@ -53,10 +53,11 @@ impl TilePacker {
         Ok(Self { matrix, packing, tile, scale_tile, codes, scales, taken, filled: AtomicUsize::new(0) })
     }
 
-    /// Lays out rows from `first` on, in the file's order and format: whole tiles, or as far as the last row.
+    /// Packs rows from `first` on, in the file's order and format: whole tiles, except at the last row.
     ///
     /// # Errors
-    /// [`PackError::Size`] where they are no whole tiles or go past the end, [`PackError::Twice`] where one has come before.
+    /// [`PackError::Size`] if they are not whole tiles or go past the end, [`PackError::Twice`] if one of them was
+    /// packed before.
     pub fn pack(&self, first: usize, bytes: &[u8]) -> Result<(), PackError> {
         let CpuMatrix { format, rows, cols, row_bytes, .. } = self.matrix;
         let count = bytes.len().checked_div(row_bytes).unwrap_or(0);
@@ -77,9 +78,9 @@ impl TilePacker {
             Some(taken) if !taken.swap(true, Ordering::Relaxed) => {}
             _ => return Err(PackError::Twice { first }),
         }
-        // SAFETY: both planes hold a part of these sizes for each entry of `taken`, and outlive the borrow of `self`. The
-        // entry was false until now and is never made false again, so nobody else has or will have these parts, until
-        // `finish` has taken `self`.
+        // SAFETY: both planes have a part of these sizes for each entry of `taken`, and outlive the borrow of `self`.
+        // The entry was false until now and never becomes false again. So no other thread gets these parts before
+        // `finish` takes `self`.
         let (codes, scales) = unsafe {
             (
                 core::slice::from_raw_parts_mut(self.codes.0.add(tile * self.tile), self.tile),
@@ -91,10 +92,10 @@ impl TilePacker {
         Ok(())
     }
 
-    /// The matrix, whole.
+    /// Returns the complete matrix.
     ///
     /// # Errors
-    /// [`PackError::Missing`] where rows have not come.
+    /// [`PackError::Missing`] if rows are missing.
     pub fn finish(self) -> Result<CpuMatrix, PackError> {
         let missing = self.taken.len() - self.filled.into_inner();
         if missing > 0 && self.matrix.row_bytes > 0 {
@@ -102,5 +103,17 @@ impl TilePacker {
             return Err(PackError::Missing { rows, tiles: missing });
         }
         Ok(self.matrix)
+    }
+}
+
+impl CpuMatrix {
+    /// Packs a matrix from `bytes`, all its rows in the file's order and format.
+    ///
+    /// # Errors
+    /// See [`PackError`].
+    pub fn pack(format: TensorFormat, rows: usize, cols: usize, bytes: &[u8]) -> Result<Self, PackError> {
+        let packer = TilePacker::new(Kernels::detect(), format, rows, cols, bytes.len() as u64)?;
+        packer.pack(0, bytes)?;
+        packer.finish()
     }
 }

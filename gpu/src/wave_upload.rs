@@ -1,14 +1,14 @@
-//! What a wave tells kernels, as words: the layout that `wave.wgsl` reads.
+//! The words that describe a wave to kernels. `wave.wgsl` reads this layout.
 
 /// Words before the lists.
 const HEADER: usize = 16;
-/// Lists, whose words of one index lie side by side: a wave of few rows takes few words.
+/// Number of lists. The words of one index are adjacent, so that a wave of few rows takes few words.
 const LISTS: usize = 7;
 
-/// In place of a token's id: it is on the device, at the index in the lower bits of `sampled`.
+/// Flag in a token's word: the id is on the device, in `sampled`, at the index in the lower bits.
 pub use weft_components::DEVICE_TOKEN;
 
-/// Positions of the header.
+/// Positions of the counts in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Count {
@@ -23,29 +23,29 @@ pub const fn wave_bytes(max_rows: usize) -> u64 {
     4 * (HEADER + LISTS * max_rows) as u64
 }
 
-/// A wave's rows.
+/// The rows of a wave.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WaveData<'a> {
-    /// Token of each row, or [`DEVICE_TOKEN`] and an index.
+    /// Token of each row, or [`DEVICE_TOKEN`] with an index.
     pub tokens: &'a [u32],
     /// Position of each row.
     pub positions: &'a [u32],
-    /// Place of each row in the KV cache: slot times page length plus offset.
+    /// Slot of each row in the KV cache: page slot times page length plus offset.
     pub kv: &'a [u32],
-    /// Where each row's block table starts.
+    /// Start of each row's block table.
     pub tables: &'a [u32],
-    /// Rows whose logits are wanted.
+    /// Rows whose logits are computed.
     pub logit_rows: &'a [u32],
     /// Tiles of neighbouring rows of one session: first row times 256 plus count.
     pub tiles: &'a [u32],
-    /// Last position that each row sees; empty where that is its own.
+    /// Last position that each row attends to; if empty, each row's own position.
     pub seen: &'a [u32],
-    /// Parts that each row's context is split into.
+    /// Number of splits of each row's context.
     pub splits: u32,
 }
 
 impl WaveData<'_> {
-    /// Lays the wave out in `words`, which keeps its memory.
+    /// Writes the wave into `words`, which is reused and keeps its memory.
     pub fn encode(&self, words: &mut Vec<u32>) {
         let seen = if self.seen.is_empty() { self.positions } else { self.seen };
         let lists: [_; LISTS] =

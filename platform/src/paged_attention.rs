@@ -1,57 +1,58 @@
-//! Attention of a wave's rows over the KV cache's pages: each row sees what came before it, or all rows of its text.
+//! Attention of a wave's rows over the pages of the KV cache. It is causal, or over all rows of a text.
 //!
-//! Work is cut into items: a KV head and a *batch* of at most six queries that share its loads (the heads of its
-//! group, at one or several consecutive positions). A query's context is cut into *segments* of `SEGMENT` pages;
-//! each is attended to from scratch and joined to the earlier ones in order. Where there are too few items to keep the
-//! threads busy (decoding a few sessions with long contexts) segments are computed in parallel.
+//! Work is divided into items: a KV head and a *batch* of at most six queries that share its loads (the heads of its
+//! group, at one or several consecutive positions). A query's context is divided into *segments* of `SEGMENT` pages.
+//! Each segment is computed from an initial state and merged into the earlier ones in order. If there are too few items
+//! to keep the threads busy (decoding a few sessions with long contexts), segments are computed in parallel.
 //!
-//! Invariant: segments are joined in order whoever computes them, so a row's result depends neither on the rows beside
-//! it, nor on how its prompt was chunked, nor on the threads.
+//! Invariant: segments are always merged in order. So a row's result does not depend on the other rows, on how its
+//! prompt was chunked, or on the threads.
 
 use crate::kernels::{Attend, Kernels, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
-use crate::kv::{KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
-use crate::threads::{Cpu, Shared};
+use crate::kv_arena::{KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
+use crate::shared::Shared;
+use crate::threads::Cpu;
 use core::ops::Range;
 
-/// Pages of a segment.
+/// Pages in a segment.
 const SEGMENT: usize = 8;
 
-/// Rows of one session that are consecutive positions: rows `first_row..first_row + rows` of queries and output are
-/// positions `start..start + rows`.
+/// Rows of one session at consecutive positions: rows `first_row..first_row + rows` of queries and output are positions
+/// `start..start + rows`.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionSpan<'a> {
     /// First row of the wave.
     pub first_row: usize,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
     /// Position of the first row.
     pub start: usize,
-    /// Slot of each page of the session's context, its rows included.
+    /// Slot of each page of the session's context, including the pages of these rows.
     pub table: &'a [u32],
 }
 
-/// How scores are made.
+/// Parameters of the scores.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttentionParams {
-    /// Heads of queries: a multiple of the arena's KV heads. Query head `h` reads KV head `h / (heads / kv_heads)`.
+    /// Query heads: a multiple of the arena's KV heads. Query head `h` reads KV head `h / (heads / kv_heads)`.
     pub heads: usize,
-    /// What a product is scaled by, usually `1 / sqrt(head_dim)`.
+    /// Factor of the products, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
-    /// Gemma 2's cap: `cap * tanh(score / cap)`.
+    /// Gemma 2's soft cap: `cap * tanh(score / cap)`.
     pub soft_cap: Option<f32>,
-    /// How many tokens, itself included, a query sees; all where `None`.
+    /// Number of tokens, itself included, that a query sees; `None` means all.
     pub window: Option<usize>,
-    /// Whether a query sees all rows of its span, those behind it too. There is no window then.
+    /// True if a query sees all rows of its span, later ones too. There is no window then.
     pub whole: bool,
 }
 
-/// Scratch of [`attention`]. Grows to the largest use and is kept.
+/// Scratch memory of [`attention`]. It grows to the largest use and is reused.
 #[derive(Default)]
 pub struct AttentionScratch {
     states: Vec<f32>,
 }
 
-/// Queries of one item: consecutive positions of a span and heads of one group.
+/// The queries of one item: consecutive positions of a span, and heads of one group.
 #[derive(Clone, Copy)]
 struct Batch<'a> {
     span: &'a AttentionSpan<'a>,
@@ -63,7 +64,7 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Segments that any of its queries sees.
+    /// Segments that at least one of its queries sees.
     fn segments(&self, params: &AttentionParams) -> Range<usize> {
         let tokens = SEGMENT * PAGE;
         let first = self.span.start + self.row;
@@ -71,13 +72,13 @@ impl Batch<'_> {
         from / tokens..self.seen(params).div_ceil(tokens)
     }
 
-    /// Leading tokens that any of its queries sees.
+    /// Number of leading tokens that cover all that its queries see.
     fn seen(&self, params: &AttentionParams) -> usize {
         self.span.start + if params.whole { self.span.rows } else { self.row + self.rows }
     }
 }
 
-/// The call's arguments, shared by the threads.
+/// Arguments of the call, shared by the threads.
 struct Job<'a> {
     kernels: &'static Kernels,
     arena: &'a KvArena,
@@ -88,21 +89,20 @@ struct Job<'a> {
     q_stride: usize,
     out: Shared<f32>,
     out_stride: usize,
-    /// Positions and heads of a batch, and how many such parts a group has.
+    /// Positions and heads of a batch, and number of such batches in a group.
     positions: usize,
     heads: usize,
     parts: usize,
     state: usize,
 }
 
-/// Attends every row of `spans` to its context in `layer`.
+/// Computes attention of every row of `spans` over its context in `layer`.
 ///
-/// Row `r` of `q` starts at `r * q_stride` and holds `heads` queries of the arena's key dimension; row `r` of `out`
-/// starts at `r * out_stride` and takes `heads` values. The rows' own keys and values must have been written before.
+/// Row `r` of `q` starts at `r * q_stride` and contains `heads` queries of the arena's key dimension. Row `r` of `out`
+/// starts at `r * out_stride` and receives `heads` values. The rows' own keys and values must have been written before.
 ///
 /// # Panics
-/// Where a span reaches past `q`, `out`, its table or the arena, spans share rows, or heads are no multiple of the
-/// arena's.
+/// If a span exceeds `q`, `out`, its table or the arena, spans share rows, or `heads` is not a multiple of the arena's.
 #[expect(clippy::too_many_arguments, reason = "two matrices with strides; a struct would only rename them")]
 pub fn attention(
     cpu: &Cpu,
@@ -148,7 +148,7 @@ pub fn attention(
     if cpu.threads > 1 && longest > 1 && items < 4 * cpu.threads {
         job.by_segment(cpu, items, longest, scratch);
     } else {
-        // A small item is about 1 µs.
+        // A small item takes about 1 µs.
         let grain = if longest > 1 { 1 } else { 2 };
         cpu.for_each_chunk(items, grain, |range| {
             for item in range {
@@ -166,7 +166,7 @@ fn check(
     (q_len, q_stride): (usize, usize),
     (out_len, out_stride): (usize, usize),
 ) {
-    // Saturating: no stride is as large as a product that overflows.
+    // Saturating, because no stride is as large as a product that overflows.
     let (q_row, out_row) = (heads.saturating_mul(shape.k_dim), heads.saturating_mul(shape.v_dim));
     assert!(q_stride >= q_row && out_stride >= out_row, "rows overlap");
     let mut next_row = 0;
@@ -191,7 +191,7 @@ impl<'a> Job<'a> {
         span.rows.div_ceil(self.positions) * self.arena.shape().kv_heads * self.parts
     }
 
-    /// Item `item` of all spans. Long and short contexts alternate, so that any run of items is average work.
+    /// Item `item` of all spans. Long and short contexts alternate, so that any range of items is average work.
     fn batch(&self, mut item: usize) -> Batch<'a> {
         let mut spans = self.spans.iter();
         let mut span = &self.spans[0];
@@ -221,7 +221,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The queries of `batch`: turned in `turned` where the cache's keys are, else where they are.
+    /// The queries of `batch`. If the cache's keys are rotated, the queries are rotated into `turned`.
     fn queries<'b>(&self, batch: &Batch<'_>, turned: &'b mut [f32]) -> [&'b [f32]; MAX_QUERIES]
     where
         'a: 'b,
@@ -245,7 +245,7 @@ impl<'a> Job<'a> {
         queries
     }
 
-    /// Attends `batch`, whose queries are `queries`, to one segment, into `states`.
+    /// Computes attention of `batch`, with the queries `queries`, over one segment, into `states`.
     fn segment(&self, batch: &Batch<'_>, queries: [&[f32]; MAX_QUERIES], segment: usize, states: &mut [f32]) {
         let shape = self.arena.shape();
         let mut positions = [0; MAX_QUERIES];
@@ -276,8 +276,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The same from queries that are yet to be turned: little work beside a segment's. Apart, so that others need
-    /// none of its stack.
+    /// The same, but rotates the queries first, which is little work compared with a segment. A separate function, so
+    /// that callers without rotation do not need its stack.
     #[inline(never)]
     fn turned_segment(&self, batch: &Batch<'_>, segment: usize, states: &mut [f32]) {
         let mut turned = [0.0; MAX_QUERIES * MAX_HEAD_DIM];
@@ -285,7 +285,7 @@ impl<'a> Job<'a> {
         self.segment(batch, queries, segment, states);
     }
 
-    /// Joins `part` into `total`, query by query. A query that saw nothing of the segment has no sum and is left.
+    /// Merges `part` into `total`, query by query. A query that saw nothing of the segment has no sum and is skipped.
     fn join(&self, batch: &Batch<'_>, total: &mut [f32], part: &[f32]) {
         let len = batch.rows * batch.heads;
         for (total, part) in total.chunks_exact_mut(self.state).zip(part.chunks_exact(self.state)).take(len) {
@@ -301,15 +301,15 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Divides by the weights' sum, into the output, and turns it back where the cache's values are turned.
+    /// Divides by the weights' sum and writes the output. Rotates it back if the cache's values are rotated.
     #[expect(unsafe_code, reason = "threads write disjoint heads of one output")]
     fn finish(&self, batch: &Batch<'_>, states: &[f32]) {
         let KvShape { v_dim, format, .. } = self.arena.shape();
         for (i, state) in states.chunks_exact(self.state).take(batch.rows * batch.heads).enumerate() {
             let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
             let start = (batch.span.first_row + row) * self.out_stride + head * v_dim;
-            // SAFETY: `check` has compared the last row of every span with the output's length; rows do not overlap
-            // and a row's head belongs to one item, so no other thread touches these floats.
+            // SAFETY: `check` has compared the last row of every span with the output's length. Rows do not overlap and
+            // a row's head belongs to one item, so no other thread touches these floats.
             let out = unsafe { core::slice::from_raw_parts_mut(self.out.0.add(start), v_dim) };
             let sum: f32 = state[STATE_SUM].iter().sum();
             let inverse = 1.0 / sum;
@@ -322,10 +322,10 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// One item from its first segment to the output.
+    /// Computes one item, from its first segment to the output.
     fn whole(&self, batch: Batch<'_>) {
         const SMALL: usize = 128;
-        // Clearing memory for the largest head would cost as much as a short context.
+        // Clearing memory for the largest head would take as long as a short context.
         let shape = self.arena.shape();
         let rotates = shape.format.rotates();
         let small = shape.v_pad() <= SMALL && (!rotates || shape.k_dim <= SMALL);
@@ -342,7 +342,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// With states of `SIZE` floats and `TURNED` for queries that are turned.
+    /// With states of `SIZE` floats, and `TURNED` floats for rotated queries.
     fn whole_in<const SIZE: usize, const TURNED: usize>(&self, batch: Batch<'_>) {
         let mut turned = [0.0; TURNED];
         let queries = self.queries(&batch, &mut turned);
@@ -361,7 +361,7 @@ impl<'a> Job<'a> {
         self.finish(&batch, &total);
     }
 
-    /// Every segment of every item in parallel, then the joins.
+    /// Computes every segment of every item in parallel, then merges.
     fn by_segment(&self, cpu: &Cpu, items: usize, segments: usize, scratch: &mut AttentionScratch) {
         let size = MAX_QUERIES * self.state;
         let states = &mut scratch.states;

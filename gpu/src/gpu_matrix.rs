@@ -1,38 +1,38 @@
-//! Matrices on a device: quantized as in the file, in the planes that `planes` describes. A matrix that is larger than a binding
-//! may be is cut into *segments* of whole rows.
+//! Matrices in device memory. Weights stay quantized as in the file, in the planes that `planes` describes. A matrix
+//! larger than the largest binding is cut into *segments* of whole rows.
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::pack::PackedRows;
+use crate::plane_packing::PackedRows;
 use crate::planes::{Encoding, PLANE_BINDINGS, PLANES, packet, plane_bytes};
 use crate::shader::{KernelSpec, Part};
 use core::ops::Range;
 
-/// Whole rows of a matrix in buffers of their own.
+/// Whole rows of a matrix, in buffers of their own.
 pub struct Segment {
-    /// Rows of the matrix that it holds.
+    /// The rows of the matrix that it contains.
     pub rows: Range<usize>,
-    /// The planes that the layout has.
+    /// The planes of the layout.
     pub planes: [Option<wgpu::Buffer>; PLANES],
 }
 
-/// A matrix on the device, `[rows, columns]`.
+/// A matrix in device memory, `[rows, columns]`.
 pub struct GpuMatrix {
-    /// What its codes stand for, and how they lie.
+    /// The meaning and layout of its codes.
     pub encoding: Encoding,
     /// Output features.
     pub rows: usize,
     /// Input features.
     pub columns: usize,
-    /// Its parts, in order.
+    /// Its segments, in order.
     pub segments: Vec<Segment>,
 }
 
 impl GpuMatrix {
-    /// Takes memory for a matrix.
+    /// Allocates memory for a matrix.
     ///
     /// # Errors
-    /// The device has none left.
+    /// The device has too little free memory.
     pub fn new(
         gpu: &Gpu,
         what: &str,
@@ -43,9 +43,9 @@ impl GpuMatrix {
         let bytes = plane_bytes(encoding.layout, 1, columns);
         let most = bytes.into_iter().max().unwrap_or(0);
         let limit = gpu.capabilities.max_binding.min(gpu.capabilities.max_buffer);
-        // Whole tiles of rows, so that a kernel's tile never spans two segments.
+        // Segments are whole tiles of rows, so that a kernel's tile never spans two segments.
         const TILE: usize = 256;
-        // Kernels count weights in 32 bits.
+        // Kernels address weights with 32-bit numbers.
         let addressed = u64::from(u32::MAX) / columns.max(1) as u64;
         let fit = usize::try_from((limit / most.max(1)).min(addressed)).unwrap_or(usize::MAX);
         let each = if fit >= rows { rows } else { (fit / TILE * TILE).max(1) };
@@ -82,17 +82,18 @@ impl GpuMatrix {
         }
     }
 
-    /// Packets of codes of a row.
+    /// Packets of codes in a row.
     pub fn row_packets(&self) -> usize {
         self.columns / packet(self.encoding.layout)
     }
 
-    /// The parts that read the matrix.
+    /// Shader parts that decode the matrix.
     pub fn decode(&self) -> [Part; 3] {
         self.encoding.decode()
     }
 
-    /// A kernel that reads a segment: its shape as constants `K`, `N` and `ROW_BASE`, and what its encoding asks for.
+    /// Adds to a kernel that reads `segment` its shape, as constants `K`, `N` and `ROW_BASE`, and the constants of the
+    /// encoding.
     pub fn shape(&self, spec: KernelSpec, segment: &Segment) -> KernelSpec {
         self.encoding
             .constants(spec)
@@ -103,21 +104,21 @@ impl GpuMatrix {
 }
 
 impl Segment {
-    /// What a kernel's decode parts bind.
+    /// Buffers that the decode parts bind, with their binding numbers.
     pub fn buffers(&self) -> impl Iterator<Item = (u32, wgpu::Buffer)> {
         let planes = PLANE_BINDINGS.into_iter().zip(&self.planes);
         planes.filter_map(|(binding, buffer)| Some((binding, buffer.clone()?)))
     }
 }
 
-/// Copies bytes into a buffer; a write's size must be a multiple of four, so a last odd half is written with zeros behind
-/// it, which only ever lie behind the last row.
+/// Copies bytes into a buffer. The size of a write must be a multiple of four, so a remaining half word is written with
+/// zeros after it. This only happens behind the last row.
 fn upload(gpu: &Gpu, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
     let whole = bytes.len() / 4 * 4;
-    gpu.queue.write_buffer(buffer, at, &bytes[..whole]);
+    gpu.write(buffer, at, &bytes[..whole]);
     if whole < bytes.len() {
         let mut last = [0; 4];
         last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-        gpu.queue.write_buffer(buffer, at + whole as u64, &last);
+        gpu.write(buffer, at + whole as u64, &last);
     }
 }

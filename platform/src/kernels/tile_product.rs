@@ -1,15 +1,16 @@
-//! Rows of activations times tiles of weights.
+//! Multiplies rows of activations by tiles of weights.
 //!
-//! Sums run over the columns in one order, block of 32 by block of 32, whatever the number of rows: a row's result
-//! does not depend on its company.
+//! Sums go over the columns in one fixed order, in blocks of 32, for any number of rows. A row's result does not depend
+//! on the other rows.
 
 use super::codes::{Codes, Named};
 use super::scales::Scales;
-use crate::activations::{Activations, QuantPanel};
+use crate::activations::Activations;
+use crate::quant_panel::QuantPanel;
+use crate::shared::Shared;
 use crate::simd::{LANES, Simd, unroll};
-use crate::threads::Shared;
-use crate::tile::CpuMatrix;
-use crate::tile::codes::VECTOR;
+use crate::tile::code_planes::VECTOR;
+use crate::tile::cpu_matrix::CpuMatrix;
 use core::ops::Range;
 use weft_components::CODES;
 
@@ -18,7 +19,7 @@ pub(crate) struct Product<'a> {
     pub(crate) matrix: &'a CpuMatrix,
     pub(crate) tiles: Range<usize>,
     pub(crate) acts: &'a Activations,
-    /// Where output 0 of the matrix goes in row 0.
+    /// Address of output 0 of the matrix in row 0.
     pub(crate) out: Shared<f32>,
     /// Floats from one row of the output to the next.
     pub(crate) stride: usize,
@@ -38,8 +39,8 @@ impl Product<'_> {
     #[expect(unsafe_code, reason = "threads write disjoint columns of one output")]
     fn store<S: Simd>(&self, s: S, row: usize, tile: usize, v: S::F) {
         let column = tile * LANES;
-        // SAFETY: whoever made the product has checked that every row of the output holds all of the matrix's
-        // columns, and gives each tile to one product only, so nobody else touches these floats.
+        // SAFETY: the creator of the product has checked that every row of the output has room for all of the matrix's
+        // columns, and assigns each tile to only one product, so no other thread touches these floats.
         let out = unsafe { self.out.0.add(row * self.stride + column) };
         let valid = self.matrix.rows() - column;
         if valid >= LANES {
@@ -48,16 +49,16 @@ impl Product<'_> {
         } else {
             let mut values = [0.0; LANES];
             s.store(v, &mut values);
-            // SAFETY: as above, for the columns that there are.
+            // SAFETY: as above, for the columns that exist.
             unsafe { core::slice::from_raw_parts_mut(out, valid) }.copy_from_slice(&values[..valid]);
         }
     }
 }
 
-/// What a quantized product reads besides the weights.
+/// What a quantized product needs besides the weights.
 struct Quant<S: Simd> {
     table: S::B,
-    /// Times a sum of activations: what the codes lack.
+    /// Factor of a sum of activations, which corrects for the codes' offset.
     zero: i32,
     unit: f32,
 }
@@ -68,8 +69,9 @@ fn items<T, const R: usize>(items: &[T], at: usize) -> Option<&[T; R]> {
     items.get(at..)?.first_chunk()
 }
 
-/// Bytes from the weights that are multiplied to those that are fetched: what a core's own prefetching, which ends with a page,
-/// leaves waiting. With matrices larger than any cache (`memory` of the benchmark), 15 GiB/s of BF16 become 19.
+/// Distance in bytes from the weights that are multiplied to the weights that are prefetched. The core's own
+/// prefetching ends at a page's end. With matrices larger than any cache (`memory` of the benchmark), 15 GiB/s of BF16
+/// become 19.
 const AHEAD: usize = 4096;
 
 /// One tile times rows `first..first + R` of a panel.
@@ -137,7 +139,7 @@ fn quant_rows<S: Simd, C: Codes, L: Scales, const R: usize>(
 }
 
 impl<S: Simd> Quant<S> {
-    /// What a dot product starts from. Codes of layouts with minimums lack nothing.
+    /// Initial value of a dot product. Codes of layouts with minimums need no correction.
     #[inline(always)]
     fn init<L: Scales>(&self, s: S, sum: i32) -> S::I {
         s.splat_i(if L::MIN { 0 } else { sum.wrapping_mul(self.zero) })
@@ -177,7 +179,8 @@ pub(crate) fn quant<S: Simd, C: Codes, L: Scales>(s: S, product: &Product<'_>) {
     }
 }
 
-/// [`quant`] with codes that name values of a table. Where bytes of 8 bits cost more than those of 7, narrow tables are told apart.
+/// [`quant`] with codes that index a table. If codes of 8 bits are slower than codes of 7, narrow tables use the
+/// latter.
 #[inline(always)]
 pub(crate) fn named<S: Simd, const BITS: u32, L: Scales>(s: S, product: &Product<'_>) {
     #[expect(
@@ -194,7 +197,7 @@ pub(crate) fn named<S: Simd, const BITS: u32, L: Scales>(s: S, product: &Product
 
 /// A float tile layout.
 pub(crate) trait FloatTile {
-    /// How a value is stored.
+    /// Storage type of a value.
     type Value: bytemuck::Pod;
     fn load<S: Simd>(s: S, v: &[Self::Value; LANES]) -> S::F;
 }
@@ -227,8 +230,9 @@ impl FloatTile for Bf16 {
     }
 }
 
-/// One tile times rows `first..first + R` of a panel of `h`. Each 32 columns are summed apart, which lets blocks
-/// overlap and rounds less than one long sum. Memory is read in one stream: several in one page keep a core from fetching ahead.
+/// One tile times rows `first..first + R` of a panel of `h` rows. Each 32 columns are summed separately, which lets
+/// blocks overlap and rounds less than one long sum. Memory is read in one stream, because several streams in one page
+/// disturb the core's prefetching.
 #[inline(always)]
 fn float_rows<S: Simd, L: FloatTile, const R: usize>(
     s: S,
@@ -255,7 +259,7 @@ fn float_rows<S: Simd, L: FloatTile, const R: usize>(
     acc
 }
 
-/// The sums of a block of columns.
+/// Sums of one block of columns.
 #[inline(always)]
 fn float_block<S: Simd, L: FloatTile, const R: usize>(
     s: S,

@@ -1,6 +1,6 @@
-//! Plain Rust.
+//! The kernel table of plain Rust.
 
-use crate::kernels::pack::{PackTable, PackTile, pack, pack_table};
+use crate::kernels::tile_packing::{PackTable, PackTile, pack, pack_table};
 use crate::simd::scalar::Scalar;
 use weft_components::BlockFormat;
 

@@ -1,55 +1,56 @@
-//! How attention is launched: the shapes that its kernels take, the kernels made for one, their grids and memory.
+//! How attention is launched: the shapes that its kernels support, the kernels for one shape, their grids and memory.
 //!
-//! Few rows go row by row (`attend.wgsl`). Where they fill the device, or contexts are short, the kernel writes activations
-//! itself: `direct` shares a KV head's keys and values among its query heads, `short` gives each query head a workgroup,
-//! which is sooner done. Else each row's context is split in ranges of whole pages, whose sums `attend_combine.wgsl` merges.
-//! Many rows of one session go in tiles of neighbouring positions (`attend_tiled.wgsl`). All of them write what the next
-//! product reads, in the form of the `act_*` part.
+//! Waves of few rows run row by row (`attend.wgsl`). If the rows fill the device, or contexts are short, that kernel
+//! writes the activations itself. It has two forms: `direct` shares a KV head's keys and values among its query heads;
+//! `short` gives each query head a workgroup of its own, which finishes sooner. Otherwise each row's context is split
+//! into ranges of whole pages, and `attend_combine.wgsl` merges the partial sums of the ranges. Waves with many rows of
+//! one session run in tiles of neighbouring positions (`attend_tiled.wgsl`). Every kernel writes the input of the next
+//! product, in the form that its `act_*` part defines.
 
 use crate::capabilities::Capabilities;
 use crate::error::GpuError;
 use crate::shader::{KernelSpec, Part, parts};
 
-/// Positions of a page of the KV cache.
+/// Positions in a page of the KV cache.
 pub const PAGE: usize = 32;
 
-/// Most parts that a row's context is split into.
+/// Most splits of a row's context.
 pub const SPLITS_MAX: u32 = 64;
 
 /// Most rows of a tile.
 pub const TILE: usize = 32;
 
-/// Bytes of a KV head's keys and values below which splitting costs more, in a dispatch (3 to 4 µs), than it saves: what one
-/// workgroup reads in that time.
+/// Bytes of a KV head's keys and values below which splitting does not pay. A split costs one more dispatch (3 to 4
+/// µs); one workgroup reads this many bytes in that time.
 const UNSPLIT: usize = 256 << 10;
-/// Fewest pages of a split: below, workgroups spend more on merging their teams than on keys.
+/// Fewest pages of a split. With fewer, workgroups spend more time merging their teams than reading keys.
 const SPLIT_PAGES: usize = 2;
-/// Most heads of a workgroup of `attend`: a lane keeps sixteen floats in registers for each.
+/// Most heads of a workgroup of `attend`. A lane keeps sixteen floats in registers for each head.
 const VECTOR_HEADS: usize = 4;
-/// Lanes that a workgroup is meant to have.
+/// Lanes that a workgroup should have.
 const WORKGROUP: usize = 128;
 /// Most lanes of a workgroup.
 const WORKGROUP_MAX: usize = 256;
-/// Fewest: the lanes of the largest subgroup.
+/// Fewest lanes of a workgroup: those of the largest subgroup.
 const WORKGROUP_MIN: usize = 64;
 /// Bytes of workgroup memory that every device has.
 const MEMORY: usize = 16 << 10;
-/// Largest head.
+/// Largest head dimension.
 const HEAD_MAX: usize = 256;
 
-/// Form of the activations that attention leaves for the next product.
+/// Format of the activations that attention writes for the next product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActFormat {
     /// 32-bit floats.
     F32,
-    /// Halves.
+    /// 16-bit floats (f16).
     F16,
     /// Signed bytes with a scale and a sum for each block of 32.
     Q8,
 }
 
 impl ActFormat {
-    /// The part that stores it.
+    /// Shader part that stores this format.
     pub const fn part(self) -> Part {
         match self {
             Self::F32 => parts::ACT_F32,
@@ -59,7 +60,7 @@ impl ActFormat {
     }
 }
 
-/// A model's attention.
+/// Shape of a model's attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
     /// Query heads.
@@ -70,11 +71,11 @@ pub struct AttentionShape {
     pub key: usize,
     /// Dimensions of a value head.
     pub value: usize,
-    /// What query · key is multiplied by.
+    /// Factor of query · key.
     pub scale: f32,
-    /// Scores become `cap * tanh(score / cap)`; 0 leaves them.
+    /// Soft cap: scores become `cap * tanh(score / cap)`; 0 disables it.
     pub cap: f32,
-    /// Positions that a row sees, its own included; 0 for all up to its own.
+    /// Positions that a row attends to, its own included; 0 means all positions up to its own.
     pub window: usize,
 }
 
@@ -82,13 +83,13 @@ pub struct AttentionShape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     workgroup: usize,
-    /// Lanes that share a key.
+    /// Lanes that work on one key.
     team: usize,
     /// Query heads of a workgroup.
     heads: usize,
-    /// Workgroups that share a KV head.
+    /// Workgroups that work on one KV head.
     parts: usize,
-    /// Heads that are merged at once, where teams are merged.
+    /// Heads merged at once when teams are merged.
     merged: usize,
 }
 
@@ -97,11 +98,11 @@ struct Layout {
 /// Bindings: 0 wave, 1 queries, 2 keys, 3 values, 4 block tables, 5 partial sums, 20 and 21 activations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionKernels {
-    /// Row by row, one split, a workgroup a query head: [`AttentionKernels::short_grid`].
+    /// Row by row without splits, one workgroup per query head: [`AttentionKernels::short_grid`].
     pub short: KernelSpec,
-    /// Row by row, one split: [`AttentionKernels::direct_grid`].
+    /// Row by row without splits: [`AttentionKernels::direct_grid`].
     pub direct: KernelSpec,
-    /// Row by row, the wave's splits: [`AttentionKernels::split_grid`].
+    /// Row by row, with the wave's number of splits: [`AttentionKernels::split_grid`].
     pub split: KernelSpec,
     /// Merges the wave's splits: [`AttentionKernels::combine_grid`].
     pub combine: KernelSpec,
@@ -118,10 +119,10 @@ fn refuse<T>(what: &'static str, value: usize, allowed: &'static str) -> Result<
 }
 
 impl AttentionShape {
-    /// Whether the kernels take this shape.
+    /// Checks that the kernels support this shape.
     ///
     /// # Errors
-    /// The number that they do not take.
+    /// [`GpuError::Shape`] names the dimension that the kernels do not support.
     pub fn check(&self) -> Result<(), GpuError> {
         const DIMENSIONS: &str = "multiples of 8 from 8 to 256";
         let takes = |dimensions: usize| dimensions.is_multiple_of(8) && (8..=HEAD_MAX).contains(&dimensions);
@@ -131,7 +132,7 @@ impl AttentionShape {
         if self.heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
             return refuse("number of query heads", self.heads, "multiples of the number of KV heads");
         }
-        // Grids have a workgroup for each, and widths are 32 bits.
+        // A grid has a workgroup per head, and widths are 32-bit numbers.
         if self.heads > 1 << 14 {
             return refuse("number of query heads", self.heads, "up to 16384");
         }
@@ -153,23 +154,23 @@ impl AttentionShape {
         Ok(())
     }
 
-    /// The kernels for this shape.
+    /// Returns the kernels for this shape.
     ///
     /// # Errors
-    /// [`AttentionShape::check`]'s; or `format` is [`ActFormat::Q8`], and a KV head's query heads together are no whole
-    /// blocks of 32 elements.
+    /// Those of [`AttentionShape::check`]. Also fails if `format` is [`ActFormat::Q8`] and the query heads of a KV head
+    /// together are not whole blocks of 32 elements.
     pub fn kernels(
         &self,
         capabilities: &Capabilities,
         format: ActFormat,
     ) -> Result<AttentionKernels, GpuError> {
         self.check()?;
-        // A team is part of a subgroup.
+        // A team must fit into a subgroup.
         let subgroup = |team: usize| capabilities.subgroup.filter(|lanes| team <= *lanes as usize);
         let few = self.vector(format, 1, WORKGROUP_MAX, subgroup)?;
         let vector = self.vector(format, VECTOR_HEADS, WORKGROUP, subgroup)?;
         let tile = self.tile(format)?;
-        // Half of the memory, or less where workgroups are large, is for keys and values.
+        // Keys and values get half of workgroup memory, or a quarter where workgroups are large.
         let staged = if tile.workgroup > WORKGROUP { MEMORY / 4 } else { MEMORY / 2 };
         let stage = 1 << (staged / (2 * (self.key + self.value))).min(PAGE).ilog2();
         let spec = |name, layout: Layout, list: &[Part]| {
@@ -222,7 +223,8 @@ impl AttentionShape {
             .with("WG", workgroup as u32)
     }
 
-    /// Query heads whose outputs together are whole blocks of `format`: workgroups take multiples of it.
+    /// Smallest number of query heads whose outputs together are whole blocks of `format`. Workgroups take multiples of
+    /// it.
     fn unit(&self, format: ActFormat) -> Result<usize, GpuError> {
         let unit =
             if format == ActFormat::Q8 { (32 >> self.value.trailing_zeros().min(5)).max(1) } else { 1 };
@@ -237,7 +239,7 @@ impl AttentionShape {
         }
     }
 
-    /// Heads of a workgroup, at most `most` where a unit is not more, and workgroups of a group.
+    /// Returns the heads of a workgroup, at most `most` unless a unit is larger, and the workgroups of a group.
     fn share(&self, unit: usize, most: usize) -> (usize, usize) {
         let group = self.heads / self.kv_heads;
         let parts = group.div_ceil(most.max(1));
@@ -257,7 +259,7 @@ impl AttentionShape {
         let team = (self.key.max(self.value) / 8).next_power_of_two().max(2);
         let (heads, parts) = self.share(unit, most);
         let merged = heads.min(2 * WORKGROUP / lanes).max(unit);
-        // Maxima and totals, teams' sums, and what sums over lanes take.
+        // Workgroup memory for maxima and totals, for the sums of teams, and for sums over lanes.
         let sums = if subgroup(team).is_some() { 0 } else { 9 };
         let bytes = |lanes: usize| 4 * (lanes / team * (2 * heads + merged * self.value) + sums * lanes);
         [lanes, lanes / 2, WORKGROUP_MIN]
@@ -267,7 +269,7 @@ impl AttentionShape {
             .map_or_else(|| refuse("length of a value head", self.value, BLOCKS), Ok)
     }
 
-    /// Layout of `attend_tiled`: a team takes four rows, a lane up to sixteen dimensions.
+    /// Layout of `attend_tiled`: a team takes four rows, a lane at most sixteen dimensions.
     fn tile(&self, format: ActFormat) -> Result<Layout, GpuError> {
         let unit = self.unit(format)?;
         let fours = TILE / 4;
@@ -297,7 +299,7 @@ impl AttentionKernels {
         self.split_grid(rows, 1)
     }
 
-    /// Workgroups of `split` for the wave's first `rows` rows, each in `splits` parts, as the wave says.
+    /// Workgroups of `split` for the wave's first `rows` rows. `splits` is the wave's number of splits.
     pub fn split_grid(&self, rows: usize, splits: u32) -> [u32; 3] {
         [(self.shape.kv_heads * self.vector.parts) as u32, rows as u32, splits]
     }
@@ -312,14 +314,14 @@ impl AttentionKernels {
         [(self.shape.kv_heads * self.tile.parts) as u32, tiles as u32, 1]
     }
 
-    /// Bytes of the partial sums of this many rows, each in `splits` parts.
+    /// Bytes of the partial sums of `rows` rows with `splits` splits each.
     pub fn partials_bytes(&self, rows: usize, splits: u32) -> u64 {
         rows as u64 * self.shape.heads as u64 * u64::from(splits) * 4 * (self.shape.value as u64 + 4)
     }
 
-    /// How many parts to split rows into so that about `workgroups` are busy (two or three for each of the device's
-    /// multiprocessors), where `longest` is the most positions that a row sees without a window: 1 where the rows alone
-    /// suffice or contexts are short, at most [`SPLITS_MAX`].
+    /// Returns the number of splits that keeps about `workgroups` workgroups busy (two or three per multiprocessor of
+    /// the device). `longest` is the largest number of positions that a row without a window attends to. Returns 1 if
+    /// the rows alone keep the device busy or contexts are short, and at most [`SPLITS_MAX`].
     pub fn splits(&self, rows: usize, longest: usize, workgroups: usize) -> u32 {
         let AttentionShape { window, key, value, kv_heads, .. } = self.shape;
         let seen = if window > 0 { longest.min(window) } else { longest };
@@ -329,12 +331,12 @@ impl AttentionKernels {
         let pages = seen.div_ceil(PAGE);
         let busy = (rows * kv_heads * self.vector.parts).max(1);
         let most = (workgroups / busy).min(pages / SPLIT_PAGES).clamp(1, SPLITS_MAX as usize);
-        // As many as it takes with as many pages each: none is empty.
+        // As many splits as are needed with equally many pages each, so that none is empty.
         pages.div_ceil(pages.div_ceil(most)) as u32
     }
 
-    /// Whether rows that are not split are so few that a workgroup for each query head is no more than `workgroups`: then
-    /// `short`, else `direct`.
+    /// Returns true if unsplit rows are so few that one workgroup per query head is at most `workgroups`. Then `short`
+    /// runs, otherwise `direct`.
     pub fn is_short(&self, rows: usize, workgroups: usize) -> bool {
         rows * self.shape.kv_heads * self.few.parts <= workgroups
     }
@@ -362,7 +364,7 @@ mod tests {
         storage_buffers: 8,
     };
 
-    /// Layouts of `short`, `direct` and `tiled`, or one of them that is refused.
+    /// Layouts of `short`, `direct` and `tiled`. Fails if one of them is unsupported.
     fn layouts(
         shape: &AttentionShape,
         format: ActFormat,
@@ -372,7 +374,7 @@ mod tests {
         Ok([few, shape.vector(format, VECTOR_HEADS, WORKGROUP, |_| subgroup)?, shape.tile(format)?])
     }
 
-    /// Whether a layout is one that the kernels' arithmetic holds for.
+    /// Returns true if the kernels' arithmetic holds for the layout.
     fn sound(layout: Layout, group: usize, teams: usize) -> bool {
         let Layout { workgroup, team, heads, parts, .. } = layout;
         (WORKGROUP_MIN..=WORKGROUP_MAX).contains(&workgroup)

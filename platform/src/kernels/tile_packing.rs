@@ -1,19 +1,20 @@
-//! Rows of a file become a tile: 16 rows at once, 32 columns after 32 columns.
+//! Packs rows of a file into a tile: 16 rows at once, 32 columns at a time.
 //!
-//! The format's own [`BlockFormat::codes`] reads a block of each row, compiled for the kernel's instruction set; the codes
-//! of the 16 rows are then transposed in registers and stored a vector at a time. So a format needs no kernel of its own.
+//! The format's own [`BlockFormat::codes`], compiled for the kernel's instruction set, reads a block of each row. The
+//! codes of the 16 rows are then transposed in registers and stored one vector at a time. So a format needs no kernel
+//! of its own.
 
 use crate::simd::{LANES, Transpose, unroll};
-use crate::tile::codes::{VECTOR, planes};
-use crate::tile::scales::ScaleGroup;
+use crate::tile::code_planes::{VECTOR, planes};
+use crate::tile::scale_planes::ScaleGroup;
 use weft_components::{BlockCodes, BlockFormat, CODES};
 
-/// A tile to be filled. It is zeroed, so that what rows it lacks are zeros.
+/// A tile to fill. It starts zeroed, so that missing rows are zeros.
 pub(crate) struct PackTile<'a> {
     /// At most 16 rows, whole blocks each.
     pub(crate) rows: &'a [u8],
     pub(crate) row_bytes: usize,
-    /// The tile's codes, or its values.
+    /// The tile's codes, or its float values.
     pub(crate) codes: &'a mut [u8],
     pub(crate) scales: &'a mut [u8],
 }
@@ -21,13 +22,13 @@ pub(crate) struct PackTile<'a> {
 /// A kernel that fills a tile.
 pub(crate) type PackFn = unsafe fn(&mut PackTile<'_>);
 
-/// A kernel for each format that can be computed with, by its GGUF type id.
+/// A kernel for each format that the engine computes with, by GGUF type id.
 pub(in crate::kernels) type PackTable = [(u32, PackFn); 27];
 
-/// The [`PackTable`] of an instruction set, whose function for the format `F` is `$pack_as::<F>`.
+/// The [`PackTable`] of an instruction set. `$pack_as::<F>` is its function for the format `F`.
 macro_rules! pack_table {
     ($pack_as:ident) => {
-        crate::kernels::pack::pack_table!(@ $pack_as, F32 F16 Bf16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2K Q3K Q4K Q5K Q6K Q8K
+        crate::kernels::tile_packing::pack_table!(@ $pack_as, F32 F16 Bf16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2K Q3K Q4K Q5K Q6K Q8K
             Iq1S Iq1M Iq2Xxs Iq2Xs Iq2S Iq3Xxs Iq3S Iq4Nl Iq4Xs Tq1_0 Tq2_0 Mxfp4)
     };
     (@ $pack_as:ident, $($format:ident)*) => {
@@ -54,7 +55,7 @@ pub(in crate::kernels) fn pack<S: Transpose, F: BlockFormat>(s: S, tile: &mut Pa
     }
 }
 
-/// Values of `SIZE` bytes: for each column those of the 16 rows.
+/// Packs values of `SIZE` bytes: for each column the values of the 16 rows.
 #[inline(always)]
 fn floats<S: Transpose, const SIZE: usize>(s: S, tile: &mut PackTile<'_>) {
     const LINE: usize = 32;
@@ -80,14 +81,15 @@ fn floats<S: Transpose, const SIZE: usize>(s: S, tile: &mut PackTile<'_>) {
     }
 }
 
-/// Blocks of codes of `BITS` bits, and their scales.
+/// Packs blocks of codes of `BITS` bits, and their scales.
 #[inline(always)]
 fn blocks<S: Transpose, F: BlockFormat, const BITS: usize>(s: S, tile: &mut PackTile<'_>) {
     let group = const { ScaleGroup::of(F::LAYOUT) };
     let parts = const { F::BLOCK / CODES };
     let mut codes = [[0; CODES]; LANES];
     for (at, place) in tile.codes.chunks_exact_mut(parts * BITS * VECTOR).enumerate() {
-        // Constant parts: their shifts and scales are a table of instructions rather than of branches, three times as fast.
+        // `part` is a constant, so that shifts and scales are compiled for each part instead of branching. This is
+        // three times as fast.
         unroll!(part < F::BLOCK / CODES, {
             let block = at * parts + part;
             let first = part.is_multiple_of(group.blocks);
@@ -122,7 +124,7 @@ fn store<S: Transpose, const BITS: usize>(s: S, codes: &[[u8; CODES]; LANES], pl
     store_plane(s, high, high_plane, &quads, low);
 }
 
-/// Stores the `bits` bits of each code from `shift` on.
+/// Stores `bits` bits of each code, starting at bit `shift`.
 #[inline(always)]
 fn store_plane<S: Transpose>(s: S, bits: usize, plane: &mut [[u8; VECTOR]], quads: &[S::B; 8], shift: usize) {
     if bits == 8 {

@@ -1,7 +1,7 @@
-//! How much memory an adapter has. wgpu does not say; Vulkan does.
+//! Memory size of an adapter. wgpu does not report it, Vulkan does.
 
-/// Bytes of the adapter's largest heap that is its own, or shared with the host where it has none; `None` where the
-/// backend is not asked.
+/// Bytes of the adapter's largest device-local heap, or of its largest heap if it has no local one. `None` if the
+/// adapter is not a Vulkan adapter.
 #[cfg(any(target_os = "linux", target_os = "android", windows))]
 #[expect(unsafe_code, reason = "wgpu does not say what Vulkan does")]
 pub(crate) fn device_memory(adapter: &wgpu::Adapter) -> Option<u64> {
@@ -17,7 +17,7 @@ pub(crate) fn device_memory(adapter: &wgpu::Adapter) -> Option<u64> {
     own.or_else(|| heaps().map(|heap| heap.size).max())
 }
 
-/// As above.
+/// Returns `None`: only Vulkan reports memory sizes.
 #[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 pub(crate) fn device_memory(_adapter: &wgpu::Adapter) -> Option<u64> {
     None

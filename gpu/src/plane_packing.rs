@@ -1,18 +1,20 @@
-//! Rows of a tensor laid out as kernels read them.
+//! Lays out rows of a tensor as kernels read them.
 //!
-//! Codes of fewer than eight bits lie in groups of four: group `j` of a block is elements `4j` to `4j + 3`, one in each byte of a
-//! word, and a word has as many groups as fit, from the low bits up. A kernel has four codes with a shift and a mask.
+//! Codes of fewer than eight bits are stored in groups of four. Group `j` of a block contains elements `4j` to `4j +
+//! 3`, one in each byte of a word. A word contains as many groups as fit, from the low bits up. A kernel unpacks four
+//! codes with a shift and a mask.
 
 use crate::planes::{PLANES, is_centred, plane_bytes};
 use weft_components::{BlockCodes, CODES, Codec, ScaleKind, TensorFormat, TileLayout};
 
-/// Rows of a tensor in the device's layout: the planes of codes, of scales, and of high bits, empty where the layout has none.
+/// Rows of a tensor in the device's layout: planes of codes, scales and high bits. A plane is empty if the layout does
+/// not have it.
 pub struct PackedRows {
     /// The planes.
     pub planes: [Vec<u8>; PLANES],
 }
 
-/// Lays whole rows of a tensor out. `bytes` are as the file holds them; what is no whole block is left out.
+/// Lays out whole rows of a tensor. `bytes` are the file's; a partial block at the end is ignored.
 pub fn pack(format: TensorFormat, bytes: &[u8]) -> PackedRows {
     let Some(codec) = format.codec() else { return PackedRows { planes: Default::default() } };
     if !codec.layout.is_quantized() {
@@ -30,7 +32,7 @@ pub fn pack(format: TensorFormat, bytes: &[u8]) -> PackedRows {
 }
 
 impl PackedRows {
-    /// Lays one block of 32 out, number `part` of a block of the format.
+    /// Lays out one block of 32 elements: block `part` within a block of the format.
     fn push(&mut self, codec: &Codec, block: &BlockCodes, part: usize) {
         let [codes, scales, high] = &mut self.planes;
         push_codes(codec, &block.codes, codes, high);
@@ -41,13 +43,13 @@ impl PackedRows {
 /// Groups of four codes, one in each byte of a word.
 type Groups = [u32; CODES / 4];
 
-/// The same byte in all four.
+/// A word with `byte` in all four bytes.
 const fn each(byte: u8) -> u32 {
     u32::from_le_bytes([byte; 4])
 }
 
 fn push_codes(codec: &Codec, block: &[u8; CODES], codes: &mut Vec<u8>, high: &mut Vec<u8>) {
-    // Around its zero point a code is one of two's complement, whose upper bit is the other way round.
+    // A code stored around its zero point is a two's complement number, whose upper bit is inverted.
     let flip = if is_centred(codec.layout) { each(codec.zero_point) } else { 0 };
     let groups: Groups =
         core::array::from_fn(|j| u32::from_le_bytes(core::array::from_fn(|i| block[4 * j + i])) ^ flip);
@@ -70,7 +72,7 @@ fn push_codes(codec: &Codec, block: &[u8; CODES], codes: &mut Vec<u8>, high: &mu
     }
 }
 
-/// So many bits of each code, from bit `first` up: as many groups a word as fit.
+/// Appends `BITS` bits of each code, from bit `first` up, with as many groups per word as fit.
 fn spread<const BITS: usize>(groups: &Groups, first: u32, out: &mut Vec<u8>) {
     let mask = each(u8::MAX >> (8 - BITS));
     for groups in groups.chunks_exact(8 / BITS) {

@@ -3,9 +3,10 @@
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-/// An error of a [`Source`](super::Source).
-#[derive(Debug, thiserror::Error)]
+/// An error of a [`Source`](super::Source). Cloning copies names only: an error is kept with the model that it is of.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
     /// The range is not inside the source.
@@ -28,8 +29,8 @@ pub enum StorageError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// The operating system's message.
+        source: Arc<io::Error>,
     },
     /// The path names something other than a file.
     #[error("{}: is not a regular file; name the model file itself", path.display())]
@@ -61,8 +62,19 @@ pub enum StorageError {
         start: u64,
         /// End of the range asked for, exclusive.
         end: u64,
-        /// What the system said.
-        source: io::Error,
+        /// The operating system's message.
+        source: Arc<io::Error>,
+    },
+    /// The bytes have not arrived, and the caller's thread cannot wait for them.
+    #[error(
+        "{name}: bytes {} to {} have not arrived and this thread cannot wait for them; poll the source instead",
+        range.start, range.end
+    )]
+    WouldBlock {
+        /// The source.
+        name: String,
+        /// Bytes asked for.
+        range: Range<u64>,
     },
 }
 
@@ -71,4 +83,60 @@ impl StorageError {
     pub fn out_of_range(name: &str, range: Range<u64>, len: u64) -> Self {
         Self::OutOfRange { name: name.to_owned(), start: range.start, end: range.end, len }
     }
+
+    /// The error for a `range` of the source `name` that could not be read.
+    pub fn read(name: &str, range: Range<u64>, source: io::Error) -> Self {
+        Self::Read { name: name.to_owned(), start: range.start, end: range.end, source: Arc::new(source) }
+    }
+
+    /// The bytes in `range`, if it is inside the source `name` of `len` bytes and a buffer can hold them.
+    ///
+    /// # Errors
+    /// [`StorageError::OutOfRange`].
+    pub fn check_range(name: &str, range: &Range<u64>, len: u64) -> Result<usize, Self> {
+        let inside = range.start <= range.end && range.end <= len;
+        let bytes = inside.then(|| usize::try_from(range.end - range.start).ok()).flatten();
+        bytes.ok_or_else(|| Self::out_of_range(name, range.clone(), len))
+    }
+
+    /// Checks that `bytes` from `offset` on are inside the source `name` of `len` bytes: what
+    /// [`Source::poll_read`](super::Source::poll_read) is asked for.
+    ///
+    /// # Errors
+    /// [`StorageError::OutOfRange`].
+    pub fn check_piece(name: &str, offset: u64, bytes: usize, len: u64) -> Result<(), Self> {
+        let end = offset.checked_add(bytes as u64).filter(|end| *end <= len);
+        let outside = || Self::out_of_range(name, offset..offset.saturating_add(bytes as u64), len);
+        end.map(drop).ok_or_else(outside)
+    }
+
+    /// Returns true if the same read may succeed later: it was interrupted, timed out, or its connection was lost.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => is_transient(source.kind()),
+            Self::WouldBlock { .. } => true,
+            Self::OutOfRange { .. } | Self::Open { .. } | Self::NotAFile { .. } | Self::CutShort { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// Returns true for failures of a connection or of a moment, false for those of a file.
+fn is_transient(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        kind,
+        Kind::Interrupted
+            | Kind::TimedOut
+            | Kind::WouldBlock
+            | Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::BrokenPipe
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+    )
 }

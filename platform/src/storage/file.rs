@@ -7,7 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use super::blocking::grow;
 use super::{Bytes, Source, StorageError};
 
 /// A file that is open for reading.
@@ -27,7 +30,7 @@ impl FileSource {
     /// [`StorageError::Open`] or [`StorageError::NotAFile`], naming the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path = path.as_ref();
-        let open_error = |source| StorageError::Open { path: path.to_owned(), source };
+        let open_error = |source| StorageError::Open { path: path.to_owned(), source: Arc::new(source) };
         // Asked before opening: opening a pipe waits for its writer.
         if !fs::metadata(path).map_err(open_error)?.is_file() {
             return Err(StorageError::NotAFile { path: path.to_owned() });
@@ -35,13 +38,6 @@ impl FileSource {
         let file = File::open(path).map_err(open_error)?;
         let len = file.metadata().map_err(open_error)?.len();
         Ok(Self { name: path.display().to_string(), file, len })
-    }
-
-    /// The bytes in `range` that a buffer holds, or the error of a range that is outside.
-    fn checked_len(&self, range: &Range<u64>) -> Result<usize, StorageError> {
-        let inside = range.start <= range.end && range.end <= self.len;
-        let len = inside.then(|| usize::try_from(range.end - range.start).ok()).flatten();
-        len.ok_or_else(|| StorageError::out_of_range(&self.name, range.clone(), self.len))
     }
 
     /// Fills `buffer` from `range`, which is as long.
@@ -55,7 +51,7 @@ impl FileSource {
         if source.kind() == io::ErrorKind::UnexpectedEof && found < range.end {
             return StorageError::CutShort { name: self.name.clone(), len: self.len, found };
         }
-        StorageError::Read { name: self.name.clone(), start: range.start, end: range.end, source }
+        StorageError::read(&self.name, range, source)
     }
 }
 
@@ -90,6 +86,18 @@ impl Source for FileSource {
         self.len
     }
 
+    /// Reads all of the buffer at once.
+    fn poll_read(
+        &self,
+        _cx: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        StorageError::check_piece(&self.name, offset, buffer.len(), self.len)?;
+        self.fill(offset..offset + buffer.len() as u64, buffer)?;
+        Poll::Ready(Ok(buffer.len()))
+    }
+
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
         let mut buffer = Vec::new();
         self.read_into(range, &mut buffer)?;
@@ -97,14 +105,8 @@ impl Source for FileSource {
     }
 
     fn read_into<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], StorageError> {
-        let len = self.checked_len(&range)?;
-        if buffer.len() < len {
-            let more = len - buffer.len();
-            buffer
-                .try_reserve_exact(more)
-                .map_err(|_| self.error(range.clone(), io::ErrorKind::OutOfMemory.into()))?;
-            buffer.resize(len, 0);
-        }
+        let len = StorageError::check_range(&self.name, &range, self.len)?;
+        grow(&self.name, &range, buffer, len)?;
         let buffer = &mut buffer[..len];
         self.fill(range, buffer)?;
         Ok(buffer)

@@ -8,6 +8,7 @@
 //! Invariant: a read gives exactly the bytes asked for or an error. A range outside the source is an error, whatever
 //! its numbers, so a caller may pass on offsets that a file states.
 
+mod blocking;
 mod bytes;
 mod error;
 #[cfg(not(target_family = "wasm"))]
@@ -16,10 +17,13 @@ mod memory;
 #[cfg(not(target_family = "wasm"))]
 mod new_file;
 #[cfg(not(target_family = "wasm"))]
+mod park;
+#[cfg(not(target_family = "wasm"))]
 mod throttled;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 pub use bytes::Bytes;
 pub use error::StorageError;
@@ -29,11 +33,14 @@ pub use memory::MemorySource;
 #[cfg(not(target_family = "wasm"))]
 pub use new_file::{NewFile, NewFileError};
 #[cfg(not(target_family = "wasm"))]
+use park::Parker;
+#[cfg(not(target_family = "wasm"))]
 pub use throttled::ThrottledSource;
 
-/// A random-access source of bytes: a file, memory, later a browser's storage or HTTP ranges.
+/// A random-access source of bytes: a file, memory, HTTP ranges, bytes that a web page fetches.
 ///
-/// A call blocks no longer than its one read takes. Sources are shared between threads.
+/// [`Source::poll_read`] never waits. [`Source::read`] and [`Source::read_into`] wait for their bytes, on a thread that may.
+/// Sources are shared between threads, and any number of readers may poll one at a time.
 pub trait Source: Send + Sync {
     /// What to call the source in messages: a path or an address.
     fn name(&self) -> &str;
@@ -41,30 +48,57 @@ pub trait Source: Send + Sync {
     /// Bytes in the source.
     fn len(&self) -> u64;
 
-    /// Whether the source has no bytes.
+    /// Returns true if the source has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes at `range`.
+    /// Copies bytes from `offset` on into the front of `buffer`: as many as are available now, at least one and at most
+    /// `buffer.len()`. An empty buffer inside the source gets none.
+    ///
+    /// Pending: none is available yet. The waker of `cx` is woken when it is worth asking again, which may be too early.
+    /// Each reader's last waker is kept, so readers do not displace one another.
+    ///
+    /// After an error the same read may be asked for again; [`StorageError::is_transient`] says if that may help.
+    ///
+    /// # Errors
+    /// [`StorageError::OutOfRange`] where `offset..offset + buffer.len()` is not inside the source; others as the kind of
+    /// source has them.
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>>;
+
+    /// Returns true if [`Source::poll_read`] may be pending: such a source is polled, others are read by the loader's
+    /// threads.
+    fn is_polled(&self) -> bool {
+        false
+    }
+
+    /// The bytes at `range`. Waits until all of them have arrived.
     ///
     /// The view's address is of no particular alignment. Reading an empty range inside the source is no error.
     ///
     /// # Errors
     /// [`StorageError::OutOfRange`] where `range` is not inside the source; others as the kind of source has them.
-    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError>;
+    /// On wasm [`StorageError::WouldBlock`] where the bytes have not arrived: a thread cannot wait there.
+    fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let mut buffer = Vec::new();
+        self.read_into(range, &mut buffer)?;
+        Ok(buffer.into())
+    }
 
     /// The bytes at `range` where they lie, or in `buffer`, which is the caller's to use again. It grows and never shrinks.
     ///
     /// # Errors
     /// As [`Source::read`].
     fn read_into<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], StorageError> {
-        let bytes = self.read(range)?;
-        if buffer.len() < bytes.len() {
-            buffer.resize(bytes.len(), 0);
-        }
-        let buffer = &mut buffer[..bytes.len()];
-        buffer.copy_from_slice(&bytes);
+        let len = StorageError::check_range(self.name(), &range, self.len())?;
+        blocking::grow(self.name(), &range, buffer, len)?;
+        let buffer = &mut buffer[..len];
+        blocking::fill(self, range.start, buffer)?;
         Ok(buffer)
     }
 }
@@ -76,6 +110,19 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn len(&self) -> u64 {
         (**self).len()
+    }
+
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        (**self).poll_read(cx, offset, buffer)
+    }
+
+    fn is_polled(&self) -> bool {
+        (**self).is_polled()
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,19 @@ impl<S: Source> Source for ThrottledSource<S> {
 
     fn len(&self) -> u64 {
         self.source.len()
+    }
+
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        self.source.poll_read(cx, offset, buffer)
+    }
+
+    fn is_polled(&self) -> bool {
+        self.source.is_polled()
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {

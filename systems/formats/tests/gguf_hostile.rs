@@ -6,6 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::gguf_support::{File, array, entry, entry_u32, golden_bytes, memory, string, tensor, walk};
@@ -174,6 +175,16 @@ impl Source for Sparse {
         self.len
     }
 
+    fn poll_read(
+        &self,
+        _: &mut Context<'_>,
+        offset: u64,
+        to: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        to.copy_from_slice(&self.read(offset..offset.saturating_add(to.len() as u64))?);
+        Poll::Ready(Ok(to.len()))
+    }
+
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
         if range.start > range.end || range.end > self.len {
             return Err(StorageError::out_of_range(self.name(), range, self.len));
@@ -228,14 +239,18 @@ impl Source for Broken {
         self.len
     }
 
+    fn poll_read(
+        &self,
+        _: &mut Context<'_>,
+        offset: u64,
+        to: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        self.read(offset..offset.saturating_add(to.len() as u64))?;
+        Poll::Ready(Ok(to.len()))
+    }
+
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
-        let source = || std::io::Error::other("gone");
-        let error = StorageError::Read {
-            name: "broken.gguf".into(),
-            start: range.start,
-            end: range.end,
-            source: source(),
-        };
+        let error = StorageError::read("broken.gguf", range, std::io::Error::other("gone"));
         self.gives.map(|len| vec![b'G'; len].into()).ok_or(error)
     }
 }

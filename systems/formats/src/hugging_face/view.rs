@@ -4,6 +4,7 @@ use super::rows::Rows;
 use crate::gguf::{GgufHeader, GgufWriteError};
 use std::ops::Range;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use weft_platform::storage::{Bytes, Source, StorageError};
 
 /// What a tensor's bytes are.
@@ -74,6 +75,18 @@ impl Source for View {
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn poll_read(
+        &self,
+        _cx: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        StorageError::check_piece(&self.name, offset, buffer.len(), self.len)?;
+        let bytes = self.read(offset..offset + buffer.len() as u64)?;
+        buffer.copy_from_slice(&bytes);
+        Poll::Ready(Ok(buffer.len()))
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {

@@ -3,6 +3,9 @@
 //! The window is a view of the source that grows from [`FIRST_WINDOW`] to [`LAST_WINDOW`] bytes: a source in memory costs
 //! no copy, and a slow source sends little more than the header. All numbers are little endian.
 //!
+//! Of a source that is polled only the front may be here. A cursor stops there with [`StorageError::WouldBlock`], which says
+//! how far it would have to read.
+//!
 //! Invariant: nothing is taken, and no memory asked for, on the word of a length or count that the rest of the file
 //! cannot bear out.
 
@@ -58,6 +61,8 @@ pub(super) struct Cursor<'a> {
     source: &'a dyn Source,
     /// Bytes in the source.
     len: u64,
+    /// How many of them can be read.
+    available: u64,
     /// The part of the source at `base`.
     window: Bytes,
     base: u64,
@@ -68,9 +73,10 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(source: &'a dyn Source) -> Self {
-        let window = Bytes::default();
-        Self { source, len: source.len(), window, base: 0, taken: 0, next_window: FIRST_WINDOW }
+    /// A cursor at the beginning of `source`, of which the first `available` bytes can be read.
+    pub(super) fn new(source: &'a dyn Source, available: u64) -> Self {
+        let (window, len) = (Bytes::default(), source.len());
+        Self { source, len, available, window, base: 0, taken: 0, next_window: FIRST_WINDOW }
     }
 
     /// The source's name.
@@ -100,7 +106,13 @@ impl<'a> Cursor<'a> {
     fn refill(&mut self, len: u64, place: Place<'_>) -> Result<usize, GgufError> {
         let offset = self.position();
         self.check_room(len, place)?;
-        let size = len.max(self.next_window).min(MAX_HEADER.min(self.len).saturating_sub(offset));
+        let end = offset.saturating_add(len);
+        if end > self.available {
+            let name = self.source.name().to_owned();
+            return Err(StorageError::WouldBlock { name, range: offset..end }.into());
+        }
+        let most = MAX_HEADER.min(self.len).min(self.available).saturating_sub(offset);
+        let size = len.max(self.next_window).min(most);
         let range = offset..offset.saturating_add(size);
         let window = self.source.read(range.clone())?;
         if window.len() as u64 != size {

@@ -1,8 +1,12 @@
 //! Where weights come from: every kind of source keeps the same promises.
 
 mod bytes;
+mod fed;
 mod file;
+#[cfg(feature = "http")]
+mod http;
 mod memory;
+mod mmap;
 mod new_file;
 mod throttled;
 

@@ -65,6 +65,35 @@ pub enum StorageError {
         /// The operating system's message.
         source: Arc<io::Error>,
     },
+    /// A URL could not be read.
+    #[cfg(all(feature = "http", not(target_family = "wasm")))]
+    #[error(transparent)]
+    Http(#[from] super::HttpError),
+    /// What feeds the source could not fetch the bytes.
+    #[error(
+        "{name}: bytes from {offset} on cannot be fetched: {reason}; check the connection, then load it again"
+    )]
+    Feed {
+        /// The source.
+        name: String,
+        /// First byte that could not be fetched.
+        offset: u64,
+        /// What the feeder said.
+        reason: String,
+        /// Another try may help.
+        transient: bool,
+    },
+    /// What feeds the source has stopped.
+    #[error(
+        "{name}: bytes {} to {} will not arrive: what fetches them has stopped; load it again",
+        range.start, range.end
+    )]
+    FeedClosed {
+        /// The source.
+        name: String,
+        /// Bytes asked for.
+        range: Range<u64>,
+    },
     /// The bytes have not arrived, and the caller's thread cannot wait for them.
     #[error(
         "{name}: bytes {} to {} have not arrived and this thread cannot wait for them; poll the source instead",
@@ -115,9 +144,14 @@ impl StorageError {
         match self {
             Self::Read { source, .. } => is_transient(source.kind()),
             Self::WouldBlock { .. } => true,
-            Self::OutOfRange { .. } | Self::Open { .. } | Self::NotAFile { .. } | Self::CutShort { .. } => {
-                false
-            }
+            #[cfg(all(feature = "http", not(target_family = "wasm")))]
+            Self::Http(error) => error.is_transient(),
+            Self::Feed { transient, .. } => *transient,
+            Self::OutOfRange { .. }
+            | Self::Open { .. }
+            | Self::NotAFile { .. }
+            | Self::CutShort { .. }
+            | Self::FeedClosed { .. } => false,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Where bytes come from, and files that are made.
 //!
-//! A [`Source`] is random access to one file's bytes, wherever they lie: a file on disk ([`FileSource`]), a buffer
-//! ([`MemorySource`]), and in a browser a file of its private file system or the ranges of an HTTP resource.
-//! Reading gives [`Bytes`], which keep alive what they borrow from, or fills a buffer of the caller's that is used again.
+//! A [`Source`] is random access to one file's bytes, wherever they lie: a file on disk ([`FileSource`], or [`MmapSource`]),
+//! a buffer ([`MemorySource`]), the ranges of an HTTP resource (`HttpSource`, feature `http`), or what a web page fetches
+//! ([`FedSource`]); [`ThrottledSource`] slows another down. Polling never waits and takes what has arrived. Reading gives [`Bytes`], which keep alive what they borrow from, or fills a buffer of the caller's that is used again.
 //! A file that is written, natively, is a [`NewFile`]: whole or not there.
 //!
 //! Invariant: a read gives exactly the bytes asked for or an error. A range outside the source is an error, whatever
@@ -11,15 +11,23 @@
 mod blocking;
 mod bytes;
 mod error;
+mod fed;
 #[cfg(not(target_family = "wasm"))]
 mod file;
+#[cfg(all(feature = "http", not(target_family = "wasm")))]
+mod http;
 mod memory;
+#[cfg(not(target_family = "wasm"))]
+mod mmap;
 #[cfg(not(target_family = "wasm"))]
 mod new_file;
 #[cfg(not(target_family = "wasm"))]
 mod park;
 #[cfg(not(target_family = "wasm"))]
 mod throttled;
+#[cfg(not(target_family = "wasm"))]
+mod timer;
+mod window;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,9 +35,14 @@ use std::task::{Context, Poll};
 
 pub use bytes::Bytes;
 pub use error::StorageError;
+pub use fed::{FedSource, Feeder};
 #[cfg(not(target_family = "wasm"))]
 pub use file::FileSource;
+#[cfg(all(feature = "http", not(target_family = "wasm")))]
+pub use http::{HttpError, HttpOptions, HttpSource};
 pub use memory::MemorySource;
+#[cfg(not(target_family = "wasm"))]
+pub use mmap::MmapSource;
 #[cfg(not(target_family = "wasm"))]
 pub use new_file::{NewFile, NewFileError};
 #[cfg(not(target_family = "wasm"))]

@@ -1,13 +1,16 @@
 //! A file that gets its name when it is whole.
 //!
 //! `NAME` is written as `NAME.part` beside it and renamed at the end, so that no program ever finds half a model under
-//! a model's name, and what was there before stays until then. Without the rename the part is removed.
+//! a model's name, and what was there before stays until then. Without the rename the part is removed. A file that is replaced
+//! passes its permissions on.
 //!
 //! This guards against a program that ends early, not against a machine that does: nothing waits for the medium.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is added to a file's name until it is whole.
 const PART: &str = ".part";
@@ -100,16 +103,54 @@ impl NewFile {
         {
             return Err(NewFileError::NoRoom { file: file(), bytes, free });
         }
-        let mut part = path.as_os_str().to_owned();
-        part.push(PART);
-        let part = PathBuf::from(part);
-        match OpenOptions::new().write(true).create_new(true).open(&part) {
-            Ok(open) => Ok(Self { path, part, file: Some(open) }),
+        let part = with_suffix(&path, PART);
+        match Self::begin(&path, &part) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(NewFileError::Busy { file: file(), part: part.display().to_string() })
             }
-            Err(source) => Err(NewFileError::Create { file: file(), source }),
+            begun => begun.map_err(|source| NewFileError::Create { file: file(), source }),
         }
+    }
+
+    /// Begins the file that takes the place of the one at `path`, or is the first one there: settings, a conversation. Any
+    /// number of processes and threads may do so at a time, each beside it in a part of its own (`NAME.PROCESS.N.part`);
+    /// the last to commit stays. A symbolic link is followed.
+    ///
+    /// # Errors
+    /// [`NewFileError::NotAFile`] or [`NewFileError::Create`].
+    pub fn replace(path: &Path) -> Result<Self, NewFileError> {
+        /// Files that this process has begun.
+        static BEGUN: AtomicU64 = AtomicU64::new(0);
+        /// Parts that a killed process of this number may have left.
+        const TRIES: usize = 1000;
+        let file = || path.display().to_string();
+        let create = |source| NewFileError::Create { file: file(), source };
+        let path = match fs::metadata(path) {
+            Ok(found) if !found.is_file() => return Err(NewFileError::NotAFile { file: file() }),
+            Ok(_) => fs::canonicalize(path).map_err(create)?,
+            Err(_) if path.file_name().is_none() => return Err(NewFileError::NotAFile { file: file() }),
+            Err(_) => path.to_owned(),
+        };
+        let mut last = io::Error::from(ErrorKind::AlreadyExists);
+        for _ in 0..TRIES {
+            let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+            let part = with_suffix(&path, &format!(".{}.{number}{PART}", process::id()));
+            match Self::begin(&path, &part) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => last = error,
+                begun => return begun.map_err(create),
+            }
+        }
+        Err(create(last))
+    }
+
+    /// Makes the part, with the permissions of the file that is to be replaced before anything is written to it.
+    fn begin(path: &Path, part: &Path) -> io::Result<Self> {
+        let open = OpenOptions::new().write(true).create_new(true).open(part)?;
+        let begun = Self { path: path.to_owned(), part: part.to_owned(), file: Some(open) };
+        if let (Ok(old), Some(file)) = (fs::metadata(path), &begun.file) {
+            file.set_permissions(old.permissions())?;
+        }
+        Ok(begun)
     }
 
     /// Gives the file its name.
@@ -151,6 +192,13 @@ impl Drop for NewFile {
             let _ = fs::remove_file(&self.part);
         }
     }
+}
+
+/// `path` with more behind its name.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Bytes that a file in `folder` may take; `None` where the system does not tell.

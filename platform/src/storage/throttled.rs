@@ -1,30 +1,55 @@
 //! A source slowed down to a rate, to see and test what happens while a model is still arriving.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::timer::Timer;
 use super::{Bytes, Source, StorageError};
+
+/// Most bytes that one poll waits for; where the rate is low, those of a tenth of a second.
+const PIECE: u64 = 64 << 10;
+
+/// Grants of polls that may be open. Where a reader does not come back for its grant, others need its room in the end.
+const GRANTS: usize = 64;
 
 /// Another source at a number of bytes per second.
 ///
-/// Readers share the rate as they would a connection: reads are granted in turn, each sleeping until its last byte
-/// would have arrived. A read that the source refuses costs no time.
+/// Readers share the rate as they would a connection: reads are granted in turn, each until its last byte would have
+/// arrived. A blocking read sleeps as long; a poll is pending, and a thread of the source's own wakes it. A read that the
+/// source refuses costs no time.
 #[derive(Debug)]
 pub struct ThrottledSource<S> {
     source: S,
     bytes_per_second: NonZeroU64,
+    clock: Mutex<Clock>,
+    timer: Timer,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
     /// When the bytes granted so far will have arrived.
-    free_at: Mutex<Option<Instant>>,
+    free_at: Option<Instant>,
+    /// What polls wait for, in the order in which it was granted.
+    grants: VecDeque<Grant>,
+}
+
+/// Bytes that arrive for a poll.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    offset: u64,
+    len: u64,
+    at: Instant,
 }
 
 impl<S: Source> ThrottledSource<S> {
     /// `source` at `bytes_per_second`.
     pub fn new(source: S, bytes_per_second: NonZeroU64) -> Self {
-        Self { source, bytes_per_second, free_at: Mutex::new(None) }
+        Self { source, bytes_per_second, clock: Mutex::default(), timer: Timer::default() }
     }
 
     /// How long `len` bytes take.
@@ -35,18 +60,56 @@ impl<S: Source> ThrottledSource<S> {
         Duration::new(len / rate, u32::try_from(nanos).unwrap_or_default())
     }
 
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When so many bytes more will have arrived.
+    fn arrival(&self, clock: &mut Clock, bytes: u64) -> Instant {
+        let now = Instant::now();
+        let start = clock.free_at.map_or(now, |at| at.max(now));
+        // A time that the clock cannot tell, centuries away, is not waited for.
+        let end = start.checked_add(self.duration(bytes)).unwrap_or(start);
+        clock.free_at = Some(end);
+        end
+    }
+
     /// Sleeps until so many bytes more would have arrived.
     fn wait_for(&self, bytes: u64) {
-        let now = Instant::now();
-        let wait = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let start = free_at.map_or(now, |at| at.max(now));
-            // A time that the clock cannot tell, centuries away, is not waited for.
-            let end = start.checked_add(self.duration(bytes)).unwrap_or(start);
-            *free_at = Some(end);
-            end.saturating_duration_since(now)
-        };
-        thread::sleep(wait);
+        let arrival = self.arrival(&mut self.clock(), bytes);
+        thread::sleep(arrival.saturating_duration_since(Instant::now()));
+    }
+
+    /// What a poll of `len` bytes at `offset` waits for.
+    fn grant(&self, offset: u64, len: u64) -> Grant {
+        let mut clock = self.clock();
+        if let Some(grant) = clock.grants.iter().find(|grant| grant.offset == offset) {
+            return *grant;
+        }
+        let len = len.min((self.bytes_per_second.get() / 10).clamp(1, PIECE));
+        let grant = Grant { offset, len, at: self.arrival(&mut clock, len) };
+        clock.push(grant);
+        grant
+    }
+
+    /// Takes back a grant of which `read` bytes were read; the rest has arrived as well.
+    fn settle(&self, grant: Grant, read: u64) {
+        let mut clock = self.clock();
+        if let Some(index) = clock.grants.iter().position(|other| other.offset == grant.offset) {
+            clock.grants.remove(index);
+        }
+        if read < grant.len {
+            clock.push(Grant { offset: grant.offset.saturating_add(read), len: grant.len - read, ..grant });
+        }
+    }
+}
+
+impl Clock {
+    fn push(&mut self, grant: Grant) {
+        if self.grants.len() >= GRANTS {
+            self.grants.pop_front();
+        }
+        self.grants.push_back(grant);
     }
 }
 
@@ -65,11 +128,25 @@ impl<S: Source> Source for ThrottledSource<S> {
         offset: u64,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, StorageError>> {
-        self.source.poll_read(cx, offset, buffer)
+        StorageError::check_piece(self.name(), offset, buffer.len(), self.len())?;
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let grant = self.grant(offset, buffer.len() as u64);
+        if Instant::now() < grant.at {
+            self.timer.wake_at(grant.at, cx.waker());
+            return Poll::Pending;
+        }
+        let len = buffer.len().min(usize::try_from(grant.len).unwrap_or(usize::MAX));
+        let read = self.source.poll_read(cx, offset, buffer.get_mut(..len).unwrap_or_default());
+        if let Poll::Ready(Ok(read)) = &read {
+            self.settle(grant, *read as u64);
+        }
+        read
     }
 
     fn is_polled(&self) -> bool {
-        self.source.is_polled()
+        true
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {

@@ -81,3 +81,46 @@ fn more_than_there_is_room_for_is_not_begun() {
     assert!(matches!(full, NewFileError::NoRoom { bytes: u64::MAX, .. }), "{full}");
     assert!(names(folder.path()).is_empty());
 }
+
+#[test]
+fn several_may_replace_a_file_and_the_last_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.json");
+    let mut first = NewFile::replace(&path).unwrap();
+    let mut second = NewFile::replace(&path).unwrap();
+    first.write_all(b"first").unwrap();
+    second.write_all(b"second").unwrap();
+    assert_eq!(names(folder.path()).len(), 2);
+    second.commit().unwrap();
+    first.commit().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"first");
+    drop(NewFile::replace(&path).unwrap());
+    assert_eq!(names(folder.path()), ["names.json"]);
+    assert!(matches!(NewFile::replace(folder.path()), Err(NewFileError::NotAFile { .. })));
+    let missing = NewFile::replace(&folder.path().join("no/names.json")).unwrap_err();
+    assert!(matches!(missing, NewFileError::Create { .. }), "{missing}");
+}
+
+#[cfg(unix)]
+#[test]
+fn who_may_read_a_file_that_is_replaced_stays() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.json");
+    fs::write(&path, "old").unwrap();
+    for (mode, begin) in [
+        (0o600, (|path: &Path| NewFile::replace(path)) as fn(&Path) -> _),
+        (0o640, |path| NewFile::create(path, true, 3)),
+        (0o444, |path| NewFile::replace(path)),
+    ] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let mut file = begin(&path).unwrap();
+        for name in names(folder.path()) {
+            let found = fs::metadata(folder.path().join(&name)).unwrap().permissions().mode();
+            assert_eq!(found & 0o777, mode, "{name}");
+        }
+        file.write_all(b"new").unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+    }
+}

@@ -1,7 +1,8 @@
 //! Sources as slow as a network.
 
-use super::check_contract;
+use super::{check_contract, polled};
 use std::num::NonZeroU64;
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 use weft_platform::storage::{MemorySource, Source, ThrottledSource};
@@ -34,4 +35,29 @@ fn readers_share_the_rate() {
     });
     // Sleeping is never shorter than asked, so only the lower bound is a promise.
     assert!(start.elapsed() >= Duration::from_millis(99), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_poll_waits_for_its_time_and_is_woken() {
+    let source = throttled(1000, 10_000);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for reader in 0..4 {
+            let source = &source;
+            scope.spawn(move || assert_eq!(polled(source, reader * 250, 250).unwrap(), [3; 250]));
+        }
+    });
+    assert!(start.elapsed() >= Duration::from_millis(99), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_poll_does_not_wait() {
+    let source = throttled(1000, 1);
+    let start = Instant::now();
+    let mut cx = Context::from_waker(Waker::noop());
+    for offset in 0..500 {
+        assert!(source.poll_read(&mut cx, offset, &mut [0; 100]).is_pending());
+    }
+    drop(source);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }

@@ -36,11 +36,20 @@ impl ModelFile {
     pub fn read(model: impl Into<OpenModel>) -> Result<Self, ModelError> {
         let OpenModel { sources, vocabulary, .. } = model.into();
         let gguf = Gguf::read(&sources)?;
+        Self::of_header(&gguf, sources, vocabulary)
+    }
+
+    /// The same for a header that has been read from `sources`.
+    pub(crate) fn of_header(
+        gguf: &Gguf,
+        sources: Vec<Arc<dyn Source>>,
+        vocabulary: Option<Arc<Vocabulary>>,
+    ) -> Result<Self, ModelError> {
         let file = sources.first().map_or("", |source| source.name());
-        let arch = architecture(&gguf, file)?;
-        let config = model_config(&gguf, &arch, file)?;
-        let shards = manifest(&gguf, &arch, &config, file)?;
-        let (tokenizer, template) = text_parts(&gguf, vocabulary)?;
+        let arch = architecture(gguf, file)?;
+        let config = model_config(gguf, &arch, file)?;
+        let shards = manifest(gguf, &arch, &config, file)?;
+        let (tokenizer, template) = text_parts(gguf, vocabulary)?;
         if let Some(tokens) = tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|n| *n > config.vocabulary)
         {
             return Err(ModelError::VocabularySize {

@@ -15,6 +15,7 @@ mod gguf_support;
 mod gguf_write;
 mod hugging_face;
 mod per_layer;
+mod polled;
 mod quantize;
 mod quantize_files;
 mod synth;

@@ -3,6 +3,9 @@
 //! The window is a view of the source that grows from [`FIRST_WINDOW`] to [`LAST_WINDOW`] bytes. A source in memory is
 //! not copied, and a slow source sends little more than the header. All numbers are little endian.
 //!
+//! Of a polled source only a prefix may have been read. Beyond it the cursor stops with [`StorageError::WouldBlock`], which
+//! says how many bytes it needs.
+//!
 //! Invariant: no bytes are read and no memory is allocated for a length or count that exceeds the rest of the file.
 
 use std::fmt;
@@ -57,6 +60,8 @@ pub(super) struct Cursor<'a> {
     source: &'a dyn Source,
     /// Bytes in the source.
     len: u64,
+    /// How many of them can be read.
+    available: u64,
     /// The bytes of the source that start at `base`.
     window: Bytes,
     base: u64,
@@ -67,9 +72,10 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(source: &'a dyn Source) -> Self {
-        let window = Bytes::default();
-        Self { source, len: source.len(), window, base: 0, taken: 0, next_window: FIRST_WINDOW }
+    /// A cursor at the beginning of `source`, of which the first `available` bytes can be read.
+    pub(super) fn new(source: &'a dyn Source, available: u64) -> Self {
+        let (window, len) = (Bytes::default(), source.len());
+        Self { source, len, available, window, base: 0, taken: 0, next_window: FIRST_WINDOW }
     }
 
     /// Returns the source's name.
@@ -99,7 +105,13 @@ impl<'a> Cursor<'a> {
     fn refill(&mut self, len: u64, place: Place<'_>) -> Result<usize, GgufError> {
         let offset = self.position();
         self.check_room(len, place)?;
-        let size = len.max(self.next_window).min(MAX_HEADER.min(self.len).saturating_sub(offset));
+        let end = offset.saturating_add(len);
+        if end > self.available {
+            let name = self.source.name().to_owned();
+            return Err(StorageError::WouldBlock { name, range: offset..end }.into());
+        }
+        let most = MAX_HEADER.min(self.len).min(self.available).saturating_sub(offset);
+        let size = len.max(self.next_window).min(most);
         let range = offset..offset.saturating_add(size);
         let window = self.source.read(range.clone())?;
         if window.len() as u64 != size {

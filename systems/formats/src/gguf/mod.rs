@@ -15,6 +15,7 @@ mod error;
 mod header;
 mod metadata;
 mod parse;
+mod reader;
 mod split;
 mod tensors;
 mod value;
@@ -28,6 +29,7 @@ use weft_platform::storage::Source;
 pub use error::GgufError;
 pub use header::{GgufHeader, PlannedTensor};
 pub use metadata::Metadata;
+pub(crate) use reader::GgufReader;
 #[cfg(not(target_family = "wasm"))]
 pub use split::open_files;
 pub use tensors::TensorInfo;
@@ -88,22 +90,11 @@ impl Gguf {
     /// # Errors
     /// A [`GgufError`] that names the file, the location in it and what to do.
     pub fn read(sources: &[Arc<dyn Source>]) -> Result<Self, GgufError> {
-        let (first, others) = sources.split_first().ok_or(GgufError::NoSources)?;
-        let Part { version, alignment, metadata, mut tensors } = read_part(&**first, 0)?;
-        split::check_count(&metadata, sources.len())?;
-        if !others.is_empty() {
-            split::check_part(&metadata, &metadata, 0)?;
-            for (source, index) in others.iter().zip(1..) {
-                let part = read_part(&**source, index)?;
-                split::check_part(&metadata, &part.metadata, index)?;
-                tensors.extend(part.tensors);
-            }
+        let mut parts = Parts::default();
+        for (index, source) in sources.iter().enumerate() {
+            parts.push(read_part(&**source, index, u64::MAX)?, sources.len())?;
         }
-        let by_name = index_names(&tensors, sources)?;
-        if !others.is_empty() {
-            split::check_tensor_count(&metadata, tensors.len())?;
-        }
-        Ok(Self { version, alignment, metadata, tensors, by_name })
+        parts.merge(sources)
     }
 
     /// Makes a model that has only metadata.
@@ -122,6 +113,45 @@ impl Gguf {
             .by_name
             .binary_search_by(|&index| tensor(index).map(|tensor| tensor.name.as_str()).cmp(&Some(name)));
         found.ok().and_then(|at| self.by_name.get(at)).and_then(|&index| tensor(index))
+    }
+}
+
+/// The parts of a model that have been read, in order.
+#[derive(Default)]
+struct Parts {
+    /// The first one, with the tensors of the others behind its own.
+    first: Option<Part>,
+    count: usize,
+}
+
+impl Parts {
+    /// Adds the next of `given` parts.
+    fn push(&mut self, part: Part, given: usize) -> Result<(), GgufError> {
+        match &mut self.first {
+            None => {
+                split::check_count(&part.metadata, given)?;
+                if given > 1 {
+                    split::check_part(&part.metadata, &part.metadata, 0)?;
+                }
+                self.first = Some(part);
+            }
+            Some(first) => {
+                split::check_part(&first.metadata, &part.metadata, self.count)?;
+                first.tensors.extend(part.tensors);
+            }
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The model, all of whose parts have been read from `sources`.
+    fn merge(self, sources: &[Arc<dyn Source>]) -> Result<Gguf, GgufError> {
+        let Part { version, alignment, metadata, tensors } = self.first.ok_or(GgufError::NoSources)?;
+        let by_name = index_names(&tensors, sources)?;
+        if sources.len() > 1 {
+            split::check_tensor_count(&metadata, tensors.len())?;
+        }
+        Ok(Gguf { version, alignment, metadata, tensors, by_name })
     }
 }
 
@@ -147,9 +177,9 @@ fn index_names(tensors: &[TensorInfo], sources: &[Arc<dyn Source>]) -> Result<Ve
     Ok(by_name)
 }
 
-/// Reads the header of part `index`, from 0.
-fn read_part(source: &dyn Source, index: usize) -> Result<Part, GgufError> {
-    let mut cursor = Cursor::new(source);
+/// Reads the header of part `index`, from 0. The first `available` bytes of the source can be read.
+fn read_part(source: &dyn Source, index: usize, available: u64) -> Result<Part, GgufError> {
+    let mut cursor = Cursor::new(source, available);
     let version = read_version(&mut cursor)?;
     let tensor_count = cursor.u64(Place::Header("the tensor count"))?;
     let entry_count = cursor.u64(Place::Header("the metadata count"))?;

@@ -1,6 +1,9 @@
 //! Reads the rows of a GGUF tensor from rows of the folder's files.
 
+mod poll;
+
 use half::{bf16, f16};
+use poll::PollState;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use weft_components::formats::{Bf16, F16, F32};
@@ -58,6 +61,7 @@ pub(super) struct Rows {
     values: Values,
     /// The scale of ternary values, computed when it is first needed.
     scale: OnceLock<f32>,
+    polls: PollState,
 }
 
 /// Bytes that are read at once when a whole tensor is read to compute its scale.
@@ -74,7 +78,17 @@ impl Rows {
         values: Values,
     ) -> Self {
         let ((rows, cols), (from, to)) = (shape, formats);
-        Self { pieces, rows, cols, from, to, order, values, scale: OnceLock::new() }
+        Self {
+            pieces,
+            rows,
+            cols,
+            from,
+            to,
+            order,
+            values,
+            scale: OnceLock::new(),
+            polls: PollState::default(),
+        }
     }
 
     /// Reads `range` of the tensor, which must not be empty and must be inside it.
@@ -106,19 +120,27 @@ impl Rows {
         let row = self.cols * self.from.block_bytes() as u64;
         let start = self.order.source(index % self.rows) * row;
         let bytes = self.file_bytes(files, index / self.rows, start..start + row)?;
+        let scale = match self.values {
+            Values::Ternary => self.scale(files)?,
+            Values::Same | Values::AddOne => 1.0,
+        };
+        self.convert_row(&bytes, scale, out);
+        Ok(())
+    }
+
+    /// Appends values of the file as the GGUF has them.
+    fn convert_row(&self, bytes: &[u8], scale: f32, out: &mut Vec<u8>) {
         match self.values {
-            Values::Same if self.from == self.to => out.extend_from_slice(&bytes),
-            Values::Same => self.convert(&bytes, out, |value| value),
-            Values::AddOne => self.convert(&bytes, out, |value| value + 1.0),
+            Values::Same if self.from == self.to => out.extend_from_slice(bytes),
+            Values::Same => self.convert(bytes, out, |value| value),
+            Values::AddOne => self.convert(bytes, out, |value| value + 1.0),
             Values::Ternary => {
-                let scale = self.scale(files)?;
                 let inverse = 1.0 / scale;
-                self.convert(&bytes, out, |value| {
+                self.convert(bytes, out, |value| {
                     (value * inverse).round_ties_even().clamp(-1.0, 1.0) / inverse
                 });
             }
         }
-        Ok(())
     }
 
     /// Reads bytes of matrix `piece`, unchanged.
@@ -147,8 +169,6 @@ impl Rows {
 
     /// Returns the mean magnitude of the values. It reads the whole tensor once.
     fn scale(&self, files: &[Arc<dyn Source>]) -> Result<f32, StorageError> {
-        /// The smallest divisor, as in the model authors' code.
-        const LEAST: f32 = 1e-5;
         if let Some(scale) = self.scale.get() {
             return Ok(*scale);
         }
@@ -157,12 +177,18 @@ impl Rows {
         for piece in 0..self.pieces.len() as u64 {
             for start in (0..matrix).step_by(CHUNK as usize) {
                 let bytes = self.file_bytes(files, piece, start..(start + CHUNK).min(matrix))?;
-                sum += floats(self.from, &bytes).map(|value| f64::from(value.abs())).sum::<f64>();
+                sum = self.add_sizes(sum, &bytes);
             }
         }
+        Ok(*self.scale.get_or_init(|| self.mean(sum)))
+    }
+
+    /// The mean of all values' sizes, whose sum is `sum`.
+    fn mean(&self, sum: f64) -> f32 {
+        /// What the model's authors divide by at least.
+        const LEAST: f32 = 1e-5;
         let count = self.pieces.len() as u64 * self.rows * self.cols;
-        let scale = ((sum / count as f64) as f32).max(LEAST);
-        Ok(*self.scale.get_or_init(|| scale))
+        ((sum / count as f64) as f32).max(LEAST)
     }
 }
 
@@ -180,10 +206,63 @@ fn floats(format: TensorFormat, bytes: &[u8]) -> impl Iterator<Item = f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Waker};
     use weft_platform::storage::MemorySource;
 
     fn format(name: &str) -> TensorFormat {
         TensorFormat::from_name(name).unwrap()
+    }
+
+    /// A file that sends a byte at a time, on every other poll.
+    struct Halting(Arc<dyn Source>, AtomicUsize);
+
+    impl Source for Halting {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+
+        fn poll_read(
+            &self,
+            cx: &mut Context<'_>,
+            at: u64,
+            to: &mut [u8],
+        ) -> Poll<Result<usize, StorageError>> {
+            if self.1.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                return Poll::Pending;
+            }
+            self.0.poll_read(cx, at, &mut to[..1])
+        }
+    }
+
+    /// All bytes of a tensor, polled five at a time from `Halting` files.
+    fn polled(rows: &Rows, files: &[Arc<dyn Source>], bytes: u64) -> Vec<u8> {
+        let halting = |file: &Arc<dyn Source>| -> Arc<dyn Source> {
+            Arc::new(Halting(Arc::clone(file), AtomicUsize::new(0)))
+        };
+        let files: Vec<_> = files.iter().map(halting).collect();
+        let rows = Rows::new(
+            rows.pieces.clone(),
+            (rows.rows, rows.cols),
+            (rows.from, rows.to),
+            rows.order,
+            rows.values,
+        );
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut out = Vec::new();
+        let mut buffer = [0; 5];
+        while (out.len() as u64) < bytes {
+            let most = (bytes as usize - out.len()).min(5);
+            if let Poll::Ready(read) = rows.poll_read(&mut cx, &files, out.len() as u64, &mut buffer[..most])
+            {
+                out.extend_from_slice(&buffer[..read.unwrap()]);
+            }
+        }
+        out
     }
 
     #[test]
@@ -211,6 +290,7 @@ mod tests {
             let bytes = 2 * 4 * 6 * to.block_bytes() as u64;
             let all = rows.read(&files, 0..bytes).unwrap();
             assert_eq!(all.len() as u64, bytes);
+            assert_eq!(polled(&rows, &files, bytes), all.to_vec());
             for start in 0..bytes {
                 for end in start + 1..=bytes {
                     let part = rows.read(&files, start..end).unwrap();

@@ -77,16 +77,42 @@ impl Source for View {
         self.len
     }
 
+    /// Polls the file that holds the bytes at `offset`, up to the end of the header, tensor or padding that they are in.
     fn poll_read(
         &self,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         offset: u64,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, StorageError>> {
         StorageError::check_piece(&self.name, offset, buffer.len(), self.len)?;
-        let bytes = self.read(offset..offset + buffer.len() as u64)?;
-        buffer.copy_from_slice(&bytes);
-        Poll::Ready(Ok(buffer.len()))
+        let header = usize::try_from(offset).ok().and_then(|start| self.header.get(start..));
+        if let Some(header) = header.filter(|header| !header.is_empty()) {
+            return Poll::Ready(Ok(copy(header, buffer)));
+        }
+        let next = self.data.partition_point(|(place, _)| place.end <= offset);
+        let (place, content) = match self.data.get(next) {
+            Some((place, content)) if place.start <= offset => (place, content),
+            next => {
+                let end = next.map_or(self.len, |(place, _)| place.start);
+                let padding = up_to(end - offset, buffer);
+                padding.fill(0);
+                return Poll::Ready(Ok(padding.len()));
+            }
+        };
+        let buffer = up_to(place.end - offset, buffer);
+        let inner = offset - place.start;
+        match content {
+            _ if buffer.is_empty() => Poll::Ready(Ok(0)),
+            Content::Rows(rows) => rows.poll_read(cx, &self.files, inner, buffer),
+            Content::Bytes(bytes) => {
+                let start = usize::try_from(inner).unwrap_or(usize::MAX);
+                Poll::Ready(Ok(copy(bytes.get(start..).unwrap_or_default(), buffer)))
+            }
+        }
+    }
+
+    fn is_polled(&self) -> bool {
+        self.files.iter().any(|file| file.is_polled())
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
@@ -124,4 +150,19 @@ impl Source for View {
         out.resize(len, 0);
         Ok(out.into())
     }
+}
+
+/// The front of `buffer`, at most `most` bytes.
+fn up_to(most: u64, buffer: &mut [u8]) -> &mut [u8] {
+    let len = buffer.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+    buffer.get_mut(..len).unwrap_or_default()
+}
+
+/// Copies as much as there is and fits; gives how much.
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let len = from.len().min(to.len());
+    if let (Some(from), Some(to)) = (from.get(..len), to.get_mut(..len)) {
+        to.copy_from_slice(from);
+    }
+    len
 }

@@ -1,0 +1,150 @@
+//! A file behind a URL, read in HTTP ranges (RFC 9110, section 14).
+//!
+//! A [`FedSource`] keeps what arrives; threads of the source's own fetch what it wants, one range a request, at most four
+//! requests at a time. Each request asks for the version of the file that was there at first, by its entity tag or date
+//! (`If-Range`), so that no model is put together from two.
+
+mod error;
+mod request;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use super::window::WINDOWS;
+use super::{FedSource, Feeder, Parker, Source, StorageError};
+
+pub use error::HttpError;
+use request::{Client, Resource};
+
+/// How a URL is read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpOptions {
+    /// How often a request is made again that found the server busy or its connection broken.
+    pub retries: u32,
+    /// The wait before the first of them. It doubles with each.
+    pub pause: Duration,
+    /// The longest wait for a connection, for an answer, or for further bytes of one.
+    pub timeout: Duration,
+}
+
+impl Default for HttpOptions {
+    /// Four retries after 0.25, 0.5, 1 and 2 seconds, and 30 seconds of silence.
+    fn default() -> Self {
+        Self { retries: 4, pause: Duration::from_millis(250), timeout: Duration::from_secs(30) }
+    }
+}
+
+/// A file behind a URL. Reads are pending until a request has brought their bytes; at most 2 MiB are held.
+#[derive(Debug)]
+pub struct HttpSource(FedSource);
+
+impl HttpSource {
+    /// Opens the file at `url`, `http` or `https`: asks for its first byte to learn its length and if the server honours
+    /// ranges. Waits for the answer.
+    ///
+    /// Messages name the URL without its user, password and query, which may hold secrets.
+    ///
+    /// # Errors
+    /// [`StorageError::Http`].
+    pub fn open(url: &str, options: &HttpOptions) -> Result<Self, StorageError> {
+        let client = Client::new(url, options);
+        let resource = tries(options, || true, || client.open().map_err(StorageError::Http))?;
+        let (source, feeder) = FedSource::new(client.name(), resource.len);
+        let link = Arc::new(Link { client, resource, options: options.clone(), feeder });
+        for thread in 0..WINDOWS {
+            let link = Arc::clone(&link);
+            let spawned = thread::Builder::new().name("weft-http".to_owned()).spawn(move || link.work());
+            // One is enough to go on with.
+            if let (0, Err(error)) = (thread, spawned) {
+                let (url, reason) = (source.name().to_owned(), error.to_string());
+                return Err(HttpError::Unreachable { url, reason, transient: false }.into());
+            }
+        }
+        Ok(Self(source))
+    }
+}
+
+/// What the threads share. They end when the source is dropped.
+struct Link {
+    client: Client,
+    resource: Resource,
+    options: HttpOptions,
+    feeder: Feeder,
+}
+
+impl Link {
+    /// Fetches range after range.
+    fn work(&self) {
+        let parker = Parker::new();
+        let waker = parker.waker();
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match self.feeder.poll_wanted(&mut cx) {
+                Poll::Ready(Some(range)) => self.fetch(range),
+                Poll::Ready(None) => return,
+                Poll::Pending => parker.park(),
+            }
+        }
+    }
+
+    /// Feeds a range, piece by piece, in as many requests as it takes.
+    fn fetch(&self, range: Range<u64>) {
+        let mut at = range.start;
+        let wanted = || !self.feeder.is_unread();
+        let fetched = tries(&self.options, wanted, || {
+            self.client.fetch(&self.resource, at..range.end, |bytes| {
+                let count = bytes.len() as u64;
+                self.feeder.feed(at, bytes)?;
+                at += count;
+                Ok(())
+            })
+        });
+        if let Err(error) = fetched {
+            self.feeder.fail_with(at, error);
+        }
+    }
+}
+
+/// Tries again what fails for a reason that may pass, while it is `wanted`.
+fn tries<T>(
+    options: &HttpOptions,
+    wanted: impl Fn() -> bool,
+    mut attempt: impl FnMut() -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
+    let mut pause = options.pause;
+    for _ in 0..options.retries {
+        match attempt() {
+            Err(error) if error.is_transient() && wanted() => thread::sleep(pause),
+            result => return result,
+        }
+        pause = pause.saturating_mul(2);
+    }
+    attempt()
+}
+
+impl Source for HttpSource {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        self.0.poll_read(cx, offset, buffer)
+    }
+
+    fn is_polled(&self) -> bool {
+        true
+    }
+}

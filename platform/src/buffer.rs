@@ -43,6 +43,7 @@ impl Buffer {
     #[cfg(not(target_family = "wasm"))]
     pub fn zeroed(len: usize) -> Result<Self, MemoryError> {
         /// Below this size, huge pages waste more memory than they save time.
+        #[cfg(target_os = "linux")]
         const HUGE: usize = 4 << 20;
         let buffer = Self::sparse(len)?;
         #[cfg(target_os = "linux")]

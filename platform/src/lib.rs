@@ -11,6 +11,7 @@ mod simd;
 pub mod storage;
 pub mod threads;
 pub mod tile;
+pub mod wake;
 
 pub use activations::{Activations, Need};
 pub use attention::{AttentionParams, AttentionScratch, AttentionSpan, attention};
@@ -21,3 +22,4 @@ pub use kv_write::KvRows;
 pub use matmul::matmul;
 pub use threads::{Cpu, Pool, PoolError};
 pub use tile::{CpuMatrix, PackError, TILE_ROWS, TilePacker};
+pub use wake::Signal;

@@ -10,14 +10,17 @@
 mod adapters;
 mod architectures;
 mod batch;
+mod budget;
 mod common;
 mod embedding;
 mod encoder_folders;
 mod folders;
 mod gpu;
+mod handle;
 mod hostile;
 mod kv_formats;
 mod modules;
+mod plugins;
 mod prepare;
 mod progressive;
 mod schedule;

@@ -14,6 +14,7 @@ mod budget;
 mod common;
 mod embedding;
 mod encoder_folders;
+mod examples;
 mod folders;
 mod gpu;
 mod handle;

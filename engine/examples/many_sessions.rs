@@ -26,7 +26,7 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
     let mut sessions = Vec::new();
     for city in CITIES {
         let session = engine.open_session(model, &SessionOptions::default())?;
-        engine.set_messages(session, &[Message::new("user", &format!("Which country is {city} in?"))])?;
+        engine.set_messages(session, &[Message::new("user", format!("Which country is {city} in?"))])?;
         engine.generate(session, &GenerateOptions { max_tokens: Some(16), ..GenerateOptions::default() })?;
         sessions.push((session, String::new()));
     }

@@ -1,9 +1,10 @@
 //! A tick with a time budget stops between layers, and changes nothing but the number of ticks.
 
+use crate::common::gpu::{device, on_gpu_unharmed, open};
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, greedy, loaded, told};
 use std::time::Duration;
-use weft::{Engine, EngineOptions, LoadOptions, Phase, SessionId, TickBudget, TickOutcome};
+use weft::{Engine, EngineOptions, GpuLayers, LoadOptions, Phase, SessionId, TickBudget, TickOutcome};
 
 /// Ticks with a budget until sessions have finished. Returns how many ticks it took.
 fn ticks(engine: &mut Engine, sessions: &[SessionId], budget: Duration) -> usize {
@@ -71,4 +72,23 @@ fn a_budget_does_not_hold_up_a_load() {
     }
     let (mut whole, model) = loaded(&golden("tiny/tiny-llama.gguf"));
     assert_eq!(engine.output(session).unwrap().tokens, greedy(&mut whole, model, &[1, 2, 3], 8));
+}
+
+#[test]
+fn a_step_on_a_gpu_may_span_ticks() {
+    let mut engine = Engine::with_gpus(&EngineOptions::default(), vec![open(&device(false))]).unwrap();
+    for gpu_layers in [GpuLayers::Auto, GpuLayers::Count(1)] {
+        let load = LoadOptions { gpu_layers, ..LoadOptions::default() };
+        let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load).unwrap();
+        let wanted = greedy(&mut engine, model, &[1, 2, 3], 10);
+        let session = told(&mut engine, model, &[1, 2, 3]);
+        engine.generate(session, &asks(10)).unwrap();
+        while engine.phase(session).unwrap().is_active() {
+            if engine.tick_for(Duration::ZERO) != TickOutcome::Advanced {
+                engine.rest();
+            }
+        }
+        assert_eq!(engine.output(session).unwrap().tokens, wanted);
+        on_gpu_unharmed(&engine, model);
+    }
 }

@@ -27,7 +27,7 @@ use weft::{GenerateOptions, Message, SessionOptions};
 /// What tiny-llama answers to questions, each in a session of its own, one after another.
 fn answers(questions: &[&str], max_tokens: usize) -> Vec<String> {
     let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
-    let mut answer = |question: &&str| {
+    let answer = |question: &&str| {
         let session = engine.open_session(model, &SessionOptions::default()).unwrap();
         engine.set_messages(session, &[Message::new("user", *question)]).unwrap();
         let options = GenerateOptions { max_tokens: Some(max_tokens), ..GenerateOptions::default() };
@@ -35,7 +35,7 @@ fn answers(questions: &[&str], max_tokens: usize) -> Vec<String> {
         engine.wait(session).unwrap();
         engine.output(session).unwrap().text.clone()
     };
-    questions.iter().map(|question| answer(question)).collect()
+    questions.iter().map(answer).collect()
 }
 
 #[test]

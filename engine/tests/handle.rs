@@ -37,13 +37,13 @@ fn ask(engine: &EngineHandle, model: ModelId, prompt: &[u32], tokens: usize) -> 
 /// What tiny-llama says alone after each prompt.
 fn alone(prompts: &[Vec<u32>], tokens: usize) -> Vec<String> {
     let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
-    let mut say = |prompt: &Vec<u32>| {
+    let say = |prompt: &Vec<u32>| {
         let session = told(&mut engine, model, prompt);
         engine.generate(session, &asks(tokens)).unwrap();
         engine.wait(session).unwrap();
         engine.output(session).unwrap().text.clone()
     };
-    prompts.iter().map(|prompt| say(prompt)).collect()
+    prompts.iter().map(say).collect()
 }
 
 /// An executor for one future, which parks the thread.
@@ -115,6 +115,21 @@ fn many_threads_stream_at_once_and_each_gets_the_text_it_gets_alone() {
         .collect();
     let said: Vec<String> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(said, wanted);
+}
+
+#[test]
+fn an_engine_on_a_gpu_streams_the_same_way() {
+    let engine = EngineHandle::new(&crate::common::gpu::on_gpu(false)).unwrap();
+    let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &LoadOptions::default()).unwrap();
+    let alone = engine.call(move |engine| {
+        let session = told(engine, model, &[1, 2, 3]);
+        engine.generate(session, &asks(10))?;
+        engine.wait(session)?;
+        engine.output(session).map(|output| output.text.clone())
+    });
+    let answers = [(); 2].map(|()| ask(&engine, model, &[1, 2, 3], 10));
+    let alone = alone.unwrap().unwrap();
+    assert_eq!(answers.map(|answer| answer.text().unwrap()), [alone.clone(), alone]);
 }
 
 #[test]
@@ -208,7 +223,7 @@ fn a_system_that_panics_ends_the_engine_with_an_error_for_everyone() {
     engine.call(|engine| _ = engine.add_systems(TickSet::Admit, || panic!("a broken system"))).unwrap();
     let error = answer.find_map(Result::err).unwrap();
     assert!(error.to_string().contains("a broken system"), "{error}");
-    assert!(matches!(error, Error::EngineStopped { .. }));
+    assert!(matches!(error, Error::EngineStopped { .. }), "{error}");
     assert!(matches!(never.wait(), Err(Error::EngineStopped { .. })));
     assert!(matches!(engine.call(|_| ()), Err(Error::EngineStopped { .. })));
 }

@@ -1,15 +1,15 @@
-//! Threads for kernels: a pool to run a tick in, and the fork that kernels use inside it.
+//! Threads for kernels: a pool that a tick runs in, and the fork that kernels use inside it.
 //!
 //! A fork is a tree of `rayon::join`, which allocates nothing. The tick itself runs inside the pool, so that a fork
-//! finds the other threads awake. Without threads (wasm, or one core) everything runs in the caller.
+//! finds the other threads awake. Without threads (wasm, or one core) everything runs on the caller's thread.
 //!
-//! Invariant: how work is split never shows in a result.
+//! Invariant: results do not depend on how work is split.
 
 use crate::kernels::Kernels;
 use core::fmt;
 use core::ops::Range;
 
-/// Pieces a thread: a thread that another program disturbs then holds up less than half of the work.
+/// Pieces of work per thread. With more than one, a thread that another program interrupts delays less than half of the work.
 const PIECES: usize = 2;
 
 /// What kernels run with: an instruction set and a number of threads.
@@ -17,7 +17,7 @@ const PIECES: usize = 2;
 pub struct Cpu {
     /// The instruction set.
     pub kernels: &'static Kernels,
-    /// Threads to split work over; 1 keeps it in the caller. More take effect inside [`Pool::install`] only.
+    /// Threads to split work over. 1 keeps it on the caller's thread; more take effect only inside [`Pool::install`].
     pub threads: usize,
 }
 
@@ -27,13 +27,13 @@ impl Cpu {
         Self { kernels: Kernels::detect(), threads: 1 }
     }
 
-    /// How many pieces `n` items make, each of at least `grain`.
+    /// Returns the number of pieces that `n` items are split into, each of at least `grain` items.
     pub(crate) fn pieces(&self, n: usize, grain: usize) -> usize {
         if self.threads <= 1 { 1 } else { (n / grain.max(1)).clamp(1, self.threads.saturating_mul(PIECES)) }
     }
 
-    /// Calls `f` on disjoint ranges that cover `0..n`, in parallel, each of at least `grain` items where there are
-    /// as many. Returns when all are done.
+    /// Calls `f` on disjoint ranges that cover `0..n`, in parallel. Each has at least `grain` items if `n` is that large.
+    /// Returns when all calls have returned.
     pub fn for_each_chunk<F: Fn(Range<usize>) + Sync>(&self, n: usize, grain: usize, f: F) {
         if n > 0 {
             let pieces = self.pieces(n, grain);
@@ -41,8 +41,8 @@ impl Cpu {
         }
     }
 
-    /// Calls `f(i, part)` for every part `i` of `part_len` items of `items`, in parallel, `grain` parts at least to
-    /// a piece of work. Items past the last whole part are left. Returns when all are done.
+    /// Calls `f(i, part)` for every part `i` of `part_len` items of `items`, in parallel, with at least `grain` parts per
+    /// piece of work. Items past the last whole part are skipped. Returns when all calls have returned.
     #[expect(unsafe_code, reason = "threads get disjoint parts of one slice")]
     pub fn for_each_part<T: Send, F: Fn(usize, &mut [T]) + Sync>(
         &self,
@@ -54,7 +54,7 @@ impl Cpu {
         let parts = items.len().checked_div(part_len).unwrap_or(0);
         let items = Shared(items.as_mut_ptr());
         self.for_each_chunk(parts, grain, |range| {
-            // Whole, not its field: the closure must share the wrapper.
+            // Captures the wrapper, not its field: only the wrapper is `Sync`.
             let items = &items;
             for i in range {
                 // SAFETY: part `i` is within the slice, which is borrowed for the call, and ranges are disjoint.
@@ -64,14 +64,14 @@ impl Cpu {
     }
 }
 
-/// Range `i` of `pieces` nearly equal ones that cover `0..n`.
+/// Returns range `i` of `pieces` nearly equal ranges that cover `0..n`.
 fn part(n: usize, pieces: usize, i: usize) -> Range<usize> {
     let (size, larger) = (n / pieces, n % pieces);
     let start = i * size + i.min(larger);
     start..start + size + usize::from(i < larger)
 }
 
-/// Runs `f(0)` to `f(pieces - 1)`, in parallel where there are threads to help.
+/// Calls `f` for every number in `pieces`, in parallel if other threads are free.
 fn fork<F: Fn(usize) + Sync>(pieces: Range<usize>, f: &F) {
     if pieces.len() < 2 {
         pieces.for_each(f);
@@ -81,28 +81,27 @@ fn fork<F: Fn(usize) + Sync>(pieces: Range<usize>, f: &F) {
     rayon::join(|| fork(pieces.start..middle, f), || fork(middle..pieces.end, f));
 }
 
-/// Why a pool could not be made.
+/// A pool's threads could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("could not start {threads} threads: {source}; ask for fewer")]
 pub struct PoolError {
     /// Threads asked for.
     pub threads: usize,
-    /// The system's reason.
+    /// The operating system's reason.
     pub source: rayon::ThreadPoolBuildError,
 }
 
-/// Worker threads. With one thread there are none and work runs in the caller.
+/// Worker threads that ticks and kernels run on. A pool of one thread has no worker: work runs on the caller's thread.
 pub struct Pool {
     pool: Option<rayon::ThreadPool>,
     threads: usize,
 }
 
 impl Pool {
-    /// A pool of `threads`, or of as many as the machine has for 0. On wasm there is one thread, whatever is asked
-    /// for.
+    /// Starts `threads` threads, or as many as the machine has cores for 0. On wasm a pool always has one thread.
     ///
     /// # Errors
-    /// Where the system refuses a thread.
+    /// The operating system refused a thread.
     pub fn new(threads: usize) -> Result<Self, PoolError> {
         let threads = match threads {
             _ if cfg!(target_family = "wasm") => 1,
@@ -119,12 +118,12 @@ impl Pool {
         Ok(Self { pool, threads })
     }
 
-    /// Threads that work is split over.
+    /// Returns the number of threads that work is split over.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Runs `f` on a thread of the pool, where forks find the others awake, and waits for it.
+    /// Runs `f` on a thread of the pool, where forks find the other threads awake. Returns when `f` has returned.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
             Some(pool) => pool.install(f),
@@ -132,7 +131,7 @@ impl Pool {
         }
     }
 
-    /// What kernels run with inside [`Pool::install`].
+    /// Returns what kernels run with inside [`Pool::install`].
     pub fn cpu(&self, kernels: &'static Kernels) -> Cpu {
         Cpu { kernels, threads: self.threads }
     }
@@ -144,11 +143,11 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A pointer that threads share. Whoever makes one says why what they do with it is disjoint.
+/// A pointer that threads share. The code that makes one states why its accesses are disjoint.
 pub(crate) struct Shared<T>(pub(crate) *mut T);
 
 #[expect(unsafe_code, reason = "disjoint parts of one output")]
-// SAFETY: only an address; every use of it is in an unsafe block of its own.
+// SAFETY: this is only an address; every access through it is in an unsafe block of its own.
 unsafe impl<T: Send> Send for Shared<T> {}
 #[expect(unsafe_code, reason = "disjoint parts of one output")]
 // SAFETY: as above.

@@ -101,7 +101,7 @@ impl EngineHandle {
         let mut parts = Some((command, sender));
         self.send(Box::new(move |engine| {
             if let Some((command, sender)) = parts.take() {
-                sender.send(thread::caught(|| command(engine)));
+                sender.send(thread::run_command(|| command(engine)));
             }
             true
         }));
@@ -120,7 +120,7 @@ impl EngineHandle {
             if sender.as_ref().is_none_or(reply::ReplySender::is_abandoned) {
                 return true;
             }
-            let Some(value) = thread::caught(|| condition(engine)).transpose() else { return false };
+            let Some(value) = thread::run_command(|| condition(engine)).transpose() else { return false };
             if let Some(sender) = sender.take() {
                 sender.send(value);
             }

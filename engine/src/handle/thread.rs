@@ -28,7 +28,7 @@ pub(super) fn run(
     loop {
         let outcome = match caught(|| engine.tick_for(TICK_TIME)) {
             Ok(outcome) => outcome,
-            Err(error) => return error.to_string(),
+            Err(message) => return format!("a system panicked: {message}"),
         };
         unfinished.retain_mut(|command| !command(engine));
         let mut changed = false;
@@ -58,10 +58,15 @@ pub(super) fn run(
     }
 }
 
-/// Runs `f` and makes a panic of it an error.
-pub(super) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Error> {
+/// Runs a command of a handle and makes a panic of it an error.
+pub(super) fn run_command<R>(command: impl FnOnce() -> R) -> Result<R, Error> {
+    caught(command).map_err(|message| Error::Panicked { message })
+}
+
+/// Runs `f`. A panic of it is an error with the panic's message.
+fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     // What a panic leaves half done is in the world, which stays usable: components are changed one by one.
-    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| Error::Panicked { message: message_of(&*panic) })
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| message_of(&*panic))
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {

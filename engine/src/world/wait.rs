@@ -14,7 +14,8 @@ use weft_systems::on_gpu::GpuModel;
 
 /// Longest wait for a step on a GPU: longer than any step, so that a device that hangs does not hang the program.
 const STEP: Duration = Duration::from_millis(100);
-/// Longest wait for a signal while a load is in progress.
+/// Longest wait for a signal while work waits for something to arrive. Loader threads do not raise the signal, so this is also
+/// how soon an arrived shard is found.
 const ARRIVAL: Duration = Duration::from_micros(200);
 
 /// Waits until another tick may find something to do, for a loop that calls [`tick`] and found nothing: until a step on a

@@ -1,4 +1,4 @@
-//! What the public API can refuse.
+//! Errors of the public API.
 
 use std::sync::Arc;
 use weft_components::FinishReason;
@@ -14,7 +14,7 @@ pub enum Error {
     /// The model file cannot be used.
     #[error("{0}")]
     Model(Arc<ModelError>),
-    /// The model could not be placed, or its weights not be loaded.
+    /// The model could not be placed, or its weights could not be loaded.
     #[error("{0}")]
     Load(Arc<LoadError>),
     /// Text could not be turned into tokens, or tokens into text.
@@ -23,47 +23,47 @@ pub enum Error {
     /// The chat template refused the messages.
     #[error("{0}")]
     Template(Arc<TemplateError>),
-    /// Sampler settings make no sense.
+    /// Sampler settings are not valid.
     #[error("{0}")]
     Sample(Arc<SampleError>),
     /// The adapter could not be loaded.
     #[error("{0}")]
     Adapter(Arc<AdapterError>),
-    /// The adapter is gone.
+    /// The adapter has been removed.
     #[error("the adapter has been removed; load it again")]
     NoAdapter,
     /// The adapter belongs to another model than the session.
     #[error("the adapter was loaded beside another model than the session's; load it beside that one")]
     ForeignAdapter,
-    /// A scale that is no number.
+    /// The scale is NaN or infinite.
     #[error("the adapter's scale is {scale}, not a number")]
     AdapterScale {
         /// The scale.
         scale: f32,
     },
-    /// No such instruction set here.
+    /// The machine does not have the instruction set.
     #[error("instruction set `{name}` is not available on this machine; available: {available}")]
     UnknownIsa {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
-        /// What there is.
+        /// Names of those it has.
         available: String,
     },
     /// Threads could not be started.
     #[error("could not start {threads} threads: {reason}; ask for fewer")]
     Threads {
-        /// How many.
+        /// Threads asked for.
         threads: usize,
-        /// The system's word.
+        /// The operating system's message.
         reason: String,
     },
     /// A GPU could not be opened.
     #[error(transparent)]
     Gpu(#[from] weft_gpu::GpuError),
-    /// The model is gone.
+    /// The model has been unloaded.
     #[error("the model has been unloaded; load it again")]
     NoModel,
-    /// The session is gone.
+    /// The session has been closed.
     #[error("the session has been closed; open another")]
     NoSession,
     /// The model has no vocabulary.
@@ -72,28 +72,28 @@ pub enum Error {
     /// The model has no chat template that can be used.
     #[error("the model's chat template cannot be used; choose a built-in one, or give a raw prompt")]
     NoTemplate,
-    /// A token id outside the vocabulary.
+    /// A token id is outside the vocabulary.
     #[error("token {token} does not exist; the vocabulary has {vocabulary} tokens, ids start at 0")]
     UnknownToken {
         /// The id.
         token: u32,
-        /// Tokens there are.
+        /// Tokens of the vocabulary.
         vocabulary: usize,
     },
-    /// More tokens than the context takes.
+    /// The context holds fewer tokens.
     #[error(
         "{tokens} tokens do not fit into the session's context of {limit}; shorten the prompt or open a session with a larger context"
     )]
     ContextOverflow {
-        /// Tokens there would be.
+        /// Tokens that the context would hold.
         tokens: usize,
-        /// What the session takes.
+        /// Most tokens that it can hold.
         limit: usize,
     },
-    /// Nothing to continue from.
+    /// The session has no context to continue from.
     #[error("the session holds no token; give it a prompt first")]
     EmptyPrompt,
-    /// A position without a token.
+    /// A position holds no token, or does not ascend.
     #[error(
         "position {position} holds no token; the session holds {tokens}, positions start at 0 and ascend"
     )]
@@ -103,10 +103,10 @@ pub enum Error {
         /// Tokens the session holds.
         tokens: usize,
     },
-    /// The session is in the middle of something.
+    /// A request of the session is in progress.
     #[error("the session is still answering; cancel it or wait until it has finished")]
     Busy,
-    /// The model has no head.
+    /// The model is an encoder, which has no head.
     #[error(
         "`{architecture}` is an encoder: it gives embeddings and generates nothing; ask it for an embedding"
     )]
@@ -119,32 +119,56 @@ pub enum Error {
         "the model has no head (`lm_head.weight`), and `tie_word_embeddings` is false: it gives embeddings and generates nothing; ask it for an embedding, or fetch all files of the model again"
     )]
     NoHead,
-    /// Embeddings that the engine does not make as the model's makers mean them.
+    /// The model's file asks for embedding modules that are not supported.
     #[error(
         "{reason}, which this engine does not compute; name a pooling to have the hidden states pooled by it"
     )]
     EmbeddingModules {
-        /// The file, and what of it.
+        /// The file, and what in it is not supported.
         reason: String,
     },
-    /// The model's numbers are no numbers.
+    /// The embedding contains NaN or infinity.
     #[error("the embedding holds numbers that are none; the model's file is damaged, fetch it again")]
     InvalidEmbedding,
-    /// A text did not pass the model.
+    /// A text did not pass through the model to its end.
     #[error(
         "the text ended early ({reason:?}) after {positions} of {tokens} tokens; free the KV cache and ask again"
     )]
     EmbeddingEndedEarly {
-        /// Why.
+        /// Why its request ended.
         reason: FinishReason,
         /// Tokens that passed.
         positions: usize,
         /// Tokens of the text.
         tokens: usize,
     },
-    /// Nothing was asked of the session.
+    /// The session has no request.
     #[error("nothing was asked of the session; call generate first")]
     NothingAsked,
+    /// The session's answer has a reader already.
+    #[error("another reader has the session's answer; drop that one first")]
+    Subscribed,
+    /// A command of an engine's handle panicked. The engine goes on.
+    #[error("a command of the engine's handle panicked: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// The engine's thread has ended.
+    #[error("the engine's thread has stopped: {reason}; start another engine")]
+    EngineStopped {
+        /// Why it stopped.
+        reason: String,
+    },
+    /// A call that waits for the engine's thread was made on that thread.
+    #[error("a command waits for its own engine's thread; use the `Engine` that the command was given")]
+    OwnThread,
+    /// A thread could not be started.
+    #[error("could not start a thread: {reason}")]
+    NoThread {
+        /// The operating system's message.
+        reason: String,
+    },
 }
 
 macro_rules! from_shared {

@@ -1,7 +1,7 @@
 //! The Weft inference engine: large language models as an ECS.
 //!
-//! An [`Engine`] holds one `World`. Models, layers, weight shards, KV pages and sessions are entities; a tick loads
-//! what has arrived, passes a wave of rows from all sessions through the layers that are there, and chooses tokens.
+//! An [`Engine`] holds one `World`. Models, layers, weight shards, KV pages and sessions are entities. A tick takes arrived
+//! shards, passes a wave of rows from all sessions through the layers that are resident, and chooses tokens.
 //!
 //! ```no_run
 //! use weft::{Engine, EngineOptions, GenerateOptions, LoadOptions, Message, SessionOptions};
@@ -19,33 +19,42 @@
 //! }
 //! ```
 //!
-//! In a program with a loop of its own, call [`Engine::tick`] and [`Engine::read`] instead of
-//! [`Engine::next_piece`]: a tick never waits.
+//! There are four ways to drive it:
+//! - Calls that block, such as [`Engine::next_piece`], as above.
+//! - A loop of your own that calls [`Engine::tick`] or [`Engine::tick_for`], which never wait, and [`Engine::read`].
+//! - An [`EngineHandle`]: the engine on a thread of its own, with iterators, streams and callbacks for any thread.
+//! - A world of your own: [`add_plugin`] and the functions of [`world`], which are what `Engine` calls.
+//!
+//! Systems of your own go into the sets of the pipeline with [`Engine::add_systems`], ordered against the pipeline's
+//! [`systems`]. Programs in `examples/` show each.
 
-mod adapter;
-mod chat;
-mod embedding;
+mod answer;
 mod engine;
 mod error;
-mod figures;
+#[cfg(not(target_family = "wasm"))]
+mod handle;
 mod options;
+mod plugin;
 mod prepare;
 mod schedule;
-mod session;
+pub mod systems;
+mod template;
 mod vocabulary;
+pub mod world;
 
-pub use adapter::{AdapterId, AdapterSource};
-pub use chat::{ChatOptions, TemplateChoice};
-pub use embedding::Embedding;
-pub use engine::{Engine, ModelId, TickOutcome};
+pub use answer::{Pieces, Subscription};
+pub use bevy_ecs;
+pub use engine::Engine;
 pub use error::Error;
-pub use figures::HostMemory;
+#[cfg(not(target_family = "wasm"))]
+pub use handle::{Answer, EngineHandle, Reply};
 pub use options::{
     EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
 };
+pub use plugin::{CorePlugin, CpuPlugin, GpuPlugin, Plugin, add_plugin};
 pub use prepare::PreparedModel;
-pub use schedule::{LayerSet, LayerStep, SampleSet, Tick, TickSet};
-pub use session::SessionId;
+pub use schedule::{LayerSet, LayerStep, PipelineSet, SampleSet, Tick, TickBudget, TickSet, add_systems};
+pub use template::TemplateChoice;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
@@ -63,10 +72,18 @@ pub use weft_gpu::GpuProbe;
 pub use weft_gpu::{
     Allocated, Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work,
 };
-pub use weft_platform::{CpuMatrix, Kernels, KvFormat, PAGE, storage};
+pub use weft_platform::{Cpu, CpuMatrix, Kernels, KvFormat, PAGE, Pool, Signal, storage};
+pub use weft_systems as stages;
+pub use weft_systems::admit::AdmitOptions;
+pub use weft_systems::host::Wake;
+pub use weft_systems::load::{Fit, FitOptions, PlaceFit};
 pub use weft_systems::on_gpu::{GpuModel, GpuPart};
-pub use weft_systems::place::{GpuLayers, LoadError};
+pub use weft_systems::place::{Backend, Backends, GpuLayers, LoadError};
 pub use weft_text::{
     BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, SpecialTokens,
     TemplateError, TemplateVars, TokenizeError, Tokenizer,
+};
+pub use world::{
+    AdapterId, AdapterSource, ChatOptions, ComputePool, Embedding, HostMemory, LastTick, ModelId, SessionId,
+    TickOutcome, tick, tick_for,
 };

@@ -1,6 +1,6 @@
 //! How an engine, a load and a session are set up.
 
-use crate::chat::TemplateChoice;
+use crate::template::TemplateChoice;
 use std::sync::Arc;
 use weft_components::{Pooling, SamplerSettings};
 use weft_formats::OpenModel;
@@ -13,11 +13,11 @@ use weft_text::SpecialTokens;
 /// How an engine is set up.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
-    /// Threads that compute; 0 for all that the machine has.
+    /// Threads that compute; 0 for as many as the machine has cores.
     pub threads: usize,
-    /// Instruction set to use instead of the best one found, by its name (`scalar`, `avx2`, `avx512`, …).
+    /// Name of the instruction set to use instead of the best one found (`scalar`, `avx2`, `avx512`, …).
     pub isa: Option<String>,
-    /// Most rows that pass through the model together; `None` for what suits the backend.
+    /// Most rows of a wave; `None` for 512 on the CPU and 2048 on GPUs.
     pub max_rows: Option<usize>,
     /// GPUs to open; `None` computes on the CPU.
     pub gpu: Option<GpuOptions>,
@@ -31,9 +31,9 @@ pub struct LoadOptions {
     pub kv_tokens: Option<usize>,
     /// How keys and values are stored.
     pub kv_format: KvFormat,
-    /// Layers wanted on the engine's GPUs, where it has some.
+    /// Layers to put on the engine's GPUs; ignored if it has none.
     pub gpu_layers: GpuLayers,
-    /// Which chat template it takes.
+    /// Which chat template the model uses.
     pub template: TemplateChoice,
 }
 
@@ -63,7 +63,7 @@ pub struct GenerateOptions {
     /// Texts that end the answer; they are not part of it. One that is the text of a control token, such as `<|im_end|>`, also ends
     /// it at that token. Inside a longer stop string a control token matches nothing, since it shows no text.
     pub stop: Vec<String>,
-    /// Go on past end-of-generation tokens.
+    /// True to continue past end-of-generation tokens.
     pub ignore_end: bool,
     /// How tokens are chosen.
     pub sampler: SamplerSettings,
@@ -71,15 +71,15 @@ pub struct GenerateOptions {
     pub prefill_chunk: usize,
 }
 
-/// What to make of hidden states.
+/// How to compute an embedding.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbedOptions {
-    /// How those of a text become its embedding; `None` as the model's file says, else the last token's of a decoder and the mean
-    /// of an encoder.
+    /// How a text's hidden states become its embedding; `None` as the model's file says, else the last token's for a decoder
+    /// and the mean for an encoder.
     pub pooling: Option<Pooling>,
-    /// Whether vectors are divided by their Euclidean length.
+    /// True to divide vectors by their Euclidean length.
     pub normalize: bool,
-    /// Most rows of a text in one wave; 0 for as many as fit. Texts of encoders are never cut.
+    /// Most rows of a text in one wave; 0 for as many as fit. Texts of encoders always pass in one wave.
     pub prefill_chunk: usize,
 }
 
@@ -89,7 +89,7 @@ impl Default for EmbedOptions {
     }
 }
 
-/// What a session is told.
+/// What to add to a session's context.
 #[derive(Clone, Debug)]
 pub enum Prompt {
     /// Tokens.
@@ -99,7 +99,7 @@ pub enum Prompt {
     Text {
         /// The text.
         text: String,
-        /// Whether the names of control tokens in it stand for those tokens.
+        /// Whether names of control tokens in the text are read as those tokens.
         special: SpecialTokens,
     },
 }

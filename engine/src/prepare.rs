@@ -1,16 +1,18 @@
-//! Models on their way into an engine: read on any thread, handed over to the engine's.
+//! Models on their way into a world: read on any thread, then handed to the thread that ticks.
 
-use crate::engine::{Engine, ModelId};
 use crate::error::Error;
 use crate::options::{LoadOptions, ModelSource};
+use crate::world::ModelId;
+use bevy_ecs::prelude::*;
 use weft_components::ModelConfig;
 use weft_formats::ModelFile;
 use weft_systems::load::{self, SpawnOptions};
 
-/// A model that has been read up to its weights: its numbers, its tokenizer and chat template, and where each tensor is.
+/// A model that has been read up to its weights: its hyperparameters, its tokenizer and chat template, and where each
+/// tensor is.
 ///
-/// Reading it takes as long as the vocabulary is large, up to a second. A program whose engine must go on ticking reads on another
-/// thread and hands the result to [`Engine::load_prepared`], which reads nothing.
+/// Reading takes up to a second, depending on the size of the vocabulary. A program whose engine must go on ticking reads on
+/// another thread and hands the result to [`load_prepared`], which reads nothing.
 pub struct PreparedModel {
     file: ModelFile,
     options: SpawnOptions,
@@ -32,28 +34,30 @@ impl PreparedModel {
         Ok(Self { file, options })
     }
 
-    /// The model's numbers, as its file states them.
+    /// Returns the model's hyperparameters, as its file states them.
     pub fn config(&self) -> &ModelConfig {
         &self.file.config
     }
 }
 
-impl Engine {
-    /// Starts to load a model: reads its header and vocabulary, and leaves the weights to arrive tick by tick. What it reads itself
-    /// it reads before it returns; see [`PreparedModel`] for reading on another thread.
-    ///
-    /// # Errors
-    /// As [`PreparedModel::read`] and [`Engine::load_prepared`].
-    pub fn load(&mut self, source: impl Into<ModelSource>, options: &LoadOptions) -> Result<ModelId, Error> {
-        self.load_prepared(PreparedModel::read(source, options)?)
-    }
+/// Starts to load a model: reads its header and vocabulary; the weights arrive tick by tick. Reads on the calling thread
+/// before it returns; see [`PreparedModel`] for reading on another thread.
+///
+/// # Errors
+/// As [`PreparedModel::read`] and [`load_prepared`].
+pub fn load(
+    world: &mut World,
+    source: impl Into<ModelSource>,
+    options: &LoadOptions,
+) -> Result<ModelId, Error> {
+    load_prepared(world, PreparedModel::read(source, options)?)
+}
 
-    /// Starts to load a model that has been read up to its weights. These arrive tick by tick.
-    ///
-    /// # Errors
-    /// The model cannot be placed on the engine's devices, or there is no memory for its KV cache.
-    pub fn load_prepared(&mut self, model: PreparedModel) -> Result<ModelId, Error> {
-        let PreparedModel { file, options } = model;
-        Ok(ModelId(load::spawn_model(&mut self.world, file, options)?))
-    }
+/// Starts to load a model that has been read up to its weights. These arrive tick by tick.
+///
+/// # Errors
+/// The model cannot be placed on the world's devices, or there is no memory for its KV cache.
+pub fn load_prepared(world: &mut World, model: PreparedModel) -> Result<ModelId, Error> {
+    let PreparedModel { file, options } = model;
+    Ok(ModelId(load::spawn_model(world, file, options)?))
 }

@@ -12,11 +12,12 @@ use weft_formats::{ModelError, OpenModel, text_parts};
 use weft_text::Vocabulary;
 use weft_text::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
 
-/// A tokenizer and a chat template, read from a file that need not hold a single tensor, or a folder that need not hold a model.
+/// A tokenizer and a chat template, read from a file without reading its weights. The file need not hold tensors, and a
+/// folder need not hold a model.
 pub struct VocabularyFile {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
-    /// The chat template, where the file has one.
+    /// The chat template, if the file has one.
     pub template: Option<ChatTemplate>,
 }
 
@@ -24,7 +25,7 @@ impl VocabularyFile {
     /// Reads a file's vocabulary.
     ///
     /// # Errors
-    /// A file that is missing or damaged, or has no vocabulary or one of a kind that is not supported.
+    /// The file is missing or damaged, or has no vocabulary, or one of a kind that is not supported.
     pub fn read(source: impl Into<ModelSource>) -> Result<Self, Error> {
         let source = source.into();
         #[cfg(not(target_family = "wasm"))]
@@ -38,13 +39,14 @@ impl VocabularyFile {
         Ok(Self { tokenizer: tokenizer.ok_or(Error::NoTokenizer)?, template })
     }
 
-    /// What the template is told besides messages: special tokens and the time.
+    /// Returns what the template reads besides messages: special tokens and the time.
     pub fn template_vars(&self, generation_prompt: bool) -> TemplateVars {
         TemplateVars { now: wall_clock(), ..TemplateVars::for_tokenizer(&self.tokenizer, generation_prompt) }
     }
 }
 
-/// The vocabulary of a folder that holds no model: `tokenizer.json` and what belongs to it, without `config.json` or weights.
+/// Returns the vocabulary of a folder that holds no model: `tokenizer.json` and what belongs to it, without `config.json` or
+/// weights.
 #[cfg(not(target_family = "wasm"))]
 fn alone(source: &ModelSource) -> Result<Option<Vocabulary>, Error> {
     let ModelSource::Path(path) = source else { return Ok(None) };
@@ -59,7 +61,7 @@ fn alone(source: &ModelSource) -> Result<Option<Vocabulary>, Error> {
     Ok(folder_vocabulary(&folder).map_err(ModelError::from)?)
 }
 
-/// The time of UTC for templates that write the date; a browser has to tell it another way.
+/// Returns the UTC time, for templates that write the date. `None` in a browser, where the standard library has no clock.
 pub fn wall_clock() -> Option<CivilTime> {
     #[cfg(target_family = "wasm")]
     return None;
@@ -71,10 +73,10 @@ pub fn wall_clock() -> Option<CivilTime> {
 }
 
 impl ModelSource {
-    /// The files of the model, opened: the parts of a GGUF, which may present a folder.
+    /// Opens the files of the model: the parts of a GGUF, or those of a folder, which are presented as a GGUF.
     ///
     /// # Errors
-    /// A file that is missing or cannot be read, or a split one whose parts are not all there.
+    /// A file is missing or cannot be read, or a part of a split file is missing.
     pub fn open(self) -> Result<OpenModel, Error> {
         match self {
             #[cfg(not(target_family = "wasm"))]

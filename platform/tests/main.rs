@@ -17,3 +17,4 @@ mod products;
 mod storage;
 mod threads;
 mod vectors;
+mod wake;

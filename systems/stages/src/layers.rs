@@ -23,11 +23,11 @@ pub enum LayerSet {
     Ffn,
 }
 
-/// When a tick has to end. Waves stop before the next layer once the time has come, and go on in the next tick; one layer a
-/// tick runs in any case.
+/// When a tick stops early. A resource; [`run_layers`] looks at it before each layer. Past the deadline a wave stays before
+/// its next layer and continues at the next tick. At least one layer of each model with a wave runs in every tick.
 #[derive(Resource, Clone, Copy, Debug, Default)]
 pub struct TickBudget {
-    /// The time; `None` for no bound.
+    /// The time after which no further layer starts; `None` for no limit.
     pub deadline: Option<Instant>,
 }
 
@@ -37,6 +37,7 @@ pub fn run_layers(
     world: &mut World,
     waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
     mut ready: Local<'_, Vec<(u64, Entity, Entity)>>,
+    mut advanced: Local<'_, Vec<Entity>>,
 ) {
     let travels = |at: AtLayer| matches!(at, AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
     ready.extend(
@@ -50,12 +51,17 @@ pub fn run_layers(
     }
     ready.sort_unstable_by_key(|(turn, ..)| *turn);
     let deadline = world.get_resource::<TickBudget>().and_then(|budget| budget.deadline);
-    let mut ran = 0;
+    // Models of which a layer has run in this tick. Each gets one, so that a short budget starves no model.
+    advanced.clear();
     world.schedule_scope(LayerStep, |world, step| {
         for (_, wave, model) in ready.drain(..) {
-            let may_run = |ran: usize| ran == 0 || deadline.is_none_or(|deadline| Instant::now() < deadline);
-            while may_run(ran) && advance(world, step, wave, model) {
-                ran += 1;
+            let is_over = |advanced: &[Entity]| {
+                deadline.is_some_and(|at| advanced.contains(&model) && Instant::now() >= at)
+            };
+            while !is_over(&advanced) && advance(world, step, wave, model) {
+                if deadline.is_some() && !advanced.contains(&model) {
+                    advanced.push(model);
+                }
             }
             let at_head = world.get::<Wave>(wave).is_some_and(|wave| wave.at == AtLayer::Head);
             if at_head && let Some(EndsHeldBy(ends)) = world.get::<EndsHeldBy>(model).copied() {

@@ -29,9 +29,9 @@ pub struct GpuBackend(pub Vec<GpuAt>);
 
 impl GpuBackend {
     /// Registers a GPU.
-    pub fn register(world: &mut World, gpu: Gpu) -> Place {
+    pub fn register(world: &mut World, gpu: Arc<Gpu>) -> Place {
         let place = Backends::register(world, GpuPlace);
-        world.get_resource_or_init::<Self>().0.push(GpuAt { place, gpu: Arc::new(gpu) });
+        world.get_resource_or_init::<Self>().0.push(GpuAt { place, gpu });
         place
     }
 }

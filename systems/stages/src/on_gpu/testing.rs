@@ -9,6 +9,7 @@ use crate::place::GpuLayers;
 use crate::sample::SampleBuffers;
 use bevy_ecs::prelude::*;
 use std::path::Path;
+use std::sync::Arc;
 use weft_components::{SessionEvent, TickWork};
 use weft_formats::{ModelFile, OpenModel};
 use weft_gpu::{Capabilities, Gpu};
@@ -28,7 +29,7 @@ pub(super) fn world() -> (World, Entity) {
     world.insert_resource(AdmitOptions { max_rows: 1024 });
     world.insert_resource(HostCpu(Cpu::serial()));
     CpuPlace::register(&mut world, None);
-    GpuBackend::register(&mut world, noop());
+    GpuBackend::register(&mut world, Arc::new(noop()));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../assets/golden/tiny/tiny-llama.gguf");
     let file = ModelFile::read(OpenModel::open(&path).unwrap()).unwrap();
     let options =

@@ -1,0 +1,179 @@
+//! Answers that are read from outside the world, as they come: a [`Stream`] of pieces of text, on any thread.
+//!
+//! [`subscribe`] puts a [`Subscription`] on a session and returns its reader, [`Pieces`]. At the end of each tick
+//! [`publish_answers`] appends new text to a buffer that both share and wakes the reader. A reader that is slow finds the
+//! pieces joined: it never stops the engine, loses no text, and the buffer never holds more than the answer.
+
+use crate::error::Error;
+use crate::world::SessionId;
+use bevy_ecs::prelude::*;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use futures_core::Stream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use weft_components::{FinishReason, Output, Phase, SessionOf};
+use weft_systems::fail::LoadFailed;
+
+/// What a subscription and its reader share.
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Text that has come and has not been read.
+    text: String,
+    /// How the request ended; no text comes after that.
+    end: Option<Result<FinishReason, Error>>,
+    /// Whom to wake for either.
+    waker: Option<Waker>,
+}
+
+impl Shared {
+    /// A thread that panicked while it held the lock has left a valid state: every change is a single step.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds text, and the end unless there is one already, and wakes the reader.
+    fn add(&self, text: &str, end: Option<Result<FinishReason, Error>>) {
+        let mut state = self.lock();
+        state.text.push_str(text);
+        state.end = state.end.take().or(end);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A session whose answer is read through [`Pieces`]. A component of the session while its request is active; if it is
+/// removed before the request has ended, the reader gets [`Error::NoSession`].
+#[derive(Component)]
+#[component(storage = "SparseSet")]
+pub struct Subscription {
+    shared: Arc<Shared>,
+    /// Bytes of the output's text that have been given to the reader.
+    sent: usize,
+}
+
+impl Subscription {
+    /// Gives the reader new text, and the end if the request has ended. `failure` says why the model could not be loaded.
+    /// Returns true if no more will come, or nobody reads.
+    pub(crate) fn publish(&mut self, output: &Output, phase: Phase, failure: impl FnOnce() -> Error) -> bool {
+        let text = output.text.get(self.sent..).unwrap_or_default();
+        let end = match phase {
+            Phase::Finished(FinishReason::ModelFailed) => Some(Err(failure())),
+            Phase::Finished(reason) => Some(Ok(reason)),
+            Phase::Idle | Phase::Waiting | Phase::Prefilling | Phase::Decoding | Phase::Paused => None,
+        };
+        let ended = end.is_some();
+        if ended || !text.is_empty() {
+            self.shared.add(text, end);
+            self.sent += text.len();
+        }
+        ended || self.is_abandoned()
+    }
+
+    /// Returns true if the reader has been dropped.
+    fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
+    /// Returns true if this is the subscription of `reader`.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn is_of(&self, reader: &Reader) -> bool {
+        Arc::ptr_eq(&self.shared, &reader.0)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared.add("", Some(Err(Error::NoSession)));
+    }
+}
+
+/// Says which subscription a reader belongs to.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) struct Reader(Arc<Shared>);
+
+/// The text of an answer as it comes: a [`Stream`] that ends with the request. Pieces end at whole characters.
+///
+/// Dropping it does not cancel the request; the world only stops collecting text for it.
+pub struct Pieces {
+    shared: Arc<Shared>,
+    end: Option<Result<FinishReason, Error>>,
+}
+
+impl Pieces {
+    /// Returns why the request ended, once the stream has ended without an error.
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.end.as_ref().and_then(|end| end.as_ref().ok().copied())
+    }
+
+    /// Returns true if the request has ended, whether or not its text has been read.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some() || self.shared.lock().end.is_some()
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn reader(&self) -> Reader {
+        Reader(Arc::clone(&self.shared))
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<String, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.end.is_some() {
+            return Poll::Ready(None);
+        }
+        let mut state = self.shared.lock();
+        if !state.text.is_empty() {
+            return Poll::Ready(Some(Ok(core::mem::take(&mut state.text))));
+        }
+        let Some(end) = state.end.clone() else {
+            // A reader that moves to another task is woken there.
+            state.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        drop(state);
+        self.end = Some(end.clone());
+        Poll::Ready(end.err().map(Err))
+    }
+}
+
+/// Starts to collect the answer of the session's request for a reader, from the answer's beginning. The world must be
+/// ticked for text to come: by a thread of its own ([`EngineHandle`](crate::EngineHandle)), or by the loop that polls.
+///
+/// # Errors
+/// The session has been closed or has no request, or another reader has its answer.
+pub fn subscribe(world: &mut World, session: SessionId) -> Result<Pieces, Error> {
+    let mut entity = world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
+    match entity.get::<Phase>().ok_or(Error::NoSession)? {
+        Phase::Idle => return Err(Error::NothingAsked),
+        Phase::Waiting | Phase::Prefilling | Phase::Decoding | Phase::Paused | Phase::Finished(_) => {}
+    }
+    if entity.get::<Subscription>().is_some_and(|subscription| !subscription.is_abandoned()) {
+        return Err(Error::Subscribed);
+    }
+    let shared = Arc::<Shared>::default();
+    entity.insert(Subscription { shared: Arc::clone(&shared), sent: 0 });
+    Ok(Pieces { shared, end: None })
+}
+
+/// Gives readers the text that the tick has brought. Runs in the set `Reclaim`; visits sessions with a reader only.
+pub fn publish_answers(
+    mut commands: Commands<'_, '_>,
+    mut sessions: Query<'_, '_, (Entity, &mut Subscription, &Output, &Phase, &SessionOf)>,
+    failed: Query<'_, '_, &LoadFailed>,
+) {
+    for (session, mut subscription, output, phase, of) in &mut sessions {
+        let failure = || failed.get(of.0).map_or(Error::NoModel, |failed| Error::Load(Arc::clone(&failed.0)));
+        if subscription.publish(output, *phase, failure) {
+            commands.entity(session).try_remove::<Subscription>();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Methods of the engine about models and adapters.
+
+use super::Engine;
+use crate::error::Error;
+use crate::options::{LoadOptions, ModelSource};
+use crate::prepare::PreparedModel;
+use crate::world::{self, AdapterId, AdapterSource, HostMemory, ModelId, SessionId};
+use weft_components::{Adapter, LoadProgress, ModelConfig, SamplingDefaults};
+use weft_gpu::StepTimes;
+use weft_systems::on_gpu::GpuPart;
+use weft_text::Tokenizer;
+
+impl Engine {
+    /// Starts to load a model; its weights arrive tick by tick. See [`world::load`].
+    ///
+    /// # Errors
+    /// As [`world::load`].
+    pub fn load(&mut self, source: impl Into<ModelSource>, options: &LoadOptions) -> Result<ModelId, Error> {
+        world::load(&mut self.world, source, options)
+    }
+
+    /// Starts to load a model that has been read on another thread. See [`world::load_prepared`].
+    ///
+    /// # Errors
+    /// As [`world::load_prepared`].
+    pub fn load_prepared(&mut self, model: PreparedModel) -> Result<ModelId, Error> {
+        world::load_prepared(&mut self.world, model)
+    }
+
+    /// Runs ticks until all weights of a model are loaded. See [`world::wait_loaded`].
+    ///
+    /// # Errors
+    /// As [`world::wait_loaded`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn wait_loaded(&mut self, model: ModelId) -> Result<(), Error> {
+        world::wait_loaded(&mut self.world, model)
+    }
+
+    /// Drops a model with its weights, KV cache, sessions and adapters. See [`world::unload`].
+    pub fn unload(&mut self, model: ModelId) {
+        world::unload(&mut self.world, model);
+    }
+
+    /// Returns how much of a model has been loaded. See [`world::progress`].
+    ///
+    /// # Errors
+    /// As [`world::progress`].
+    pub fn progress(&self, model: ModelId) -> Result<LoadProgress, Error> {
+        world::progress(&self.world, model)
+    }
+
+    /// Returns a model's hyperparameters. See [`world::config`].
+    ///
+    /// # Errors
+    /// As [`world::config`].
+    pub fn config(&self, model: ModelId) -> Result<&ModelConfig, Error> {
+        world::config(&self.world, model)
+    }
+
+    /// Returns what a model's file recommends for sampling. See [`world::sampling_defaults`].
+    ///
+    /// # Errors
+    /// As [`world::sampling_defaults`].
+    pub fn sampling_defaults(&self, model: ModelId) -> Result<&SamplingDefaults, Error> {
+        world::sampling_defaults(&self.world, model)
+    }
+
+    /// Returns a model's tokenizer. See [`world::tokenizer`].
+    ///
+    /// # Errors
+    /// As [`world::tokenizer`].
+    pub fn tokenizer(&self, model: ModelId) -> Result<&Tokenizer, Error> {
+        world::tokenizer(&self.world, model)
+    }
+
+    /// Returns true if a model has a chat template. See [`world::has_template`].
+    pub fn has_template(&self, model: ModelId) -> bool {
+        world::has_template(&self.world, model)
+    }
+
+    /// Returns the memory that a model uses on the host now. See [`world::host_memory`].
+    ///
+    /// # Errors
+    /// As [`world::host_memory`].
+    pub fn host_memory(&self, model: ModelId) -> Result<HostMemory, Error> {
+        world::host_memory(&self.world, model)
+    }
+
+    /// Returns what each GPU holds of a model. See [`world::gpu_parts`].
+    pub fn gpu_parts(&self, model: ModelId) -> &[GpuPart] {
+        world::gpu_parts(&self.world, model)
+    }
+
+    /// Starts or stops timing the kernels of a model on its GPUs. See [`world::time_gpu`].
+    pub fn time_gpu(&mut self, model: ModelId, on: bool) -> bool {
+        world::time_gpu(&mut self.world, model, on)
+    }
+
+    /// Takes the times that each GPU of a model has measured. See [`world::take_gpu_times`].
+    pub fn take_gpu_times(&mut self, model: ModelId) -> Vec<Option<StepTimes>> {
+        world::take_gpu_times(&mut self.world, model)
+    }
+
+    /// Loads a LoRA adapter beside a model. See [`world::load_adapter`].
+    ///
+    /// # Errors
+    /// As [`world::load_adapter`].
+    pub fn load_adapter(
+        &mut self,
+        model: ModelId,
+        source: impl Into<AdapterSource>,
+    ) -> Result<AdapterId, Error> {
+        world::load_adapter(&mut self.world, model, source)
+    }
+
+    /// Drops an adapter; its sessions continue with the plain model. See [`world::remove_adapter`].
+    pub fn remove_adapter(&mut self, adapter: AdapterId) {
+        world::remove_adapter(&mut self.world, adapter);
+    }
+
+    /// Returns the adapters of a model. See [`world::adapters`].
+    ///
+    /// # Errors
+    /// As [`world::adapters`].
+    pub fn adapters(&self, model: ModelId) -> Result<Vec<AdapterId>, Error> {
+        world::adapters(&self.world, model)
+    }
+
+    /// Returns what an adapter changes. See [`world::adapter`].
+    ///
+    /// # Errors
+    /// As [`world::adapter`].
+    pub fn adapter(&self, adapter: AdapterId) -> Result<&Adapter, Error> {
+        world::adapter(&self.world, adapter)
+    }
+
+    /// Returns the adapter that a session uses, and its scale. See [`world::adapter_of`].
+    ///
+    /// # Errors
+    /// As [`world::adapter_of`].
+    pub fn adapter_of(&self, session: SessionId) -> Result<Option<(AdapterId, f32)>, Error> {
+        world::adapter_of(&self.world, session)
+    }
+
+    /// Chooses the adapter of a session, or the plain model. See [`world::set_adapter`].
+    ///
+    /// # Errors
+    /// As [`world::set_adapter`].
+    pub fn set_adapter(
+        &mut self,
+        session: SessionId,
+        adapter: Option<AdapterId>,
+        scale: f32,
+    ) -> Result<(), Error> {
+        world::set_adapter(&mut self.world, session, adapter, scale)
+    }
+}

@@ -1,0 +1,34 @@
+//! Everything that the engine does, as functions over a `World`.
+//!
+//! [`Engine`](crate::Engine) owns a world and calls these functions, each under the same or a similar name. A program
+//! that has a world already, such as a game, adds the plugins to it with [`add_plugin`](crate::add_plugin) and calls the
+//! functions itself. No function panics on a world without the plugins: it returns an error, or finds nothing to do.
+
+mod adapters;
+mod chat;
+mod embeddings;
+mod figures;
+mod models;
+mod requests;
+mod sessions;
+mod tick;
+#[cfg(not(target_family = "wasm"))]
+mod wait;
+
+pub use crate::answer::subscribe;
+pub use crate::prepare::{load, load_prepared};
+pub use adapters::{
+    AdapterId, AdapterSource, adapter, adapter_of, adapters, load_adapter, remove_adapter, set_adapter,
+};
+pub use chat::{ChatOptions, chat_tokens, render, set_chat, set_messages};
+pub use embeddings::{Embedding, EmbeddingBatch, ask_embedding, embedding_prompt, pooling, take_embedding};
+pub use figures::{HostMemory, gpu_parts, host_memory, take_gpu_times, time_gpu};
+pub use models::{ModelId, config, has_template, progress, sampling_defaults, tokenizer, unload};
+pub use requests::{ask_logits, cancel, generate, read, take_logits};
+pub use sessions::{
+    SessionId, append, close_session, history, model_of, open_session, output, phase, set_context,
+};
+pub(crate) use tick::ClosedSessions;
+pub use tick::{ComputePool, LastTick, TickOutcome, finish_tick, run_tick, signal, tick, tick_for};
+#[cfg(not(target_family = "wasm"))]
+pub use wait::{embed, embed_each, next_piece, rest, wait, wait_loaded};

@@ -1,0 +1,62 @@
+//! Models that are in a world: how far they have loaded, what their files say, and unloading them.
+
+use crate::error::Error;
+use bevy_ecs::prelude::*;
+use weft_components::{LoadProgress, Model, ModelConfig, SamplingDefaults};
+use weft_systems::fail::LoadFailed;
+use weft_systems::load::Loading;
+use weft_systems::text::{ModelTemplate, ModelTokenizer};
+use weft_text::Tokenizer;
+
+/// A model: its entity in the world that it was loaded into. Valid until [`unload`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModelId(pub Entity);
+
+/// Drops a model with its weights, KV cache, sessions and adapters. Cancels its load if that is not complete.
+pub fn unload(world: &mut World, model: ModelId) {
+    if world.get::<Model>(model.0).is_some() {
+        world.despawn(model.0);
+    }
+}
+
+/// Returns how much of a model has been loaded.
+///
+/// # Errors
+/// The model has been unloaded, or its load failed.
+pub fn progress(world: &World, model: ModelId) -> Result<LoadProgress, Error> {
+    if let Some(LoadFailed(error)) = world.get(model.0) {
+        return Err(Error::Load(error.clone()));
+    }
+    world.get::<Loading>(model.0).map(|loading| loading.0).ok_or(Error::NoModel)
+}
+
+/// Returns a model's hyperparameters.
+///
+/// # Errors
+/// The model has been unloaded.
+pub fn config(world: &World, model: ModelId) -> Result<&ModelConfig, Error> {
+    world.get(model.0).ok_or(Error::NoModel)
+}
+
+/// Returns what a model's file recommends for sampling: `general.sampling.*` of a GGUF, `generation_config.json` of a
+/// folder. The engine does not apply it: put it over settings of your own with [`SamplingDefaults::over`].
+///
+/// # Errors
+/// The model has been unloaded.
+pub fn sampling_defaults(world: &World, model: ModelId) -> Result<&SamplingDefaults, Error> {
+    world.get(model.0).ok_or(Error::NoModel)
+}
+
+/// Returns a model's tokenizer.
+///
+/// # Errors
+/// The model has been unloaded, or its file has no vocabulary.
+pub fn tokenizer(world: &World, model: ModelId) -> Result<&Tokenizer, Error> {
+    world.get::<Model>(model.0).ok_or(Error::NoModel)?;
+    Ok(&world.get::<ModelTokenizer>(model.0).ok_or(Error::NoTokenizer)?.0)
+}
+
+/// Returns true if a model has a chat template, so that [`set_messages`](super::set_messages) works.
+pub fn has_template(world: &World, model: ModelId) -> bool {
+    world.get::<ModelTemplate>(model.0).is_some()
+}

@@ -1,0 +1,135 @@
+//! Requests: generating, reading what has come, cancelling, and logits of the prompt.
+
+use super::models::{config, tokenizer};
+use super::sessions::{ReadCursor, SessionId, ensure_at_rest, history, model_of, output, phase, truncate};
+use crate::answer::Subscription;
+use crate::error::Error;
+use crate::options::GenerateOptions;
+use bevy_ecs::prelude::*;
+use weft_components::{
+    EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Request, TokenHistory,
+};
+use weft_systems::sample::{SessionSampler, end_request};
+
+/// Tokens of an answer for which memory is reserved at its start. Longer answers grow their buffers as they come.
+const RESERVED: usize = 4096;
+
+/// Starts to generate from the session's context. Ticks do the work.
+///
+/// # Errors
+/// The session is closed, busy or empty, the model is an encoder or has no head, or the sampler's settings are not valid.
+pub fn generate(world: &mut World, session: SessionId, options: &GenerateOptions) -> Result<(), Error> {
+    let config = config(world, model_of(world, session)?)?;
+    if !config.causal {
+        return Err(Error::Encoder { architecture: config.architecture.clone() });
+    }
+    if config.headless {
+        return Err(Error::NoHead);
+    }
+    start(world, session, options)
+}
+
+/// Starts a request: the context passes through the model, then tokens are generated.
+pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOptions) -> Result<(), Error> {
+    ensure_at_rest(world, session)?;
+    let model = model_of(world, session)?;
+    let vocabulary = config(world, model)?.vocabulary;
+    let history = history(world, session)?;
+    if history.is_empty() {
+        return Err(Error::EmptyPrompt);
+    }
+    let tokenizer = tokenizer(world, model).ok();
+    let sampler = SessionSampler::new(&options.sampler, vocabulary, history, &options.stop, tokenizer)?;
+    // A request that follows an answer without a new prompt continues from the answer's last token.
+    let keep = history.len() - 1;
+    truncate(world, session, keep);
+    let request = Request {
+        max_tokens: options.max_tokens.unwrap_or(usize::MAX),
+        stop: options.stop.clone(),
+        ignore_end: options.ignore_end,
+        sampler: options.sampler.clone(),
+        prefill_chunk: options.prefill_chunk,
+    };
+    let reserved = request.max_tokens.min(RESERVED);
+    // A tick that decodes allocates nothing.
+    if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
+        history.0.reserve(reserved);
+    }
+    let mut entity = world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
+    // The request before has ended, but a tick may not have published its end.
+    if let Some(mut subscription) = entity.take::<Subscription>()
+        && let (Some(output), Some(phase)) = (entity.get::<Output>(), entity.get::<Phase>())
+    {
+        subscription.publish(output, *phase, || Error::NoModel);
+    }
+    entity.remove::<(LogitsWanted, EmbeddingWanted)>();
+    let output = Output::with_capacity(reserved);
+    entity.insert((request, sampler, output, ReadCursor::default(), Phase::Waiting));
+    Ok(())
+}
+
+/// Ends the session's request. Its context stays.
+///
+/// # Errors
+/// The session has been closed.
+pub fn cancel(world: &mut World, session: SessionId) -> Result<(), Error> {
+    phase(world, session)?;
+    // The system takes any entity, so it cannot fail.
+    let _ = world.run_system_cached_with(end_request, (session.0, FinishReason::Cancelled));
+    Ok(())
+}
+
+/// Returns the text that has come since the last call; empty if none has.
+///
+/// # Errors
+/// The session has been closed.
+pub fn read(world: &mut World, session: SessionId) -> Result<String, Error> {
+    let text = &output(world, session)?.text;
+    let read = world.get::<ReadCursor>(session.0).ok_or(Error::NoSession)?.text;
+    let piece = text.get(read..).unwrap_or_default().to_owned();
+    if !piece.is_empty()
+        && let Some(mut cursor) = world.get_mut::<ReadCursor>(session.0)
+    {
+        cursor.text = read + piece.len();
+    }
+    Ok(piece)
+}
+
+/// Asks for logits, or losses, at positions of the session's context, and passes the context through the model from the
+/// beginning. When the session has finished, [`take_logits`] returns them.
+///
+/// # Errors
+/// The session is closed, busy or empty, or a position holds no token or does not ascend.
+pub fn ask_logits(
+    world: &mut World,
+    session: SessionId,
+    positions: Vec<usize>,
+    keep: KeepLogits,
+    prefill_chunk: usize,
+) -> Result<(), Error> {
+    ensure_at_rest(world, session)?;
+    let tokens = history(world, session)?.len();
+    // A loss needs the token that follows.
+    let end = tokens - usize::from(keep == KeepLogits::NextTokenLoss && tokens > 0);
+    let unordered = positions.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| pair[1]);
+    let beyond = positions.last().copied().filter(|position| *position >= end);
+    if let Some(position) = unordered.or(beyond) {
+        return Err(Error::BadPosition { position, tokens });
+    }
+    let options = GenerateOptions { max_tokens: Some(0), prefill_chunk, ..GenerateOptions::default() };
+    generate(world, session, &options)?;
+    truncate(world, session, 0);
+    world.entity_mut(session.0).insert((LogitsWanted { positions, keep }, LogitsKept::default()));
+    Ok(())
+}
+
+/// Takes the logits that [`ask_logits`] asked for and that have been computed so far. Ends the question.
+///
+/// # Errors
+/// The session has been closed.
+pub fn take_logits(world: &mut World, session: SessionId) -> Result<LogitsKept, Error> {
+    phase(world, session)?;
+    let mut entity = world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
+    entity.remove::<LogitsWanted>();
+    Ok(entity.take::<LogitsKept>().unwrap_or_default())
+}

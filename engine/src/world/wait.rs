@@ -1,0 +1,120 @@
+//! Functions that block until something has come. Not in the browser, where nothing may wait.
+
+use super::embeddings::{Embedding, EmbeddingBatch};
+use super::models::{ModelId, progress};
+use super::requests::read;
+use super::sessions::{SessionId, model_of, phase};
+use super::tick::{TickOutcome, signal, tick};
+use crate::error::Error;
+use crate::options::{EmbedOptions, Prompt};
+use bevy_ecs::prelude::*;
+use core::time::Duration;
+use weft_components::{FinishReason, Phase};
+use weft_systems::on_gpu::GpuModel;
+
+/// Longest wait for a step on a GPU: longer than any step, so that a device that hangs does not hang the program.
+const STEP: Duration = Duration::from_millis(100);
+/// Waits until another tick may find something to do, for a loop that calls [`tick`] and found nothing: until a step on a
+/// GPU is done or the world's [`signal`] is raised, at most 100 ms.
+pub fn rest(world: &mut World) {
+    // The system reads the world only, so it cannot fail.
+    if world.run_system_cached(wait_for_gpu).unwrap_or(false) {
+        return;
+    }
+    signal(world).wait_timeout(STEP);
+}
+
+/// Waits for the oldest step that is in progress on a GPU. Returns false if there is none.
+fn wait_for_gpu(models: Query<'_, '_, &GpuModel>) -> bool {
+    models.iter().any(|model| model.wait(STEP))
+}
+
+/// Runs a tick, and [`rest`] if it moved nothing.
+fn tick_or_rest(world: &mut World) {
+    if tick(world) != TickOutcome::Advanced {
+        rest(world);
+    }
+}
+
+/// Runs ticks until all weights of a model are loaded.
+///
+/// # Errors
+/// The model has been unloaded, or its load failed.
+pub fn wait_loaded(world: &mut World, model: ModelId) -> Result<(), Error> {
+    while !progress(world, model)?.is_complete() {
+        tick_or_rest(world);
+    }
+    Ok(())
+}
+
+/// Runs ticks until the session has more text. Returns `None` when the request has ended.
+///
+/// # Errors
+/// The session has been closed, or its model could not be loaded.
+pub fn next_piece(world: &mut World, session: SessionId) -> Result<Option<String>, Error> {
+    loop {
+        let piece = read(world, session)?;
+        if !piece.is_empty() {
+            return Ok(Some(piece));
+        }
+        match phase(world, session)? {
+            Phase::Finished(FinishReason::ModelFailed) => return Err(load_error(world, session)),
+            Phase::Idle | Phase::Paused | Phase::Finished(_) => return Ok(None),
+            Phase::Waiting | Phase::Prefilling | Phase::Decoding => tick_or_rest(world),
+        }
+    }
+}
+
+/// Runs ticks until the session's request has ended, and returns why it did.
+///
+/// # Errors
+/// The session has been closed or has no request, or its model could not be loaded.
+pub fn wait(world: &mut World, session: SessionId) -> Result<FinishReason, Error> {
+    loop {
+        match phase(world, session)? {
+            Phase::Finished(FinishReason::ModelFailed) => return Err(load_error(world, session)),
+            Phase::Finished(reason) => return Ok(reason),
+            Phase::Idle | Phase::Paused => return Err(Error::NothingAsked),
+            Phase::Waiting | Phase::Prefilling | Phase::Decoding => tick_or_rest(world),
+        }
+    }
+}
+
+/// Why the model of a session that ended with `ModelFailed` could not be loaded.
+fn load_error(world: &World, session: SessionId) -> Error {
+    model_of(world, session).and_then(|model| progress(world, model)).err().unwrap_or(Error::NoModel)
+}
+
+/// Computes the embeddings of texts, in their order. Each text has a session of its own, and they pass through the model
+/// together. Texts are changed as [`embedding_prompt`](super::embedding_prompt) says.
+///
+/// # Errors
+/// As [`embedding_prompt`](super::embedding_prompt), [`open_session`](super::open_session), [`append`](super::append),
+/// [`ask_embedding`](super::ask_embedding) and [`take_embedding`](super::take_embedding).
+pub fn embed(
+    world: &mut World,
+    model: ModelId,
+    texts: &[Prompt],
+    options: &EmbedOptions,
+) -> Result<Vec<Embedding>, Error> {
+    embed_each(world, model, texts, options)?.into_iter().collect()
+}
+
+/// As [`embed`], with a result for each text: one that is empty or too long does not fail the others.
+///
+/// # Errors
+/// The model has been unloaded, or its load failed.
+pub fn embed_each(
+    world: &mut World,
+    model: ModelId,
+    texts: &[Prompt],
+    options: &EmbedOptions,
+) -> Result<Vec<Result<Embedding, Error>>, Error> {
+    let mut batch = EmbeddingBatch::new(model, texts.to_vec(), *options);
+    loop {
+        match batch.poll(world) {
+            Some(embeddings) => return embeddings,
+            None => tick_or_rest(world),
+        }
+    }
+}

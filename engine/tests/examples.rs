@@ -1,0 +1,83 @@
+//! Every program of `examples/` does what it says, on the tiny models that it takes by default.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the examples are programs of their own; what they have beside `run` is for those"
+)]
+
+#[path = "../examples/adapters.rs"]
+mod adapters;
+#[path = "../examples/embeddings.rs"]
+mod embeddings;
+#[path = "../examples/engine_thread.rs"]
+mod engine_thread;
+#[path = "../examples/first_answer.rs"]
+mod first_answer;
+#[path = "../examples/many_sessions.rs"]
+mod many_sessions;
+#[path = "../examples/own_world.rs"]
+mod own_world;
+#[path = "../examples/stream.rs"]
+mod stream;
+
+use crate::common::{golden, loaded};
+use weft::{GenerateOptions, Message, SessionOptions};
+
+/// What tiny-llama answers to questions, each in a session of its own, one after another.
+fn answers(questions: &[&str], max_tokens: usize) -> Vec<String> {
+    let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
+    let answer = |question: &&str| {
+        let session = engine.open_session(model, &SessionOptions::default()).unwrap();
+        engine.set_messages(session, &[Message::new("user", *question)]).unwrap();
+        let options = GenerateOptions { max_tokens: Some(max_tokens), ..GenerateOptions::default() };
+        engine.generate(session, &options).unwrap();
+        engine.wait(session).unwrap();
+        engine.output(session).unwrap().text.clone()
+    };
+    questions.iter().map(answer).collect()
+}
+
+#[test]
+fn one_question_has_one_answer_however_it_is_asked() {
+    let model = golden("tiny/tiny-llama.gguf");
+    let wanted = answers(&["What is the capital of France?"], 32).remove(0);
+    assert!(!wanted.is_empty());
+    assert_eq!(first_answer::run(&model).unwrap(), wanted);
+    assert_eq!(stream::run(&model).unwrap(), wanted);
+    assert_eq!(own_world::run(&model).unwrap(), wanted);
+}
+
+#[test]
+fn many_sessions_answer_as_each_does_alone() {
+    let questions: Vec<String> =
+        many_sessions::CITIES.iter().map(|city| format!("Which country is {city} in?")).collect();
+    let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let said = many_sessions::run(&golden("tiny/tiny-llama.gguf")).unwrap();
+    assert_eq!(said, answers(&questions, 16).join("\n"));
+}
+
+#[test]
+fn threads_share_an_engine() {
+    let wanted = answers(&["What is the capital of France?", "What is the capital of Italy?"], 32);
+    assert_eq!(engine_thread::run(&golden("tiny/tiny-llama.gguf")).unwrap(), wanted.join("\n"));
+}
+
+#[test]
+fn sentences_are_ordered_by_how_close_they_are() {
+    let table = embeddings::run(&golden("tiny/tiny-llama.gguf")).unwrap();
+    let cosines: Vec<f32> =
+        table.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(cosines.len(), embeddings::SENTENCES.len());
+    assert!(cosines.is_sorted_by(|a, b| a >= b) && cosines.iter().all(|cosine| cosine.abs() <= 1.0001));
+}
+
+#[test]
+fn an_adapter_changes_one_session_and_not_the_other() {
+    let answers = adapters::run(&golden("hf/llama.gguf"), &golden("lora/llama-all.gguf")).unwrap();
+    let [plain, adapted] = [0, 1].map(|line| answers.lines().nth(line).unwrap().split_once(": ").unwrap().1);
+    assert_ne!(plain, adapted);
+    let (mut engine, model) = loaded(&golden("hf/llama.gguf"));
+    let wanted = crate::common::greedy(&mut engine, model, &[81, 109, 62, 34, 76, 58], 16);
+    assert_eq!(plain, format!("{wanted:?}"));
+}

@@ -30,6 +30,7 @@ pub use sampling::{IgnoredDefault, SamplerSettings, SamplingDefaults};
 pub use session::{
     BlockTable, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LeafRun, LogitsKept,
     LogitsWanted, Output, Phase, ReadsLogits, Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
+    TokenMask,
 };
 pub use shard::{Evictable, Fetching, Queued, ShardOf, Shards, TensorRole, WeightShard};
 pub use wave::{

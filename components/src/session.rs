@@ -211,6 +211,33 @@ impl LogitsKept {
 #[derive(Component, Clone, Copy, Debug, Default)]
 pub struct ReadsLogits;
 
+/// Tokens that a session may generate: bit `t % 32` of word `t / 32` is 1 if token `t` is allowed. Tokens beyond the last
+/// word are forbidden. Works wherever the model is; a GPU applies it itself. A component of the session, to be replaced before
+/// each token if the allowed tokens depend on those before: then the session also carries [`ReadsLogits`], so that no step runs
+/// ahead.
+#[derive(Component, Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenMask(pub Vec<u32>);
+
+impl TokenMask {
+    /// A mask of `vocabulary` tokens that allows those for which `allowed` returns true.
+    pub fn new(vocabulary: usize, allowed: impl Fn(u32) -> bool) -> Self {
+        let mut words = vec![0; vocabulary.div_ceil(32)];
+        for (index, word) in words.iter_mut().enumerate() {
+            for bit in 0..32u32 {
+                // A vocabulary has fewer than 2^31 tokens.
+                let token = index as u32 * 32 + bit;
+                *word |= u32::from((token as usize) < vocabulary && allowed(token)) << bit;
+            }
+        }
+        Self(words)
+    }
+
+    /// Returns true if a token is allowed.
+    pub fn allows(&self, token: usize) -> bool {
+        self.0.get(token / 32).is_some_and(|word| word >> (token % 32) & 1 == 1)
+    }
+}
+
 /// Asks for an embedding of what the session holds.
 #[derive(Component, Clone, Copy, Debug)]
 pub struct EmbeddingWanted {

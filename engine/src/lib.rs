@@ -74,7 +74,7 @@ pub use weft_gpu::{
 };
 pub use weft_platform::{Cpu, CpuMatrix, Kernels, KvFormat, PAGE, Pool, Signal, storage};
 pub use weft_systems as stages;
-pub use weft_systems::admit::AdmitOptions;
+pub use weft_systems::admit::{AdmissionOrder, AdmitOptions};
 pub use weft_systems::host::Wake;
 pub use weft_systems::load::{Fit, FitOptions, PlaceFit};
 pub use weft_systems::on_gpu::{GpuModel, GpuPart};

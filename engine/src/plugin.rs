@@ -96,6 +96,7 @@ fn add_stages(world: &mut World) {
             (load::receive_shards, load::move_layers, load::demand_layers).chain().in_set(TickSet::Load),
             admit::admit.in_set(TickSet::Admit),
             layers::run_layers.in_set(TickSet::Layers),
+            sample::mask_logits.in_set(SampleSet::Process),
             sample::sample.in_set(SampleSet::Deliver),
             (reclaim::reclaim_waves, reclaim::age_messages, answer::publish_answers, finish_tick)
                 .chain()
@@ -190,6 +191,13 @@ impl Plugin for GpuPlugin {
 /// The GPU backend: its places, and its systems. Without a GPU they find nothing to do.
 fn add_gpus(world: &mut World, gpus: Vec<Arc<Gpu>>) {
     world.init_resource::<GpuBackend>();
+    #[cfg(not(target_family = "wasm"))]
+    {
+        world.add_observer(gpu::drop_gpu_logits);
+        world.schedule_scope(Tick, |_, tick| {
+            tick.add_systems(gpu::plan_gpu_logits.in_set(TickSet::Load).after(gpu::recover_gpu));
+        });
+    }
     for gpu in gpus {
         GpuBackend::register(world, gpu);
     }

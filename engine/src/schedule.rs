@@ -48,7 +48,7 @@ pub enum SampleSet {
     Submit,
     /// Readbacks of devices become waves at `AtLayer::Sample`: `collect_gpu`.
     Collect,
-    /// Logits processors change the logits of such waves. Empty unless a program adds some.
+    /// Logits processors change the logits of such waves: `mask_logits`, and those that a program adds.
     Process,
     /// Samplers of a program's own choose tokens (`Wave::chosen`). Empty unless a program adds some.
     Choose,

@@ -31,4 +31,4 @@ pub use weft_systems::on_gpu::{
     sample_gpu, shrink_waves, submit_gpu,
 };
 pub use weft_systems::reclaim::{age_messages, reclaim_waves};
-pub use weft_systems::sample::sample;
+pub use weft_systems::sample::{mask_logits, sample};

@@ -16,8 +16,8 @@ use room::{Pressure, make_room};
 use weft_components::{
     AdaptedRows, AtLayer, BlockTable, ContextCursor, DEVICE_TOKEN, EmbeddingWanted, FinishReason, KvPage,
     KvPool, LeafRun, LogitsKept, LogitsWanted, ModelConfig, Output, PageOf, Pages, Phase, ReadsLogits,
-    Request, SessionEvent, Sessions, StepsAhead, TickWork, TokenHistory, UsesAdapter, Wave, WaveLimits,
-    WaveOf, WaveSpan, Waves,
+    Request, SessionEvent, SessionOf, Sessions, StepsAhead, TickWork, TokenHistory, UsesAdapter, Wave,
+    WaveLimits, WaveOf, WaveSpan, Waves,
 };
 use weft_platform::PAGE;
 
@@ -39,6 +39,12 @@ const MAX_KEPT_ROWS: usize = 64;
 /// The part of a wave's rows that prompts get beside sessions that decode.
 const PROMPT_SHARE: usize = 4;
 
+/// The order in which sessions are admitted, in place of the model's own, which is fair: sessions in turn. A component of the
+/// model that a system in the set `Admit`, before [`admit`], writes. Of the sessions that decode, and then of those that
+/// prefill, the first in this list join a wave first; those that are not in it wait.
+#[derive(Component, Clone, Debug, Default)]
+pub struct AdmissionOrder(pub Vec<Entity>);
+
 /// Whose turn it is. A component of the model.
 #[derive(Component, Debug, Default)]
 pub struct AdmitCursor {
@@ -57,6 +63,7 @@ pub struct AdmitCursor {
 #[query_data(mutable)]
 pub struct AdmitSession {
     history: &'static TokenHistory,
+    of: &'static SessionOf,
     cursor: &'static mut ContextCursor,
     phase: &'static mut Phase,
     table: &'static mut BlockTable,
@@ -115,22 +122,23 @@ pub fn admit(
             &Waves,
             Option<&Sessions>,
             Option<&LoadFailed>,
+            Option<&AdmissionOrder>,
         ),
     >,
     mut sessions: Query<'_, '_, AdmitSession>,
     runs: Query<'_, '_, &Pages>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
-    for (.., mut turn, _, _, _, _) in &mut models {
+    for (.., mut turn, _, _, _, _, _) in &mut models {
         turn.standing = false;
     }
     for (wave, of) in &waves {
-        if let Ok((.., mut turn, _, _, _, _)) = models.get_mut(of.0) {
+        if let Ok((.., mut turn, _, _, _, _, _)) = models.get_mut(of.0) {
             turn.standing |= wave.at == AtLayer::Embed;
         }
     }
     for (mut wave, of) in &mut waves {
-        let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), failed)) =
+        let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), failed, order)) =
             models.get_mut(of.0)
         else {
             continue;
@@ -144,6 +152,10 @@ pub fn admit(
         if wave.at != AtLayer::Idle || turn.standing {
             continue;
         }
+        if order.is_some() {
+            turn.first = 0;
+        }
+        let list = order.map_or(list, |order| &order.0);
         let pressure = Pressure::of(list, &sessions, pool.free());
         let most = options.max_rows.clamp(1, limits.rows);
         let rounds = rounds(most, &mut turn, &pressure);
@@ -171,6 +183,9 @@ pub fn admit(
                 }
                 let at = (turn.first + step) % list.len();
                 let Ok(mut session) = sessions.get_mut(list[at]) else { continue };
+                if session.of.0 != of.0 {
+                    continue;
+                }
                 let remaining = session.remaining(admission.ahead);
                 if !session.phase.is_active() || remaining == 0 || (remaining == 1) != decoding {
                     continue;

@@ -14,6 +14,7 @@ mod figures;
 mod flight;
 mod grow;
 mod head;
+mod logits;
 mod maker;
 mod pace;
 mod part;
@@ -39,6 +40,9 @@ pub use ffn::ffn_gpu;
 pub use flight::collect_gpu;
 pub use grow::shrink_waves;
 pub use head::head_gpu;
+pub use logits::GpuLogitsFailed;
+#[cfg(not(target_family = "wasm"))]
+pub use logits::{GpuLogits, LogitsProcessor, drop_gpu_logits, plan_gpu_logits};
 pub use part::{GpuModel, GpuPart};
 pub use prepare::GpuPrepare;
 pub use recover::{Recovery, recover_gpu};

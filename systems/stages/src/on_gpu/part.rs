@@ -2,6 +2,7 @@
 
 use super::adapters::Listed;
 use super::flight::{Cargo, Flight, Staging, give_back, id_words, staging};
+use super::logits::Processing;
 use super::maker::{Grown, PlanMaker, PlanSlot, Slot};
 use super::pace::Pace;
 use super::plan::Plan;
@@ -79,6 +80,8 @@ pub struct GpuPart {
     /// Whether rows of the wave that is on the device use adapters.
     adapting: bool,
     used: Vec<[u32; 2]>,
+    /// What changes logits before tokens are chosen.
+    pub(super) processing: Processing,
 }
 
 /// A model's adapters on a GPU.
@@ -190,6 +193,7 @@ impl GpuPart {
             stale: false,
             adapting: false,
             used: Vec::new(),
+            processing: Processing::default(),
         }
     }
 

@@ -1,22 +1,25 @@
 //! The choice of tokens on a GPU: what rows of logits ask for, as the device reads it.
 
 use super::GpuModel;
+use super::logits::record_failed;
 use crate::sample::SampledSession;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Model, Wave, WaveOf};
+use weft_components::{AtLayer, Model, ModelConfig, TokenMask, Wave, WaveOf};
 use weft_gpu::sampling::SampleKind;
 use weft_platform::PAGE;
 
 /// Records the choice of tokens of waves whose head has just been recorded. Rows whose logits somebody wants, and those of
 /// settings that the device does not take, are left to the host.
 pub fn sample_gpu(
+    mut commands: Commands<'_, '_>,
     waves: Query<'_, '_, (&Wave, &WaveOf)>,
-    mut models: Query<'_, '_, &mut GpuModel, With<Model>>,
+    mut models: Query<'_, '_, (&ModelConfig, &mut GpuModel), With<Model>>,
+    masks: Query<'_, '_, &TokenMask>,
     mut sessions: Query<'_, '_, SampledSession>,
 ) {
     for (wave, of) in &waves {
         let (AtLayer::OnDevice, Some(place)) = (wave.at, wave.place) else { continue };
-        let Ok(mut model) = models.get_mut(of.0) else { continue };
+        let Ok((config, mut model)) = models.get_mut(of.0) else { continue };
         let Some(part) = model.on(place) else { continue };
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let (batch, chosen, room) = part.sampling();
@@ -51,6 +54,15 @@ pub fn sample_gpu(
                 }
                 None => batch.push_host(),
             }
+        }
+        // A session's mask is for the row that its token is chosen from: the last of its span.
+        let rows = wave.spans.iter().flat_map(|span| {
+            let last = span.logits.end.saturating_sub(1);
+            let mask = masks.get(span.session).ok().filter(|_| span.complete);
+            span.logits.clone().map(move |row| mask.filter(|_| row == last).map(|mask| &mask.0[..]))
+        });
+        if let Err(error) = part.record_processing(config.vocabulary, rows) {
+            record_failed(&mut commands, of.0, error);
         }
         part.record_sample();
     }

@@ -49,7 +49,7 @@ fn log_to_stderr() {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(style::allowed() && std::io::IsTerminal::is_terminal(&std::io::stderr()));
+        .with_ansi(style::on_stderr());
     if let Err(error) = logs.try_init() {
         output::note(&format!("logs are off: {error}"));
     }

@@ -1,6 +1,6 @@
 //! Colours: used only on a terminal, and not if `NO_COLOR` is set (<https://no-color.org>).
 
-use std::io::IsTerminal;
+use console::Term;
 
 /// Wraps text in escape sequences, or leaves it unchanged if colours are off.
 #[derive(Clone, Copy, Debug)]
@@ -11,12 +11,12 @@ pub(crate) struct Style {
 impl Style {
     /// The style for text on stdout.
     pub(crate) fn stdout() -> Self {
-        Self { colour: allowed() && std::io::stdout().is_terminal() }
+        Self { colour: coloured(&Term::stdout()) }
     }
 
     /// The style for text on stderr.
     pub(crate) fn stderr() -> Self {
-        Self { colour: allowed() && std::io::stderr().is_terminal() }
+        Self { colour: on_stderr() }
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
@@ -42,6 +42,19 @@ impl Style {
     pub(crate) fn cyan(self, text: &str) -> String {
         self.wrap("36", text)
     }
+}
+
+/// Returns true if escape sequences may be written to this stream: it is a terminal that understands them, and the user has not
+/// asked for plain text.
+fn coloured(stream: &Term) -> bool {
+    // A Windows console interprets escape sequences only once a program has switched that on, which this question does.
+    let understands = || !cfg!(windows) || stream.features().colors_supported();
+    allowed() && stream.is_term() && understands()
+}
+
+/// Returns true if escape sequences may be written to stderr.
+pub(crate) fn on_stderr() -> bool {
+    coloured(&Term::stderr())
 }
 
 /// Returns false if the user turned colours off.

@@ -46,7 +46,6 @@ pub struct Feeder(Arc<Shared>);
 
 impl FedSource {
     /// A source of `len` bytes, which messages call `name`, and its feeder.
-    #[expect(clippy::new_ret_no_self, reason = "the two ends are of use only together")]
     pub fn new(name: impl Into<String>, len: u64) -> (Self, Feeder) {
         let shared = Arc::new(Shared { name: name.into(), len, windows: Mutex::default() });
         (Self(Arc::clone(&shared)), Feeder(shared))

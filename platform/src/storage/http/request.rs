@@ -68,7 +68,7 @@ impl Client {
         let answer = self.ask(&(0..1), None)?;
         let found = content_range(&answer);
         let len = match (answer.status().as_u16(), found) {
-            (206, Some(ContentRange { range: Some(range), len: Some(len) })) if range == (0..1) => len,
+            (206, Some(ContentRange { range: Some(Range { start: 0, end: 1 }), len: Some(len) })) => len,
             (206, _) => return Err(self.wrong_range(&answer, &(0..1))),
             // An empty file has no first byte.
             (416, Some(ContentRange { len: Some(0), .. })) => 0,

@@ -41,7 +41,7 @@ pub struct ContextCursor {
     /// Counts the times that cached context was given up, so that a wave under way can tell that its rows are stale.
     pub epoch: u32,
     /// Whether the context was given up to let others go on, and the session waits for its turn to compute it again.
-    pub given_up: bool,
+    pub preempted: bool,
     /// When the session last joined a wave, by a clock that only orders.
     pub used: u64,
 }

@@ -77,7 +77,7 @@ pub use weft_systems as stages;
 pub use weft_systems::admit::{AdmissionOrder, AdmitOptions};
 pub use weft_systems::host::Wake;
 pub use weft_systems::load::{Fit, FitOptions, PlaceFit};
-pub use weft_systems::on_gpu::{GpuModel, GpuPart};
+pub use weft_systems::on_gpu::{GpuShard, GpuShards};
 pub use weft_systems::place::{Backend, Backends, GpuLayers, LoadError};
 pub use weft_text::{
     BUILTIN_TEMPLATES, BuiltinTemplate, ChatTemplate, CivilTime, Message, Rendered, SpecialTokens,

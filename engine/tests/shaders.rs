@@ -90,7 +90,7 @@ fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'s
         engine.ask_embedding(session, &EmbedOptions::default()).unwrap();
         engine.wait(session).unwrap();
     }
-    let [part] = engine.gpu_parts(model) else { panic!("{what}: the model moved to the CPU") };
+    let [part] = engine.gpu_shards(model) else { panic!("{what}: the model moved to the CPU") };
     assert_eq!(part.gpu.failure(), None, "{what}");
     let specs = part.gpu.pipelines.specs();
     specs.iter().for_each(check);
@@ -107,7 +107,7 @@ fn plan_adapted(gpu: Gpu, (base, adapter): (&str, &str)) -> BTreeSet<&'static st
     engine.set_adapter(session, Some(adapter), 1.0).unwrap();
     engine.generate(session, &GenerateOptions { max_tokens: Some(2), ..GenerateOptions::default() }).unwrap();
     engine.wait(session).unwrap();
-    let [part] = engine.gpu_parts(model) else { panic!("{base}: the model moved to the CPU") };
+    let [part] = engine.gpu_shards(model) else { panic!("{base}: the model moved to the CPU") };
     assert_eq!(part.gpu.failure(), None, "{base}");
     let specs = part.gpu.pipelines.specs();
     specs.iter().for_each(check);

@@ -43,7 +43,7 @@ pub(crate) fn start(
         }
         BackendName::Auto => match begin(Some(GpuOptions { hardware: true, ..gpu_options(args) })) {
             Ok((engine, model)) => {
-                let none = engine.gpu_parts(model).is_empty();
+                let none = engine.gpu_shards(model).is_empty();
                 let why = none.then(|| "no layer fits the GPU".to_owned());
                 Ok(Started { engine, model, why_not_gpu: why })
             }
@@ -105,12 +105,12 @@ fn gpu_options(args: &ModelArgs) -> GpuOptions {
 
 /// Describes for the user what computes the model: the GPUs and their layers, or `cpu` with the reason.
 pub(crate) fn describe(started: &Started) -> String {
-    let parts = started.engine.gpu_parts(started.model);
+    let parts = started.engine.gpu_shards(started.model);
     if parts.is_empty() {
         let why = started.why_not_gpu.as_ref().map_or(String::new(), |why| format!(" ({why})"));
         return format!("cpu{why}");
     }
-    let layers = parts.iter().map(weft::GpuPart::layers).sum::<usize>();
+    let layers = parts.iter().map(weft::GpuShard::layers).sum::<usize>();
     let all = started.engine.config(started.model).map_or(layers, |config| config.layers);
     let names = parts.iter().map(|part| part.gpu.info.name.as_str()).collect::<Vec<_>>().join(", ");
     format!("gpu: {names}, {layers} of {all} layers")

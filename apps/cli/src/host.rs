@@ -136,7 +136,7 @@ impl Host {
 
     /// Returns `gpu` if any layer is on a GPU, else `cpu`.
     pub(crate) fn backend(&self) -> &'static str {
-        if self.engine.gpu_parts(self.model).is_empty() { "cpu" } else { "gpu" }
+        if self.engine.gpu_shards(self.model).is_empty() { "cpu" } else { "gpu" }
     }
 
     /// Describes what computes: the GPUs with their layers, or why it is the CPU.

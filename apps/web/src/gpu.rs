@@ -108,7 +108,7 @@ async fn finish(
 }
 
 fn describe(engine: &Engine, model: ModelId, session: SessionId) -> Result<GpuAnswer, weft::Error> {
-    let parts = engine.gpu_parts(model);
+    let parts = engine.gpu_shards(model);
     let gpu = parts.first().map(|part| &part.gpu);
     let kernels = gpu.map_or_else(Vec::new, |gpu| gpu.pipelines.paths());
     Ok(GpuAnswer {

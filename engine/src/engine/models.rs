@@ -7,7 +7,7 @@ use crate::prepare::PreparedModel;
 use crate::world::{self, AdapterId, AdapterSource, HostMemory, ModelId, SessionId};
 use weft_components::{Adapter, LoadProgress, ModelConfig, SamplingDefaults};
 use weft_gpu::StepTimes;
-use weft_systems::on_gpu::GpuPart;
+use weft_systems::on_gpu::GpuShard;
 use weft_text::Tokenizer;
 
 impl Engine {
@@ -86,9 +86,9 @@ impl Engine {
         world::host_memory(&self.world, model)
     }
 
-    /// Returns what each GPU holds of a model. See [`world::gpu_parts`].
-    pub fn gpu_parts(&self, model: ModelId) -> &[GpuPart] {
-        world::gpu_parts(&self.world, model)
+    /// Returns what each GPU holds of a model. See [`world::gpu_shards`].
+    pub fn gpu_shards(&self, model: ModelId) -> &[GpuShard] {
+        world::gpu_shards(&self.world, model)
     }
 
     /// Starts or stops timing the kernels of a model on its GPUs. See [`world::time_gpu`].

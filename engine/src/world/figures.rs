@@ -6,9 +6,9 @@ use bevy_ecs::prelude::*;
 use weft_components::{KvPool, Layers, Model, Shards};
 use weft_gpu::StepTimes;
 use weft_systems::on_cpu::{CpuKv, CpuWeights};
-use weft_systems::on_gpu::{GpuModel, GpuPart};
+use weft_systems::on_gpu::{GpuShard, GpuShards};
 
-/// Memory of a model on the host, in bytes. Memory on GPUs is in [`gpu_parts`].
+/// Memory of a model on the host, in bytes. Memory on GPUs is in [`gpu_shards`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMemory {
     /// Weights that have been loaded.
@@ -33,14 +33,14 @@ pub fn host_memory(world: &World, model: ModelId) -> Result<HostMemory, Error> {
 }
 
 /// Returns what each GPU holds of a model and has computed for it; empty if the model is on the CPU or has been unloaded.
-pub fn gpu_parts(world: &World, model: ModelId) -> &[GpuPart] {
-    world.get::<GpuModel>(model.0).map_or(&[], |model| &model.0)
+pub fn gpu_shards(world: &World, model: ModelId) -> &[GpuShard] {
+    world.get::<GpuShards>(model.0).map_or(&[], |model| &model.0)
 }
 
 /// Starts or stops timing the kernels of a model's steps on its GPUs. For a profiler: timing costs some microseconds per
 /// kernel. Returns false if a GPU cannot time kernels, or the model has no GPU.
 pub fn time_gpu(world: &mut World, model: ModelId, on: bool) -> bool {
-    match world.get_mut::<GpuModel>(model.0) {
+    match world.get_mut::<GpuShards>(model.0) {
         Some(mut model) => {
             let mut all = true;
             for part in &mut model.0 {
@@ -52,11 +52,11 @@ pub fn time_gpu(world: &mut World, model: ModelId, on: bool) -> bool {
     }
 }
 
-/// Takes the times that each GPU of a model has measured since the last call, in the order of [`gpu_parts`]. `None` for a
+/// Takes the times that each GPU of a model has measured since the last call, in the order of [`gpu_shards`]. `None` for a
 /// GPU that is not timed.
 pub fn take_gpu_times(world: &mut World, model: ModelId) -> Vec<Option<StepTimes>> {
-    match world.get_mut::<GpuModel>(model.0) {
-        Some(mut model) => model.0.iter_mut().map(GpuPart::take_times).collect(),
+    match world.get_mut::<GpuShards>(model.0) {
+        Some(mut model) => model.0.iter_mut().map(GpuShard::take_times).collect(),
         None => Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ use crate::options::{EmbedOptions, Prompt};
 use bevy_ecs::prelude::*;
 use core::time::Duration;
 use weft_components::{FinishReason, Phase};
-use weft_systems::on_gpu::GpuModel;
+use weft_systems::on_gpu::GpuShards;
 
 /// Longest wait for a step on a GPU: longer than any step, so that a device that hangs does not hang the program.
 const STEP: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ pub fn rest(world: &mut World) {
 }
 
 /// Waits for the oldest step that is in progress on a GPU. Returns false if there is none.
-fn wait_for_gpu(models: Query<'_, '_, &GpuModel>) -> bool {
+fn wait_for_gpu(models: Query<'_, '_, &GpuShards>) -> bool {
     models.iter().any(|model| model.wait(STEP))
 }
 

@@ -58,14 +58,14 @@ pub fn loaded_on(
 
 /// Asserts that no GPU of the model has reported an error.
 pub fn unharmed(engine: &Engine, model: ModelId) {
-    for part in engine.gpu_parts(model) {
+    for part in engine.gpu_shards(model) {
         assert_eq!(part.gpu.failure(), None, "GPU {}", part.number);
     }
 }
 
 /// Asserts that the model is on GPUs and that none of them has reported an error.
 pub fn on_gpu_unharmed(engine: &Engine, model: ModelId) {
-    assert!(!engine.gpu_parts(model).is_empty(), "the model is not on a GPU");
+    assert!(!engine.gpu_shards(model).is_empty(), "the model is not on a GPU");
     unharmed(engine, model);
 }
 

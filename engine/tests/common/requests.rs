@@ -92,7 +92,7 @@ pub fn turns_keep_the_context(options: &EngineOptions) {
         ticks += 1;
     }
     // On a GPU, a tick may find nothing to do.
-    let on_cpu = engine.gpu_parts(model).is_empty();
+    let on_cpu = engine.gpu_shards(model).is_empty();
     assert!(ticks <= 10 || !on_cpu, "the context was computed again");
     let second = engine.output(session).unwrap().tokens.clone();
     let whole: Vec<u32> = tokens.iter().chain(&first).chain(&[5, 6, 7]).copied().collect();

@@ -52,7 +52,7 @@ fn rows_of_several_adapters_and_of_none_share_a_wave() {
         let mut base = base("llama", &on_gpu(plain), &LoadOptions::default());
         let never = base.plain();
         // Cooperative matrices round activations to 16 bits; waves with adapters do not use them.
-        let rounds = base.engine.gpu_parts(base.model).iter().any(|part| part.gpu.capabilities.cooperative);
+        let rounds = base.engine.gpu_shards(base.model).iter().any(|part| part.gpu.capabilities.cooperative);
         let near = if rounds { MOST_DIVERGENCE } else { 1e-6 };
         let (all, some) = (base.adapter("llama-all.gguf"), base.adapter("llama-qv.gguf"));
         let kinds = [None, Some((all, 1.0)), Some((some, 1.0)), Some((all, 0.5)), None];

@@ -20,7 +20,7 @@ const FEW: usize = 8;
 const STEPS: u64 = 6;
 
 fn counters(engine: &Engine, model: ModelId) -> Counters {
-    engine.gpu_parts(model)[0].counters()
+    engine.gpu_shards(model)[0].counters()
 }
 
 /// Sessions with prompts of this many tokens that are decoding.
@@ -180,12 +180,12 @@ fn decoding_takes_no_memory() {
                 engine.tick();
                 engine.rest();
             }
-            let before = engine.gpu_parts(model)[0].gpu.allocated();
+            let before = engine.gpu_shards(model)[0].gpu.allocated();
             while said(&engine) < 60 {
                 engine.tick();
                 engine.rest();
             }
-            let after = engine.gpu_parts(model)[0].gpu.allocated();
+            let after = engine.gpu_shards(model)[0].gpu.allocated();
             assert_eq!(after, before, "{count} sessions, plain {plain}");
             run_all(&mut engine, &sessions, |_, _| {});
             on_gpu_unharmed(&engine, model);
@@ -201,7 +201,7 @@ fn kernels_are_compiled_once_for_all_layers() {
         let gpus = vec![open(&device(false))];
         let (mut engine, model) = loaded_on(path.as_path(), &EngineOptions::default(), gpus, &load);
         crate::common::greedy(&mut engine, model, &[1, 2, 3], 4);
-        engine.gpu_parts(model)[0].gpu.pipelines.len()
+        engine.gpu_shards(model)[0].gpu.pipelines.len()
     };
     assert_eq!(kernels(1), kernels(2));
 }

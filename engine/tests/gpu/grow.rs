@@ -20,7 +20,7 @@ fn a_model_takes_what_its_waves_need() {
         let (mut whole, whole_model) = engine(plain, Some(1 << 30));
         let (mut grown, model) = engine(plain, None);
         let part = |engine: &Engine, model: ModelId| {
-            let part = &engine.gpu_parts(model)[0];
+            let part = &engine.gpu_shards(model)[0];
             (part.rows(), part.wave_bytes())
         };
         let (most_rows, most_bytes) = part(&whole, whole_model);

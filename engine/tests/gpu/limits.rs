@@ -47,7 +47,7 @@ fn matrices_in_several_buffers_give_the_same_logits() {
             let source = || synthetic(&shape, format);
             let (mut whole, model) = loaded_on(source(), &options, vec![open(&device(plain))], &load);
             let (mut cut, cut_model) = loaded_on(source(), &options, vec![narrow(plain, LIMIT)], &load);
-            let taken = |engine: &Engine, model: ModelId| engine.gpu_parts(model)[0].gpu.allocated().buffers;
+            let taken = |engine: &Engine, model: ModelId| engine.gpu_shards(model)[0].gpu.allocated().buffers;
             assert!(taken(&cut, cut_model) > taken(&whole, model) + 10, "nothing was cut");
             for (chunk, told) in [(1, 4), (3, 7), (0, tokens.len())] {
                 let (tokens, positions) = (&tokens[..told], &positions[..told.div_ceil(3)]);
@@ -116,7 +116,7 @@ fn a_prompt_in_several_submits_gives_the_same_logits() {
         let (mut whole, model) = with_budget(Some(Duration::from_secs(600)));
         // The first wave of many rows is timed one layer per submit. After it, the whole prompt is one submit.
         let _ = logits(&mut whole, model, &tokens, &[0], 0);
-        let submits = |engine: &Engine, model: ModelId| engine.gpu_parts(model)[0].counters().submits;
+        let submits = |engine: &Engine, model: ModelId| engine.gpu_shards(model)[0].counters().submits;
         let before = submits(&whole, model);
         let wanted = logits(&mut whole, model, &tokens, &positions, 0);
         let rounds = submits(&whole, model) - before;

@@ -16,7 +16,7 @@ use weft::{
 
 /// Destroys the device of one of a model's GPU shards, as a driver reset would.
 fn lose(engine: &Engine, model: ModelId, part: usize) {
-    engine.gpu_parts(model)[part].gpu.device.destroy();
+    engine.gpu_shards(model)[part].gpu.device.destroy();
 }
 
 /// Runs sessions to their ends. Destroys a device the first time that `when` returns true; it is called with the number
@@ -126,13 +126,13 @@ fn a_device_that_keeps_failing_is_given_up() {
     let sessions = started(&mut engine, model, &tokens, &kinds);
     let mut losses = 0;
     let told = run_all(&mut engine, &sessions, |engine, said| {
-        if said >= 40 * (losses + 1) && !engine.gpu_parts(model).is_empty() {
+        if said >= 40 * (losses + 1) && !engine.gpu_shards(model).is_empty() {
             lose(engine, model, 0);
             losses += 1;
         }
     });
     assert_eq!(told.kinds, [Rebuilt, Rebuilt, OnCpu]);
-    assert!(engine.gpu_parts(model).is_empty(), "the model is on the CPU");
+    assert!(engine.gpu_shards(model).is_empty(), "the model is on the CPU");
     assert_eq!(said(&engine, &sessions), wanted);
     let reference = golden_json("tiny/tiny-llama.json");
     let greedy_text = ids(&reference["greedy"]);
@@ -221,7 +221,7 @@ fn one_of_two_devices() {
         let told = run_and_lose(&mut engine, &sessions, (model, lost_part), |_, said| said >= 30);
         assert_eq!(said(&engine, &sessions), wanted, "device {lost_part}");
         assert_eq!(told.kinds, [Rebuilt]);
-        assert_eq!(engine.gpu_parts(model).len(), 2);
+        assert_eq!(engine.gpu_shards(model).len(), 2);
         on_gpu_unharmed(&engine, model);
     }
 }
@@ -299,7 +299,7 @@ fn others_go_on_while_a_device_is_opened_again() {
     let on_cpu = LoadOptions { gpu_layers: weft::GpuLayers::Count(0), ..LoadOptions::default() };
     let other = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &on_cpu).unwrap();
     engine.wait_loaded(other).unwrap();
-    assert!(engine.gpu_parts(other).is_empty());
+    assert!(engine.gpu_shards(other).is_empty());
     let wanted = greedy(&mut engine, model, &tokens, 20);
     let here = start_with(&mut engine, model, &tokens, &asks(20));
     let beside = start_with(&mut engine, other, &tokens, &asks(400));

@@ -46,7 +46,7 @@ fn the_last_layers_go_to_the_gpu_and_the_text_stays() {
             let ends = engine.world().get::<Ends>(model.0).unwrap();
             let place = |is: bool| Place::new(u32::from(is));
             assert_eq!((ends.embed, ends.head), (place(on_gpu == LAYERS), place(on_gpu > 0)));
-            assert_eq!(engine.gpu_parts(model).len(), usize::from(on_gpu > 0));
+            assert_eq!(engine.gpu_shards(model).len(), usize::from(on_gpu > 0));
             let most = tiny_agrees_on("tiny-llama", &mut engine, model);
             println!("{wanted} layers on the GPU, plain {plain}: KL {most:.2e} at most");
             let tokens = ids(&golden_json("tiny/tiny-llama.json")["tokens"]);

@@ -92,12 +92,12 @@ fn sessions_end_in_their_own_ways_beside_one_another() {
         let mut all = short.clone();
         all.extend(&cancelled);
         all.push(kept);
-        let mut given_up = false;
+        let mut preempted = false;
         run_all(&mut engine, &all, |engine, _| {
             let said = |engine: &weft::Engine, at: usize| engine.output(all[at]).unwrap().tokens.len();
-            if !given_up && said(engine, lengths.len()) >= 5 {
+            if !preempted && said(engine, lengths.len()) >= 5 {
                 cancelled.iter().for_each(|session| engine.cancel(*session).unwrap());
-                given_up = true;
+                preempted = true;
             }
         });
         for (session, count) in short.iter().zip(lengths) {

@@ -73,7 +73,7 @@ fn shares(gpus: Vec<Gpu>, layers: &[usize]) {
     let expected: Vec<_> =
         layers.iter().enumerate().flat_map(|(number, count)| vec![Some(number); *count]).collect();
     assert_eq!(places(&engine, model), expected);
-    let found: Vec<_> = engine.gpu_parts(model).iter().map(weft::GpuPart::layers).collect();
+    let found: Vec<_> = engine.gpu_shards(model).iter().map(weft::GpuShard::layers).collect();
     assert_eq!(found, layers);
     assert_eq!(engine.world().get::<Waves>(model.0).unwrap().entities().len(), layers.len());
     on_gpu_unharmed(&engine, model);
@@ -115,7 +115,7 @@ fn four_and_sixteen_sessions_keep_every_device_busy() {
                 prompts.iter().map(|prompt| start_with(&mut engine, model, prompt, &asked())).collect();
             let mut busy = 0;
             run_all(&mut engine, &sessions, |engine, _| {
-                let working = engine.gpu_parts(model).iter().filter(|part| part.under_way() > 0).count();
+                let working = engine.gpu_shards(model).iter().filter(|part| part.under_way() > 0).count();
                 busy = busy.max(working);
             });
             assert_eq!(busy, memory.len(), "plain {plain}");
@@ -138,7 +138,7 @@ fn parts_of_a_prompt_never_overtake_one_another() {
             let session = start_with(&mut engine, model, &tokens, &options);
             // Like a program that ticks rarely: all devices have finished their work before the next tick.
             run_all(&mut engine, &[session], |engine, _| {
-                for part in engine.gpu_parts(model) {
+                for part in engine.gpu_shards(model) {
                     part.gpu.device.poll(weft_gpu::wgpu::PollType::wait_indefinitely()).unwrap();
                 }
             });
@@ -162,7 +162,7 @@ fn a_prompt_that_comes_while_another_session_decodes_keeps_its_order() {
     for ticks in 0..12 {
         let decoding = start_with(&mut engine, model, &tokens, &asks(40));
         let settle = |engine: &Engine| {
-            for part in engine.gpu_parts(model) {
+            for part in engine.gpu_shards(model) {
                 part.gpu.device.poll(weft_gpu::wgpu::PollType::wait_indefinitely()).unwrap();
             }
         };
@@ -218,7 +218,7 @@ fn smollm2_on_two_devices() {
         gpu.capabilities.packed_dot = false;
     }
     let (mut engine, model) = smollm2_on(gpus);
-    let found: Vec<_> = engine.gpu_parts(model).iter().map(weft::GpuPart::layers).collect();
+    let found: Vec<_> = engine.gpu_shards(model).iter().map(weft::GpuShard::layers).collect();
     assert_eq!(found, [20, 10]);
     let prompts = smollm2_prompts();
     let said = say_together(&mut engine, model, &prompts, |_| asks(12));

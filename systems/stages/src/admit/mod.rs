@@ -319,7 +319,7 @@ impl Admission<'_> {
             return None;
         }
         self.pressure.started(session);
-        session.cursor.given_up = false;
+        session.cursor.preempted = false;
         session.cursor.used = self.now;
         session.cursor.scheduled = start + rows;
         let complete = start + rows == end;

@@ -43,7 +43,7 @@ impl Pressure {
             let history = session.history.0.len();
             pressure.active += 1;
             pressure.prompts |= history.saturating_sub(session.cursor.scheduled) > 1;
-            if session.cursor.given_up {
+            if session.cursor.preempted {
                 pressure.waiting = pressure.waiting.or(Some(place));
             } else if !session.table.0.is_empty() {
                 let left = session.request.max_tokens.saturating_sub(session.output.tokens.len());
@@ -70,7 +70,7 @@ impl Pressure {
 
     /// Takes a session into account that has just joined.
     pub(super) fn started(&mut self, session: &AdmitSessionItem<'_, '_>) {
-        if session.cursor.given_up {
+        if session.cursor.preempted {
             self.running += 1;
         }
     }
@@ -103,7 +103,7 @@ pub(super) fn make_room(
     }
     for victim in &victims {
         if let Ok(mut session) = sessions.get_mut(*victim) {
-            session.cursor.given_up = session.phase.is_active();
+            session.cursor.preempted = session.phase.is_active();
             let unread = session.cursor.unread;
             session.sampler.take_back(unread);
             truncate_context(0, session.leaf.0, &mut session.table, &mut session.cursor, runs, commands);
@@ -128,7 +128,7 @@ pub fn truncate_session(
     mut commands: Commands<'_, '_>,
 ) {
     if let Ok((leaf, mut table, mut cursor, sampler)) = sessions.get_mut(session) {
-        cursor.given_up = false;
+        cursor.preempted = false;
         if let Some(mut sampler) = sampler {
             sampler.take_back(cursor.unread);
         }

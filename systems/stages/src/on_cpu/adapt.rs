@@ -4,7 +4,7 @@
 //! anything else happens to those. Invariant: a row's sum does not depend on the rows beside it, and rows without an adapter are
 //! not touched.
 
-use super::plan::CpuPlan;
+use super::forward_plan::CpuPlan;
 use super::scratch::{AdapterScratch, sized};
 use super::steps::{self, row_of};
 use bevy_ecs::prelude::*;

@@ -1,8 +1,8 @@
 //! The CPU as a place: takes any layer, as far as there is memory.
 
-use super::plan::CpuPlan;
-use super::prepare::{CpuPrepare, CpuWeights};
+use super::forward_plan::CpuPlan;
 use super::scratch::CpuScratch;
+use super::weight_packing::{CpuPrepare, CpuWeights};
 use crate::host::HostCpu;
 use crate::place::{Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, Taken};
 use bevy_ecs::prelude::*;

@@ -8,23 +8,22 @@ mod attention;
 mod backend;
 mod embed;
 mod ffn;
+mod forward_plan;
 mod head;
 mod heads;
-mod plan;
-mod prepare;
 mod rope;
 mod scratch;
 mod steps;
+mod weight_packing;
 
 pub use adapt::{AdapterWeights, Adapting, PlannedAdapter, plan_adapters};
 pub use attention::attention_cpu;
 pub use backend::{CpuKv, CpuPlace, add_scratch};
 pub use embed::embed_cpu;
 pub use ffn::ffn_cpu;
+pub use forward_plan::{CpuPlan, Weights, plan_cpu, unplan_layer};
 pub use head::head_cpu;
 pub use heads::{HeadPart, Heads, Turn};
-pub use plan::{CpuPlan, Weights, plan_cpu, unplan_layer};
-pub use prepare::{CpuPrepare, CpuWeights};
 pub use rope::RopeTable;
 pub use scratch::{AdapterScratch, CpuScratch, ExpertScratch, Route, sized};
 pub(crate) use steps::by_rows;
@@ -32,3 +31,4 @@ pub use steps::{
     Block, activate_rows, add_rows, cap_rows, gate_rows, layer_norm_rows, load, norm_in_place, norm_rows,
     product, scale_rows,
 };
+pub use weight_packing::{CpuPrepare, CpuWeights};

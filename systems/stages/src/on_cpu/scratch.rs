@@ -1,6 +1,6 @@
 //! Memory that a wave's CPU systems write to. Grows to the largest wave and is kept.
 
-use super::plan::CpuPlan;
+use super::forward_plan::CpuPlan;
 use bevy_ecs::prelude::*;
 use weft_platform::{Activations, AttentionScratch};
 

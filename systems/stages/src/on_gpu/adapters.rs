@@ -3,7 +3,7 @@
 //! Waves in which no row uses an adapter know nothing of them. The others take a plan of their own, whose products are stored
 //! as they are, in floats, so that low-rank sums can be added before anything else is done to them.
 
-use super::weights::{EndWeights, LayerMap};
+use super::layer_weights::{EndWeights, LayerMap};
 use bevy_ecs::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,21 +1,23 @@
 //! Attention on a GPU.
 
-use super::GpuModel;
+use super::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, Model};
 
 /// Records the attention of the current layer if it is placed on a GPU and has not been recorded.
 pub fn attention_gpu(
     mut current: ResMut<'_, CurrentLayer>,
-    mut models: Query<'_, '_, &mut GpuModel, With<Model>>,
+    mut models: Query<'_, '_, &mut GpuShards, With<Model>>,
 ) {
     if current.attended {
         return;
     }
     let Ok(mut model) = models.get_mut(current.model) else { return };
-    let Some(part) = model.on(current.place).filter(|part| part.occupied == Some(current.wave)) else {
+    let Some(gpu_shard) =
+        model.on(current.place).filter(|gpu_shard| gpu_shard.occupied == Some(current.wave))
+    else {
         return;
     };
     let _span = tracing::trace_span!("attention", layer = current.index).entered();
-    current.attended = part.record_attention(current.index);
+    current.attended = gpu_shard.record_attention(current.index);
 }

@@ -1,8 +1,8 @@
 //! A GPU as a place.
 
-use super::part::{GpuModel, GpuPart};
-use super::prepare::GpuPrepare;
-use super::room::{AHEAD, Room};
+use super::capacity::{AHEAD, Capacity};
+use super::gpu_shard::{GpuShard, GpuShards};
+use super::weight_upload::GpuPrepare;
 use crate::host::{HostCpu, Wake};
 use crate::on_cpu::CpuPrepare;
 use crate::place::{
@@ -47,13 +47,13 @@ impl GpuPlace {
         Some((Arc::clone(&gpus[number].gpu), number))
     }
 
-    fn shard<'w>(&self, world: &'w World, model: Entity) -> Option<&'w GpuPart> {
-        world.get::<GpuModel>(model)?.0.iter().find(|part| part.place == self.0)
+    fn shard<'w>(&self, world: &'w World, model: Entity) -> Option<&'w GpuShard> {
+        world.get::<GpuShards>(model)?.0.iter().find(|gpu_shard| gpu_shard.place == self.0)
     }
 
     /// Calls `f` with what is held of a model here.
-    fn with<T>(&self, world: &mut World, model: Entity, f: impl FnOnce(&mut GpuPart) -> T) -> Option<T> {
-        let mut held = world.get_mut::<GpuModel>(model)?;
+    fn with<T>(&self, world: &mut World, model: Entity, f: impl FnOnce(&mut GpuShard) -> T) -> Option<T> {
+        let mut held = world.get_mut::<GpuShards>(model)?;
         held.on(self.0).map(f)
     }
 
@@ -62,13 +62,13 @@ impl GpuPlace {
         &self,
         world: &mut World,
         wave: Entity,
-        f: impl FnOnce(&mut GpuPart, &mut Wave, &ModelConfig) -> T,
+        f: impl FnOnce(&mut GpuShard, &mut Wave, &ModelConfig) -> T,
     ) -> Option<T> {
         let model = world.get::<WaveOf>(wave)?.0;
         let [mut model, mut wave] = world.get_entity_mut([model, wave]).ok()?;
-        let (mut held, config) = model.get_components_mut::<(&mut GpuModel, &ModelConfig)>().ok()?;
+        let (mut held, config) = model.get_components_mut::<(&mut GpuShards, &ModelConfig)>().ok()?;
         let mut wave = wave.get_mut::<Wave>()?;
-        held.on(self.0).map(|part| f(part, &mut wave, config))
+        held.on(self.0).map(|gpu_shard| f(gpu_shard, &mut wave, config))
     }
 }
 
@@ -106,19 +106,19 @@ impl Backend for GpuPlace {
 
     fn fits(&self, world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError> {
         let Some((gpu, number)) = self.gpu(world) else { return Ok(Need::default()) };
-        let held = self.shard(world, wanted.model).map_or((false, false), |part| part.ends.held());
-        Room::new(wanted, (&gpu, number), held).and_then(|room| room.need()).map_err(refused)
+        let held = self.shard(world, wanted.model).map_or((false, false), |gpu_shard| gpu_shard.ends.held());
+        Capacity::new(wanted, (&gpu, number), held).and_then(|room| room.need()).map_err(refused)
     }
 
     fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError> {
         let none = Taken { layers: wanted.layers.end..wanted.layers.end, limits: wanted.limits };
         let Some((gpu, number)) = self.gpu(world) else { return Ok(none) };
         let wake = Wake::of(world);
-        let held = self.shard(world, wanted.model).map(|part| part.ends.held());
-        let room = Room::new(wanted, (&gpu, number), held.unwrap_or_default()).map_err(refused)?;
+        let held = self.shard(world, wanted.model).map(|gpu_shard| gpu_shard.ends.held());
+        let room = Capacity::new(wanted, (&gpu, number), held.unwrap_or_default()).map_err(refused)?;
         let mut limits = room.limits;
         let layers = if held.is_some() {
-            let extended = self.with(world, wanted.model, |part| part.extend(&room));
+            let extended = self.with(world, wanted.model, |gpu_shard| gpu_shard.extend(&room));
             extended.unwrap_or(Ok(())).map_err(refused)?;
             wanted.layers.clone()
         } else {
@@ -126,15 +126,15 @@ impl Backend for GpuPlace {
             if wanted.layers.is_empty() && ends == (false, false) {
                 return Ok(none);
             }
-            let Some((part, layers)) = room.take(wake).map_err(refused)? else { return Ok(none) };
+            let Some((gpu_shard, layers)) = room.take(wake).map_err(refused)? else { return Ok(none) };
             let mut model = world.entity_mut(wanted.model);
-            let mut parts = model.take::<GpuModel>().unwrap_or_default();
-            parts.0.push(part);
-            parts.0.sort_by_key(|part| part.place);
-            model.insert(parts);
+            let mut gpu_shards = model.take::<GpuShards>().unwrap_or_default();
+            gpu_shards.0.push(gpu_shard);
+            gpu_shards.0.sort_by_key(|gpu_shard| gpu_shard.place);
+            model.insert(gpu_shards);
             layers
         };
-        if let Some(words) = self.shard(world, wanted.model).map(|part| part.scratch.table_words) {
+        if let Some(words) = self.shard(world, wanted.model).map(|gpu_shard| gpu_shard.scratch.table_words) {
             limits.pages = limits.pages.min(words);
         }
         self.forget_if_empty(world, wanted.model);
@@ -142,16 +142,16 @@ impl Backend for GpuPlace {
     }
 
     fn install(&self, world: &World, model: Entity, shard: &ShardSpec) -> Option<Arc<dyn Prepare>> {
-        let part = self.shard(world, model)?;
+        let gpu_shard = self.shard(world, model)?;
         let target = match shard.owner {
-            ShardOwner::Model => part.ends.target(shard.shard.role),
+            ShardOwner::Model => gpu_shard.ends.target(shard.shard.role),
             ShardOwner::Layer(index) => {
-                part.layers.get(&index).and_then(|weights| weights.target(&shard.shard))
+                gpu_shard.layers.get(&index).and_then(|weights| weights.target(&shard.shard))
             }
         };
         let mut readers: Vec<Arc<dyn Prepare>> = Vec::new();
         if let Some(target) = target {
-            readers.push(Arc::new(GpuPrepare { gpu: Arc::clone(&part.gpu), target }));
+            readers.push(Arc::new(GpuPrepare { gpu: Arc::clone(&gpu_shard.gpu), target }));
         }
         if shard.owner == ShardOwner::Model && is_read_by_host(shard.shard.role) {
             readers.push(Arc::new(CpuPrepare { kernels: HostCpu::of(world).kernels }));
@@ -160,40 +160,41 @@ impl Backend for GpuPlace {
     }
 
     fn evict(&self, world: &mut World, model: Entity, layer: usize) {
-        self.with(world, model, |part| part.drop_layer(layer, false));
+        self.with(world, model, |gpu_shard| gpu_shard.drop_layer(layer, false));
     }
 
     fn release_layer(&self, world: &mut World, model: Entity, layer: usize) {
-        self.with(world, model, |part| part.drop_layer(layer, true));
+        self.with(world, model, |gpu_shard| gpu_shard.drop_layer(layer, true));
         self.forget_if_empty(world, model);
     }
 
     fn release(&self, world: &mut World, model: Entity) {
-        let Some(mut held) = world.get_mut::<GpuModel>(model) else { return };
-        held.0.retain(|part| part.place != self.0);
+        let Some(mut held) = world.get_mut::<GpuShards>(model) else { return };
+        held.0.retain(|gpu_shard| gpu_shard.place != self.0);
         if held.0.is_empty() {
-            world.entity_mut(model).remove::<GpuModel>();
+            world.entity_mut(model).remove::<GpuShards>();
         }
     }
 
     fn enter(&self, world: &mut World, wave: Entity) -> bool {
-        self.with_wave(world, wave, |part, rows, config| part.enter(wave, rows, config)).unwrap_or(false)
+        self.with_wave(world, wave, |gpu_shard, rows, config| gpu_shard.enter(wave, rows, config))
+            .unwrap_or(false)
     }
 
     fn leave(&self, world: &mut World, wave: Entity) -> bool {
-        self.with_wave(world, wave, |part, rows, config| part.send_hidden(wave, rows, config));
+        self.with_wave(world, wave, |gpu_shard, rows, config| gpu_shard.send_hidden(wave, rows, config));
         world.get::<Wave>(wave).is_some_and(|wave| wave.place.is_none())
     }
 
     fn abandon(&self, world: &mut World, wave: Entity) {
-        self.with_wave(world, wave, |part, _, _| part.abandon(wave));
+        self.with_wave(world, wave, |gpu_shard, _, _| gpu_shard.abandon(wave));
     }
 }
 
 impl GpuPlace {
     /// Drops what is held of a model here if that is neither a layer nor an end.
     fn forget_if_empty(&self, world: &mut World, model: Entity) {
-        let empty = |part: &GpuPart| part.kv.is_empty() && part.ends.held() == (false, false);
+        let empty = |gpu_shard: &GpuShard| gpu_shard.kv.is_empty() && gpu_shard.ends.held() == (false, false);
         if self.shard(world, model).is_some_and(empty) {
             self.release(world, model);
         }

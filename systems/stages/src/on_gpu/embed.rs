@@ -1,6 +1,6 @@
 //! Embedding on a GPU.
 
-use super::GpuModel;
+use super::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{
     AtLayer, Ends, Model, ModelConfig, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
@@ -9,7 +9,7 @@ use weft_components::{
 /// Records the embedding of waves that start on a GPU. Waits where it, or the plan, is not there.
 pub fn embed_gpu(
     mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
-    mut models: Query<'_, '_, (&ModelConfig, &Ends, &mut GpuModel), With<Model>>,
+    mut models: Query<'_, '_, (&ModelConfig, &Ends, &mut GpuShards), With<Model>>,
     shards: Query<'_, '_, (&WeightShard, &ShardOf), With<Resident>>,
 ) {
     for (entity, mut wave, of) in &mut waves {
@@ -17,15 +17,17 @@ pub fn embed_gpu(
             continue;
         }
         let Ok((config, ends, mut model)) = models.get_mut(of.0) else { continue };
-        let Some(part) = model.on(ends.embed) else { continue };
+        let Some(gpu_shard) = model.on(ends.embed) else { continue };
         for role in read_roles(config) {
-            if !part.has(role) && shards.iter().any(|(shard, owner)| shard.role == role && owner.0 == of.0) {
-                part.arrived(role);
+            if !gpu_shard.has(role)
+                && shards.iter().any(|(shard, owner)| shard.role == role && owner.0 == of.0)
+            {
+                gpu_shard.arrived(role);
             }
         }
-        if read_roles(config).all(|role| part.has(role)) && part.enter(entity, &mut wave, config) {
+        if read_roles(config).all(|role| gpu_shard.has(role)) && gpu_shard.enter(entity, &mut wave, config) {
             let _span = tracing::trace_span!("embed", rows = wave.rows()).entered();
-            part.record_embed();
+            gpu_shard.record_embed();
             wave.at = AtLayer::Layer(0);
         }
     }

@@ -1,18 +1,23 @@
 //! The feed-forward network on a GPU.
 
-use super::GpuModel;
+use super::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, Model};
 
 /// Records the feed-forward network of the current layer if it is placed on a GPU and its attention was recorded.
-pub fn ffn_gpu(mut current: ResMut<'_, CurrentLayer>, mut models: Query<'_, '_, &mut GpuModel, With<Model>>) {
+pub fn ffn_gpu(
+    mut current: ResMut<'_, CurrentLayer>,
+    mut models: Query<'_, '_, &mut GpuShards, With<Model>>,
+) {
     if !current.attended {
         return;
     }
     let Ok(mut model) = models.get_mut(current.model) else { return };
-    let Some(part) = model.on(current.place).filter(|part| part.occupied == Some(current.wave)) else {
+    let Some(gpu_shard) =
+        model.on(current.place).filter(|gpu_shard| gpu_shard.occupied == Some(current.wave))
+    else {
         return;
     };
     let _span = tracing::trace_span!("ffn", layer = current.index).entered();
-    current.computed = part.record_ffn(current.index);
+    current.computed = gpu_shard.record_ffn(current.index);
 }

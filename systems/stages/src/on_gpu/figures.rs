@@ -1,6 +1,6 @@
 //! What a GPU did for a model, counted and timed: for benchmarks and profilers.
 
-use super::part::GpuPart;
+use super::gpu_shard::GpuShard;
 use super::product::Product;
 use weft_components::Wave;
 use weft_gpu::{Counters, StepShape, StepTimes};
@@ -16,7 +16,7 @@ pub(super) fn shape_of(wave: &Wave) -> StepShape {
     StepShape { rows: wave.rows() as u32, logit_rows: wave.logit_rows.len() as u32, cached, attended }
 }
 
-impl GpuPart {
+impl GpuShard {
     /// Layers that are here.
     pub fn layers(&self) -> usize {
         self.layers.len()
@@ -29,7 +29,7 @@ impl GpuPart {
 
     /// Submits under way whose results somebody waits for.
     pub fn under_way(&self) -> usize {
-        self.flights.len()
+        self.in_flight.len()
     }
 
     /// Times the kernels of steps from here on, or of none. `false` where the device cannot.

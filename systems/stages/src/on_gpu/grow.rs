@@ -5,8 +5,8 @@
 //! the device's memory does not suffice, waves stay as small as they are: the one that stands is taken apart, and its rows
 //! travel in smaller ones.
 
-use super::maker::{Grown, Slot};
-use super::part::{GpuModel, GpuPart};
+use super::gpu_shard::{GpuShard, GpuShards};
+use super::plan_builder::{Grown, Pending};
 use super::scratch::{Scratch, ScratchSize};
 use crate::admit::truncate_session;
 use bevy_ecs::prelude::*;
@@ -27,7 +27,7 @@ fn next(held: usize, rows: usize, most: ScratchSize) -> ScratchSize {
     ScratchSize { rows, ..most }
 }
 
-impl GpuPart {
+impl GpuShard {
     /// Whether the buffers hold a wave of `rows`. Where they do not, larger ones are asked for.
     pub(super) fn holds(&mut self, rows: usize) -> bool {
         if rows > self.scratch.rows {
@@ -39,16 +39,17 @@ impl GpuPart {
     /// Starts to make larger buffers where they were asked for, and takes them when they are there and no wave is on the device.
     /// Never waits.
     pub(super) fn poll_growth(&mut self) -> Result<(), GpuError> {
-        if self.growing.is_none() && self.wanted_rows > self.scratch.rows && !self.cramped {
+        if self.growing.is_none() && self.wanted_rows > self.scratch.rows && !self.out_of_memory {
             let size = next(self.scratch.rows, self.wanted_rows, self.most);
-            self.growing = Some(self.maker.grow(&self.gpu, &self.layers, &self.ends, &self.scratch, size));
+            self.growing =
+                Some(self.plan_builder.grow(&self.gpu, &self.layers, &self.ends, &self.scratch, size));
         }
         let Some(growing) = &mut self.growing else { return Ok(()) };
         match growing.poll(&self.gpu) {
             Err(error @ GpuError::OutOfMemory { .. } | error @ GpuError::BufferTooLarge { .. }) => {
                 tracing::warn!(%error, rows = self.scratch.rows, "waves stay small");
                 self.growing = None;
-                self.cramped = true;
+                self.out_of_memory = true;
             }
             Err(error) => {
                 self.growing = None;
@@ -57,7 +58,8 @@ impl GpuPart {
             Ok(()) => {}
         }
         if self.occupied.is_none()
-            && let Some(Slot::Ready(grown)) = self.growing.take_if(|slot| matches!(slot, Slot::Ready(_)))
+            && let Some(Pending::Ready(grown)) =
+                self.growing.take_if(|slot| matches!(slot, Pending::Ready(_)))
         {
             let Grown { scratch, plan } = *grown;
             tracing::debug!(rows = scratch.rows, "larger buffers for waves");
@@ -70,24 +72,28 @@ impl GpuPart {
 /// Takes waves apart that a device has no memory for, and keeps to smaller ones from then on. Runs in the set `Load`.
 pub fn shrink_waves(
     world: &mut World,
-    models: &mut QueryState<(Entity, &mut GpuModel, &mut WaveLimits), With<Model>>,
+    models: &mut QueryState<(Entity, &mut GpuShards, &mut WaveLimits), With<Model>>,
     waves: &mut QueryState<(&mut Wave, &WaveOf)>,
 ) {
-    let mut cramped = Vec::new();
-    for (model, mut parts, mut limits) in models.iter_mut(world) {
-        for part in parts.0.iter_mut().filter(|part| part.cramped && part.wanted_rows > part.scratch.rows) {
-            part.wanted_rows = 0;
-            part.most.rows = part.scratch.rows;
-            limits.rows = limits.rows.min(part.scratch.rows);
+    let mut out_of_memory = Vec::new();
+    for (model, mut gpu_shards, mut limits) in models.iter_mut(world) {
+        for gpu_shard in gpu_shards
+            .0
+            .iter_mut()
+            .filter(|gpu_shard| gpu_shard.out_of_memory && gpu_shard.wanted_rows > gpu_shard.scratch.rows)
+        {
+            gpu_shard.wanted_rows = 0;
+            gpu_shard.most.rows = gpu_shard.scratch.rows;
+            limits.rows = limits.rows.min(gpu_shard.scratch.rows);
             limits.logit_rows = limits.logit_rows.min(limits.rows);
-            cramped.push((model, limits.rows));
+            out_of_memory.push((model, limits.rows));
         }
     }
     let mut sessions = Vec::new();
     for (mut wave, of) in waves.iter_mut(world) {
         let too_large = |(model, rows): &(Entity, usize)| of.0 == *model && wave.rows() > *rows;
         let stands = matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Head);
-        if stands && cramped.iter().any(too_large) {
+        if stands && out_of_memory.iter().any(too_large) {
             sessions.extend(wave.spans.iter().map(|span| span.session));
             wave.clear();
         }
@@ -99,7 +105,7 @@ pub fn shrink_waves(
     }
 }
 
-impl GpuPart {
+impl GpuShard {
     /// Rows of the largest wave that there are buffers for now.
     pub fn rows(&self) -> usize {
         self.scratch.rows
@@ -109,7 +115,7 @@ impl GpuPart {
     pub fn wave_bytes(&self) -> u64 {
         let size = ScratchSize { rows: self.scratch.rows, ..self.most };
         // They are there, so their size could be computed.
-        Scratch::bytes(&self.gpu.capabilities, size.of(&self.maker.config)).unwrap_or_default()
+        Scratch::bytes(&self.gpu.capabilities, size.of(&self.plan_builder.config)).unwrap_or_default()
     }
 }
 
@@ -153,12 +159,12 @@ mod tests {
         wave.at = AtLayer::Embed;
         wave.tokens = vec![1; 300];
         wave.spans = vec![span];
-        let mut parts = world.get_mut::<GpuModel>(model).unwrap();
-        let part = &mut parts.0[0];
-        assert!(part.holds(FIRST_ROWS) && !part.holds(300));
+        let mut gpu_shards = world.get_mut::<GpuShards>(model).unwrap();
+        let gpu_shard = &mut gpu_shards.0[0];
+        assert!(gpu_shard.holds(FIRST_ROWS) && !gpu_shard.holds(300));
         let bytes = 1 << 40;
-        part.growing = Some(Slot::Failed(GpuError::OutOfMemory { what: "hidden".to_owned(), bytes }));
-        assert_eq!(part.poll_growth(), Ok(()));
+        gpu_shard.growing = Some(Pending::Failed(GpuError::OutOfMemory { what: "hidden".to_owned(), bytes }));
+        assert_eq!(gpu_shard.poll_growth(), Ok(()));
         world.run_system_once(shrink_waves).unwrap();
 
         let limits = *world.get::<WaveLimits>(model).unwrap();
@@ -170,7 +176,7 @@ mod tests {
         let cursor = world.get::<ContextCursor>(session).unwrap();
         assert_eq!((cursor.computed, cursor.scheduled, cursor.epoch), (40, 40, 1));
         assert_eq!(world.get::<BlockTable>(session).unwrap().0, [3, 5]);
-        let part = &world.get::<GpuModel>(model).unwrap().0[0];
-        assert_eq!((part.rows(), part.gpu.failure()), (FIRST_ROWS, None));
+        let gpu_shard = &world.get::<GpuShards>(model).unwrap().0[0];
+        assert_eq!((gpu_shard.rows(), gpu_shard.gpu.failure()), (FIRST_ROWS, None));
     }
 }

@@ -1,23 +1,23 @@
 //! The head on a GPU.
 
-use super::GpuModel;
+use super::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Ends, Model, Resident, Wave, WaveOf};
 
 /// Records the head of waves that stand before it on a GPU. Waits where its weights are not there.
 pub fn head_gpu(
     mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
-    mut models: Query<'_, '_, (&Ends, &mut GpuModel), (With<Model>, With<Resident>)>,
+    mut models: Query<'_, '_, (&Ends, &mut GpuShards), (With<Model>, With<Resident>)>,
 ) {
     for (entity, mut wave, of) in &mut waves {
         if wave.at != AtLayer::Head {
             continue;
         }
         let Ok((ends, mut model)) = models.get_mut(of.0) else { continue };
-        let Some(part) = model.on(ends.head) else { continue };
-        if part.occupied == Some(entity) {
+        let Some(gpu_shard) = model.on(ends.head) else { continue };
+        if gpu_shard.occupied == Some(entity) {
             let _span = tracing::trace_span!("head", rows = wave.logit_rows.len()).entered();
-            part.record_head();
+            gpu_shard.record_head();
             wave.at = AtLayer::OnDevice;
         }
     }

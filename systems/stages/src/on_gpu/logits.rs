@@ -1,7 +1,7 @@
 //! Logits processors on a GPU: token masks of sessions, and WGSL of the caller. They run behind the head and before a token is
 //! chosen, on the logits of all rows of a wave.
 
-use super::part::{GpuModel, GpuPart};
+use super::gpu_shard::{GpuShard, GpuShards};
 use super::scratch::Scratch;
 use super::transfer::GpuFailed;
 use super::upload::Upload;
@@ -68,7 +68,7 @@ impl MaskStep {
     }
 }
 
-impl GpuPart {
+impl GpuShard {
     /// Records what changes the logits of the wave on the device. `masks` has the mask of each row of logits that has one, in the
     /// order of the rows.
     pub(super) fn record_processing<'m>(
@@ -156,14 +156,14 @@ impl Processing {
 #[cfg(not(target_family = "wasm"))]
 pub fn plan_gpu_logits(
     mut commands: Commands<'_, '_>,
-    mut models: Query<'_, '_, (Entity, &ModelConfig, &mut GpuModel, Ref<'_, GpuLogits>), With<Model>>,
+    mut models: Query<'_, '_, (Entity, &ModelConfig, &mut GpuShards, Ref<'_, GpuLogits>), With<Model>>,
 ) {
     for (entity, config, mut model, logits) in &mut models {
-        for part in model.0.iter_mut().filter(|part| part.ends.held().1) {
-            if !logits.is_changed() && part.processing.shaders.len() == logits.0.len() {
+        for gpu_shard in model.0.iter_mut().filter(|gpu_shard| gpu_shard.ends.held().1) {
+            if !logits.is_changed() && gpu_shard.processing.shaders.len() == logits.0.len() {
                 continue;
             }
-            let GpuPart { gpu, processing, .. } = part;
+            let GpuShard { gpu, processing, .. } = gpu_shard;
             if let Err(error) = processing.compile(gpu, config, &logits) {
                 tracing::error!(%error, "a logits processor does not compile");
                 processing.shaders.clear();
@@ -175,10 +175,10 @@ pub fn plan_gpu_logits(
 
 /// Drops the processors of a model that has none any more. An observer.
 #[cfg(not(target_family = "wasm"))]
-pub fn drop_gpu_logits(removed: On<'_, '_, Remove<GpuLogits>>, mut models: Query<'_, '_, &mut GpuModel>) {
+pub fn drop_gpu_logits(removed: On<'_, '_, Remove<GpuLogits>>, mut models: Query<'_, '_, &mut GpuShards>) {
     if let Ok(mut model) = models.get_mut(removed.entity) {
-        for part in &mut model.0 {
-            part.processing = Processing::default();
+        for gpu_shard in &mut model.0 {
+            gpu_shard.processing = Processing::default();
         }
     }
 }

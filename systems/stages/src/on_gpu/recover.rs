@@ -2,7 +2,7 @@
 //! failing, on the CPU. Sessions lose what was cached and nothing else: their histories pass through the model again.
 
 use super::backend::GpuBackend;
-use super::part::{GpuModel, GpuPart};
+use super::gpu_shard::{GpuShard, GpuShards};
 use super::transfer::GpuFailed;
 use crate::fail::LoadFailed;
 use crate::host::Wake;
@@ -16,7 +16,7 @@ use weft_gpu::{Gpu, GpuError};
 use weft_platform::Signal;
 
 /// Failures after which a GPU is given up, none of which had enough good steps before it.
-const MOST_FAILURES: u32 = 3;
+const MAX_FAILURES: u32 = 3;
 
 /// Submits that have to come back before a device counts as one that works, and its failures as past: many more than what a device
 /// that fails on some request gets through between one failure and the next, some seconds of decoding.
@@ -43,21 +43,21 @@ impl Recovery {
 /// Places models of failed GPUs anew. Runs in the set `Load`; never waits.
 pub fn recover_gpu(
     world: &mut World,
-    failed: &mut QueryState<(Entity, &GpuFailed, &GpuModel), With<Model>>,
-    held: &mut QueryState<(Entity, &GpuModel), With<Model>>,
+    failed: &mut QueryState<(Entity, &GpuFailed, &GpuShards), With<Model>>,
+    held: &mut QueryState<(Entity, &GpuShards), With<Model>>,
 ) {
     let mut lost: Vec<(Place, Arc<Gpu>, GpuError)> = Vec::new();
     for (_, error, model) in failed.iter(world) {
-        for part in model.0.iter().filter(|part| part.gpu.failure().is_some()) {
-            if !lost.iter().any(|(place, ..)| *place == part.place) {
-                lost.push((part.place, Arc::clone(&part.gpu), error.0.clone()));
+        for gpu_shard in model.0.iter().filter(|gpu_shard| gpu_shard.gpu.failure().is_some()) {
+            if !lost.iter().any(|(place, ..)| *place == gpu_shard.place) {
+                lost.push((gpu_shard.place, Arc::clone(&gpu_shard.gpu), error.0.clone()));
             }
         }
     }
     // A plan that cannot be made on a device that works would not be made on a fresh one.
     let broken: Vec<(Entity, GpuError)> = failed
         .iter(world)
-        .filter(|(.., model)| model.0.iter().all(|part| part.gpu.failure().is_none()))
+        .filter(|(.., model)| model.0.iter().all(|gpu_shard| gpu_shard.gpu.failure().is_none()))
         .map(|(entity, error, _)| (entity, error.0.clone()))
         .collect();
     for (model, error) in broken {
@@ -84,7 +84,7 @@ pub fn recover_gpu(
         }
         let failures = recovery.failures.entry(place).or_default();
         *failures += 1;
-        let again = *failures < MOST_FAILURES;
+        let again = *failures < MAX_FAILURES;
         tracing::warn!(%error, again, "a GPU failed");
         let answer = if again { ask(gpu, &wake) } else { Arc::new(Mutex::new(Some(Err(error)))) };
         recovery.asked.push((place, answer));
@@ -106,7 +106,7 @@ pub fn recover_gpu(
         };
         let models: Vec<Entity> = held
             .iter(world)
-            .filter(|(_, model)| model.0.iter().any(|part| part.place == place))
+            .filter(|(_, model)| model.0.iter().any(|gpu_shard| gpu_shard.place == place))
             .map(|(entity, _)| entity)
             .collect();
         for model in models {
@@ -139,13 +139,16 @@ fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
 }
 
 /// Forgets the failures of GPUs that have worked for long since.
-fn forget_failures(world: &mut World, held: &mut QueryState<(Entity, &GpuModel), With<Model>>) {
+fn forget_failures(world: &mut World, held: &mut QueryState<(Entity, &GpuShards), With<Model>>) {
     if world.get_resource::<Recovery>().is_none_or(|recovery| recovery.failures.values().all(|n| *n == 0)) {
         return;
     }
-    let works = |part: &&GpuPart| part.good_steps >= GOOD_STEPS && !part.failed;
-    let working: Vec<Place> =
-        held.iter(world).flat_map(|(_, model)| model.0.iter().filter(works)).map(|part| part.place).collect();
+    let works = |gpu_shard: &&GpuShard| gpu_shard.good_steps >= GOOD_STEPS && !gpu_shard.failed;
+    let working: Vec<Place> = held
+        .iter(world)
+        .flat_map(|(_, model)| model.0.iter().filter(works))
+        .map(|gpu_shard| gpu_shard.place)
+        .collect();
     if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
         for place in working {
             if let Some(failures) = recovery.failures.get_mut(&place) {

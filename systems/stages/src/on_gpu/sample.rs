@@ -1,6 +1,6 @@
 //! The choice of tokens on a GPU: what rows of logits ask for, as the device reads it.
 
-use super::GpuModel;
+use super::GpuShards;
 use super::logits::record_failed;
 use crate::sample::SampledSession;
 use bevy_ecs::prelude::*;
@@ -13,16 +13,16 @@ use weft_platform::PAGE;
 pub fn sample_gpu(
     mut commands: Commands<'_, '_>,
     waves: Query<'_, '_, (&Wave, &WaveOf)>,
-    mut models: Query<'_, '_, (&ModelConfig, &mut GpuModel), With<Model>>,
+    mut models: Query<'_, '_, (&ModelConfig, &mut GpuShards), With<Model>>,
     masks: Query<'_, '_, &TokenMask>,
     mut sessions: Query<'_, '_, SampledSession>,
 ) {
     for (wave, of) in &waves {
         let (AtLayer::OnDevice, Some(place)) = (wave.at, wave.place) else { continue };
         let Ok((config, mut model)) = models.get_mut(of.0) else { continue };
-        let Some(part) = model.on(place) else { continue };
+        let Some(gpu_shard) = model.on(place) else { continue };
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
-        let (batch, chosen, room) = part.sampling();
+        let (batch, chosen, room) = gpu_shard.sampling();
         batch.clear();
         chosen.clear();
         for span in &wave.spans {
@@ -61,9 +61,9 @@ pub fn sample_gpu(
             let mask = masks.get(span.session).ok().filter(|_| span.complete);
             span.logits.clone().map(move |row| mask.filter(|_| row == last).map(|mask| &mask.0[..]))
         });
-        if let Err(error) = part.record_processing(config.vocabulary, rows) {
+        if let Err(error) = gpu_shard.record_processing(config.vocabulary, rows) {
             record_failed(&mut commands, of.0, error);
         }
-        part.record_sample();
+        gpu_shard.record_sample();
     }
 }

@@ -3,7 +3,7 @@
 //! They are made for waves of some rows and made anew, larger, when a wave has more (see `grow`), up to the largest wave that the
 //! model allows. What outlives a wave is handed on: the angles of rotary embedding, the tokens chosen, the block tables.
 
-use super::flight::id_words;
+use super::in_flight::id_words;
 use weft_components::{ExpertConfig, ModelConfig, RopeConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
 use weft_gpu::{ActFormat, BLOCK, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};

@@ -9,7 +9,7 @@ use super::workload::Bench;
 use crate::error::CliError;
 use crate::style::Style;
 use serde::Serialize;
-use weft::{Counters, GpuPart, GpuProbe, Work};
+use weft::{Counters, GpuProbe, GpuShard, Work};
 
 /// What the GPUs are, and what was counted on them.
 #[derive(Serialize)]
@@ -89,7 +89,7 @@ pub(super) fn measure(
     (generate, generate_tok_s): (usize, f64),
 ) -> Result<Option<GpuFigures>, CliError> {
     let model = bench.host.model;
-    if bench.host.engine.gpu_parts(model).is_empty() {
+    if bench.host.engine.gpu_shards(model).is_empty() {
         return Ok(None);
     }
     let decode = count(bench, 1, generate)?;
@@ -98,8 +98,8 @@ pub(super) fn measure(
     let Work { weight_bytes, kv_bytes, .. } = decode.counters.work;
     let bytes_per_token = decode.counters.work.bytes() as f64 / tokens;
     let layers_of = bench.host.engine.config(model)?.layers;
-    let parts = bench.host.engine.gpu_parts(model);
-    let layers = parts.iter().map(GpuPart::layers).sum();
+    let parts = bench.host.engine.gpu_shards(model);
+    let layers = parts.iter().map(GpuShard::layers).sum();
     let alone = layers == layers_of;
     let devices: Vec<_> = parts.iter().map(device).collect();
     let decode_gb_s = alone.then_some(bytes_per_token * generate_tok_s / 1e9);
@@ -146,14 +146,14 @@ fn count(bench: &mut Bench, prompt: usize, generate: usize) -> Result<Counted, C
 
 fn so_far(bench: &Bench) -> Counted {
     let mut sum = Counted::default();
-    for part in bench.host.engine.gpu_parts(bench.host.model) {
+    for part in bench.host.engine.gpu_shards(bench.host.model) {
         sum.counters += part.counters();
         sum.buffers += part.gpu.allocated().buffers;
     }
     sum
 }
 
-fn device(part: &GpuPart) -> Device {
+fn device(part: &GpuShard) -> Device {
     let (gpu, info, caps) = (&*part.gpu, &part.gpu.info, &part.gpu.capabilities);
     let allocated = gpu.allocated();
     // Taken before the measuring kernels are added to the list.
@@ -185,7 +185,7 @@ fn device(part: &GpuPart) -> Device {
 }
 
 /// What the device's timestamps can time; `None` if it has none.
-pub(super) fn timestamps(part: &GpuPart) -> Option<&'static str> {
+pub(super) fn timestamps(part: &GpuShard) -> Option<&'static str> {
     let caps = &part.gpu.capabilities;
     caps.timestamps.then_some(if caps.timestamps_inside { "dispatches" } else { "passes" })
 }
@@ -239,7 +239,7 @@ pub(super) fn render(figures: &GpuFigures, style: Style) -> String {
 }
 
 /// Renders the parts of each kernel.
-pub(super) fn render_paths(parts: &[GpuPart], style: Style) -> String {
+pub(super) fn render_paths(parts: &[GpuShard], style: Style) -> String {
     let mut text = String::new();
     for part in parts {
         text += &style.bold(&format!("Kernels of {}\n", part.gpu.info.name));

@@ -58,7 +58,7 @@ pub(super) fn measure(
     prompt: usize,
 ) -> Result<Option<GpuProfile>, CliError> {
     let model = bench.host.model;
-    let Some(part) = bench.host.engine.gpu_parts(model).first() else { return Ok(None) };
+    let Some(part) = bench.host.engine.gpu_shards(model).first() else { return Ok(None) };
     let timed = gpu::timestamps(part);
     let untimed_us_per_token = 1e6 / bench.time_generate(generate)?;
     if !bench.host.engine.time_gpu(model, true) {
@@ -83,7 +83,7 @@ fn time(bench: &mut Bench, prompt: usize, generate: usize) -> Result<Vec<Steps>,
         bench.settle()?;
         times = bench.host.engine.take_gpu_times(bench.host.model);
     }
-    let parts = bench.host.engine.gpu_parts(bench.host.model).iter();
+    let parts = bench.host.engine.gpu_shards(bench.host.model).iter();
     let adapters = parts.map(|part| part.gpu.info.name.clone());
     Ok(adapters.zip(times).filter_map(|(adapter, times)| Some(steps(adapter, &times?))).collect())
 }

@@ -68,7 +68,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     if args.json {
         return output::json(&report);
     }
-    let paths = gpu::render_paths(bench.host.engine.gpu_parts(bench.host.model), Style::stdout());
+    let paths = gpu::render_paths(bench.host.engine.gpu_shards(bench.host.model), Style::stdout());
     output::text(&(render(&report) + &paths))
 }
 

@@ -34,7 +34,7 @@ impl Bench {
         let kv_tokens = args.context.unwrap_or_else(|| alone.max(batch).max(LEAST_ROOM));
         let options = HostOptions { kv_tokens: Some(kv_tokens), ..HostOptions::default() };
         let mut host = Host::open(&args.model, isa, options)?;
-        let placed = !host.engine.gpu_parts(host.model).is_empty();
+        let placed = !host.engine.gpu_shards(host.model).is_empty();
         host.wait_loaded()?;
         let vocabulary = host.engine.config(host.model)?.vocabulary;
         let ids = token_ids(args.depth.saturating_add(longest).saturating_add(1), vocabulary);
@@ -45,7 +45,7 @@ impl Bench {
 
     /// Fails if the model has left its GPUs. Other commands continue on the CPU then; a measurement must not.
     pub(super) fn check_place(&self) -> Result<(), CliError> {
-        if self.placed && self.host.engine.gpu_parts(self.host.model).is_empty() {
+        if self.placed && self.host.engine.gpu_shards(self.host.model).is_empty() {
             return Err(CliError::LeftGpu { model: self.host.file_name.clone() });
         }
         Ok(())
@@ -77,7 +77,7 @@ impl Bench {
 
     /// Ticks until no GPU has a step in flight.
     pub(super) fn settle(&mut self) -> Result<(), CliError> {
-        while self.host.engine.gpu_parts(self.host.model).iter().any(|part| part.under_way() > 0) {
+        while self.host.engine.gpu_shards(self.host.model).iter().any(|part| part.under_way() > 0) {
             self.host.step()?;
         }
         Ok(())

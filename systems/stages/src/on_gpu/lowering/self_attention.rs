@@ -2,9 +2,9 @@
 
 use super::adapter::Adapted;
 use super::product::{In, Out};
-use super::{Draft, Drafter};
+use super::{Lowering, UnboundStep};
 use crate::on_gpu::shape::{Class, Extent};
-use crate::on_gpu::weights::{Heads, LayerWeights};
+use crate::on_gpu::layer_weights::{Heads, LayerWeights};
 use weft_components::{AdapterSite, RopeConfig, RopeStyle};
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};
@@ -13,7 +13,7 @@ use weft_platform::PAGE;
 /// Lanes of a workgroup that takes some heads.
 const HEAD_LANES: u32 = 64;
 
-impl Drafter<'_> {
+impl Lowering<'_> {
     /// The table that turns a layer's heads.
     fn rope_of(&self, index: usize) -> Option<&RopeConfig> {
         self.config.ropes.get(self.config.layer.get(index)?.rope?)
@@ -61,7 +61,7 @@ impl Drafter<'_> {
     }
 
     /// From the hidden state to queries, and keys and values in the cache.
-    pub(super) fn project(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
+    pub(super) fn project(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<UnboundStep> {
         let norm = weights.attention_norm.as_ref();
         let adapted = Adapted { layer: Some(index), site: AdapterSite::Qkv };
         if self.turns(index, weights, class) {
@@ -70,29 +70,29 @@ impl Drafter<'_> {
             return self.normed("qkv_rope", norm, &weights.qkv, class, &out, adapted);
         }
         let store = Out::Store(&self.scratch.qkv, weights.qkv.rows);
-        let mut drafts = self.normed("qkv", norm, &weights.qkv, class, &store, adapted);
-        drafts.push(match &weights.heads {
+        let mut steps = self.normed("qkv", norm, &weights.qkv, class, &store, adapted);
+        steps.push(match &weights.heads {
             Some(heads) => self.rope_heads(index, weights, heads),
             None => self.rope(index, weights),
         });
-        drafts
+        steps
     }
 
-    fn rope(&self, index: usize, weights: &LayerWeights) -> Draft {
+    fn rope(&self, index: usize, weights: &LayerWeights) -> UnboundStep {
         let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
             .with("WG", 64u32)
             .with("HALVES", self.halves(index));
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.qkv.clone())];
         buffers.extend(self.rope_buffers(index, weights));
         let across = (weights.qkv.rows as u32).div_ceil(2 * 64);
-        Draft {
+        UnboundStep {
             spec: self.rope_shape(index, spec),
             buffers,
             grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)],
         }
     }
 
-    fn rope_heads(&self, index: usize, weights: &LayerWeights, heads: &Heads) -> Draft {
+    fn rope_heads(&self, index: usize, weights: &LayerWeights, heads: &Heads) -> UnboundStep {
         let config = self.config;
         let (reduce, lanes) = self.reduce();
         let [query, key] = heads.spans.map(|span| span as u32);
@@ -119,7 +119,7 @@ impl Drafter<'_> {
         ];
         buffers.extend(self.rope_buffers(index, weights));
         let spans = queries / query + keys / key + config.kv_heads as u32;
-        Draft {
+        UnboundStep {
             spec: self.rope_shape(index, spec),
             buffers,
             grid: [Extent::Fixed(spans), Extent::Rows, Extent::Fixed(1)],
@@ -132,14 +132,14 @@ impl Drafter<'_> {
         index: usize,
         weights: &LayerWeights,
         class: Class,
-    ) -> Result<[Vec<Draft>; 4], GpuError> {
+    ) -> Result<[Vec<UnboundStep>; 4], GpuError> {
         let scratch = self.scratch;
         let output = self.kind(&weights.output, class);
         // A norm between reads floats.
         let kind = if weights.sub_norm.is_some() { ActFormat::F32 } else { output };
         let window = self.config.layer.get(index).and_then(|layer| layer.window).unwrap_or(0);
         let kernels = AttentionShape { window, ..*self.attention }.kernels(self.caps, kind)?;
-        let draft = |spec: &KernelSpec, across: [u32; 3], down: Extent, deep: Extent| {
+        let lowering = |spec: &KernelSpec, across: [u32; 3], down: Extent, deep: Extent| {
             let mut buffers = vec![
                 (0, scratch.wave.clone()),
                 (1, scratch.queries.clone()),
@@ -153,30 +153,30 @@ impl Drafter<'_> {
             } else {
                 buffers.extend(Self::act_buffers(&scratch.inner, kind));
             }
-            Draft { spec: spec.clone(), buffers, grid: [Extent::Fixed(across[0]), down, deep] }
+            UnboundStep { spec: spec.clone(), buffers, grid: [Extent::Fixed(across[0]), down, deep] }
         };
         let one = Extent::Fixed(1);
         let mut attend = [
-            vec![draft(&kernels.short, kernels.short_grid(1), Extent::Rows, one)],
-            vec![draft(&kernels.direct, kernels.direct_grid(1), Extent::Rows, one)],
+            vec![lowering(&kernels.short, kernels.short_grid(1), Extent::Rows, one)],
+            vec![lowering(&kernels.direct, kernels.direct_grid(1), Extent::Rows, one)],
             vec![
-                draft(&kernels.split, kernels.split_grid(1, 1), Extent::Rows, Extent::Splits),
-                draft(&kernels.combine, kernels.combine_grid(1), Extent::Rows, one),
+                lowering(&kernels.split, kernels.split_grid(1, 1), Extent::Rows, Extent::Splits),
+                lowering(&kernels.combine, kernels.combine_grid(1), Extent::Rows, one),
             ],
-            vec![draft(&kernels.tiled, kernels.tiled_grid(1), Extent::AttentionTiles, one)],
+            vec![lowering(&kernels.tiled, kernels.tiled_grid(1), Extent::AttentionTiles, one)],
         ];
         if let Some(norm) = &weights.sub_norm {
             let width = self.config.heads * self.config.value_length;
             let act = (&scratch.inner, output);
             attend
                 .iter_mut()
-                .for_each(|drafts| drafts.push(self.norm(norm, &scratch.qkv, width, act, Extent::Rows)));
+                .for_each(|steps| steps.push(self.norm(norm, &scratch.qkv, width, act, Extent::Rows)));
         }
         Ok(attend)
     }
 
     /// The projection of what attention has left, into the residual.
-    pub(super) fn output(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
+    pub(super) fn output(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<UnboundStep> {
         let residual = weights.attention_residual.as_ref();
         let input = In::Act(&self.scratch.inner);
         let adapted = Adapted { layer: Some(index), site: AdapterSite::AttentionOutput };

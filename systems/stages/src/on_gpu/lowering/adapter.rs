@@ -1,6 +1,6 @@
 //! What adapters add to products that have been stored.
 
-use super::{Draft, Drafter, WG};
+use super::{Lowering, UnboundStep, WG};
 use crate::on_gpu::adapters::PAIRS;
 use crate::on_gpu::shape::Extent;
 use weft_components::AdapterSite;
@@ -16,7 +16,7 @@ pub(super) struct Adapted {
     pub(super) site: AdapterSite,
 }
 
-impl Drafter<'_> {
+impl Lowering<'_> {
     /// The kernels that add an adapter's sums: `x` are the product's inputs in floats, `out` its outputs, each with the width of
     /// its rows. None where the plan is for waves without adapters, or no adapter changes the product.
     pub(super) fn adapt(
@@ -25,7 +25,7 @@ impl Drafter<'_> {
         (x, width): (&wgpu::Buffer, usize),
         (out, stride): (&wgpu::Buffer, usize),
         count: Count,
-    ) -> Vec<Draft> {
+    ) -> Vec<UnboundStep> {
         let Some((buffers, here)) = self.adapters.and_then(|all| Some((all, all.site(layer, site)?))) else {
             return Vec::new();
         };
@@ -47,12 +47,12 @@ impl Drafter<'_> {
             .with("OUT_STRIDE", stride as u32);
         let one = Extent::Fixed(1);
         vec![
-            Draft {
+            UnboundStep {
                 spec: shaped(down),
                 buffers: shared.iter().cloned().chain([(1, x.clone())]).collect(),
                 grid: [Extent::Fixed(here.ranks as u32), rows, one],
             },
-            Draft {
+            UnboundStep {
                 spec: shaped(up),
                 buffers: shared.into_iter().chain([(30, out.clone())]).collect(),
                 grid: [Extent::Fixed((stride as u32).div_ceil(WG)), rows, one],

@@ -5,10 +5,10 @@
 //! each [`Class`] of waves.
 
 use super::adapters::AdapterBuffers;
-use super::draft::{Draft, Drafter};
+use super::layer_weights::{EndWeights, LayerMap};
+use super::lowering::{Lowering, UnboundStep};
 use super::scratch::{Scratch, sampling};
 use super::shape::{Class, Extent, WaveShape};
-use super::weights::{EndWeights, LayerMap};
 use std::collections::BTreeMap;
 use weft_components::ModelConfig;
 use weft_gpu::sampling::{SampleBatch, SampleStep, Sampling};
@@ -71,24 +71,27 @@ impl Plan {
         ends: &EndWeights,
         adapters: Option<AdapterBuffers>,
     ) -> Result<Self, GpuError> {
-        let draft =
-            Drafter { caps: &gpu.capabilities, config, attention, scratch, adapters: adapters.as_ref() };
-        let embed = draft.embed(ends);
+        let lowering =
+            Lowering { caps: &gpu.capabilities, config, attention, scratch, adapters: adapters.as_ref() };
+        let embed = lowering.embed(ends);
         let classes = Class::all(&gpu.capabilities);
-        let layers: BTreeMap<usize, Vec<LayerSteps<Vec<Draft>>>> = layers
+        let layers: BTreeMap<usize, Vec<LayerSteps<Vec<UnboundStep>>>> = layers
             .iter()
             .map(|(index, weights)| {
-                let steps = classes.iter().map(|class| draft.layer(*index, weights, *class));
+                let steps = classes.iter().map(|class| lowering.layer(*index, weights, *class));
                 Ok((*index, steps.collect::<Result<_, GpuError>>()?))
             })
             .collect::<Result<_, GpuError>>()?;
-        let head: Vec<_> = classes.iter().filter_map(|class| draft.head(ends, *class)).collect();
-        let sample =
-            if head.is_empty() { Vec::new() } else { SampleStep::ALL.map(|step| draft.sample(step)).into() };
+        let head: Vec<_> = classes.iter().filter_map(|class| lowering.head(ends, *class)).collect();
+        let sample = if head.is_empty() {
+            Vec::new()
+        } else {
+            SampleStep::ALL.map(|step| lowering.sample(step)).into()
+        };
 
         let mut specs: Vec<KernelSpec> = Vec::new();
-        let mut note = |drafts: &[Draft]| {
-            for Draft { spec, .. } in drafts {
+        let mut note = |steps: &[UnboundStep]| {
+            for UnboundStep { spec, .. } in steps {
                 if !specs.contains(spec) {
                     specs.push(spec.clone());
                 }
@@ -97,7 +100,7 @@ impl Plan {
         note(&embed);
         // Layers that are alike, in layouts, windows, rotary embedding and tensors, add nothing.
         for steps in layers.values().flatten() {
-            steps.each().for_each(|drafts| note(drafts));
+            steps.each().for_each(|steps| note(steps));
         }
         head.iter().for_each(|steps| note(&steps.logits));
         note(&sample);
@@ -105,7 +108,8 @@ impl Plan {
         if let Some(error) = gpu.failure() {
             return Err(error);
         }
-        let bind = |drafts: Vec<Draft>| Steps(drafts.into_iter().map(|draft| draft.bind(gpu)).collect());
+        let bind =
+            |steps: Vec<UnboundStep>| Steps(steps.into_iter().map(|lowering| lowering.bind(gpu)).collect());
         Ok(Self {
             classes,
             embed: bind(embed),

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 /// What is known of a device's speed on a model.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct SubmitBudget {
     /// Seconds for a row of a layer, of waves with many rows; `None` until one was timed.
     row: Option<f64>,
     /// Seconds of work recorded since the last submit.
@@ -15,7 +15,7 @@ pub(super) struct Pace {
 /// Rows from which a wave says how long a row takes: fewer cost as much as one.
 const MANY: usize = 32;
 
-impl Pace {
+impl SubmitBudget {
     /// Takes in that `rows` took so long to pass `layers`.
     pub(super) fn learn(&mut self, rows: usize, layers: usize, took: Duration) {
         if rows >= MANY && layers > 0 {
@@ -54,29 +54,29 @@ mod tests {
 
     #[test]
     fn submits_keep_to_their_budget() {
-        let mut pace = Pace::default();
-        assert!(pace.layer(512, BUDGET), "nothing is known yet");
-        pace.submitted();
-        assert!(!pace.layer(1, BUDGET), "a step that decodes is one submit");
+        let mut submit_budget = SubmitBudget::default();
+        assert!(submit_budget.layer(512, BUDGET), "nothing is known yet");
+        submit_budget.submitted();
+        assert!(!submit_budget.layer(1, BUDGET), "a step that decodes is one submit");
         // 10 ms a layer of 1,000 rows.
-        pace.learn(1000, 10, Duration::from_millis(100));
-        let layers = (1..).find(|_| pace.layer(1000, BUDGET));
+        submit_budget.learn(1000, 10, Duration::from_millis(100));
+        let layers = (1..).find(|_| submit_budget.layer(1000, BUDGET));
         assert_eq!(layers, Some(5));
-        pace.submitted();
-        assert!(!pace.layer(1000, BUDGET));
+        submit_budget.submitted();
+        assert!(!submit_budget.layer(1000, BUDGET));
     }
 
     #[test]
     fn a_layer_that_takes_too_long_gets_fewer_rows() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.rows(BUDGET, 2048), 2048);
-        pace.learn(1024, 2, Duration::from_millis(400));
-        assert_eq!(pace.rows(BUDGET, 2048), 256);
-        pace.learn(1, 2, Duration::from_secs(1));
-        assert_eq!(pace.rows(BUDGET, 2048), 256, "one row says nothing of many");
+        let mut submit_budget = SubmitBudget::default();
+        assert_eq!(submit_budget.rows(BUDGET, 2048), 2048);
+        submit_budget.learn(1024, 2, Duration::from_millis(400));
+        assert_eq!(submit_budget.rows(BUDGET, 2048), 256);
+        submit_budget.learn(1, 2, Duration::from_secs(1));
+        assert_eq!(submit_budget.rows(BUDGET, 2048), 256, "one row says nothing of many");
         for _ in 0..20 {
-            pace.learn(64, 2, Duration::from_secs(10));
+            submit_budget.learn(64, 2, Duration::from_secs(10));
         }
-        assert_eq!(pace.rows(BUDGET, 2048), 32, "some progress always");
+        assert_eq!(submit_budget.rows(BUDGET, 2048), 32, "some progress always");
     }
 }

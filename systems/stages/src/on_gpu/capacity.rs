@@ -1,10 +1,10 @@
 //! The memory that layers and ends of a model take on a GPU, and taking it.
 
+use super::gpu_shard::{GpuShard, SPLIT_ROWS};
 use super::grow;
-use super::part::{GpuPart, SPLIT_ROWS};
+use super::layer_weights::{EndWeights, LayerKv, LayerMap, LayerWeights};
 use super::product::device_columns;
 use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
-use super::weights::{EndWeights, LayerKv, LayerMap, LayerWeights};
 use crate::place::{Assignment, Need};
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use weft_gpu::{
 };
 use weft_platform::{KvFormat, PAGE, Signal};
 
-/// Steps that may be in flight with their tokens unread, where everything is on one GPU: enough that the device never waits
+/// Steps that may be in in_flight_step with their tokens unread, where everything is on one GPU: enough that the device never waits
 /// for the host.
 pub(super) const AHEAD: usize = 2;
 
@@ -30,7 +30,7 @@ pub(super) fn limits_on(gpu: &Gpu, wanted: &Assignment<'_>) -> WaveLimits {
 }
 
 /// One GPU, to be filled.
-pub(super) struct Room<'a> {
+pub(super) struct Capacity<'a> {
     pub(super) wanted: &'a Assignment<'a>,
     pub(super) gpu: &'a Arc<Gpu>,
     /// The GPU's number among those of the engine.
@@ -40,8 +40,8 @@ pub(super) struct Room<'a> {
     pub(super) held: (bool, bool),
 }
 
-impl<'a> Room<'a> {
-    /// Room for an assignment that this GPU can compute.
+impl<'a> Capacity<'a> {
+    /// Capacity for an assignment that this GPU can compute.
     pub(super) fn new(
         wanted: &'a Assignment<'a>,
         (gpu, number): (&'a Arc<Gpu>, usize),
@@ -159,13 +159,13 @@ impl<'a> Room<'a> {
     }
 
     /// Takes memory for as many layers of the assignment as there is room for; `None` if there is room for none.
-    pub(super) fn take(&self, wake: Arc<Signal>) -> Result<Option<(GpuPart, Range<usize>)>, GpuError> {
+    pub(super) fn take(&self, wake: Arc<Signal>) -> Result<Option<(GpuShard, Range<usize>)>, GpuError> {
         let attention = self.kernels()?;
         let partials = self.partials(&attention.1);
         let mut range = self.within_budget(partials)?;
         while !range.is_empty() || matches!(self.wanted.ends, crate::place::EndsWanted::Exactly { .. }) {
             match self.allocate(&attention, partials, range.clone(), &wake) {
-                Ok(part) => return Ok(Some((part, range))),
+                Ok(gpu_shard) => return Ok(Some((gpu_shard, range))),
                 // Whatever has been taken is freed, and some layers fewer are asked for.
                 Err(GpuError::OutOfMemory { .. }) if !self.wanted.all && !range.is_empty() => {
                     let _ = self.gpu.device.poll(weft_gpu::wgpu::PollType::Poll);
@@ -183,7 +183,7 @@ impl<'a> Room<'a> {
         partials: u64,
         range: Range<usize>,
         wake: &Arc<Signal>,
-    ) -> Result<GpuPart, GpuError> {
+    ) -> Result<GpuShard, GpuError> {
         let (gpu, config) = (&**self.gpu, self.wanted.config);
         let ends = self.end_weights(&range)?;
         let most = self.scratch(&range, partials);
@@ -197,7 +197,7 @@ impl<'a> Room<'a> {
         };
         let scratch = (scratch, most);
         let place = (self.wanted.place, self.number);
-        Ok(GpuPart::new(
+        Ok(GpuShard::new(
             place,
             Arc::clone(self.gpu),
             (layers, kv),

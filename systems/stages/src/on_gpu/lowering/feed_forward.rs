@@ -2,10 +2,10 @@
 
 use super::adapter::Adapted;
 use super::product::{In, Out};
-use super::{Draft, Drafter, WG};
+use super::{Lowering, UnboundStep, WG};
 use crate::on_gpu::shape::{Class, Extent};
 use crate::on_gpu::vectors::Vectors;
-use crate::on_gpu::weights::{Dense, Ffn, Gated, LayerWeights};
+use crate::on_gpu::layer_weights::{Dense, Ffn, Gated, LayerWeights};
 use weft_components::{Activation, AdapterSite};
 use weft_gpu::shader::{Part, parts};
 use weft_gpu::{ActFormat, Count};
@@ -20,23 +20,23 @@ const fn gate_part(activation: Activation) -> Part {
     }
 }
 
-impl Drafter<'_> {
+impl Lowering<'_> {
     pub(super) fn gate(&self) -> Part {
         gate_part(self.config.activation)
     }
 
     /// A layer's feed-forward network, from the hidden state into the residual.
-    pub(super) fn ffn(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<Draft> {
+    pub(super) fn ffn(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<UnboundStep> {
         let norm = weights.ffn_norm.as_ref();
         match &weights.ffn {
             Ffn::Dense(dense) => {
-                let (mut drafts, input) = self.input(norm, &[self.kind(&dense.gate_up, class)], class);
+                let (mut steps, input) = self.input(norm, &[self.kind(&dense.gate_up, class)], class);
                 let adapted = |site| Adapted { layer: Some(index), site };
-                drafts.extend(self.gated(input, dense, class, Some(adapted(AdapterSite::GateUp))));
+                steps.extend(self.gated(input, dense, class, Some(adapted(AdapterSite::GateUp))));
                 let (residual, input) = (weights.ffn_residual.as_ref(), In::Act(&self.scratch.gated));
                 let adapted = adapted(AdapterSite::Down);
-                drafts.extend(self.add_to_residual("down", &dense.down, class, input, residual, adapted));
-                drafts
+                steps.extend(self.add_to_residual("down", &dense.down, class, input, residual, adapted));
+                steps
             }
             Ffn::Experts(experts) => self.experts(norm, experts, weights.ffn_residual.as_ref(), class),
         }
@@ -49,7 +49,7 @@ impl Drafter<'_> {
         dense: &Dense,
         class: Class,
         adapted: Option<Adapted>,
-    ) -> Vec<Draft> {
+    ) -> Vec<UnboundStep> {
         let scratch = self.scratch;
         let down = self.kind(&dense.down, class);
         let plain = dense.gated.is_none() && dense.ungated.is_none();
@@ -59,21 +59,21 @@ impl Drafter<'_> {
             return self.product("gate_up", &dense.gate_up, class, input, &gate, Count::Rows);
         }
         let store = Out::Store(&scratch.gate_up, dense.gate_up.rows);
-        let mut drafts = self.product("gate_up", &dense.gate_up, class, input, &store, Count::Rows);
+        let mut steps = self.product("gate_up", &dense.gate_up, class, input, &store, Count::Rows);
         if let Some(adapted) = adapted {
             let x = &self.read(input, ActFormat::F32)[0];
             let x = (x, dense.gate_up.columns());
-            drafts.extend(self.adapt(adapted, x, (&scratch.gate_up, dense.gate_up.rows), Count::Rows));
+            steps.extend(self.adapt(adapted, x, (&scratch.gate_up, dense.gate_up.rows), Count::Rows));
         }
-        drafts.push(match &dense.ungated {
+        steps.push(match &dense.ungated {
             Some(bias) => self.activate(dense, bias, down),
             None => self.gate_rows(dense, down),
         });
-        drafts
+        steps
     }
 
     /// The nonlinearity of a network without a gate.
-    fn activate(&self, dense: &Dense, bias: &Vectors, kind: ActFormat) -> Draft {
+    fn activate(&self, dense: &Dense, bias: &Vectors, kind: ActFormat) -> UnboundStep {
         let scratch = self.scratch;
         let width = dense.gate_up.rows as u32;
         let spec = self
@@ -84,11 +84,11 @@ impl Drafter<'_> {
             vec![(0, scratch.wave.clone()), (1, scratch.gate_up.clone()), (2, bias.buffer.clone())];
         buffers.extend(Self::act_buffers(&scratch.gated, kind));
         let across = Extent::Fixed((width / 4).div_ceil(WG));
-        Draft { spec, buffers, grid: [across, Extent::Rows, Extent::Fixed(1)] }
+        UnboundStep { spec, buffers, grid: [across, Extent::Rows, Extent::Fixed(1)] }
     }
 
     /// Gate times up of rows that hold both.
-    fn gate_rows(&self, dense: &Dense, kind: ActFormat) -> Draft {
+    fn gate_rows(&self, dense: &Dense, kind: ActFormat) -> UnboundStep {
         let scratch = self.scratch;
         let width = dense.gate_up.rows as u32 / 2;
         let (name, part) = match &dense.gated {
@@ -108,9 +108,9 @@ impl Drafter<'_> {
                     .with("NORM", u32::from(*norm))
                     .with("BIAS", u32::from(*bias))
                     .with("EPSILON", self.config.norm_epsilon);
-                Draft { spec, buffers, grid: super::a_row(Extent::Rows) }
+                UnboundStep { spec, buffers, grid: super::a_row(Extent::Rows) }
             }
-            None => Draft {
+            None => UnboundStep {
                 spec,
                 buffers,
                 grid: [Extent::Fixed((width / 4).div_ceil(WG)), Extent::Rows, Extent::Fixed(1)],

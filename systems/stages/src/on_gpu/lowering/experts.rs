@@ -5,12 +5,12 @@
 //! read once for several rows.
 
 use super::product::{FewRows, In, Out};
-use super::{Draft, Drafter};
+use super::{Lowering, UnboundStep};
 use crate::on_gpu::product::{Product, ProductMatrix};
 use crate::on_gpu::scratch::{ExpertScratch, PAIR_GROUP, pair_tiles};
 use crate::on_gpu::shape::{Class, Extent};
 use crate::on_gpu::vectors::Vectors;
-use crate::on_gpu::weights::{Experts, Residual};
+use crate::on_gpu::layer_weights::{Experts, Residual};
 use weft_components::{ExpertConfig, TensorRole};
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{ActFormat, Count};
@@ -18,7 +18,7 @@ use weft_gpu::{ActFormat, Count};
 /// Lanes of a workgroup that chooses a row's experts.
 const ROUTE_LANES: u32 = 64;
 
-impl Drafter<'_> {
+impl Lowering<'_> {
     /// A layer's experts, from the hidden state into the residual.
     pub(super) fn experts(
         &self,
@@ -26,7 +26,7 @@ impl Drafter<'_> {
         experts: &Experts,
         residual: Option<&Residual>,
         class: Class,
-    ) -> Vec<Draft> {
+    ) -> Vec<UnboundStep> {
         let (Some(config), Some(scratch), Some(residual)) =
             (&self.config.experts, &self.scratch.experts, residual)
         else {
@@ -40,31 +40,31 @@ impl Drafter<'_> {
                 kinds.push(kind);
             }
         }
-        let (mut drafts, input) = self.input(norm, &kinds, class);
+        let (mut steps, input) = self.input(norm, &kinds, class);
         let scores = Out::Store(&scratch.scores, experts.router.rows);
-        drafts.extend(self.product("router", &experts.router, class, input, &scores, Count::Rows));
-        drafts.push(self.route(config, scratch, experts));
+        steps.extend(self.product("router", &experts.router, class, input, &scores, Count::Rows));
+        steps.push(self.route(config, scratch, experts));
         if !matches!(class, Class::Few(_)) {
-            drafts.push(self.group(config, scratch));
+            steps.push(self.group(config, scratch));
         }
         let down = self.kind(&experts.down, class);
         let gate = Out::Gate(&scratch.gated, down, experts.down.columns());
-        drafts.extend(self.pairs("expert_gate_up", &experts.gate_up, class, input, &gate, config.used));
+        steps.extend(self.pairs("expert_gate_up", &experts.gate_up, class, input, &gate, config.used));
         let store = Out::Store(&scratch.rows, self.config.embedding);
         let gated = In::Act(&scratch.gated);
-        drafts.extend(self.pairs("expert_down", &experts.down, class, gated, &store, 1));
+        steps.extend(self.pairs("expert_down", &experts.down, class, gated, &store, 1));
         if let Some(shared) = &experts.shared {
-            drafts.extend(self.gated(input, shared, class, None));
+            steps.extend(self.gated(input, shared, class, None));
             let store = Out::Store(&self.scratch.qkv, self.config.embedding);
             let gated = In::Act(&self.scratch.gated);
-            drafts.extend(self.product("shared_down", &shared.down, class, gated, &store, Count::Rows));
+            steps.extend(self.product("shared_down", &shared.down, class, gated, &store, Count::Rows));
         }
-        drafts.push(self.mix(config, scratch, experts, residual));
-        drafts
+        steps.push(self.mix(config, scratch, experts, residual));
+        steps
     }
 
     /// Chooses each row's experts.
-    fn route(&self, config: &ExpertConfig, scratch: &ExpertScratch, experts: &Experts) -> Draft {
+    fn route(&self, config: &ExpertConfig, scratch: &ExpertScratch, experts: &Experts) -> UnboundStep {
         let (reduce, lanes) = self.reduce();
         let spec = KernelSpec::new("route", [parts::WAVE, reduce, parts::ROUTE])
             .with("WG", ROUTE_LANES)
@@ -76,11 +76,11 @@ impl Drafter<'_> {
             .with("WEIGHT_SCALE", config.weight_scale);
         let wave = self.scratch.wave.clone();
         let buffers = vec![(0, wave), (1, scratch.scores.clone()), (2, scratch.routes.clone())];
-        Draft { spec, buffers, grid: super::a_row(Extent::Rows) }
+        UnboundStep { spec, buffers, grid: super::a_row(Extent::Rows) }
     }
 
     /// Groups pairs by expert.
-    fn group(&self, config: &ExpertConfig, scratch: &ExpertScratch) -> Draft {
+    fn group(&self, config: &ExpertConfig, scratch: &ExpertScratch) -> UnboundStep {
         let spec = KernelSpec::new("group_pairs", [parts::WAVE, parts::GROUP_PAIRS])
             .with("WG", super::WG)
             .with("EXPERTS", config.count as u32)
@@ -89,7 +89,7 @@ impl Drafter<'_> {
             .with("TILES", self.tiles(config));
         let wave = self.scratch.wave.clone();
         let buffers = vec![(0, wave), (1, scratch.routes.clone()), (2, scratch.groups.clone())];
-        Draft { spec, buffers, grid: [Extent::Fixed(1); 3] }
+        UnboundStep { spec, buffers, grid: [Extent::Fixed(1); 3] }
     }
 
     /// Tiles of pairs that there is room for.
@@ -106,7 +106,7 @@ impl Drafter<'_> {
         input: In<'_>,
         out: &Out<'_>,
         share: usize,
-    ) -> Vec<Draft> {
+    ) -> Vec<UnboundStep> {
         let (Some(config), Some(scratch)) = (&self.config.experts, &self.scratch.experts) else {
             return Vec::new();
         };
@@ -122,7 +122,7 @@ impl Drafter<'_> {
                 (of, &scratch.groups, Extent::PairTiles { used, experts })
             }
         };
-        let draft = |m: &ProductMatrix| {
+        let lowering = |m: &ProductMatrix| {
             let matrix = &*m.matrix;
             let (spec, [x, y, _]) = self.matvec(name, matrix, kind, m.rows, of, input, out);
             let spec = matrix
@@ -141,9 +141,9 @@ impl Drafter<'_> {
             let mut buffers = vec![(1, numbers), (2, beside), (3, list.clone())];
             buffers.extend(matrix.segments.iter().flat_map(|segment| segment.buffers()));
             let spec = Self::put(spec, out, &mut buffers);
-            Draft { spec, buffers, grid: [x, y, deep] }
+            UnboundStep { spec, buffers, grid: [x, y, deep] }
         };
-        product.matrices.iter().map(draft).collect()
+        product.matrices.iter().map(lowering).collect()
     }
 
     /// Adds what experts have made of rows to the residual.
@@ -153,7 +153,7 @@ impl Drafter<'_> {
         scratch: &ExpertScratch,
         experts: &Experts,
         residual: &Residual,
-    ) -> Draft {
+    ) -> UnboundStep {
         let shared = match &experts.shared {
             None => 0u32,
             Some(_) if !experts.router.has(TensorRole::SharedRouter) => 1,
@@ -165,13 +165,13 @@ impl Drafter<'_> {
             (5, self.scratch.qkv.clone()),
             (6, scratch.scores.clone()),
         ];
-        let mut draft = self.residual(residual, parts::DELTA_EXPERTS, from);
-        draft.spec = draft
+        let mut lowering = self.residual(residual, parts::DELTA_EXPERTS, from);
+        lowering.spec = lowering
             .spec
             .with("USED", config.used as u32)
             .with("EXPERTS", config.count as u32)
             .with("SCORES", experts.router.rows as u32)
             .with("SHARED", shared);
-        draft
+        lowering
     }
 }

@@ -2,18 +2,18 @@
 //! from its matrix's layout, the class of waves and what the device can do; which kernels a layer has, from its tensors.
 
 mod adapter;
-mod attention;
 mod experts;
-mod ffn;
+mod feed_forward;
 mod product;
+mod self_attention;
 
 use super::adapters::AdapterBuffers;
-use super::plan::{HeadSteps, LayerSteps, Step};
+use super::kernel_plan::{HeadSteps, LayerSteps, Step};
+use super::layer_weights::{EndWeights, LayerWeights, Residual};
 use super::product::Product;
 use super::scratch::{Activations, Scratch, sampling};
 use super::shape::{Class, Extent};
 use super::vectors::Vectors;
-use super::weights::{EndWeights, LayerWeights, Residual};
 use adapter::Adapted;
 use product::{In, Out, reading};
 use weft_components::{AdapterSite, ModelConfig};
@@ -25,13 +25,13 @@ use weft_gpu::{ActFormat, AttentionShape, Bound, Capabilities, Count, Gpu, GpuEr
 const WG: u32 = 256;
 
 /// A kernel to be bound.
-pub(super) struct Draft {
+pub(super) struct UnboundStep {
     pub(super) spec: KernelSpec,
     buffers: Vec<(u32, wgpu::Buffer)>,
     grid: [Extent; 3],
 }
 
-impl Draft {
+impl UnboundStep {
     pub(super) fn bind(self, gpu: &Gpu) -> Step {
         let kernel = gpu.pipelines.get(&self.spec);
         let buffers: Vec<_> =
@@ -46,7 +46,7 @@ const fn a_row(rows: Extent) -> [Extent; 3] {
 }
 
 /// Writes down the kernels of a model.
-pub(super) struct Drafter<'a> {
+pub(super) struct Lowering<'a> {
     pub(super) caps: &'a Capabilities,
     pub(super) config: &'a ModelConfig,
     /// Attention of a layer that sees all of its context.
@@ -56,7 +56,7 @@ pub(super) struct Drafter<'a> {
     pub(super) adapters: Option<&'a AdapterBuffers>,
 }
 
-impl Drafter<'_> {
+impl Lowering<'_> {
     /// A kernel over the wave, with lanes that can be reduced over.
     fn spec(&self, name: &'static str, kernel: &[Part]) -> KernelSpec {
         let (reduce, lanes) = self.reduce();
@@ -74,9 +74,9 @@ impl Drafter<'_> {
         [(20, numbers), (21, scales)]
     }
 
-    pub(super) fn embed(&self, ends: &EndWeights) -> Vec<Draft> {
+    pub(super) fn embed(&self, ends: &EndWeights) -> Vec<UnboundStep> {
         let Some(embedding) = &ends.embedding else { return Vec::new() };
-        let mut drafts: Vec<_> = embedding
+        let mut steps: Vec<_> = embedding
             .segments()
             .map(|(matrix, segment)| {
                 let spec = KernelSpec::new("embed", reading(matrix, &[parts::EMBED]))
@@ -89,37 +89,37 @@ impl Drafter<'_> {
                     (2, self.scratch.hidden.clone()),
                 ];
                 buffers.extend(segment.buffers());
-                Draft { spec: matrix.shape(spec, segment), buffers, grid: a_row(Extent::Rows) }
+                UnboundStep { spec: matrix.shape(spec, segment), buffers, grid: a_row(Extent::Rows) }
             })
             .collect();
         for (product, first) in [(&ends.positions, 0u32), (&ends.types, 1)] {
-            drafts.extend(product.iter().flat_map(|product| self.embed_add(product, first)));
+            steps.extend(product.iter().flat_map(|product| self.embed_add(product, first)));
         }
-        drafts.extend(ends.embedding_norm.as_ref().map(|norm| self.layer_norm(norm)));
-        drafts
+        steps.extend(ends.embedding_norm.as_ref().map(|norm| self.layer_norm(norm)));
+        steps
     }
 
     /// Adds a row of a matrix to each embedding: that of its position, or the first where `first` is 1.
-    fn embed_add(&self, product: &Product, first: u32) -> impl Iterator<Item = Draft> {
+    fn embed_add(&self, product: &Product, first: u32) -> impl Iterator<Item = UnboundStep> {
         product.segments().map(move |(matrix, segment)| {
             let spec = KernelSpec::new("embed_add", reading(matrix, &[parts::EMBED_ADD]))
                 .with("WG", 64u32)
                 .with("FIRST", first);
             let mut buffers = vec![(0, self.scratch.wave.clone()), (2, self.scratch.hidden.clone())];
             buffers.extend(segment.buffers());
-            Draft { spec: matrix.shape(spec, segment), buffers, grid: a_row(Extent::Rows) }
+            UnboundStep { spec: matrix.shape(spec, segment), buffers, grid: a_row(Extent::Rows) }
         })
     }
 
     /// LayerNorm of the hidden state in place.
-    fn layer_norm(&self, norm: &Vectors) -> Draft {
+    fn layer_norm(&self, norm: &Vectors) -> UnboundStep {
         let spec = self
             .spec("layer_norm", &[parts::LAYER_NORM])
             .with("WIDTH", self.config.embedding as u32)
             .with("EPSILON", self.config.norm_epsilon);
         let scratch = self.scratch;
         let buffers = vec![(0, scratch.wave.clone()), (1, scratch.hidden.clone()), (2, norm.buffer.clone())];
-        Draft { spec, buffers, grid: a_row(Extent::Rows) }
+        UnboundStep { spec, buffers, grid: a_row(Extent::Rows) }
     }
 
     /// The norm of rows of `x`, or of those whose logits are wanted, as activations.
@@ -130,7 +130,7 @@ impl Drafter<'_> {
         width: usize,
         (act, kind): (&Activations, ActFormat),
         rows: Extent,
-    ) -> Draft {
+    ) -> UnboundStep {
         let spec = self
             .spec("rms_norm", &[kind.part(), parts::RMS_NORM])
             .with("ACT_WIDTH", width as u32)
@@ -138,21 +138,21 @@ impl Drafter<'_> {
             .with("GATHER", u32::from(matches!(rows, Extent::LogitRows)));
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, x.clone()), (2, weight.buffer.clone())];
         buffers.extend(Self::act_buffers(act, kind));
-        Draft { spec, buffers, grid: a_row(rows) }
+        UnboundStep { spec, buffers, grid: a_row(rows) }
     }
 
     /// Rows of the hidden state as activations.
-    fn load(&self, act: &Activations, kind: ActFormat) -> Draft {
+    fn load(&self, act: &Activations, kind: ActFormat) -> UnboundStep {
         let width = self.config.embedding as u32;
         let spec = self.spec("load_act", &[kind.part(), parts::LOAD_ACT]).with("ACT_WIDTH", width);
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.hidden.clone())];
         buffers.extend(Self::act_buffers(act, kind));
         let across = Extent::Fixed((width / 4).div_ceil(WG));
-        Draft { spec, buffers, grid: [across, Extent::Rows, Extent::Fixed(1)] }
+        UnboundStep { spec, buffers, grid: [across, Extent::Rows, Extent::Fixed(1)] }
     }
 
     /// Adds what a block has left to the residual; the part `delta` reads it from `from`.
-    fn residual(&self, residual: &Residual, delta: Part, from: Vec<(u32, wgpu::Buffer)>) -> Draft {
+    fn residual(&self, residual: &Residual, delta: Part, from: Vec<(u32, wgpu::Buffer)>) -> UnboundStep {
         let spec = self
             .spec("residual", &[delta, parts::RESIDUAL])
             .with("WIDTH", self.config.embedding as u32)
@@ -165,7 +165,7 @@ impl Drafter<'_> {
             (4, residual.extra.buffer.clone()),
         ];
         buffers.extend(from);
-        Draft { spec, buffers, grid: a_row(Extent::Rows) }
+        UnboundStep { spec, buffers, grid: a_row(Extent::Rows) }
     }
 
     pub(super) fn layer(
@@ -173,10 +173,10 @@ impl Drafter<'_> {
         index: usize,
         weights: &LayerWeights,
         class: Class,
-    ) -> Result<LayerSteps<Vec<Draft>>, GpuError> {
-        let normed = |mut drafts: Vec<Draft>, norm: &Option<Vectors>| {
-            drafts.extend(norm.as_ref().map(|norm| self.layer_norm(norm)));
-            drafts
+    ) -> Result<LayerSteps<Vec<UnboundStep>>, GpuError> {
+        let normed = |mut steps: Vec<UnboundStep>, norm: &Option<Vectors>| {
+            steps.extend(norm.as_ref().map(|norm| self.layer_norm(norm)));
+            steps
         };
         Ok(LayerSteps {
             project: self.project(index, weights, class),
@@ -187,7 +187,7 @@ impl Drafter<'_> {
     }
 
     /// One dispatch of sampling.
-    pub(super) fn sample(&self, step: SampleStep) -> Draft {
+    pub(super) fn sample(&self, step: SampleStep) -> UnboundStep {
         let (scratch, kernels) = (self.scratch, sampling(self.config));
         let buffers = vec![
             (0, scratch.wave.clone()),
@@ -198,10 +198,10 @@ impl Drafter<'_> {
             (5, scratch.sampled.clone()),
             (6, scratch.sample_partials.clone()),
         ];
-        Draft { spec: kernels.spec(self.caps, step), buffers, grid: [Extent::Fixed(1); 3] }
+        UnboundStep { spec: kernels.spec(self.caps, step), buffers, grid: [Extent::Fixed(1); 3] }
     }
 
-    pub(super) fn head(&self, ends: &EndWeights, class: Class) -> Option<HeadSteps<Vec<Draft>>> {
+    pub(super) fn head(&self, ends: &EndWeights, class: Class) -> Option<HeadSteps<Vec<UnboundStep>>> {
         let (norm, head) = (ends.norm.as_ref()?, ends.head()?);
         let (config, scratch) = (self.config, self.scratch);
         let act = (&scratch.inner, self.kind(head, class));
@@ -218,7 +218,7 @@ impl Drafter<'_> {
         Some(HeadSteps { logits })
     }
 
-    fn cap_logits(&self) -> Draft {
+    fn cap_logits(&self) -> UnboundStep {
         let vocabulary = self.config.vocabulary as u32;
         let spec = KernelSpec::new("cap_logits", [parts::CAP_LOGITS])
             .with("WG", WG)
@@ -227,6 +227,6 @@ impl Drafter<'_> {
             .with("CAP", self.config.logit_cap.unwrap_or(0.0));
         let across = Extent::Fixed(vocabulary.div_ceil(WG));
         let buffers = vec![(1, self.scratch.logits.clone())];
-        Draft { spec, buffers, grid: [across, Extent::LogitRows, Extent::Fixed(1)] }
+        UnboundStep { spec, buffers, grid: [across, Extent::LogitRows, Extent::Fixed(1)] }
     }
 }

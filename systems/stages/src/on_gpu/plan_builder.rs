@@ -1,16 +1,16 @@
 //! Making plans: on a thread of its own where there are threads, since kernels take time to compile.
 
 use super::adapters::{AdapterBuffers, Listed};
-use super::plan::Plan;
+use super::kernel_plan::Plan;
+use super::layer_weights::{EndWeights, LayerMap};
 use super::scratch::{MOST_LOGIT_ROWS, Scratch, ScratchSize};
-use super::weights::{EndWeights, LayerMap};
 use std::sync::Arc;
 use weft_components::ModelConfig;
 use weft_gpu::{AttentionShape, Gpu, GpuError};
 use weft_platform::Signal;
 
 /// Something that is being made, or is there.
-pub(super) enum Slot<T> {
+pub(super) enum Pending<T> {
     #[cfg(not(target_family = "wasm"))]
     Building(crossbeam_channel::Receiver<Result<T, GpuError>>),
     Ready(Box<T>),
@@ -18,7 +18,7 @@ pub(super) enum Slot<T> {
 }
 
 /// A plan.
-pub(super) type PlanSlot = Slot<Plan>;
+pub(super) type PendingPlan = Pending<Plan>;
 
 /// Buffers for larger waves, and the plan that is bound to them.
 pub(super) struct Grown {
@@ -27,14 +27,14 @@ pub(super) struct Grown {
 }
 
 /// What a plan is made from besides weights and scratch.
-pub(super) struct PlanMaker {
+pub(super) struct PlanBuilder {
     pub(super) config: ModelConfig,
     pub(super) attention: AttentionShape,
     /// Notified when something that is being made is done.
     pub(super) wake: Arc<Signal>,
 }
 
-impl PlanMaker {
+impl PlanBuilder {
     /// Starts to make a plan: for waves whose rows use some of `adapters`, which are brought to the device, or, where there are none,
     /// for those of the plain model.
     pub(super) fn start(
@@ -44,7 +44,7 @@ impl PlanMaker {
         ends: &Arc<EndWeights>,
         scratch: &Arc<Scratch>,
         adapters: Vec<Listed>,
-    ) -> PlanSlot {
+    ) -> PendingPlan {
         let (gpu, layers, ends) = (Arc::clone(gpu), Arc::clone(layers), Arc::clone(ends));
         let (scratch, config, attention) = (Arc::clone(scratch), self.config.clone(), self.attention);
         start(&self.wake, move || {
@@ -63,7 +63,7 @@ impl PlanMaker {
         ends: &Arc<EndWeights>,
         scratch: &Arc<Scratch>,
         size: ScratchSize,
-    ) -> Slot<Grown> {
+    ) -> Pending<Grown> {
         let (gpu, layers, ends) = (Arc::clone(gpu), Arc::clone(layers), Arc::clone(ends));
         let (scratch, config, attention) = (Arc::clone(scratch), self.config.clone(), self.attention);
         start(&self.wake, move || {
@@ -74,7 +74,7 @@ impl PlanMaker {
     }
 }
 
-impl<T> Slot<T> {
+impl<T> Pending<T> {
     /// Takes it from its thread, if it is done. Never waits.
     pub(super) fn poll(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
         #[cfg(target_family = "wasm")]
@@ -102,7 +102,7 @@ impl<T> Slot<T> {
 fn start<T: Send + 'static>(
     wake: &Arc<Signal>,
     build: impl FnOnce() -> Result<T, GpuError> + Send + 'static,
-) -> Slot<T> {
+) -> Pending<T> {
     let wake = Arc::clone(wake);
     let (sender, receiver) = crossbeam_channel::bounded(1);
     let work = move || {
@@ -111,15 +111,17 @@ fn start<T: Send + 'static>(
         wake.notify();
     };
     match std::thread::Builder::new().name("weft-kernels".into()).spawn(work) {
-        Ok(_) => Slot::Building(receiver),
-        Err(error) => Slot::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() }),
+        Ok(_) => Pending::Building(receiver),
+        Err(error) => {
+            Pending::Failed(GpuError::Lost { adapter: "host".to_owned(), reason: error.to_string() })
+        }
     }
 }
 
 #[cfg(target_family = "wasm")]
-fn start<T>(_wake: &Arc<Signal>, build: impl FnOnce() -> Result<T, GpuError>) -> Slot<T> {
+fn start<T>(_wake: &Arc<Signal>, build: impl FnOnce() -> Result<T, GpuError>) -> Pending<T> {
     match build() {
-        Ok(made) => Slot::Ready(Box::new(made)),
-        Err(error) => Slot::Failed(error),
+        Ok(made) => Pending::Ready(Box::new(made)),
+        Err(error) => Pending::Failed(error),
     }
 }

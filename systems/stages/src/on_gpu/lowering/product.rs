@@ -1,12 +1,12 @@
 //! Products: which kernel multiplies a matrix with how many rows, what it reads, and what becomes of the sums.
 
 use super::adapter::Adapted;
-use super::{Draft, Drafter, WG};
+use super::{Lowering, UnboundStep, WG};
 use crate::on_gpu::product::{Product, ProductMatrix};
 use crate::on_gpu::scratch::{Activations, COOPERATIVE_TILE};
 use crate::on_gpu::shape::{Class, Extent};
 use crate::on_gpu::vectors::Vectors;
-use crate::on_gpu::weights::Residual;
+use crate::on_gpu::layer_weights::Residual;
 use weft_components::TensorRole;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, Count, GpuMatrix, wgpu};
@@ -101,7 +101,7 @@ fn turns(matrix: &GpuMatrix, lanes: u32) -> usize {
     matrix.row_packets() / lanes as usize
 }
 
-impl Drafter<'_> {
+impl Lowering<'_> {
     /// The kind of activations that a product of this class reads.
     pub(super) fn kind(&self, product: &Product, class: Class) -> ActFormat {
         let (routes, experts) = (product.has(TensorRole::Router), product.experts.is_some());
@@ -134,9 +134,9 @@ impl Drafter<'_> {
         input: In<'_>,
         out: &Out<'_>,
         count: Count,
-    ) -> Vec<Draft> {
+    ) -> Vec<UnboundStep> {
         let kind = self.kind(product, class);
-        let mut drafts = Vec::new();
+        let mut steps = Vec::new();
         for ProductMatrix { first, matrix, .. } in &product.matrices {
             for segment in &matrix.segments {
                 let [numbers, beside] = self.read(input, kind);
@@ -161,10 +161,10 @@ impl Drafter<'_> {
                     .with("ROW_BASE", (first + segment.rows.start) as u32)
                     .with("ROW_COUNT", count as u32);
                 let spec = Self::put(spec, out, &mut buffers);
-                drafts.push(Draft { spec, buffers, grid });
+                steps.push(UnboundStep { spec, buffers, grid });
             }
         }
-        drafts
+        steps
     }
 
     /// The constants and the buffers of what becomes of a product.
@@ -290,15 +290,15 @@ impl Drafter<'_> {
         class: Class,
         out: &Out<'_>,
         adapted: Adapted,
-    ) -> Vec<Draft> {
-        let (mut drafts, input) = self.input(norm, &[self.kind(product, class)], class);
-        drafts.extend(self.product(name, product, class, input, out, Count::Rows));
+    ) -> Vec<UnboundStep> {
+        let (mut steps, input) = self.input(norm, &[self.kind(product, class)], class);
+        steps.extend(self.product(name, product, class, input, out, Count::Rows));
         if let Out::Store(buffer, width) = out {
             let x = &self.read(input, ActFormat::F32)[0];
             let x = (x, product.columns());
-            drafts.extend(self.adapt(adapted, x, (buffer, *width), Count::Rows));
+            steps.extend(self.adapt(adapted, x, (buffer, *width), Count::Rows));
         }
-        drafts
+        steps
     }
 
     /// What products read of the hidden state in these kinds, each named once, normed where there is a norm, and the kernels that
@@ -308,7 +308,7 @@ impl Drafter<'_> {
         norm: Option<&'n Vectors>,
         kinds: &[ActFormat],
         class: Class,
-    ) -> (Vec<Draft>, In<'n>) {
+    ) -> (Vec<UnboundStep>, In<'n>) {
         /// Memory of a workgroup that the rest of a kernel takes.
         const REST: usize = 4 << 10;
         let (inner, width) = (&self.scratch.inner, self.config.embedding);
@@ -338,17 +338,17 @@ impl Drafter<'_> {
         input: In<'_>,
         residual: Option<&Residual>,
         adapted: Adapted,
-    ) -> Vec<Draft> {
+    ) -> Vec<UnboundStep> {
         let (scratch, width) = (self.scratch, self.config.embedding);
         let (to, out) = match residual {
             None => (&scratch.hidden, Out::Add(&scratch.hidden, width)),
             Some(_) => (&scratch.qkv, Out::Store(&scratch.qkv, width)),
         };
-        let mut drafts = self.product(name, product, class, input, &out, Count::Rows);
+        let mut steps = self.product(name, product, class, input, &out, Count::Rows);
         let x = &self.read(input, ActFormat::F32)[0];
-        drafts.extend(self.adapt(adapted, (x, product.columns()), (to, width), Count::Rows));
-        let Some(residual) = residual else { return drafts };
-        drafts.push(self.residual(residual, parts::DELTA_ROWS, vec![(1, scratch.qkv.clone())]));
-        drafts
+        steps.extend(self.adapt(adapted, (x, product.columns()), (to, width), Count::Rows));
+        let Some(residual) = residual else { return steps };
+        steps.push(self.residual(residual, parts::DELTA_ROWS, vec![(1, scratch.qkv.clone())]));
+        steps
     }
 }

@@ -1,16 +1,16 @@
 //! What one GPU holds of a model, and how a wave enters it.
 
 use super::adapters::Listed;
-use super::flight::{Cargo, Flight, Staging, give_back, id_words, staging};
+use super::capacity::Capacity;
+use super::in_flight::{InFlight, Readback, Staging, id_words, return_staging, staging};
+use super::kernel_plan::Plan;
+use super::layer_weights::{EndWeights, LayerKv, LayerMap};
 use super::logits::Processing;
-use super::maker::{Grown, PlanMaker, PlanSlot, Slot};
-use super::pace::Pace;
-use super::plan::Plan;
-use super::room::Room;
+use super::plan_builder::{Grown, Pending, PendingPlan, PlanBuilder};
 use super::scratch::{Scratch, ScratchSize};
 use super::shape::{Attend, WaveShape};
+use super::submit_budget::SubmitBudget;
 use super::upload::Upload;
-use super::weights::{EndWeights, LayerKv, LayerMap};
 use bevy_ecs::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, 
 use weft_platform::{PAGE, Signal};
 
 /// What one GPU holds of a model.
-pub struct GpuPart {
+pub struct GpuShard {
     /// The GPU's place.
     pub place: Place,
     /// The GPU's number among those of the engine, from 0, for reports.
@@ -34,13 +34,13 @@ pub struct GpuPart {
     pub(super) scratch: Arc<Scratch>,
     /// How contexts are split: its kernels are in the plan.
     attention: AttentionKernels,
-    pub(super) plan: PlanSlot,
+    pub(super) plan: PendingPlan,
     /// Whether the angles of rotary embedding have been written.
     pub(super) angles: bool,
     /// Recorded and not yet submitted.
     pub(super) commands: Commands,
     /// How long the device takes.
-    pub(super) pace: Pace,
+    pub(super) submit_budget: SubmitBudget,
     /// Rows of the wave that is on the device and when it came, where it found the device at rest.
     entered: Option<(usize, web_time::Instant)>,
     /// The wave whose rows the scratch holds.
@@ -50,7 +50,7 @@ pub struct GpuPart {
     pub(super) batch: SampleBatch,
     /// Whether the device chooses each span's token.
     pub(super) chosen: Vec<bool>,
-    pub(super) flights: VecDeque<Flight>,
+    pub(super) in_flight: VecDeque<InFlight>,
     pub(super) staging: Vec<Staging>,
     /// Spans' memory, to be used again by the next waves whose rows are sent.
     spare: Vec<Vec<WaveSpan>>,
@@ -64,15 +64,15 @@ pub struct GpuPart {
     rows: RowWords,
     uploads: Uploads,
     /// What makes a plan anew.
-    pub(super) maker: PlanMaker,
+    pub(super) plan_builder: PlanBuilder,
     /// What buffers may grow to.
     pub(super) most: ScratchSize,
     /// Rows of a wave for which they are too small.
     pub(super) wanted_rows: usize,
     /// Larger ones, on their way.
-    pub(super) growing: Option<Slot<Grown>>,
+    pub(super) growing: Option<Pending<Grown>>,
     /// Whether the device has no memory for larger ones.
-    pub(super) cramped: bool,
+    pub(super) out_of_memory: bool,
     /// The model's adapters here, where it has some.
     adapted: Option<AdaptedPart>,
     /// Whether the model has other adapters than `adapted`.
@@ -87,7 +87,7 @@ pub struct GpuPart {
 /// A model's adapters on a GPU.
 struct AdaptedPart {
     list: Vec<Entity>,
-    plan: PlanSlot,
+    plan: PendingPlan,
 }
 
 /// Rows of a session from which tiles of rows pay.
@@ -117,31 +117,35 @@ struct Uploads {
 
 /// A model's GPUs. A component of the model.
 #[derive(Component, Default)]
-pub struct GpuModel(pub Vec<GpuPart>);
+pub struct GpuShards(pub Vec<GpuShard>);
 
-impl GpuModel {
+impl GpuShards {
     /// The part on a GPU.
-    pub fn on(&mut self, place: Place) -> Option<&mut GpuPart> {
-        self.0.iter_mut().find(|part| part.place == place)
+    pub fn on(&mut self, place: Place) -> Option<&mut GpuShard> {
+        self.0.iter_mut().find(|gpu_shard| gpu_shard.place == place)
     }
 }
 
-impl GpuModel {
+impl GpuShards {
     /// Waits until the oldest submit under way is done, `longest` at most. `false` where none is under way.
     #[cfg(not(target_family = "wasm"))]
     pub fn wait(&self, longest: core::time::Duration) -> bool {
-        let Some((part, flight)) = self.0.iter().find_map(|part| Some((part, part.flights.front()?))) else {
+        let Some((gpu_shard, in_flight_step)) =
+            self.0.iter().find_map(|gpu_shard| Some((gpu_shard, gpu_shard.in_flight.front()?)))
+        else {
             return false;
         };
-        let submit =
-            wgpu::PollType::Wait { submission_index: Some(flight.index.clone()), timeout: Some(longest) };
+        let submit = wgpu::PollType::Wait {
+            submission_index: Some(in_flight_step.index.clone()),
+            timeout: Some(longest),
+        };
         // A device that is lost, or takes longer, is found by the next tick.
-        let _ = part.gpu.device.poll(submit);
+        let _ = gpu_shard.gpu.device.poll(submit);
         true
     }
 }
 
-impl GpuPart {
+impl GpuShard {
     pub(super) fn new(
         (place, number): (Place, usize),
         gpu: Arc<Gpu>,
@@ -155,8 +159,8 @@ impl GpuPart {
         let (scratch, most) = scratch;
         let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
         let (shape, attention) = attention;
-        let maker = PlanMaker { config: config.clone(), attention: shape, wake: Arc::clone(wake) };
-        let plan = maker.start(&gpu, &layers, &ends, &scratch, Vec::new());
+        let plan_builder = PlanBuilder { config: config.clone(), attention: shape, wake: Arc::clone(wake) };
+        let plan = plan_builder.start(&gpu, &layers, &ends, &scratch, Vec::new());
         Self {
             place,
             number,
@@ -169,13 +173,13 @@ impl GpuPart {
             plan,
             angles: false,
             commands: Commands::default(),
-            pace: Pace::default(),
+            submit_budget: SubmitBudget::default(),
             entered: None,
             occupied: None,
             shape: WaveShape::default(),
             batch: SampleBatch::default(),
             chosen: Vec::new(),
-            flights: VecDeque::new(),
+            in_flight: VecDeque::new(),
             staging: Vec::new(),
             spare: Vec::new(),
             good_steps: 0,
@@ -184,11 +188,11 @@ impl GpuPart {
             words: Vec::new(),
             rows: RowWords::default(),
             uploads: Uploads::default(),
-            maker,
+            plan_builder,
             most,
             wanted_rows: 0,
             growing: None,
-            cramped: false,
+            out_of_memory: false,
             adapted: None,
             stale: false,
             adapting: false,
@@ -205,7 +209,7 @@ impl GpuPart {
     }
 
     /// Takes memory for more layers, or for other ends, and starts to make the plan with them.
-    pub(super) fn extend(&mut self, room: &Room<'_>) -> Result<(), GpuError> {
+    pub(super) fn extend(&mut self, room: &Capacity<'_>) -> Result<(), GpuError> {
         let wanted = room.wanted;
         let ends = (wanted.ends_with(&wanted.layers, self.ends.held()) != self.ends.held())
             .then(|| room.end_weights(&wanted.layers))
@@ -245,7 +249,7 @@ impl GpuPart {
 
     /// Starts to make the plan anew, since what it is bound to has changed. Waves wait for it.
     fn make_plan(&mut self) {
-        self.plan = self.maker.start(&self.gpu, &self.layers, &self.ends, &self.scratch, Vec::new());
+        self.plan = self.plan_builder.start(&self.gpu, &self.layers, &self.ends, &self.scratch, Vec::new());
         self.growing = None;
         self.uploads = Uploads::default();
         self.adapted = None;
@@ -266,7 +270,7 @@ impl GpuPart {
         if self.occupied == Some(entity) {
             let bytes = 4 * (wave.rows() * config.embedding) as u64;
             let from = self.scratch.hidden.clone();
-            self.send(Cargo::Hidden { wave: entity }, Vec::new(), &[(&from, bytes)]);
+            self.send(Readback::Hidden { wave: entity }, Vec::new(), &[(&from, bytes)]);
         }
     }
 
@@ -278,14 +282,14 @@ impl GpuPart {
         self.stale = false;
         self.adapted = (!list.is_empty()).then(|| AdaptedPart {
             list: list.iter().map(|(adapter, _)| *adapter).collect(),
-            plan: self.maker.start(&self.gpu, &self.layers, &self.ends, &self.scratch, list),
+            plan: self.plan_builder.start(&self.gpu, &self.layers, &self.ends, &self.scratch, list),
         });
     }
 
     /// Takes larger buffers and the plan that is bound to them. Plans of adapters are made anew.
     pub(super) fn take_grown(&mut self, scratch: Arc<Scratch>, plan: Plan) {
         self.scratch = scratch;
-        self.plan = PlanSlot::Ready(Box::new(plan));
+        self.plan = PendingPlan::Ready(Box::new(plan));
         // Nobody has been told anything yet.
         self.uploads = Uploads::default();
         self.adapted = None;
@@ -298,7 +302,7 @@ impl GpuPart {
             _ => &self.plan,
         };
         match slot {
-            PlanSlot::Ready(plan) => Some((plan, &self.shape, &mut self.commands)),
+            PendingPlan::Ready(plan) => Some((plan, &self.shape, &mut self.commands)),
             _ => None,
         }
     }
@@ -307,13 +311,13 @@ impl GpuPart {
     fn may_take(&self, wave: &Wave) -> bool {
         wave.adapters.is_empty()
             || (!self.stale
-                && self.adapted.as_ref().is_none_or(|adapted| matches!(adapted.plan, PlanSlot::Ready(_))))
+                && self.adapted.as_ref().is_none_or(|adapted| matches!(adapted.plan, PendingPlan::Ready(_))))
     }
 
     /// The plan, once it and what it reads are there.
     pub(super) fn plan(&self) -> Option<&Plan> {
         match &self.plan {
-            PlanSlot::Ready(plan) if self.angles => Some(plan),
+            PendingPlan::Ready(plan) if self.angles => Some(plan),
             _ => None,
         }
     }
@@ -348,7 +352,7 @@ impl GpuPart {
             return false;
         }
         self.write_wave(wave, config.causal);
-        self.entered = self.flights.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
+        self.entered = self.in_flight.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
         if !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
             let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
             self.gpu.queue.write_buffer(&self.scratch.hidden, 0, bytes);
@@ -360,7 +364,7 @@ impl GpuPart {
 
     /// Writes what rows of logits ask for and records the choice of their tokens.
     pub(crate) fn record_sample(&mut self) {
-        let PlanSlot::Ready(plan) = &self.plan else { return };
+        let PendingPlan::Ready(plan) = &self.plan else { return };
         let Self { gpu, scratch, batch, uploads, .. } = self;
         uploads.sample_rows.write(gpu, &scratch.sample_rows, bytemuck::cast_slice(batch.rows()));
         uploads.adjustments.write(gpu, &scratch.adjustments, bytemuck::cast_slice(batch.adjustments()));
@@ -384,7 +388,7 @@ impl GpuPart {
 
     /// Records the embedding of the wave that is on the device.
     pub(crate) fn record_embed(&mut self) {
-        if let PlanSlot::Ready(plan) = &self.plan {
+        if let PendingPlan::Ready(plan) = &self.plan {
             plan.record_embed(&self.shape, &mut self.commands);
         }
     }
@@ -401,9 +405,9 @@ impl GpuPart {
         let recording = self.recording();
         let recorded =
             recording.is_some_and(|(plan, shape, commands)| plan.record_ffn(layer, shape, commands));
-        if recorded && self.pace.layer(self.shape.rows as usize, self.gpu.submit_budget()) {
+        if recorded && self.submit_budget.layer(self.shape.rows as usize, self.gpu.submit_budget()) {
             self.commands.submit(&self.gpu);
-            self.pace.submitted();
+            self.submit_budget.submitted();
         }
         recorded
     }
@@ -480,7 +484,7 @@ impl GpuPart {
         self.rows = arrays;
         self.adapting = false;
         let Self { gpu, adapted, used, adapting, .. } = self;
-        if let Some(AdaptedPart { plan: PlanSlot::Ready(plan), .. }) = adapted
+        if let Some(AdaptedPart { plan: PendingPlan::Ready(plan), .. }) = adapted
             && let Some(buffers) = plan.adapters.as_ref().filter(|_| !wave.adapters.is_empty())
         {
             *adapting = true;
@@ -489,7 +493,7 @@ impl GpuPart {
     }
 
     /// Submits what is recorded and starts to bring back bytes of buffers, one after another. The wave leaves the device.
-    pub(super) fn send(&mut self, cargo: Cargo, spans: Vec<WaveSpan>, from: &[(&wgpu::Buffer, u64)]) {
+    pub(super) fn send(&mut self, readback: Readback, spans: Vec<WaveSpan>, from: &[(&wgpu::Buffer, u64)]) {
         self.occupied = None;
         let bytes: u64 = from.iter().map(|(_, bytes)| bytes).sum();
         let staging = match staging(&self.gpu, &mut self.staging, bytes.max(16)) {
@@ -503,9 +507,9 @@ impl GpuPart {
             at += bytes;
         }
         let started = self.entered.take();
-        self.pace.submitted();
+        self.submit_budget.submitted();
         let index = self.commands.submit(&self.gpu);
-        self.flights.push_back(Flight::new(cargo, spans, index, staging, started));
+        self.in_flight.push_back(InFlight::new(readback, spans, index, staging, started));
     }
 
     /// Spans' memory that is kept.
@@ -515,14 +519,14 @@ impl GpuPart {
     }
 
     /// Takes the memory of a submit that is done.
-    pub(super) fn keep(&mut self, flight: Flight) {
-        let (mut spans, staging) = flight.land();
+    pub(super) fn keep(&mut self, in_flight_step: InFlight) {
+        let (mut spans, staging) = in_flight_step.into_buffers();
         // Hidden states that go on elsewhere come without spans.
         if spans.capacity() > 0 {
             spans.clear();
             self.spare.push(spans);
         }
-        give_back(&mut self.staging, staging);
+        return_staging(&mut self.staging, staging);
     }
 
     /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.
@@ -534,15 +538,20 @@ impl GpuPart {
         let rows = core::mem::take(&mut wave.logit_rows);
         let states = core::mem::take(&mut wave.state_rows);
         let hidden_rows = if states.is_empty() { 0 } else { wave.rows() };
-        let cargo =
-            Cargo::Rows { turn: wave.turn, rows, chosen: core::mem::take(&mut self.chosen), logits, states };
+        let readback = Readback::Rows {
+            turn: wave.turn,
+            rows,
+            chosen: core::mem::take(&mut self.chosen),
+            logits,
+            states,
+        };
         let scratch = Arc::clone(&self.scratch);
         let id_bytes = 4 * id_words(count) as u64;
         let logit_bytes = if logits { 4 * (count * config.vocabulary) as u64 } else { 0 };
         let hidden_bytes = 4 * (hidden_rows * config.embedding) as u64;
-        let parts =
+        let gpu_shards =
             [(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes), (&scratch.hidden, hidden_bytes)];
-        self.send(cargo, spans, &parts);
+        self.send(readback, spans, &gpu_shards);
         wave.clear();
     }
 }

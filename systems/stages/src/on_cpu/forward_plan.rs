@@ -2,8 +2,8 @@
 
 use super::adapt::PlannedAdapter;
 use super::backend::CpuPlace;
-use super::prepare::{CpuWeight, CpuWeights};
 use super::rope::RopeTable;
+use super::weight_packing::{CpuWeight, CpuWeights};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{

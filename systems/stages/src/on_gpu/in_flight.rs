@@ -1,7 +1,7 @@
 //! Submits under way: what they will bring back, and taking it when it has come.
 
-use super::part::GpuModel;
-use super::room::AHEAD;
+use super::capacity::AHEAD;
+use super::gpu_shard::GpuShards;
 use super::scratch::MOST_LOGIT_ROWS;
 use crate::host::HostCpu;
 use crate::on_cpu::{self, CpuWeights};
@@ -24,7 +24,7 @@ pub(super) struct Staging {
 }
 
 /// What a submit brings back.
-pub(super) enum Cargo {
+pub(super) enum Readback {
     /// A token for each row of logits, then, where somebody wants them, the rows of logits, then, likewise, the hidden state of
     /// all rows.
     Rows {
@@ -51,8 +51,8 @@ const MAPPED: u8 = 1;
 const FAILED: u8 = 2;
 
 /// A submit under way.
-pub(super) struct Flight {
-    pub(super) cargo: Cargo,
+pub(super) struct InFlight {
+    pub(super) readback: Readback,
     pub(super) spans: Vec<WaveSpan>,
     #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
     pub(super) index: wgpu::SubmissionIndex,
@@ -62,10 +62,10 @@ pub(super) struct Flight {
     state: Arc<AtomicU8>,
 }
 
-impl Flight {
+impl InFlight {
     /// Starts to map what a submit wrote into `staging`.
     pub(super) fn new(
-        cargo: Cargo,
+        readback: Readback,
         spans: Vec<WaveSpan>,
         index: wgpu::SubmissionIndex,
         staging: Staging,
@@ -76,7 +76,7 @@ impl Flight {
         staging.buffer.slice(..staging.bytes).map_async(wgpu::MapMode::Read, move |result| {
             told.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
         });
-        Self { cargo, spans, index, started, staging, state }
+        Self { readback, spans, index, started, staging, state }
     }
 
     fn is_done(&self) -> bool {
@@ -91,7 +91,7 @@ impl Flight {
     }
 
     /// The memory of the spans and the staging buffer, to be used again.
-    pub(super) fn land(self) -> (Vec<WaveSpan>, Staging) {
+    pub(super) fn into_buffers(self) -> (Vec<WaveSpan>, Staging) {
         self.staging.buffer.unmap();
         (self.spans, self.staging)
     }
@@ -136,7 +136,7 @@ pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<
 }
 
 /// Takes a buffer back. Of large ones the latest are kept: nothing grows with the number of sizes that there have been.
-pub(super) fn give_back(free: &mut Vec<Staging>, staging: Staging) {
+pub(super) fn return_staging(free: &mut Vec<Staging>, staging: Staging) {
     let large = |staging: &Staging| staging.buffer.size() > TOKEN_BYTES;
     if large(&staging)
         && free.iter().filter(|staging| large(staging)).count() >= LARGE_KEPT
@@ -171,7 +171,7 @@ pub fn collect_gpu(
     mut models: Query<
         '_,
         '_,
-        (Entity, &ModelConfig, &mut GpuModel, &mut WaveLimits, Option<&Readbacks>),
+        (Entity, &ModelConfig, &mut GpuShards, &mut WaveLimits, Option<&Readbacks>),
         With<Model>,
     >,
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &ShardOf)>,
@@ -179,31 +179,32 @@ pub fn collect_gpu(
     mut work: ResMut<'_, TickWork>,
 ) {
     for (entity, config, mut model, mut limits, readbacks) in &mut models {
-        for part in &mut model.0 {
-            if part.flights.is_empty() {
+        for gpu_shard in &mut model.0 {
+            if gpu_shard.in_flight.is_empty() {
                 continue;
             }
             // A device that is lost says so elsewhere.
-            let _ = part.gpu.device.poll(wgpu::PollType::Poll);
-            while part.flights.front().is_some_and(Flight::is_done) {
-                let Some(mut flight) = part.flights.pop_front() else { break };
+            let _ = gpu_shard.gpu.device.poll(wgpu::PollType::Poll);
+            while gpu_shard.in_flight.front().is_some_and(InFlight::is_done) {
+                let Some(mut in_flight_step) = gpu_shard.in_flight.pop_front() else { break };
                 work.0 += 1;
-                if let Some((rows, start)) = flight.started {
-                    part.pace.learn(rows, part.layers.len(), start.elapsed());
+                if let Some((rows, start)) = in_flight_step.started {
+                    gpu_shard.submit_budget.learn(rows, gpu_shard.layers.len(), start.elapsed());
                     // Texts of an encoder were promised whole waves.
                     if config.causal {
-                        limits.rows = part.pace.rows(part.gpu.submit_budget(), part.most.rows);
+                        limits.rows =
+                            gpu_shard.submit_budget.rows(gpu_shard.gpu.submit_budget(), gpu_shard.most.rows);
                     }
                 }
-                let landed = match &flight.cargo {
-                    Cargo::Hidden { wave } => flight.words().map(|bytes| {
+                let received = match &in_flight_step.readback {
+                    Readback::Hidden { wave } => in_flight_step.words().map(|bytes| {
                         if let Ok(mut wave) = waves.get_mut(*wave) {
                             wave.hidden.clear();
                             wave.hidden.extend_from_slice(bytemuck::cast_slice(&bytes));
                             wave.place = None;
                         }
                     }),
-                    Cargo::Rows { .. } => {
+                    Readback::Rows { .. } => {
                         let idle =
                             |wave: &&Entity| waves.get(**wave).is_ok_and(|wave| wave.at == AtLayer::Idle);
                         let free = readbacks.and_then(|all| all.entities().iter().find(idle).copied());
@@ -214,32 +215,34 @@ pub fn collect_gpu(
                             norm.and_then(|(_, weights, _)| weights.0.vector())
                         };
                         match free.and_then(|wave| waves.get_mut(wave).ok()) {
-                            Some(mut wave) => flight.rows_into(&mut wave, &host.0, config, norm),
+                            Some(mut wave) => in_flight_step.rows_into(&mut wave, &host.0, config, norm),
                             None => {
                                 let mut wave = Wave::default();
-                                let landed = flight.rows_into(&mut wave, &host.0, config, norm);
-                                if landed.is_some() {
+                                let received = in_flight_step.rows_into(&mut wave, &host.0, config, norm);
+                                if received.is_some() {
                                     commands.spawn((wave, ReadbackOf(entity)));
                                 }
-                                landed
+                                received
                             }
                         }
                     }
                 };
-                match landed {
-                    Some(()) => part.good_steps = part.good_steps.saturating_add(1),
+                match received {
+                    Some(()) => gpu_shard.good_steps = gpu_shard.good_steps.saturating_add(1),
                     // Without a failure its sessions would wait for ever: on a device that is opened anew they start over.
                     None => {
-                        part.gpu.give_up(&GpuError::Readback { adapter: part.gpu.info.name.clone() });
+                        gpu_shard
+                            .gpu
+                            .give_up(&GpuError::Readback { adapter: gpu_shard.gpu.info.name.clone() });
                     }
                 }
-                part.keep(flight);
+                gpu_shard.keep(in_flight_step);
             }
         }
     }
 }
 
-impl Flight {
+impl InFlight {
     /// Puts rows that were brought back into a wave that stands at the stage `Sample`. `None` if the mapping failed, or the step
     /// brings back no rows.
     fn rows_into<'a>(
@@ -251,7 +254,7 @@ impl Flight {
     ) -> Option<()> {
         let bytes = self.words()?;
         let words: &[u32] = bytemuck::cast_slice(&bytes);
-        let Cargo::Rows { turn, rows, chosen, logits, states } = &mut self.cargo else { return None };
+        let Readback::Rows { turn, rows, chosen, logits, states } = &mut self.readback else { return None };
         let (ids, rest) = words.split_at(id_words(rows.len()));
         let count = if *logits { rows.len() * config.vocabulary } else { 0 };
         let (logits, hidden) = rest.split_at(count);
@@ -284,25 +287,25 @@ mod tests {
 
     /// Sends some bytes of a hidden state on their way.
     fn send(world: &mut World, model: Entity, bytes: u64) {
-        let mut parts = world.get_mut::<GpuModel>(model).unwrap();
-        let part = &mut parts.0[0];
-        let hidden = part.scratch.hidden.clone();
-        part.send(Cargo::Hidden { wave: Entity::PLACEHOLDER }, Vec::new(), &[(&hidden, bytes)]);
+        let mut gpu_shards = world.get_mut::<GpuShards>(model).unwrap();
+        let gpu_shard = &mut gpu_shards.0[0];
+        let hidden = gpu_shard.scratch.hidden.clone();
+        gpu_shard.send(Readback::Hidden { wave: Entity::PLACEHOLDER }, Vec::new(), &[(&hidden, bytes)]);
     }
 
     #[test]
     fn a_readback_that_fails_fails_its_device() {
         let (mut world, model) = world();
         send(&mut world, model, 64);
-        let part = |world: &World| {
-            let part = &world.get::<GpuModel>(model).unwrap().0[0];
-            (part.flights.len(), part.gpu.failure().is_some(), part.good_steps)
+        let gpu_shard = |world: &World| {
+            let gpu_shard = &world.get::<GpuShards>(model).unwrap().0[0];
+            (gpu_shard.in_flight.len(), gpu_shard.gpu.failure().is_some(), gpu_shard.good_steps)
         };
-        assert_eq!(part(&world), (1, false, 0));
+        assert_eq!(gpu_shard(&world), (1, false, 0));
         // Ends the mapping with an error.
-        world.get::<GpuModel>(model).unwrap().0[0].flights[0].staging.buffer.unmap();
+        world.get::<GpuShards>(model).unwrap().0[0].in_flight[0].staging.buffer.unmap();
         world.run_system_once(collect_gpu).unwrap();
-        assert_eq!(part(&world), (0, true, 0));
+        assert_eq!(gpu_shard(&world), (0, true, 0));
     }
 
     #[test]
@@ -311,11 +314,11 @@ mod tests {
         for step in 0..2000u64 {
             send(&mut world, model, 4 * (1 + step % 600));
             world.run_system_once(collect_gpu).unwrap();
-            let part = &world.get::<GpuModel>(model).unwrap().0[0];
-            assert!(part.flights.is_empty() && part.gpu.failure().is_none(), "{step}");
-            assert!(part.spares() <= 1 && part.staging.len() <= 1 + AHEAD + LARGE_KEPT, "{step}");
+            let gpu_shard = &world.get::<GpuShards>(model).unwrap().0[0];
+            assert!(gpu_shard.in_flight.is_empty() && gpu_shard.gpu.failure().is_none(), "{step}");
+            assert!(gpu_shard.spares() <= 1 && gpu_shard.staging.len() <= 1 + AHEAD + LARGE_KEPT, "{step}");
         }
-        assert_eq!(world.get::<GpuModel>(model).unwrap().0[0].good_steps, 2000);
+        assert_eq!(world.get::<GpuShards>(model).unwrap().0[0].good_steps, 2000);
     }
 
     #[test]
@@ -325,7 +328,7 @@ mod tests {
         for rows in 1..=4000u64 {
             let staging = staging(&gpu, &mut free, TOKEN_BYTES + 1000 * rows).unwrap();
             assert!(staging.buffer.size() >= staging.bytes);
-            give_back(&mut free, staging);
+            return_staging(&mut free, staging);
             assert!(free.len() <= LARGE_KEPT);
         }
         assert!(gpu.allocated().buffers < 100, "{:?}", gpu.allocated());

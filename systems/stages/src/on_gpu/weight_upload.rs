@@ -1,6 +1,6 @@
 //! Shards become GPU weights: laid out for kernels and copied to the device, on the loader's threads.
 
-use super::weights::Target;
+use super::layer_weights::Target;
 use crate::place::{Install, LoadError, Prepare, Preparing};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;

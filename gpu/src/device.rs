@@ -316,6 +316,14 @@ impl Gpu {
         self.watch(|| self.queue.write_buffer(buffer, at, bytes));
     }
 
+    /// Starts to map the first `bytes` bytes of a [readback](Gpu::readback) buffer. A poll of the device calls `done`, with
+    /// false if the mapping failed, as it does on a lost device.
+    pub fn map_read(&self, buffer: &wgpu::Buffer, bytes: u64, done: impl FnOnce(bool) + Send + 'static) {
+        self.watch(|| {
+            buffer.slice(..bytes).map_async(wgpu::MapMode::Read, |result| done(result.is_ok()));
+        });
+    }
+
     fn buffer(
         &self,
         what: &str,

@@ -192,29 +192,27 @@ fn a_device_with_too_low_a_limit_is_refused() {
 
 #[test]
 fn a_lost_device_fails_its_readbacks_and_is_not_opened_again() {
-    let host = Host::plain();
-    let gpu = host.gpu().unwrap();
-    assert_eq!(add_one(&gpu).len(), 64);
-    let staging = gpu.readback("test", 16).unwrap();
-    let words = buffer(&gpu, &[0u32; 4]);
-    host.device.destroy();
-    let mut commands = weft_gpu::Commands::default();
-    commands.copy(&words, 0, &staging, 0, 16);
-    commands.submit(&gpu);
-    let mapped = Arc::new(Mutex::new(None));
-    let result = Arc::clone(&mapped);
-    gpu.watch(|| {
-        staging
-            .slice(..)
-            .map_async(wgpu::MapMode::Read, move |mapped| *result.lock().unwrap() = Some(mapped.is_ok()));
-    });
-    let _ = gpu.device.poll(wgpu::PollType::Poll);
-    assert_eq!(*mapped.lock().unwrap(), Some(false));
-    assert_eq!(host.heard().0, 0, "the host's handler heard nothing of the engine's commands");
-    gpu.give_up(&GpuError::Readback { adapter: gpu.info.name.clone() });
-    let error = pollster::block_on(gpu.reopen()).err().unwrap();
-    assert!(
-        matches!(&error, GpuError::HostDevice { reason, .. } if reason.contains("did not return")),
-        "{error}"
-    );
+    // The readback buffer is created before the loss, or after it.
+    for after in [false, true] {
+        let host = Host::plain();
+        let gpu = host.gpu().unwrap();
+        assert_eq!(add_one(&gpu).len(), 64);
+        let words = buffer(&gpu, &[0u32; 4]);
+        let before = gpu.readback("test", 16).unwrap();
+        host.device.destroy();
+        let staging = if after { gpu.readback("test", 16).unwrap() } else { before };
+        let mut commands = weft_gpu::Commands::default();
+        commands.copy(&words, 0, &staging, 0, 16);
+        commands.submit(&gpu);
+        let mapped = Arc::new(Mutex::new(None));
+        let result = Arc::clone(&mapped);
+        gpu.map_read(&staging, 16, move |mapped| *result.lock().unwrap() = Some(mapped));
+        let _ = gpu.device.poll(wgpu::PollType::Poll);
+        assert_eq!(*mapped.lock().unwrap(), Some(false), "{after}");
+        assert_eq!(host.heard().0, 0, "the host's handler heard nothing of the engine's commands");
+        gpu.give_up(&GpuError::Readback { adapter: gpu.info.name.clone() });
+        let error = pollster::block_on(gpu.reopen()).err().unwrap();
+        let GpuError::HostDevice { reason, .. } = &error else { panic!("{error}") };
+        assert!(after || reason.contains("did not return"), "{reason}");
+    }
 }

@@ -93,7 +93,7 @@ pub fn read<T: Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, count: usize) -> Vec<T> {
     let mut commands = Commands::default();
     commands.copy(buffer, 0, &staging, 0, bytes.next_multiple_of(4));
     commands.submit(gpu);
-    staging.slice(..).map_async(wgpu::MapMode::Read, |result| result.expect("mapped"));
+    gpu.map_read(&staging, staging.size(), |mapped| assert!(mapped));
     gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("finished");
     assert_eq!(gpu.failure(), None);
     let view = staging.slice(..).get_mapped_range().expect("mapped");

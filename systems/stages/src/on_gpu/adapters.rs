@@ -100,9 +100,9 @@ impl AdapterBuffers {
         for (layer, site) in of_layers.chain(of_head) {
             let Some((words, ranks, inputs)) = site_words(list, layer, site) else { continue };
             let buffer = gpu.storage("adapters", 4 * words.len() as u64)?;
-            gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
+            gpu.write(&buffer, 0, bytemuck::cast_slice(&words));
             // What is written waits in host memory for a submit.
-            gpu.queue.submit([]);
+            gpu.watch(|| gpu.queue.submit([]));
             sites.insert((layer, site), SiteBuffer { buffer, ranks, inputs });
         }
         let ranks = sites.values().map(|site| site.ranks).max().unwrap_or(0);
@@ -133,11 +133,11 @@ impl AdapterBuffers {
                 words[row] = [number as u32, scale.to_bits()];
             }
         }
-        gpu.queue.write_buffer(&self.used, 0, bytemuck::cast_slice(words));
+        gpu.write(&self.used, 0, bytemuck::cast_slice(words));
         for row in logit_rows {
             words.push(words[*row as usize]);
         }
         let of_logits = bytemuck::cast_slice(&words[rows..]);
-        gpu.queue.write_buffer(&self.used, 8 * self.logits_at as u64, of_logits);
+        gpu.write(&self.used, 8 * self.logits_at as u64, of_logits);
     }
 }

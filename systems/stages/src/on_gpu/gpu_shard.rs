@@ -355,7 +355,7 @@ impl GpuShard {
         self.entered = self.in_flight.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
         if !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
             let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
-            self.gpu.queue.write_buffer(&self.scratch.hidden, 0, bytes);
+            self.gpu.write(&self.scratch.hidden, 0, bytes);
         }
         wave.place = Some(self.place);
         self.occupied = Some(entity);
@@ -509,7 +509,8 @@ impl GpuShard {
         let started = self.entered.take();
         self.submit_budget.submitted();
         let index = self.commands.submit(&self.gpu);
-        self.in_flight.push_back(InFlight::new(readback, spans, index, staging, started));
+        let step = InFlight::new(&self.gpu, readback, spans, index, staging, started);
+        self.in_flight.push_back(step);
     }
 
     /// Spans' memory that is kept.

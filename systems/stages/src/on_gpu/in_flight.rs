@@ -65,6 +65,7 @@ pub(super) struct InFlight {
 impl InFlight {
     /// Starts to map what a submit wrote into `staging`.
     pub(super) fn new(
+        gpu: &Gpu,
         readback: Readback,
         spans: Vec<WaveSpan>,
         index: wgpu::SubmissionIndex,
@@ -72,9 +73,9 @@ impl InFlight {
         started: Option<(usize, Instant)>,
     ) -> Self {
         let state = Arc::new(AtomicU8::new(WAITING));
-        let told = Arc::clone(&state);
-        staging.buffer.slice(..staging.bytes).map_async(wgpu::MapMode::Read, move |result| {
-            told.store(if result.is_ok() { MAPPED } else { FAILED }, Ordering::Release);
+        let result = Arc::clone(&state);
+        gpu.map_read(&staging.buffer, staging.bytes, move |mapped| {
+            result.store(if mapped { MAPPED } else { FAILED }, Ordering::Release);
         });
         Self { readback, spans, index, started, staging, state }
     }

@@ -142,7 +142,7 @@ impl Processing {
             let buffer = (!data.is_empty())
                 .then(|| {
                     let buffer = gpu.storage("logits_data", 4 * data.len() as u64)?;
-                    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
+                    gpu.write(&buffer, 0, bytemuck::cast_slice(data));
                     Ok::<_, GpuError>(buffer)
                 })
                 .transpose()?;

@@ -83,7 +83,7 @@ fn write_angles(gpu_shard: &mut GpuShard, tables: &[RopeTable], config: &ModelCo
             .enumerate()
             .map(|(i, (cos, sin))| [cos * plain(i), sin * plain(i)])
             .collect();
-        gpu_shard.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&angles));
+        gpu_shard.gpu.write(buffer, 0, bytemuck::cast_slice(&angles));
     }
     gpu_shard.angles = true;
 }

@@ -15,7 +15,7 @@ impl Upload {
         if self.told.starts_with(words) {
             return;
         }
-        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(words));
+        gpu.write(buffer, 0, bytemuck::cast_slice(words));
         // What the buffer holds behind them is no longer looked at.
         self.told.clear();
         self.told.extend_from_slice(words);

@@ -36,7 +36,7 @@ impl Vectors {
         }
         floats.resize(floats.len().next_multiple_of(4), 0.0);
         let buffer = gpu.storage(what, 4 * floats.len() as u64)?;
-        gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&floats));
+        gpu.write(&buffer, 0, bytemuck::cast_slice(&floats));
         Ok(Self { buffer, places })
     }
 

@@ -65,7 +65,7 @@ impl Preparing for Upload {
                 // What is written waits in host memory for a submit.
                 if self.written.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() >= SUBMIT {
                     self.written.store(0, Ordering::Relaxed);
-                    gpu.queue.submit([]);
+                    gpu.watch(|| gpu.queue.submit([]));
                 }
             }
             Target::Vector(buffer, at) => {
@@ -79,7 +79,7 @@ impl Preparing for Upload {
                     }
                     .into());
                 }
-                gpu.queue.write_buffer(buffer, 4 * *at as u64, bytemuck::cast_slice(&values));
+                gpu.write(buffer, 4 * *at as u64, bytemuck::cast_slice(&values));
             }
         }
         Ok(())
@@ -87,7 +87,7 @@ impl Preparing for Upload {
 
     fn finish(self: Box<Self>) -> Result<Install, LoadError> {
         if matches!(self.target, Target::Matrix(..)) && self.gpu.failure().is_none() {
-            self.gpu.queue.submit([]);
+            self.gpu.watch(|| self.gpu.queue.submit([]));
         }
         Ok(Box::new(|_| {}))
     }

@@ -6,11 +6,11 @@
 
 use super::product::{FewRows, In, Out};
 use super::{Lowering, UnboundStep};
+use crate::on_gpu::layer_weights::{Experts, Residual};
 use crate::on_gpu::product::{Product, ProductMatrix};
 use crate::on_gpu::scratch::{ExpertScratch, PAIR_GROUP, pair_tiles};
 use crate::on_gpu::shape::{Class, Extent};
 use crate::on_gpu::vectors::Vectors;
-use crate::on_gpu::layer_weights::{Experts, Residual};
 use weft_components::{ExpertConfig, TensorRole};
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{ActFormat, Count};

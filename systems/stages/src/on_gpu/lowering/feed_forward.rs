@@ -3,9 +3,9 @@
 use super::adapter::Adapted;
 use super::product::{In, Out};
 use super::{Lowering, UnboundStep, WG};
+use crate::on_gpu::layer_weights::{Dense, Ffn, Gated, LayerWeights};
 use crate::on_gpu::shape::{Class, Extent};
 use crate::on_gpu::vectors::Vectors;
-use crate::on_gpu::layer_weights::{Dense, Ffn, Gated, LayerWeights};
 use weft_components::{Activation, AdapterSite};
 use weft_gpu::shader::{Part, parts};
 use weft_gpu::{ActFormat, Count};

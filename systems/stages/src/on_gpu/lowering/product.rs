@@ -2,11 +2,11 @@
 
 use super::adapter::Adapted;
 use super::{Lowering, UnboundStep, WG};
+use crate::on_gpu::layer_weights::Residual;
 use crate::on_gpu::product::{Product, ProductMatrix};
 use crate::on_gpu::scratch::{Activations, COOPERATIVE_TILE};
 use crate::on_gpu::shape::{Class, Extent};
 use crate::on_gpu::vectors::Vectors;
-use crate::on_gpu::layer_weights::Residual;
 use weft_components::TensorRole;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, Count, GpuMatrix, wgpu};

@@ -3,8 +3,8 @@
 use super::adapter::Adapted;
 use super::product::{In, Out};
 use super::{Lowering, UnboundStep};
-use crate::on_gpu::shape::{Class, Extent};
 use crate::on_gpu::layer_weights::{Heads, LayerWeights};
+use crate::on_gpu::shape::{Class, Extent};
 use weft_components::{AdapterSite, RopeConfig, RopeStyle};
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};

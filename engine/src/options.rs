@@ -19,6 +19,8 @@ pub struct EngineOptions {
     pub isa: Option<String>,
     /// Most rows of a wave; `None` for 512 on the CPU and 2048 on GPUs.
     pub max_rows: Option<usize>,
+    /// Bytes of the machine's memory that models may use, for [`Engine::fit`](crate::Engine::fit); `None` for what is available.
+    pub memory: Option<u64>,
     /// GPUs to open; `None` computes on the CPU.
     pub gpu: Option<GpuOptions>,
 }

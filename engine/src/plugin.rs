@@ -108,6 +108,8 @@ fn add_stages(world: &mut World) {
 /// The CPU backend: kernels, threads, and the systems for layers that are placed on the CPU.
 #[derive(Clone, Debug)]
 pub struct CpuPlugin {
+    /// Bytes of memory that the CPU's models may use.
+    memory: Option<u64>,
     kernels: &'static Kernels,
     pool: Arc<Pool>,
 }
@@ -131,7 +133,7 @@ impl CpuPlugin {
         };
         let pool = Pool::new(options.threads)
             .map_err(|error| Error::Threads { threads: options.threads, reason: error.to_string() })?;
-        Ok(Self { kernels, pool: Arc::new(pool) })
+        Ok(Self { memory: options.memory, kernels, pool: Arc::new(pool) })
     }
 }
 
@@ -139,14 +141,14 @@ impl Plugin for CpuPlugin {
     fn build(&self, world: &mut World) {
         world.insert_resource(ComputePool(Arc::clone(&self.pool)));
         add_schedules(world);
-        add_cpu(world, self.pool.cpu(self.kernels));
+        add_cpu(world, self.pool.cpu(self.kernels), self.memory);
     }
 }
 
 /// The CPU backend: its place, and its systems, which compute what is placed there.
-fn add_cpu(world: &mut World, cpu: Cpu) {
+fn add_cpu(world: &mut World, cpu: Cpu, memory: Option<u64>) {
     world.insert_resource(HostCpu(cpu));
-    CpuPlace::register(world, None);
+    CpuPlace::register(world, memory);
     world.add_observer(cpu::unplan_layer);
     world.add_observer(cpu::add_scratch);
     world.schedule_scope(Tick, |_, tick| {

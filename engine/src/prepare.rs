@@ -14,8 +14,8 @@ use weft_systems::load::{self, SpawnOptions};
 /// Reading takes up to a second, depending on the size of the vocabulary. A program whose engine must go on ticking reads on
 /// another thread and hands the result to [`load_prepared`], which reads nothing.
 pub struct PreparedModel {
-    file: ModelFile,
-    options: SpawnOptions,
+    pub(crate) file: ModelFile,
+    pub(crate) options: SpawnOptions,
 }
 
 impl PreparedModel {

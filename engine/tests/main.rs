@@ -15,6 +15,7 @@ mod common;
 mod embedding;
 mod encoder_folders;
 mod examples;
+mod fit;
 mod folders;
 mod gpu;
 mod handle;

@@ -7,6 +7,7 @@ use crate::prepare::PreparedModel;
 use crate::world::{self, AdapterId, AdapterSource, HostMemory, ModelId, SessionId};
 use weft_components::{Adapter, LoadProgress, ModelConfig, SamplingDefaults};
 use weft_gpu::StepTimes;
+use weft_systems::load::{Fit, FitOptions};
 use weft_systems::on_gpu::GpuShard;
 use weft_text::Tokenizer;
 
@@ -25,6 +26,14 @@ impl Engine {
     /// As [`world::load_prepared`].
     pub fn load_prepared(&mut self, model: PreparedModel) -> Result<ModelId, Error> {
         world::load_prepared(&mut self.world, model)
+    }
+
+    /// Plans a model into the memory that there is. See [`world::fit`].
+    ///
+    /// # Errors
+    /// As [`world::fit`].
+    pub fn fit(&self, model: &PreparedModel, options: &FitOptions) -> Result<Fit, Error> {
+        world::fit(&self.world, model, options)
     }
 
     /// Runs ticks until all weights of a model are loaded. See [`world::wait_loaded`].

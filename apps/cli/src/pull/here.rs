@@ -13,7 +13,9 @@ use super::split::Split;
 use super::{Places, noted};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use weft::storage::NewFile;
 
 /// Maps quantization to file; the empty name stands for the default quantization.
 type Names = BTreeMap<String, String>;
@@ -252,9 +254,12 @@ fn write_names(folder: &Path, names: &Names) -> Result<(), DiskError> {
         return remove(&path);
     }
     let text = serde_json::to_vec_pretty(names).unwrap_or_default();
-    let new = beside(&path, ".part");
-    fs::write(&new, text).map_err(DiskError::at("write", &new))?;
-    fs::rename(&new, &path).map_err(DiskError::at("rename", &new))
+    let write = || {
+        let mut new = NewFile::replace(&path).map_err(io::Error::other)?;
+        new.write_all(&text)?;
+        new.commit().map_err(io::Error::other)
+    };
+    write().map_err(DiskError::at("write", &path))
 }
 
 fn folders(folder: &Path) -> Vec<PathBuf> {

@@ -6,8 +6,10 @@
 use crate::error::CliError;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use weft::Message;
+use weft::storage::NewFile;
 
 pub(super) const USER: &str = "user";
 pub(super) const ASSISTANT: &str = "assistant";
@@ -166,23 +168,9 @@ pub(super) fn file_named(name: &str) -> Result<PathBuf, CliError> {
 
 /// Replaces a file's content in one step, so that a failure leaves the old content intact. Its permissions are kept.
 fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    // Resolves a link, so that the file behind it is replaced and not the link.
-    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let mut part = file.clone().into_os_string();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = PathBuf::from(part);
-    let write = || {
-        fs::write(&part, "")?;
-        if let Ok(old) = fs::metadata(&file) {
-            fs::set_permissions(&part, old.permissions())?;
-        }
-        fs::write(&part, text)?;
-        fs::rename(&part, &file)
-    };
-    write().inspect_err(|_| {
-        // The first failure is the one to report; the temporary file may not even exist.
-        let _ = fs::remove_file(&part);
-    })
+    let mut new = NewFile::replace(file).map_err(std::io::Error::other)?;
+    new.write_all(text.as_bytes())?;
+    new.commit().map_err(std::io::Error::other)
 }
 
 /// A conversation as it is stored in a file.

@@ -35,14 +35,14 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
 
     // A callback gets the pieces on a thread of its own. `Break` would cancel the request.
     let (sender, pieces) = channel();
-    let thread = ask(&engine, model, "What is the capital of France?")?.on_piece(move |piece| {
+    let thread = ask(&engine, model, "Name three fruits.")?.on_piece(move |piece| {
         let sent = sender.send(piece.to_owned());
         if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
 
     // An answer is an iterator, for a thread that may wait. Dropping it early would cancel the request.
     let other = engine.clone();
-    let waiting = std::thread::spawn(move || ask(&other, model, "What is the capital of Italy?")?.text());
+    let waiting = std::thread::spawn(move || ask(&other, model, "Name three rivers.")?.text());
 
     let mut answers = vec![pieces.into_iter().collect::<String>()];
     answers.push(waiting.join().map_err(|_| "the thread panicked")??);

@@ -19,7 +19,7 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
     let model = engine.load(model, &LoadOptions::default())?;
     let session = engine.open_session(model, &SessionOptions::default())?;
     // Messages are rendered with the chat template in the model's file.
-    engine.set_messages(session, &[Message::new("user", "What is the capital of France?")])?;
+    engine.set_messages(session, &[Message::new("user", "Name three fruits.")])?;
     engine.generate(session, &GenerateOptions { max_tokens: Some(32), ..GenerateOptions::default() })?;
     let mut answer = String::new();
     while let Some(piece) = engine.next_piece(session)? {

@@ -44,7 +44,7 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
     let model = world::load(&mut world, model, &LoadOptions::default())?;
     let session = world::open_session(&mut world, model, &SessionOptions::default())?;
     world.spawn(Character { name: "Miller", session });
-    world::set_messages(&mut world, session, &[Message::new("user", "What is the capital of France?")])?;
+    world::set_messages(&mut world, session, &[Message::new("user", "Name three fruits.")])?;
     let options = GenerateOptions { max_tokens: Some(32), ..GenerateOptions::default() };
     world::generate(&mut world, session, &options)?;
 

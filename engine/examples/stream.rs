@@ -46,7 +46,7 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
         // `submit` is the async form of every call: a closure for the engine's thread, and a future for its result.
         let opened = engine.submit(move |engine| engine.open_session(model, &SessionOptions::default()));
         let session = opened.await??;
-        engine.set_messages(session, &[Message::new("user", "What is the capital of France?")])?;
+        engine.set_messages(session, &[Message::new("user", "Name three fruits.")])?;
         let options = GenerateOptions { max_tokens: Some(32), ..GenerateOptions::default() };
         let mut answer = engine.generate(session, &options)?;
         let mut text = String::new();

@@ -41,7 +41,7 @@ fn answers(questions: &[&str], max_tokens: usize) -> Vec<String> {
 #[test]
 fn one_question_has_one_answer_however_it_is_asked() {
     let model = golden("tiny/tiny-llama.gguf");
-    let wanted = answers(&["What is the capital of France?"], 32).remove(0);
+    let wanted = answers(&["Name three fruits."], 32).remove(0);
     assert!(!wanted.is_empty());
     assert_eq!(first_answer::run(&model).unwrap(), wanted);
     assert_eq!(stream::run(&model).unwrap(), wanted);
@@ -59,7 +59,7 @@ fn many_sessions_answer_as_each_does_alone() {
 
 #[test]
 fn threads_share_an_engine() {
-    let wanted = answers(&["What is the capital of France?", "What is the capital of Italy?"], 32);
+    let wanted = answers(&["Name three fruits.", "Name three rivers."], 32);
     assert_eq!(engine_thread::run(&golden("tiny/tiny-llama.gguf")).unwrap(), wanted.join("\n"));
 }
 

@@ -139,11 +139,13 @@ fn an_idle_engine_runs_no_ticks_and_wakes_for_a_command() {
     let ticks = count_ticks(&engine, Duration::ZERO);
     let text = ask(&engine, model, &tokens, 8).text().unwrap();
     assert!(ticks.load(Ordering::SeqCst) >= 8);
-    // The ticks that find the end of the answer, and nothing more.
-    std::thread::sleep(Duration::from_millis(20));
-    let before = ticks.load(Ordering::SeqCst);
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(ticks.load(Ordering::SeqCst), before, "an idle engine sleeps");
+    // Some ticks find the end of the answer. On a busy machine they may be late; an engine that polls never stops.
+    let rests = |_| {
+        let before = ticks.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        ticks.load(Ordering::SeqCst) == before
+    };
+    assert!((0..20).any(rests), "an idle engine sleeps");
     assert_eq!(ask(&engine, model, &tokens, 8).text().unwrap(), text);
 }
 

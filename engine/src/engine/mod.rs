@@ -1,4 +1,4 @@
-//! The engine: one `World` with the plugins, and the functions of [`world`](crate::world) as methods.
+//! The engine: one `World` with the plugins, and the functions of [`world`] as methods.
 
 mod models;
 mod sessions;
@@ -20,7 +20,7 @@ use weft_systems::admit::AdmitOptions;
 /// Runs models and their sessions. Owned by one thread, which ticks it; [`Engine::spawn`](crate::Engine::spawn) gives it a
 /// thread of its own that others send commands to.
 ///
-/// Each method is a function of [`world`](crate::world) over the engine's world.
+/// Each method is a function of [`world`] over the engine's world.
 pub struct Engine {
     world: World,
 }

@@ -94,7 +94,9 @@ fn advance(world: &mut World, step: &mut Schedule, wave: Entity, model: Entity) 
     let CurrentLayer { attended, computed, .. } = *world.resource::<CurrentLayer>();
     if computed {
         world.resource_mut::<TickWork>().0 += 1;
-        set_at(world, wave, AtLayer::Layer(index + 1));
+        let next = index + 1;
+        let is_last = world.get::<Layers>(model).is_none_or(|layers| next >= layers.entities().len());
+        set_at(world, wave, if is_last { AtLayer::Head } else { AtLayer::Layer(next) });
     } else if attended {
         set_at(world, wave, AtLayer::Ffn(index));
     }

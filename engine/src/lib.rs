@@ -52,7 +52,7 @@ pub use options::{
     EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
 };
 pub use plugin::{CorePlugin, CpuPlugin, GpuPlugin, Plugin, add_plugin};
-pub use prepare::PreparedModel;
+pub use prepare::{PreparedModel, PreparedModelReader};
 pub use schedule::{LayerSet, LayerStep, PipelineSet, SampleSet, Tick, TickBudget, TickSet, add_systems};
 pub use template::TemplateChoice;
 pub use vocabulary::{VocabularyFile, wall_clock};

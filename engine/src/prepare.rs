@@ -1,18 +1,20 @@
-//! Models on their way into a world: read on any thread, then handed to the thread that ticks.
+//! Models on their way into a world: read on any thread, or polled, then handed to the thread that ticks.
 
 use crate::error::Error;
 use crate::options::{LoadOptions, ModelSource};
 use crate::world::ModelId;
 use bevy_ecs::prelude::*;
+use core::task::{Context, Poll, ready};
 use weft_components::ModelConfig;
-use weft_formats::ModelFile;
+use weft_formats::{ModelFile, ModelReader};
 use weft_systems::load::{self, SpawnOptions};
 
 /// A model that has been read up to its weights: its hyperparameters, its tokenizer and chat template, and where each
 /// tensor is.
 ///
 /// Reading takes up to a second, depending on the size of the vocabulary. A program whose engine must go on ticking reads on
-/// another thread and hands the result to [`load_prepared`], which reads nothing.
+/// another thread and hands the result to [`load_prepared`], which reads nothing. Where no thread may wait for bytes, as in a
+/// browser, [`PreparedModelReader`] reads without waiting.
 pub struct PreparedModel {
     pub(crate) file: ModelFile,
     pub(crate) options: SpawnOptions,
@@ -24,7 +26,11 @@ impl PreparedModel {
     /// # Errors
     /// A file that is missing, damaged, or of a kind that the engine does not run.
     pub fn read(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
-        let mut file = ModelFile::read(source.into().open()?)?;
+        Self::of_file(ModelFile::read(source.into().open()?)?, options)
+    }
+
+    /// Applies the options to a file that has been read.
+    fn of_file(mut file: ModelFile, options: &LoadOptions) -> Result<Self, Error> {
         file.template = options.template.choose(file.template.take())?;
         let options = SpawnOptions {
             kv_tokens: options.kv_tokens,
@@ -37,6 +43,39 @@ impl PreparedModel {
     /// Returns the model's hyperparameters, as its file states them.
     pub fn config(&self) -> &ModelConfig {
         &self.file.config
+    }
+}
+
+/// Reads what [`PreparedModel::read`] reads, without waiting for bytes that have not arrived. For sources that are polled
+/// ([`Source::is_polled`](weft_platform::storage::Source::is_polled)), such as what a web page fetches; other sources are read
+/// at once.
+///
+/// Memory: the front of each file until its header has been parsed, at most twice the header's length.
+pub struct PreparedModelReader {
+    reader: ModelReader,
+    options: LoadOptions,
+}
+
+impl PreparedModelReader {
+    /// A reader of a model. Polls nothing yet. A path is opened here, on the calling thread.
+    ///
+    /// # Errors
+    /// The files of a path are missing or cannot be opened. Other sources cannot fail here.
+    pub fn new(source: impl Into<ModelSource>, options: &LoadOptions) -> Result<Self, Error> {
+        Ok(Self { reader: ModelReader::new(source.into().open()?), options: options.clone() })
+    }
+
+    /// Goes on reading. Pending: bytes have not arrived; the waker of `cx` is woken when it is worth polling again. The last
+    /// poll builds the tokenizer on the calling thread.
+    ///
+    /// In async code: `std::future::poll_fn(|cx| reader.poll(cx)).await`.
+    ///
+    /// # Errors
+    /// As [`PreparedModel::read`]. A read that fails for a reason that may pass is repeated, three times in a row. A reader that
+    /// has returned its result has no file left, which is an error.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<PreparedModel, Error>> {
+        let file = ready!(self.reader.poll(cx));
+        Poll::Ready(file.map_err(Error::from).and_then(|file| PreparedModel::of_file(file, &self.options)))
     }
 }
 

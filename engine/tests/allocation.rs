@@ -1,4 +1,5 @@
-//! Steady-state decoding allocates nothing, as counted by this program's allocator. The program holds this test alone.
+//! Memory, as counted by this program's allocator: steady-state decoding allocates nothing, and loading from a source that is
+//! polled takes little beside the weights.
 
 #![expect(unsafe_code, reason = "an allocator that counts")]
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
@@ -6,17 +7,32 @@
 mod common;
 
 use common::adapters::Base;
+use common::polled::{dripping, fed, feed, prepared};
 use common::reference::golden_model;
 use common::{golden, loaded_with, synthetic, told};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use weft::synth::SynthShape;
+use std::sync::{Mutex, PoisonError};
+use weft::storage::FileSource;
+use weft::synth::{Synth, SynthShape};
 use weft::{
-    AdapterId, Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, PAGE, SamplerSettings,
-    TickOutcome,
+    AdapterId, Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, ModelSource, PAGE,
+    SamplerSettings, TickOutcome,
 };
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that are allocated now, and the most since [`PEAK`] was last set.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// Held by the test that counts.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn more(bytes: usize) {
+    let live = LIVE.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    PEAK.fetch_max(live, Ordering::Relaxed);
+}
 
 struct Counting;
 
@@ -24,17 +40,22 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        more(layout.size());
         // SAFETY: the caller's guarantees are forwarded.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // Both exist while one is copied to the other.
+        more(size);
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -90,6 +111,7 @@ const TICKS: usize = PAGE - 8;
 
 #[test]
 fn a_tick_that_decodes_allocates_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // A tick enters the thread pool through a queue of rayon's, which consists of blocks of 63 entries.
     let entering = TICKS.div_ceil(63);
     for name in ["tiny-llama", "tiny-gemma3", "tiny-qwen2moe"] {
@@ -108,4 +130,53 @@ fn a_tick_that_decodes_allocates_nothing() {
     base.engine.wait_loaded(base.model).unwrap();
     let adapters = [None, Some(base.adapter("llama-all.gguf")), Some(base.adapter("llama-qv.gguf"))];
     assert_eq!(allocations_of(base.engine, base.model, &adapters), 0, "adapters in {TICKS} ticks");
+}
+
+/// Loads a model from a source that is polled, and returns the most bytes that were allocated meanwhile, and the bytes of its
+/// weights. `wait` is called wherever there is nothing to do before more bytes come.
+fn peak_of_load(source: ModelSource, mut wait: impl FnMut()) -> (usize, usize) {
+    let mut engine = Engine::new(&EngineOptions { threads: 2, ..EngineOptions::default() }).unwrap();
+    let options = LoadOptions { kv_tokens: Some(PAGE), ..LoadOptions::default() };
+    let before = LIVE.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let model = engine.load_prepared(prepared(source, &options, &mut wait)).unwrap();
+    while !engine.progress(model).unwrap().is_complete() {
+        engine.tick();
+        wait();
+    }
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    (peak, engine.host_memory(model).unwrap().weights as usize)
+}
+
+#[test]
+fn loading_by_polling_takes_less_than_4_mb_beside_the_weights() {
+    const MOST: usize = 4_000_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let shape = SynthShape {
+        layers: 8,
+        embedding: 1024,
+        feed_forward: 4096,
+        heads: 16,
+        kv_heads: 4,
+        vocabulary: 2048,
+        ..SynthShape::default()
+    };
+    for format in ["q8_0", "q4_0"] {
+        let plan = Synth::new("m.gguf", "llama", &shape, Synth::format(format).unwrap(), 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        plan.write(std::fs::File::create(&path).unwrap(), 2, |_| ControlFlow::Continue(())).unwrap();
+        let file = FileSource::open(&path).unwrap();
+        let (source, feeder) = fed(&file);
+        let drips =
+            [1 << 20, 1000].map(|most| (format!("{most} bytes a poll"), dripping(path.as_path(), most)));
+        let loads = drips.into_iter().chain([("fed".to_owned(), source)]);
+        for (how, source) in loads {
+            let (peak, weights) = peak_of_load(source, || feed(&feeder, &file));
+            assert!(weights > 64_000_000, "{weights}");
+            let beside = peak.saturating_sub(weights);
+            println!("{format}, {how}: {beside} bytes beside {weights}");
+            assert!(beside < MOST, "{format}, {how}: {beside} bytes beside {weights}");
+        }
+    }
 }

@@ -8,12 +8,18 @@
 
 #[path = "../examples/adapters.rs"]
 mod adapters;
+#[path = "../examples/custom_sampler.rs"]
+mod custom_sampler;
+#[path = "../examples/custom_source.rs"]
+mod custom_source;
 #[path = "../examples/embeddings.rs"]
 mod embeddings;
 #[path = "../examples/engine_thread.rs"]
 mod engine_thread;
 #[path = "../examples/first_answer.rs"]
 mod first_answer;
+#[path = "../examples/logits_processor.rs"]
+mod logits_processor;
 #[path = "../examples/many_sessions.rs"]
 mod many_sessions;
 #[path = "../examples/own_world.rs"]
@@ -22,7 +28,7 @@ mod own_world;
 mod stream;
 
 use crate::common::{golden, loaded};
-use weft::{GenerateOptions, Message, SessionOptions};
+use weft::{GenerateOptions, Message, SamplerSettings, SessionOptions};
 
 /// What tiny-llama answers to questions, each in a session of its own, one after another.
 fn answers(questions: &[&str], max_tokens: usize) -> Vec<String> {
@@ -46,6 +52,7 @@ fn one_question_has_one_answer_however_it_is_asked() {
     assert_eq!(first_answer::run(&model).unwrap(), wanted);
     assert_eq!(stream::run(&model).unwrap(), wanted);
     assert_eq!(own_world::run(&model).unwrap(), wanted);
+    assert_eq!(custom_source::run(&model).unwrap(), wanted);
 }
 
 #[test]
@@ -80,4 +87,37 @@ fn an_adapter_changes_one_session_and_not_the_other() {
     let (mut engine, model) = loaded(&golden("hf/llama.gguf"));
     let wanted = crate::common::greedy(&mut engine, model, &[81, 109, 62, 34, 76, 58], 16);
     assert_eq!(plain, format!("{wanted:?}"));
+}
+
+#[test]
+fn a_sampler_of_one_s_own_never_repeats_itself() {
+    let model = golden("tiny/tiny-llama.gguf");
+    let [own, greedy] = custom_sampler::run(&model).unwrap();
+    assert_eq!(greedy.text, answers(&["What is the capital of France?"], 32).remove(0));
+    let repeats = |tokens: &[u32]| {
+        tokens
+            .windows(custom_sampler::WINDOW + 1)
+            .any(|window| window[..window.len() - 1].contains(&window[window.len() - 1]))
+    };
+    assert!(repeats(&greedy.tokens) && !repeats(&own.tokens), "{own:?}");
+    // Up to the first repetition the most likely token is the same.
+    assert_eq!(own.tokens[0], greedy.tokens[0]);
+}
+
+#[test]
+fn a_processor_forbids_what_a_bias_forbids() {
+    let model = golden("tiny/tiny-llama.gguf");
+    let letter = char::from(logits_processor::LETTER);
+    let answer = logits_processor::run(&model).unwrap();
+    assert!(!answer.is_empty() && !answer.to_lowercase().contains(letter), "{answer}");
+    let (mut engine, model) = loaded(&model);
+    let forbidden = logits_processor::with_letter(engine.tokenizer(model).unwrap());
+    let logit_bias = forbidden.iter().map(|token| (*token, f32::NEG_INFINITY)).collect();
+    let sampler = SamplerSettings { logit_bias, ..SamplerSettings::default() };
+    let session = engine.open_session(model, &SessionOptions::default()).unwrap();
+    engine.set_messages(session, &[Message::new("user", "What is the capital of France?")]).unwrap();
+    let options = GenerateOptions { max_tokens: Some(32), sampler, ..GenerateOptions::default() };
+    engine.generate(session, &options).unwrap();
+    engine.wait(session).unwrap();
+    assert_eq!(engine.output(session).unwrap().text, answer);
 }

@@ -18,7 +18,7 @@ use weft::{
 use weft::{SpecialTokens, VocabularyFile};
 
 /// Names of all folders of the golden data.
-fn names() -> Vec<String> {
+pub(super) fn names() -> Vec<String> {
     let files = std::fs::read_dir(golden("hf/folders")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter_map(|name| Some(name.strip_suffix(".zip")?.to_owned())).collect();
@@ -27,7 +27,7 @@ fn names() -> Vec<String> {
 }
 
 /// Unpacks a folder of the golden data.
-fn unpacked(name: &str) -> TempDir {
+pub(super) fn unpacked(name: &str) -> TempDir {
     let file = std::fs::File::open(golden(&format!("hf/folders/{name}.zip"))).unwrap();
     let folder = tempfile::tempdir().unwrap();
     zip::ZipArchive::new(file).unwrap().extract(folder.path()).unwrap();
@@ -35,7 +35,7 @@ fn unpacked(name: &str) -> TempDir {
 }
 
 /// The reference logits of a folder's model, stored beside it or beside the GGUF of the same model.
-fn reference(name: &str) -> serde_json::Value {
+pub(super) fn reference(name: &str) -> serde_json::Value {
     let own = format!("hf/folders/{name}.json");
     crate::common::golden_json(&if golden(&own).exists() { own } else { format!("hf/{name}.json") })
 }

@@ -14,6 +14,7 @@ pub mod company;
 pub mod embedding;
 pub mod gpu;
 pub mod mixed;
+pub mod polled;
 pub mod reference;
 pub mod requests;
 

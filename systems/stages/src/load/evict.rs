@@ -3,6 +3,7 @@
 use super::assign::{Request, drop_shard, request_shards};
 use super::queue::LoadQueue;
 use super::receive::fail;
+use crate::fail::LoadFailed;
 use crate::place::{Backends, EndsWanted, LoadError};
 use bevy_ecs::prelude::*;
 use weft_components::{
@@ -63,6 +64,10 @@ pub fn demand_layers(
 ) {
     for (wave, of) in waves.iter(world) {
         let (AtLayer::Layer(index) | AtLayer::Ffn(index)) = wave.at else { continue };
+        // A load that failed goes on only when it is asked to.
+        if world.get::<LoadFailed>(of.0).is_some() {
+            continue;
+        }
         let layer = world.get::<Layers>(of.0).and_then(|layers| layers.entities().get(index));
         wanted.extend(
             layer.filter(|layer| world.get::<Resident>(**layer).is_none()).map(|layer| (of.0, *layer)),

@@ -132,22 +132,23 @@ fn a_tick_that_decodes_allocates_nothing() {
     assert_eq!(allocations_of(base.engine, base.model, &adapters), 0, "adapters in {TICKS} ticks");
 }
 
-/// Loads a model from a source that is polled, and returns the most bytes that were allocated meanwhile, and the bytes of its
+/// Loads a model from a source that is polled. Returns the most bytes that were allocated meanwhile, and the bytes of its
 /// weights. `wait` is called wherever there is nothing to do before more bytes come.
-fn peak_of_load(source: ModelSource, mut wait: impl FnMut()) -> (usize, usize) {
+fn peak_of_load(source: ModelSource, mut wait: impl FnMut()) -> (usize, u64) {
     let mut engine = Engine::new(&EngineOptions { threads: 2, ..EngineOptions::default() }).unwrap();
-    let options = LoadOptions { kv_tokens: Some(PAGE), ..LoadOptions::default() };
     let before = LIVE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
-    let model = engine.load_prepared(prepared(source, &options, &mut wait)).unwrap();
+    let model = engine.load_prepared(prepared(source, &LoadOptions::default(), &mut wait)).unwrap();
     while !engine.progress(model).unwrap().is_complete() {
         engine.tick();
         wait();
     }
     let peak = PEAK.load(Ordering::Relaxed) - before;
-    (peak, engine.host_memory(model).unwrap().weights as usize)
+    (peak, engine.host_memory(model).unwrap().weights)
 }
 
+/// Matrices are in mappings of their own, which take what [`weft::HostMemory`] says and which the allocator does not see. So
+/// all that it counts is beside them: vectors, tokenizer, buffers, entities.
 #[test]
 fn loading_by_polling_takes_less_than_4_mb_beside_the_weights() {
     const MOST: usize = 4_000_000;
@@ -168,15 +169,12 @@ fn loading_by_polling_takes_less_than_4_mb_beside_the_weights() {
         plan.write(std::fs::File::create(&path).unwrap(), 2, |_| ControlFlow::Continue(())).unwrap();
         let file = FileSource::open(&path).unwrap();
         let (source, feeder) = fed(&file);
-        let drips =
-            [1 << 20, 1000].map(|most| (format!("{most} bytes a poll"), dripping(path.as_path(), most)));
-        let loads = drips.into_iter().chain([("fed".to_owned(), source)]);
+        let loads = [("1 MiB a poll", dripping(path.as_path(), 1 << 20)), ("fed", source)];
         for (how, source) in loads {
             let (peak, weights) = peak_of_load(source, || feed(&feeder, &file));
+            println!("{format}, {how}: {peak} bytes beside {weights}");
             assert!(weights > 64_000_000, "{weights}");
-            let beside = peak.saturating_sub(weights);
-            println!("{format}, {how}: {beside} bytes beside {weights}");
-            assert!(beside < MOST, "{format}, {how}: {beside} bytes beside {weights}");
+            assert!(peak < MOST, "{format}, {how}: {peak} bytes beside {weights}");
         }
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time `weft bench --backend gpu` on synthetic Llama models and print the README's table.
+"""Time `weft bench --backend gpu` on synthetic Llama models and print the table of benches/README.md.
 
 python3 benches/gpu_table.py [WEFT] [FOLDER]     # the command, and a folder with 15 GB free for the models
 

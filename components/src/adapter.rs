@@ -1,25 +1,25 @@
-//! Adapters: low-rank changes of a model's matrices (LoRA, arXiv 2106.09685), of which each session may use one.
+//! Adapters: low-rank changes of a model's matrices (LoRA, arXiv 2106.09685). Each session may use one.
 //!
-//! A pair of matrices `A [rank, inputs]` and `B [outputs, rank]` adds `scale · B (A x)` to what a product of the model makes of
-//! `x`. The model's own weights stay as they are.
+//! For a product of the model with input `x`, a pair of matrices `A [rank, inputs]` and `B [outputs, rank]` adds `scale
+//! · B (A x)` to the output. The model's own weights do not change.
 
 use crate::shard::TensorRole;
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 
-/// A product of the forward path that adapters may add to: projections that share their input are one product, whose outputs lie
-/// side by side.
+/// A product of the forward pass that adapters may add to. Projections that share their input are one product, whose
+/// outputs lie side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AdapterSite {
     /// Queries, keys and values.
     Qkv,
-    /// What attention leaves.
+    /// The output projection of attention.
     AttentionOutput,
     /// Gate and up projections.
     GateUp,
     /// Down projection.
     Down,
-    /// The head. A model's, the others are a layer's.
+    /// The head. It belongs to the model, the other sites to a layer.
     Head,
 }
 
@@ -39,7 +39,7 @@ impl AdapterSite {
         }
     }
 
-    /// The product that a projection is part of, if adapters may add to it.
+    /// The product that a projection is part of. `None` if adapters cannot add to it.
     pub fn of(role: TensorRole) -> Option<Self> {
         const SITES: [AdapterSite; AdapterSite::COUNT] = [
             AdapterSite::Qkv,
@@ -52,33 +52,33 @@ impl AdapterSite {
     }
 }
 
-/// A low-rank pair: what it is added to, and its numbers. The matrices themselves are the backends'.
+/// A low-rank pair: where it is added, and its sizes. Backends hold the matrices themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LowRank {
-    /// What its file calls the matrix that it changes.
+    /// Name of the changed matrix in the adapter's file.
     pub name: String,
-    /// The layer; `None` where it is the model's.
+    /// The layer. `None` for a matrix of the model itself.
     pub layer: Option<usize>,
     /// The product that it is added to.
     pub site: AdapterSite,
-    /// The first of the product's outputs that it adds to.
+    /// The first output of the product that the pair adds to.
     pub first: usize,
-    /// Outputs that it adds to; rows of B.
+    /// Number of outputs that the pair adds to: rows of B.
     pub outputs: usize,
-    /// Inputs; columns of A.
+    /// Number of inputs: columns of A.
     pub inputs: usize,
     /// Rows of A, columns of B.
     pub rank: usize,
-    /// What its sum is multiplied by, besides the session's own scale: alpha over the rank, for most.
+    /// Factor of the sum, besides the session's own scale. For most files it is alpha divided by the rank.
     pub scale: f32,
 }
 
-/// A LoRA's matrices per layer.
+/// An adapter of a model.
 #[derive(Component, Clone, Debug, PartialEq)]
 pub struct Adapter {
-    /// What its file is called.
+    /// Name of its file.
     pub name: String,
-    /// Its pairs, in the order of layers and of the products in them; those of the model itself come last.
+    /// Its pairs, ordered by layer and by product within a layer. Those of the model itself come last.
     pub pairs: Vec<LowRank>,
 }
 
@@ -94,7 +94,7 @@ impl Adapters {
     }
 }
 
-/// An adapter changes this model.
+/// Names the model that an adapter changes.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Adapters)]
 pub struct AdapterOf(pub Entity);
@@ -111,44 +111,44 @@ impl AdapterUsers {
     }
 }
 
-/// The adapter that a session uses. Without it the session has the plain model.
+/// Names the adapter that a session uses. A session without it uses the plain model.
 #[derive(Component, Clone, Copy, Debug)]
 #[relationship(relationship_target = AdapterUsers)]
 pub struct UsesAdapter {
     /// The adapter.
     #[relationship]
     pub adapter: Entity,
-    /// What its sums are multiplied by, besides each pair's own scale.
+    /// Factor of the adapter's sums, besides each pair's own scale.
     pub scale: f32,
 }
 
 /// Rows of a wave that use one adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdaptedRows {
-    /// The adapter; it may be gone since.
+    /// The adapter. It may have been despawned since.
     pub adapter: Entity,
-    /// Their places in [`WaveAdapters::rows`] and [`WaveAdapters::scales`].
+    /// Their range in [`WaveAdapters::rows`] and [`WaveAdapters::scales`].
     pub places: Range<usize>,
 }
 
-/// Which rows of a wave use which adapter. All empty where none uses one.
+/// Which rows of a wave use which adapter. All lists are empty if none uses one.
 #[derive(Clone, Debug, Default)]
 pub struct WaveAdapters {
     /// The adapters, each once.
     pub groups: Vec<AdaptedRows>,
-    /// Rows of the wave, those of one adapter together, ascending.
+    /// Rows of the wave, grouped by adapter, ascending within a group.
     pub rows: Vec<u32>,
     /// The scale of each of these rows.
     pub scales: Vec<f32>,
 }
 
 impl WaveAdapters {
-    /// Whether no row uses an adapter.
+    /// Returns true if no row uses an adapter.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Forgets all rows, keeping the memory.
+    /// Removes all rows and keeps the memory.
     pub fn clear(&mut self) {
         self.groups.clear();
         self.rows.clear();

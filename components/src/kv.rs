@@ -12,9 +12,10 @@ use core::ops::Range;
 /// Free slots of a model's KV arena. A component of the model.
 #[derive(Component, Debug)]
 pub struct KvPool {
-    /// Slots that came back: the last is taken first.
+    /// Returned slots. The last one is taken first.
     returned: Vec<u32>,
-    /// Slots that nobody has had yet. Not a list: a pool may be of billions, and most are never used.
+    /// Slots never used so far. A range instead of a list, because a pool may have billions of slots, most of them
+    /// never used.
     unused: Range<u32>,
     capacity: u32,
 }
@@ -25,17 +26,17 @@ impl KvPool {
         Self { returned: Vec::new(), unused: 0..capacity, capacity }
     }
 
-    /// Slots in all.
+    /// Number of slots in all.
     pub fn capacity(&self) -> usize {
         self.capacity as usize
     }
 
-    /// Slots not in use.
+    /// Number of free slots.
     pub fn free(&self) -> usize {
         self.returned.len() + self.unused.len()
     }
 
-    /// Takes a slot. The caller gives it to a [`KvPage`] at once, which returns it.
+    /// Takes a slot. The caller must put it into a [`KvPage`] at once, which returns it when it is removed.
     pub fn take(&mut self) -> Option<u32> {
         self.returned.pop().or_else(|| self.unused.next())
     }
@@ -55,7 +56,7 @@ fn return_slot(mut world: DeferredWorld<'_>, context: HookContext) {
     let Some(page) = world.get::<KvPage>(context.entity).copied() else {
         return;
     };
-    // The pool is gone when the whole model is: then there is nothing to return to.
+    // The pool is gone if the whole model is despawned. Then there is nothing to return to.
     if let Some(mut pool) = world.get_mut::<KvPool>(page.pool) {
         pool.returned.push(page.slot);
     }
@@ -73,7 +74,7 @@ impl Pages {
     }
 }
 
-/// A page belongs to this run.
+/// Names the run that a page belongs to.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Pages)]
 pub struct PageOf(pub Entity);
@@ -88,7 +89,7 @@ pub struct KvRun;
 #[relationship_target(relationship = RunOf, linked_spawn)]
 pub struct ChildRuns(Vec<Entity>);
 
-/// A run continues this parent run.
+/// Names the parent run that a run continues.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = ChildRuns)]
 pub struct RunOf(pub Entity);

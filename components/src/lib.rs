@@ -1,6 +1,6 @@
 //! Plain data of the Weft engine: components, relationships, resources, messages and tensor formats.
 //!
-//! Nothing here acts: no I/O, no threads, no arithmetic beyond decoding one block of one tensor format.
+//! This crate has no behaviour: no I/O, no threads, no arithmetic except decoding one block of one tensor format.
 
 pub mod adapter;
 pub mod format;

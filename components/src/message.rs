@@ -1,14 +1,14 @@
-//! Messages: what systems tell front ends.
+//! Messages from systems to front ends.
 
 use crate::session::FinishReason;
 use bevy_ecs::prelude::*;
 
-/// How far a model's loading has come. Sent whenever something arrived.
+/// The progress of a model's load. Sent each time a tensor has arrived.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadProgress {
     /// The model.
     pub model: Entity,
-    /// Bytes that have arrived, as the file holds them.
+    /// Bytes that have arrived, counted as in the file.
     pub bytes: u64,
     /// Bytes in all.
     pub total_bytes: u64,
@@ -23,38 +23,38 @@ pub struct LoadProgress {
 }
 
 impl LoadProgress {
-    /// Whether everything has arrived.
+    /// Returns true if everything has arrived.
     pub fn is_complete(&self) -> bool {
         self.shards == self.total_shards
     }
 }
 
-/// A model's load failed; the model's `LoadFailed` says why.
+/// A model's load failed. The model's `LoadFailed` has the reason.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadFailure {
     /// The model.
     pub model: Entity,
 }
 
-/// A model was placed anew, since a GPU of its failed. Its sessions go on from their histories.
+/// A model was placed again because one of its GPUs failed. Its sessions continue from their histories.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceEvent {
     /// The model.
     pub model: Entity,
-    /// Where it is now.
+    /// The model's new place.
     pub kind: DeviceEventKind,
 }
 
-/// What became of a model whose GPU failed.
+/// The new place of a model whose GPU failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceEventKind {
-    /// It loads onto a fresh device.
+    /// The model loads onto a fresh device.
     Rebuilt,
-    /// It loads onto the CPU.
+    /// The model loads onto the CPU.
     OnCpu,
 }
 
-/// Something happened to a session. The text and the log-probabilities are in its `Output`.
+/// An event of a session. The text and the log-probabilities are in its `Output`.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEvent {
     /// The session.

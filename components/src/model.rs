@@ -1,7 +1,7 @@
 //! A model and its layers as entities.
 //!
-//! `Model` owns its `Layer`s, its `WeightShard`s and its `Session`s through relationships: despawning the model
-//! despawns them all, and a page despawned that way still returns its slot (see [`crate::kv`]).
+//! `Model` owns its `Layer`s, its `WeightShard`s and its `Session`s through relationships. Despawning the model
+//! despawns them all, and each page despawned that way still returns its slot (see [`crate::kv`]).
 
 use crate::shard::TensorRole;
 use bevy_ecs::entity::EntityHashSet;
@@ -14,29 +14,29 @@ pub struct Model;
 /// How rotary position embedding pairs the dimensions of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeStyle {
-    /// Dimensions 2i and 2i+1 turn together.
+    /// Dimensions 2i and 2i+1 are rotated together.
     Adjacent,
-    /// Dimensions i and i + n/2 turn together.
+    /// Dimensions i and i + n/2 are rotated together.
     Half,
 }
 
-/// Where the divisors of the rotary frequencies are.
+/// Which tensor has the divisors of the rotary frequencies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RopeFactors {
-    /// There are none.
+    /// There are no divisors.
     #[default]
     None,
-    /// Those of [`TensorRole::RopeFactors`]: Llama 3's, or longrope's for short contexts.
+    /// [`TensorRole::RopeFactors`]: Llama 3's, or longrope's for short contexts.
     One,
-    /// Those of [`TensorRole::RopeFactorsLong`]: longrope's for long contexts.
+    /// [`TensorRole::RopeFactorsLong`]: longrope's for long contexts.
     Long,
-    /// Longrope before it is known how long contexts may become: [`RopeFactors::One`] where they hold at most so many
-    /// positions, else [`RopeFactors::Long`]. See [`ModelConfig::settle_context`].
+    /// Longrope, before the length of contexts is known: [`RopeFactors::One`] if they hold at most this many positions,
+    /// else [`RopeFactors::Long`]. See [`ModelConfig::settle_context`].
     ShortUpTo(usize),
 }
 
 impl RopeFactors {
-    /// The tensor that holds them.
+    /// The tensor that holds the divisors. `None` if there are none.
     pub fn role(self) -> Option<TensorRole> {
         match self {
             Self::None => None,
@@ -66,15 +66,15 @@ pub struct RopeConfig {
     pub style: RopeStyle,
     /// Base of the frequencies.
     pub base: f32,
-    /// Leading dimensions of a head that turn.
+    /// Number of leading dimensions of a head that are rotated.
     pub dimensions: usize,
-    /// Positions are multiplied by this (linear scaling; 1 for none).
+    /// Factor of the positions (linear scaling; 1 for none).
     pub position_scale: f32,
     /// Divisors of the frequencies.
     pub factors: RopeFactors,
     /// Blend of frequencies.
     pub yarn: Option<Yarn>,
-    /// What cosines and sines are multiplied by; 1 for most.
+    /// Factor of cosines and sines. 1 for most models.
     pub magnitude: f32,
 }
 
@@ -84,7 +84,7 @@ pub enum Activation {
     /// `x * sigmoid(x)`.
     #[default]
     Silu,
-    /// GELU with the tangent's approximation (arXiv 1606.08415).
+    /// GELU with the tanh approximation (arXiv 1606.08415).
     Gelu,
     /// `max(x, 0)²`.
     ReluSquared,
@@ -95,127 +95,130 @@ pub enum Activation {
 /// How the final hidden states of a text's tokens become its embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
-    /// They do not: a vector a token.
+    /// No pooling: one vector for each token.
     None,
     /// Their mean.
     Mean,
-    /// That of the first token, which BERT calls CLS.
+    /// The hidden state of the first token, which BERT calls CLS.
     Cls,
-    /// That of the last token.
+    /// The hidden state of the last token.
     Last,
 }
 
-/// How a feed-forward network chooses among experts: softmax over the router's logits, the best `used`, their weighted sum.
+/// How a feed-forward network chooses among experts: softmax over the router's logits, the best `used`, their weighted
+/// sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExpertConfig {
-    /// Experts of a layer.
+    /// Number of experts in a layer.
     pub count: usize,
-    /// Experts that a row uses.
+    /// Number of experts that a row uses.
     pub used: usize,
     /// Width of an expert.
     pub feed_forward: usize,
-    /// Width of the expert that every row uses; 0 where there is none.
+    /// Width of the shared expert, which every row uses. 0 if there is none.
     pub shared_feed_forward: usize,
-    /// Whether the weights of the chosen are divided by their sum.
+    /// True if the weights of the chosen experts are divided by their sum.
     pub normalise: bool,
-    /// What the weights are multiplied by then.
+    /// Factor of the weights, applied after that.
     pub weight_scale: f32,
 }
 
-/// How a text becomes tokens before it is embedded, where the model's makers say it, and what they say that the engine does not do.
-/// The folders of `sentence-transformers` do.
+/// What the model's makers specify about texts before they are embedded, and about steps that the engine does not
+/// compute. Folders of `sentence-transformers` contain it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SentenceConfig {
-    /// Tokens of a text that count, those that the vocabulary puts around it included; all where `None`.
+    /// Largest number of tokens of a text, including the ones that the vocabulary puts around it. `None` for no limit.
     pub max_tokens: Option<usize>,
-    /// What goes before each text.
+    /// Prefix of each text.
     pub prompt: String,
-    /// Whether letters become small.
+    /// True if texts are converted to lower case.
     pub lower_case: bool,
-    /// Why the engine cannot make the vectors that the makers mean: the file and the part that it does not compute.
+    /// Why the engine cannot compute the vectors that the makers specify: names the file and the step that it does not
+    /// compute.
     pub unsupported: Option<String>,
 }
 
-/// What differs between the layers of one model.
+/// Configuration of one layer, where layers of a model differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LayerConfig {
-    /// How many tokens, itself included, a query sees; all where `None`.
+    /// Number of tokens that a query attends to, including its own. `None` for all.
     pub window: Option<usize>,
-    /// Which of [`ModelConfig::ropes`] turns its heads; none where `None`.
+    /// Index in [`ModelConfig::ropes`] of its rotary embedding. `None` if it has none.
     pub rope: Option<usize>,
 }
 
-/// The numbers of a model, read from its metadata and checked.
+/// The hyperparameters of a model, read from its metadata and checked.
 #[derive(Component, Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// `general.architecture`.
     pub architecture: String,
     /// `general.name`, or the file's name.
     pub name: String,
-    /// Transformer blocks.
+    /// Number of transformer blocks.
     pub layers: usize,
     /// Width of the hidden state.
     pub embedding: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads; query head `h` reads `h / (heads / kv_heads)`.
+    /// Number of key and value heads. Query head `h` reads `h / (heads / kv_heads)`.
     pub kv_heads: usize,
     /// Dimensions of a query or key head.
     pub key_length: usize,
     /// Dimensions of a value head.
     pub value_length: usize,
-    /// Width of the feed-forward network; of the dense one, where layers have experts.
+    /// Width of the feed-forward network. If layers have experts, width of the dense network.
     pub feed_forward: usize,
-    /// Experts, where the feed-forward networks have some.
+    /// The experts of the feed-forward networks. `None` if there are none.
     pub experts: Option<ExpertConfig>,
     /// Nonlinearity of the feed-forward network.
     pub activation: Activation,
-    /// Rows of the embedding.
+    /// Number of rows of the embedding.
     pub vocabulary: usize,
-    /// Positions the model was trained on.
+    /// Number of positions the model was trained on.
     pub context: usize,
     /// Epsilon of the norms.
     pub norm_epsilon: f32,
-    /// Whether a token sees only those before it. Where it does not, it sees its whole text: the model is an encoder, which gives
-    /// embeddings and generates nothing.
+    /// True if a token attends only to the tokens before it. If false, it attends to its whole text: the model is an
+    /// encoder, which computes embeddings and generates nothing.
     pub causal: bool,
-    /// How the model's makers turn hidden states into an embedding, where the file says it.
+    /// How the model's makers turn hidden states into an embedding, if the file says so.
     pub pooling: Option<Pooling>,
-    /// What the model's makers do to a text that is embedded.
+    /// How the model's makers prepare a text for embedding.
     pub sentence: SentenceConfig,
-    /// Whether a row of [`TensorRole::PositionEmbedding`] is added to each embedding.
+    /// True if a row of [`TensorRole::PositionEmbedding`] is added to each embedding.
     pub learned_positions: bool,
-    /// Rows of [`TensorRole::TokenTypes`], the first of which is added to each embedding; 0 where there is none.
+    /// Number of rows of [`TensorRole::TokenTypes`], the first of which is added to each embedding. 0 if there are
+    /// none.
     pub token_types: usize,
-    /// Whether [`TensorRole::EmbeddingNorm`] norms embeddings.
+    /// True if [`TensorRole::EmbeddingNorm`] is applied to embeddings.
     pub embedding_norm: bool,
     /// Rotary position embeddings: one, or one for global and one for local layers.
     pub ropes: Vec<RopeConfig>,
-    /// Each layer's own.
+    /// The configuration of each layer.
     pub layer: Vec<LayerConfig>,
-    /// What query · key is multiplied by.
+    /// Factor of query · key.
     pub attention_scale: f32,
     /// Scores become `cap * tanh(score / cap)`.
     pub attention_cap: Option<f32>,
     /// Logits become `cap * tanh(logit / cap)`.
     pub logit_cap: Option<f32>,
-    /// What embeddings are multiplied by.
+    /// Factor of embeddings.
     pub embedding_scale: f32,
-    /// What each block's output is multiplied by before it is added to the residual.
+    /// Factor of each block's output before it is added to the residual.
     pub residual_scale: f32,
-    /// What logits are multiplied by, before they are capped.
+    /// Factor of logits, applied before they are capped.
     pub logit_scale: f32,
-    /// Whether the embedding also serves as the head.
+    /// True if the embedding's matrix is also the head.
     pub tied: bool,
-    /// Whether the model was saved without the head that it has: it gives embeddings and generates nothing.
+    /// True if the model was saved without its head: it computes embeddings and generates nothing.
     pub headless: bool,
 }
 
 impl ModelConfig {
-    /// Chooses among factors of the rotary frequencies, once it is known that contexts hold at most `tokens` positions.
+    /// Settles the factors of the rotary frequencies, once it is known that contexts hold at most `tokens` positions.
     ///
-    /// It is one choice a model, as other engines have it: keys that were turned one way could not meet queries that are
-    /// turned the other when a session grows past the bound.
+    /// The choice is made once for each model, as in other engines: keys rotated with one set of factors would not
+    /// match queries rotated with the other when a session grows past the bound.
     pub fn settle_context(&mut self, tokens: usize) {
         let tokens = tokens.min(self.context);
         for rope in &mut self.ropes {
@@ -225,13 +228,14 @@ impl ModelConfig {
         }
     }
 
-    /// How hidden states become an embedding where nobody says it: as the model's makers do, else the last token's of a decoder,
-    /// which has seen the others, and the mean of an encoder.
+    /// The pooling if the caller asks for none: as the model's makers specify, else the last token for a decoder,
+    /// because it attends to all the others, and the mean for an encoder.
     pub fn default_pooling(&self) -> Pooling {
         self.pooling.unwrap_or(if self.causal { Pooling::Last } else { Pooling::Mean })
     }
 
-    /// Whether the model computes with tensors of a role. Of factors of the rotary frequencies it uses one tensor.
+    /// Returns true if the model computes with tensors of a role. It uses only one tensor of factors of the rotary
+    /// frequencies.
     pub fn reads(&self, role: TensorRole) -> bool {
         let factors = matches!(role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong);
         !factors || self.ropes.iter().any(|rope| rope.factors.role() == Some(role))
@@ -250,7 +254,7 @@ impl Layers {
     }
 }
 
-/// A layer belongs to this model.
+/// Names the model that a layer belongs to.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Layers)]
 pub struct LayerOf(pub Entity);
@@ -259,18 +263,18 @@ pub struct LayerOf(pub Entity);
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerIndex(pub usize);
 
-/// All shards of this layer or model have arrived and its weights can be used.
+/// All shards of this layer or model have arrived, and its weights can be used.
 #[derive(Component, Debug)]
 #[component(storage = "SparseSet")]
 pub struct Resident;
 
-/// A place where layers and ends of models are computed: an id that a backend was given when it was registered. Valid as
-/// long as the `World`.
+/// A place where layers and ends of models are computed: the id that a backend received when it was registered. Valid
+/// as long as the `World`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place(u32);
 
 impl Place {
-    /// The place with this id. Ids are given out by the registry of backends.
+    /// The place with this id. The registry of backends assigns ids.
     pub const fn new(id: u32) -> Self {
         Self(id)
     }
@@ -281,13 +285,14 @@ impl Place {
     }
 }
 
-/// Where a layer is to be computed. A component of the layer and an *input*: inserting another place moves the layer. Its
-/// weights are loaded there, waves wait for it meanwhile, and the sessions' contexts are computed again.
+/// Where a layer is to be computed. A component of the layer and an *input*: inserting another place moves the layer.
+/// Its weights are loaded there, waves wait for it meanwhile, and the sessions' contexts are computed again.
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 #[component(immutable)]
 pub struct PlacedOn(pub Place);
 
-/// Where a layer's weights and its KV cache are, or are being loaded to. A component of the layer that follows [`PlacedOn`].
+/// Where a layer's weights and its KV cache are, or are being loaded to. A component of the layer that follows
+/// [`PlacedOn`].
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 #[component(immutable)]
 pub struct HeldBy(pub Place);
@@ -298,7 +303,7 @@ pub struct HeldBy(pub Place);
 pub struct Ends {
     /// The embedding.
     pub embed: Place,
-    /// The head, and with it the choice of tokens where its backend can make it.
+    /// The head, and with it the choice of tokens if its backend supports it.
     pub head: Place,
 }
 
@@ -307,8 +312,8 @@ pub struct Ends {
 #[component(immutable)]
 pub struct EndsHeldBy(pub Ends);
 
-/// How many steps of a session may be in flight whose tokens have not been read back: 0 if a step needs the token of the
-/// one before on the host. A component of the model.
+/// How many steps of a session may be in flight whose tokens have not been read back: 0 if a step needs the token of
+/// the one before on the host. A component of the model.
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepsAhead(pub usize);
 

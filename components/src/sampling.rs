@@ -1,9 +1,10 @@
-//! What a session asks of the sampler, and what a model's file recommends. Plain settings; the arithmetic is in
+//! Settings of a session's sampler, and the settings that a model's file recommends. The arithmetic is in
 //! `weft-systems`.
 
 use bevy_ecs::prelude::*;
 
-/// Settings of one session's sampler. Defaults change nothing: temperature 0 picks the most likely token.
+/// Settings of one session's sampler. With the defaults no step changes the logits, and temperature 0 picks the most
+/// likely token.
 ///
 /// The steps are applied in the order of the fields, which is llama.cpp's: penalties and bias first, then the
 /// truncations, the temperature last.
@@ -11,11 +12,11 @@ use bevy_ecs::prelude::*;
 pub struct SamplerSettings {
     /// Added to the logit of a token id before anything else.
     pub logit_bias: Vec<(u32, f32)>,
-    /// How many of the latest tokens the three penalties look at; 0 for none.
+    /// Number of latest tokens that the three penalties consider; 0 for none.
     pub penalty_last_n: usize,
-    /// Divides positive logits and multiplies negative ones of tokens seen; 1 for none.
+    /// Divides positive logits and multiplies negative ones of seen tokens; 1 for none.
     pub repetition_penalty: f32,
-    /// Subtracted once for a token seen; 0 for none.
+    /// Subtracted once from the logit of a seen token; 0 for none.
     pub presence_penalty: f32,
     /// Subtracted for each time a token was seen; 0 for none.
     pub frequency_penalty: f32,
@@ -69,12 +70,12 @@ pub struct SamplingDefaults {
     pub repetition_penalty: Option<f32>,
     /// [`SamplerSettings::penalty_last_n`].
     pub penalty_last_n: Option<usize>,
-    /// What the file recommends besides and is not followed.
+    /// Recommendations of the file that are not followed.
     pub ignored: Vec<IgnoredDefault>,
 }
 
 impl SamplingDefaults {
-    /// The settings with what the file recommends in their place.
+    /// Returns `settings`, with the file's recommendations in place of theirs.
     #[must_use]
     pub fn over(&self, settings: SamplerSettings) -> SamplerSettings {
         SamplerSettings {
@@ -94,7 +95,7 @@ impl SamplingDefaults {
 pub struct IgnoredDefault {
     /// Its key in the file's metadata.
     pub key: String,
-    /// What it recommends.
+    /// The recommended value.
     pub value: String,
     /// Why it is not followed.
     pub reason: &'static str,

@@ -1,4 +1,4 @@
-//! Sessions: one conversation or completion each.
+//! Sessions. Each is one conversation or completion.
 
 use crate::model::Pooling;
 use crate::sampling::SamplerSettings;
@@ -18,12 +18,12 @@ impl Sessions {
     }
 }
 
-/// A session runs on this model.
+/// Names the model that a session runs on.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Sessions)]
 pub struct SessionOf(pub Entity);
 
-/// The tokens of a session: everything it was told and everything it said.
+/// The tokens of a session: everything it was prompted with and everything it generated.
 #[derive(Component, Clone, Debug, Default)]
 pub struct TokenHistory(pub Vec<u32>);
 
@@ -32,22 +32,24 @@ pub struct TokenHistory(pub Vec<u32>);
 pub struct ContextCursor {
     /// Leading tokens whose keys and values are cached.
     pub computed: usize,
-    /// Leading tokens that have been given to a wave; those behind `computed` are under way.
+    /// Number of leading tokens that have joined a wave. Those after `computed` are in flight.
     pub scheduled: usize,
-    /// Tokens chosen on a device whose ids have not been read: they follow the history.
+    /// Number of tokens chosen on a device whose ids have not been read. They follow the history.
     pub unread: usize,
-    /// Most tokens the session may hold.
+    /// Largest number of tokens the session may hold.
     pub limit: usize,
-    /// Counts the times that cached context was given up, so that a wave under way can tell that its rows are stale.
+    /// Counts how often cached context was rewound or preempted, so that rows of a wave in flight can be recognized as
+    /// stale.
     pub epoch: u32,
-    /// Whether the context was given up to let others go on, and the session waits for its turn to compute it again.
+    /// True if the context was preempted so that other sessions could continue, and the session waits to compute it
+    /// again.
     pub preempted: bool,
-    /// When the session last joined a wave, by a clock that only orders.
+    /// When the session last joined a wave, on a clock that only orders events.
     pub used: u64,
 }
 
 impl ContextCursor {
-    /// Keeps the first `keep` tokens of what is cached, and makes everything that is under way void.
+    /// Keeps the first `keep` tokens of the cached context and discards all rows in flight.
     pub fn rewind(&mut self, keep: usize) {
         self.epoch = self.epoch.wrapping_add(1);
         self.computed = self.computed.min(keep);
@@ -59,63 +61,63 @@ impl ContextCursor {
 /// Why a session stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// An end-of-generation token.
+    /// An end-of-generation token was chosen.
     EndOfGeneration,
-    /// A stop string.
+    /// A stop string was found.
     StopString,
-    /// The asked number of tokens.
+    /// The requested number of tokens was generated.
     MaxTokens,
-    /// The context holds no further token: the session's limit, or no page is left in the arena.
+    /// The context holds no further token: the session's limit is reached, or no page is left in the arena.
     ContextFull,
     /// The caller cancelled.
     Cancelled,
     /// The model could not be loaded.
     ModelFailed,
-    /// The model's numbers are no numbers: a damaged file.
+    /// No token can be chosen, because every logit is NaN or `-inf`: usually a damaged file.
     InvalidLogits,
 }
 
 /// What a session is doing.
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing asked yet.
+    /// Nothing has been requested yet.
     #[default]
     Idle,
-    /// Work to do, but no room in a wave or no page.
+    /// Has work to do, but the wave had no capacity or no page was free.
     Waiting,
     /// Its prompt is passing through the model.
     Prefilling,
-    /// Generating, a token a wave.
+    /// Generates one token for each wave.
     Decoding,
-    /// Held by the caller: keeps its context, takes no part in waves.
+    /// Paused by the caller: keeps its context, takes no part in waves.
     Paused,
-    /// Stopped; may be continued with more tokens.
+    /// Stopped. It may be continued with more tokens.
     Finished(FinishReason),
 }
 
 impl Phase {
-    /// Whether waves should carry rows of the session.
+    /// Returns true if waves should carry rows of the session.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Waiting | Self::Prefilling | Self::Decoding)
     }
 }
 
-/// Physical slots of the session's pages, by page number: what kernels read.
+/// Physical slots of the session's pages, by page number. Kernels read it.
 #[derive(Component, Clone, Debug, Default)]
 pub struct BlockTable(pub Vec<u32>);
 
-/// What one request of a session asks for.
+/// The parameters of one request of a session.
 #[derive(Component, Clone, Debug)]
 pub struct Request {
-    /// Most tokens to generate; 0 passes the prompt through and stops.
+    /// Largest number of tokens to generate. With 0, only the prompt is computed.
     pub max_tokens: usize,
-    /// Texts that end the answer; they are not part of it.
+    /// Texts that end the answer. They are not part of it.
     pub stop: Vec<String>,
-    /// Whether end-of-generation tokens end the answer.
+    /// True if end-of-generation tokens do not end the answer.
     pub ignore_end: bool,
     /// How tokens are chosen.
     pub sampler: SamplerSettings,
-    /// Most rows of this session's prompt in one wave; 0 for no limit of its own.
+    /// Largest number of rows of this session's prompt in one wave. 0 for no limit of its own.
     pub prefill_chunk: usize,
 }
 
@@ -138,25 +140,25 @@ pub struct TokenLogprob {
     pub token: u32,
     /// Natural logarithm of its probability before penalties and truncation.
     pub logprob: f32,
-    /// The most likely tokens with theirs, best first.
+    /// The most likely tokens with their log-probabilities, most likely first.
     pub top: Vec<(u32, f32)>,
 }
 
-/// What the current request has produced. A front end remembers how far it has read.
+/// The results of the current request so far. A front end remembers how far it has read.
 #[derive(Component, Clone, Debug, Default)]
 pub struct Output {
-    /// Text so far, whole UTF-8 characters, without a held-back start of a stop string.
+    /// Text so far, in whole UTF-8 characters. Text that may be the start of a stop string is held back.
     pub text: String,
-    /// Tokens so far, the end-of-generation token included.
+    /// Tokens so far, including the end-of-generation token.
     pub tokens: Vec<u32>,
-    /// Log-probabilities of `tokens`, where asked for.
+    /// Log-probabilities of `tokens`, if they were requested.
     pub logprobs: Vec<TokenLogprob>,
 }
 
 impl Output {
-    /// No output yet, with room for so many tokens of usual length.
+    /// An empty output, with capacity for `tokens` tokens of usual length.
     pub fn with_capacity(tokens: usize) -> Self {
-        /// Bytes of a token's text, generously: English has four.
+        /// Bytes of a token's text. English needs about four; this leaves a margin.
         const BYTES: usize = 8;
         Self {
             text: String::with_capacity(tokens.saturating_mul(BYTES)),
@@ -166,12 +168,12 @@ impl Output {
     }
 }
 
-/// Asks for the logits at positions of the prompt.
+/// Requests the logits at positions of the prompt.
 #[derive(Component, Clone, Debug, Default)]
 pub struct LogitsWanted {
     /// Positions in the history, ascending.
     pub positions: Vec<usize>,
-    /// What to keep of each.
+    /// What to keep of each row.
     pub keep: KeepLogits,
 }
 
@@ -185,36 +187,36 @@ pub enum KeepLogits {
     NextTokenLoss,
 }
 
-/// Answers [`LogitsWanted`], in the order of its positions.
+/// The answer to [`LogitsWanted`], in the order of its positions.
 #[derive(Component, Clone, Debug, Default)]
 pub struct LogitsKept {
-    /// Rows of `vocabulary` logits, where rows were asked for.
+    /// Rows of `vocabulary` logits, if rows were requested.
     pub rows: Vec<Vec<f32>>,
-    /// Losses in nats, where losses were asked for.
+    /// Losses in nats, if losses were requested.
     pub losses: Vec<f64>,
 }
 
 impl LogitsKept {
-    /// Positions answered.
+    /// Number of positions answered.
     pub fn len(&self) -> usize {
         self.rows.len() + self.losses.len()
     }
 
-    /// Whether no position has been answered.
+    /// Returns true if no position has been answered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A system of the caller's reads or changes the session's logits, or chooses its tokens: a device brings the logits back and
-/// leaves the choice to the host. A component of the session.
+/// Marks a session whose logits a caller's system reads or changes, or whose tokens it chooses. A device then reads the
+/// logits back and leaves the choice to the host. A component of the session.
 #[derive(Component, Clone, Copy, Debug, Default)]
 pub struct ReadsLogits;
 
-/// Tokens that a session may generate: bit `t % 32` of word `t / 32` is 1 if token `t` is allowed. Tokens beyond the last
-/// word are forbidden. Works wherever the model is; a GPU applies it itself. A component of the session, to be replaced before
-/// each token if the allowed tokens depend on those before: then the session also carries [`ReadsLogits`], so that no step runs
-/// ahead.
+/// Tokens that a session may generate: bit `t % 32` of word `t / 32` is 1 if token `t` is allowed. Tokens beyond the
+/// last word are forbidden. Works on every backend; a GPU applies it itself. A component of the session. If the allowed
+/// tokens depend on the tokens before, replace it before each token and add [`ReadsLogits`] to the session, so that no
+/// step runs ahead.
 #[derive(Component, Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenMask(pub Vec<u32>);
 
@@ -238,25 +240,25 @@ impl TokenMask {
     }
 }
 
-/// Asks for an embedding of what the session holds.
+/// Requests an embedding of the session's tokens.
 #[derive(Component, Clone, Copy, Debug)]
 pub struct EmbeddingWanted {
-    /// Tokens of the text: all that the session holds.
+    /// Number of tokens of the text: all that the session holds.
     pub tokens: usize,
-    /// How final hidden states become it.
+    /// How final hidden states become the embedding.
     pub pooling: Pooling,
-    /// Whether vectors are divided by their Euclidean length.
+    /// True if vectors are divided by their Euclidean length.
     pub normalize: bool,
 }
 
-/// Answers [`EmbeddingWanted`], position by position.
+/// The answer to [`EmbeddingWanted`], position by position.
 #[derive(Component, Clone, Debug, Default)]
 pub struct EmbeddingKept {
-    /// Leading positions that have been taken into account.
+    /// Number of leading positions already included.
     pub positions: usize,
-    /// The sum of the hidden states of those, `[embedding]`, where their mean is wanted.
+    /// The sum of their hidden states, `[embedding]`, if the mean is requested.
     pub sum: Vec<f64>,
-    /// Hidden states that were asked for, `[embedding]` each.
+    /// The requested hidden states, `[embedding]` each.
     pub rows: Vec<Vec<f32>>,
 }
 

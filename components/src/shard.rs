@@ -1,23 +1,23 @@
-//! Weight shards: a tensor of a file each, or whole rows of one, and how far they have come.
+//! Weight shards: a tensor of a file, or whole rows of one, and the state of its load.
 
 use crate::format::TensorFormat;
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 
-/// What a tensor is for. Architectures map tensor names to roles; systems ask for roles.
+/// The role of a tensor. Architectures map tensor names to roles, and systems look tensors up by role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TensorRole {
     /// Rows of the vocabulary, `[vocabulary, embedding]`.
     TokenEmbedding,
     /// Added to a token's embedding by its position, `[context, embedding]`.
     PositionEmbedding,
-    /// Added to a token's embedding by the sentence that it is of, `[types, embedding]`.
+    /// Added to a token's embedding by its token type, `[types, embedding]`.
     TokenTypes,
     /// LayerNorm of embeddings, `[embedding]`.
     EmbeddingNorm,
-    /// Added behind that norm, `[embedding]`.
+    /// Added after that norm, `[embedding]`.
     EmbeddingNormBias,
-    /// Divisors of the rotary frequencies, `[rope dimensions / 2]`; for short contexts where there are two.
+    /// Divisors of the rotary frequencies, `[rope dimensions / 2]`. If there are two sets, those for short contexts.
     RopeFactors,
     /// Divisors for long contexts, `[rope dimensions / 2]`.
     RopeFactorsLong,
@@ -35,7 +35,7 @@ pub enum TensorRole {
     KeyBias,
     /// Added to values, `[kv_heads * value_length]`.
     ValueBias,
-    /// Norm of queries before they turn: `[key_length]` of each head, or `[heads * key_length]` of all together.
+    /// Norm of queries before rotary embedding: `[key_length]` of each head, or `[heads * key_length]` of all together.
     QueryNorm,
     /// Norm of keys: `[key_length]`, or `[kv_heads * key_length]`.
     KeyNorm,
@@ -45,17 +45,17 @@ pub enum TensorRole {
     AttentionOutput,
     /// Added to the projection, `[embedding]`.
     AttentionOutputBias,
-    /// Norm of what attention adds to the residual, `[embedding]`.
+    /// Norm of attention's output before it is added to the residual, `[embedding]`.
     AttentionPostNorm,
-    /// LayerNorm of the residual behind attention, `[embedding]`.
+    /// LayerNorm of the residual after attention, `[embedding]`.
     AttentionResidualNorm,
-    /// Added behind that norm, `[embedding]`.
+    /// Added after that norm, `[embedding]`.
     AttentionResidualNormBias,
     /// Norm before the feed-forward network, `[embedding]`.
     FfnNorm,
     /// Gate projection, `[feed_forward, embedding]`.
     FfnGate,
-    /// Up projection, `[feed_forward, embedding]`. Without a gate the nonlinearity is its own.
+    /// Up projection, `[feed_forward, embedding]`. In a network without a gate, the nonlinearity is applied to it.
     FfnUp,
     /// Added to the gate projection, `[feed_forward]`.
     FfnGateBias,
@@ -67,25 +67,25 @@ pub enum TensorRole {
     FfnDown,
     /// Added to the down projection, `[embedding]`.
     FfnDownBias,
-    /// Norm of what the feed-forward network adds to the residual, `[embedding]`.
+    /// Norm of the feed-forward network's output before it is added to the residual, `[embedding]`.
     FfnPostNorm,
-    /// LayerNorm of the residual behind the feed-forward network, `[embedding]`.
+    /// LayerNorm of the residual after the feed-forward network, `[embedding]`.
     FfnResidualNorm,
-    /// Added behind that norm, `[embedding]`.
+    /// Added after that norm, `[embedding]`.
     FfnResidualNormBias,
-    /// What outputs of the query projection are multiplied by, `[1]`.
+    /// Factor of the query projection's outputs, `[1]`.
     QueryScale,
-    /// The same of keys.
+    /// Factor of the key projection's outputs, `[1]`.
     KeyScale,
-    /// The same of values.
+    /// Factor of the value projection's outputs, `[1]`.
     ValueScale,
-    /// The same of the attention output.
+    /// Factor of the attention output projection's outputs, `[1]`.
     AttentionOutputScale,
-    /// The same of the gate projection.
+    /// Factor of the gate projection's outputs, `[1]`.
     FfnGateScale,
-    /// The same of the up projection.
+    /// Factor of the up projection's outputs, `[1]`.
     FfnUpScale,
-    /// The same of the down projection.
+    /// Factor of the down projection's outputs, `[1]`.
     FfnDownScale,
     /// Scores of experts, `[experts, embedding]`.
     Router,
@@ -95,7 +95,7 @@ pub enum TensorRole {
     ExpertUp,
     /// Down projection of one expert, `[embedding, expert feed_forward]`.
     ExpertDown,
-    /// What the sigmoid of which the shared expert is weighted by, `[1, embedding]`.
+    /// Projection whose sigmoid weights the shared expert, `[1, embedding]`.
     SharedRouter,
     /// Gate projection of the shared expert.
     SharedGate,
@@ -105,7 +105,7 @@ pub enum TensorRole {
     SharedDown,
     /// Norm before the head, `[embedding]`.
     OutputNorm,
-    /// Head, `[vocabulary, embedding]`; where a model ties it, the embedding serves.
+    /// Head, `[vocabulary, embedding]`. Models with a tied head use the embedding instead.
     Output,
 }
 
@@ -113,7 +113,7 @@ impl TensorRole {
     /// Number of roles: the length of a table indexed by `role as usize`.
     pub const COUNT: usize = Self::Output as usize + 1;
 
-    /// Whether it is a vector of floats, whatever its shape, and no matrix.
+    /// Returns true if the tensor is a vector of floats, whatever its shape in the file, and not a matrix.
     pub fn is_vector(self) -> bool {
         use TensorRole as R;
         matches!(
@@ -152,30 +152,31 @@ impl TensorRole {
         )
     }
 
-    /// Whether each expert has one of its own.
+    /// Returns true if each expert has its own tensor of this role.
     pub fn is_expert(self) -> bool {
         matches!(self, Self::ExpertGate | Self::ExpertUp | Self::ExpertDown)
     }
 }
 
-/// One tensor of a model file, or whole rows of one: a tensor that fuses projections or stacks experts is several shards.
+/// One tensor of a model file, or whole rows of one. A tensor that fuses projections or stacks experts is several
+/// shards.
 #[derive(Component, Clone, Debug)]
 pub struct WeightShard {
     /// Name in the file.
     pub name: String,
-    /// What it is for.
+    /// Its role.
     pub role: TensorRole,
-    /// Which expert's it is; 0 where its role is of no expert.
+    /// Index of its expert. 0 if its role belongs to no expert.
     pub expert: usize,
-    /// How its numbers are stored.
+    /// The format of its numbers.
     pub format: TensorFormat,
     /// Outer dimension; 1 for a vector.
     pub rows: usize,
     /// Inner dimension.
     pub cols: usize,
-    /// Which file of the set holds it.
+    /// Index of its file in the file set.
     pub part: usize,
-    /// Its bytes in that file.
+    /// Its byte range in that file.
     pub range: Range<u64>,
 }
 
@@ -191,17 +192,17 @@ impl Shards {
     }
 }
 
-/// A shard belongs to this layer or model.
+/// Names the layer or model that a shard belongs to.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Shards)]
 pub struct ShardOf(pub Entity);
 
-/// Waits in the load queue of its model. Then it is [`Fetching`], then [`Resident`](crate::model::Resident).
+/// Waits in the load queue of its model. Then it becomes [`Fetching`], then [`Resident`](crate::model::Resident).
 #[derive(Component, Debug)]
 #[component(storage = "SparseSet")]
 pub struct Queued;
 
-/// The loader reads it.
+/// The loader is reading it.
 #[derive(Component, Debug)]
 #[component(storage = "SparseSet")]
 pub struct Fetching;

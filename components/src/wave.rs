@@ -1,15 +1,15 @@
-//! The rows that travel through a model together.
+//! Waves: the rows that pass through a model together.
 
 use crate::adapter::{UsesAdapter, WaveAdapters};
 use crate::model::{ModelConfig, Place};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 
-/// In place of a token's id in [`Wave::tokens`]: the id is on the device that chose it, under the place in the KV cache that
-/// the lower bits name.
+/// Flag in [`Wave::tokens`], in place of a token's id. The id is on the device that chose it, at the place in the KV
+/// cache that the lower bits give.
 pub const DEVICE_TOKEN: u32 = 1 << 31;
 
-/// Where a wave is.
+/// How far a wave has come through its model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtLayer {
     /// Carries no rows.
@@ -17,15 +17,15 @@ pub enum AtLayer {
     Idle,
     /// Waits for the embedding.
     Embed,
-    /// Stands before this layer.
+    /// Is before this layer.
     Layer(usize),
-    /// Stands in this layer: its attention has run, its feed-forward network has not.
+    /// Is in this layer: its attention has run, its feed-forward network has not.
     Ffn(usize),
-    /// Stands before the head.
+    /// Is before the head.
     Head,
-    /// Its logits and final hidden states are on the host, to be delivered to their sessions.
+    /// Its logits and final hidden states are on the host, ready for delivery to their sessions.
     Sample,
-    /// The head's backend has recorded its logits and submits them itself; they come back in another wave.
+    /// The head's backend has recorded its logits and submits them itself. They are read back into another wave.
     OnDevice,
 }
 
@@ -35,7 +35,7 @@ pub enum Chosen {
     /// By the session's sampler, from the logits.
     #[default]
     Sampler,
-    /// A device has chosen it; `None` if no logit was a number.
+    /// A device has chosen it. `None` if every logit was NaN or `-inf`.
     Device(Option<u32>),
     /// A system has chosen it, in place of the session's sampler.
     System(u32),
@@ -44,37 +44,38 @@ pub enum Chosen {
 /// Consecutive positions of one session in a wave.
 #[derive(Clone, Debug)]
 pub struct WaveSpan {
-    /// The session; it may have died since.
+    /// The session. It may have been despawned since.
     pub session: Entity,
     /// Its rows of the wave.
     pub rows: Range<usize>,
     /// Position of the first row in the session's context.
     pub start: usize,
-    /// Its block table's place in [`Wave::tables`].
+    /// Range of its block table in [`Wave::tables`].
     pub table: Range<usize>,
-    /// Rows of the wave's logits that are its own.
+    /// The span's rows of the wave's logits.
     pub logits: Range<usize>,
-    /// Rows of the wave's states that are its own.
+    /// The span's rows of the wave's states.
     pub states: Range<usize>,
-    /// The session's epoch when the rows were made.
+    /// The session's epoch when the rows were added.
     pub epoch: u32,
-    /// Whether its last row is the end of what the session holds, so that a token can be chosen.
+    /// True if its last row is the end of the session's tokens, so that a token can be chosen.
     pub complete: bool,
     /// The adapter that the session uses.
     pub adapter: Option<UsesAdapter>,
 }
 
-/// The rows travelling together: arrays by row, hidden state `[rows, embedding]`, logits `[logit rows, vocabulary]`.
+/// The rows that pass through a model together, as arrays by row: hidden state `[rows, embedding]`, logits `[logit
+/// rows, vocabulary]`.
 ///
-/// Sessions join when a wave is made up and leave when it is sampled. Arrays keep their capacity.
+/// Sessions join when a wave is composed and leave when it is sampled. Arrays keep their capacity.
 #[derive(Component, Debug, Default)]
 pub struct Wave {
-    /// Where the wave is.
+    /// How far the wave has come.
     pub at: AtLayer,
-    /// Counts the waves of the model in the order in which they were made up, so that none passes one before it: a later one may
-    /// hold what follows in the same session.
+    /// Number of the wave in the order in which the model's waves were composed. No wave overtakes an earlier one,
+    /// because a later one may hold the next positions of the same session.
     pub turn: u64,
-    /// Whose rows they are.
+    /// The sessions that the rows belong to.
     pub spans: Vec<WaveSpan>,
     /// Block tables of the spans, one after another.
     pub tables: Vec<u32>,
@@ -82,15 +83,15 @@ pub struct Wave {
     pub tokens: Vec<u32>,
     /// Position of each row.
     pub positions: Vec<u32>,
-    /// Arena slot that takes each row's keys and values.
+    /// Arena slot that stores each row's keys and values.
     pub slots: Vec<u32>,
     /// Rows whose logits are wanted, ascending.
     pub logit_rows: Vec<u32>,
     /// Rows whose final hidden state is wanted, ascending.
     pub state_rows: Vec<u32>,
-    /// Which of the rows use an adapter.
+    /// The rows that use an adapter.
     pub adapters: WaveAdapters,
-    /// The place that the wave has entered. `None` while it is between places: then `hidden` holds the hidden state.
+    /// The place that the wave has entered. `None` while it is between places. Then `hidden` holds the hidden state.
     pub place: Option<Place>,
     /// Hidden state, row by row, while it is on the host.
     pub hidden: Vec<f32>,
@@ -98,17 +99,17 @@ pub struct Wave {
     pub logits: Vec<f32>,
     /// Final hidden states, `[state rows, embedding]`.
     pub states: Vec<f32>,
-    /// How each span's token is chosen; [`Chosen::Sampler`] for spans beyond its end.
+    /// How each span's token is chosen. [`Chosen::Sampler`] for spans beyond its end.
     pub chosen: Vec<Chosen>,
 }
 
 impl Wave {
-    /// Rows in the wave.
+    /// Number of rows in the wave.
     pub fn rows(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Empties the wave, keeping its memory.
+    /// Empties the wave and keeps its memory.
     pub fn clear(&mut self) {
         self.at = AtLayer::Idle;
         self.place = None;
@@ -124,28 +125,29 @@ impl Wave {
     }
 }
 
-/// Most rows of a model's waves, so that their memory stays in proportion to the model's file.
+/// Limits of a model's waves, so that their memory stays in proportion to the model's file.
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaveLimits {
-    /// Rows.
+    /// Largest number of rows.
     pub rows: usize,
-    /// Rows whose logits are computed.
+    /// Largest number of rows whose logits are computed.
     pub logit_rows: usize,
-    /// Most pages of context that its sessions may have together: as many as there is room for in a device's block tables.
+    /// Largest number of pages of context that its sessions may have together: as many as fit a device's block tables.
     pub pages: usize,
 }
 
 impl WaveLimits {
     /// Limits for a model whose weights take `weight_bytes`.
     ///
-    /// Widths come from the file's metadata: a small file may ask for rows of any width.
+    /// Widths come from the file's metadata, so a small file may ask for rows of any width.
     pub fn new(config: &ModelConfig, weight_bytes: u64) -> Self {
-        /// Memory that any model's waves may take.
+        /// Memory in bytes that any model's waves may take.
         const LEAST: u64 = 64 << 20;
         let budget = weight_bytes.max(LEAST);
         let heads = config.heads.saturating_mul(config.key_length.saturating_add(config.value_length));
         let kv_heads = config.kv_heads.saturating_mul(config.key_length.saturating_add(config.value_length));
-        // Hidden, normed and kept, projections and attention, gate, up and their product; once more for quantized copies.
+        // Hidden state, normed and kept, projections and attention, gate, up and their product. Then once more for
+        // quantized copies.
         let row = config.embedding.saturating_mul(3).saturating_add(heads).saturating_add(kv_heads);
         let row = row.saturating_add(config.feed_forward.saturating_mul(3));
         // Layers with experts: scores, rows of one expert, the sum over them.
@@ -174,8 +176,8 @@ impl Waves {
     }
 }
 
-/// A wave that carries what a device has brought back: logits and states of rows that travelled in another wave. It is
-/// never admitted to; the stage `Sample` treats it as any wave.
+/// Marks a wave that carries a readback: logits and states of rows that were computed in another wave. Admission adds
+/// no rows to it. The stage `Sample` treats it like any wave.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Readbacks)]
 pub struct ReadbackOf(pub Entity);
@@ -192,16 +194,16 @@ impl Readbacks {
     }
 }
 
-/// A wave travels through this model.
+/// Names the model that a wave passes through.
 #[derive(Component, Debug)]
 #[relationship(relationship_target = Waves)]
 pub struct WaveOf(pub Entity);
 
-/// Counts what ticks have moved: shards taken, waves made up, layers run, waves sampled, sessions ended.
+/// Counts the progress of ticks: shards taken, waves composed, layers run, waves sampled, sessions ended.
 #[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TickWork(pub u64);
 
-/// The layer that the schedule `LayerStep` is being run for.
+/// The layer for which the schedule `LayerStep` runs.
 #[derive(Resource, Clone, Copy, Debug)]
 pub struct CurrentLayer {
     /// The wave.
@@ -212,7 +214,7 @@ pub struct CurrentLayer {
     pub layer: Entity,
     /// Its index.
     pub index: usize,
-    /// Where it is computed: the wave has entered that place.
+    /// The layer's place. The wave has entered it.
     pub place: Place,
     /// True if its attention has run, in this tick or an earlier one.
     pub attended: bool,

@@ -1,8 +1,8 @@
-//! The set `Layers`: passes waves through the layers that are resident.
+//! The set `Layers`: runs waves through the resident layers.
 //!
-//! [`run_layers`] runs the schedule [`LayerStep`] once for each layer that a wave can enter. It brings a wave to the place
-//! of each layer and of the head, and records in [`Wave::at`] how far the wave has come, so that a layer whose attention has
-//! run goes on with its feed-forward network.
+//! [`run_layers`] runs the schedule [`LayerStep`] once for each layer that a wave can enter. It moves a wave to the
+//! place of each layer and of the head, and records in [`Wave::at`] how far the wave has come, so that a layer whose
+//! attention has run continues with its feed-forward network.
 
 use crate::place::Backends;
 use bevy_ecs::prelude::*;
@@ -23,16 +23,17 @@ pub enum LayerSet {
     Ffn,
 }
 
-/// When a tick stops early. A resource; [`run_layers`] looks at it before each layer. Past the deadline a wave stays before
-/// its next layer and continues at the next tick. At least one layer of each model with a wave runs in every tick.
+/// When a tick stops early. A resource; [`run_layers`] checks it before each layer. After the deadline a wave stays
+/// before its next layer and continues in the next tick. At least one layer of each model with a wave runs in every
+/// tick.
 #[derive(Resource, Clone, Copy, Debug, Default)]
 pub struct TickBudget {
     /// The time after which no further layer starts; `None` for no limit.
     pub deadline: Option<Instant>,
 }
 
-/// Passes every wave through the layers that are resident, and stops it before the first that is not. Waves of a model go in
-/// the order in which they were made up.
+/// Runs every wave through the resident layers, and stops it before the first layer that is not resident. Waves of a
+/// model run in the order in which they were composed.
 pub fn run_layers(
     world: &mut World,
     waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
@@ -51,7 +52,7 @@ pub fn run_layers(
     }
     ready.sort_unstable_by_key(|(turn, ..)| *turn);
     let deadline = world.get_resource::<TickBudget>().and_then(|budget| budget.deadline);
-    // Models of which a layer has run in this tick. Each gets one, so that a short budget starves no model.
+    // Models of which a layer has run in this tick. Each runs at least one, so that a short budget starves no model.
     advanced.clear();
     world.schedule_scope(LayerStep, |world, step| {
         for (_, wave, model) in ready.drain(..) {
@@ -71,7 +72,7 @@ pub fn run_layers(
     });
 }
 
-/// Runs the layer that a wave stands before or in, if that is possible. Returns true if it ran.
+/// Runs the layer that a wave is before or in, if possible. Returns true if it ran.
 fn advance(world: &mut World, step: &mut Schedule, wave: Entity, model: Entity) -> bool {
     let (index, attended) = match world.get::<Wave>(wave).map(|wave| wave.at) {
         Some(AtLayer::Layer(index)) => (index, false),
@@ -109,7 +110,7 @@ fn set_at(world: &mut World, wave: Entity, at: AtLayer) {
     }
 }
 
-/// Names the layer to be run; writes in place, since inserting a resource costs more than a layer's bookkeeping.
+/// Sets the current layer. Writes in place, because inserting a resource costs more than a layer's bookkeeping.
 fn set_current(world: &mut World, current: CurrentLayer) {
     match world.get_resource_mut::<CurrentLayer>() {
         Some(mut resource) => *resource = current,

@@ -1,9 +1,9 @@
 //! The stages of the Weft engine as systems, and its backends.
 //!
 //! A tick runs `load → admit → embed → (attention → ffn) for each layer → head → sample → speculate → reclaim`; the
-//! engine crate orders them. The modules `load`, `admit`, `layers`, `sample` and `reclaim` are shared by all backends;
-//! [`place`] says what a backend is, and [`on_cpu`] and [`on_gpu`] are one backend each, with its systems for the stages
-//! between.
+//! engine crate orders them. The modules `load`, `admit`, `layers`, `sample` and `reclaim` are shared by all backends.
+//! [`place`] defines what a backend is. [`on_cpu`] and [`on_gpu`] are one backend each, with systems for the stages
+//! from embed to head.
 
 pub mod admit;
 pub mod fail;

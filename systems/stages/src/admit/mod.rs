@@ -1,8 +1,9 @@
-//! Admission: makes up the next wave of each model from its sessions.
+//! Admission: composes the next wave of each model from its sessions.
 //!
-//! Sessions that decode come first, a row each; prompts fill what room is left, in chunks, and a part of the room is
-//! theirs. A session without a page waits. When nobody can move, context is given up and computed again later, never
-//! lost (see `room`). A text of an encoder travels whole: its rows see each other. Only a session that the whole arena cannot hold is finished.
+//! Sessions that decode come first, with one row each. Prompts fill the rows that are left, in chunks, and a share of
+//! the rows is reserved for them. A session without a page waits. If no session can advance, a session's context is
+//! preempted and computed again later, never lost (see `room`). A text of an encoder is never split, because its rows
+//! attend to each other. A session is finished only if the whole arena cannot hold it.
 
 mod room;
 
@@ -21,10 +22,10 @@ use weft_components::{
 };
 use weft_platform::PAGE;
 
-/// How waves are made up.
+/// How waves are composed.
 #[derive(Resource, Clone, Copy, Debug)]
 pub struct AdmitOptions {
-    /// Most rows of a wave.
+    /// Largest number of rows of a wave.
     pub max_rows: usize,
 }
 
@@ -34,31 +35,31 @@ impl Default for AdmitOptions {
     }
 }
 
-/// Most rows of a wave whose whole logits a caller may keep: bounds the memory of the head's output.
+/// Largest number of rows of a wave whose whole logits a caller may keep. It bounds the memory of the head's output.
 const MAX_KEPT_ROWS: usize = 64;
-/// The part of a wave's rows that prompts get beside sessions that decode.
+/// Divisor of a wave's rows: this share is reserved for prompts while sessions decode.
 const PROMPT_SHARE: usize = 4;
 
-/// The order in which sessions are admitted, in place of the model's own, which is fair: sessions in turn. A component of the
-/// model that a system in the set `Admit`, before [`admit`], writes. Of the sessions that decode, and then of those that
-/// prefill, the first in this list join a wave first; those that are not in it wait.
+/// The order in which sessions are admitted. Replaces the model's own order, which takes sessions in turn. A component
+/// of the model that a system in the set `Admit`, before [`admit`], writes. Of the sessions that decode, and then of
+/// those that prefill, the first in this list join a wave first. Sessions that are not in it wait.
 #[derive(Component, Clone, Debug, Default)]
 pub struct AdmissionOrder(pub Vec<Entity>);
 
-/// Whose turn it is. A component of the model.
+/// State of the turn-taking between sessions. A component of the model.
 #[derive(Component, Debug, Default)]
 pub struct AdmitCursor {
     /// Where the next wave starts in the list of sessions.
     first: usize,
-    /// Whether a wave too small for both has carried a decoding session last.
+    /// True if the last wave that was too small for both kinds carried a decoding session.
     decoded: bool,
-    /// Waves made up so far.
+    /// Number of waves composed so far.
     waves: u64,
-    /// Whether a wave has been made up and has not started.
+    /// True if a wave has been composed and has not started.
     standing: bool,
 }
 
-/// What admission reads and writes of a session.
+/// The components of a session that admission reads and writes.
 #[derive(bevy_ecs::query::QueryData)]
 #[query_data(mutable)]
 pub struct AdmitSession {
@@ -79,8 +80,8 @@ pub struct AdmitSession {
 }
 
 impl AdmitSessionItem<'_, '_> {
-    /// Tokens up to the end of what may join a wave: those of the history, and those that were chosen on a device and
-    /// have not been read, where `ahead` steps may be under way like that.
+    /// Number of tokens that may join a wave: those of the history, and those chosen on a device whose ids have not
+    /// been read, if up to `ahead` such steps may be in flight.
     fn end(&self, ahead: usize) -> usize {
         let cursor = &self.cursor;
         let left = self.request.max_tokens.saturating_sub(self.output.tokens.len());
@@ -93,7 +94,7 @@ impl AdmitSessionItem<'_, '_> {
         !self.reads_logits && self.sampler.runs_ahead()
     }
 
-    /// Of these, tokens that no wave has been given yet.
+    /// Tokens of these that are not in any wave yet.
     fn remaining(&self, ahead: usize) -> usize {
         self.end(ahead).saturating_sub(self.cursor.scheduled)
     }
@@ -104,7 +105,7 @@ impl AdmitSessionItem<'_, '_> {
     }
 }
 
-/// Fills idle waves, the next one of a model when the one before has started. Runs in the set `Admit`.
+/// Fills idle waves. The next wave of a model is filled when the one before has started. Runs in the set `Admit`.
 pub fn admit(
     mut commands: Commands<'_, '_>,
     options: Res<'_, AdmitOptions>,
@@ -162,7 +163,7 @@ pub fn admit(
         let mut admission = Admission {
             model: of.0,
             room: 0,
-            // Each wave takes its share, so that there is work in every place at once.
+            // Each wave takes its share of the sessions, so that every place has work at once.
             sessions: pressure.active.div_ceil(abreast.entities().len().max(1)),
             logits: limits.logit_rows,
             pages: limits.pages,
@@ -199,7 +200,7 @@ pub fn admit(
                 }
             }
         }
-        // Whoever was left out comes first next time.
+        // A session that was left out comes first next time.
         turn.first = admission.left_out.unwrap_or(turn.first);
         let starved = core::mem::take(&mut admission.starved);
         if wave.rows() > 0 {
@@ -217,8 +218,8 @@ pub fn admit(
     }
 }
 
-/// The two rounds over the sessions, `(those that decode, rows)`: those with a single row to pass and the rest. What
-/// the first round leaves is the second's.
+/// The two rounds over the sessions, `(decoding, rows)`: first sessions with a single row to compute, then the others.
+/// Rows that the first round leaves go to the second.
 fn rounds(rows: usize, turn: &mut AdmitCursor, pressure: &Pressure) -> [(bool, usize); 2] {
     if !pressure.prompts {
         return [(true, rows), (false, 0)];
@@ -231,34 +232,34 @@ fn rounds(rows: usize, turn: &mut AdmitCursor, pressure: &Pressure) -> [(bool, u
     [(true, rows - prompts), (false, prompts)]
 }
 
-/// A wave being made up.
+/// A wave being composed.
 struct Admission<'a> {
     model: Entity,
     /// Rows that may still join.
     room: usize,
     /// Sessions that may still join.
     sessions: usize,
-    /// Of these, rows whose logits may be wanted.
+    /// Rows of these whose logits may be wanted.
     logits: usize,
-    /// Pages of context that the sessions who join may still have.
+    /// Pages of context that sessions joining from now on may have.
     pages: usize,
-    /// Steps of a session that may be under way with their tokens unread.
+    /// Steps of a session that may be in flight with their tokens unread.
     ahead: usize,
-    /// Most rows of a wave, where a text must travel whole.
+    /// Largest number of rows of a wave, if a text must not be split.
     whole: Option<usize>,
-    /// What the clock of last use shows.
+    /// The current time of the clock of last use.
     now: u64,
     wave: &'a mut Wave,
     pool: &'a mut KvPool,
     pressure: Pressure,
-    /// Place in the list of the first session for which the wave had no row of logits, or too few pages, left.
+    /// Index in the list of the first session for which no row of logits, or too few pages, were left in the wave.
     left_out: Option<usize>,
-    /// Sessions that wanted a page and got none. Empty, and so without memory, in the steady state.
+    /// Sessions that needed a page and got none. Empty, and so without memory, in the steady state.
     starved: Vec<Entity>,
 }
 
 impl Admission<'_> {
-    /// Adds rows of the session at this place of the list, or says why it can never go on.
+    /// Adds rows of the session at this index of the list. Returns a reason if the session can never continue.
     fn join(
         &mut self,
         entity: Entity,
@@ -269,7 +270,7 @@ impl Admission<'_> {
         let (start, end) = (session.cursor.scheduled, session.end(self.ahead));
         let capacity = self.pool.capacity().saturating_mul(PAGE);
         if end > session.cursor.limit.min(capacity) {
-            // The tokens that are still to be read may end the request in another way.
+            // The tokens that are still unread may end the request for another reason.
             return (session.cursor.unread == 0).then_some(FinishReason::ContextFull);
         }
         if self.whole.is_some_and(|most| end - start > most) {
@@ -292,7 +293,7 @@ impl Admission<'_> {
         let mut rows = (end - start).min(self.room).min(chunk);
         if (start + rows).div_ceil(PAGE) > self.pages {
             if self.wave.rows() == 0 {
-                // Alone it is too long.
+                // The session's context is too long even for a wave of its own.
                 return (session.cursor.unread == 0).then_some(FinishReason::ContextFull);
             }
             self.left_out.get_or_insert(place);
@@ -306,7 +307,7 @@ impl Admission<'_> {
         }
         let paged = (session.table.0.len() * PAGE).saturating_sub(start);
         rows = if self.whole.is_some() && paged < rows { 0 } else { rows.min(paged) };
-        // What has been kept already is not asked for again by a context that is computed a second time.
+        // Logits kept already are not kept again when a context is computed a second time.
         let kept = session.kept.map_or(0, LogitsKept::len);
         let wanted = session.wanted.and_then(|wanted| wanted.positions.get(kept..)).unwrap_or_default();
         let wanted = &wanted[wanted.partition_point(|position| *position < start)..];
@@ -379,13 +380,13 @@ impl Admission<'_> {
     }
 }
 
-/// Where a position's key and value are in the cache: slot times page length plus offset. A token that is chosen on a device
-/// is kept there under the place of the row that it was chosen from.
+/// Index of a position's key and value in the cache: slot times page length plus offset. A token chosen on a device is
+/// kept there at the index of the row that it was chosen from.
 fn kv_place(table: &[u32], position: usize) -> u32 {
     table[position / PAGE] * PAGE as u32 + (position % PAGE) as u32
 }
 
-/// Lists the rows of a wave that use adapters, those of one adapter together.
+/// Lists the rows of a wave that use adapters, grouped by adapter.
 fn group_adapted(wave: &mut Wave) {
     let Wave { spans, adapters, .. } = wave;
     for first in spans.iter().filter_map(|span| span.adapter) {

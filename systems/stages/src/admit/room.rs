@@ -1,9 +1,9 @@
-//! Room in the KV cache: who may start, and whose context is given up.
+//! Capacity of the KV cache: decides which sessions may start and whose context is preempted.
 //!
-//! Context is given up first by sessions at rest, the one used longest ago before the others, then by the youngest session at work. One that has given its context
-//! up starts again when what is free holds all that it and those at work may still need, or when nobody is at work:
-//! the oldest runs to its end, so every session does, and no context is computed again and again. Until then no
-//! younger session starts.
+//! Sessions at rest are preempted first, the least recently used one before the others, then the youngest session at
+//! work. A preempted session starts again when the free pages hold all that it and the sessions at work may still need,
+//! or when no session is at work. So the oldest session always runs to its end, every session finishes, and no context
+//! is computed again and again. Until then no younger session starts.
 
 use super::{AdmitSession, AdmitSessionItem};
 use crate::sample::SessionSampler;
@@ -11,19 +11,19 @@ use bevy_ecs::prelude::*;
 use weft_components::{BlockTable, ContextCursor, FinishReason, LeafRun, Pages, SessionEvent};
 use weft_platform::PAGE;
 
-/// How crowded the cache is when a wave is made up.
+/// How full the cache is when a wave is composed.
 pub(super) struct Pressure {
-    /// Sessions that have something to do.
+    /// Sessions that have work to do.
     pub(super) active: usize,
-    /// Whether a session has more than one row to pass.
+    /// True if a session has more than one row to compute.
     pub(super) prompts: bool,
-    /// Place in the list of the oldest session that has given its context up and waits.
+    /// Index in the list of the oldest preempted session that waits.
     waiting: Option<usize>,
     /// Sessions at work that hold pages.
     running: usize,
     /// Pages that these may still ask for.
     demand: usize,
-    /// Pages that nobody holds.
+    /// Free pages.
     free: usize,
 }
 
@@ -54,7 +54,7 @@ impl Pressure {
         pressure
     }
 
-    /// Whether the session at this place, of which nothing is cached, may start.
+    /// Returns true if the session at this index, which has nothing cached, may start.
     pub(super) fn may_start(&self, place: usize, session: &AdmitSessionItem<'_, '_>) -> bool {
         match self.waiting {
             None => true,
@@ -68,7 +68,7 @@ impl Pressure {
         demand(session.history.0.len(), left, session.cursor.limit, 0)
     }
 
-    /// Takes a session into account that has just joined.
+    /// Accounts for a session that has just joined.
     pub(super) fn started(&mut self, session: &AdmitSessionItem<'_, '_>) {
         if session.cursor.preempted {
             self.running += 1;
@@ -76,8 +76,8 @@ impl Pressure {
     }
 }
 
-/// Gives up cached context, since sessions are starved: that of as many sessions at rest, or, where nobody could move,
-/// of the youngest session at work. Says how many sessions it touched.
+/// Preempts cached context because sessions are starved: of as many sessions at rest or, if no session could advance,
+/// of the youngest session at work. Returns the number of sessions changed.
 pub(super) fn make_room(
     starved: &[Entity],
     nobody_moved: bool,
@@ -110,7 +110,7 @@ pub(super) fn make_room(
         }
     }
     if victims.is_empty() && nobody_moved {
-        // The starved session holds the whole arena.
+        // The starved session already holds the whole arena.
         if let Ok(mut session) = sessions.get_mut(starved[0]) {
             session.finish(starved[0], FinishReason::ContextFull, events);
         }
@@ -119,8 +119,8 @@ pub(super) fn make_room(
     victims.len() as u64
 }
 
-/// Keeps the first tokens of a session's cached context, `(session, tokens to keep)`, and makes rows that are under
-/// way for it void: what they were made of, or for, has changed. Random numbers of tokens that nobody will read are drawn again.
+/// Keeps the first tokens of a session's cached context, `(session, tokens to keep)`, and discards its rows in flight,
+/// because the context that they depend on has changed. Random numbers of tokens that will not be read are drawn again.
 pub fn truncate_session(
     In((session, keep)): In<(Entity, usize)>,
     mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor, Option<&mut SessionSampler>)>,
@@ -136,7 +136,7 @@ pub fn truncate_session(
     }
 }
 
-/// Keeps the first `keep` tokens of a cached context and gives the pages behind them back, last page first.
+/// Keeps the first `keep` tokens of a cached context and returns the pages after them to the pool, last page first.
 fn truncate_context(
     keep: usize,
     run: Entity,

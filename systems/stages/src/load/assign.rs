@@ -1,8 +1,8 @@
-//! Which layers of a model go to which place.
+//! Assignment: decides which layers of a model go to which place.
 //!
-//! The last layers and the head go to places other than the first, so that a model that does not fit there crosses from the
-//! first place to the others once and its hidden state never comes back. Several places share the layers in proportion to
-//! their memory, in order.
+//! The last layers and the head go to places other than the first. If they do not hold the whole model, a wave crosses
+//! from the first place to the others once, and its hidden state never comes back. Several places share the layers in
+//! order, in proportion to their memory.
 
 use super::pieces::FetchItem;
 use super::queue::LoadQueue;
@@ -21,7 +21,7 @@ use weft_components::{
 };
 use weft_formats::ShardSpec;
 
-/// Where a model's layers and ends go.
+/// The places of a model's layers and ends.
 struct Assigned {
     layers: Vec<Place>,
     ends: Ends,
@@ -41,7 +41,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The request that a model was spawned with; `None` if it is gone.
+    /// The request that a model was spawned with. `None` if the model is gone.
     pub(super) fn of(world: &World, model: Entity) -> Option<Self> {
         let origin = world.get::<ModelOrigin>(model)?;
         Some(Self {
@@ -79,14 +79,14 @@ impl Request {
         }
     }
 
-    /// The error of a load for what a backend refuses.
+    /// The error of a load that a backend refuses.
     pub(super) fn refused(&self, world: &World, backend: &dyn Backend, error: PlaceError) -> LoadError {
         LoadError::Place { file: self.file.clone(), place: backend.name(world), error }
     }
 }
 
-/// Places a model, on places other than the first if `accelerate` allows it, and asks for its shards. What was loaded before is
-/// dropped.
+/// Places a model and requests its shards. Uses places other than the first if `accelerate` is true. What was loaded
+/// before is dropped.
 ///
 /// # Errors
 /// As [`spawn_model`](super::spawn_model); the model then has no place.
@@ -136,7 +136,7 @@ pub fn place_model(world: &mut World, model: Entity, accelerate: bool) -> Result
     Ok(())
 }
 
-/// Drops everything that backends hold of a model, its waves and its place in the load queue.
+/// Drops everything that backends hold of a model, its waves and its load queue.
 fn release(world: &mut World, backends: &Backends, model: Entity) {
     let waves = world.get::<Waves>(model).map_or_else(Vec::new, |waves| waves.entities().to_vec());
     for wave in waves {
@@ -234,7 +234,7 @@ fn offload(
     let memory: Vec<_> = others.iter().map(|(_, backend)| backend.memory(world)).collect();
     let ranges = shares(&memory, request.config.layers - count..request.config.layers);
     assigned.limits.rows = assigned.limits.rows.min(request.max_rows).max(1);
-    // From the last layers on: what does not fit is left to the first place.
+    // From the last layers on. Layers that do not fit are left to the first place.
     for ((place, backend), range) in others.into_iter().zip(ranges).rev() {
         if range.is_empty() {
             continue;
@@ -252,7 +252,7 @@ fn offload(
     Ok(())
 }
 
-/// Splits layers over places in proportion to the memory that each may use; evenly if that is not known of all.
+/// Splits layers over places in proportion to the memory that each may use, or evenly if the memory of one is unknown.
 pub(super) fn shares(memory: &[Option<u64>], layers: Range<usize>) -> Vec<Range<usize>> {
     let known = memory.iter().all(|bytes| bytes.is_some_and(|bytes| bytes > 0));
     let weight = |bytes: &Option<u64>| bytes.filter(|_| known).map_or(1.0, |bytes| bytes as f64);
@@ -270,8 +270,8 @@ pub(super) fn shares(memory: &[Option<u64>], layers: Range<usize>) -> Vec<Range<
         .collect()
 }
 
-/// Gives a model as many waves as places work on it at the same time, and lets steps run ahead if one place holds all of it.
-/// Waves that travel stay.
+/// Gives a model as many waves as places work on it at the same time, and lets steps run ahead if one place holds all
+/// of it. Existing waves up to that number stay as they are.
 pub(super) fn settle_waves(world: &mut World, model: Entity) {
     let backends = Backends::of(world);
     let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
@@ -297,8 +297,8 @@ pub(super) fn settle_waves(world: &mut World, model: Entity) {
     }
 }
 
-/// Asks for the shards of a model that `wanted` names, given each and whether it is missing. Those that no backend reads are
-/// left out.
+/// Requests the shards of a model for which `wanted` returns true, given the shard and whether it is missing. Shards
+/// that no backend reads are left out.
 ///
 /// # Errors
 /// The loader's threads cannot be started.
@@ -329,7 +329,7 @@ pub(super) fn request_shards(
     }
 }
 
-/// Notes that a shard is not there: it, and the layer or model whose it is, are no longer resident.
+/// Notes that a shard is missing: the shard, and its layer or model, are no longer resident.
 pub(super) fn drop_shard(world: &mut World, model: Entity, shard: Entity) {
     let Ok(mut entity) = world.get_entity_mut(shard) else { return };
     let was_resident = entity.take::<Resident>().is_some();

@@ -1,4 +1,4 @@
-//! Eviction: the weights of a layer are dropped and read again when a wave stands before the layer.
+//! Eviction: the weights of a layer are dropped, and read again when a wave has reached the layer.
 
 use super::assign::{Request, drop_shard, request_shards};
 use super::queue::LoadQueue;
@@ -11,13 +11,14 @@ use weft_components::{
 };
 use weft_formats::ShardOwner;
 
-/// A layer's model, and its index there.
+/// A layer's model, and the layer's index in it.
 pub(super) fn place_in_model(world: &World, layer: Entity) -> Option<(Entity, usize)> {
     Some((world.get::<LayerOf>(layer)?.0, world.get::<LayerIndex>(layer)?.0))
 }
 
-/// Drops the weights of a layer; its KV cache stays. A wave that reaches the layer stops there until [`demand_layers`] has had
-/// them read again. Returns false if the layer is not resident, or if one of its shards is not [`Evictable`].
+/// Drops the weights of a layer. Its KV cache stays. A wave that reaches the layer stops there until [`demand_layers`]
+/// has had the weights read again. Returns false if the layer is not resident, or if one of its shards is not
+/// [`Evictable`].
 pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
     let Some((model, index)) = place_in_model(world, layer) else { return false };
     let shards = world.get::<Shards>(layer).map_or_else(Vec::new, |shards| shards.entities().to_vec());
@@ -36,7 +37,7 @@ pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
     true
 }
 
-/// Asks for the shards of a layer that it has lost. Does nothing if none is missing, or all that are have been asked for.
+/// Requests the missing shards of a layer. Does nothing if none is missing, or if all missing ones have been requested.
 ///
 /// # Errors
 /// The backend has no memory for the layer, or the loader's threads cannot be started.
@@ -56,7 +57,7 @@ pub fn request_layer(world: &mut World, layer: Entity) -> Result<(), LoadError> 
     request_shards(world, model, |spec, missing| missing && spec.owner == ShardOwner::Layer(index))
 }
 
-/// Asks for the layers that waves stand before and that have lost their weights. Runs in the set `Load`; never waits.
+/// Requests the evicted layers that waves have reached. Runs in the set `Load`. Never waits.
 pub fn demand_layers(
     world: &mut World,
     waves: &mut QueryState<(&Wave, &WaveOf)>,

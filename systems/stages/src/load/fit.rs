@@ -1,4 +1,4 @@
-//! Planning a model into the memory that there is, before anything of it is loaded.
+//! Fitting: plans a model into the available memory before anything of it is loaded.
 
 use super::assign::shares;
 use super::spawn::{DEFAULT_KV_TOKENS, file_bytes};
@@ -14,14 +14,14 @@ use weft_components::{ModelConfig, Place, WaveLimits};
 use weft_formats::ModelFile;
 use weft_platform::{KvFormat, PAGE};
 
-/// What is wanted of a plan.
+/// The options of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct FitOptions {
-    /// Tokens of the KV cache, over all sessions; `None` for as many as fit, at most the default of a load.
+    /// Tokens of the KV cache, over all sessions. `None` for as many as fit, up to the default of a load.
     pub kv_tokens: Option<usize>,
-    /// The fewest tokens that are worth loading the model for, where `kv_tokens` names none.
+    /// The smallest number of tokens for which the model is worth loading, if `kv_tokens` is `None`.
     pub least_tokens: usize,
-    /// How keys and values are stored; `None` for the widest of F16 and Q8_0 that fits.
+    /// How keys and values are stored. `None` for the widest of F16 and Q8_0 that fits.
     pub kv_format: Option<KvFormat>,
     /// Layers wanted on places other than the first.
     pub gpu_layers: GpuLayers,
@@ -33,7 +33,7 @@ impl Default for FitOptions {
     }
 }
 
-/// What a plan puts on one place.
+/// The part of a plan on one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaceFit {
     /// The place.
@@ -44,7 +44,7 @@ pub struct PlaceFit {
     pub layers: Range<usize>,
     /// Bytes that they need.
     pub need: Need,
-    /// Bytes that the place may use, if that is known.
+    /// Bytes that the place may use. `None` if unknown.
     pub available: Option<u64>,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Fit {
     }
 }
 
-/// A context and a KV format, to be tried.
+/// A context and a KV format to try.
 struct Attempt<'a> {
     world: &'a World,
     backends: &'a Backends,
@@ -97,8 +97,8 @@ struct TooLarge {
 /// longest context, then the widest KV format. Loads nothing.
 ///
 /// # Errors
-/// [`LoadError::DoesNotFit`] if even the shortest context in the narrowest format does not fit, with the need and the limit; other
-/// errors if a backend cannot compute the model.
+/// [`LoadError::DoesNotFit`] if even the shortest context in the narrowest format does not fit, with the need and the
+/// limit. Other errors if a backend cannot compute the model.
 pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit, LoadError> {
     let backends = Backends::of(world);
     let name = file.sources.first().map_or(String::new(), |source| source.name().to_owned());
@@ -156,7 +156,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// What layers need on a place, and whether that is there.
+    /// Computes what layers need on a place, and whether it fits.
     fn place(
         &self,
         place: Place,
@@ -183,7 +183,7 @@ impl Attempt<'_> {
         let mut kept = layers;
         for ((place, backend), range) in others.iter().zip(shares(&memory, layers - wanted..layers)).rev() {
             let mut range = range;
-            // From the last layers on, as a load does.
+            // From the last layers on, as in a load.
             while !range.is_empty() {
                 match self.place(*place, backend, range.clone(), EndsWanted::Adjoining) {
                     Ok((fit, true)) => {

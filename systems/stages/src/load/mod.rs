@@ -1,8 +1,8 @@
-//! The stage `Load`: from a model that has been read to resident layers, and what moves layers afterwards.
+//! The stage `Load`: makes the layers of a model resident, and moves layers afterwards.
 //!
-//! `spawn` makes a model's entities, `assign` chooses the places of its layers, and the queue fetches its shards:
-//! they are asked for, read in pieces of rows, prepared by the backends that read them, and put into the world by
-//! [`receive_shards`]. A layer that is moved or was evicted asks for its shards again.
+//! `spawn` creates a model's entities, `assign` chooses the places of its layers, and the queue fetches its shards:
+//! they are requested, read in pieces of rows, prepared by the backends that read them, and put into the world by
+//! [`receive_shards`]. When a layer is moved or was evicted, its shards are requested again.
 
 mod assign;
 mod evict;

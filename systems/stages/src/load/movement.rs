@@ -1,7 +1,8 @@
-//! Layers and ends of models move: their placement components say where they are wanted, and what is held follows.
+//! Movement of layers and ends: their placement components say where they are wanted, and the weights follow.
 //!
-//! A layer that moves loses its KV cache: the contexts of the model's sessions are computed again from their token histories,
-//! on the new places, so the text stays the same. Waves in flight are cleared and their rows scheduled again.
+//! A layer that moves loses its KV cache: the contexts of the model's sessions are computed again from their token
+//! histories, on the new places, so the text stays the same. Waves in flight are cleared and their rows scheduled
+//! again.
 
 use super::assign::{Request, abandon, drop_shard, request_shards, settle_waves};
 use super::evict::place_in_model;
@@ -21,7 +22,7 @@ pub struct Moves {
     models: Vec<Entity>,
 }
 
-/// Notes layers that are wanted elsewhere. An observer.
+/// Notes layers that are wanted on another place. An observer.
 pub fn note_layer(
     placed: On<'_, '_, Insert<PlacedOn>>,
     layers: Query<'_, '_, (&PlacedOn, &HeldBy)>,
@@ -32,7 +33,7 @@ pub fn note_layer(
     }
 }
 
-/// Notes models whose ends are wanted elsewhere. An observer.
+/// Notes models whose ends are wanted on another place. An observer.
 pub fn note_ends(
     placed: On<'_, '_, Insert<Ends>>,
     models: Query<'_, '_, (&Ends, &EndsHeldBy), With<Model>>,
@@ -43,8 +44,8 @@ pub fn note_ends(
     }
 }
 
-/// Moves what is wanted elsewhere. What a backend refuses stays where it is, and its placement component says so again. Runs in the
-/// set `Load`; never waits.
+/// Moves the layers and ends that are wanted elsewhere. If a backend refuses one, it stays where it is and its
+/// placement component is set back. Runs in the set `Load`. Never waits.
 pub fn move_layers(world: &mut World) {
     let Some(mut moves) = world.get_resource_mut::<Moves>() else { return };
     if moves.layers.is_empty() && moves.models.is_empty() {
@@ -68,7 +69,7 @@ pub fn move_layers(world: &mut World) {
 /// Moves a layer to a place. Inserting [`PlacedOn`] does the same in the next tick.
 ///
 /// # Errors
-/// No backend has the place, or it refuses the layer; the layer stays where it is.
+/// No backend has the place, or it refuses the layer. Then the layer stays where it is.
 pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), LoadError> {
     let Some((model, index)) = place_in_model(world, layer) else { return Ok(()) };
     let (Some(request), Some(HeldBy(from))) = (Request::of(world, model), world.get(layer).copied()) else {
@@ -100,7 +101,7 @@ pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), Loa
 /// Moves the ends of a model. Inserting [`Ends`] does the same in the next tick. Contexts stay cached.
 ///
 /// # Errors
-/// No backend has a place, or one refuses an end; the ends stay where they are.
+/// No backend has a place, or one refuses an end. Then the ends stay where they are.
 pub fn move_ends(world: &mut World, model: Entity, to: Ends) -> Result<(), LoadError> {
     let (Some(request), Some(EndsHeldBy(from))) =
         (Request::of(world, model), world.get::<EndsHeldBy>(model).copied())
@@ -135,7 +136,7 @@ pub fn move_ends(world: &mut World, model: Entity, to: Ends) -> Result<(), LoadE
     moved
 }
 
-/// Has a backend prepare an assignment. Returns the limits of waves.
+/// Lets a backend prepare an assignment. Returns the limits of waves.
 fn prepare(
     world: &mut World,
     backends: &Backends,
@@ -159,13 +160,13 @@ pub fn rewind_sessions(world: &mut World, backends: &Backends, model: Entity, ke
     let sessions =
         world.get::<Sessions>(model).map_or_else(Vec::new, |sessions| sessions.entities().to_vec());
     for session in sessions {
-        // The system is ours and takes any entity: it cannot be refused.
+        // The system is the engine's own and accepts any entity: it cannot fail.
         let _ = world.run_system_cached_with(truncate_session, (session, keep));
     }
     world.resource_mut::<TickWork>().0 += 1;
 }
 
-/// Makes the limits of a model's waves as narrow as these.
+/// Lowers the limits of a model's waves to these.
 fn narrow(world: &mut World, model: Entity, limits: WaveLimits) {
     if let Some(mut held) = world.get_mut::<WaveLimits>(model) {
         held.rows = held.rows.min(limits.rows);

@@ -1,4 +1,4 @@
-//! How a shard is read: in pieces of rows, each laid out before the next is read into the same buffer.
+//! Reading a shard in pieces of rows. Each piece is laid out before the next is read into the same buffer.
 
 use super::queue::{Arrival, Report};
 use super::spawn::shard_bytes;
@@ -13,12 +13,12 @@ use weft_formats::ModelError;
 use weft_platform::storage::{Source, StorageError};
 use weft_platform::{Cpu, TILE_ROWS};
 
-/// Bytes of a piece, unless one tile of rows has more: read and laid out without leaving a core's second-level cache. On two
-/// Zen 3 cores pieces of 70 to 100 KB loaded 1.3 GB in 0.38 s, those of 240 KB in 0.54 s and those of 35 KB in 0.6 s
-/// (medians).
+/// Bytes of a piece, unless one tile of rows has more. A piece is read and laid out without leaving a core's
+/// second-level cache. On two Zen 3 cores pieces of 70 to 100 KB loaded 1.3 GB in 0.38 s, those of 240 KB in 0.54 s and
+/// those of 35 KB in 0.6 s (medians).
 const PIECE: usize = 96 << 10;
 
-/// Times that a read which failed for a passing reason is tried again.
+/// How often a read is retried that failed for a transient reason.
 pub(super) const RETRIES: u32 = 3;
 
 /// One shard to fetch.
@@ -26,12 +26,12 @@ pub struct FetchItem {
     entity: Entity,
     shard: WeightShard,
     backend: Arc<dyn Prepare>,
-    /// Tells this request from earlier ones for the same shard.
+    /// Distinguishes this request from earlier ones for the same shard.
     pub(super) ticket: u64,
 }
 
 impl FetchItem {
-    /// Asks for a shard, to be prepared by a backend.
+    /// A request for a shard, to be prepared by a backend.
     pub fn new(entity: Entity, shard: WeightShard, backend: Arc<dyn Prepare>) -> Self {
         Self { entity, shard, backend, ticket: 0 }
     }
@@ -46,7 +46,8 @@ impl FetchItem {
         &self.shard
     }
 
-    /// The source that holds the shard, and what its rows are laid out by. Checks the shard's range before memory is taken.
+    /// The source that holds the shard, and the object that lays out its rows. Checks the shard's range before memory
+    /// is allocated.
     pub(super) fn begin<'a>(
         &self,
         sources: &'a [Arc<dyn Source>],
@@ -90,18 +91,18 @@ impl Pieces {
         Self { range, rows: tiles * TILE_ROWS, bytes, count }
     }
 
-    /// First row of a piece and where its bytes are.
+    /// First row of a piece, and its byte range.
     pub(super) fn get(&self, piece: usize) -> Option<(usize, Range<u64>)> {
         if piece >= self.count {
             return None;
         }
-        // Inside the shard's range, so nothing overflows.
+        // Within the shard's range, so nothing overflows.
         let start = self.range.start + piece as u64 * self.bytes;
         Some((piece * self.rows, start..self.range.end.min(start + self.bytes)))
     }
 }
 
-/// Buffers that no thread reads into now.
+/// Buffers that no thread is reading into.
 #[derive(Default)]
 pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
@@ -115,13 +116,13 @@ impl Buffers {
     }
 }
 
-/// A thread that panicked leaves a valid value: none of them is changed in steps.
+/// If a thread panicked, the value is still valid: no value is changed in several steps.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads all rows of a shard from a source that does not have to be polled, on the threads of `cpu`, which take piece after
-/// piece. The first error stops them all, and so does `cancelled`.
+/// Reads all rows of a shard from a source that need not be polled, on the threads of `cpu`, which take one piece after
+/// another. The first error stops all threads, and so does `cancelled`.
 pub(super) fn read(
     cpu: &Cpu,
     item: &FetchItem,
@@ -155,7 +156,7 @@ pub(super) fn read(
     }
 }
 
-/// Reads a piece and lays it out. Tries again after a pause if the read failed for a passing reason.
+/// Reads a piece and lays it out. Retries after a pause if the read failed for a transient reason.
 fn piece(
     source: &Arc<dyn Source>,
     (first, range): (usize, Range<u64>),
@@ -177,7 +178,7 @@ fn piece(
     }
 }
 
-/// Waits between two tries, longer each time. Runs on a loader's thread only.
+/// Waits between two tries, longer each time. Runs only on the loader's threads.
 fn pause(tries: u32) {
     #[cfg(not(target_family = "wasm"))]
     std::thread::sleep(core::time::Duration::from_millis(10 << (2 * tries)));
@@ -207,7 +208,7 @@ pub(super) fn fetch(
     }
 }
 
-/// [`fetch`] on the calling thread, for where there are no others.
+/// [`fetch`] on the calling thread, for platforms without threads.
 #[cfg(target_family = "wasm")]
 pub(super) fn fetch_here(item: &FetchItem, sources: &[Arc<dyn Source>]) -> Report {
     fetch(&Cpu::serial(), item, sources, &Buffers::default(), &AtomicBool::new(false))

@@ -1,4 +1,4 @@
-//! Reading from sources that have to be polled: the tick asks for pieces and takes what has come, and waits for nothing.
+//! Reading from sources that must be polled: the tick requests pieces and takes what has arrived. It never waits.
 
 use super::pieces::{FetchItem, Pieces, RETRIES};
 use super::queue::{Arrival, Report};
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use weft_platform::storage::{Source, StorageError};
 
-/// Pieces that are asked for at the same time: a source over a network answers several requests in the time of one.
+/// Pieces that are requested at the same time. A source over a network answers several requests in the time of one.
 const READS: usize = 4;
 
 /// A piece that is being read.
@@ -27,7 +27,7 @@ struct Current {
     item: FetchItem,
     preparing: Box<dyn Preparing>,
     pieces: Pieces,
-    /// The next piece to ask for.
+    /// The next piece to request.
     next: usize,
     reads: Vec<Read>,
 }
@@ -54,7 +54,7 @@ impl Polled {
         self.current = None;
     }
 
-    /// Takes what has come of the current shard. `None` if it has not all come, or no shard was asked for.
+    /// Takes what has arrived of the current shard. `None` if it is incomplete, or no shard was requested.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Option<Report> {
         let Some(mut current) = self.current.take() else { return self.start() };
         let (entity, ticket) = (current.item.entity(), current.item.ticket);
@@ -90,7 +90,7 @@ impl Polled {
         }
     }
 
-    /// Asks for pieces and lays out those that have come. Returns true if all have.
+    /// Requests pieces and lays out those that have arrived. Returns true if all have.
     fn advance(&mut self, current: &mut Current, context: &mut Context<'_>) -> Result<bool, LoadError> {
         let Some(source) = self.sources.get(current.item.shard().part).map(Arc::clone) else {
             return Ok(false);
@@ -141,7 +141,7 @@ fn resize(buffer: &mut Vec<u8>, source: &dyn Source, range: &Range<u64>) -> Resu
 }
 
 impl Read {
-    /// Takes bytes that have come. Returns true if the piece is complete.
+    /// Takes bytes that have arrived. Returns true if the piece is complete.
     fn poll(&mut self, source: &dyn Source, context: &mut Context<'_>) -> Result<bool, LoadError> {
         while self.filled < self.buffer.len() {
             let offset = self.range.start + self.filled as u64;

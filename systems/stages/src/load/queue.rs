@@ -1,8 +1,8 @@
-//! The load queue of a model: shards are asked for, polled, and may be asked for again.
+//! The load queue of a model: shards are requested, polled, and may be requested again.
 //!
-//! Shards of sources that have to be polled are read by the tick, a piece at a time; others by threads of the loader's own,
-//! all of which work on the shard that is needed next. Where there are no threads, the tick reads those too, one at a time.
-//! A shard that is asked for a second time before it has arrived arrives once, for the later request.
+//! Shards of sources that must be polled are read by the tick, a piece at a time. Others are read by the loader's own
+//! threads, which all work on the shard that is needed next. On platforms without threads, the tick reads those too,
+//! one at a time. A shard that is requested twice before it has arrived arrives once, for the later request.
 
 use super::pieces::FetchItem;
 use super::polled::Polled;
@@ -30,24 +30,24 @@ pub struct Arrival {
     pub(super) ticket: u64,
 }
 
-/// What the load system found in a queue.
+/// The result of polling a queue.
 pub enum Fetched {
     /// The loader has begun to read a shard.
     Started(Entity),
-    /// A shard.
+    /// A shard has arrived.
     Arrival(Arrival),
-    /// Nothing yet, or nothing was asked for.
+    /// Nothing has arrived, or nothing was requested.
     Nothing,
 }
 
-/// What a reader tells the queue.
+/// A message from a reader to the queue.
 pub(super) enum Report {
     Started { entity: Entity, ticket: u64 },
     Arrived(Arrival),
     Failed { ticket: u64, entity: Entity, error: LoadError },
 }
 
-/// The shards that a model has asked for and does not have. A component of the model; removing it cancels the load.
+/// The shards that a model has requested and does not have. A component of the model. Removing it cancels the load.
 #[derive(Component)]
 pub struct LoadQueue {
     sources: Arc<[Arc<dyn Source>]>,
@@ -83,7 +83,7 @@ impl LoadQueue {
         }
     }
 
-    /// Asks for shards, in this order behind those that were asked for before.
+    /// Requests shards in this order, after those that were requested before.
     ///
     /// # Errors
     /// The loader's threads cannot be started.
@@ -109,12 +109,12 @@ impl LoadQueue {
         }
     }
 
-    /// Takes a request back. What arrives for it is dropped.
+    /// Cancels a request. Bytes that arrive for it are dropped.
     pub fn forget(&mut self, shard: Entity) {
         self.asked.remove(&shard);
     }
 
-    /// Takes all requests back.
+    /// Cancels all requests.
     pub fn clear(&mut self) {
         self.asked.clear();
         self.polled.clear();
@@ -124,12 +124,12 @@ impl LoadQueue {
         self.inline.clear();
     }
 
-    /// Returns true if everything that was asked for has arrived.
+    /// Returns true if everything requested has arrived.
     pub fn is_idle(&self) -> bool {
         self.asked.is_empty()
     }
 
-    /// Returns true if this shard has been asked for and has not arrived.
+    /// Returns true if this shard has been requested and has not arrived.
     pub fn awaits(&self, shard: Entity) -> bool {
         self.asked.contains_key(&shard)
     }
@@ -137,7 +137,7 @@ impl LoadQueue {
     /// Takes the next shard. Never waits.
     ///
     /// # Errors
-    /// A shard could not be read, after as many tries as are worth making, or not be prepared.
+    /// A shard could not be read after the last retry, or could not be prepared.
     pub fn poll(&mut self) -> Result<Fetched, LoadError> {
         if self.asked.is_empty() {
             return Ok(Fetched::Nothing);

@@ -1,4 +1,4 @@
-//! The load system: takes what the queues have, and marks layers resident when their last shard is there.
+//! The load system: takes arrived shards from the queues, and marks a layer resident when its last shard has arrived.
 
 use super::assign::request_shards;
 use super::queue::{Arrival, Fetched, LoadQueue};
@@ -10,15 +10,16 @@ use weft_components::{
     Fetching, LoadFailure, LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork,
 };
 
-/// Bytes that one tick takes from a queue, so that waves move while a fast disk delivers; at least one shard is taken.
+/// Bytes that one tick takes from a queue, so that waves advance while a fast disk delivers. At least one shard is
+/// taken.
 const BYTES_A_TICK: u64 = 8 << 20;
 
-/// How far a model has come: the latest [`LoadProgress`], kept for those who did not read the message. Weights that were
-/// evicted count as not there. A component of the model.
+/// The progress of a model's load: the latest [`LoadProgress`], kept for readers that missed the message. Evicted
+/// weights count as missing. A component of the model.
 #[derive(Component, Clone, Copy, Debug)]
 pub struct Loading(pub LoadProgress);
 
-/// Takes arrived shards into the world. Runs first in the set `Load`; never waits.
+/// Takes arrived shards into the world. Runs first in the set `Load`. Never waits.
 pub fn receive_shards(
     world: &mut World,
     models: &mut QueryState<(Entity, &mut LoadQueue), With<Model>>,
@@ -55,7 +56,7 @@ pub fn receive_shards(
     }
 }
 
-/// Puts one shard in place, counts it, and marks its owner resident when it was the last.
+/// Puts one shard into the world, counts it, and marks its owner resident if it was the last one missing.
 fn take(world: &mut World, model: Entity, arrival: Arrival) {
     let Ok(mut shard) = world.get_entity_mut(arrival.entity) else {
         return;
@@ -82,7 +83,7 @@ fn take(world: &mut World, model: Entity, arrival: Arrival) {
     world.write_message(progress);
 }
 
-/// Ends a load: the model keeps what has arrived, and [`retry_load`] asks for the rest.
+/// Ends a load. The model keeps what has arrived, and [`retry_load`] requests the rest.
 pub(super) fn fail(world: &mut World, model: Entity, error: LoadError) {
     tracing::error!(%error, "load failed");
     world.write_message(LoadFailure { model });
@@ -93,7 +94,8 @@ pub(super) fn fail(world: &mut World, model: Entity, error: LoadError) {
     world.entity_mut(model).insert(LoadFailed(Arc::new(error)));
 }
 
-/// Goes on with a load that failed: asks for the shards that have not arrived. Does nothing if the model's load has not failed.
+/// Continues a load that failed: requests the shards that have not arrived. Does nothing if the model's load has not
+/// failed.
 ///
 /// # Errors
 /// The loader's threads cannot be started.

@@ -1,4 +1,4 @@
-//! A model that has been read becomes entities, is placed, and its shards are asked for.
+//! Spawning: turns a model file that has been read into entities, places the model and requests its shards.
 
 use super::assign::place_model;
 use crate::admit::AdmitCursor;
@@ -13,14 +13,14 @@ use weft_formats::{ModelFile, ShardOwner, ShardSpec};
 use weft_platform::storage::Source;
 use weft_platform::{KvFormat, PAGE};
 
-/// Tokens of KV cache if the caller names no number: the model's context, within these bounds. Memory is taken only as
+/// Tokens of KV cache if the caller gives no number: the model's context, within these bounds. Memory is only taken as
 /// it is written, but a context of a million tokens is more than most machines can promise.
 pub(super) const DEFAULT_KV_TOKENS: core::ops::RangeInclusive<usize> = 16_384..=32_768;
 
 /// How a model is spawned.
 #[derive(Clone, Copy, Debug)]
 pub struct SpawnOptions {
-    /// Tokens that the KV cache holds; `None` for a default.
+    /// Tokens that the KV cache holds. `None` for a default.
     pub kv_tokens: Option<usize>,
     /// How keys and values are stored.
     pub kv_format: KvFormat,
@@ -38,7 +38,7 @@ impl SpawnOptions {
     }
 }
 
-/// What a model was made from: enough to place it anew and to load its shards again. A component of the model.
+/// The source of a model: enough to place it again and to load its shards again. A component of the model.
 #[derive(Component)]
 #[component(immutable)]
 pub struct ModelOrigin {
@@ -47,7 +47,7 @@ pub struct ModelOrigin {
     /// The shard entity of each of `specs`.
     pub(super) entities: Arc<Vec<Entity>>,
     pub(super) slots: u32,
-    /// Limits of waves before any backend made them narrower.
+    /// Limits of waves before any backend has lowered them.
     pub(super) limits: WaveLimits,
     pub(super) options: SpawnOptions,
 }
@@ -74,11 +74,11 @@ pub(super) fn shard_bytes(shard: &WeightShard) -> u64 {
     shard.range.end.saturating_sub(shard.range.start)
 }
 
-/// Spawns a model with its layers, shards, waves and KV pool, places it and asks for its shards.
+/// Spawns a model with its layers, shards, waves and KV pool, places it and requests its shards.
 ///
 /// # Errors
-/// The model cannot be placed, the KV cache not be allocated, or the loader's thread not be started. Nothing is left behind
-/// then.
+/// The model cannot be placed, the KV cache cannot be allocated, or the loader's threads cannot be started. Then
+/// nothing is left behind.
 pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) -> Result<Entity, LoadError> {
     let ModelFile { sources, mut config, tokenizer, template, sampling, shards: mut specs } = file;
     let slots = options.slots(&config);

@@ -1,4 +1,4 @@
-//! The loader's threads: they read and prepare shards that were asked for, and end when there are none.
+//! The loader's threads: they read and prepare requested shards, and end when there are none.
 
 use super::pieces::{Buffers, FetchItem, fetch, lock};
 use super::queue::Report;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use weft_platform::storage::Source;
 use weft_platform::{Cpu, Pool, Signal};
 
-/// Reports that may wait to be taken, two a shard: enough to keep both sides busy, few enough to bound memory.
+/// Reports that may wait to be taken, two for each shard: enough to keep both sides busy, few enough to bound memory.
 const AHEAD: usize = 16;
 
 /// The requests, as the threads see them.
@@ -25,7 +25,7 @@ struct Shared {
     sources: Arc<[Arc<dyn Source>]>,
     requests: Mutex<Requests>,
     buffers: Buffers,
-    /// True once nobody wants the rest.
+    /// True once the rest is no longer wanted.
     cancelled: AtomicBool,
     wake: Arc<Signal>,
     cpu: Cpu,
@@ -60,7 +60,7 @@ impl Threads {
         Self { shared: Arc::new(shared), sender, reports }
     }
 
-    /// Asks for more shards, and starts the threads if they have ended.
+    /// Requests more shards, and starts the threads if they have ended.
     pub(super) fn push(&self, items: Vec<FetchItem>) -> Result<(), LoadError> {
         if items.is_empty() {
             return Ok(());
@@ -74,7 +74,7 @@ impl Threads {
         Ok(())
     }
 
-    /// Takes back what has not been begun.
+    /// Cancels requests that have not been started.
     pub(super) fn clear(&self) {
         lock(&self.shared.requests).items.clear();
     }
@@ -88,10 +88,10 @@ impl Threads {
 fn start(shared: Arc<Shared>, sender: Sender<Report>) -> Result<(), LoadError> {
     let file = shared.file.clone();
     let no_thread = |reason: String| LoadError::NoThread { file: file.clone(), reason };
-    // Threads apart from those of ticks: a tick never waits for a piece of a file.
+    // Separate from the threads of ticks: a tick never waits for a piece of a file.
     let pool = Pool::new(shared.cpu.threads).map_err(|error| no_thread(error.to_string()))?;
     let work = move || {
-        // Dropped after the loop, also if it panics: whoever waits for the rest learns that nothing will come.
+        // Dropped after the loop, also if it panics, so that the queue learns that no more reports will come.
         pool.install(|| {
             while let Some(item) = next(&shared) {
                 let (entity, ticket) = (item.entity(), item.ticket);
@@ -112,7 +112,7 @@ fn start(shared: Arc<Shared>, sender: Sender<Report>) -> Result<(), LoadError> {
         .map_err(|error| no_thread(error.to_string()))
 }
 
-/// The next request; `None` if there is none, and then the threads end.
+/// The next request. If there is none, returns `None`, and the threads end.
 fn next(shared: &Shared) -> Option<FetchItem> {
     let mut requests = lock(&shared.requests);
     let item = if shared.cancelled.load(Ordering::Relaxed) { None } else { requests.items.pop_front() };

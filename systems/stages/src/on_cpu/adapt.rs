@@ -1,8 +1,8 @@
-//! Adapters on the CPU: what low-rank pairs add to the products of rows that use one.
+//! Adapters on the CPU: adds low-rank pairs to the products of rows that use an adapter.
 //!
-//! Rows of one adapter are gathered, go through A and B in floats, and what comes out is added to the product's outputs, before
-//! anything else happens to those. Invariant: a row's sum does not depend on the rows beside it, and rows without an adapter are
-//! not touched.
+//! Rows of one adapter are gathered and multiplied with A and B in floats. The result is added to the product's outputs
+//! before anything else is done to them. Invariant: a row's sum does not depend on the other rows of the wave, and rows
+//! without an adapter do not change.
 
 use super::forward_plan::CpuPlan;
 use super::scratch::{AdapterScratch, sized};
@@ -25,7 +25,7 @@ pub struct PlannedAdapter {
     pub matrices: Arc<AdapterMatrices>,
 }
 
-/// Brings plans up to date with the adapters of their models. Runs in the set `Load`.
+/// Updates plans with the adapters of their models. Runs in the set `Load`.
 pub fn plan_adapters(
     mut plans: Query<'_, '_, (&mut CpuPlan, Option<&Adapters>), With<Model>>,
     weights: Query<'_, '_, &AdapterWeights>,
@@ -43,19 +43,19 @@ pub fn plan_adapters(
     }
 }
 
-/// What adapters add to the products of a wave at one layer, or at the head.
+/// Adds adapters to the products of a wave at one layer, or at the head.
 pub struct Adapting<'a> {
     cpu: &'a Cpu,
     rows: &'a WaveAdapters,
     plan: &'a [PlannedAdapter],
     layer: Option<usize>,
-    /// The wave's rows that products have, ascending; all of them where `None`.
+    /// The wave's rows that products have, ascending. `None` for all rows.
     among: Option<&'a [u32]>,
     scratch: &'a mut AdapterScratch,
 }
 
 impl<'a> Adapting<'a> {
-    /// At a layer, whose products have all rows of the wave. `None` where no row uses an adapter.
+    /// For a layer, whose products have all rows of the wave. `None` if no row uses an adapter.
     pub fn layer(
         cpu: &'a Cpu,
         rows: &'a WaveAdapters,
@@ -67,7 +67,7 @@ impl<'a> Adapting<'a> {
         (!rows.is_empty()).then_some(Self { cpu, rows, plan, layer: Some(layer), among: None, scratch })
     }
 
-    /// At the head, whose product has the rows of the wave whose logits are wanted. `None` where no row uses an adapter.
+    /// For the head, whose product has the rows of the wave whose logits are wanted. `None` if no row uses an adapter.
     pub fn head(
         cpu: &'a Cpu,
         rows: &'a WaveAdapters,
@@ -79,8 +79,8 @@ impl<'a> Adapting<'a> {
         (!rows.is_empty()).then_some(Self { cpu, rows, plan, layer: None, among, scratch })
     }
 
-    /// Adds to the rows of `out`, `stride` floats each, what the adapters of the site make of the rows of `input`, `width` floats
-    /// each. What `activations` holds is lost.
+    /// Adds the adapters' sums for the rows of `input`, `width` floats each, to the rows of `out`, `stride` floats
+    /// each. The contents of `activations` are overwritten.
     pub fn add(
         &mut self,
         site: AdapterSite,
@@ -102,7 +102,7 @@ impl<'a> Adapting<'a> {
         }
     }
 
-    /// Takes the rows of a group side by side.
+    /// Copies the rows of a group side by side.
     fn gather(&mut self, group: &AdaptedRows, input: &[f32], width: usize) {
         let AdapterScratch { places, scales, rows, .. } = &mut *self.scratch;
         places.clear();
@@ -123,7 +123,7 @@ impl<'a> Adapting<'a> {
         }
     }
 
-    /// The gathered rows through some pairs, at most [`TOGETHER`], into `out`.
+    /// Multiplies the gathered rows with some pairs, at most [`TOGETHER`], into `out`.
     fn through(
         &mut self,
         pairs: &[AdapterPair],
@@ -162,5 +162,5 @@ impl<'a> Adapting<'a> {
     }
 }
 
-/// Pairs whose inputs are multiplied together: those of queries, keys and values.
+/// Largest number of pairs whose inputs are multiplied together: queries, keys and values.
 const TOGETHER: usize = 3;

@@ -1,6 +1,6 @@
 //! Attention: norm, projections, rotary embedding, the KV cache, the weighted sum, the residual.
 //!
-//! Which norms, biases and factors there are, the layer's tensors say.
+//! The layer's tensors decide which norms, biases and factors there are.
 
 use super::{
     self as cpu, Adapting, Block, CpuKv, CpuPlace, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn,
@@ -49,7 +49,7 @@ pub fn attention_cpu(
     current.attended = stage.run(&mut wave, &mut scratch, &mut kv.0);
 }
 
-/// What a layer's attention is made of.
+/// The inputs of a layer's attention.
 struct Stage<'a> {
     cpu: &'a Cpu,
     config: &'a ModelConfig,
@@ -58,7 +58,7 @@ struct Stage<'a> {
     layer: usize,
     window: Option<usize>,
     ropes: &'a [RopeTable],
-    /// Which of them turns the layer's heads, if one does.
+    /// Index of the layer's rotary embedding. `None` if the layer has none.
     rope: Option<usize>,
 }
 
@@ -69,7 +69,8 @@ impl Stage<'_> {
         Some((qkv, weights.matrix(Role::AttentionOutput)?))
     }
 
-    /// What is done to queries, keys and values, whose positions have the angles `cos` and `sin`, `[tables, rows, pairs]`.
+    /// The operations on queries, keys and values. Their positions have the angles `cos` and `sin`, `[tables, rows,
+    /// pairs]`.
     fn heads<'a>(&'a self, rows: usize, cos: &'a [f32], sin: &'a [f32]) -> Heads<'a> {
         let (config, weights) = (self.config, self.weights);
         let part = |width: usize, [factor, bias, norm]: [Role; 3]| HeadPart {
@@ -101,7 +102,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Whether the layer has what it takes.
+    /// Runs attention. Returns false if a weight is missing.
     fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena) -> bool {
         let Some((qkv, output)) = self.projections() else { return false };
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
@@ -120,7 +121,7 @@ impl Stage<'_> {
         } = scratch;
         let mut adapting = Adapting::layer(cpu, &wave.adapters, self.plan, self.layer, adapters);
 
-        // Taken out for the time being: the spans of the wave are read beside it.
+        // Taken out of the wave meanwhile, because the wave's spans are read at the same time.
         let mut hidden = core::mem::take(&mut wave.hidden);
         let residual = sized(&mut hidden, rows * width);
         let normed = sized(normed, rows * width);
@@ -180,7 +181,7 @@ impl Stage<'_> {
         true
     }
 
-    /// The weighted sum of values, for as many spans at a time as fit on the stack: a step allocates nothing.
+    /// The weighted sum of values, for as many spans at a time as fit on the stack, so that a step allocates nothing.
     fn attend(
         &self,
         wave: &Wave,

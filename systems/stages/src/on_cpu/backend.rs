@@ -1,4 +1,4 @@
-//! The CPU as a place: takes any layer, as far as there is memory.
+//! The CPU as a place. It takes any layer, as long as there is memory.
 
 use super::forward_plan::CpuPlan;
 use super::scratch::CpuScratch;
@@ -15,12 +15,12 @@ use weft_platform::{CpuMatrix, KvArena, KvError, KvShape, available_memory};
 #[derive(Resource, Clone, Copy, Debug)]
 pub struct CpuPlace(pub Place);
 
-/// Keys and values of a model's sessions, of the layers that are placed on the CPU. A component of the model.
+/// Keys and values of a model's sessions, for the layers placed on the CPU. A component of the model.
 #[derive(Component)]
 pub struct CpuKv(pub KvArena);
 
 impl CpuPlace {
-    /// Registers the CPU. `memory` bounds what it may use; the machine's available memory if it is `None`.
+    /// Registers the CPU. `memory` is the number of bytes it may use; with `None`, the machine's available memory.
     pub fn register(world: &mut World, memory: Option<u64>) -> Place {
         let place = Backends::register(world, |place| CpuBackend { place, memory });
         world.insert_resource(Self(place));
@@ -28,7 +28,7 @@ impl CpuPlace {
     }
 }
 
-/// The CPU as a backend.
+/// The backend of the CPU.
 struct CpuBackend {
     place: Place,
     memory: Option<u64>,
@@ -67,7 +67,8 @@ fn reads(spec: &ShardSpec, tied: bool, on_cpu: impl Fn(usize) -> bool, embed: bo
             | TensorRole::EmbeddingNorm
             | TensorRole::EmbeddingNormBias,
         ) => embed,
-        // The host computes the angles of rotary embedding for every place, and norms the hidden states that become embeddings.
+        // The host computes the angles of rotary embedding for every place, and norms the hidden states that become
+        // embeddings.
         (
             ShardOwner::Model,
             TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm,
@@ -100,7 +101,7 @@ impl Backend for CpuBackend {
             weights = weights.saturating_add(bytes as u64);
         }
         let kv = kv_shape(wanted, wanted.layers.len()).bytes().map_err(refused)?;
-        // What `WaveLimits` lets a wave take, which it derives from the size of the weights.
+        // The memory that `WaveLimits` allows for a wave, which it derives from the size of the weights.
         let scratch = weights.min(64 << 20);
         Ok(Need { weights, kv: kv as u64, scratch })
     }
@@ -122,7 +123,8 @@ impl Backend for CpuBackend {
             plan.make_ropes(config);
             world.entity_mut(model).insert(plan);
         }
-        // Memory of an arena is taken as it is written, so one for all layers costs what those on the CPU use.
+        // An arena's memory is only taken as it is written, so one for all layers costs only what the layers on the CPU
+        // use.
         if !wanted.layers.is_empty() && world.get::<CpuKv>(model).is_none() {
             let arena = KvArena::new(kv_shape(wanted, wanted.config.layers)).map_err(refused)?;
             world.entity_mut(model).insert(CpuKv(arena));
@@ -205,7 +207,7 @@ impl Backend for CpuBackend {
     }
 }
 
-/// Gives each wave of a model memory to write to. An observer.
+/// Gives each wave of a model scratch memory. An observer.
 pub fn add_scratch(added: On<'_, '_, Add<WaveOf>>, mut commands: Commands<'_, '_>) {
     commands.entity(added.entity).insert(CpuScratch::default());
 }

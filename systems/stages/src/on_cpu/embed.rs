@@ -1,4 +1,5 @@
-//! Embedding: tokens to rows of hidden state. Encoders add what the position and the sentence stand for, and norm the sum.
+//! Embedding: turns tokens into rows of hidden state. Encoders add embeddings of the position and of the token type,
+//! and norm the sum.
 
 use super::{self as cpu, CpuPlace, CpuPlan, CpuScratch, Weights, sized};
 use crate::host::HostCpu;
@@ -6,8 +7,8 @@ use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Ends, Model, ModelConfig, TensorRole, Wave, WaveOf};
 use weft_platform::{Cpu, CpuMatrix};
 
-/// Looks up the rows of waves that start, and the angles of their positions. Waits where the embedding, or the
-/// rotary factors that come with it, are not there.
+/// Looks up the rows of waves that start, and the angles of their positions. A wave waits while the embedding, or the
+/// rotary factors, have not arrived.
 pub fn embed_cpu(
     host: Res<'_, HostCpu>,
     here: Res<'_, CpuPlace>,
@@ -46,7 +47,7 @@ pub fn embed_cpu(
     }
 }
 
-/// What an encoder does to the embeddings of tokens.
+/// Further steps of an encoder on the embeddings of tokens.
 struct Further<'a> {
     positions: Option<&'a CpuMatrix>,
     types: Option<&'a CpuMatrix>,
@@ -55,7 +56,7 @@ struct Further<'a> {
 }
 
 impl<'a> Further<'a> {
-    /// What there is of it in a model; `None` where some has not arrived.
+    /// The steps that a model has. `None` if a tensor has not arrived.
     fn of(config: &ModelConfig, weights: &'a Weights) -> Option<Self> {
         let norm = || {
             let weight = weights.vector(TensorRole::EmbeddingNorm)?;
@@ -71,7 +72,7 @@ impl<'a> Further<'a> {
         (found == wanted).then_some(there)
     }
 
-    /// Changes rows of embeddings; `row` takes one.
+    /// Changes rows of embeddings. `row` is scratch memory for one row.
     fn add(&self, cpu: &Cpu, config: &ModelConfig, positions: &[u32], hidden: &mut [f32], row: &mut [f32]) {
         if let Some(matrix) = self.positions {
             for (position, hidden) in positions.iter().zip(hidden.chunks_exact_mut(row.len())) {
@@ -80,7 +81,7 @@ impl<'a> Further<'a> {
             }
         }
         if let Some(matrix) = self.types {
-            // All of a text is of the first type: sentences of a pair would be told apart by it.
+            // All tokens of a text get the first type. Other types would distinguish the sentences of a pair.
             matrix.row(0, row);
             hidden.chunks_exact_mut(row.len()).for_each(|hidden| cpu.kernels.add(hidden, row));
         }

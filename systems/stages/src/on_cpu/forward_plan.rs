@@ -14,7 +14,7 @@ use weft_platform::CpuMatrix;
 /// Weights of a layer, or of the model itself, by role.
 pub struct Weights {
     by_role: [Option<Arc<CpuWeight>>; TensorRole::COUNT],
-    /// Gate, up and down of each expert that is here.
+    /// Gate, up and down of each expert of this layer.
     experts: Vec<[Option<Arc<CpuWeight>>; 3]>,
 }
 
@@ -24,7 +24,7 @@ impl Default for Weights {
     }
 }
 
-/// A matrix, where a weight is one.
+/// The matrix of a weight. `None` if it is a vector or missing.
 fn matrix(weight: &Option<Arc<CpuWeight>>) -> Option<&CpuMatrix> {
     match weight.as_deref() {
         Some(CpuWeight::Matrix(matrix)) => Some(matrix),
@@ -33,22 +33,22 @@ fn matrix(weight: &Option<Arc<CpuWeight>>) -> Option<&CpuMatrix> {
 }
 
 impl Weights {
-    /// The matrix of a role, if it is there.
+    /// The matrix of a role. `None` if it has not arrived.
     pub fn matrix(&self, role: TensorRole) -> Option<&CpuMatrix> {
         matrix(&self.by_role[role as usize])
     }
 
-    /// The vector of a role, if it is there.
+    /// The vector of a role. `None` if it has not arrived.
     pub fn vector(&self, role: TensorRole) -> Option<&[f32]> {
         self.by_role[role as usize].as_deref().and_then(CpuWeight::vector)
     }
 
-    /// The factor of a role; 1 where there is none.
+    /// The factor of a role. 1 if the model has none.
     pub fn factor(&self, role: TensorRole) -> f32 {
         self.vector(role).and_then(|values| values.first().copied()).unwrap_or(1.0)
     }
 
-    /// Gate, up and down of an expert, if they are there.
+    /// Gate, up and down of an expert. `None` if one has not arrived.
     pub fn expert(&self, expert: usize) -> Option<[&CpuMatrix; 3]> {
         let [gate, up, down] = self.experts.get(expert)?;
         Some([matrix(gate)?, matrix(up)?, matrix(down)?])
@@ -71,12 +71,12 @@ impl Weights {
     }
 }
 
-/// Handles to everything that a step of the model reads. A component of the model.
+/// Handles to all weights that a step of the model reads. A component of the model.
 #[derive(Component)]
 pub struct CpuPlan {
-    /// Weights of the model itself: those that have arrived, since the embedding is needed long before the head.
+    /// Weights of the model itself that have arrived. The embedding is needed long before the head arrives.
     pub model: Weights,
-    /// Weights of each layer; `None` where it is not resident.
+    /// Weights of each layer. `None` if it is not resident.
     pub layers: Vec<Option<Weights>>,
     /// Rotary frequencies, one table for each of [`ModelConfig::ropes`]; `None` until the model's factors have arrived.
     pub ropes: Option<Vec<RopeTable>>,
@@ -92,7 +92,7 @@ impl CpuPlan {
         plan
     }
 
-    /// Makes the tables of rotary frequencies, where the factors of all are there.
+    /// Computes the tables of rotary frequencies, once all factors have arrived.
     pub(super) fn make_ropes(&mut self, config: &ModelConfig) {
         let table = |rope: &RopeConfig| match rope.factors.role() {
             Some(role) => self.model.vector(role).map(|factors| RopeTable::new(rope, Some(factors))),
@@ -101,13 +101,13 @@ impl CpuPlan {
         self.ropes = config.ropes.iter().map(table).collect();
     }
 
-    /// The head: a matrix of its own, or the embedding's where the model ties them.
+    /// The head: a matrix of its own, or the embedding's if the model ties them.
     pub fn head(&self, tied: bool) -> Option<&CpuMatrix> {
         self.model.matrix(if tied { TensorRole::TokenEmbedding } else { TensorRole::Output })
     }
 }
 
-/// Brings plans up to date with what has become resident. Runs in the set `Load`.
+/// Updates plans with the layers that have become resident. Runs in the set `Load`.
 pub fn plan_cpu(
     mut plans: Query<'_, '_, (&ModelConfig, &mut CpuPlan), With<Model>>,
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &weft_components::ShardOf), Added<CpuWeights>>,
@@ -136,8 +136,8 @@ pub fn plan_cpu(
     }
 }
 
-/// Takes a layer that stops being resident out of its model's plan, at once: an observer, since removals are remembered for a tick
-/// or two only.
+/// Removes a layer that stops being resident from its model's plan at once. An observer, because removals are
+/// remembered for a tick or two only.
 pub fn unplan_layer(
     removed: On<'_, '_, Remove<Resident>>,
     layers: Query<'_, '_, (&LayerIndex, &LayerOf)>,

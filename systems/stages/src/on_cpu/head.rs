@@ -1,4 +1,5 @@
-//! The head: the final norm, for the rows whose hidden state somebody wants, and logits for those whose logits somebody wants.
+//! The head: the final norm, for the rows whose hidden state is wanted, and logits, for the rows whose logits are
+//! wanted.
 
 use super::{self as cpu, Adapting, CpuPlace, CpuPlan, CpuScratch, sized};
 use crate::host::HostCpu;
@@ -6,7 +7,8 @@ use bevy_ecs::prelude::*;
 use weft_components::{AdapterSite, AtLayer, Ends, Model, ModelConfig, Resident, TensorRole, Wave, WaveOf};
 use weft_platform::Need;
 
-/// Computes the final hidden states and the logits of waves that stand before the head. Waits where the head is not there.
+/// Computes the final hidden states and the logits of waves that have reached the head. A wave waits while the head's
+/// weights are missing.
 pub fn head_cpu(
     host: Res<'_, HostCpu>,
     here: Res<'_, CpuPlace>,
@@ -26,7 +28,7 @@ pub fn head_cpu(
         let (norm, Some(head)) = (plan.model.vector(TensorRole::OutputNorm), plan.head(config.tied)) else {
             continue;
         };
-        // A model that is whole and has no such norm ends without one.
+        // If the model is complete and has no such norm, it ends without one.
         if norm.is_none() && !resident {
             continue;
         }

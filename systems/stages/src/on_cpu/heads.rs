@@ -1,20 +1,20 @@
-//! Queries, keys and values on their way from the projections to attention: a factor, a bias, a norm, the turning. Rows hold
-//! them side by side: queries, keys, values.
+//! Operations on queries, keys and values between the projections and attention: a factor, a bias, a norm, rotary
+//! embedding. Each row holds queries, keys and values side by side.
 
 use super::rope::RopeTable;
 use super::steps::{by_rows, row_of};
 use weft_platform::Cpu;
 
-/// What is done to the queries, the keys or the values of a row, in this order.
+/// What is applied to the queries, the keys or the values of a row, in this order.
 #[derive(Default)]
 pub struct HeadPart<'a> {
     /// Floats of all heads.
     pub width: usize,
-    /// What they are multiplied by.
+    /// Factor of the floats.
     pub factor: f32,
-    /// What is added then, `[width]`.
+    /// Bias, added after the factor, `[width]`.
     pub bias: Option<&'a [f32]>,
-    /// A norm of each head, as long as one, or of all heads together.
+    /// Weight of a norm: as long as one head, for a norm of each head, or as long as all heads together.
     pub norm: Option<&'a [f32]>,
 }
 
@@ -38,7 +38,7 @@ impl HeadPart<'_> {
     }
 }
 
-/// The angles that rows turn by.
+/// The angles of rotary embedding for some rows.
 pub struct Turn<'a> {
     /// Frequencies and pairing.
     pub table: &'a RopeTable,
@@ -48,7 +48,7 @@ pub struct Turn<'a> {
     pub sin: &'a [f32],
 }
 
-/// What is done to each row of heads.
+/// The operations on each row of heads.
 pub struct Heads<'a> {
     /// Queries, keys, values.
     pub parts: [HeadPart<'a>; 3],
@@ -56,7 +56,7 @@ pub struct Heads<'a> {
     pub length: usize,
     /// Epsilon of the norms.
     pub epsilon: f32,
-    /// How queries and keys turn, if they do.
+    /// Rotary embedding of queries and keys. `None` if the layer has none.
     pub turn: Option<Turn<'a>>,
 }
 

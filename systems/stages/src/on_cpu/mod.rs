@@ -1,7 +1,7 @@
-//! The CPU backend. It keeps weights on shards, a plan and the KV cache on the model, scratch on the wave.
+//! The CPU backend. It keeps weights on shards, a plan and the KV cache on the model, and scratch memory on the wave.
 //!
-//! The plan is what a step reads: flat arrays of weight handles, rebuilt only when a layer becomes resident or stops
-//! being so. Systems of the stages look up one plan a step and no weights by query.
+//! The plan lists what a step reads: flat arrays of weight handles, rebuilt only when a layer becomes resident or is
+//! evicted. Systems of the stages look up one plan for each step, and look up no weights by query.
 
 mod adapt;
 mod attention;

@@ -1,23 +1,23 @@
 //! Rotary position embedding: the angles of a wave's rows.
 //!
-//! Angle of pair `i` at position `p`: `p * scale * base^(-2i/n) / factor[i]` (RoFormer, arXiv 2104.09864; the
-//! factors are Llama 3.1's and longrope's, arXiv 2402.13753), where YaRN (arXiv 2309.00071) takes the scale from pairs that turn
-//! fast. Computed in `f64` once for each row of a wave.
+//! Angle of pair `i` at position `p`: `p * scale * base^(-2i/n) / factor[i]` (RoFormer, arXiv 2104.09864; the factors
+//! are Llama 3.1's and longrope's, arXiv 2402.13753). YaRN (arXiv 2309.00071) does not scale pairs that rotate fast.
+//! Computed in `f64` once for each row of a wave.
 
 use core::f64::consts::TAU;
 use weft_components::{RopeConfig, RopeStyle, Yarn};
 
 /// Angular frequencies of a model, or of some of its layers.
 pub struct RopeTable {
-    /// How dimensions pair.
+    /// How dimensions are paired.
     pub style: RopeStyle,
-    /// What cosines and sines are multiplied by.
+    /// Factor of cosines and sines.
     pub magnitude: f32,
     frequencies: Vec<f64>,
 }
 
 impl RopeTable {
-    /// Frequencies of a configuration, divided by `factors` where the model has them.
+    /// Frequencies of a configuration, divided by `factors` if the model has them.
     pub fn new(config: &RopeConfig, factors: Option<&[f32]>) -> Self {
         let n = config.dimensions as f64;
         let scale = f64::from(config.position_scale);
@@ -31,7 +31,7 @@ impl RopeTable {
         Self { style: config.style, magnitude: config.magnitude, frequencies }
     }
 
-    /// Pairs that turn.
+    /// Number of rotated pairs.
     pub fn pairs(&self) -> usize {
         self.frequencies.len()
     }
@@ -49,11 +49,11 @@ impl RopeTable {
     }
 }
 
-/// How much of its plain frequency a pair keeps: all where it turns `beta_fast` times or more over the original context, none
-/// where it turns `beta_slow` times or less, and in between in proportion to its number.
+/// The share of its plain frequency that a pair keeps: all if it rotates `beta_fast` times or more over the original
+/// context, none if it rotates `beta_slow` times or less, and linear in the pair's index in between.
 fn kept(yarn: &Yarn, config: &RopeConfig, pair: usize) -> f64 {
     let n = config.dimensions as f64;
-    // The pair that turns so many times.
+    // The index of the pair that rotates this many times.
     let pair_of = |turns: f32| {
         let context = f64::from(yarn.original_context);
         n * (context / (f64::from(turns) * TAU)).ln() / (2.0 * f64::from(config.base).ln())

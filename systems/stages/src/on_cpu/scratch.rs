@@ -1,4 +1,4 @@
-//! Memory that a wave's CPU systems write to. Grows to the largest wave and is kept.
+//! Scratch memory that a wave's CPU systems write to. It grows to the largest wave and is kept.
 
 use super::forward_plan::CpuPlan;
 use bevy_ecs::prelude::*;
@@ -7,9 +7,9 @@ use weft_platform::{Activations, AttentionScratch};
 /// Scratch of a wave on the CPU. A component of the wave.
 #[derive(Component, Default)]
 pub struct CpuScratch {
-    /// Normed rows, `[rows, embedding]`; also what is added to the residual.
+    /// Normed rows, `[rows, embedding]`. Also the output that is added to the residual.
     pub normed: Vec<f32>,
-    /// Activations as products read them.
+    /// Activations in the form that products read.
     pub activations: Activations,
     /// Queries, keys and values side by side, `[rows, q + k + v]`.
     pub qkv: Vec<f32>,
@@ -19,20 +19,20 @@ pub struct CpuScratch {
     pub gate_up: Vec<f32>,
     /// Gated rows, `[rows, feed_forward]`.
     pub gated: Vec<f32>,
-    /// Of layers with experts.
+    /// Scratch of layers with experts.
     pub experts: ExpertScratch,
     /// Cosines of the rows' positions, `[tables, rows, pairs]`.
     pub cos: Vec<f32>,
     /// Sines, as the cosines.
     pub sin: Vec<f32>,
-    /// Of the attention kernel.
+    /// Scratch of the attention kernel.
     pub attention: AttentionScratch,
-    /// Of rows that use adapters.
+    /// Scratch of rows that use adapters.
     pub adapters: AdapterScratch,
 }
 
 impl CpuScratch {
-    /// Computes the angles of rotary embedding of a wave's rows, which have these positions.
+    /// Computes the angles of rotary embedding for rows at these positions.
     pub(super) fn turn(&mut self, plan: &CpuPlan, positions: &[u32]) {
         self.cos.clear();
         self.sin.clear();
@@ -42,50 +42,50 @@ impl CpuScratch {
     }
 }
 
-/// What rows of one adapter take.
+/// Scratch for the rows of one adapter.
 #[derive(Default)]
 pub struct AdapterScratch {
-    /// Their places among the rows of a product.
+    /// Their indices among the rows of a product.
     pub places: Vec<usize>,
     /// Their scales.
     pub scales: Vec<f32>,
     /// Their inputs, `[rows, inputs]`.
     pub rows: Vec<f32>,
-    /// What A makes of them, `[rows, ranks]`.
+    /// The product of A with the inputs, `[rows, ranks]`.
     pub low: Vec<f32>,
-    /// What B makes of that, `[rows, outputs]`.
+    /// The product of B with that, `[rows, outputs]`.
     pub sums: Vec<f32>,
 }
 
-/// What routing rows to experts takes.
+/// Scratch for routing rows to experts.
 #[derive(Default)]
 pub struct ExpertScratch {
     /// Scores of experts, then their probabilities, `[rows, experts]`.
     pub scores: Vec<f32>,
     /// Weight of the shared expert, `[rows]`.
     pub shared: Vec<f32>,
-    /// Experts that rows have chosen, `[rows, used]`.
+    /// The experts chosen for rows, `[rows, used]`.
     pub routes: Vec<Route>,
     /// Where each expert's rows start in `routed`, `[experts + 1]`.
     pub starts: Vec<usize>,
-    /// Places in `routes`, those of one expert after those of another, ascending.
+    /// Indices into `routes`, grouped by expert, ascending within an expert.
     pub routed: Vec<u32>,
-    /// Rows of one expert, `[rows, embedding]`, then what it makes of them.
+    /// Rows of one expert, `[rows, embedding]`, then its outputs.
     pub rows: Vec<f32>,
     /// The sum over experts, `[rows, embedding]`.
     pub sum: Vec<f32>,
 }
 
-/// An expert that a row has chosen.
+/// An expert chosen for a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Route {
-    /// Its number.
+    /// Its index.
     pub expert: u32,
-    /// What its output is multiplied by.
+    /// Factor of its output.
     pub share: f32,
 }
 
-/// The first `len` floats of a buffer, which grows to hold them.
+/// The first `len` floats of a buffer. The buffer grows if it is shorter.
 pub fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         buffer.resize(len, 0.0);

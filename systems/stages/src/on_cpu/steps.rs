@@ -3,10 +3,10 @@
 use weft_components::Activation;
 use weft_platform::{Activations, Cpu, CpuMatrix, Need, matmul};
 
-/// Floats that are not worth a fork.
+/// Number of floats below which a fork to other threads does not pay.
 const GRAIN: usize = 8 * 1024;
 
-/// Calls `f(row, values)` for every row of `data`, `width` floats each, in parallel where it pays.
+/// Calls `f(row, values)` for every row of `data`, `width` floats each, in parallel if that pays.
 pub(crate) fn by_rows(cpu: &Cpu, data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     cpu.for_each_part(data, width, GRAIN.div_ceil(width.max(1)), f);
 }
@@ -64,7 +64,8 @@ pub fn gate_rows(cpu: &Cpu, activation: Activation, gate_up: &[f32], gated: &mut
     });
 }
 
-/// The nonlinearity of rows of `x`, `width` floats each, with a bias before it where there is one. `x` is changed on the way.
+/// Applies the nonlinearity to rows of `x`, `width` floats each, after adding a bias if there is one. `x` is
+/// overwritten.
 pub fn activate_rows(
     cpu: &Cpu,
     activation: Activation,
@@ -80,7 +81,7 @@ pub fn activate_rows(
     by_rows(cpu, out, width, |row, out| cpu.kernels.activate(activation, row_of(x, width, row), out));
 }
 
-/// Rows of activations as the next product reads them.
+/// Loads rows of activations in the form that the next product reads.
 pub fn load(cpu: &Cpu, activations: &mut Activations, x: &[f32], width: usize, need: Need) {
     let _kernel = tracing::trace_span!(target: "weft::kernel", "quantize").entered();
     activations.load(cpu, x, x.len() / width.max(1), width, need);
@@ -92,24 +93,24 @@ pub fn product(cpu: &Cpu, weights: &[&CpuMatrix], activations: &Activations, out
     matmul(cpu, weights, activations, out, stride);
 }
 
-/// What is added to the residual at the end of a block, on its way from the product.
+/// What is applied to a product's output before it is added to the residual at the end of a block.
 pub struct Block<'a> {
-    /// What the product is multiplied by.
+    /// Factor of the product.
     pub factor: f32,
-    /// Added then.
+    /// Bias, added after the factor.
     pub bias: Option<&'a [f32]>,
-    /// The norm after that.
+    /// Norm after the bias.
     pub norm: Option<&'a [f32]>,
     /// Epsilon of the norm.
     pub epsilon: f32,
-    /// What is multiplied by in the end.
+    /// Factor of the output, applied last.
     pub residual_scale: f32,
-    /// Weight and bias of the LayerNorm that the residual passes then.
+    /// Weight and bias of the LayerNorm that is applied to the residual afterwards.
     pub residual_norm: Option<(&'a [f32], &'a [f32])>,
 }
 
 impl Block<'_> {
-    /// Adds rows of `width` floats to the residual's. `delta` is changed on the way.
+    /// Adds rows of `width` floats to the residual's rows. `delta` is overwritten.
     pub fn add(&self, cpu: &Cpu, residual: &mut [f32], delta: &mut [f32], width: usize) {
         scale_rows(cpu, delta, width, self.factor);
         if let Some(bias) = self.bias {

@@ -1,4 +1,4 @@
-//! Shards become CPU weights: matrices as tiles, vectors as floats. Runs on the loader's threads.
+//! Turns shards into CPU weights: matrices into tiles, vectors into floats. Runs on the loader's threads.
 
 use crate::place::{Install, LoadError, Prepare, Preparing};
 use bevy_ecs::prelude::*;
@@ -8,7 +8,7 @@ use weft_components::{TensorFormat, WeightShard};
 use weft_formats::ModelError;
 use weft_platform::{CpuMatrix, Kernels, PackError, TilePacker};
 
-/// One tensor as the CPU computes with it.
+/// A tensor in the form that the CPU computes with.
 pub enum CpuWeight {
     /// Tiles of rows.
     Matrix(CpuMatrix),
@@ -17,7 +17,7 @@ pub enum CpuWeight {
 }
 
 impl CpuWeight {
-    /// The floats of a vector.
+    /// The floats of a vector. `None` for a matrix.
     pub fn vector(&self) -> Option<&[f32]> {
         match self {
             Self::Vector(values) => Some(values),
@@ -31,7 +31,7 @@ impl CpuWeight {
 pub struct CpuWeights(pub Arc<CpuWeight>);
 
 impl CpuWeights {
-    /// Memory that they take.
+    /// Bytes of memory that they take.
     pub fn bytes(&self) -> u64 {
         match &*self.0 {
             CpuWeight::Matrix(matrix) => matrix.bytes() as u64,
@@ -42,7 +42,7 @@ impl CpuWeights {
 
 /// Lays shards out for the CPU.
 pub struct CpuPrepare {
-    /// The kernels that do it.
+    /// The kernels that lay them out.
     pub kernels: &'static Kernels,
 }
 
@@ -69,7 +69,7 @@ fn install(weight: CpuWeight) -> Install {
     })
 }
 
-/// A matrix whose rows arrive.
+/// A matrix whose rows are arriving.
 struct Matrix {
     file: String,
     name: String,
@@ -94,7 +94,7 @@ impl Preparing for Matrix {
     }
 }
 
-/// A vector that arrives.
+/// A vector that is arriving.
 struct Vector {
     file: String,
     name: String,

@@ -1,7 +1,8 @@
-//! Adapters on a GPU: their matrices, a buffer for each product that some adapter adds to, and which row uses which adapter.
+//! Adapters on a GPU: their matrices, in a buffer for each product that some adapter adds to, and which row uses which
+//! adapter.
 //!
-//! Waves in which no row uses an adapter know nothing of them. The others take a plan of their own, whose products are stored
-//! as they are, in floats, so that low-rank sums can be added before anything else is done to them.
+//! Waves in which no row uses an adapter run the plain plan. The others run a plan of their own, whose products are
+//! stored as floats, so that low-rank sums can be added before anything else is done to them.
 
 use super::layer_weights::{EndWeights, LayerMap};
 use bevy_ecs::prelude::*;
@@ -11,11 +12,11 @@ use weft_components::{AdapterSite, Wave};
 use weft_formats::adapter::{AdapterMatrices, AdapterPair};
 use weft_gpu::{Gpu, GpuError, wgpu};
 
-/// Pairs of an adapter at one product: no product has more projections.
+/// Pairs of an adapter at one product. No product has more projections.
 pub(super) const PAIRS: usize = 3;
 /// Words of a pair in a site's table.
 const PAIR_WORDS: usize = 6;
-/// In place of an adapter's number.
+/// Stands for an adapter's number in rows without an adapter.
 const NO_ADAPTER: u32 = u32::MAX;
 
 /// An adapter and its matrices.
@@ -25,13 +26,13 @@ pub(super) type Listed = (Entity, Arc<AdapterMatrices>);
 pub(super) struct SiteBuffer {
     /// What `adapter.wgsl` reads.
     pub(super) buffer: wgpu::Buffer,
-    /// Ranks of a row at most.
+    /// Largest sum of ranks of a row.
     pub(super) ranks: usize,
     /// Inputs of the product.
     pub(super) inputs: usize,
 }
 
-/// What kernels of a model's adapters are bound to.
+/// The buffers that the kernels of a model's adapters are bound to.
 pub(super) struct AdapterBuffers {
     /// The adapters by number.
     list: Vec<Entity>,
@@ -40,11 +41,11 @@ pub(super) struct AdapterBuffers {
     pub(super) used: wgpu::Buffer,
     /// `[rows, ranks]`.
     pub(super) low: wgpu::Buffer,
-    /// The first row of logits in `used`.
+    /// Index of the first row of logits in `used`.
     pub(super) logits_at: usize,
 }
 
-/// The words of a site's buffer, ranks and inputs; `None` where no adapter adds anything.
+/// The words of a site's buffer, its ranks and inputs. `None` if no adapter adds to the site.
 fn site_words(list: &[Listed], layer: Option<usize>, site: AdapterSite) -> Option<(Vec<u32>, usize, usize)> {
     let of =
         |listed: &'_ Listed| listed.1.pairs(layer, site).iter().map(|pair| pair.down.rows()).sum::<usize>();
@@ -81,8 +82,8 @@ fn site_words(list: &[Listed], layer: Option<usize>, site: AdapterSite) -> Optio
 }
 
 impl AdapterBuffers {
-    /// Takes memory for the matrices of `list` at the layers and ends that a device has, and for waves of up to `rows` rows and
-    /// `logit_rows` rows of logits.
+    /// Allocates memory for the matrices of `list` at the layers and ends that a device holds, and for waves of up to
+    /// `rows` rows and `logit_rows` rows of logits.
     pub(super) fn new(
         gpu: &Gpu,
         list: &[Listed],
@@ -101,7 +102,7 @@ impl AdapterBuffers {
             let Some((words, ranks, inputs)) = site_words(list, layer, site) else { continue };
             let buffer = gpu.storage("adapters", 4 * words.len() as u64)?;
             gpu.write(&buffer, 0, bytemuck::cast_slice(&words));
-            // What is written waits in host memory for a submit.
+            // Written bytes wait in host memory for a submit.
             gpu.watch(|| gpu.queue.submit([]));
             sites.insert((layer, site), SiteBuffer { buffer, ranks, inputs });
         }
@@ -115,12 +116,12 @@ impl AdapterBuffers {
         })
     }
 
-    /// The matrices at a product, where some adapter adds to it.
+    /// The matrices at a product. `None` if no adapter adds to it.
     pub(super) fn site(&self, layer: Option<usize>, site: AdapterSite) -> Option<&SiteBuffer> {
         self.sites.get(&(layer, site))
     }
 
-    /// Says which adapter each row of a wave uses. `words` is memory.
+    /// Uploads which adapter each row of a wave uses. `words` is scratch memory.
     pub(super) fn write(&self, gpu: &Gpu, wave: &Wave, words: &mut Vec<[u32; 2]>) {
         let Wave { adapters, logit_rows, .. } = wave;
         let rows = wave.rows();

@@ -4,7 +4,7 @@ use super::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, Model};
 
-/// Records the attention of the current layer if it is placed on a GPU and has not been recorded.
+/// Records the attention of the current layer if it is placed on a GPU and is not recorded yet.
 pub fn attention_gpu(
     mut current: ResMut<'_, CurrentLayer>,
     mut models: Query<'_, '_, &mut GpuShards, With<Model>>,

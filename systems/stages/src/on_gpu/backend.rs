@@ -1,4 +1,4 @@
-//! A GPU as a place.
+//! A GPU as a place that models' layers can be assigned to.
 
 use super::capacity::{AHEAD, Capacity};
 use super::gpu_shard::{GpuShard, GpuShards};
@@ -19,7 +19,7 @@ use weft_gpu::{Gpu, GpuError};
 pub struct GpuAt {
     /// The place.
     pub place: Place,
-    /// The GPU; another one after the device was lost and opened again.
+    /// The GPU. It is replaced when the device was lost and opened again.
     pub gpu: Arc<Gpu>,
 }
 
@@ -36,11 +36,11 @@ impl GpuBackend {
     }
 }
 
-/// A GPU as a backend.
+/// The backend of one GPU.
 struct GpuPlace(Place);
 
 impl GpuPlace {
-    /// The GPU, and its number among those of the engine.
+    /// The GPU, and its index among the engine's GPUs.
     fn gpu(&self, world: &World) -> Option<(Arc<Gpu>, usize)> {
         let gpus = &world.get_resource::<GpuBackend>()?.0;
         let number = gpus.iter().position(|at| at.place == self.0)?;
@@ -51,13 +51,13 @@ impl GpuPlace {
         world.get::<GpuShards>(model)?.0.iter().find(|gpu_shard| gpu_shard.place == self.0)
     }
 
-    /// Calls `f` with what is held of a model here.
+    /// Calls `f` with the model's shard on this GPU. `None` if there is none.
     fn with<T>(&self, world: &mut World, model: Entity, f: impl FnOnce(&mut GpuShard) -> T) -> Option<T> {
         let mut held = world.get_mut::<GpuShards>(model)?;
         held.on(self.0).map(f)
     }
 
-    /// Calls `f` with a wave, what is held of its model here and the model's hyperparameters.
+    /// Calls `f` with a wave, its model's shard on this GPU and the model's configuration.
     fn with_wave<T>(
         &self,
         world: &mut World,
@@ -81,8 +81,8 @@ fn refused(error: GpuError) -> PlaceError {
     PlaceError::new(kind, error)
 }
 
-/// Tensors that the host reads for a model on a GPU: it computes the angles of rotary embedding, and norms the hidden states
-/// that become embeddings.
+/// Returns true for tensors that the host reads for a model on a GPU: it computes the angles of rotary embedding, and
+/// norms the hidden states that become embeddings.
 fn is_read_by_host(role: TensorRole) -> bool {
     matches!(role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm)
 }
@@ -192,7 +192,7 @@ impl Backend for GpuPlace {
 }
 
 impl GpuPlace {
-    /// Drops what is held of a model here if that is neither a layer nor an end.
+    /// Drops the model's shard on this GPU if it holds neither a layer nor an end.
     fn forget_if_empty(&self, world: &mut World, model: Entity) {
         let empty = |gpu_shard: &GpuShard| gpu_shard.kv.is_empty() && gpu_shard.ends.held() == (false, false);
         if self.shard(world, model).is_some_and(empty) {

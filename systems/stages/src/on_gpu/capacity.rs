@@ -1,4 +1,4 @@
-//! The memory that layers and ends of a model take on a GPU, and taking it.
+//! How much memory the layers and ends of a model need on a GPU, and allocating it.
 
 use super::gpu_shard::{GpuShard, SPLIT_ROWS};
 use super::grow;
@@ -16,11 +16,11 @@ use weft_gpu::{
 };
 use weft_platform::{KvFormat, PAGE, Signal};
 
-/// Steps that may be in in_flight_step with their tokens unread, where everything is on one GPU: enough that the device never waits
-/// for the host.
+/// Steps that may be in flight with their tokens unread, if everything is on one GPU. Two are enough that the device
+/// never waits for the host.
 pub(super) const AHEAD: usize = 2;
 
-/// What a model's waves on a GPU are limited to.
+/// The limits of a model's waves on a GPU.
 pub(super) fn limits_on(gpu: &Gpu, wanted: &Assignment<'_>) -> WaveLimits {
     let mut limits = wanted.limits;
     limits.rows = limits.rows.min(wanted.max_rows).max(1);
@@ -29,19 +29,19 @@ pub(super) fn limits_on(gpu: &Gpu, wanted: &Assignment<'_>) -> WaveLimits {
     limits
 }
 
-/// One GPU, to be filled.
+/// One GPU and the assignment to fill it with.
 pub(super) struct Capacity<'a> {
     pub(super) wanted: &'a Assignment<'a>,
     pub(super) gpu: &'a Arc<Gpu>,
-    /// The GPU's number among those of the engine.
+    /// The GPU's index among the engine's GPUs.
     pub(super) number: usize,
     pub(super) limits: WaveLimits,
-    /// The ends that are here already.
+    /// The ends already on this GPU: the embedding, the head.
     pub(super) held: (bool, bool),
 }
 
 impl<'a> Capacity<'a> {
-    /// Capacity for an assignment that this GPU can compute.
+    /// The capacity for an assignment. Fails if this GPU cannot compute the assignment.
     pub(super) fn new(
         wanted: &'a Assignment<'a>,
         (gpu, number): (&'a Arc<Gpu>, usize),
@@ -72,7 +72,7 @@ impl<'a> Capacity<'a> {
         Ok((weights, cache(config.key_length) + cache(config.value_length)))
     }
 
-    /// Bytes of the ends that are here when the layers of `range` are.
+    /// Bytes of the ends on this GPU if it holds the layers of `range`.
     fn end_bytes(&self, range: &Range<usize>) -> Result<u64, GpuError> {
         let (embed, head) = self.wanted.ends_with(range, self.held);
         let tied = self.wanted.config.tied;
@@ -92,7 +92,7 @@ impl<'a> Capacity<'a> {
         Scratch::bytes(&self.gpu.capabilities, shape)
     }
 
-    /// What the buffers of the largest wave are made for, where the layers of `range` are here.
+    /// Sizes of the buffers of the largest wave, if this GPU holds the layers of `range`.
     fn scratch(&self, range: &Range<usize>, partials: u64) -> ScratchSize {
         let (_, head) = self.wanted.ends_with(range, self.held);
         ScratchSize {
@@ -103,7 +103,8 @@ impl<'a> Capacity<'a> {
         }
     }
 
-    /// What the buffers may grow to once the ends are those of the assignment, where they could grow to `most`.
+    /// Sizes that the buffers may grow to once the GPU holds the assignment's ends. Rows stay those of `most`, the
+    /// previous limit.
     pub(super) fn most(&self, range: &Range<usize>, most: ScratchSize) -> ScratchSize {
         let scratch = self.scratch(range, most.partials);
         ScratchSize { rows: most.rows, ..scratch }
@@ -118,7 +119,7 @@ impl<'a> Capacity<'a> {
         Ok((shape, shape.kernels(&self.gpu.capabilities, ActFormat::F32)?))
     }
 
-    /// What the assignment needs.
+    /// Memory that the assignment needs.
     pub(super) fn need(&self) -> Result<Need, GpuError> {
         let range = &self.wanted.layers;
         let mut need = Need { weights: self.end_bytes(range)?, ..Need::default() };
@@ -131,7 +132,7 @@ impl<'a> Capacity<'a> {
         Ok(need)
     }
 
-    /// The layers of the assignment, from the last on, that fit the bytes that may be used.
+    /// The layers of the assignment, counted from the last one, that fit the memory budget.
     fn within_budget(&self, partials: u64) -> Result<Range<usize>, GpuError> {
         let range = self.wanted.layers.clone();
         let Some(budget) = self.gpu.options.memory else { return Ok(range) };
@@ -158,7 +159,7 @@ impl<'a> Capacity<'a> {
         Ok(first..range.end)
     }
 
-    /// Takes memory for as many layers of the assignment as there is room for; `None` if there is room for none.
+    /// Allocates memory for as many layers of the assignment as fit. Returns `None` if none fits.
     pub(super) fn take(&self, wake: Arc<Signal>) -> Result<Option<(GpuShard, Range<usize>)>, GpuError> {
         let attention = self.kernels()?;
         let partials = self.partials(&attention.1);
@@ -166,7 +167,7 @@ impl<'a> Capacity<'a> {
         while !range.is_empty() || matches!(self.wanted.ends, crate::place::EndsWanted::Exactly { .. }) {
             match self.allocate(&attention, partials, range.clone(), &wake) {
                 Ok(gpu_shard) => return Ok(Some((gpu_shard, range))),
-                // Whatever has been taken is freed, and some layers fewer are asked for.
+                // What has been allocated is freed, and the next attempt asks for fewer layers.
                 Err(GpuError::OutOfMemory { .. }) if !self.wanted.all && !range.is_empty() => {
                     let _ = self.gpu.device.poll(weft_gpu::wgpu::PollType::Poll);
                     range.start += range.len().div_ceil(8);
@@ -189,8 +190,8 @@ impl<'a> Capacity<'a> {
         let most = self.scratch(&range, partials);
         let scratch = Scratch::new(gpu, most.of(config))?;
         let (kv, layers) = self.layers(range, &BTreeMap::new())?;
-        // There is room for the largest wave. Most of it is freed until there is one, unless the caller has said how much
-        // memory is the engine's.
+        // The largest wave fits. Most of its memory is freed until such a wave comes, unless the caller has reserved a
+        // fixed amount of memory for the engine.
         let scratch = match gpu.options.memory {
             Some(_) => scratch,
             None => scratch.grown(gpu, grow::first(most).of(config))?,
@@ -209,13 +210,13 @@ impl<'a> Capacity<'a> {
         ))
     }
 
-    /// Takes memory for the ends.
+    /// Allocates memory for the ends.
     pub(super) fn end_weights(&self, range: &Range<usize>) -> Result<EndWeights, GpuError> {
         let (embed, head) = self.wanted.ends_with(range, self.held);
         EndWeights::new(self.gpu, self.wanted.config, &self.shards(ShardOwner::Model), embed, head)
     }
 
-    /// Takes memory for layers; `kv` has the KV caches that are here already.
+    /// Allocates memory for layers. `kv` has the KV caches already on this GPU.
     pub(super) fn layers(
         &self,
         range: Range<usize>,
@@ -250,7 +251,7 @@ fn attention_shape(config: &ModelConfig) -> AttentionShape {
     }
 }
 
-/// Bytes of tensors on a device. Neighbours may share buffers: then it is some bytes less.
+/// Bytes of tensors on a device. If neighbours share buffers, they take some bytes less.
 fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
     let each = |shard: &&WeightShard| {
         if shard.role.is_vector() {
@@ -264,10 +265,11 @@ fn bytes_of(shards: &[&WeightShard]) -> Result<u64, GpuError> {
     shards.iter().map(each).sum()
 }
 
-/// Experts whose scores, or whose pairs' numbers, workgroup memory holds.
+/// Number of experts whose scores, or whose pair counts, fit workgroup memory.
 const MOST_EXPERTS: usize = 1024;
 
-/// Shapes that kernels take: pairs of neighbouring elements are stored together, gates in vectors of four.
+/// Checks the shapes that kernels support: pairs of neighbouring elements are stored together, gates in vectors of
+/// four.
 fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuError> {
     let even = [("key length", config.key_length), ("value length", config.value_length)];
     if let Some((what, value)) = even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {

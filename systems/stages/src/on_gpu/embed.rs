@@ -6,7 +6,7 @@ use weft_components::{
     AtLayer, Ends, Model, ModelConfig, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
 };
 
-/// Records the embedding of waves that start on a GPU. Waits where it, or the plan, is not there.
+/// Records the embedding of waves that start on a GPU. A wave waits while the plan or the weights are missing.
 pub fn embed_gpu(
     mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
     mut models: Query<'_, '_, (&ModelConfig, &Ends, &mut GpuShards), With<Model>>,
@@ -33,7 +33,7 @@ pub fn embed_gpu(
     }
 }
 
-/// Tensors that embedding reads.
+/// Tensors that the embedding reads.
 fn read_roles(config: &ModelConfig) -> impl Iterator<Item = TensorRole> + use<> {
     [
         (true, TensorRole::TokenEmbedding),

@@ -4,7 +4,7 @@ use super::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, Model};
 
-/// Records the feed-forward network of the current layer if it is placed on a GPU and its attention was recorded.
+/// Records the feed-forward network of the current layer if it is placed on a GPU and its attention is recorded.
 pub fn ffn_gpu(
     mut current: ResMut<'_, CurrentLayer>,
     mut models: Query<'_, '_, &mut GpuShards, With<Model>>,

@@ -1,11 +1,11 @@
-//! What a GPU did for a model, counted and timed: for benchmarks and profilers.
+//! Counters and timings of a GPU's work for a model, for benchmarks and profilers.
 
 use super::gpu_shard::GpuShard;
 use super::product::Product;
 use weft_components::Wave;
 use weft_gpu::{Counters, StepShape, StepTimes};
 
-/// A wave as far as the work of its step depends on it.
+/// The properties of a wave that the work of its step depends on.
 pub(super) fn shape_of(wave: &Wave) -> StepShape {
     let (mut cached, mut attended) = (0, 0);
     for span in &wave.spans {
@@ -17,27 +17,27 @@ pub(super) fn shape_of(wave: &Wave) -> StepShape {
 }
 
 impl GpuShard {
-    /// Layers that are here.
+    /// Number of layers on this GPU.
     pub fn layers(&self) -> usize {
         self.layers.len()
     }
 
-    /// What has been submitted for the model so far.
+    /// Counters of everything submitted for the model so far.
     pub fn counters(&self) -> Counters {
         self.commands.counters()
     }
 
-    /// Submits under way whose results somebody waits for.
+    /// Number of in-flight steps.
     pub fn under_way(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Times the kernels of steps from here on, or of none. `false` where the device cannot.
+    /// Turns the timing of kernels on or off, for steps from now on. Returns `false` if the device cannot time kernels.
     pub fn time(&mut self, on: bool) -> bool {
         self.commands.time(&self.gpu, on)
     }
 
-    /// Takes what has been timed and has come back; `None` where nothing is timed. Counting starts anew.
+    /// Takes the timings that have been read back, and starts counting again. `None` if nothing is timed.
     pub fn take_times(&mut self) -> Option<StepTimes> {
         self.commands.take_times()
     }

@@ -1,4 +1,4 @@
-//! What one GPU holds of a model, and how a wave enters it.
+//! The GPU shard of a model: the layers, buffers and plan that one GPU holds, and how a wave is uploaded to it.
 
 use super::adapters::Listed;
 use super::capacity::Capacity;
@@ -19,68 +19,69 @@ use weft_gpu::sampling::SampleBatch;
 use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, WaveData, wgpu};
 use weft_platform::{PAGE, Signal};
 
-/// What one GPU holds of a model.
+/// The GPU shard of a model: weights, KV caches, buffers, kernel plan and in-flight steps of one GPU. Owned by the
+/// model's [`GpuShards`].
 pub struct GpuShard {
     /// The GPU's place.
     pub place: Place,
-    /// The GPU's number among those of the engine, from 0, for reports.
+    /// The GPU's index among the engine's GPUs, from 0, for reports.
     pub number: usize,
     /// The GPU.
     pub gpu: Arc<Gpu>,
     pub(super) layers: Arc<LayerMap>,
-    /// The KV caches of the layers that are placed here, those of evicted layers too.
+    /// KV caches of the layers placed on this GPU, including layers whose weights are evicted.
     pub(super) kv: BTreeMap<usize, LayerKv>,
     pub(super) ends: Arc<EndWeights>,
     pub(super) scratch: Arc<Scratch>,
-    /// How contexts are split: its kernels are in the plan.
+    /// Decides how contexts are split. Its kernels are in the plan.
     attention: AttentionKernels,
     pub(super) plan: PendingPlan,
-    /// Whether the angles of rotary embedding have been written.
+    /// True once the angles of rotary embedding have been written.
     pub(super) angles: bool,
-    /// Recorded and not yet submitted.
+    /// Commands recorded and not yet submitted.
     pub(super) commands: Commands,
-    /// How long the device takes.
+    /// How much of a wave goes into one submit, learned from the device's speed.
     pub(super) submit_budget: SubmitBudget,
-    /// Rows of the wave that is on the device and when it came, where it found the device at rest.
+    /// Rows of the wave on the device and when it arrived. `None` if the device was busy with an earlier wave then.
     entered: Option<(usize, web_time::Instant)>,
-    /// The wave whose rows the scratch holds.
+    /// The wave whose rows the scratch buffers hold.
     pub(super) occupied: Option<Entity>,
     pub(super) shape: WaveShape,
-    /// What the rows of logits ask for.
+    /// What each row of logits asks of sampling.
     pub(super) batch: SampleBatch,
-    /// Whether the device chooses each span's token.
+    /// For each span, true if the device chooses its token.
     pub(super) chosen: Vec<bool>,
     pub(super) in_flight: VecDeque<InFlight>,
     pub(super) staging: Vec<Staging>,
-    /// Spans' memory, to be used again by the next waves whose rows are sent.
+    /// Empty span lists, kept for their memory: the next waves whose rows are sent use them again.
     spare: Vec<Vec<WaveSpan>>,
-    /// Submits whose results have come back.
+    /// Submits whose results have been read back.
     pub(super) good_steps: u32,
-    /// Whether the device is known to have failed: nothing more is recorded for it.
+    /// True once the device has failed. Nothing more is recorded for it.
     pub(super) failed: bool,
-    /// Tensors of the model itself that are known to have arrived, a bit a role.
+    /// Tensors of the model itself that are known to have arrived, one bit for each role.
     there: u64,
     words: Vec<u32>,
     rows: RowWords,
     uploads: Uploads,
-    /// What makes a plan anew.
+    /// Builds a new plan.
     pub(super) plan_builder: PlanBuilder,
-    /// What buffers may grow to.
+    /// The size that the buffers may grow to.
     pub(super) most: ScratchSize,
-    /// Rows of a wave for which they are too small.
+    /// Rows of the largest wave that did not fit the buffers.
     pub(super) wanted_rows: usize,
-    /// Larger ones, on their way.
+    /// Larger buffers and their plan, while they are being made.
     pub(super) growing: Option<Pending<Grown>>,
-    /// Whether the device has no memory for larger ones.
+    /// True if the device had no memory for larger buffers.
     pub(super) out_of_memory: bool,
-    /// The model's adapters here, where it has some.
+    /// The model's adapters on this GPU, if it has any.
     adapted: Option<AdaptedPart>,
-    /// Whether the model has other adapters than `adapted`.
+    /// True if the model has other adapters than `adapted`.
     stale: bool,
-    /// Whether rows of the wave that is on the device use adapters.
+    /// True if rows of the wave on the device use adapters.
     adapting: bool,
     used: Vec<[u32; 2]>,
-    /// What changes logits before tokens are chosen.
+    /// Token masks and logits processors, which change logits before tokens are chosen.
     pub(super) processing: Processing,
 }
 
@@ -90,14 +91,15 @@ struct AdaptedPart {
     plan: PendingPlan,
 }
 
-/// Rows of a session from which tiles of rows pay.
+/// Rows of one session from which attention in tiles of rows is faster.
 const TILED_ROWS: usize = 8;
-/// Rows whose contexts there is room to split into as many parts as there can be; more rows, fewer parts.
+/// Rows whose contexts can all be split into the largest number of splits. With more rows, each context gets fewer
+/// splits.
 pub(super) const SPLIT_ROWS: usize = 16;
 /// Workgroups that keep a large GPU busy.
 const WORKGROUPS: usize = 396;
 
-/// Arrays by row, kept for their memory.
+/// Arrays with one entry for each row, kept for their memory.
 #[derive(Default)]
 struct RowWords {
     kv: Vec<u32>,
@@ -106,7 +108,7 @@ struct RowWords {
     seen: Vec<u32>,
 }
 
-/// What the host tells the device for each wave.
+/// Buffers that the host writes for each wave, with their last written words.
 #[derive(Default)]
 struct Uploads {
     wave: Upload,
@@ -115,19 +117,19 @@ struct Uploads {
     adjustments: Upload,
 }
 
-/// A model's GPUs. A component of the model.
+/// A model's GPU shards. A component of the model.
 #[derive(Component, Default)]
 pub struct GpuShards(pub Vec<GpuShard>);
 
 impl GpuShards {
-    /// The part on a GPU.
+    /// The shard on a GPU.
     pub fn on(&mut self, place: Place) -> Option<&mut GpuShard> {
         self.0.iter_mut().find(|gpu_shard| gpu_shard.place == place)
     }
 }
 
 impl GpuShards {
-    /// Waits until the oldest submit under way is done, `longest` at most. `false` where none is under way.
+    /// Waits until the oldest in-flight step is done, for at most `longest`. Returns `false` if there is none.
     #[cfg(not(target_family = "wasm"))]
     pub fn wait(&self, longest: core::time::Duration) -> bool {
         let Some((gpu_shard, in_flight_step)) =
@@ -139,7 +141,7 @@ impl GpuShards {
             submission_index: Some(in_flight_step.index.clone()),
             timeout: Some(longest),
         };
-        // A device that is lost, or takes longer, is found by the next tick.
+        // If the device is lost, or takes longer, the next tick finds out.
         let _ = gpu_shard.gpu.device.poll(submit);
         true
     }
@@ -201,14 +203,15 @@ impl GpuShard {
         }
     }
 
-    /// Whether these are the adapters that are here. Where they are not, no wave that uses some enters until they are.
+    /// Returns true if the shard holds exactly these adapters. If not, waves that use adapters do not enter until it
+    /// does.
     pub(super) fn holds_adapters(&mut self, wanted: &[Entity]) -> bool {
         let held = self.adapted.as_ref().map_or(&[][..], |adapted| &adapted.list);
         self.stale = held != wanted;
         !self.stale
     }
 
-    /// Takes memory for more layers, or for other ends, and starts to make the plan with them.
+    /// Allocates memory for more layers, or for other ends, and starts to build the plan with them.
     pub(super) fn extend(&mut self, room: &Capacity<'_>) -> Result<(), GpuError> {
         let wanted = room.wanted;
         let ends = (wanted.ends_with(&wanted.layers, self.ends.held()) != self.ends.held())
@@ -236,7 +239,8 @@ impl GpuShard {
         Ok(())
     }
 
-    /// Drops the weights of a layer, and its KV cache too if the layer is computed elsewhere from now on.
+    /// Drops the weights of a layer; with `cache` also its KV cache, for a layer that is computed elsewhere from now
+    /// on.
     pub(super) fn drop_layer(&mut self, layer: usize, cache: bool) {
         let mut layers = LayerMap::clone(&self.layers);
         layers.remove(&layer);
@@ -247,7 +251,7 @@ impl GpuShard {
         self.make_plan();
     }
 
-    /// Starts to make the plan anew, since what it is bound to has changed. Waves wait for it.
+    /// Starts to build a new plan, because the buffers it binds have changed. Waves wait for it.
     fn make_plan(&mut self) {
         self.plan = self.plan_builder.start(&self.gpu, &self.layers, &self.ends, &self.scratch, Vec::new());
         self.growing = None;
@@ -256,7 +260,8 @@ impl GpuShard {
         self.stale = true;
     }
 
-    /// Lets a wave go that is on the device. What was recorded for it is submitted: it harms nobody.
+    /// Abandons a wave that is on the device. Commands already recorded for it are still submitted: their results are
+    /// ignored.
     pub(super) fn abandon(&mut self, wave: Entity) {
         if self.occupied == Some(wave) {
             self.occupied = None;
@@ -265,7 +270,7 @@ impl GpuShard {
         }
     }
 
-    /// Starts to bring the hidden state of a wave to the host, unless that is under way.
+    /// Starts to read back the hidden state of a wave, unless a readback is already in flight.
     pub(super) fn send_hidden(&mut self, entity: Entity, wave: &Wave, config: &ModelConfig) {
         if self.occupied == Some(entity) {
             let bytes = 4 * (wave.rows() * config.embedding) as u64;
@@ -274,7 +279,7 @@ impl GpuShard {
         }
     }
 
-    /// Takes the adapters of the model in place of those before, if no wave is on the device.
+    /// Replaces the model's adapters. Does nothing while a wave is on the device.
     pub(super) fn take_adapters(&mut self, list: Vec<Listed>) {
         if self.occupied.is_some() {
             return;
@@ -286,16 +291,16 @@ impl GpuShard {
         });
     }
 
-    /// Takes larger buffers and the plan that is bound to them. Plans of adapters are made anew.
+    /// Replaces the buffers with larger ones and takes the plan bound to them. Plans of adapters are built again.
     pub(super) fn take_grown(&mut self, scratch: Arc<Scratch>, plan: Plan) {
         self.scratch = scratch;
         self.plan = PendingPlan::Ready(Box::new(plan));
-        // Nobody has been told anything yet.
+        // Nothing has been uploaded to the new buffers yet.
         self.uploads = Uploads::default();
         self.adapted = None;
     }
 
-    /// The plan for the wave that is on the device, its shape and what it is recorded to.
+    /// The plan for the wave on the device, the wave's shape, and the commands to record to.
     fn recording(&mut self) -> Option<(&Plan, &WaveShape, &mut Commands)> {
         let slot = match &self.adapted {
             Some(adapted) if self.adapting => &adapted.plan,
@@ -307,14 +312,14 @@ impl GpuShard {
         }
     }
 
-    /// Whether the plan for a wave's rows is there.
+    /// Returns true if the plan that a wave's rows need is ready.
     fn may_take(&self, wave: &Wave) -> bool {
         wave.adapters.is_empty()
             || (!self.stale
                 && self.adapted.as_ref().is_none_or(|adapted| matches!(adapted.plan, PendingPlan::Ready(_))))
     }
 
-    /// The plan, once it and what it reads are there.
+    /// The plan, once it is ready and the angles it reads are written.
     pub(super) fn plan(&self) -> Option<&Plan> {
         match &self.plan {
             PendingPlan::Ready(plan) if self.angles => Some(plan),
@@ -322,7 +327,7 @@ impl GpuShard {
         }
     }
 
-    /// Takes plans from their threads, if they are done. Never waits.
+    /// Takes finished plans from their threads. Never waits.
     pub(super) fn poll_plan(&mut self) -> Result<(), GpuError> {
         self.plan.poll(&self.gpu)?;
         match &mut self.adapted {
@@ -331,14 +336,15 @@ impl GpuShard {
         }
     }
 
-    /// Brings a wave's rows onto the device, its hidden state too where the host has it. `false` where the device cannot
-    /// take it yet.
+    /// Uploads a wave's rows, and its hidden state if the host has it. Returns `false` if the device cannot take the
+    /// wave yet.
     pub(crate) fn enter(&mut self, entity: Entity, wave: &mut Wave, config: &ModelConfig) -> bool {
         if self.failed || self.plan().is_none() || !self.may_take(wave) {
             return false;
         }
         if wave.tables.len() > self.scratch.table_words {
-            // Admission keeps to `WaveLimits::pages`, so this is a fault of ours: no context may be cut for it.
+            // Admission keeps to `WaveLimits::pages`, so this is a bug of the engine. The context must not be truncated
+            // silently.
             let (pages, limit) = (wave.tables.len(), self.scratch.table_words);
             self.gpu.give_up(&GpuError::BlockTables { pages, limit });
             return false;
@@ -362,7 +368,7 @@ impl GpuShard {
         true
     }
 
-    /// Writes what rows of logits ask for and records the choice of their tokens.
+    /// Uploads what rows of logits ask of sampling, and records the choice of their tokens.
     pub(crate) fn record_sample(&mut self) {
         let PendingPlan::Ready(plan) = &self.plan else { return };
         let Self { gpu, scratch, batch, uploads, .. } = self;
@@ -371,36 +377,36 @@ impl GpuShard {
         plan.record_sample(&self.batch, &self.shape, &mut self.commands);
     }
 
-    /// The batch to be filled, what becomes of its rows, and how many adjustments there is room for.
+    /// The batch to fill, the flags that say who chooses each span's token, and how many adjustments fit.
     pub(crate) fn sampling(&mut self) -> (&mut SampleBatch, &mut Vec<bool>, usize) {
         (&mut self.batch, &mut self.chosen, self.scratch.most_adjustments)
     }
 
-    /// Whether a tensor of the model itself is known to be there.
+    /// Returns true if a tensor of the model itself is known to have arrived.
     pub(crate) fn has(&self, role: TensorRole) -> bool {
         self.there & (1 << role as usize) != 0
     }
 
-    /// Notes that a tensor of the model itself is there.
+    /// Notes that a tensor of the model itself has arrived.
     pub(crate) fn arrived(&mut self, role: TensorRole) {
         self.there |= 1 << role as usize;
     }
 
-    /// Records the embedding of the wave that is on the device.
+    /// Records the embedding of the wave on the device.
     pub(crate) fn record_embed(&mut self) {
         if let PendingPlan::Ready(plan) = &self.plan {
             plan.record_embed(&self.shape, &mut self.commands);
         }
     }
 
-    /// Records a layer's attention. `false` where the layer is not here.
+    /// Records a layer's attention. Returns `false` if the layer is not on this GPU.
     pub(crate) fn record_attention(&mut self, layer: usize) -> bool {
         let recording = self.recording();
         recording.is_some_and(|(plan, shape, commands)| plan.record_attention(layer, shape, commands))
     }
 
-    /// Records a layer's feed-forward network, and submits what is recorded where it would keep the device for long. `false`
-    /// where the layer is not here.
+    /// Records a layer's feed-forward network, and submits the recorded commands once they exceed the submit budget.
+    /// Returns `false` if the layer is not on this GPU.
     pub(crate) fn record_ffn(&mut self, layer: usize) -> bool {
         let recording = self.recording();
         let recorded =
@@ -419,13 +425,14 @@ impl GpuShard {
         }
     }
 
-    /// Parts to split contexts into: as many as keep the device busy and there is room for.
+    /// Number of splits of each context: as many as keep the device busy and fit the buffer of partial sums.
     fn splits(&self, rows: u32, longest: usize) -> u32 {
         let most = (SPLIT_ROWS * weft_gpu::SPLITS_MAX as usize) / (rows as usize).max(1);
         self.attention.splits(rows as usize, longest, WORKGROUPS).min(most.max(1) as u32)
     }
 
-    /// Tells the device of a wave, whose rows see what is before them, or all of their text.
+    /// Uploads a wave's rows, positions and block tables. With `causal`, rows attend to the positions up to their own;
+    /// otherwise to all of their text.
     fn write_wave(&mut self, wave: &Wave, causal: bool) {
         let mut arrays = core::mem::take(&mut self.rows);
         let RowWords { kv, tables, tiles, seen } = &mut arrays;
@@ -492,13 +499,14 @@ impl GpuShard {
         }
     }
 
-    /// Submits what is recorded and starts to bring back bytes of buffers, one after another. The wave leaves the device.
+    /// Submits the recorded commands and starts to read back the first bytes of each buffer of `from`, one after
+    /// another. The wave leaves the device.
     pub(super) fn send(&mut self, readback: Readback, spans: Vec<WaveSpan>, from: &[(&wgpu::Buffer, u64)]) {
         self.occupied = None;
         let bytes: u64 = from.iter().map(|(_, bytes)| bytes).sum();
         let staging = match staging(&self.gpu, &mut self.staging, bytes.max(16)) {
             Ok(staging) => staging,
-            // What was computed cannot be had: without a failure somebody would wait for it for ever.
+            // The results cannot be read back. Without a reported failure the sessions would wait for ever.
             Err(error) => return self.gpu.give_up(&error),
         };
         let mut at = 0;
@@ -513,16 +521,16 @@ impl GpuShard {
         self.in_flight.push_back(step);
     }
 
-    /// Spans' memory that is kept.
+    /// Number of span lists kept for reuse.
     #[cfg(test)]
     pub(super) fn spares(&self) -> usize {
         self.spare.len()
     }
 
-    /// Takes the memory of a submit that is done.
+    /// Takes back the memory of a step that is done.
     pub(super) fn keep(&mut self, in_flight_step: InFlight) {
         let (mut spans, staging) = in_flight_step.into_buffers();
-        // Hidden states that go on elsewhere come without spans.
+        // Readbacks of a hidden state carry no spans.
         if spans.capacity() > 0 {
             spans.clear();
             self.spare.push(spans);
@@ -530,7 +538,8 @@ impl GpuShard {
         return_staging(&mut self.staging, staging);
     }
 
-    /// Sends a wave whose head has been recorded: its tokens come back, and its logits where the host chooses from them.
+    /// Sends a wave whose head has been recorded. Its tokens are read back, and its logits if the host chooses from
+    /// them.
     pub(super) fn send_rows(&mut self, wave: &mut Wave, config: &ModelConfig) {
         let count = wave.logit_rows.len();
         let mut ends = wave.spans.iter().zip(&self.chosen);

@@ -1,9 +1,10 @@
-//! Buffers that grow with the waves: a model that is only chatted with never takes what prompts of thousands of tokens need.
+//! Buffers that grow with the waves: a model that is only used for chat never takes the memory that prompts of
+//! thousands of tokens need.
 //!
-//! A wave that finds its device's buffers too small stands before it while larger ones are made, together with a plan that is bound to
-//! them, on a thread of their own. Sizes double at least, so that a model grows a few times at most; what has been taken is kept. Where
-//! the device's memory does not suffice, waves stay as small as they are: the one that stands is taken apart, and its rows
-//! travel in smaller ones.
+//! A wave that does not fit its device's buffers waits while larger ones are allocated, together with a plan bound to
+//! them, on a thread of their own. Sizes at least double, so a model grows only a few times. Buffers never shrink. If
+//! the device has no memory for larger buffers, waves stay as small as the present ones: the waiting wave is dropped,
+//! and its rows are scheduled again in smaller waves.
 
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::plan_builder::{Grown, Pending};
@@ -13,22 +14,22 @@ use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Model, TickWork, Wave, WaveLimits, WaveOf};
 use weft_gpu::GpuError;
 
-/// Rows that buffers are made for at first: as many as a tile of cooperative matrices has.
+/// Rows that buffers are made for at first: the rows of a tile of cooperative matrices.
 const FIRST_ROWS: usize = 128;
 
-/// What buffers are made for at first, where `most` is what they may grow to.
+/// Sizes of the first buffers, where `most` is the size they may grow to.
 pub(super) fn first(most: ScratchSize) -> ScratchSize {
     ScratchSize { rows: most.rows.min(FIRST_ROWS), ..most }
 }
 
-/// What buffers for `rows` are made for, where those that are there hold `held`.
+/// Sizes of the next buffers, which must hold `rows`, where the present ones hold `held`.
 fn next(held: usize, rows: usize, most: ScratchSize) -> ScratchSize {
     let rows = rows.max(2 * held).next_power_of_two().min(most.rows);
     ScratchSize { rows, ..most }
 }
 
 impl GpuShard {
-    /// Whether the buffers hold a wave of `rows`. Where they do not, larger ones are asked for.
+    /// Returns true if the buffers hold a wave of `rows`. If not, asks for larger ones.
     pub(super) fn holds(&mut self, rows: usize) -> bool {
         if rows > self.scratch.rows {
             self.wanted_rows = self.wanted_rows.max(rows);
@@ -36,8 +37,8 @@ impl GpuShard {
         rows <= self.scratch.rows
     }
 
-    /// Starts to make larger buffers where they were asked for, and takes them when they are there and no wave is on the device.
-    /// Never waits.
+    /// Starts to make larger buffers if they were asked for. Takes them once they are ready and no wave is on the
+    /// device. Never waits.
     pub(super) fn poll_growth(&mut self) -> Result<(), GpuError> {
         if self.growing.is_none() && self.wanted_rows > self.scratch.rows && !self.out_of_memory {
             let size = next(self.scratch.rows, self.wanted_rows, self.most);
@@ -69,7 +70,7 @@ impl GpuShard {
     }
 }
 
-/// Takes waves apart that a device has no memory for, and keeps to smaller ones from then on. Runs in the set `Load`.
+/// Drops waves that a device has no memory for, and limits later waves to a size that fits. Runs in the set `Load`.
 pub fn shrink_waves(
     world: &mut World,
     models: &mut QueryState<(Entity, &mut GpuShards, &mut WaveLimits), With<Model>>,
@@ -99,22 +100,23 @@ pub fn shrink_waves(
         }
     }
     for session in sessions {
-        // What has been computed stays; rows under way are scheduled again. The system is ours and takes any entity.
+        // Computed tokens stay; rows in flight are scheduled again. The system is the engine's own and accepts any
+        // entity.
         let _ = world.run_system_cached_with(truncate_session, (session, usize::MAX));
         world.resource_mut::<TickWork>().0 += 1;
     }
 }
 
 impl GpuShard {
-    /// Rows of the largest wave that there are buffers for now.
+    /// Rows of the largest wave that fits the present buffers.
     pub fn rows(&self) -> usize {
         self.scratch.rows
     }
 
-    /// Bytes of those buffers.
+    /// Bytes of the present buffers.
     pub fn wave_bytes(&self) -> u64 {
         let size = ScratchSize { rows: self.scratch.rows, ..self.most };
-        // They are there, so their size could be computed.
+        // The buffers exist, so their size could be computed.
         Scratch::bytes(&self.gpu.capabilities, size.of(&self.plan_builder.config)).unwrap_or_default()
     }
 }
@@ -172,7 +174,7 @@ mod tests {
         assert!(limits.logit_rows <= FIRST_ROWS);
         let wave = waves.single(&world).unwrap();
         assert_eq!((wave.at, wave.rows(), wave.spans.len()), (AtLayer::Idle, 0, 0));
-        // What was computed stays, what was under way is scheduled again.
+        // Computed tokens stay, tokens in flight are scheduled again.
         let cursor = world.get::<ContextCursor>(session).unwrap();
         assert_eq!((cursor.computed, cursor.scheduled, cursor.epoch), (40, 40, 1));
         assert_eq!(world.get::<BlockTable>(session).unwrap().0, [3, 5]);

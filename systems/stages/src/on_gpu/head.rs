@@ -4,7 +4,7 @@ use super::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Ends, Model, Resident, Wave, WaveOf};
 
-/// Records the head of waves that stand before it on a GPU. Waits where its weights are not there.
+/// Records the head of waves that have reached it on a GPU. A wave waits while the head's weights are missing.
 pub fn head_gpu(
     mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
     mut models: Query<'_, '_, (&Ends, &mut GpuShards), (With<Model>, With<Resident>)>,

@@ -1,4 +1,5 @@
-//! Submits under way: what they will bring back, and taking it when it has come.
+//! In-flight steps: submits whose results are not read back yet, what they read back, and taking it once it has
+//! arrived.
 
 use super::capacity::AHEAD;
 use super::gpu_shard::GpuShards;
@@ -17,29 +18,29 @@ use weft_gpu::sampling::NO_TOKEN;
 use weft_gpu::{Gpu, GpuError, wgpu};
 use weft_platform::Cpu;
 
-/// A buffer that the host reads, used again and again.
+/// A buffer for readbacks that the host maps. Buffers are reused.
 pub(super) struct Staging {
     pub(super) buffer: wgpu::Buffer,
     pub(super) bytes: u64,
 }
 
-/// What a submit brings back.
+/// What a submit reads back.
 pub(super) enum Readback {
-    /// A token for each row of logits, then, where somebody wants them, the rows of logits, then, likewise, the hidden state of
-    /// all rows.
+    /// One token for each row of logits; then the rows of logits, if they are wanted; then the hidden state of all
+    /// rows, if it is wanted.
     Rows {
         /// The wave's turn.
         turn: u64,
-        /// The wave's row of each row of logits.
+        /// For each row of logits, its row of the wave.
         rows: Vec<u32>,
-        /// Whether the device chose each span's token.
+        /// For each span, true if the device chose its token.
         chosen: Vec<bool>,
-        /// Whether the logits come too.
+        /// True if the logits are read back too.
         logits: bool,
-        /// Rows whose final hidden state is wanted; the hidden state comes where there are some.
+        /// Rows whose final hidden state is wanted. The hidden state is read back if there are any.
         states: Vec<u32>,
     },
-    /// The hidden state of a wave that goes on elsewhere.
+    /// The hidden state of a wave that continues on another device.
     Hidden {
         /// The wave.
         wave: Entity,
@@ -50,13 +51,13 @@ const WAITING: u8 = 0;
 const MAPPED: u8 = 1;
 const FAILED: u8 = 2;
 
-/// A submit under way.
+/// A submit whose results are not read back yet.
 pub(super) struct InFlight {
     pub(super) readback: Readback,
     pub(super) spans: Vec<WaveSpan>,
-    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
+    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "a browser never waits for a submit"))]
     pub(super) index: wgpu::SubmissionIndex,
-    /// Rows that passed, and when the device got the first of it; `None` where it was busy with an earlier wave.
+    /// Rows of the wave, and when the device got the first of them. `None` if the device was busy with an earlier wave.
     started: Option<(usize, Instant)>,
     staging: Staging,
     state: Arc<AtomicU8>,
@@ -84,39 +85,39 @@ impl InFlight {
         self.state.load(Ordering::Acquire) != WAITING
     }
 
-    /// What was brought back, as words; `None` where the mapping failed.
+    /// The bytes read back. `None` if the mapping failed.
     fn words(&self) -> Option<wgpu::BufferView> {
         (self.state.load(Ordering::Acquire) == MAPPED)
             .then(|| self.staging.buffer.slice(..self.staging.bytes).get_mapped_range().ok())
             .flatten()
     }
 
-    /// The memory of the spans and the staging buffer, to be used again.
+    /// The memory of the spans and the staging buffer, for reuse.
     pub(super) fn into_buffers(self) -> (Vec<WaveSpan>, Staging) {
         self.staging.buffer.unmap();
         (self.spans, self.staging)
     }
 }
 
-/// Words that tokens of so many rows take in a staging buffer, before the logits.
+/// Words that the tokens of `rows` rows take in a staging buffer, before the logits.
 pub(super) const fn id_words(rows: usize) -> usize {
     rows.next_multiple_of(4)
 }
 
-/// Bytes that the tokens of a wave take at most. Buffers for them are of one size, and there is one for each step that may be
-/// under way: a step that decodes asks for no memory, however late the one before it is read.
+/// Bytes that the tokens of a wave take at most. Token buffers have this one size, and there is one for each step that
+/// may be in flight: a decode step allocates nothing, however late the step before it is read.
 const TOKEN_BYTES: u64 = 4 * id_words(MOST_LOGIT_ROWS) as u64;
 
-/// Staging buffers larger than [`TOKEN_BYTES`] that are kept while they are free.
+/// Number of free staging buffers larger than [`TOKEN_BYTES`] that are kept.
 const LARGE_KEPT: usize = AHEAD + 2;
 
-/// Bytes of the buffer that is made for so many: with room to spare, so that a size that grows row by row does not ask for a buffer
-/// each time.
+/// Size in bytes of the buffer allocated for `bytes`. It is rounded up, so that a size that grows row by row does not
+/// allocate a buffer each time.
 fn rounded(bytes: u64) -> u64 {
     bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16))
 }
 
-/// A staging buffer of at least `bytes`: one that is free, or a new one.
+/// A staging buffer of at least `bytes`: a free one, or a new one.
 pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<Staging, GpuError> {
     let bytes = bytes.next_multiple_of(16);
     let fits = |staging: &Staging| {
@@ -136,7 +137,8 @@ pub(super) fn staging(gpu: &Gpu, free: &mut Vec<Staging>, bytes: u64) -> Result<
     Ok(Staging { buffer: gpu.readback("readback", TOKEN_BYTES)?, bytes })
 }
 
-/// Takes a buffer back. Of large ones the latest are kept: nothing grows with the number of sizes that there have been.
+/// Takes a buffer back. Only the latest [`LARGE_KEPT`] large ones are kept, so memory does not grow with the number of
+/// sizes used.
 pub(super) fn return_staging(free: &mut Vec<Staging>, staging: Staging) {
     let large = |staging: &Staging| staging.buffer.size() > TOKEN_BYTES;
     if large(&staging)
@@ -148,7 +150,7 @@ pub(super) fn return_staging(free: &mut Vec<Staging>, staging: Staging) {
     free.push(staging);
 }
 
-/// Appends the final hidden state of some rows, normed if the model ends with a norm.
+/// Appends the final hidden state of `rows` to `states`, normed if the model ends with a norm.
 fn final_states(
     cpu: &Cpu,
     config: &ModelConfig,
@@ -164,8 +166,8 @@ fn final_states(
     }
 }
 
-/// Takes what GPUs have finished: rows into waves of their own, which the stage `Sample` delivers, and hidden states into the
-/// waves that go on elsewhere. Runs in the set `Sample` before anything reads logits; never waits.
+/// Collects what GPUs have finished. Rows go into waves of their own, which the stage `Sample` delivers; hidden states
+/// go into the waves that continue elsewhere. Runs in the set `Sample` before anything reads logits. Never waits.
 pub fn collect_gpu(
     mut commands: Commands<'_, '_>,
     host: Res<'_, HostCpu>,
@@ -184,14 +186,14 @@ pub fn collect_gpu(
             if gpu_shard.in_flight.is_empty() {
                 continue;
             }
-            // A device that is lost says so elsewhere.
+            // A lost device is reported by `plan_gpu`.
             let _ = gpu_shard.gpu.device.poll(wgpu::PollType::Poll);
             while gpu_shard.in_flight.front().is_some_and(InFlight::is_done) {
                 let Some(mut in_flight_step) = gpu_shard.in_flight.pop_front() else { break };
                 work.0 += 1;
                 if let Some((rows, start)) = in_flight_step.started {
                     gpu_shard.submit_budget.learn(rows, gpu_shard.layers.len(), start.elapsed());
-                    // Texts of an encoder were promised whole waves.
+                    // Encoders take whole texts in one wave, so their limit must not shrink.
                     if config.causal {
                         limits.rows =
                             gpu_shard.submit_budget.rows(gpu_shard.gpu.submit_budget(), gpu_shard.most.rows);
@@ -230,7 +232,8 @@ pub fn collect_gpu(
                 };
                 match received {
                     Some(()) => gpu_shard.good_steps = gpu_shard.good_steps.saturating_add(1),
-                    // Without a failure its sessions would wait for ever: on a device that is opened anew they start over.
+                    // Without a reported failure the sessions would wait for ever. On the reopened device they start
+                    // over.
                     None => {
                         gpu_shard
                             .gpu
@@ -244,8 +247,8 @@ pub fn collect_gpu(
 }
 
 impl InFlight {
-    /// Puts rows that were brought back into a wave that stands at the stage `Sample`. `None` if the mapping failed, or the step
-    /// brings back no rows.
+    /// Moves the rows read back into a wave at the stage `Sample`. Returns `None` if the mapping failed, or if the step
+    /// reads back no rows.
     fn rows_into<'a>(
         &mut self,
         wave: &mut Wave,
@@ -286,7 +289,7 @@ mod tests {
     use crate::on_gpu::testing::{noop, world};
     use bevy_ecs::system::RunSystemOnce;
 
-    /// Sends some bytes of a hidden state on their way.
+    /// Starts a readback of the first bytes of a hidden state.
     fn send(world: &mut World, model: Entity, bytes: u64) {
         let mut gpu_shards = world.get_mut::<GpuShards>(model).unwrap();
         let gpu_shard = &mut gpu_shards.0[0];
@@ -303,7 +306,7 @@ mod tests {
             (gpu_shard.in_flight.len(), gpu_shard.gpu.failure().is_some(), gpu_shard.good_steps)
         };
         assert_eq!(gpu_shard(&world), (1, false, 0));
-        // Ends the mapping with an error.
+        // Unmapping makes the mapping fail.
         world.get::<GpuShards>(model).unwrap().0[0].in_flight[0].staging.buffer.unmap();
         world.run_system_once(collect_gpu).unwrap();
         assert_eq!(gpu_shard(&world), (0, true, 0));

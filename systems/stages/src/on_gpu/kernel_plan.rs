@@ -1,8 +1,8 @@
 //! The plan of a model on a GPU: kernels bound to buffers, in the order of use, for each class of waves.
 //!
-//! A wave of few rows passes over each matrix once, for all its rows together, and so does one of some more where there are
-//! cooperative matrices; many rows make tiles. Kernels are made for the number of rows, so a plan holds its steps once for
-//! each [`Class`] of waves.
+//! A wave of few rows reads each matrix once for all its rows. With cooperative matrices, so does a wave of somewhat
+//! more rows. Waves of many rows are computed in tiles. Kernels depend on the number of rows, so a plan holds its steps
+//! once for each [`Class`] of waves.
 
 use super::adapters::AdapterBuffers;
 use super::layer_weights::{EndWeights, LayerMap};
@@ -33,7 +33,7 @@ impl Steps {
     }
 }
 
-/// One class's steps of a layer.
+/// The steps of a layer, for one class.
 pub(super) struct LayerSteps<S> {
     pub(super) project: S,
     /// Attention in the order of [`Attend`].
@@ -42,12 +42,12 @@ pub(super) struct LayerSteps<S> {
     pub(super) ffn: S,
 }
 
-/// One class's steps of the head.
+/// The steps of the head, for one class.
 pub(super) struct HeadSteps<S> {
     pub(super) logits: S,
 }
 
-/// Everything that a device runs for a model.
+/// All kernels that a device runs for a model.
 pub(super) struct Plan {
     classes: Vec<Class>,
     embed: Steps,
@@ -56,12 +56,13 @@ pub(super) struct Plan {
     /// In the order of [`SampleStep::ALL`].
     sample: Steps,
     sampling: Sampling,
-    /// What the kernels of adapters are bound to, where rows may use some.
+    /// The buffers that the kernels of adapters are bound to, in a plan for rows with adapters.
     pub(super) adapters: Option<AdapterBuffers>,
 }
 
 impl Plan {
-    /// Compiles and binds everything, in parallel where there are threads; for waves whose rows may use `adapters`, or without any.
+    /// Compiles and binds all kernels, in parallel if the platform has threads. With `adapters`, the plan is for waves
+    /// whose rows may use them.
     pub(super) fn build(
         gpu: &Gpu,
         config: &ModelConfig,
@@ -98,7 +99,7 @@ impl Plan {
             }
         };
         note(&embed);
-        // Layers that are alike, in layouts, windows, rotary embedding and tensors, add nothing.
+        // Layers that are alike in layouts, windows, rotary embedding and tensors add no kernels.
         for steps in layers.values().flatten() {
             steps.each().for_each(|steps| note(steps));
         }
@@ -124,7 +125,7 @@ impl Plan {
         })
     }
 
-    /// The place among the classes of a number of rows.
+    /// The index of the class for a number of rows.
     fn class_of(&self, rows: u32) -> usize {
         self.classes.iter().position(|class| rows as usize <= class.most()).unwrap_or_default()
     }
@@ -134,7 +135,7 @@ impl Plan {
         self.embed.record(shape, commands);
     }
 
-    /// Records a layer's attention. `false` where the layer is not on this device.
+    /// Records a layer's attention. Returns `false` if the layer is not on this device.
     pub(super) fn record_attention(&self, layer: usize, shape: &WaveShape, commands: &mut Commands) -> bool {
         let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(self.class_of(shape.rows)))
         else {
@@ -146,7 +147,7 @@ impl Plan {
         true
     }
 
-    /// Records a layer's feed-forward network. `false` where the layer is not on this device.
+    /// Records a layer's feed-forward network. Returns `false` if the layer is not on this device.
     pub(super) fn record_ffn(&self, layer: usize, shape: &WaveShape, commands: &mut Commands) -> bool {
         let Some(steps) = self.layers.get(&layer).and_then(|classes| classes.get(self.class_of(shape.rows)))
         else {

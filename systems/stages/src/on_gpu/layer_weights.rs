@@ -1,4 +1,4 @@
-//! A layer's and a model's weights on a GPU, in the groupings that kernels read.
+//! The weights of a layer, and of a model's ends, on a GPU, grouped as kernels read them.
 
 use super::product::Product;
 use super::vectors::{Slot, Vectors};
@@ -7,18 +7,18 @@ use std::sync::Arc;
 use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
 use weft_gpu::{Gpu, GpuError, GpuMatrix, wgpu};
 
-/// Where a shard's bytes go.
+/// The destination of a shard's bytes.
 #[derive(Clone)]
 pub(super) enum Target {
-    /// Rows of a matrix, from this one on.
+    /// A matrix, and the first row of the shard in it.
     Matrix(Arc<GpuMatrix>, usize),
-    /// Floats, from this one on.
+    /// A buffer of floats, and the first float of the shard in it.
     Vector(wgpu::Buffer, usize),
 }
 
-/// What a layer does to its heads before they turn, besides projecting them.
+/// What a layer does to its heads between their projection and rotary embedding.
 pub(super) struct Heads {
-    /// What `rope_heads.wgsl` reads.
+    /// Vectors that `rope_heads.wgsl` reads.
     pub(super) extra: Vectors,
     pub(super) bias: bool,
     pub(super) scaled: bool,
@@ -27,16 +27,16 @@ pub(super) struct Heads {
     pub(super) spans: [usize; 2],
 }
 
-/// What a block's output passes before it is added to the residual.
+/// What is applied to a block's output before it is added to the residual.
 pub(super) struct Residual {
-    /// What `residual.wgsl` reads.
+    /// Vectors that `residual.wgsl` reads.
     pub(super) extra: Vectors,
     pub(super) norm: bool,
 }
 
-/// A gated network whose gate and up are scaled or have biases, or which has a norm behind the gate.
+/// A gated network whose gate and up are scaled or have biases, or which has a norm after the gate.
 pub(super) struct Gated {
-    /// What `gate_norm.wgsl` reads.
+    /// Vectors that `gate_norm.wgsl` reads.
     pub(super) extra: Vectors,
     pub(super) norm: bool,
     pub(super) bias: bool,
@@ -44,7 +44,7 @@ pub(super) struct Gated {
 
 /// A feed-forward network that every row uses.
 pub(super) struct Dense {
-    /// Gate and up; up alone where there is no gate.
+    /// Gate and up. Only up if there is no gate.
     pub(super) gate_up: Product,
     /// The bias of a network without a gate.
     pub(super) ungated: Option<Vectors>,
@@ -52,13 +52,13 @@ pub(super) struct Dense {
     pub(super) down: Product,
 }
 
-/// Feed-forward networks that rows choose among.
+/// Expert feed-forward networks, of which each row uses some.
 pub(super) struct Experts {
     /// Scores of experts, then of the shared one.
     pub(super) router: Product,
     pub(super) gate_up: Product,
     pub(super) down: Product,
-    /// The one that every row uses too.
+    /// The shared expert, which every row uses.
     pub(super) shared: Option<Dense>,
 }
 
@@ -75,15 +75,15 @@ pub(super) struct LayerWeights {
     pub(super) heads: Option<Heads>,
     pub(super) sub_norm: Option<Vectors>,
     pub(super) output: Product,
-    /// `None` where attention is added to the residual as it is.
+    /// `None` if attention's output is added to the residual unchanged.
     pub(super) attention_residual: Option<Residual>,
-    /// LayerNorm of the residual behind attention.
+    /// LayerNorm of the residual after attention.
     pub(super) attention_layer_norm: Option<Vectors>,
     pub(super) ffn_norm: Option<Vectors>,
     pub(super) ffn: Ffn,
-    /// `None` where the network is added to the residual as it is.
+    /// `None` if the network's output is added to the residual unchanged.
     pub(super) ffn_residual: Option<Residual>,
-    /// LayerNorm of the residual behind the network.
+    /// LayerNorm of the residual after the network.
     pub(super) ffn_layer_norm: Option<Vectors>,
     pub(super) kv: LayerKv,
 }
@@ -91,7 +91,7 @@ pub(super) struct LayerWeights {
 /// The layers of a model on one device, by index.
 pub(super) type LayerMap = BTreeMap<usize, Arc<LayerWeights>>;
 
-/// The KV cache of one layer. It outlives the layer's weights when these are evicted.
+/// The KV cache of one layer. It is kept when the layer's weights are evicted.
 #[derive(Clone)]
 pub(super) struct LayerKv {
     pub(super) keys: wgpu::Buffer,
@@ -99,7 +99,7 @@ pub(super) struct LayerKv {
 }
 
 impl LayerKv {
-    /// Takes memory for `tokens` tokens.
+    /// Allocates memory for `tokens` tokens.
     pub(super) fn new(gpu: &Gpu, config: &ModelConfig, tokens: usize) -> Result<Self, GpuError> {
         let cache = |what, dimensions: usize| {
             gpu.storage(what, 2 * tokens as u64 * (config.kv_heads * dimensions) as u64)
@@ -111,7 +111,7 @@ impl LayerKv {
     }
 }
 
-/// The shards of a layer or of a model, to be given memory.
+/// Allocates memory for the shards of a layer or of a model.
 struct Taker<'a> {
     gpu: &'a Gpu,
     config: &'a ModelConfig,
@@ -149,20 +149,20 @@ impl<'a> Taker<'a> {
         Product::stack(self.gpu, what, &shards, count)
     }
 
-    /// A vector of a role, where there is one.
+    /// The vector of a role. `None` if the file has none.
     fn vector(&self, role: Role) -> Result<Option<Vectors>, GpuError> {
         let Ok(shard) = self.shard(role) else { return Ok(None) };
         Vectors::new(self.gpu, &shard.name, &[Slot::new(role, shard.cols, 0.0)]).map(Some)
     }
 
-    /// Weight and bias of a LayerNorm, where there is one.
+    /// Weight and bias of a LayerNorm. `None` if the file has none.
     fn layer_norm(&self, [weight, bias]: [Role; 2]) -> Result<Option<Vectors>, GpuError> {
         let Ok(shard) = self.shard(weight) else { return Ok(None) };
         let slots = [Slot::new(weight, shard.cols, 1.0), Slot::new(bias, shard.cols, 0.0)];
         Vectors::new(self.gpu, &shard.name, &slots).map(Some)
     }
 
-    /// A matrix of the model, where there is one.
+    /// A matrix of the model. `None` if the file has none.
     fn optional(&self, what: &str, role: Role) -> Result<Option<Product>, GpuError> {
         self.has(role).then(|| self.product(what, &[role])).transpose()
     }
@@ -203,7 +203,8 @@ impl<'a> Taker<'a> {
         Ok(Some(Heads { extra, bias, scaled, norm, spans }))
     }
 
-    /// What a block with these tensors passes before the residual; `always` where the kernel is needed without any of them.
+    /// What is applied to the output of a block with these tensors before the residual. With `always`, the kernel is
+    /// needed even without any of them.
     fn residual(
         &self,
         what: &str,
@@ -272,7 +273,7 @@ impl<'a> Taker<'a> {
 }
 
 impl LayerWeights {
-    /// Takes memory for a layer's tensors.
+    /// Allocates memory for a layer's tensors.
     pub(super) fn new(
         gpu: &Gpu,
         config: &ModelConfig,
@@ -334,7 +335,7 @@ impl LayerWeights {
         [&self.qkv, &self.output].into_iter().chain(ffn)
     }
 
-    /// Where a shard goes.
+    /// The destination of a shard.
     pub(super) fn target(&self, shard: &WeightShard) -> Option<Target> {
         if let Some((buffer, at)) = self.vectors().find_map(|vectors| vectors.target(shard.role)) {
             return Some(Target::Vector(buffer, at));
@@ -343,23 +344,23 @@ impl LayerWeights {
         found.map(|(matrix, row)| Target::Matrix(matrix, row))
     }
 
-    /// Bytes of its matrices.
+    /// Bytes of all matrices.
     pub(super) fn bytes(&self) -> u64 {
         self.products().map(Product::bytes).sum()
     }
 }
 
-/// The weights of a model's ends, as far as they are on this device.
+/// The weights of a model's ends that are on this device.
 pub(super) struct EndWeights {
     pub(super) embedding: Option<Product>,
-    /// Added to embeddings by position.
+    /// Position embeddings, added to token embeddings.
     pub(super) positions: Option<Product>,
-    /// Of which the first row is added to embeddings.
+    /// Embeddings of token types. Only the first row is used; it is added to token embeddings.
     pub(super) types: Option<Product>,
     /// LayerNorm of embeddings.
     pub(super) embedding_norm: Option<Vectors>,
     pub(super) norm: Option<Vectors>,
-    /// `None` where the embedding is the head too, or the head is elsewhere.
+    /// `None` if the head uses the embedding's matrix, or is on another device.
     pub(super) head: Option<Product>,
     tied: bool,
     /// True if embeddings are looked up here.
@@ -369,7 +370,7 @@ pub(super) struct EndWeights {
 }
 
 impl EndWeights {
-    /// Takes memory for what the ends on this device need. `shards` are the model's own.
+    /// Allocates memory for the ends on this device. `shards` are the model's own.
     pub(super) fn new(
         gpu: &Gpu,
         config: &ModelConfig,
@@ -398,17 +399,17 @@ impl EndWeights {
         })
     }
 
-    /// The head's product, if it is here.
+    /// The head's product, if it is on this device.
     pub(super) fn head(&self) -> Option<&Product> {
         if self.tied { self.embedding.as_ref().filter(|_| self.heads) } else { self.head.as_ref() }
     }
 
-    /// Which ends are here: the embedding, the head.
+    /// The ends on this device: the embedding, the head.
     pub(super) fn held(&self) -> (bool, bool) {
         (self.embed, self.heads)
     }
 
-    /// Where the shard of a role goes.
+    /// The destination of the shard of a role.
     pub(super) fn target(&self, role: Role) -> Option<Target> {
         let norms = [self.norm.as_ref(), self.embedding_norm.as_ref()];
         if let Some((buffer, at)) = norms.into_iter().flatten().find_map(|norm| norm.target(role)) {

@@ -1,5 +1,5 @@
-//! Logits processors on a GPU: token masks of sessions, and WGSL of the caller. They run behind the head and before a token is
-//! chosen, on the logits of all rows of a wave.
+//! Logits processors on a GPU: the token masks of sessions, and the caller's WGSL. They run after the head and before a
+//! token is chosen, on the logits of all rows of a wave.
 
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::scratch::Scratch;
@@ -12,8 +12,8 @@ use weft_gpu::{Bound, Gpu, GpuError, LogitsMask, wgpu};
 #[cfg(not(target_family = "wasm"))]
 use weft_gpu::{LogitsBuffers, LogitsKernel, LogitsShader};
 
-/// A logits processor in WGSL, and the words that it reads for all rows. Rows have no words of their own. Models on the CPU do
-/// not run it: there a system in the set `Process` does the same.
+/// A logits processor in WGSL, and the words that it reads for all rows. There are no words for single rows. Models on
+/// the CPU do not run it: there, a system in the set `Process` does the same.
 #[cfg(not(target_family = "wasm"))]
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogitsProcessor {
@@ -23,14 +23,14 @@ pub struct LogitsProcessor {
     pub data: Vec<u32>,
 }
 
-/// The logits processors of a model on its GPUs, in the order in which they run. A component of the model, immutable: insert
-/// another to change them.
+/// The logits processors of a model on its GPUs, in the order in which they run. An immutable component of the model:
+/// insert a new one to change them.
 #[cfg(not(target_family = "wasm"))]
 #[derive(Component, Clone, Debug, Default)]
 #[component(immutable)]
 pub struct GpuLogits(pub Vec<LogitsProcessor>);
 
-/// A logits processor does not compile; the model goes on without its processors. A component of the model.
+/// A logits processor does not compile. The model runs without its processors. A component of the model.
 #[derive(Component, Clone, Debug)]
 pub struct GpuLogitsFailed(pub GpuError);
 
@@ -46,7 +46,7 @@ pub(super) struct Processing {
     scratch: Option<Arc<Scratch>>,
 }
 
-/// The mask kernel and the buffer of masks, for so many rows of logits.
+/// The mask kernel and the buffer of masks, for a number of rows of logits.
 struct MaskStep {
     bound: Bound,
     buffer: wgpu::Buffer,
@@ -58,7 +58,7 @@ struct MaskStep {
 
 impl MaskStep {
     fn new(gpu: &Gpu, mask: LogitsMask, rows: usize, scratch: &Arc<Scratch>) -> Result<Self, GpuError> {
-        // A row of a mask has fewer words than a row of logits, of which there is a buffer.
+        // A row of a mask has fewer words than a row of logits, whose buffer exists already.
         let buffer = gpu.storage("logits_mask", mask.bytes(u32::try_from(rows).unwrap_or(u32::MAX)))?;
         let kernel = gpu.pipelines.get(&mask.spec());
         let buffers = [&scratch.wave, &scratch.logits, &buffer].map(wgpu::Buffer::as_entire_binding);
@@ -69,8 +69,8 @@ impl MaskStep {
 }
 
 impl GpuShard {
-    /// Records what changes the logits of the wave on the device. `masks` has the mask of each row of logits that has one, in the
-    /// order of the rows.
+    /// Records the processors that change the logits of the wave on the device. `masks` has the mask of each row of
+    /// logits that has one, in the order of the rows.
     pub(super) fn record_processing<'m>(
         &mut self,
         vocabulary: usize,
@@ -112,7 +112,7 @@ impl GpuShard {
 
 #[cfg(not(target_family = "wasm"))]
 impl Processing {
-    /// Binds the processors to the buffers of waves, if these are others than before.
+    /// Binds the processors to the buffers of waves, if the buffers have changed.
     fn bind(&mut self, gpu: &Gpu, scratch: &Arc<Scratch>) {
         let Self { shaders, bound, scratch: found, .. } = self;
         if found.as_ref().is_some_and(|found| Arc::ptr_eq(found, scratch)) {
@@ -131,13 +131,13 @@ impl Processing {
         *found = (!bound.is_empty()).then(|| Arc::clone(scratch));
     }
 
-    /// Compiles processors in place of those before.
+    /// Compiles `list` in place of the previous processors.
     fn compile(&mut self, gpu: &Gpu, config: &ModelConfig, list: &GpuLogits) -> Result<(), GpuError> {
         self.shaders.clear();
         self.bound.clear();
         self.scratch = None;
         for LogitsProcessor { shader, data } in &list.0 {
-            // Token ids are 32 bits wide. Natively the future is ready at once.
+            // Token ids are 32 bits wide. On native platforms the future is ready at once.
             let kernel = pollster::block_on(LogitsKernel::compile(gpu, config.vocabulary as u32, shader))?;
             let buffer = (!data.is_empty())
                 .then(|| {
@@ -173,7 +173,7 @@ pub fn plan_gpu_logits(
     }
 }
 
-/// Drops the processors of a model that has none any more. An observer.
+/// Drops the processors of a model whose `GpuLogits` was removed. An observer.
 #[cfg(not(target_family = "wasm"))]
 pub fn drop_gpu_logits(removed: On<'_, '_, Remove<GpuLogits>>, mut models: Query<'_, '_, &mut GpuShards>) {
     if let Ok(mut model) = models.get_mut(removed.entity) {
@@ -183,7 +183,7 @@ pub fn drop_gpu_logits(removed: On<'_, '_, Remove<GpuLogits>>, mut models: Query
     }
 }
 
-/// Notes that a processor could not be recorded: the device has no memory for masks.
+/// Reports that a processor could not be recorded because the device has no memory for masks.
 pub(super) fn record_failed(commands: &mut Commands<'_, '_>, model: Entity, error: GpuError) {
     commands.entity(model).insert(GpuFailed(error));
 }

@@ -1,5 +1,6 @@
-//! The kernels of a model, written down with the buffers and grids they are to be bound to. What a kernel is made of follows
-//! from its matrix's layout, the class of waves and what the device can do; which kernels a layer has, from its tensors.
+//! Lowering: the kernels of a model, with the buffers and grids they will be bound to. The parts of a kernel follow
+//! from its matrix's layout, the class of waves and the device's capabilities; the kernels of a layer follow from its
+//! tensors.
 
 mod adapter;
 mod experts;
@@ -24,7 +25,7 @@ use weft_gpu::{ActFormat, AttentionShape, Bound, Capabilities, Count, Gpu, GpuEr
 /// Lanes of most workgroups.
 const WG: u32 = 256;
 
-/// A kernel to be bound.
+/// A kernel that is not bound yet.
 pub(super) struct UnboundStep {
     pub(super) spec: KernelSpec,
     buffers: Vec<(u32, wgpu::Buffer)>,
@@ -40,24 +41,24 @@ impl UnboundStep {
     }
 }
 
-/// A workgroup a row.
+/// One workgroup for each row.
 const fn a_row(rows: Extent) -> [Extent; 3] {
     [rows, Extent::Fixed(1), Extent::Fixed(1)]
 }
 
-/// Writes down the kernels of a model.
+/// Lowers a model to kernels.
 pub(super) struct Lowering<'a> {
     pub(super) caps: &'a Capabilities,
     pub(super) config: &'a ModelConfig,
-    /// Attention of a layer that sees all of its context.
+    /// Attention of a layer without a window.
     pub(super) attention: &'a AttentionShape,
     pub(super) scratch: &'a Scratch,
-    /// The adapters that rows may use; `None` for waves that use none.
+    /// The adapters that rows may use. `None` for waves that use none.
     pub(super) adapters: Option<&'a AdapterBuffers>,
 }
 
 impl Lowering<'_> {
-    /// A kernel over the wave, with lanes that can be reduced over.
+    /// A kernel over the wave whose lanes can be reduced.
     fn spec(&self, name: &'static str, kernel: &[Part]) -> KernelSpec {
         let (reduce, lanes) = self.reduce();
         KernelSpec::new(name, [parts::WAVE, reduce].into_iter().chain(kernel.iter().copied()))
@@ -99,7 +100,7 @@ impl Lowering<'_> {
         steps
     }
 
-    /// Adds a row of a matrix to each embedding: that of its position, or the first where `first` is 1.
+    /// Adds a row of a matrix to each embedding: the row of its position, or the first row if `first` is 1.
     fn embed_add(&self, product: &Product, first: u32) -> impl Iterator<Item = UnboundStep> {
         product.segments().map(move |(matrix, segment)| {
             let spec = KernelSpec::new("embed_add", reading(matrix, &[parts::EMBED_ADD]))
@@ -122,7 +123,7 @@ impl Lowering<'_> {
         UnboundStep { spec, buffers, grid: a_row(Extent::Rows) }
     }
 
-    /// The norm of rows of `x`, or of those whose logits are wanted, as activations.
+    /// The norm of rows of `x` as activations: of all rows, or of those whose logits are wanted.
     fn norm(
         &self,
         weight: &Vectors,
@@ -151,7 +152,7 @@ impl Lowering<'_> {
         UnboundStep { spec, buffers, grid: [across, Extent::Rows, Extent::Fixed(1)] }
     }
 
-    /// Adds what a block has left to the residual; the part `delta` reads it from `from`.
+    /// Adds a block's output to the residual. The part `delta` reads it from `from`.
     fn residual(&self, residual: &Residual, delta: Part, from: Vec<(u32, wgpu::Buffer)>) -> UnboundStep {
         let spec = self
             .spec("residual", &[delta, parts::RESIDUAL])

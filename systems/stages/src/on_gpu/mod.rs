@@ -1,8 +1,8 @@
-//! What the GPU backend keeps in the world: opened devices as a resource, and on each model that has layers on them its
-//! weights, its plan, its scratch and the steps that are under way.
+//! The GPU backend. In the world it keeps opened devices as a resource, and on each model with layers on them the
+//! model's weights, plan, scratch buffers and in-flight steps.
 //!
-//! A wave's stages record commands; one submit at the end of a tick runs them. Nothing waits: what a submit computed is
-//! mapped for reading and found by a later tick.
+//! A wave's stages record commands; one submit at the end of a tick runs them. Nothing waits: the results of a submit
+//! are mapped for reading, and a later tick collects them.
 
 mod adapters;
 mod attention;

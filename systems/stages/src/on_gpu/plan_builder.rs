@@ -1,4 +1,4 @@
-//! Making plans: on a thread of its own where there are threads, since kernels take time to compile.
+//! Builds plans, on a thread of their own if the platform has threads, because kernels take time to compile.
 
 use super::adapters::{AdapterBuffers, Listed};
 use super::kernel_plan::Plan;
@@ -9,7 +9,7 @@ use weft_components::ModelConfig;
 use weft_gpu::{AttentionShape, Gpu, GpuError};
 use weft_platform::Signal;
 
-/// Something that is being made, or is there.
+/// A value that is being built, or is ready.
 pub(super) enum Pending<T> {
     #[cfg(not(target_family = "wasm"))]
     Building(crossbeam_channel::Receiver<Result<T, GpuError>>),
@@ -20,23 +20,23 @@ pub(super) enum Pending<T> {
 /// A plan.
 pub(super) type PendingPlan = Pending<Plan>;
 
-/// Buffers for larger waves, and the plan that is bound to them.
+/// Buffers for larger waves, and the plan bound to them.
 pub(super) struct Grown {
     pub(super) scratch: Arc<Scratch>,
     pub(super) plan: Plan,
 }
 
-/// What a plan is made from besides weights and scratch.
+/// What a plan is built from besides weights and scratch buffers.
 pub(super) struct PlanBuilder {
     pub(super) config: ModelConfig,
     pub(super) attention: AttentionShape,
-    /// Notified when something that is being made is done.
+    /// Notified when a build is done.
     pub(super) wake: Arc<Signal>,
 }
 
 impl PlanBuilder {
-    /// Starts to make a plan: for waves whose rows use some of `adapters`, which are brought to the device, or, where there are none,
-    /// for those of the plain model.
+    /// Starts to build a plan: with `adapters`, for waves whose rows use some of them (their matrices are uploaded);
+    /// without, for waves of the plain model.
     pub(super) fn start(
         &self,
         gpu: &Arc<Gpu>,
@@ -55,7 +55,7 @@ impl PlanBuilder {
         })
     }
 
-    /// Starts to make buffers for waves of `size`, and the plan of the plain model that is bound to them.
+    /// Starts to make buffers for waves of `size`, and the plan of the plain model bound to them.
     pub(super) fn grow(
         &self,
         gpu: &Arc<Gpu>,
@@ -75,7 +75,7 @@ impl PlanBuilder {
 }
 
 impl<T> Pending<T> {
-    /// Takes it from its thread, if it is done. Never waits.
+    /// Takes the value from its thread if it is done. Never waits.
     pub(super) fn poll(&mut self, gpu: &Gpu) -> Result<(), GpuError> {
         #[cfg(target_family = "wasm")]
         let _ = gpu;

@@ -1,5 +1,5 @@
-//! Matrices that are multiplied with the same activations: projections that share their input are one product, so that one
-//! dispatch computes them all where their formats allow it.
+//! Products: matrices that are multiplied with the same activations. Projections that share their input are one
+//! product, so that one dispatch computes them all if their formats allow it.
 
 use core::ops::Range;
 use std::sync::Arc;
@@ -10,36 +10,36 @@ use weft_gpu::{BLOCK, Encoding, Gpu, GpuError, GpuMatrix, Segment};
 pub(super) struct ProductMatrix {
     /// Its first output column.
     pub(super) first: usize,
-    /// Output columns; of one expert, where it holds several.
+    /// Output columns; of one expert, if the matrix holds several.
     pub(super) rows: usize,
-    /// The experts whose rows it holds, one behind the other; none where it is of no expert.
+    /// The experts whose rows it holds, one after another. Empty if the matrix belongs to no expert.
     pub(super) experts: Range<usize>,
     pub(super) matrix: Arc<GpuMatrix>,
 }
 
 /// Matrices whose outputs lie side by side.
 pub(super) struct Product {
-    /// Output features in all; of one expert, where it has several.
+    /// Output features in all; of one expert, if there are several.
     pub(super) rows: usize,
-    /// How many experts each have such a product; `None` where it is of no expert.
+    /// Number of experts, each with such a product. `None` if the product belongs to no expert.
     pub(super) experts: Option<usize>,
     /// The matrices in order. Neighbours of one encoding are one matrix.
     pub(super) matrices: Vec<ProductMatrix>,
-    /// A role's first output column, and its rows.
+    /// For each role, its output columns, from the first on.
     roles: Vec<(Role, Range<usize>)>,
 }
 
 /// Rows of one encoding, side by side.
 type Group = (Encoding, Range<usize>);
 
-/// Columns of a matrix on a device. Rows of floats are filled up to whole blocks with zeros where what they meet is too, as the
-/// inputs of down projections are.
+/// Columns of a matrix on a device. Rows of floats are filled up to whole blocks with zeros if their inputs are filled
+/// with zeros too, as the inputs of down projections are.
 pub(super) fn device_columns(role: Role, format: TensorFormat, columns: usize) -> usize {
     let filled = matches!(role, Role::FfnDown | Role::ExpertDown | Role::SharedDown);
     if filled && format.block() == 1 { columns.next_multiple_of(BLOCK) } else { columns }
 }
 
-/// Groups shards by encoding, and says where each lies. Gives their columns too.
+/// Groups shards by encoding. Returns the groups, the rows of each role, and the number of columns.
 fn group(shards: &[&WeightShard]) -> Result<(Vec<Group>, Vec<(Role, Range<usize>)>, usize), GpuError> {
     let mut groups: Vec<Group> = Vec::new();
     let (mut roles, mut columns, mut row) = (Vec::new(), 0, 0);
@@ -58,7 +58,7 @@ fn group(shards: &[&WeightShard]) -> Result<(Vec<Group>, Vec<(Role, Range<usize>
 }
 
 impl Product {
-    /// Takes memory for these shards, in this order.
+    /// Allocates memory for these shards, in this order.
     pub(super) fn new(gpu: &Gpu, what: &str, shards: &[&WeightShard]) -> Result<Self, GpuError> {
         let (groups, roles, columns) = group(shards)?;
         let matrices = groups.into_iter().map(|(encoding, rows)| {
@@ -70,10 +70,11 @@ impl Product {
         Ok(Self { rows, experts: None, matrices, roles })
     }
 
-    /// Takes memory for `count` experts, each with shards like these: as many in a matrix as a binding holds.
+    /// Allocates memory for `count` experts, each with shards like these. A matrix holds as many experts as fit a
+    /// binding.
     ///
     /// # Errors
-    /// There is no memory, an expert's matrices are of several encodings, or one expert is more than a binding holds.
+    /// There is not enough memory, an expert's matrices are of several encodings, or one expert does not fit a binding.
     pub(super) fn stack(
         gpu: &Gpu,
         what: &str,
@@ -103,7 +104,7 @@ impl Product {
         Ok(Self { rows, experts: Some(count), matrices, roles })
     }
 
-    /// The matrix that a role's shard is part of, and its first row there.
+    /// The matrix that holds a role's shard, and the shard's first row in it.
     pub(super) fn target(&self, role: Role, expert: usize) -> Option<(Arc<GpuMatrix>, usize)> {
         let (_, rows) = self.roles.iter().find(|(found, _)| *found == role)?;
         let found = self.matrices.iter().find(|m| match self.experts {
@@ -124,17 +125,17 @@ impl Product {
         self.matrices.first().map_or(0, |m| m.matrix.columns)
     }
 
-    /// Whether one matrix in one segment holds it all.
+    /// Returns true if one matrix in one segment holds the whole product.
     pub(super) fn is_whole(&self) -> bool {
         matches!(&self.matrices[..], [one] if one.matrix.segments.len() == 1)
     }
 
-    /// Whether every matrix is of codes, which meet activations of 8 bits.
+    /// Returns true if every matrix is quantized. Such matrices are multiplied with 8-bit activations.
     pub(super) fn is_quantized(&self) -> bool {
         self.matrices.iter().all(|m| m.matrix.encoding.layout.is_quantized())
     }
 
-    /// Whether it has the matrix of a role.
+    /// Returns true if the product has the matrix of a role.
     pub(super) fn has(&self, role: Role) -> bool {
         self.roles.iter().any(|(found, _)| *found == role)
     }

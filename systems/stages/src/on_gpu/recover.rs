@@ -1,5 +1,5 @@
-//! A GPU that failed: its models are placed anew, on a fresh device of the same adapter or, where there is none or it keeps
-//! failing, on the CPU. Sessions lose what was cached and nothing else: their histories pass through the model again.
+//! Recovery from a failed GPU. Its models are placed again on a fresh device of the same adapter or, if there is none
+//! or it keeps failing, on the CPU. Sessions lose only their KV cache: their histories pass through the model again.
 
 use super::backend::GpuBackend;
 use super::gpu_shard::{GpuShard, GpuShards};
@@ -15,17 +15,17 @@ use weft_components::{DeviceEvent, DeviceEventKind, LoadFailure, Model, Place};
 use weft_gpu::{Gpu, GpuError};
 use weft_platform::Signal;
 
-/// Failures after which a GPU is given up, none of which had enough good steps before it.
+/// Failures after which a GPU is abandoned, if none was preceded by enough good steps.
 const MAX_FAILURES: u32 = 3;
 
-/// Submits that have to come back before a device counts as one that works, and its failures as past: many more than what a device
-/// that fails on some request gets through between one failure and the next, some seconds of decoding.
+/// Submits that must be read back before a device counts as working and its failures are forgotten: some seconds of
+/// decoding, and many more than a device completes between two failures if some request makes it fail.
 const GOOD_STEPS: u32 = 256;
 
-/// A device that was asked for, once it is there: opening one takes from milliseconds to seconds.
+/// A requested device, once it is open. Opening takes from milliseconds to seconds.
 type Answer = Arc<Mutex<Option<Result<Gpu, GpuError>>>>;
 
-/// GPUs that are being opened again.
+/// GPUs that are being reopened.
 #[derive(Resource, Default)]
 pub struct Recovery {
     asked: Vec<(Place, Answer)>,
@@ -34,13 +34,13 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Whether a device has been asked for and is not there yet.
+    /// Returns true if a device has been requested and is not open yet.
     pub fn is_waiting(&self) -> bool {
         !self.asked.is_empty()
     }
 }
 
-/// Places models of failed GPUs anew. Runs in the set `Load`; never waits.
+/// Places the models of failed GPUs again. Runs in the set `Load`. Never waits.
 pub fn recover_gpu(
     world: &mut World,
     failed: &mut QueryState<(Entity, &GpuFailed, &GpuShards), With<Model>>,
@@ -54,7 +54,7 @@ pub fn recover_gpu(
             }
         }
     }
-    // A plan that cannot be made on a device that works would not be made on a fresh one.
+    // A plan that cannot be built on a working device would fail on a fresh device too.
     let broken: Vec<(Entity, GpuError)> = failed
         .iter(world)
         .filter(|(.., model)| model.0.iter().all(|gpu_shard| gpu_shard.gpu.failure().is_none()))
@@ -65,7 +65,8 @@ pub fn recover_gpu(
         move_model(world, model, false);
     }
     forget_failures(world, held);
-    // Answers before questions: a device is never there in the tick that asks for it, so that it is the same everywhere.
+    // Answers are read before requests are made: a device is never available in the tick that requests it, so all
+    // platforms behave the same.
     let mut answered = Vec::new();
     if let Some(mut recovery) = world.get_resource_mut::<Recovery>() {
         recovery.asked.retain(|(place, answer)| {
@@ -115,7 +116,7 @@ pub fn recover_gpu(
     }
 }
 
-/// Places a model anew and lets its sessions start over from their histories.
+/// Places a model again and lets its sessions start over from their histories.
 fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
     world.entity_mut(model).remove::<GpuFailed>();
     let backends = Backends::of(world);
@@ -158,7 +159,7 @@ fn forget_failures(world: &mut World, held: &mut QueryState<(Entity, &GpuShards)
     }
 }
 
-/// Asks for a fresh device, on a thread of its own: a driver takes its time, and no tick waits for it.
+/// Requests a fresh device on a thread of its own. A driver may take long, and no tick waits for it.
 #[cfg(not(target_family = "wasm"))]
 fn ask(gpu: Arc<Gpu>, wake: &Arc<Signal>) -> Answer {
     let answer = Answer::default();
@@ -177,7 +178,7 @@ fn ask(gpu: Arc<Gpu>, wake: &Arc<Signal>) -> Answer {
     answer
 }
 
-/// Asks for a fresh device, which the browser gives when it likes.
+/// Requests a fresh device. The browser decides when it is available.
 #[cfg(target_family = "wasm")]
 fn ask(gpu: Arc<Gpu>, wake: &Arc<Signal>) -> Answer {
     let answer = Answer::default();

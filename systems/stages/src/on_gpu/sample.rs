@@ -1,4 +1,4 @@
-//! The choice of tokens on a GPU: what rows of logits ask for, as the device reads it.
+//! The choice of tokens on a GPU: encodes what rows of logits ask of sampling for the device.
 
 use super::GpuShards;
 use super::logits::record_failed;
@@ -8,8 +8,8 @@ use weft_components::{AtLayer, Model, ModelConfig, TokenMask, Wave, WaveOf};
 use weft_gpu::sampling::SampleKind;
 use weft_platform::PAGE;
 
-/// Records the choice of tokens of waves whose head has just been recorded. Rows whose logits somebody wants, and those of
-/// settings that the device does not take, are left to the host.
+/// Records the choice of tokens for waves whose head has just been recorded. The host chooses for rows whose logits are
+/// wanted, and for settings that the device does not support.
 pub fn sample_gpu(
     mut commands: Commands<'_, '_>,
     waves: Query<'_, '_, (&Wave, &WaveOf)>,
@@ -26,7 +26,7 @@ pub fn sample_gpu(
         batch.clear();
         chosen.clear();
         for span in &wave.spans {
-            // Every row but a span's last is there for its logits alone.
+            // Every row except a span's last is computed only for its logits.
             for _ in span.logits.clone().skip(1) {
                 batch.push_host();
             }
@@ -55,7 +55,7 @@ pub fn sample_gpu(
                 None => batch.push_host(),
             }
         }
-        // A session's mask is for the row that its token is chosen from: the last of its span.
+        // A session's mask applies to the row that its token is chosen from: the last of its span.
         let rows = wave.spans.iter().flat_map(|span| {
             let last = span.logits.end.saturating_sub(1);
             let mask = masks.get(span.session).ok().filter(|_| span.complete);

@@ -1,14 +1,15 @@
-//! Buffers that a wave's kernels write on one GPU.
+//! Scratch buffers: what a wave's kernels write on one GPU.
 //!
-//! They are made for waves of some rows and made anew, larger, when a wave has more (see `grow`), up to the largest wave that the
-//! model allows. What outlives a wave is handed on: the angles of rotary embedding, the tokens chosen, the block tables.
+//! They are allocated for waves of some rows. When a wave has more, larger ones are allocated (see `grow`), up to the
+//! largest wave that the model allows. Data that outlives a wave moves to the new buffers: the angles of rotary
+//! embedding, the chosen tokens, the block tables.
 
 use super::in_flight::id_words;
 use weft_components::{ExpertConfig, ModelConfig, RopeConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
 use weft_gpu::{ActFormat, BLOCK, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
 
-/// Rows, and columns, of a tile of cooperative matrices, which is written whole.
+/// Rows, and columns, of a tile of cooperative matrices. A tile is always written whole.
 pub(super) const COOPERATIVE_TILE: usize = 128;
 
 /// Rows of a buffer that is read and written in tiles.
@@ -16,15 +17,16 @@ fn tiled(caps: &Capabilities, rows: usize) -> usize {
     if caps.cooperative { rows.next_multiple_of(COOPERATIVE_TILE) } else { rows }
 }
 
-/// Most rows that go in bands of cooperative matrices, whose results are written row by row; more go in tiles.
+/// Largest number of rows computed in bands of cooperative matrices, whose results are written row by row. More rows
+/// are computed in tiles.
 pub(super) const BANDED: usize = 64;
 
-/// Rows of a buffer that products of up to so many rows write.
+/// Rows of a buffer that products of up to `rows` rows write.
 fn written(caps: &Capabilities, rows: usize) -> usize {
     if rows > BANDED { tiled(caps, rows) } else { rows }
 }
 
-/// Most rows whose products go over the weights once for all of them; more make tiles.
+/// Largest number of rows whose products read the weights once for all of them. More rows are computed in tiles.
 pub(super) const FEW: usize = 8;
 
 /// Activations of up to a wave's rows, in each kind that a product of the model reads.
@@ -57,7 +59,7 @@ impl<B> Activations<B> {
 }
 
 impl Activations {
-    /// The buffers of a kind, first the numbers, then what goes with them.
+    /// The buffers of a kind: numbers, then their scales.
     pub(super) fn buffers(&self, kind: ActFormat) -> [wgpu::Buffer; 2] {
         match kind {
             ActFormat::F32 => [self.floats.clone(), self.scales.clone()],
@@ -67,26 +69,27 @@ impl Activations {
     }
 }
 
-/// Pairs of rows and experts that meet an expert's weights at once, where rows are many.
+/// Pairs of rows and experts that share one read of an expert's weights, for waves of many rows.
 pub(super) const PAIR_GROUP: usize = 8;
 
-/// Tiles that the pairs of so many rows may be grouped to: whole ones, and one that is not of each expert.
+/// Largest number of tiles that the pairs of `rows` rows are grouped into: whole tiles, and one partial tile for each
+/// expert.
 pub(super) fn pair_tiles(experts: &ExpertConfig, rows: usize) -> usize {
     let pairs = rows * experts.used;
     pairs / PAIR_GROUP + experts.count.min(pairs)
 }
 
-/// What experts take: pairs are `rows * used`.
+/// Buffers of experts. There are `rows * used` pairs.
 pub(super) struct ExpertScratch<B = wgpu::Buffer> {
-    /// `[rows, experts]`, and one more column where a shared expert is weighed.
+    /// `[rows, experts]`, and one more column if a shared expert is weighted.
     pub(super) scores: B,
-    /// `[pairs]`, an expert and a weight.
+    /// `[pairs]` of an expert and a weight.
     pub(super) routes: B,
     /// Tiles of pairs, then pairs by expert.
     pub(super) groups: B,
     /// Input of the down projection, `[pairs, feed_forward]`.
     pub(super) gated: Activations<B>,
-    /// What experts make of rows, `[pairs, embedding]`.
+    /// Outputs of the experts, `[pairs, embedding]`.
     pub(super) rows: B,
 }
 
@@ -117,9 +120,9 @@ impl<B> ExpertScratch<B> {
     }
 }
 
-/// Rows of a wave whose pairs with experts fit a binding and a grid.
+/// Largest number of rows of a wave whose pairs with experts fit a binding and a grid.
 pub(super) fn expert_rows(caps: &Capabilities, config: &ModelConfig, rows: usize) -> usize {
-    /// Most workgroups along a dimension.
+    /// Largest number of workgroups along a dimension.
     const GRID: usize = 65_535;
     let Some(experts) = &config.experts else { return rows };
     let width = config.embedding.max(experts.feed_forward.next_multiple_of(BLOCK));
@@ -128,7 +131,7 @@ pub(super) fn expert_rows(caps: &Capabilities, config: &ModelConfig, rows: usize
     rows.min(pairs / experts.used.max(1)).max(1)
 }
 
-/// The buffers.
+/// The scratch buffers of one model on one GPU.
 pub(super) struct Scratch<B = wgpu::Buffer> {
     /// Rows that fit.
     pub(super) rows: usize,
@@ -137,10 +140,10 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) table_words: usize,
     /// `[rows, embedding]`.
     pub(super) hidden: B,
-    /// `[rows, queries + keys + values]`; and what a block adds to the residual, `[rows, embedding]`, or attention leaves for a
-    /// norm, `[rows, heads * value_length]`, where kernels of their own read those.
+    /// `[rows, queries + keys + values]`. Also a block's output, `[rows, embedding]`, and attention's output before a
+    /// norm, `[rows, heads * value_length]`, if kernels of their own read those.
     pub(super) qkv: B,
-    /// `[rows, heads * key_length]`, turned.
+    /// `[rows, heads * key_length]`, after rotary embedding.
     pub(super) queries: B,
     /// Inputs of the projections from the hidden state and from attention.
     pub(super) inner: Activations<B>,
@@ -153,36 +156,36 @@ pub(super) struct Scratch<B = wgpu::Buffer> {
     pub(super) logits: B,
     pub(super) sample_rows: B,
     pub(super) adjustments: B,
-    /// Adjustments that fit.
+    /// Number of adjustments that fit.
     pub(super) most_adjustments: usize,
-    /// `[logit rows]`, tokens chosen.
+    /// `[logit rows]`, the chosen tokens.
     pub(super) ids: B,
     pub(super) sample_partials: B,
-    /// Tokens chosen, by the place in the KV cache of the row they were chosen from.
+    /// Chosen tokens, indexed by the place in the KV cache of the row they were chosen from.
     pub(super) sampled: B,
     /// Cosines and sines, of each of the model's rotary embeddings.
     pub(super) angles: Vec<B>,
-    /// What experts take, where the model has some.
+    /// Buffers of experts, if the model has any.
     pub(super) experts: Option<ExpertScratch<B>>,
 }
 
-/// Most rows of logits that a device computes at a time.
+/// Largest number of rows of logits that a device computes at a time.
 pub(super) const MOST_LOGIT_ROWS: usize = 256;
 
-/// Rows of logits that a device computes at a time: as many as fit a binding, and a buffer that comes back with their tokens
-/// in front of them, within reason.
+/// Rows of logits that a device computes at a time: as many as fit a binding, and a readback buffer after their tokens,
+/// but at most [`MOST_LOGIT_ROWS`].
 pub(super) fn logit_rows(gpu: &Gpu, config: &ModelConfig, limits: &WaveLimits) -> usize {
     let caps = &gpu.capabilities;
     let room = caps.max_binding.min(caps.max_buffer.saturating_sub(4 * id_words(MOST_LOGIT_ROWS) as u64));
     let fit = room / (4 * config.vocabulary as u64).max(1);
-    // Where a whole tile of cooperative matrices does not fit, no wave makes tiles.
+    // If a whole tile of cooperative matrices does not fit, no wave is computed in tiles.
     let tile = COOPERATIVE_TILE as u64;
     let fit = match fit / tile {
         0 if caps.cooperative => fit.min(BANDED as u64),
         tiles if caps.cooperative => tiles * tile,
         _ => fit,
     };
-    // A row of logits is one of the wave's.
+    // A row of logits is one of the wave's rows.
     limits
         .logit_rows
         .min(limits.rows)
@@ -191,14 +194,14 @@ pub(super) fn logit_rows(gpu: &Gpu, config: &ModelConfig, limits: &WaveLimits) -
         .max(1)
 }
 
-/// What the buffers are made for.
+/// The sizes that the buffers are made for, and the model's configuration.
 #[derive(Clone, Copy)]
 pub(super) struct ScratchShape<'a> {
     pub(super) config: &'a ModelConfig,
     pub(super) size: ScratchSize,
 }
 
-/// How many there may be of what a wave's buffers hold.
+/// Capacity of a wave's buffers.
 #[derive(Clone, Copy)]
 pub(super) struct ScratchSize {
     /// Rows of a wave.
@@ -207,24 +210,24 @@ pub(super) struct ScratchSize {
     pub(super) logit_rows: usize,
     /// Tokens of the KV cache.
     pub(super) tokens: usize,
-    /// Bytes of the sums of split contexts.
+    /// Bytes of the partial sums of split contexts.
     pub(super) partials: u64,
 }
 
 impl ScratchSize {
-    /// With the model's numbers.
+    /// Combines the sizes with the model's configuration.
     pub(super) fn of(self, config: &ModelConfig) -> ScratchShape<'_> {
         ScratchShape { config, size: self }
     }
 }
 
 impl Scratch {
-    /// Takes memory.
+    /// Allocates the buffers.
     pub(super) fn new(gpu: &Gpu, shape: ScratchShape<'_>) -> Result<Self, GpuError> {
         Self::make(&gpu.capabilities, shape, None, |what, bytes| gpu.storage(what, bytes))
     }
 
-    /// The same for waves of more rows. What outlives a wave is handed on.
+    /// Allocates the buffers for waves of more rows. Buffers that outlive a wave are shared with these.
     pub(super) fn grown(&self, gpu: &Gpu, shape: ScratchShape<'_>) -> Result<Self, GpuError> {
         Self::make(&gpu.capabilities, shape, Some(self), |what, bytes| gpu.storage(what, bytes))
     }
@@ -250,7 +253,7 @@ impl<B: Clone> Scratch<B> {
         mut storage: impl FnMut(&str, u64) -> Result<B, GpuError>,
     ) -> Result<Self, GpuError> {
         let ScratchShape { config, size: ScratchSize { rows, logit_rows, tokens, partials } } = shape;
-        // A row of logits is one of the wave's.
+        // A row of logits is one of the wave's rows.
         let logit_rows = logit_rows.min(rows);
         let floats = |rows: usize, width: usize| 4 * (rows * width) as u64;
         let (queries, values) = (config.heads * config.key_length, config.heads * config.value_length);
@@ -302,7 +305,7 @@ impl<B: Clone> Scratch<B> {
     }
 }
 
-/// Tokens of a row with a bias or a penalty that there is room for, on the average of a wave.
+/// Tokens with a bias or a penalty that fit, for each row on the average of a wave.
 const ADJUSTMENTS: usize = 512;
 
 /// The kernels of sampling for a model.
@@ -310,7 +313,7 @@ pub(super) fn sampling(config: &ModelConfig) -> Sampling {
     Sampling { vocabulary: config.vocabulary as u32 }
 }
 
-/// Rows of the table of angles for positions up to `positions`: 256 lower parts, then the upper ones.
+/// Rows of the table of angles for positions up to `positions`: 256 lower ones, then the upper ones.
 pub(super) fn angle_rows(positions: usize) -> usize {
     256 + positions.div_ceil(256)
 }

@@ -1,4 +1,4 @@
-//! What waves differ in, as far as kernels care: classes of sizes, and the grids that depend on a wave.
+//! How waves differ for kernels: classes of sizes, and the grids that depend on a wave.
 
 use super::scratch::{BANDED, FEW, PAIR_GROUP};
 use weft_gpu::Capabilities;
@@ -6,11 +6,11 @@ use weft_gpu::Capabilities;
 /// Waves that the same kernels serve, by their number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Up to so many: each weight meets each row's activations in the lane that has read it.
+    /// Up to this many rows. The lane that reads a weight multiplies it with each row's activations.
     Few(usize),
-    /// Up to so many bands of 16, on cooperative matrices.
+    /// Up to this many bands of 16 rows, on cooperative matrices.
     Bands(usize),
-    /// As many as there are, in tiles.
+    /// Any number of rows, in tiles.
     Many,
 }
 
@@ -22,7 +22,7 @@ impl Class {
         few.into_iter().chain(bands.into_iter().filter(|_| caps.cooperative)).chain([Self::Many]).collect()
     }
 
-    /// Most rows of the class.
+    /// Largest number of rows of the class.
     pub(super) fn most(self) -> usize {
         match self {
             Self::Few(rows) => rows,
@@ -32,7 +32,7 @@ impl Class {
     }
 }
 
-/// How many workgroups a dimension of a grid has.
+/// The number of workgroups along a dimension of a grid.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Extent {
     Fixed(u32),
@@ -46,21 +46,21 @@ pub(super) enum Extent {
     Pairs {
         used: u32,
     },
-    /// Tiles that pairs may be grouped to.
+    /// Tiles that pairs may be grouped into.
     PairTiles {
         used: u32,
         experts: u32,
     },
 }
 
-/// What a wave needs of a grid.
+/// The sizes of a wave that grids depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WaveShape {
     /// Rows.
     pub rows: u32,
     /// Rows whose logits are wanted.
     pub logit_rows: u32,
-    /// Parts that each row's context is split into.
+    /// Number of splits of each row's context.
     pub splits: u32,
     /// Tiles of rows of one session.
     pub tiles: u32,
@@ -71,12 +71,12 @@ pub struct WaveShape {
 /// How rows attend to their contexts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Attend {
-    /// Row by row, a few rows of short contexts.
+    /// Row by row, for a few rows with short contexts.
     #[default]
     Short,
     /// Row by row.
     Direct,
-    /// Row by row, each context in several parts, which are merged.
+    /// Row by row. Each context is split, and the results are merged.
     Split,
     /// In tiles of rows of one session.
     Tiled,

@@ -1,4 +1,4 @@
-//! What this folder's tests share: a world with a tiny model on a device that computes nothing.
+//! Shared by this folder's tests: a world with a tiny model on a device that computes nothing.
 
 use super::GpuBackend;
 use crate::admit::AdmitOptions;
@@ -15,12 +15,12 @@ use weft_formats::{ModelFile, OpenModel};
 use weft_gpu::{Capabilities, Gpu};
 use weft_platform::{Cpu, KvFormat};
 
-/// The device.
+/// A device that computes nothing.
 pub(super) fn noop() -> Gpu {
     Gpu::noop(|caps| Capabilities { storage_buffers: 16, workgroup_memory: 32 << 10, ..caps })
 }
 
-/// The world and the model, whose waves may have 1,024 rows.
+/// A world and its model, whose waves may have up to 1,024 rows.
 pub(super) fn world() -> (World, Entity) {
     let mut world = World::new();
     world.init_resource::<Messages<SessionEvent>>();

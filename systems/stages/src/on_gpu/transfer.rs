@@ -1,4 +1,4 @@
-//! What goes to a device at the ends of a tick: plans that are ready, angles, the submit.
+//! Work for a device at the ends of a tick: finished plans, angles of rotary embedding, the submit.
 
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::scratch::angle_rows;
@@ -11,11 +11,11 @@ use weft_components::{
 };
 use weft_gpu::GpuError;
 
-/// A GPU of a model failed; [`recover_gpu`](super::recover_gpu) acts on it. A component of the model.
+/// A GPU of a model failed. [`recover_gpu`](super::recover_gpu) acts on it. A component of the model.
 #[derive(Component, Clone, Debug)]
 pub struct GpuFailed(pub GpuError);
 
-/// Takes plans from the threads that made them and writes the angles of rotary embedding. Runs in the set `Load`.
+/// Takes finished plans from their threads and writes the angles of rotary embedding. Runs in the set `Load`.
 pub fn plan_gpu(
     mut commands: Commands<'_, '_>,
     mut models: Query<'_, '_, (Entity, &ModelConfig, &mut GpuShards), With<Model>>,
@@ -49,7 +49,7 @@ pub fn plan_gpu(
     }
 }
 
-/// Brings the adapters of models to the GPUs that have layers of theirs. Runs in the set `Load`.
+/// Uploads the adapters of models to the GPUs that hold some of their layers. Runs in the set `Load`.
 pub fn plan_gpu_adapters(
     mut models: Query<'_, '_, (&mut GpuShards, Option<&Adapters>), With<Model>>,
     weights: Query<'_, '_, &AdapterWeights>,
@@ -66,8 +66,8 @@ pub fn plan_gpu_adapters(
     }
 }
 
-/// Cosines and sines of positions 0 to 255, then of the multiples of 256: `[rows, pairs]` of (cosine, sine). Kernels multiply
-/// one of each as complex numbers, so what they are magnified by is in the lower ones only.
+/// Writes cosines and sines of positions 0 to 255, then of the multiples of 256: `[rows, pairs]` of (cosine, sine).
+/// Kernels multiply one of each as complex numbers, so the magnitude scale is in the lower ones only.
 fn write_angles(gpu_shard: &mut GpuShard, tables: &[RopeTable], config: &ModelConfig) {
     let tokens = gpu_shard.scratch.table_words / 2 * weft_platform::PAGE;
     let upper = angle_rows(tokens.min(config.context)) - 256;
@@ -88,8 +88,8 @@ fn write_angles(gpu_shard: &mut GpuShard, tables: &[RopeTable], config: &ModelCo
     gpu_shard.angles = true;
 }
 
-/// Submits what the tick has recorded, and starts to bring back the rows of waves whose head has been recorded. Runs in the set
-/// `Sample`.
+/// Submits what the tick has recorded, and starts to read back the rows of waves whose head has been recorded. Runs in
+/// the set `Sample`.
 pub fn submit_gpu(
     mut models: Query<'_, '_, (&ModelConfig, &mut GpuShards), With<Model>>,
     mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,

@@ -1,22 +1,24 @@
-//! Words that the host writes for a wave, and that are often those of the wave before: block tables until a page is full, what
-//! a greedy session asks for for ever. A write costs the device a copy and a wait before the wave's first kernel.
+//! Words that the host uploads for a wave. They often equal those of the wave before: block tables change only when a
+//! page is full, and the settings of a greedy session never do. Each write costs the device a copy and a wait before
+//! the wave's first kernel, so equal words are not written again.
 
 use weft_gpu::{Gpu, wgpu};
 
-/// What one buffer was told last.
+/// The last written words of one buffer.
 #[derive(Default)]
 pub(super) struct Upload {
     told: Vec<u32>,
 }
 
 impl Upload {
-    /// Writes words to the start of a buffer, unless it holds them already. Nobody else writes to it.
+    /// Writes words to the start of a buffer, unless the buffer holds them already. Nothing else may write to the
+    /// buffer.
     pub(super) fn write(&mut self, gpu: &Gpu, buffer: &wgpu::Buffer, words: &[u32]) {
         if self.told.starts_with(words) {
             return;
         }
         gpu.write(buffer, 0, bytemuck::cast_slice(words));
-        // What the buffer holds behind them is no longer looked at.
+        // Later words of the buffer are no longer compared.
         self.told.clear();
         self.told.extend_from_slice(words);
     }

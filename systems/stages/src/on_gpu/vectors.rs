@@ -1,15 +1,16 @@
-//! Vectors that one kernel reads: one behind the other in one buffer, since a kernel may bind only so many.
+//! Vectors that one kernel reads. They lie one after another in one buffer, because a kernel may bind only a few
+//! buffers.
 
 use weft_components::TensorRole;
 use weft_gpu::{Gpu, GpuError, wgpu};
 
-/// A vector's place.
+/// One vector of the buffer.
 pub(super) struct Slot {
-    /// What it is for; `None` where the file has none and what it is filled with serves.
+    /// The role of its shard. `None` if the file has none; the fill is used then.
     pub(super) role: Option<TensorRole>,
-    /// Floats.
+    /// Number of floats.
     pub(super) count: usize,
-    /// What they are until a shard arrives: what changes nothing.
+    /// Value of the floats until a shard arrives: the neutral one.
     pub(super) fill: f32,
 }
 
@@ -19,14 +20,14 @@ impl Slot {
     }
 }
 
-/// Some vectors in a buffer.
+/// Several vectors in one buffer.
 pub(super) struct Vectors {
     pub(super) buffer: wgpu::Buffer,
     places: Vec<(TensorRole, usize)>,
 }
 
 impl Vectors {
-    /// Takes memory for vectors in this order, and zeros up to whole vectors of four.
+    /// Allocates memory for vectors in this order, filled with zeros up to whole vectors of four.
     pub(super) fn new(gpu: &Gpu, what: &str, slots: &[Slot]) -> Result<Self, GpuError> {
         let mut floats = Vec::new();
         let mut places = Vec::new();
@@ -40,7 +41,7 @@ impl Vectors {
         Ok(Self { buffer, places })
     }
 
-    /// The buffer of a role's vector, and its first float there.
+    /// The buffer of a role's vector, and the vector's first float in it.
     pub(super) fn target(&self, role: TensorRole) -> Option<(wgpu::Buffer, usize)> {
         let (_, at) = self.places.iter().find(|(found, _)| *found == role)?;
         Some((self.buffer.clone(), *at))

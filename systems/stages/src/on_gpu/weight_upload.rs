@@ -1,4 +1,4 @@
-//! Shards become GPU weights: laid out for kernels and copied to the device, on the loader's threads.
+//! Turns shards into GPU weights, on the loader's threads: lays them out for kernels and copies them to the device.
 
 use super::layer_weights::Target;
 use crate::place::{Install, LoadError, Prepare, Preparing};
@@ -14,10 +14,10 @@ pub struct GpuPrepare {
     pub(super) target: Target,
 }
 
-/// Bytes that are written before they are submitted.
+/// Bytes that are written before a submit.
 const SUBMIT: usize = 32 << 20;
 
-/// Rows of `narrow` bytes as rows of `wide`, with zeros behind them.
+/// Copies rows of `narrow` bytes to rows of `wide` bytes, filled with zeros at the end.
 fn filled(rows: &[u8], narrow: usize, wide: usize) -> Vec<u8> {
     let mut filled = vec![0; rows.len() / narrow * wide];
     for (to, from) in filled.chunks_exact_mut(wide).zip(rows.chunks_exact(narrow)) {
@@ -38,20 +38,20 @@ impl Prepare for GpuPrepare {
     }
 }
 
-/// A shard on its way to a GPU.
+/// A shard that is being copied to a GPU.
 struct Upload {
     gpu: Arc<Gpu>,
     target: Target,
     file: String,
     shard: WeightShard,
-    /// Bytes that wait for a submit, or more.
+    /// Bytes written since the last submit, or more.
     written: AtomicUsize,
 }
 
 impl Preparing for Upload {
     fn rows(&self, first: usize, bytes: &[u8]) -> Result<(), LoadError> {
         let (gpu, shard) = (&*self.gpu, &self.shard);
-        // A device that is lost is no fault of the file: the model is placed anew, and its weights come again.
+        // A lost device is not an error of the file: the model is placed again, and its weights are loaded again.
         if gpu.failure().is_some() {
             return Ok(());
         }
@@ -62,7 +62,7 @@ impl Preparing for Upload {
                 let filled = (wide > row_bytes).then(|| filled(bytes, row_bytes, wide));
                 let bytes = filled.as_deref().unwrap_or(bytes);
                 matrix.write(gpu, start + first, &pack(shard.format, bytes));
-                // What is written waits in host memory for a submit.
+                // Written bytes wait in host memory for a submit.
                 if self.written.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() >= SUBMIT {
                     self.written.store(0, Ordering::Relaxed);
                     gpu.watch(|| gpu.queue.submit([]));

@@ -1,4 +1,4 @@
-//! What a backend does for the layers and ends of models that are placed on it.
+//! The trait [`Backend`]: computes the layers and ends of models that are placed on it.
 
 use super::error::PlaceError;
 use super::prepare::Prepare;
@@ -9,7 +9,8 @@ use weft_components::{ModelConfig, Place, WaveLimits};
 use weft_formats::ShardSpec;
 use weft_platform::KvFormat;
 
-/// How many layers are wanted on places other than the first, which is the CPU unless the caller registers another.
+/// How many layers are wanted on places other than the first. The first place is the CPU unless the caller registers
+/// another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GpuLayers {
     /// As many as fit.
@@ -24,7 +25,7 @@ pub enum GpuLayers {
 pub enum EndsWanted {
     /// Those next to the layers that it takes: the embedding with layer 0, the head with the last layer.
     Adjoining,
-    /// Those that it holds already.
+    /// Those that it already holds.
     Unchanged,
     /// Exactly these.
     Exactly {
@@ -40,7 +41,7 @@ pub enum EndsWanted {
 pub struct Assignment<'a> {
     /// The model.
     pub model: Entity,
-    /// The place that was given to the backend.
+    /// The place that the backend received when it was registered.
     pub place: Place,
     /// The model's hyperparameters.
     pub config: &'a ModelConfig,
@@ -50,20 +51,20 @@ pub struct Assignment<'a> {
     pub slots: u32,
     /// How keys and values are stored.
     pub kv_format: KvFormat,
-    /// Limits of the model's waves so far.
+    /// The present limits of the model's waves.
     pub limits: WaveLimits,
-    /// Most rows of a wave.
+    /// Largest number of rows of a wave.
     pub max_rows: usize,
     /// The layers.
     pub layers: Range<usize>,
     /// The ends.
     pub ends: EndsWanted,
-    /// True if the backend takes all of the layers or refuses; otherwise it takes as many of the last ones as fit.
+    /// True if the backend must take all of the layers or refuse. Otherwise it takes as many of the last ones as fit.
     pub all: bool,
 }
 
 impl Assignment<'_> {
-    /// Which ends go along if `layers` are taken; `held` is what the backend holds already.
+    /// The ends that are taken together with `layers`. `held` is what the backend already holds.
     pub fn ends_with(&self, layers: &Range<usize>, held: (bool, bool)) -> (bool, bool) {
         match self.ends {
             EndsWanted::Adjoining => {
@@ -76,10 +77,10 @@ impl Assignment<'_> {
     }
 }
 
-/// What a backend has taken of an [`Assignment`].
+/// The part of an [`Assignment`] that a backend has taken.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// The layers: the last ones of those wanted.
+    /// The layers: the last ones of the wanted layers.
     pub layers: Range<usize>,
     /// Limits of the model's waves: those of the assignment, or narrower ones.
     pub limits: WaveLimits,
@@ -105,41 +106,42 @@ impl Need {
 
 /// A backend: computes the layers and ends of models that are placed on it.
 ///
-/// Everything that it keeps is in the `World`, as resources and components of its own; `self` is shared. Besides these
-/// calls a backend adds systems: in `TickSet::Load` what brings its plans up to date, in `TickSet::Embed` and
-/// `TickSet::Head` what computes the ends placed on it, in `LayerSet::Attention` and `LayerSet::Ffn` what computes
-/// [`CurrentLayer`](weft_components::CurrentLayer) if that is placed on it.
+/// Its state is in the `World`, as resources and components of its own; `self` is shared. Besides implementing these
+/// methods, a backend adds systems: in `TickSet::Load` systems that update its plans, in `TickSet::Embed` and
+/// `TickSet::Head` systems that compute the ends placed on it, in `LayerSet::Attention` and `LayerSet::Ffn` systems
+/// that compute [`CurrentLayer`](weft_components::CurrentLayer) if that is placed on it.
 pub trait Backend: Send + Sync + 'static {
-    /// What to call it in messages: `CPU`, the name of a device, an address.
+    /// Its name in messages: `CPU`, the name of a device, an address.
     fn name(&self, world: &World) -> String;
 
-    /// Bytes of memory that it may use, if that is known.
+    /// Bytes of memory that it may use. `None` if unknown.
     fn memory(&self, world: &World) -> Option<u64>;
 
-    /// How many steps of a session may be in flight whose tokens have not been read back, for models that are wholly here.
+    /// How many steps of a session may be in flight whose tokens have not been read back, for models wholly on this
+    /// place.
     fn steps_ahead(&self) -> usize {
         0
     }
 
-    /// True if it computes while the host does other things: a model has a wave for each such place.
+    /// Returns true if it computes while the host does other work. A model has one wave for each such place.
     fn is_asynchronous(&self) -> bool {
         false
     }
 
-    /// The memory that an assignment needs here. Takes none.
+    /// Computes the memory that an assignment needs here. Allocates nothing.
     ///
     /// # Errors
     /// The backend cannot compute the model.
     fn fits(&self, world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError>;
 
-    /// Makes ready for layers and ends: takes memory for their weights, their KV cache and the buffers of waves, beside what it
-    /// holds of the model already. Layers that it holds without their weights, because these were evicted, get memory again.
+    /// Prepares for layers and ends: allocates memory for their weights, their KV cache and the buffers of waves, in
+    /// addition to what it already holds of the model. Layers whose weights were evicted get memory again.
     ///
     /// # Errors
-    /// The backend cannot compute the model, or there is not enough memory; what it held before is as it was.
+    /// The backend cannot compute the model, or there is not enough memory. Then what it held before is unchanged.
     fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError>;
 
-    /// What turns a shard's bytes into weights here; `None` if nothing here reads the shard.
+    /// Returns the object that turns a shard's bytes into weights here. `None` if nothing here reads the shard.
     fn install(&self, world: &World, model: Entity, shard: &ShardSpec) -> Option<Arc<dyn Prepare>>;
 
     /// Drops the weights of a layer. Its KV cache stays.
@@ -151,14 +153,15 @@ pub trait Backend: Send + Sync + 'static {
     /// Drops everything that it holds of a model.
     fn release(&self, world: &mut World, model: Entity);
 
-    /// Takes a wave in, whose hidden state is on the host, or which stands before the embedding: sets
-    /// [`Wave::place`](weft_components::Wave::place). Returns false if it cannot yet; it is asked again in a later tick.
+    /// Takes a wave in, whose hidden state is on the host or which is before the embedding, and sets
+    /// [`Wave::place`](weft_components::Wave::place). Returns false if it cannot yet. It is called again in a later
+    /// tick.
     fn enter(&self, world: &mut World, wave: Entity) -> bool;
 
-    /// Brings the hidden state of a wave to the host and lets it go: sets `Wave::place` to `None`. Returns false while that is
-    /// under way; it is asked again in a later tick.
+    /// Reads the hidden state of a wave back to the host and releases the wave: sets `Wave::place` to `None`. Returns
+    /// false while the readback is in flight. It is called again in a later tick.
     fn leave(&self, world: &mut World, wave: Entity) -> bool;
 
-    /// Lets a wave go whose rows nobody wants any more, before it is cleared.
+    /// Releases a wave whose rows are no longer wanted, before it is cleared.
     fn abandon(&self, world: &mut World, wave: Entity);
 }

@@ -1,25 +1,25 @@
-//! Errors between a model that has been read and one whose weights are resident.
+//! Errors of placing a model and of loading its weights.
 
 use std::error::Error;
 use std::sync::Arc;
 use weft_formats::ModelError;
 use weft_platform::storage::StorageError;
 
-/// Why a backend refuses.
+/// The kind of reason why a backend refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlaceErrorKind {
     /// There is not enough memory.
     Memory,
-    /// The backend does not compute models of this kind; another may.
+    /// The backend does not compute models of this kind. Another backend may.
     Model,
-    /// What was asked for is impossible, or the device failed.
+    /// The request is impossible, or the device failed.
     Other,
 }
 
 /// A backend refuses layers or ends of a model.
 #[derive(Clone, Debug)]
 pub struct PlaceError {
-    /// What kind of reason it is.
+    /// The kind of reason.
     pub kind: PlaceErrorKind,
     /// The reason, an error of the backend's own type.
     pub source: Arc<dyn Error + Send + Sync>,
@@ -41,7 +41,7 @@ pub enum LoadError {
     /// Bytes could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A backend refuses the model, or the part of it that was asked for.
+    /// A backend refuses the model, or the layers and ends asked of it.
     #[error("{file}: {}", error.source)]
     Place {
         /// File.
@@ -70,7 +70,7 @@ pub enum LoadError {
         needed: u64,
         /// Bytes available.
         available: u64,
-        /// Tokens of context that were asked for, or the least that is worth loading.
+        /// Tokens of context that were asked for, or the smallest number worth loading.
         tokens: usize,
     },
     /// The loader stopped without an error.
@@ -90,7 +90,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The reason of a backend, if it is of this type.
+    /// The reason of a backend, if it has this type.
     pub fn place_reason<E: Error + 'static>(&self) -> Option<&E> {
         match self {
             Self::Place { error, .. } => error.source.downcast_ref(),

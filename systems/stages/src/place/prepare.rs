@@ -1,4 +1,4 @@
-//! From a shard's bytes to the weights of a backend.
+//! Preparing: turns a shard's bytes into the weights of a backend.
 
 use super::error::LoadError;
 use bevy_ecs::world::EntityWorldMut;
@@ -8,25 +8,26 @@ use weft_components::WeightShard;
 /// Puts a prepared shard into the world: inserts the backend's weights into the shard entity.
 pub type Install = Box<dyn FnOnce(&mut EntityWorldMut<'_>) + Send>;
 
-/// How a backend turns shards' bytes into weights. Runs on the loader's threads, or in the tick where there are none.
+/// How a backend turns shards' bytes into weights. Runs on the loader's threads, or in the tick if the platform has no
+/// threads.
 pub trait Prepare: Send + Sync {
-    /// Checks a shard, whose bytes exist in the source, and takes memory for it. `file` is named in errors.
+    /// Checks a shard, whose bytes exist in the source, and allocates memory for it. `file` is named in errors.
     ///
     /// # Errors
     /// The shard's shape or format cannot be used, or there is no memory for it.
     fn begin(&self, shard: &WeightShard, file: &str) -> Result<Box<dyn Preparing>, LoadError>;
 }
 
-/// A shard whose rows arrive.
+/// A shard whose rows are arriving.
 pub trait Preparing: Send + Sync {
-    /// Lays out the rows from `first` on: a multiple of [`TILE_ROWS`](weft_platform::TILE_ROWS), or as far as the last one.
-    /// Called from several threads at once, in any order, once for each row; once with all bytes if the shard is a vector.
+    /// Lays out the rows from `first` on: a multiple of [`TILE_ROWS`](weft_platform::TILE_ROWS), or up to the last row.
+    /// Called from several threads at once, in any order, once for each row. For a vector, called once with all bytes.
     ///
     /// # Errors
-    /// The bytes are no rows of the shard's format.
+    /// The bytes are not rows of the shard's format.
     fn rows(&self, first: usize, bytes: &[u8]) -> Result<(), LoadError>;
 
-    /// The shard, whose rows have all arrived.
+    /// Finishes the shard. All of its rows have arrived.
     ///
     /// # Errors
     /// Rows are missing, or the device refused them.
@@ -37,7 +38,7 @@ pub trait Preparing: Send + Sync {
 pub struct PrepareAll(pub Vec<Arc<dyn Prepare>>);
 
 impl PrepareAll {
-    /// What prepares a shard for all of `places`; `None` if there are none.
+    /// A `Prepare` for all of `places`. `None` if there are none.
     pub fn of(mut places: Vec<Arc<dyn Prepare>>) -> Option<Arc<dyn Prepare>> {
         match places.len() {
             0 => None,
@@ -54,7 +55,7 @@ impl Prepare for PrepareAll {
     }
 }
 
-/// A shard whose rows arrive in several places.
+/// A shard whose rows are arriving in several places.
 struct PreparingAll(Vec<Box<dyn Preparing>>);
 
 impl Preparing for PreparingAll {

@@ -5,12 +5,13 @@ use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{Place, Wave};
 
-/// The backends of a world, in the order in which they were registered. Layers that no other place takes go to the first.
+/// The backends of a world, in the order in which they were registered. Layers that no other place takes go to the
+/// first.
 #[derive(Resource, Clone, Default)]
 pub struct Backends(Vec<Arc<dyn Backend>>);
 
 impl Backends {
-    /// Registers the backend that `make` returns for the place that it is given.
+    /// Registers the backend that `make` returns for its new place.
     pub fn register<B: Backend>(world: &mut World, make: impl FnOnce(Place) -> B) -> Place {
         let mut backends = world.get_resource_or_init::<Self>();
         let place = Place::new(u32::try_from(backends.0.len()).unwrap_or(u32::MAX));
@@ -23,7 +24,7 @@ impl Backends {
         (0..).map(Place::new).zip(&self.0)
     }
 
-    /// The backend of a place; `None` if no backend was given it.
+    /// The backend of a place. `None` if no backend has it.
     pub fn at(&self, place: Place) -> Option<&Arc<dyn Backend>> {
         self.0.get(place.id() as usize)
     }
@@ -33,7 +34,7 @@ impl Backends {
         world.get_resource::<Self>().cloned().unwrap_or_default()
     }
 
-    /// Brings a wave to a place: out of the one that it is in, into this one. Returns false while that is under way.
+    /// Moves a wave to a place: out of its present place, into this one. Returns false while the move is in progress.
     pub fn bring(world: &mut World, wave: Entity, to: Place) -> bool {
         let at = world.get::<Wave>(wave).and_then(|wave| wave.place);
         if at == Some(to) {

@@ -1,4 +1,4 @@
-//! Reclaim: empties waves that have been sampled, and ages messages.
+//! Reclaim: empties waves that have been sampled, and drops old messages.
 
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, DeviceEvent, LoadFailure, LoadProgress, SessionEvent, Wave};
@@ -12,7 +12,7 @@ pub fn reclaim_waves(mut waves: Query<'_, '_, &mut Wave>) {
     }
 }
 
-/// Drops messages that every reader has had a tick to read.
+/// Drops messages that every reader has had one tick to read.
 pub fn age_messages(
     mut devices: ResMut<'_, Messages<DeviceEvent>>,
     mut failures: ResMut<'_, Messages<LoadFailure>>,

@@ -1,4 +1,4 @@
-//! One session's sampler: the steps in their order.
+//! One session's sampler: runs the sampling steps in order.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -11,29 +11,29 @@ use super::penalties::Penalties;
 use super::select::{Candidate, gather, likeliest_first, top_k};
 use super::truncate::{floor, min_p, nucleus, top_p, typical};
 
-/// A token chosen.
+/// A chosen token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// Its id.
     pub token: u32,
-    /// The report, where the settings ask for one.
+    /// Its log-probability and alternatives, if the settings ask for them.
     pub logprob: Option<TokenLogprob>,
-    /// Not one logit was above `-inf`: everything was masked, or the row was NaN. `token` is then 0 and means nothing.
+    /// True if no logit was above `-inf`: all were masked, or the row was NaN. `token` is then 0 and has no meaning.
     pub degenerate: bool,
 }
 
-/// Buffers that samplers share; one for each thread that samples. Made with [`SampleScratch::new`], they allocate
-/// nothing more for rows of up to that vocabulary.
+/// Buffers that samplers share, one for each thread that samples. If made with [`SampleScratch::new`], they need no
+/// further allocation for rows of up to that vocabulary.
 #[derive(Clone, Debug, Default)]
 pub struct SampleScratch {
-    /// The row after bias and penalties; unused where there are none.
+    /// The row after bias and penalties. Unused if there are none.
     logits: Vec<f32>,
     candidates: Vec<Candidate>,
     sums: Vec<f64>,
 }
 
 impl SampleScratch {
-    /// Scratch for rows of `vocab` logits: 12 bytes a token.
+    /// Scratch for rows of `vocab` logits: 12 bytes for each token.
     #[must_use]
     pub fn new(vocab: usize) -> Self {
         Self {
@@ -44,20 +44,20 @@ impl SampleScratch {
     }
 }
 
-/// What a token is drawn from once the chain has run.
+/// The tokens to draw from after truncation.
 enum Survivors {
-    /// No truncation was set: every token of the row.
+    /// Every token of the row: no truncation is set.
     Row,
-    /// The candidates in the scratch.
+    /// The candidates in the scratch buffers.
     Candidates,
 }
 
-/// Chooses the tokens of one session. A clone goes on as the original would.
+/// Chooses the tokens of one session. A clone continues exactly as the original would.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     settings: SamplerSettings,
     vocab: usize,
-    /// Logarithm of `min_p`; `-inf` where it is off.
+    /// Logarithm of `min_p`. `-inf` if min-p is off.
     log_min_p: f32,
     penalties: Penalties,
     rng: ChaCha8Rng,
@@ -68,8 +68,8 @@ impl Sampler {
     /// A sampler over ids `0..vocab`.
     ///
     /// # Errors
-    /// [`SampleError`] for a setting that is NaN or outside its range, a bias for a token outside the vocabulary, and an
-    /// empty vocabulary.
+    /// [`SampleError`] if a setting is NaN or outside its range, a bias names a token outside the vocabulary, or the
+    /// vocabulary is empty.
     pub fn new(settings: SamplerSettings, vocab: usize) -> Result<Self, SampleError> {
         validate(&settings, vocab)?;
         Ok(Self {
@@ -82,7 +82,7 @@ impl Sampler {
         })
     }
 
-    /// One that chooses the likeliest token, in the place of a sampler that is in use elsewhere.
+    /// A placeholder that chooses the likeliest token, for a session whose sampler is in use elsewhere.
     pub(super) fn stand_in() -> Self {
         let settings = SamplerSettings::default();
         Self {
@@ -95,47 +95,47 @@ impl Sampler {
         }
     }
 
-    /// The settings it was made with.
+    /// The settings that it was created with.
     #[must_use]
     pub fn settings(&self) -> &SamplerSettings {
         &self.settings
     }
 
-    /// How many random numbers have been drawn. With the seed and the tokens accepted this is all of its state.
+    /// Number of random numbers drawn. Together with the seed and the accepted tokens this is its whole state.
     #[must_use]
     pub fn draws(&self) -> u64 {
         self.draws
     }
 
-    /// Puts the random numbers where they are after `draws` draws: for restoring a session, or taking back a
-    /// speculation.
+    /// Sets the random numbers to the state after `draws` draws: to restore a session, or to take back speculated
+    /// tokens.
     pub fn set_draws(&mut self, draws: u64) {
         self.draws = draws;
-        // A draw is one u64, two words of the stream.
+        // A draw is one u64, which is two words of the stream.
         self.rng.set_word_pos(u128::from(draws) * 2);
     }
 
-    /// Tokens of the window of the penalties, each once, and how often each is in it; empty where no penalty is set.
+    /// Tokens in the window of the penalties, each once, with their counts. Empty if no penalty is set.
     #[must_use]
     pub fn window(&self) -> &[(u32, u32)] {
         self.penalties.window()
     }
 
-    /// Ids that can be chosen: `0..vocabulary`.
+    /// Number of ids that can be chosen: `0..vocabulary`.
     #[must_use]
     pub fn vocabulary(&self) -> usize {
         self.vocab
     }
 
-    /// Takes a token of the prompt or of the answer into the window of the penalties.
+    /// Adds a token of the prompt or of the answer to the window of the penalties.
     pub fn accept(&mut self, token: u32) {
         self.penalties.accept(token);
     }
 
-    /// Chooses a token from raw logits `[vocab]`. What lies past the vocabulary is padding and never chosen.
+    /// Chooses a token from raw logits `[vocab]`. Logits beyond the vocabulary are padding and never chosen.
     ///
-    /// The token does not enter the penalties' window by itself: [`accept`](Self::accept) it. Allocates only for a report
-    /// with alternatives.
+    /// The token is not added to the penalties' window: call [`accept`](Self::accept). Allocates only for a report with
+    /// alternatives.
     pub fn sample(&mut self, logits: &[f32], scratch: &mut SampleScratch) -> Choice {
         let raw = self.row(logits);
         let SampleScratch { logits: buffer, candidates, sums } = scratch;
@@ -146,8 +146,8 @@ impl Sampler {
         Choice { token, logprob, degenerate: found.is_none() }
     }
 
-    /// The distribution that [`sample`](Self::sample) would draw from now: tokens and probabilities that sum to 1, in no
-    /// particular order, without those whose logit is `-inf` or NaN. Temperature 0 gives one token.
+    /// The distribution that [`sample`](Self::sample) would draw from now: tokens and probabilities that sum to 1, in
+    /// no particular order, without those whose logit is `-inf` or NaN. Temperature 0 gives one token.
     #[cfg(test)]
     pub(super) fn distribution(&self, logits: &[f32], scratch: &mut SampleScratch) -> Vec<(u32, f32)> {
         let raw = self.row(logits);
@@ -169,12 +169,12 @@ impl Sampler {
         logits.get(..self.vocab).unwrap_or(logits)
     }
 
-    /// Whether the largest adjusted logit is the answer. Typical sampling alone may throw that one out.
+    /// Returns true if the token with the largest adjusted logit is chosen. Only typical sampling may remove that one.
     fn greedy(&self) -> bool {
         self.settings.temperature == 0.0 && self.settings.typical_p >= 1.0
     }
 
-    /// Bias and penalties: the row itself where there are none, else a changed copy.
+    /// Applies bias and penalties. Returns the row itself if there are none, otherwise a changed copy.
     fn adjust<'a>(&self, raw: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
         if self.settings.logit_bias.is_empty() && !self.penalties.active() {
             return raw;
@@ -190,7 +190,7 @@ impl Sampler {
         buffer
     }
 
-    /// Top-k, typical, top-p, min-p.
+    /// Truncates by top-k, typical, top-p, min-p.
     fn truncate(&self, row: &[f32], candidates: &mut Vec<Candidate>) -> Survivors {
         let SamplerSettings { top_k: k, typical_p, top_p: p, .. } = self.settings;
         let cut_k = k > 0 && k < row.len();

@@ -1,20 +1,20 @@
-//! The last step: the most likely token, or a draw.
+//! The last step of sampling: takes the most likely token, or draws one.
 
 use super::exp::{BLOCK, block_weight, weight};
 use super::select::Candidate;
 
 const LANES: usize = 16;
-/// Logits looked at before the running maximum is compared: the place of the maximum is known to within one block
-/// after one pass.
+/// Logits that are compared with the running maximum at once. After one pass over a row, the block that contains the
+/// maximum is known.
 const ARGMAX_BLOCK: usize = 1024;
 
-/// Largest of the logits, NaN left out; `-inf` where there is none.
+/// Largest of the logits, ignoring NaN. `-inf` if there is none.
 pub(super) fn max(logits: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let mut chunks = logits.chunks_exact(LANES);
     for chunk in &mut chunks {
         for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-            // False for NaN, which therefore never becomes the maximum.
+            // The comparison is false for NaN, so NaN never becomes the maximum.
             *lane = if logit > *lane { logit } else { *lane };
         }
     }
@@ -24,9 +24,9 @@ pub(super) fn max(logits: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, |max, &logit| if logit > max { logit } else { max })
 }
 
-/// Id of the largest logit, the lowest among equals, as llama.cpp's greedy sampler; NaN never wins.
+/// Id of the largest logit, the lowest id among equals, as in llama.cpp's greedy sampler. NaN never wins.
 ///
-/// `None` where no logit is above `-inf` (all masked, all NaN, or an empty row). Reads the row once.
+/// Returns `None` if no logit is above `-inf` (all masked, all NaN, or an empty row). Reads the row once.
 #[must_use]
 pub fn argmax(logits: &[f32]) -> Option<u32> {
     let mut best = f32::NEG_INFINITY;
@@ -43,7 +43,8 @@ pub fn argmax(logits: &[f32]) -> Option<u32> {
     u32::try_from(start + within).ok()
 }
 
-/// Draws from candidates in proportion to their weights. `uniform` is in `[0, 1)`; `None` for no candidates.
+/// Draws from candidates in proportion to their weights. `uniform` is in `[0, 1)`. Returns `None` if there are no
+/// candidates.
 pub(super) fn draw(candidates: &[Candidate], max: f32, temperature: f32, uniform: f64) -> Option<u32> {
     let of = |candidate: &Candidate| f64::from(weight(candidate.logit, max, temperature));
     let target = uniform * candidates.iter().map(of).sum::<f64>();
@@ -62,9 +63,9 @@ pub(super) fn draw(candidates: &[Candidate], max: f32, temperature: f32, uniform
     last
 }
 
-/// Draws from a whole row without making candidates of it: sums block by block, then looks into the block hit.
+/// Draws from a whole row without making candidates of it: sums block by block, then searches the block that was hit.
 ///
-/// `sums` is scratch, one f64 a block.
+/// `sums` is scratch, one f64 for each block.
 pub(super) fn draw_row(
     logits: &[f32],
     max: f32,

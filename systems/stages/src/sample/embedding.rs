@@ -1,7 +1,7 @@
-//! Final hidden states become embeddings.
+//! Computes embeddings from final hidden states.
 //!
-//! States come with the waves that their rows travelled in. They are added up in 64 bits in the order of their positions, so an
-//! embedding depends neither on how its text was cut nor on what travelled beside it.
+//! States arrive with the waves that carried their rows. They are summed in 64 bits in the order of their positions, so
+//! an embedding depends neither on how its text was split into chunks nor on the other rows of the waves.
 
 use core::ops::Range;
 use weft_components::{EmbeddingKept, EmbeddingWanted, Pooling, WaveSpan};
@@ -11,13 +11,13 @@ use weft_components::{EmbeddingKept, EmbeddingWanted, Pooling, WaveSpan};
 pub(super) struct StateRows<'a> {
     /// `[rows, width]`.
     pub states: &'a [f32],
-    /// The wave's row that each belongs to.
+    /// The wave's row of each state.
     pub rows: &'a [u32],
-    /// Floats a row.
+    /// Floats in each row.
     pub width: usize,
 }
 
-/// Positions of a text whose hidden state its embedding is made of.
+/// Positions of a text whose hidden states make its embedding.
 pub(crate) fn wanted_positions(wanted: &EmbeddingWanted) -> Range<usize> {
     let tokens = wanted.tokens;
     match wanted.pooling {
@@ -27,8 +27,8 @@ pub(crate) fn wanted_positions(wanted: &EmbeddingWanted) -> Range<usize> {
     }
 }
 
-/// Takes the states of a span to what is kept of its session. What a context that is computed a second time brings again is left
-/// out.
+/// Adds the states of a span to those kept for its session. Positions that arrived before, because the context is
+/// computed a second time, are skipped.
 pub(super) fn keep_states(
     wanted: &EmbeddingWanted,
     kept: &mut EmbeddingKept,
@@ -51,7 +51,8 @@ pub(super) fn keep_states(
     kept.positions = kept.positions.max(span.start + span.rows.len());
 }
 
-/// The vectors of an embedding: one, or one a token for [`Pooling::None`]. A vector of length 0 stays one.
+/// The vectors of an embedding: one, or one for each token with [`Pooling::None`]. A vector of length 0 is not
+/// normalized.
 pub fn vectors(wanted: &EmbeddingWanted, kept: EmbeddingKept) -> Vec<Vec<f32>> {
     let EmbeddingKept { positions, sum, mut rows } = kept;
     if wanted.pooling == Pooling::Mean {

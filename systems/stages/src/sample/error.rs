@@ -1,8 +1,8 @@
-//! What can be wrong with sampler settings.
+//! Errors of sampler settings.
 
 use thiserror::Error;
 
-/// Why sampler settings were refused. Each says which setting, what it was and what it may be.
+/// Why sampler settings were refused. Each error names the setting, its value and the allowed values.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum SampleError {
@@ -11,21 +11,21 @@ pub enum SampleError {
     OutOfRange {
         /// Name of the setting, as in `SamplerSettings`.
         field: &'static str,
-        /// What it was set to.
+        /// The value that was given.
         value: f32,
-        /// What it may be, in words.
+        /// The allowed values, in words.
         allowed: &'static str,
     },
     /// A logit bias is NaN.
     #[error("the logit bias of token {token} is NaN; give a number, or -inf to forbid the token")]
     BiasNotANumber {
-        /// The token it was given for.
+        /// The token of the bias.
         token: u32,
     },
     /// A logit bias names a token that the model does not have.
     #[error("logit bias for token {token}, but the vocabulary has only ids 0 to {}", vocab.saturating_sub(1))]
     BiasToken {
-        /// The token named.
+        /// The token of the bias.
         token: u32,
         /// Tokens in the vocabulary.
         vocab: usize,

@@ -1,11 +1,12 @@
 //! The exponential of non-positive f32, and sums of it over a row of logits.
 //!
-//! Written out rather than left to the platform's libm for two reasons: a loop over it vectorizes, and it is the same
-//! bits on x86, ARM and WASM, so that a seed gives the same text everywhere. Relative error below 2e-7 (tested).
+//! It does not use the platform's libm for two reasons: a loop over this code vectorizes, and its bits are the same on
+//! x86, ARM and WASM, so a seed gives the same text everywhere. Relative error below 2e-7 (tested).
 
-/// Elements summed in f32 lanes before their sum goes on in f64.
+/// Elements summed in f32 lanes before their sum is added in f64.
 pub(super) const BLOCK: usize = 256;
-/// Independent f32 sums within a block: enough for any vector width, and 16 additions a lane keep rounding small.
+/// Independent f32 sums within a block: enough for any vector width. 16 additions for each lane keep rounding errors
+/// small.
 const LANES: usize = 16;
 /// Below this the result would be a denormal; it is 0 instead.
 const LOWEST: f32 = -87.0;
@@ -36,7 +37,7 @@ pub(super) fn exp_nonpositive(x: f32) -> f32 {
     if x >= LOWEST { value } else { 0.0 }
 }
 
-/// `logit - max`, with 0 for the maximum itself even where both are `+inf`.
+/// `logit - max`, but 0 for the maximum itself even if both are `+inf`.
 #[inline(always)]
 pub(super) fn below(logit: f32, max: f32) -> f32 {
     if logit == max { 0.0 } else { logit - max }

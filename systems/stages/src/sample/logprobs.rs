@@ -1,4 +1,4 @@
-//! Log-probabilities as the OpenAI API reports them: of the raw logits, whatever the sampler did to them.
+//! Log-probabilities as the OpenAI API reports them: of the raw logits, before any step of the sampler.
 
 use weft_components::TokenLogprob;
 
@@ -21,7 +21,7 @@ fn log_probability(logit: f32, (top, log_sum): (f32, f64)) -> f32 {
     }
 }
 
-/// Log-probability of one token under raw logits `[vocab]`; `-inf` for one outside the row.
+/// Log-probability of one token under raw logits `[vocab]`. `-inf` for a token outside the row.
 #[must_use]
 pub fn token_logprob(logits: &[f32], token: u32) -> f32 {
     logit_of(logits, token).map_or(f32::NEG_INFINITY, |logit| log_probability(logit, log_sum(logits)))
@@ -31,7 +31,7 @@ fn logit_of(logits: &[f32], token: u32) -> Option<f32> {
     logits.get(usize::try_from(token).ok()?).copied()
 }
 
-/// The report on `token` with `count` alternatives. `candidates` is scratch.
+/// The report on `token` with `count` alternatives. `candidates` is scratch memory.
 pub(super) fn report(
     logits: &[f32],
     token: u32,
@@ -58,7 +58,7 @@ mod tests {
         for (token, &x) in logits.iter().enumerate() {
             let exact = f64::from(x) - sum.ln();
             let found = token_logprob(&logits, token as u32);
-            // Half a unit in the last place of an f32 of this size, and the 2e-7 of the sum.
+            // Half a unit in the last place of an f32 of this size, plus 2e-7 for the sum.
             assert!((f64::from(found) - exact).abs() < 4e-6, "{x}: {found} {exact}");
         }
     }

@@ -3,8 +3,8 @@
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Chosen, Model, ModelConfig, ReadbackOf, TokenMask, Wave, WaveOf};
 
-/// Applies the masks of sessions to the logits of waves that stand at the stage `Sample`, to the row that each session's token
-/// is chosen from. Runs in the set `Process`; does nothing if no session has a mask.
+/// Applies the masks of sessions to the logits of waves at the stage `Sample`, in the row that each session's token is
+/// chosen from. Runs in the set `Process`. Does nothing if no session has a mask.
 pub fn mask_logits(
     masks: Query<'_, '_, &TokenMask>,
     mut waves: Query<'_, '_, (&mut Wave, AnyOf<(&WaveOf, &ReadbackOf)>)>,

@@ -1,13 +1,13 @@
-//! Choosing a token from a row of logits.
+//! Sampling: chooses a token from a row of logits.
 //!
-//! A [`Sampler`] is one session's: its settings, its random numbers and the tokens its penalties look back at. It reads
-//! one row of logits, `[vocab]` f32, and gives one token. The steps and their order are llama.cpp's sampler chain:
-//! logit bias, penalties, top-k, typical, top-p, min-p, temperature, then a draw.
+//! A [`Sampler`] belongs to one session: it holds the settings, the random numbers and the tokens that penalties look
+//! back at. It reads one row of logits, `[vocab]` f32, and returns one token. The steps and their order are llama.cpp's
+//! sampler chain: logit bias, penalties, top-k, typical, top-p, min-p, temperature, then a draw.
 //!
-//! Invariants: no input makes it panic; a NaN logit is worth as much as `-inf` and is never chosen while another token
-//! can be; the same seed, settings and logits give the same token on every machine and whatever other sessions do.
-//! Everything is plain arithmetic on slices: only additions, multiplications and comparisons of f32 and f64 lie on the
-//! way from logits to a token, but for two logarithms of settings and sums.
+//! Invariants: no input makes it panic. A NaN logit counts as `-inf` and is never chosen while another token can be.
+//! The same seed, settings and logits give the same token on every machine, whatever other sessions do. From logits to
+//! a token there are only additions, multiplications and comparisons of f32 and f64, except for two logarithms of
+//! settings and sums.
 
 mod chain;
 mod choose;

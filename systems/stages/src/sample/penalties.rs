@@ -1,24 +1,24 @@
-//! The tokens a session has seen lately, and the penalties for repeating them.
+//! The latest tokens of a session, and the penalties for repeating them.
 //!
-//! Memory is that of the window, not of the vocabulary: many sessions share a large vocabulary.
+//! Memory grows with the window, not with the vocabulary, because many sessions share a large vocabulary.
 
 use std::collections::VecDeque;
 
 use weft_components::SamplerSettings;
 
-/// Windows up to this many tokens get their memory at the start; larger ones grow with the text.
+/// Windows up to this many tokens are allocated at the start. Larger ones grow with the text.
 const RESERVED: usize = 4096;
 
-/// The last `n` tokens and how often each is among them.
+/// The last `n` tokens and their counts.
 #[derive(Clone, Debug)]
 pub(super) struct Penalties {
     last_n: usize,
     repetition: f32,
     presence: f32,
     frequency: f32,
-    /// Oldest first; empty where no penalty is set.
+    /// Oldest first. Empty if no penalty is set.
     window: VecDeque<u32>,
-    /// Token and how often it is in the window, at least once, sorted by token.
+    /// Tokens in the window with their counts, at least 1, sorted by token.
     counts: Vec<(u32, u32)>,
 }
 
@@ -39,22 +39,22 @@ impl Penalties {
         penalties
     }
 
-    /// Whether any penalty changes anything.
+    /// Returns true if any penalty is set.
     fn set(&self) -> bool {
         self.last_n > 0 && (self.repetition != 1.0 || self.presence != 0.0 || self.frequency != 0.0)
     }
 
-    /// Whether [`apply`](Self::apply) would change a logit now.
+    /// Returns true if [`apply`](Self::apply) would change a logit now.
     pub(super) fn active(&self) -> bool {
         !self.counts.is_empty()
     }
 
-    /// Tokens of the window, ascending, and how often each is in it.
+    /// Tokens in the window, ascending, with their counts.
     pub(super) fn window(&self) -> &[(u32, u32)] {
         &self.counts
     }
 
-    /// Takes a token into the window; the oldest leaves a full one.
+    /// Adds a token to the window. The oldest leaves a full window.
     pub(super) fn accept(&mut self, token: u32) {
         if !self.set() {
             return;
@@ -81,8 +81,8 @@ impl Penalties {
     }
 
     /// Changes the logits of the tokens in the window, as llama.cpp's penalties do: a positive logit is divided by the
-    /// repetition penalty and another multiplied, then the frequency penalty goes off for each time and the presence
-    /// penalty once. Tokens outside the row are left out.
+    /// repetition penalty and others are multiplied by it; then the frequency penalty is subtracted once for each
+    /// occurrence, and the presence penalty once. Tokens outside the row are skipped.
     pub(super) fn apply(&self, logits: &mut [f32]) {
         for &(token, count) in &self.counts {
             let Some(logit) = usize::try_from(token).ok().and_then(|token| logits.get_mut(token)) else {

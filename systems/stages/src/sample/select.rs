@@ -1,4 +1,4 @@
-//! The `k` largest of a row of logits without sorting the row.
+//! Selects the `k` largest of a row of logits without sorting the row.
 //!
 //! Candidates are pairs of logit and token id. Their order is: larger logit first, lower id first among equals. Logits
 //! that are NaN or `-inf` never become candidates.
@@ -19,7 +19,7 @@ pub(super) struct Candidate {
     pub(super) token: u32,
 }
 
-/// Likeliest first, then lowest id.
+/// Order of candidates: likeliest first, then lowest id.
 pub(super) fn likeliest_first(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.partial_cmp(&a.logit).unwrap_or(Ordering::Equal).then(a.token.cmp(&b.token))
 }

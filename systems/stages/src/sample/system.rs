@@ -1,4 +1,4 @@
-//! The stage `Sample`: logits become tokens, tokens become text, and requests end.
+//! The stage `Sample`: chooses tokens from logits, turns tokens into text, and ends requests.
 
 use super::embedding::{StateRows, keep_states};
 use super::{SampleBuffers, SampleError, Sampler, token_logprob};
@@ -14,33 +14,33 @@ use weft_gpu::sampling::{SampleBatch, SampleKind};
 use weft_platform::Cpu;
 use weft_text::{Detokenizer, StopStrings, TokenizeError, Tokenizer};
 
-/// A request that makes no sense.
+/// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// Its sampler's settings do not.
+    /// A setting of its sampler is invalid.
     #[error(transparent)]
     Sample(#[from] SampleError),
-    /// Its stop strings do not.
+    /// A stop string is invalid.
     #[error(transparent)]
     Stop(#[from] TokenizeError),
 }
 
-/// How one request chooses tokens and turns them into text. A component of the session, made anew for each request.
+/// How one request chooses tokens and turns them into text. A component of the session, created anew for each request.
 #[derive(Component)]
 pub struct SessionSampler {
     sampler: Sampler,
     detokenizer: Detokenizer,
     stops: StopStrings,
-    /// Control tokens that are stop strings: they have no text for `stops` to find.
+    /// Stop strings that are control tokens: they have no text for `stops` to find.
     stop_tokens: Vec<u32>,
 }
 
 impl SessionSampler {
-    /// A sampler that has seen `history`. A stop string that is the text of a control token of `tokenizer` ends the answer at that
-    /// token, which shows no text.
+    /// A sampler that has seen `history`. A stop string that equals the text of a control token of `tokenizer` ends the
+    /// answer at that token, which shows no text.
     ///
     /// # Errors
-    /// Settings or stop strings that make no sense.
+    /// Invalid settings or stop strings.
     pub fn new(
         settings: &SamplerSettings,
         vocabulary: usize,
@@ -64,13 +64,13 @@ impl SessionSampler {
 }
 
 impl SessionSampler {
-    /// How a device would choose this request's tokens.
+    /// The kind of choice that a device would make for this request.
     pub fn kind(&self) -> SampleKind {
         SampleKind::of(self.sampler.settings(), self.sampler.vocabulary())
     }
 
-    /// Whether the next step of the request can start before the token of this one has been read: a device chooses it,
-    /// whatever was chosen before.
+    /// Returns true if the next step of the request can start before the token of this one has been read: a device can
+    /// choose it without knowing the tokens before.
     pub fn runs_ahead(&self) -> bool {
         let settings = self.sampler.settings();
         let penalties = settings.penalty_last_n > 0
@@ -80,12 +80,12 @@ impl SessionSampler {
         !penalties && self.kind() != SampleKind::Host
     }
 
-    /// Most adjustments of logits that the request's next row asks for.
+    /// Largest number of logit adjustments that the request's next row asks for.
     pub(crate) fn adjustments(&self) -> usize {
         self.sampler.settings().logit_bias.len() + self.sampler.window().len()
     }
 
-    /// Adds the request's row to those that a device chooses tokens for; `place` is where the token is kept there.
+    /// Adds the request's row to those that a device chooses tokens for. `place` is where the device keeps the token.
     pub(crate) fn ask(&mut self, batch: &mut SampleBatch, place: u32) {
         let draw = self.kind().draws().then(|| self.sampler.uniform());
         let sampler = &self.sampler;
@@ -102,18 +102,18 @@ impl SessionSampler {
     }
 }
 
-/// What the end of a request touches.
+/// The components that change at the end of a request.
 pub struct Ending<'a> {
-    /// Holds text back that may be the start of a stop string, or of a character.
+    /// Holds back text that may be the start of a stop string or of a character.
     pub sampler: &'a mut SessionSampler,
-    /// Gets that text.
+    /// Receives that text.
     pub output: &'a mut Output,
     /// Becomes finished.
     pub phase: &'a mut Phase,
 }
 
 impl Ending<'_> {
-    /// Ends the request, however it came to its end: gives out what was held back, and tells.
+    /// Ends the request for any reason: outputs the text held back and sends the event.
     pub fn finish(self, session: Entity, reason: FinishReason, events: &mut MessageWriter<'_, SessionEvent>) {
         let SessionSampler { detokenizer, stops, .. } = self.sampler;
         if reason != FinishReason::StopString {
@@ -125,7 +125,7 @@ impl Ending<'_> {
     }
 }
 
-/// Ends a session's request from outside, `(session, reason)`, if it has one. Rows under way for it are void.
+/// Ends a session's request from outside, `(session, reason)`, if it has one. Its rows in flight are discarded.
 pub fn end_request(
     In((entity, reason)): In<(Entity, FinishReason)>,
     mut sessions: Query<'_, '_, (&mut SessionSampler, &mut Output, &mut Phase, &mut ContextCursor)>,
@@ -143,7 +143,7 @@ pub fn end_request(
     }
 }
 
-/// What the stage reads and writes of a session.
+/// The components of a session that the stage reads and writes.
 #[derive(bevy_ecs::query::QueryData)]
 #[query_data(mutable)]
 pub struct SampledSession {
@@ -164,9 +164,9 @@ pub struct SampledSession {
 pub struct LogitRows<'a> {
     /// `[rows, vocabulary]`.
     pub logits: &'a [f32],
-    /// The wave's row that each belongs to.
+    /// The wave's row of each row of logits.
     pub rows: &'a [u32],
-    /// Logits a row.
+    /// Logits in each row.
     pub vocabulary: usize,
 }
 
@@ -177,20 +177,20 @@ impl<'a> LogitRows<'a> {
 }
 
 impl SampledSessionItem<'_, '_> {
-    /// Whether rows of the span are still wanted: the session has not given up its context since.
+    /// Returns true if the rows of the span are still wanted: the session's context was not preempted or rewound since.
     fn expects(&self, span: &WaveSpan) -> bool {
         self.cursor.epoch == span.epoch
     }
 
-    /// Whether a token is to be chosen from the span's last row.
+    /// Returns true if a token is to be chosen from the span's last row.
     fn chooses(&self, span: &WaveSpan) -> bool {
         self.expects(span) && span.complete && self.phase.is_active() && self.request.max_tokens > 0
     }
 }
 
-/// Takes what a wave computed to its sessions: keeps logits and hidden states that were asked for, appends the tokens that
-/// a device or a system chose, or has the samplers choose them, on all threads, and ends requests that are at their end.
-/// Rows of a session that was closed or preempted since are left out.
+/// Delivers the results of a wave to its sessions: keeps the logits and hidden states that were asked for, appends the
+/// tokens that a device or a system chose or lets the samplers choose them, on all threads, and ends finished requests.
+/// Rows of a session that was closed or preempted since are dropped.
 fn deliver(
     cpu: &Cpu,
     wave: &Wave,
@@ -213,7 +213,7 @@ fn deliver(
     buffers.run(cpu, logits);
     for (index, span) in wave.spans.iter().enumerate() {
         let Ok(mut session) = sessions.get_mut(span.session) else { continue };
-        // Nothing that the choice depends on has changed: a session has one span.
+        // The choice's inputs have not changed since: a session has one span in a wave.
         let token = match chosen(index) {
             Chosen::Sampler if session.chooses(span) => {
                 let choice = buffers.take(&mut session.sampler.sampler);
@@ -227,7 +227,7 @@ fn deliver(
     }
 }
 
-/// [`deliver`] of one span, for which `token` has been chosen if one was to be.
+/// Delivers one span, whose chosen token, if any, is `token`.
 fn deliver_one(
     span: &WaveSpan,
     (logits, states): (LogitRows<'_>, StateRows<'_>),
@@ -260,7 +260,7 @@ fn deliver_one(
         append(session, token, tokenizer)
     };
     if step.finish.is_some() {
-        // Steps in flight go beyond the end.
+        // Steps in flight are beyond the end of the request.
         let (computed, unread) = (session.cursor.computed, session.cursor.unread);
         session.sampler.take_back(unread);
         session.cursor.rewind(computed);
@@ -268,8 +268,8 @@ fn deliver_one(
     report(session, span.session, step, events);
 }
 
-/// Takes the logits of waves that stand at the stage `Sample` to their sessions and has tokens chosen: waves that travelled
-/// through the host, and those that carry readbacks, in the order in which they were made up.
+/// Delivers the results of waves at the stage `Sample` to their sessions and chooses tokens. Handles waves that passed
+/// through the host and waves that carry readbacks, in the order in which they were composed.
 pub fn sample(
     host: Res<'_, HostCpu>,
     mut buffers: ResMut<'_, SampleBuffers>,
@@ -300,7 +300,7 @@ pub fn sample(
     }
 }
 
-/// What became of a session in this tick.
+/// The outcome of a session's step in this tick.
 struct Step {
     token: Option<u32>,
     finish: Option<FinishReason>,
@@ -321,7 +321,7 @@ fn report(
     }
 }
 
-/// Appends the token that was chosen to the session and says whether its request ends with it.
+/// Appends the chosen token to the session. The result says whether its request ends with it.
 fn append(
     session: &mut SampledSessionItem<'_, '_>,
     chosen: Option<(u32, Option<TokenLogprob>)>,
@@ -341,12 +341,12 @@ fn append(
         if !session.request.ignore_end && tokenizer.is_end_of_generation(token) {
             finish = Some(FinishReason::EndOfGeneration);
         } else if stop_tokens.contains(&token) {
-            // What was held back for another stop string belongs to the answer.
+            // Text held back for another stop string belongs to the answer.
             output.text.push_str(stops.push(detokenizer.finish()).text);
             output.text.push_str(stops.finish());
             finish = Some(FinishReason::StopString);
         } else {
-            // Ids past the vocabulary, which a padded head can give, have no text.
+            // Ids beyond the vocabulary, which a padded head can produce, have no text.
             let streamed = stops.push(detokenizer.push(tokenizer, token).unwrap_or_default());
             output.text.push_str(streamed.text);
             finish = streamed.matched.map(|_| FinishReason::StopString);
@@ -358,7 +358,7 @@ fn append(
     Step { token: Some(token), finish }
 }
 
-/// Copies what a caller asked to keep of this wave's logits.
+/// Keeps the logits of this wave that the caller asked for.
 fn keep_logits(session: &mut SampledSessionItem<'_, '_>, rows: &LogitRows<'_>, span: &WaveSpan) {
     let (Some(wanted), Some(kept)) = (session.wanted, session.kept.as_mut()) else {
         return;

@@ -1,4 +1,4 @@
-//! The sampler against llama.cpp's chain, its draws against its distribution, and its edges.
+//! Tests of the sampler: against llama.cpp's chain, of its draws against its distribution, and of its edge cases.
 
 mod edges;
 
@@ -34,7 +34,7 @@ struct Case {
     top_p: f32,
     min_p: f32,
     temperature: f32,
-    /// How many survive, the sum of their ids and of the squares of their ids.
+    /// How many tokens survive, the sum of their ids and of the squares of their ids.
     count: usize,
     sum: u64,
     squares: u64,
@@ -43,7 +43,7 @@ struct Case {
     probabilities: Vec<f64>,
 }
 
-/// A number, or `"-inf"`, for which JSON has none.
+/// A number, or `"-inf"`, which JSON numbers cannot express.
 #[derive(Deserialize, Debug, Clone)]
 #[serde(untagged)]
 enum Bias {
@@ -127,7 +127,7 @@ fn row(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * 12.9898).sin() * 4.0).collect()
 }
 
-/// Settings that take each way through the chain.
+/// Settings that cover each path through the chain.
 fn ways() -> Vec<SamplerSettings> {
     let base = SamplerSettings { temperature: 0.8, seed: 7, ..SamplerSettings::default() };
     vec![
@@ -170,7 +170,8 @@ fn draws_follow_the_distribution() {
             }
         }
         assert_eq!(outside, 0, "{settings:?} drew tokens outside its distribution");
-        // Mean of chi² is its degrees of freedom, its variance twice that; five deviations, for a fixed seed.
+        // The mean of chi² is its degrees of freedom, its variance twice that. Five deviations are allowed, for a fixed
+        // seed.
         assert!(chi < freedom + 5.0 * f64::sqrt(2.0 * freedom) + 1.0, "{settings:?} {chi} {freedom}");
     }
 }
@@ -191,7 +192,7 @@ fn a_seed_is_a_text_and_sessions_are_independent() {
     let logits = row(1000);
     for settings in ways() {
         let alone = sequence(&mut Sampler::new(settings.clone(), 1000).unwrap(), &logits, 50);
-        // Beside another session, turn by turn.
+        // Alternating with another session.
         let mut first = Sampler::new(settings.clone(), 1000).unwrap();
         let mut other = Sampler::new(SamplerSettings { seed: 8, ..settings.clone() }, 1000).unwrap();
         let mut beside = Vec::new();
@@ -200,7 +201,7 @@ fn a_seed_is_a_text_and_sessions_are_independent() {
             sequence(&mut other, &logits, 1);
         }
         assert_eq!(alone, beside, "{settings:?}");
-        // A clone goes on as the original.
+        // A clone continues as the original.
         let mut clone = first.clone();
         assert_eq!(sequence(&mut clone, &logits, 20), sequence(&mut first, &logits, 20));
     }
@@ -210,7 +211,7 @@ fn a_seed_is_a_text_and_sessions_are_independent() {
     assert_ne!(one, two);
 }
 
-/// The same on every machine and in every release: a change here changes users' texts.
+/// Seeds give the same result on every machine and in every release: a change here changes users' texts.
 #[test]
 fn a_seed_is_the_same_text_forever() {
     let settings = SamplerSettings { temperature: 1.0, seed: 42, ..SamplerSettings::default() };

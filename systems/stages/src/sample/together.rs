@@ -1,10 +1,10 @@
-//! The choice of many sessions' tokens at once, shared out over the threads.
+//! Chooses the tokens of many sessions at once, on several threads.
 //!
-//! A job is a session's sampler and the row of logits that it chooses from. Samplers are swapped out of their sessions while threads
-//! have them, for stand-ins, and back when their choices are taken, in the same order. Memory is kept: once there have been as many
-//! jobs, nothing is allocated.
+//! A job is a session's sampler and the row of logits that it chooses from. While threads use the samplers,
+//! placeholders are swapped into their sessions; the samplers are swapped back, in the same order, when their choices
+//! are taken. Memory is kept: nothing is allocated once there have been as many jobs.
 //!
-//! Invariant: a choice depends on the sampler and its row alone, so how jobs are shared out never shows.
+//! Invariant: a choice depends only on the sampler and its row, not on how jobs are distributed.
 
 use super::chain::{Choice, SampleScratch, Sampler};
 use super::system::LogitRows;
@@ -12,7 +12,7 @@ use bevy_ecs::prelude::*;
 use core::mem;
 use weft_platform::Cpu;
 
-/// A sampler at work.
+/// A sampler in use by a thread.
 struct Job {
     sampler: Sampler,
     /// Its row of the logits.
@@ -24,7 +24,7 @@ struct Job {
 #[derive(Default)]
 struct Lane {
     scratch: SampleScratch,
-    /// The first `used` are under way; the others are memory.
+    /// The first `used` jobs are running. The others are kept for their memory.
     jobs: Vec<Job>,
     used: usize,
 }
@@ -33,17 +33,17 @@ struct Lane {
 #[derive(Resource, Default)]
 pub struct SampleBuffers {
     lanes: Vec<Lane>,
-    /// Lanes that share the jobs, one after another.
+    /// Lanes that jobs are distributed over, in turn.
     shared: usize,
     added: usize,
     taken: usize,
 }
 
-/// Logits that are not worth a thread.
+/// Number of logits below which another thread does not pay.
 const GRAIN: usize = 32 * 1024;
 
 impl SampleBuffers {
-    /// Starts anew, for at most so many rows of so many logits.
+    /// Starts a new round, for at most `rows` rows of `vocabulary` logits.
     pub(super) fn start(&mut self, cpu: &Cpu, rows: usize, vocabulary: usize) {
         self.shared = cpu.threads.min(rows).min(rows.saturating_mul(vocabulary) / GRAIN).max(1);
         if self.lanes.len() < self.shared {
@@ -53,7 +53,7 @@ impl SampleBuffers {
         (self.added, self.taken) = (0, 0);
     }
 
-    /// Adds a job. `sampler` is elsewhere until its choice is taken.
+    /// Adds a job. The session has a placeholder for `sampler` until its choice is taken.
     pub(super) fn add(&mut self, sampler: &mut Sampler, row: usize) {
         let Some(lane) = self.lanes.get_mut(self.added % self.shared.max(1)) else { return };
         if lane.used == lane.jobs.len() {
@@ -66,7 +66,7 @@ impl SampleBuffers {
         self.added += 1;
     }
 
-    /// Does the jobs, on all threads where they are many.
+    /// Runs the jobs, on all threads if there are many.
     pub(super) fn run(&mut self, cpu: &Cpu, rows: LogitRows<'_>) {
         if self.added == 0 {
             return;
@@ -82,7 +82,7 @@ impl SampleBuffers {
         });
     }
 
-    /// The next choice, in the order in which jobs were added; `sampler` is back.
+    /// Takes the next choice, in the order in which jobs were added, and puts its sampler back into `sampler`.
     pub(super) fn take(&mut self, sampler: &mut Sampler) -> Option<Choice> {
         let lane = self.lanes.get_mut(self.taken % self.shared.max(1))?;
         let job = lane.jobs.get_mut(self.taken / self.shared.max(1))?;

@@ -1,7 +1,7 @@
-//! Cutting the candidates down: typical, top-p and min-p.
+//! Truncation of the candidates: typical, top-p and min-p.
 //!
-//! Probabilities here are those before temperature, over the candidates that are left, as in llama.cpp's chain. Sums are
-//! f64. None of these ever leaves nothing of something.
+//! Probabilities here are those before temperature, over the candidates that are left, as in llama.cpp's chain. Sums
+//! are f64. Each truncation keeps at least one candidate if there was one.
 
 use std::cmp::Ordering;
 
@@ -9,15 +9,15 @@ use super::choose::max;
 use super::exp::{below, total_weight, weight};
 use super::select::{Candidate, gather, likeliest_first, top_k};
 
-/// Candidates below which sorting is cheaper than halving once more.
+/// Number of candidates below which sorting is cheaper than another halving.
 const SORT: usize = 64;
-/// The nucleus is looked for among this many of the likeliest before the whole vocabulary is gone through. Most
-/// distributions of language models have theirs well within.
+/// The nucleus is searched among this many of the likeliest tokens before the whole vocabulary is searched. In most
+/// distributions of language models it is well within.
 const FIRST: usize = 256;
 
-/// How many of `candidates`, taken in `order`, it takes until `enough` of their weight is together; those come first.
+/// Reorders `candidates` so that the first in `order` whose weights sum to `enough` come first. Returns their number.
 ///
-/// Halves the range by selection, so that only a few are ever sorted: O(n) and no full sort. The order among those kept
+/// Halves the range by selection, so only a few are ever sorted: O(n) without a full sort. The order among those kept
 /// is unspecified.
 fn keep_mass(
     candidates: &mut [Candidate],
@@ -58,7 +58,7 @@ pub(super) fn typical(candidates: &mut Vec<Candidate>, p: f32) {
     let total: f64 = candidates.iter().map(weigh).sum();
     let log_total = total.ln();
     let surprise = |candidate: &Candidate| log_total - f64::from(below(candidate.logit, top));
-    // A weight of 0 may come with an infinite surprise; it adds nothing.
+    // A weight of 0 may come with an infinite surprise. It adds nothing.
     let entropy: f64 = candidates
         .iter()
         .map(|candidate| (weigh(candidate), surprise(candidate)))
@@ -86,7 +86,7 @@ pub(super) fn top_p(candidates: &mut Vec<Candidate>, p: f32) {
     candidates.truncate(kept);
 }
 
-/// Length of the shortest prefix of sorted candidates whose weight reaches `target`; `None` where all do not.
+/// Length of the shortest prefix of sorted candidates whose weight reaches `target`. `None` if the sum of all does not.
 fn prefix(candidates: &[Candidate], top: f32, target: f64) -> Option<usize> {
     let mut mass = 0.0;
     let last = candidates.iter().position(|candidate| {
@@ -97,7 +97,7 @@ fn prefix(candidates: &[Candidate], top: f32, target: f64) -> Option<usize> {
 }
 
 /// min-p on sorted candidates: keeps those whose logit is at least the highest plus `log_min_p`, the logarithm of the
-/// setting, and the first always.
+/// setting. Always keeps the first.
 pub(super) fn min_p(candidates: &mut Vec<Candidate>, log_min_p: f32) {
     let Some(top) = candidates.first().map(|first| first.logit) else {
         return;
@@ -106,15 +106,16 @@ pub(super) fn min_p(candidates: &mut Vec<Candidate>, log_min_p: f32) {
     candidates.truncate(candidates.partition_point(|candidate| candidate.logit >= floor));
 }
 
-/// The lowest logit that min-p keeps; `-inf` where it is off (also under a maximum of `+inf`, where a sum would be NaN).
+/// The lowest logit that min-p keeps. `-inf` if min-p is off (also if the maximum is `+inf`, where the sum would be
+/// NaN).
 pub(super) fn floor(top: f32, log_min_p: f32) -> f32 {
     if log_min_p == f32::NEG_INFINITY { f32::NEG_INFINITY } else { top + log_min_p }
 }
 
-/// Top-p over a whole row, whose candidates have not been made yet. Fills `out`.
+/// Top-p over a whole row without candidates. Fills `out`.
 ///
-/// The nucleus is looked for among the likeliest [`FIRST`]; only a flat distribution needs more, and then candidates
-/// below the floor of a later min-p are left out from the start, since both keep a prefix of the same order.
+/// The nucleus is searched among the likeliest [`FIRST`] tokens. Only a flat distribution needs more. Then candidates
+/// below the floor of a later min-p are left out from the start, because both keep a prefix of the same order.
 pub(super) fn nucleus(logits: &[f32], p: f32, log_min_p: f32, out: &mut Vec<Candidate>) {
     let top = max(logits);
     let target = f64::from(p) * total_weight(logits, top, 1.0);
@@ -129,7 +130,8 @@ pub(super) fn nucleus(logits: &[f32], p: f32, log_min_p: f32, out: &mut Vec<Cand
     let weigh = |candidate: &Candidate| f64::from(weight(candidate.logit, top, 1.0));
     let kept = keep_mass(out, likeliest_first, weigh, |mass| mass >= target);
     if kept < out.len() {
-        // Back into the order of ids, which no change of the selection algorithm can alter: a draw depends on it.
+        // Restores the order of ids, because a draw depends on the order and the selection algorithm must not change
+        // it.
         let last = out.iter().take(kept).max_by(|a, b| likeliest_first(a, b)).copied();
         gather(logits, floor, out);
         if let Some(last) = last {
@@ -140,7 +142,7 @@ pub(super) fn nucleus(logits: &[f32], p: f32, log_min_p: f32, out: &mut Vec<Cand
     }
 }
 
-/// Probabilities of candidates under a temperature, in place of their logits' weights; they sum to 1.
+/// Probabilities of candidates under a temperature. They sum to 1.
 #[cfg(test)]
 pub(super) fn probabilities(candidates: &[Candidate], temperature: f32) -> Vec<(u32, f32)> {
     let top = candidates.iter().fold(f32::NEG_INFINITY, |top, candidate| top.max(candidate.logit));

@@ -1,16 +1,17 @@
-//! Experts: a router scores them, each row goes through the best few, and what these make of it is summed with their weights
-//! (arXiv 1701.06538; Mixtral, arXiv 2401.04088). One more expert, where there is one, takes every row.
+//! Experts: a router scores them, each row passes through the best few, and their outputs are summed with their weights
+//! (arXiv 1701.06538; Mixtral, arXiv 2401.04088). A shared expert, if there is one, computes every row.
 //!
-//! Rows are grouped by expert, so that a wave reads each expert's weights at most once. Invariant: a row's sum has the shared
-//! expert first and then its experts in the order of their numbers, so that it does not depend on the rows beside it.
+//! Rows are grouped by expert, so that a wave reads each expert's weights at most once. Invariant: a row's sum starts
+//! with the shared expert and adds its experts in the order of their indices, so it does not depend on the other rows
+//! of the wave.
 
 use super::{Gates, Network};
 use crate::on_cpu::{self as cpu, ExpertScratch, Route, Weights, sized};
 use weft_components::{ExpertConfig, TensorRole as Role};
 use weft_platform::{Cpu, Need};
 
-/// Replaces rows of hidden state by what the experts make of them. Whether the layer has what it takes; rows are spoilt where it
-/// does not.
+/// Replaces rows of hidden state by the output of the experts. Returns false if a weight is missing; the rows then have
+/// no defined values.
 pub(super) fn mix(
     gates: &mut Gates<'_>,
     experts: &ExpertConfig,
@@ -58,7 +59,7 @@ pub(super) fn mix(
     true
 }
 
-/// Starts the sum with the shared expert's part, or with zeros where there is none.
+/// Starts the sum with the shared expert's output, or with zeros if there is none.
 fn share(
     gates: &mut Gates<'_>,
     weights: &Weights,
@@ -78,7 +79,7 @@ fn share(
         return false;
     };
     let (cpu, width) = (gates.cpu, gates.config.embedding);
-    // Where nothing weighs it, it counts in full.
+    // Without a router, the shared expert has weight 1.
     let router = weights.matrix(Role::SharedRouter);
     if let Some(router) = router {
         gates.load(rows, Need::of(&[router]));
@@ -93,11 +94,11 @@ fn share(
     true
 }
 
-/// Scores that are not worth a fork.
+/// Number of scores below which a fork to other threads does not pay.
 const GRAIN: usize = 4 * 1024;
 
-/// Each row's best experts and their weights, best first; of equals the first. Rows are shared out over the threads. `scores` become
-/// probabilities.
+/// Chooses each row's best experts and their weights, best first, the first of equals first. Rows are distributed over
+/// the threads. `scores` become probabilities.
 fn choose(cpu: &Cpu, experts: &ExpertConfig, scores: &mut [f32], routes: &mut Vec<Route>) {
     let (count, used) = (experts.count.max(1), experts.used);
     let rows = scores.len() / count;
@@ -117,7 +118,7 @@ fn choose(cpu: &Cpu, experts: &ExpertConfig, scores: &mut [f32], routes: &mut Ve
                     best = Some(expert);
                 }
             }
-            // As many are used as there are at most, so one is left.
+            // At most as many experts are used as there are, so one is left.
             let best = best.unwrap_or(0);
             rest[0] = Route { expert: best as u32, share: scores[best] };
         }
@@ -126,7 +127,7 @@ fn choose(cpu: &Cpu, experts: &ExpertConfig, scores: &mut [f32], routes: &mut Ve
     });
 }
 
-/// Lists the places of `routes` by expert, ascending within each.
+/// Lists the indices of `routes` by expert, ascending within each.
 fn group(experts: &ExpertConfig, routes: &[Route], starts: &mut Vec<usize>, routed: &mut Vec<u32>) {
     starts.clear();
     starts.resize(experts.count + 1, 0);
@@ -138,7 +139,7 @@ fn group(experts: &ExpertConfig, routes: &[Route], starts: &mut Vec<usize>, rout
     }
     routed.clear();
     routed.resize(routes.len(), 0);
-    // Each start moves to its end, which is the next one's start.
+    // Each start moves to its end, which is the next expert's start.
     for (place, route) in routes.iter().enumerate() {
         let at = &mut starts[route.expert as usize];
         routed[*at] = place as u32;

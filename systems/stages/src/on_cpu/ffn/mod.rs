@@ -1,7 +1,7 @@
-//! The feed-forward network: norm, gate and up, the gate's product (arXiv 2002.05202), down, residual; or up, a nonlinearity and
-//! down; or experts in its place.
+//! The feed-forward network: norm, gate and up, the gate's product (arXiv 2002.05202), down, residual. Without a gate:
+//! up, a nonlinearity and down. Or experts instead.
 //!
-//! Which norms and factors there are, and whether there are experts, the layer's tensors say.
+//! The layer's tensors decide which norms and factors there are, and whether there are experts.
 
 mod experts;
 use crate::host::HostCpu;
@@ -35,7 +35,7 @@ pub fn ffn_cpu(
     current.computed = stage.run(&mut wave, &mut scratch);
 }
 
-/// What a layer's feed-forward network is made of.
+/// The inputs of a layer's feed-forward network.
 struct Stage<'a> {
     cpu: &'a Cpu,
     config: &'a ModelConfig,
@@ -45,7 +45,7 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Whether the layer has what it takes.
+    /// Runs the network. Returns false if a weight is missing.
     fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch) -> bool {
         let Self { cpu, config, plan, weights, layer } = *self;
         let (rows, width, epsilon) = (wave.rows(), config.embedding, config.norm_epsilon);
@@ -79,7 +79,7 @@ impl Stage<'_> {
     }
 }
 
-/// Rows through one network: whether the layer has what it takes.
+/// Passes rows through one network. Returns false if a weight is missing.
 fn dense(gates: &mut Gates<'_>, weights: &Weights, adapting: Option<Adapting<'_>>, rows: &mut [f32]) -> bool {
     let (Some(up), Some(down)) = (weights.matrix(Role::FfnUp), weights.matrix(Role::FfnDown)) else {
         return false;
@@ -99,28 +99,28 @@ fn dense(gates: &mut Gates<'_>, weights: &Weights, adapting: Option<Adapting<'_>
     true
 }
 
-/// One network: a layer's, an expert's, the shared expert's.
+/// One network: of a layer, of an expert, or the shared expert.
 struct Network<'a> {
-    /// `[inner, embedding]`, where the network is gated.
+    /// `[inner, embedding]`. `None` if the network has no gate.
     gate: Option<&'a CpuMatrix>,
     /// `[inner, embedding]`.
     up: &'a CpuMatrix,
     /// `[embedding, inner]`.
     down: &'a CpuMatrix,
-    /// What outputs of the gate projection are multiplied by.
+    /// Factor of the gate projection's outputs.
     gate_factor: f32,
-    /// The same of the up projection.
+    /// Factor of the up projection's outputs.
     up_factor: f32,
-    /// What is added to the gate projection.
+    /// Bias of the gate projection.
     gate_bias: Option<&'a [f32]>,
-    /// What is added to the up projection.
+    /// Bias of the up projection.
     up_bias: Option<&'a [f32]>,
     /// Norm before the down projection.
     norm: Option<&'a [f32]>,
 }
 
 impl<'a> Network<'a> {
-    /// One without factors, biases and norm.
+    /// A network without factors, biases and norm.
     fn plain([gate, up, down]: [&'a CpuMatrix; 3]) -> Self {
         Self {
             gate: Some(gate),
@@ -143,7 +143,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// What networks compute with.
+/// What all networks of a wave share: kernels, configuration and scratch memory.
 struct Gates<'a> {
     cpu: &'a Cpu,
     config: &'a ModelConfig,
@@ -153,12 +153,13 @@ struct Gates<'a> {
 }
 
 impl Gates<'_> {
-    /// Takes rows of hidden state as inputs of the next products.
+    /// Loads rows of hidden state as inputs of the next products.
     fn load(&mut self, rows: &[f32], need: Need) {
         cpu::load(self.cpu, self.activations, rows, self.config.embedding, need);
     }
 
-    /// Takes memory for `rows` rows, so that it does not depend on how many there happen to be in a step.
+    /// Reserves memory for `rows` rows, so that memory does not depend on how many rows an expert happens to get in a
+    /// step.
     fn reserve(&mut self, network: &Network<'_>, rows: usize) {
         let Network { up, down, .. } = network;
         sized(self.gate_up, rows * 2 * up.rows());
@@ -167,8 +168,8 @@ impl Gates<'_> {
         self.activations.reserve(rows, down.cols(), Need::of(&[down]));
     }
 
-    /// The loaded rows through a network: `out` takes `[rows, embedding]`. Where adapters add to the network's products, `out`
-    /// holds the loaded rows.
+    /// Passes the loaded rows through a network. `out` receives `[rows, embedding]`. If adapters add to the network's
+    /// products, `out` must hold the loaded rows.
     fn run(&mut self, network: &Network<'_>, mut adapting: Option<Adapting<'_>>, out: &mut [f32]) {
         let Self { cpu, config, activations, gate_up, gated } = self;
         let Network { gate, up, down, gate_factor, up_factor, gate_bias, up_bias, norm } = network;

@@ -1,4 +1,4 @@
-//! What adapters add to products that have been stored.
+//! The sums that adapters add to the outputs of products.
 
 use super::{Lowering, UnboundStep, WG};
 use crate::on_gpu::adapters::PAIRS;
@@ -7,7 +7,7 @@ use weft_components::AdapterSite;
 use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{Count, wgpu};
 
-/// A product that adapters may add to, where a plan is made for waves that use some.
+/// A product that adapters may add to, in a plan for waves that use adapters.
 #[derive(Clone, Copy)]
 pub(super) struct Adapted {
     /// The layer; `None` for the head.
@@ -17,8 +17,8 @@ pub(super) struct Adapted {
 }
 
 impl Lowering<'_> {
-    /// The kernels that add an adapter's sums: `x` are the product's inputs in floats, `out` its outputs, each with the width of
-    /// its rows. None where the plan is for waves without adapters, or no adapter changes the product.
+    /// The kernels that add an adapter's sums. `x` are the product's inputs in floats, `out` its outputs, each with the
+    /// width of its rows. Empty if the plan is for waves without adapters, or no adapter changes the product.
     pub(super) fn adapt(
         &self,
         Adapted { layer, site }: Adapted,
@@ -61,5 +61,5 @@ impl Lowering<'_> {
     }
 }
 
-/// Lanes that make one sum.
+/// Lanes that compute one sum.
 const LANES: u32 = 64;

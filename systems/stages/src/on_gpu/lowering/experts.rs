@@ -1,8 +1,8 @@
-//! The kernels of experts: a router scores them, the best of each row are chosen, and rows pass through theirs; nothing comes back
-//! to the host in between. A *pair* is a row and one of its experts: pair `row * used + slot`.
+//! The kernels of experts: a router scores them, the best of each row are chosen, and each row passes through its
+//! experts, without a readback in between. A *pair* is a row and one of its experts: pair `row * used + slot`.
 //!
-//! Where rows are few, each pair goes by itself; where they are many, those of one expert go in groups, so that its weights are
-//! read once for several rows.
+//! With few rows, each pair is computed alone. With many, the pairs of one expert are computed in groups, so that its
+//! weights are read once for several rows.
 
 use super::product::{FewRows, In, Out};
 use super::{Lowering, UnboundStep};
@@ -92,7 +92,7 @@ impl Lowering<'_> {
         UnboundStep { spec, buffers, grid: [Extent::Fixed(1); 3] }
     }
 
-    /// Tiles of pairs that there is room for.
+    /// Tiles of pairs that fit the buffers.
     fn tiles(&self, config: &ExpertConfig) -> u32 {
         pair_tiles(config, self.scratch.rows) as u32
     }
@@ -146,7 +146,7 @@ impl Lowering<'_> {
         product.matrices.iter().map(lowering).collect()
     }
 
-    /// Adds what experts have made of rows to the residual.
+    /// Adds the weighted outputs of a row's experts to the residual.
     fn mix(
         &self,
         config: &ExpertConfig,

@@ -10,7 +10,7 @@ use weft_components::{Activation, AdapterSite};
 use weft_gpu::shader::{Part, parts};
 use weft_gpu::{ActFormat, Count};
 
-/// The part that has a gate's formula.
+/// The kernel part with a gate's formula.
 const fn gate_part(activation: Activation) -> Part {
     match activation {
         Activation::Silu => parts::GATE_SILU,
@@ -42,7 +42,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Gate and up: what the down projection reads. `adapted` where adapters may add to them.
+    /// Gate and up, as the down projection reads them. `adapted` is set if adapters may add to them.
     pub(super) fn gated(
         &self,
         input: In<'_>,
@@ -87,7 +87,7 @@ impl Lowering<'_> {
         UnboundStep { spec, buffers, grid: [across, Extent::Rows, Extent::Fixed(1)] }
     }
 
-    /// Gate times up of rows that hold both.
+    /// Gate times up, from rows that hold both.
     fn gate_rows(&self, dense: &Dense, kind: ActFormat) -> UnboundStep {
         let scratch = self.scratch;
         let width = dense.gate_up.rows as u32 / 2;

@@ -1,4 +1,4 @@
-//! Products: which kernel multiplies a matrix with how many rows, what it reads, and what becomes of the sums.
+//! Products: the kernel for a matrix and a number of rows, its inputs, and the use of the sums.
 
 use super::adapter::Adapted;
 use super::{Lowering, UnboundStep, WG};
@@ -11,45 +11,45 @@ use weft_components::TensorRole;
 use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, Count, GpuMatrix, wgpu};
 
-/// Workgroups along x where their number may exceed what one dimension takes.
+/// Workgroups along x, if their number may exceed the limit of one dimension.
 const GRID: u32 = 32_768;
 
-/// Whether every segment of a product is whole tiles of cooperative matrices.
+/// Returns true if every segment of a product is whole tiles of cooperative matrices.
 fn is_tiled(product: &Product) -> bool {
     let segments = product.matrices.iter().flat_map(|m| &m.matrix.segments);
     product.rows.is_multiple_of(4)
         && segments.into_iter().all(|s| s.rows.len().is_multiple_of(COOPERATIVE_TILE))
 }
 
-/// What becomes of a product.
+/// Where the output of a product goes.
 pub(super) enum Out<'a> {
     /// Written to rows of this width.
     Store(&'a wgpu::Buffer, usize),
     /// Added to rows of this width.
     Add(&'a wgpu::Buffer, usize),
-    /// Gate and up become activations, rows of this width.
+    /// Gate and up become activations, in rows of this width.
     Gate(&'a Activations, ActFormat, usize),
-    /// Queries, keys and values, to be turned and kept: the constants and the buffers of that.
+    /// Queries, keys and values, which get rotary embedding and are stored: its constants and its buffers.
     Rope(&'a dyn Fn(KernelSpec) -> KernelSpec, Vec<(u32, wgpu::Buffer)>),
 }
 
-/// What a product reads.
+/// The input of a product.
 #[derive(Clone, Copy)]
 pub(super) enum In<'a> {
     /// Activations.
     Act(&'a Activations),
-    /// The hidden state as it is.
+    /// The hidden state without a norm.
     Hidden,
-    /// The hidden state, to be normed with these weights.
+    /// The hidden state, normed with these weights.
     Norm(&'a Vectors),
 }
 
-/// Which rows a product with few rows has.
+/// The rows of a product with few rows.
 #[derive(Clone, Copy)]
 pub(super) struct FewRows<'a> {
-    /// The parts that say it.
+    /// The kernel parts that define them.
     pub(super) parts: &'a [Part],
-    /// Rows of a workgroup at most.
+    /// Most rows of a workgroup.
     pub(super) most: usize,
 }
 
@@ -57,20 +57,21 @@ pub(super) struct FewRows<'a> {
 struct Tile {
     /// Weight rows of a column: a gate and its up projection, or one.
     parts: u32,
-    /// Weight rows that a team takes at once.
+    /// Weight rows that a team computes at once.
     each: u32,
-    /// How often it does.
+    /// Number of times a team does so.
     passes: u32,
-    /// Teams that share weight rows, each a part of their length.
+    /// Teams that share weight rows, each computing a part of their length.
     split: u32,
 }
 
 impl Tile {
-    /// Measured on an H100. A gated block of 32 columns is made in one workgroup, in two passes, which leaves registers for
-    /// more workgroups at a time. Elsewhere few long rows are shared by several teams, so that enough reads are under way;
-    /// many rows are taken together, so that activations are read once for several of them. Products that norm their
-    /// input, or have several rows of it, take few workgroups, since each makes the norm or reads the rows. `turns` is how
-    /// many packets of a weight row each lane of a team has, `most` how many rows there are of the input.
+    /// Measured on an H100. A gated block of 32 columns is computed in one workgroup, in two passes, which leaves
+    /// registers for more workgroups at a time. Elsewhere several teams share few long rows, so that enough reads are
+    /// in flight; many rows are computed together, so that activations are read once for several of them. Products that
+    /// norm their input, or have several rows of it, use few workgroups, because each computes the norm or reads the
+    /// rows. `turns` is the number of packets of a weight row for each lane of a team, `most` the number of rows of the
+    /// input.
     fn of(input: In<'_>, out: &Out<'_>, rows: usize, turns: usize, most: usize, teams: u32) -> Self {
         if let Out::Gate(..) = out {
             return Self { parts: 2, each: 32u32.div_ceil(teams), passes: 2, split: 1 };
@@ -86,7 +87,7 @@ impl Tile {
             (_, 4..) if most == 1 && each < 4 => 2,
             _ => 1,
         };
-        // A tile is an even number of columns: rotary embedding takes pairs.
+        // A tile has an even number of columns, because rotary embedding works on pairs.
         Self { parts: 1, each, passes: 1, split: split.min(teams / 2).max(1) }
     }
 }
@@ -96,7 +97,7 @@ pub(super) fn reading(matrix: &GpuMatrix, kernel: &[Part]) -> Vec<Part> {
     [&[parts::WAVE][..], &matrix.decode(), kernel].concat()
 }
 
-/// Packets of a matrix's row that each lane of a team has.
+/// Packets of a matrix's row for each lane of a team.
 fn turns(matrix: &GpuMatrix, lanes: u32) -> usize {
     matrix.row_packets() / lanes as usize
 }
@@ -106,9 +107,9 @@ impl Lowering<'_> {
     pub(super) fn kind(&self, product: &Product, class: Class) -> ActFormat {
         let (routes, experts) = (product.has(TensorRole::Router), product.experts.is_some());
         match class {
-            // Adapters read floats beside the product.
+            // Adapters read floats besides the product.
             _ if self.adapters.is_some() => ActFormat::F32,
-            // Scores that are nearly equal decide who computes.
+            // Scores are nearly equal at times, and small errors would choose other experts.
             _ if routes => ActFormat::F32,
             Class::Bands(_) | Class::Many if experts => ActFormat::F32,
             Class::Bands(_) => ActFormat::F16,
@@ -120,7 +121,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Whether what makes a product's activations can leave them in blocks of 8 bits: attention's heads must be whole ones.
+    /// Returns true if the kernel before a product can write its activations as 8-bit blocks. For attention, heads must
+    /// be whole blocks.
     fn reads_codes(&self, product: &Product) -> bool {
         !product.has(TensorRole::AttentionOutput) || self.attention.kernels(self.caps, ActFormat::Q8).is_ok()
     }
@@ -167,7 +169,7 @@ impl Lowering<'_> {
         steps
     }
 
-    /// The constants and the buffers of what becomes of a product.
+    /// Adds the constants and the buffers of a product's output.
     pub(super) fn put(spec: KernelSpec, out: &Out<'_>, buffers: &mut Vec<(u32, wgpu::Buffer)>) -> KernelSpec {
         match out {
             Out::Store(buffer, stride) | Out::Add(buffer, stride) => {
@@ -185,7 +187,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Numbers and what goes with them, as a product reads them.
+    /// The buffers of a product's input: numbers, and their scales.
     pub(super) fn read(&self, input: In<'_>, kind: ActFormat) -> [wgpu::Buffer; 2] {
         match input {
             In::Act(act) => act.buffers(kind),
@@ -237,7 +239,7 @@ impl Lowering<'_> {
         (spec, [Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID)), Extent::Fixed(1)])
     }
 
-    /// A product with up to so many bands of 16 rows.
+    /// A product with up to this many bands of 16 rows.
     fn bands(
         &self,
         name: &'static str,
@@ -279,9 +281,9 @@ impl Lowering<'_> {
         (spec, [x, Extent::Fixed(tiles.min(GRID)), Extent::Fixed(tiles.div_ceil(GRID))])
     }
 
-    /// Norm and product: in one kernel where a wave has one row, whose norm is cheaper made by every workgroup than by a
-    /// kernel before them; elsewhere one after the other. Without a norm the product reads the hidden state itself, where it
-    /// reads floats.
+    /// Norm and product. They are one kernel for waves of one row, because computing its norm in every workgroup is
+    /// cheaper than a kernel before them. For more rows the norm is a kernel of its own. Without a norm, the product
+    /// reads the hidden state itself if it reads floats.
     pub(super) fn normed(
         &self,
         name: &'static str,
@@ -301,15 +303,15 @@ impl Lowering<'_> {
         steps
     }
 
-    /// What products read of the hidden state in these kinds, each named once, normed where there is a norm, and the kernels that
-    /// make it.
+    /// The hidden state in these kinds, each kind listed once, as products read it: normed if there is a norm. Includes
+    /// the kernels that compute it.
     pub(super) fn input<'n>(
         &'n self,
         norm: Option<&'n Vectors>,
         kinds: &[ActFormat],
         class: Class,
     ) -> (Vec<UnboundStep>, In<'n>) {
-        /// Memory of a workgroup that the rest of a kernel takes.
+        /// Workgroup memory that the rest of a kernel uses.
         const REST: usize = 4 << 10;
         let (inner, width) = (&self.scratch.inner, self.config.embedding);
         let bytes = |kind: &ActFormat| if *kind == ActFormat::Q8 { width * 5 / 4 } else { width * 4 };
@@ -329,7 +331,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// A product whose sums are added to the residual: by its own kernel, or by one behind it that does more to them.
+    /// A product whose sums are added to the residual: by its own kernel, or by a later one if more is done to them
+    /// first.
     pub(super) fn add_to_residual(
         &self,
         name: &'static str,

@@ -1,4 +1,5 @@
-//! Attention's kernels: the projection of heads, what becomes of them before they turn, the weighted sum, its projection.
+//! The kernels of attention: the projection of heads, their norms and rotary embedding, the weighted sum, the output
+//! projection.
 
 use super::adapter::Adapted;
 use super::product::{In, Out};
@@ -10,16 +11,16 @@ use weft_gpu::shader::{KernelSpec, parts};
 use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};
 use weft_platform::PAGE;
 
-/// Lanes of a workgroup that takes some heads.
+/// Lanes of a workgroup that computes some heads.
 const HEAD_LANES: u32 = 64;
 
 impl Lowering<'_> {
-    /// The table that turns a layer's heads.
+    /// The rotary embedding of a layer's heads. `None` if the layer has none.
     fn rope_of(&self, index: usize) -> Option<&RopeConfig> {
         self.config.ropes.get(self.config.layer.get(index)?.rope?)
     }
 
-    /// The constants of rotary embedding. A layer that turns nothing turns no dimension.
+    /// The constants of rotary embedding. A layer without it rotates no dimension.
     fn rope_shape(&self, index: usize, spec: KernelSpec) -> KernelSpec {
         let config = self.config;
         spec.with("HEADS", config.heads as u32)
@@ -39,15 +40,15 @@ impl Lowering<'_> {
         angles.into_iter().chain(cache).collect()
     }
 
-    /// Whether halves of a head turn together.
+    /// 1 if the two halves of a head are rotated together, 0 if neighbours are.
     fn halves(&self, index: usize) -> u32 {
         u32::from(self.rope_of(index).is_some_and(|rope| rope.style == RopeStyle::Half))
     }
 
-    /// Whether the projection of queries, keys and values can turn and keep what it makes: nothing else is done to them,
-    /// neighbours turn together, in one kernel with room for all the buffers.
+    /// Returns true if the projection of queries, keys and values can itself rotate and store its outputs: nothing else
+    /// is done to them, neighbours rotate together, and all the buffers fit one kernel.
     fn turns(&self, index: usize, weights: &LayerWeights, class: Class) -> bool {
-        /// Wave, input, norm, angles, queries, keys and values, beside the planes of weights.
+        /// Wave, input, norm, angles, queries, keys and values, besides the planes of weights.
         const BUFFERS: usize = 7;
         let fits = |segment: &Segment| {
             BUFFERS + segment.buffers().count() <= self.caps.storage_buffers as usize
@@ -60,7 +61,7 @@ impl Lowering<'_> {
             && weights.qkv.matrices.iter().flat_map(|m| &m.matrix.segments).all(fits)
     }
 
-    /// From the hidden state to queries, and keys and values in the cache.
+    /// From the hidden state to queries, and to keys and values in the cache.
     pub(super) fn project(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<UnboundStep> {
         let norm = weights.attention_norm.as_ref();
         let adapted = Adapted { layer: Some(index), site: AdapterSite::Qkv };
@@ -99,7 +100,7 @@ impl Lowering<'_> {
         let queries = (config.heads * config.key_length) as u32;
         let keys = (config.kv_heads * config.key_length) as u32;
         let value = config.value_length as u32;
-        // All heads in one norm are a whole workgroup's.
+        // A norm over all heads takes a whole workgroup.
         let wide = query as usize > config.key_length;
         let spec = KernelSpec::new("rope_heads", [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS])
             .with("WG", if wide { super::WG } else { HEAD_LANES })
@@ -126,7 +127,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// The weighted sum of values, in each way that a wave may ask for, as the output projection reads it.
+    /// The weighted sum of values, for each kind of [`Attend`](super::super::shape::Attend), as the output projection
+    /// reads it.
     pub(super) fn attend(
         &self,
         index: usize,
@@ -135,7 +137,7 @@ impl Lowering<'_> {
     ) -> Result<[Vec<UnboundStep>; 4], GpuError> {
         let scratch = self.scratch;
         let output = self.kind(&weights.output, class);
-        // A norm between reads floats.
+        // A norm in between reads floats.
         let kind = if weights.sub_norm.is_some() { ActFormat::F32 } else { output };
         let window = self.config.layer.get(index).and_then(|layer| layer.window).unwrap_or(0);
         let kernels = AttentionShape { window, ..*self.attention }.kernels(self.caps, kind)?;
@@ -175,7 +177,7 @@ impl Lowering<'_> {
         Ok(attend)
     }
 
-    /// The projection of what attention has left, into the residual.
+    /// The output projection of attention, added to the residual.
     pub(super) fn output(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<UnboundStep> {
         let residual = weights.attention_residual.as_ref();
         let input = In::Act(&self.scratch.inner);

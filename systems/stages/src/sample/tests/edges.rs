@@ -1,4 +1,4 @@
-//! Settings that are refused, and any settings over any logits.
+//! Tests of refused settings, and of any settings over any logits.
 
 use super::super::{SampleError, SampleScratch, Sampler};
 use proptest::prelude::*;
@@ -35,7 +35,7 @@ fn bad_settings_are_refused() {
     assert_eq!(Sampler::new(base, 0).unwrap_err(), SampleError::Vocabulary { vocab: 0 });
 }
 
-/// Logits of every kind, the special ones often.
+/// Logits of every kind, special values often.
 fn any_logit() -> impl Strategy<Value = f32> {
     prop_oneof![
         4 => -30.0f32..30.0,

@@ -18,12 +18,12 @@ mod steps;
 
 pub use adapt::{AdapterWeights, Adapting, PlannedAdapter, plan_adapters};
 pub use attention::attention_cpu;
-pub use backend::{CpuKv, CpuPlace, add_scratch};
+pub use backend::{CpuKv, CpuPlace, add_scratch, drop_weights};
 pub use embed::embed_cpu;
 pub use ffn::ffn_cpu;
 pub use head::head_cpu;
 pub use heads::{HeadPart, Heads, Turn};
-pub use plan::{CpuPlan, Weights, plan_cpu, unplan_layer};
+pub use plan::{CpuLayer, CpuPlan, Weights, plan_cpu, unplan_layer};
 pub use prepare::{CpuPrepare, CpuWeights};
 pub use rope::RopeTable;
 pub use scratch::{AdapterScratch, CpuScratch, ExpertScratch, Route, sized};

@@ -1,6 +1,6 @@
 //! Memory that a wave's CPU systems write to. Grows to the largest wave and is kept.
 
-use super::plan::CpuPlan;
+use super::rope::RopeTable;
 use bevy_ecs::prelude::*;
 use weft_platform::{Activations, AttentionScratch};
 
@@ -33,10 +33,10 @@ pub struct CpuScratch {
 
 impl CpuScratch {
     /// Computes the angles of rotary embedding of a wave's rows, which have these positions.
-    pub(super) fn turn(&mut self, plan: &CpuPlan, positions: &[u32]) {
+    pub fn turn(&mut self, ropes: &[RopeTable], positions: &[u32]) {
         self.cos.clear();
         self.sin.clear();
-        for rope in plan.ropes.iter().flatten() {
+        for rope in ropes {
             rope.fill(positions, &mut self.cos, &mut self.sin);
         }
     }

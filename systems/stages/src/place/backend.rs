@@ -7,7 +7,7 @@ use core::ops::Range;
 use std::sync::Arc;
 use weft_components::{ModelConfig, Place, WaveLimits};
 use weft_formats::ShardSpec;
-use weft_platform::KvFormat;
+use weft_platform::{KvFormat, KvShape};
 
 /// How many layers are wanted on places other than the first, which is the CPU unless the caller registers another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,13 @@ pub enum EndsWanted {
         /// The head.
         head: bool,
     },
+}
+
+impl EndsWanted {
+    /// Those that go along with layers to a backend: the adjoining ones, or none if it takes none.
+    pub(crate) fn with_layers(backend: &dyn Backend) -> Self {
+        if backend.takes_ends() { Self::Adjoining } else { Self::Exactly { embed: false, head: false } }
+    }
 }
 
 /// Layers and ends of a model that a backend is asked to take.
@@ -63,6 +70,18 @@ pub struct Assignment<'a> {
 }
 
 impl Assignment<'_> {
+    /// The shape of a KV arena on the host for `layers` layers of the model.
+    pub fn kv_shape(&self, layers: usize) -> KvShape {
+        KvShape {
+            layers,
+            slots: self.slots as usize,
+            kv_heads: self.config.kv_heads,
+            k_dim: self.config.key_length,
+            v_dim: self.config.value_length,
+            format: self.kv_format,
+        }
+    }
+
     /// Which ends go along if `layers` are taken; `held` is what the backend holds already.
     pub fn ends_with(&self, layers: &Range<usize>, held: (bool, bool)) -> (bool, bool) {
         match self.ends {
@@ -114,11 +133,18 @@ pub trait Backend: Send + Sync + 'static {
     fn name(&self, world: &World) -> String;
 
     /// Bytes of memory that it may use, if that is known.
-    fn memory(&self, world: &World) -> Option<u64>;
+    fn memory(&self, _world: &World) -> Option<u64> {
+        None
+    }
 
     /// How many steps of a session may be in flight whose tokens have not been read back, for models that are wholly here.
     fn steps_ahead(&self) -> usize {
         0
+    }
+
+    /// False if it computes layers only: the ends of models then stay on the first place.
+    fn takes_ends(&self) -> bool {
+        true
     }
 
     /// True if it computes while the host does other things: a model has a wave for each such place.

@@ -65,14 +65,18 @@ pub use weft_components::{
 pub use weft_formats::adapter::{
     AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,
 };
-pub use weft_formats::{ARCHITECTURES, Architecture, ModelError, ModelFile, OpenModel};
+pub use weft_formats::{
+    ARCHITECTURES, Architecture, ModelError, ModelFile, OpenModel, ShardOwner, ShardSpec,
+};
 pub use weft_formats::{gguf, hugging_face, quantize, safetensors, synth};
 #[cfg(not(target_family = "wasm"))]
 pub use weft_gpu::GpuProbe;
 pub use weft_gpu::{
     Allocated, Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work,
 };
-pub use weft_platform::{Cpu, CpuMatrix, Kernels, KvFormat, PAGE, Pool, Signal, storage};
+pub use weft_platform::{
+    Cpu, CpuMatrix, Kernels, KvArena, KvError, KvFormat, KvShape, PAGE, Pool, Signal, storage,
+};
 pub use weft_systems as stages;
 pub use weft_systems::admit::{AdmissionOrder, AdmitOptions};
 pub use weft_systems::host::Wake;

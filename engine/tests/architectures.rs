@@ -18,7 +18,7 @@ use weft::{
 };
 
 /// Names of the JSON files with `logits` in a folder of golden data.
-pub(super) fn references(folder: &str) -> Vec<String> {
+pub(crate) fn references(folder: &str) -> Vec<String> {
     let files = std::fs::read_dir(golden(folder)).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();

@@ -9,6 +9,7 @@
 
 mod adapters;
 mod architectures;
+mod backend;
 mod batch;
 mod budget;
 mod common;

@@ -202,14 +202,14 @@ fn assign(
             }
             Ok(()) => {}
         }
-        let end = |layer: Option<&Place>| layer.copied().unwrap_or(first);
+        let takes_ends = |place: &Place| backends.at(*place).is_some_and(|backend| backend.takes_ends());
+        let end = |layer: Option<&Place>| layer.copied().filter(takes_ends).unwrap_or(first);
         assigned.ends = Ends { embed: end(assigned.layers.first()), head: end(assigned.layers.last()) };
     }
     let kept = assigned.layers.iter().take_while(|place| **place == first).count();
-    let ends = Ends { embed: first, head: first };
-    if kept > 0 || count == 0 || assigned.ends == ends {
-        let wanted =
-            EndsWanted::Exactly { embed: assigned.ends.embed == first, head: assigned.ends.head == first };
+    let (embed, head) = (assigned.ends.embed == first, assigned.ends.head == first);
+    if kept > 0 || count == 0 || embed || head {
+        let wanted = EndsWanted::Exactly { embed, head };
         let mut wanted = request.assignment(model, first, 0..kept, wanted);
         wanted.limits = assigned.limits;
         let taken = host.prepare(world, &wanted).map_err(|error| request.refused(world, &**host, error))?;
@@ -239,7 +239,7 @@ fn offload(
         if range.is_empty() {
             continue;
         }
-        let mut wanted = request.assignment(model, place, range.clone(), EndsWanted::Adjoining);
+        let mut wanted = request.assignment(model, place, range.clone(), EndsWanted::with_layers(&**backend));
         wanted.limits = assigned.limits;
         wanted.all = request.gpu_layers != GpuLayers::Auto;
         let taken = backend.prepare(world, &wanted).map_err(|error| (backend.name(world), error))?;

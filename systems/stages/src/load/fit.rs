@@ -181,13 +181,17 @@ impl Attempt<'_> {
         let memory: Vec<_> = others.iter().map(|(_, backend)| backend.memory(self.world)).collect();
         let mut places = Vec::new();
         let mut kept = layers;
+        // Ends that stay on the first place.
+        let (mut embed, mut head) = (true, true);
         for ((place, backend), range) in others.iter().zip(shares(&memory, layers - wanted..layers)).rev() {
             let mut range = range;
             // From the last layers on, as in a load.
             while !range.is_empty() {
-                match self.place(*place, backend, range.clone(), EndsWanted::Adjoining) {
+                match self.place(*place, backend, range.clone(), EndsWanted::with_layers(&***backend)) {
                     Ok((fit, true)) => {
                         kept = range.start;
+                        embed &= range.start > 0 || !backend.takes_ends();
+                        head &= range.end < layers || !backend.takes_ends();
                         places.push(fit);
                         break;
                     }
@@ -206,9 +210,9 @@ impl Attempt<'_> {
         }
         places.reverse();
         if let Some((first, host)) = self.backends.places().next()
-            && (kept > 0 || layers == 0)
+            && (kept > 0 || embed || head)
         {
-            let ends = EndsWanted::Exactly { embed: true, head: kept == layers };
+            let ends = EndsWanted::Exactly { embed, head };
             let (fit, fits) =
                 self.place(first, host, 0..kept, ends).map_err(|error| (host.name(self.world), error))?;
             if !fits {

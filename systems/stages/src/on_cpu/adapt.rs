@@ -18,6 +18,7 @@ use weft_platform::{Activations, Cpu, Need};
 pub struct AdapterWeights(pub Arc<AdapterMatrices>);
 
 /// An adapter in a model's plan.
+#[derive(Clone)]
 pub struct PlannedAdapter {
     /// The adapter.
     pub adapter: Entity,
@@ -59,11 +60,10 @@ impl<'a> Adapting<'a> {
     pub fn layer(
         cpu: &'a Cpu,
         rows: &'a WaveAdapters,
-        plan: &'a CpuPlan,
+        plan: &'a [PlannedAdapter],
         layer: usize,
         scratch: &'a mut AdapterScratch,
     ) -> Option<Self> {
-        let plan = &*plan.adapters;
         (!rows.is_empty()).then_some(Self { cpu, rows, plan, layer: Some(layer), among: None, scratch })
     }
 

@@ -3,14 +3,14 @@
 //! The layer's tensors decide which norms, biases and factors there are.
 
 use super::{
-    self as cpu, Adapting, Block, CpuKv, CpuPlace, CpuPlan, CpuScratch, HeadPart, Heads, RopeTable, Turn,
-    Weights, sized,
+    self as cpu, Adapting, Block, CpuKv, CpuLayer, CpuPlace, CpuPlan, CpuScratch, HeadPart, Heads, Turn,
+    sized,
 };
 use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
 use weft_components::{AdapterSite, CurrentLayer, Model, ModelConfig, TensorRole as Role, Wave};
 use weft_platform::{
-    AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, KvRows, Need, attention,
+    AttentionParams, AttentionScratch, AttentionSpan, CpuMatrix, KvArena, KvRows, Need, attention,
 };
 
 /// Runs the attention of the current layer if it is placed on the CPU and has not run.
@@ -30,39 +30,14 @@ pub fn attention_cpu(
     let Ok((mut wave, mut scratch)) = waves.get_mut(current.wave) else {
         return;
     };
-    let (Some(Some(weights)), Some(layer)) =
-        (plan.layers.get(current.index), config.layer.get(current.index))
-    else {
+    let Some(layer) = plan.layer(&host.0, config, current.index) else {
         return;
     };
     let _span = tracing::trace_span!("attention", layer = current.index).entered();
-    let stage = Stage {
-        cpu: &host.0,
-        config,
-        plan,
-        weights,
-        layer: current.index,
-        window: layer.window,
-        ropes: plan.ropes.as_deref().unwrap_or_default(),
-        rope: layer.rope,
-    };
-    current.attended = stage.run(&mut wave, &mut scratch, &mut kv.0);
+    current.attended = layer.attend(&mut wave, &mut scratch, &mut kv.0);
 }
 
-/// The inputs of a layer's attention.
-struct Stage<'a> {
-    cpu: &'a Cpu,
-    config: &'a ModelConfig,
-    plan: &'a CpuPlan,
-    weights: &'a Weights,
-    layer: usize,
-    window: Option<usize>,
-    ropes: &'a [RopeTable],
-    /// Index of the layer's rotary embedding. `None` if the layer has none.
-    rope: Option<usize>,
-}
-
-impl Stage<'_> {
+impl CpuLayer<'_> {
     fn projections(&self) -> Option<([&CpuMatrix; 3], &CpuMatrix)> {
         let weights = self.weights;
         let qkv = [weights.matrix(Role::Query)?, weights.matrix(Role::Key)?, weights.matrix(Role::Value)?];
@@ -79,7 +54,7 @@ impl Stage<'_> {
             bias: weights.vector(bias),
             norm: weights.vector(norm),
         };
-        let turn = self.rope.and_then(|index| {
+        let turn = config.layer.get(self.index).and_then(|layer| layer.rope).and_then(|index| {
             let table = self.ropes.get(index)?;
             let angles = index * rows * table.pairs()..(index + 1) * rows * table.pairs();
             Some(Turn { table, cos: cos.get(angles.clone())?, sin: sin.get(angles)? })
@@ -102,8 +77,10 @@ impl Stage<'_> {
         }
     }
 
-    /// Runs attention. Returns false if a weight is missing.
-    fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena) -> bool {
+    /// Norm, attention and residual over the rows of a wave, whose hidden state is on the host. Writes the rows' keys and
+    /// values to `kv`. `scratch` holds the angles of the rows' positions ([`CpuScratch::turn`]). Returns false, and changes
+    /// nothing, if a weight is missing.
+    pub fn attend(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena) -> bool {
         let Some((qkv, output)) = self.projections() else { return false };
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
         let (width, queries) = (config.embedding, config.heads * config.key_length);
@@ -119,7 +96,7 @@ impl Stage<'_> {
             adapters,
             ..
         } = scratch;
-        let mut adapting = Adapting::layer(cpu, &wave.adapters, self.plan, self.layer, adapters);
+        let mut adapting = Adapting::layer(cpu, &wave.adapters, self.adapters, self.index, adapters);
 
         // Taken out of the wave meanwhile, because the wave's spans are read at the same time.
         let mut hidden = core::mem::take(&mut wave.hidden);
@@ -148,13 +125,13 @@ impl Stage<'_> {
                 values: heads.get(queries + config.kv_heads * config.key_length..).unwrap_or_default(),
                 stride,
             };
-            kv.write_rows(cpu, self.layer, &rows);
+            kv.write_rows(cpu, self.index, &rows);
         }
         let attended_width = config.heads * config.value_length;
         let attended = sized(attended, rows * attended_width);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "attend").entered();
-            self.attend(wave, kv, heads, stride, attended, memory);
+            self.weigh(wave, kv, heads, stride, attended, memory);
         }
         if let Some(norm) = self.weights.vector(Role::AttentionSubNorm) {
             cpu::norm_in_place(cpu, attended, norm, config.norm_epsilon);
@@ -181,8 +158,8 @@ impl Stage<'_> {
         true
     }
 
-    /// The weighted sum of values, for as many spans at a time as fit on the stack, so that a step allocates nothing.
-    fn attend(
+    /// The weighted sum of values, for as many spans at a time as fit on the stack: a step allocates nothing.
+    fn weigh(
         &self,
         wave: &Wave,
         kv: &KvArena,
@@ -197,7 +174,7 @@ impl Stage<'_> {
             heads: config.heads,
             scale: config.attention_scale,
             soft_cap: config.attention_cap,
-            window: self.window,
+            window: config.layer.get(self.index).and_then(|layer| layer.window),
             whole: !config.causal,
         };
         for group in wave.spans.chunks(TOGETHER) {
@@ -212,7 +189,7 @@ impl Stage<'_> {
             }
             let spans = &spans[..group.len()];
             let out_stride = config.heads * config.value_length;
-            attention(self.cpu, kv, self.layer, spans, &params, q, q_stride, out, out_stride, scratch);
+            attention(self.cpu, kv, self.index, spans, &params, q, q_stride, out, out_stride, scratch);
         }
     }
 }

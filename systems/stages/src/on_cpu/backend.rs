@@ -9,7 +9,7 @@ use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{Ends, HeldBy, Layers, ModelConfig, Place, PlacedOn, Shards, TensorRole, Wave, WaveOf};
 use weft_formats::{ShardOwner, ShardSpec};
-use weft_platform::{CpuMatrix, KvArena, KvError, KvShape, available_memory};
+use weft_platform::{CpuMatrix, KvArena, KvError, available_memory};
 
 /// The place that the CPU computes.
 #[derive(Resource, Clone, Copy, Debug)]
@@ -32,18 +32,6 @@ impl CpuPlace {
 struct CpuBackend {
     place: Place,
     memory: Option<u64>,
-}
-
-fn kv_shape(wanted: &Assignment<'_>, layers: usize) -> KvShape {
-    let Assignment { config, slots, kv_format, .. } = wanted;
-    KvShape {
-        layers,
-        slots: *slots as usize,
-        kv_heads: config.kv_heads,
-        k_dim: config.key_length,
-        v_dim: config.value_length,
-        format: *kv_format,
-    }
 }
 
 fn refused(error: KvError) -> PlaceError {
@@ -100,8 +88,8 @@ impl Backend for CpuBackend {
             };
             weights = weights.saturating_add(bytes as u64);
         }
-        let kv = kv_shape(wanted, wanted.layers.len()).bytes().map_err(refused)?;
-        // The memory that `WaveLimits` allows for a wave, which it derives from the size of the weights.
+        let kv = wanted.kv_shape(wanted.layers.len()).bytes().map_err(refused)?;
+        // What `WaveLimits` lets a wave take, which it derives from the size of the weights.
         let scratch = weights.min(64 << 20);
         Ok(Need { weights, kv: kv as u64, scratch })
     }
@@ -126,7 +114,7 @@ impl Backend for CpuBackend {
         // An arena's memory is only taken as it is written, so one for all layers costs only what the layers on the CPU
         // use.
         if !wanted.layers.is_empty() && world.get::<CpuKv>(model).is_none() {
-            let arena = KvArena::new(kv_shape(wanted, wanted.config.layers)).map_err(refused)?;
+            let arena = KvArena::new(wanted.kv_shape(wanted.config.layers)).map_err(refused)?;
             world.entity_mut(model).insert(CpuKv(arena));
         }
         Ok(taken)
@@ -145,11 +133,7 @@ impl Backend for CpuBackend {
     }
 
     fn evict(&self, world: &mut World, model: Entity, layer: usize) {
-        let entity = world.get::<Layers>(model).and_then(|layers| layers.entities().get(layer).copied());
-        let shards = entity.and_then(|layer| world.get::<Shards>(layer));
-        for shard in shards.map_or_else(Vec::new, |shards| shards.entities().to_vec()) {
-            world.entity_mut(shard).remove::<CpuWeights>();
-        }
+        drop_weights(world, model, layer);
         if let Some(mut plan) = world.get_mut::<CpuPlan>(model)
             && let Some(planned) = plan.layers.get_mut(layer)
         {
@@ -186,10 +170,8 @@ impl Backend for CpuBackend {
         let Ok((mut wave, mut scratch)) = wave.get_components_mut::<(&mut Wave, &mut CpuScratch)>() else {
             return false;
         };
-        if plan.ropes.is_none() {
-            return false;
-        }
-        scratch.turn(plan, &wave.positions);
+        let Some(ropes) = &plan.ropes else { return false };
+        scratch.turn(ropes, &wave.positions);
         wave.place = Some(self.place);
         true
     }
@@ -204,6 +186,15 @@ impl Backend for CpuBackend {
 
     fn abandon(&self, world: &mut World, wave: Entity) {
         self.leave(world, wave);
+    }
+}
+
+/// Removes [`CpuWeights`] from the shards of a layer. For backends whose weights are those of the CPU.
+pub fn drop_weights(world: &mut World, model: Entity, layer: usize) {
+    let layer = world.get::<Layers>(model).and_then(|layers| layers.entities().get(layer));
+    let shards = layer.and_then(|layer| world.get::<Shards>(*layer));
+    for shard in shards.map_or_else(Vec::new, |shards| shards.entities().to_vec()) {
+        world.entity_mut(shard).remove::<CpuWeights>();
     }
 }
 

@@ -25,11 +25,8 @@ pub fn embed_cpu(
         if ends.embed != here.0 {
             continue;
         }
-        let Some((embedding, more)) = plan
-            .model
-            .matrix(TensorRole::TokenEmbedding)
-            .filter(|_| plan.ropes.is_some())
-            .zip(Further::of(config, &plan.model))
+        let (Some(ropes), Some(embedding), Some(more)) =
+            (&plan.ropes, plan.model.matrix(TensorRole::TokenEmbedding), Further::of(config, &plan.model))
         else {
             continue;
         };
@@ -41,7 +38,7 @@ pub fn embed_cpu(
         cpu::by_rows(&host.0, hidden, width, |row, out| embedding.row(tokens[row] as usize, out));
         cpu::scale_rows(&host.0, hidden, width, config.embedding_scale);
         more.add(&host.0, config, &wave.positions, hidden, sized(&mut scratch.normed, width));
-        scratch.turn(plan, &wave.positions);
+        scratch.turn(ropes, &wave.positions);
         wave.place = Some(here.0);
         wave.at = AtLayer::Layer(0);
     }

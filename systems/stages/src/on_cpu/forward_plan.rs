@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weft_components::{
     LayerIndex, LayerOf, Model, ModelConfig, PlacedOn, Resident, RopeConfig, Shards, TensorRole, WeightShard,
 };
-use weft_platform::CpuMatrix;
+use weft_platform::{Cpu, CpuMatrix};
 
 /// Weights of a layer, or of the model itself, by role.
 pub struct Weights {
@@ -54,6 +54,7 @@ impl Weights {
         Some([matrix(gate)?, matrix(up)?, matrix(down)?])
     }
 
+    /// Adds the weights of a shard, under its role.
     pub(super) fn take(&mut self, shard: &WeightShard, weights: &CpuWeights) {
         let part = match shard.role {
             TensorRole::ExpertGate => 0,
@@ -68,6 +69,15 @@ impl Weights {
             self.experts.resize_with(shard.expert + 1, Default::default);
         }
         self.experts[shard.expert][part] = Some(Arc::clone(&weights.0));
+    }
+}
+
+/// The weights of shards, each under its role.
+impl<'a> FromIterator<(&'a WeightShard, &'a CpuWeights)> for Weights {
+    fn from_iter<I: IntoIterator<Item = (&'a WeightShard, &'a CpuWeights)>>(shards: I) -> Self {
+        let mut weights = Self::default();
+        shards.into_iter().for_each(|(shard, held)| weights.take(shard, held));
+        weights
     }
 }
 
@@ -101,10 +111,39 @@ impl CpuPlan {
         self.ropes = config.ropes.iter().map(table).collect();
     }
 
-    /// The head: a matrix of its own, or the embedding's if the model ties them.
+    /// A layer with its weights; `None` if the layer is not resident.
+    pub(super) fn layer<'a>(
+        &'a self,
+        cpu: &'a Cpu,
+        config: &'a ModelConfig,
+        index: usize,
+    ) -> Option<CpuLayer<'a>> {
+        let weights = self.layers.get(index)?.as_ref()?;
+        let ropes = self.ropes.as_deref().unwrap_or_default();
+        Some(CpuLayer { cpu, config, weights, ropes, adapters: &self.adapters, index })
+    }
+
+    /// The head: a matrix of its own, or the embedding's where the model ties them.
     pub fn head(&self, tied: bool) -> Option<&CpuMatrix> {
         self.model.matrix(if tied { TensorRole::TokenEmbedding } else { TensorRole::Output })
     }
+}
+
+/// A layer and what computes it. The systems [`attention_cpu`](super::attention_cpu) and [`ffn_cpu`](super::ffn_cpu) call
+/// its methods; so can a backend that computes on the CPU in a way of its own, such as on another thread: they need no `World`.
+pub struct CpuLayer<'a> {
+    /// Kernels and threads.
+    pub cpu: &'a Cpu,
+    /// The model's hyperparameters.
+    pub config: &'a ModelConfig,
+    /// The layer's weights.
+    pub weights: &'a Weights,
+    /// Rotary frequencies, one table for each of [`ModelConfig::ropes`].
+    pub ropes: &'a [RopeTable],
+    /// The model's adapters; those that no row uses may be left out.
+    pub adapters: &'a [PlannedAdapter],
+    /// The layer's index, which is also its layer of the KV arena.
+    pub index: usize,
 }
 
 /// Updates plans with the layers that have become resident. Runs in the set `Load`.
@@ -128,11 +167,7 @@ pub fn plan_cpu(
         let Ok((_, mut plan)) = plans.get_mut(of.0) else {
             continue;
         };
-        let mut weights = Weights::default();
-        for (shard, held) in held.iter_many(shards.entities()).matched() {
-            weights.take(shard, held);
-        }
-        plan.layers[index.0] = Some(weights);
+        plan.layers[index.0] = Some(held.iter_many(shards.entities()).matched().collect());
     }
 }
 

@@ -18,10 +18,10 @@ mod weight_packing;
 
 pub use adapt::{AdapterWeights, Adapting, PlannedAdapter, plan_adapters};
 pub use attention::attention_cpu;
-pub use backend::{CpuKv, CpuPlace, add_scratch};
+pub use backend::{CpuKv, CpuPlace, add_scratch, drop_weights};
 pub use embed::embed_cpu;
 pub use ffn::ffn_cpu;
-pub use forward_plan::{CpuPlan, Weights, plan_cpu, unplan_layer};
+pub use forward_plan::{CpuLayer, CpuPlan, Weights, plan_cpu, unplan_layer};
 pub use head::head_cpu;
 pub use heads::{HeadPart, Heads, Turn};
 pub use rope::RopeTable;

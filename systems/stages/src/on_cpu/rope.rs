@@ -8,6 +8,7 @@ use core::f64::consts::TAU;
 use weft_components::{RopeConfig, RopeStyle, Yarn};
 
 /// Angular frequencies of a model, or of some of its layers.
+#[derive(Clone)]
 pub struct RopeTable {
     /// How dimensions are paired.
     pub style: RopeStyle,

@@ -1,6 +1,6 @@
 //! Scratch memory that a wave's CPU systems write to. It grows to the largest wave and is kept.
 
-use super::forward_plan::CpuPlan;
+use super::rope::RopeTable;
 use bevy_ecs::prelude::*;
 use weft_platform::{Activations, AttentionScratch};
 
@@ -32,11 +32,11 @@ pub struct CpuScratch {
 }
 
 impl CpuScratch {
-    /// Computes the angles of rotary embedding for rows at these positions.
-    pub(super) fn turn(&mut self, plan: &CpuPlan, positions: &[u32]) {
+    /// Computes the angles of rotary embedding of a wave's rows, which have these positions.
+    pub fn turn(&mut self, ropes: &[RopeTable], positions: &[u32]) {
         self.cos.clear();
         self.sin.clear();
-        for rope in plan.ropes.iter().flatten() {
+        for rope in ropes {
             rope.fill(positions, &mut self.cos, &mut self.sin);
         }
     }

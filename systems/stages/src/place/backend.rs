@@ -7,7 +7,7 @@ use core::ops::Range;
 use std::sync::Arc;
 use weft_components::{ModelConfig, Place, WaveLimits};
 use weft_formats::ShardSpec;
-use weft_platform::KvFormat;
+use weft_platform::{KvFormat, KvShape};
 
 /// How many layers are wanted on places other than the first. The first place is the CPU unless the caller registers
 /// another.
@@ -34,6 +34,13 @@ pub enum EndsWanted {
         /// The head.
         head: bool,
     },
+}
+
+impl EndsWanted {
+    /// Those that go along with layers to a backend: the adjoining ones, or none if it takes none.
+    pub(crate) fn with_layers(backend: &dyn Backend) -> Self {
+        if backend.takes_ends() { Self::Adjoining } else { Self::Exactly { embed: false, head: false } }
+    }
 }
 
 /// Layers and ends of a model that a backend is asked to take.
@@ -64,7 +71,19 @@ pub struct Assignment<'a> {
 }
 
 impl Assignment<'_> {
-    /// The ends that are taken together with `layers`. `held` is what the backend already holds.
+    /// The shape of a KV arena on the host for `layers` layers of the model.
+    pub fn kv_shape(&self, layers: usize) -> KvShape {
+        KvShape {
+            layers,
+            slots: self.slots as usize,
+            kv_heads: self.config.kv_heads,
+            k_dim: self.config.key_length,
+            v_dim: self.config.value_length,
+            format: self.kv_format,
+        }
+    }
+
+    /// Which ends go along if `layers` are taken; `held` is what the backend holds already.
     pub fn ends_with(&self, layers: &Range<usize>, held: (bool, bool)) -> (bool, bool) {
         match self.ends {
             EndsWanted::Adjoining => {
@@ -115,12 +134,19 @@ pub trait Backend: Send + Sync + 'static {
     fn name(&self, world: &World) -> String;
 
     /// Bytes of memory that it may use. `None` if unknown.
-    fn memory(&self, world: &World) -> Option<u64>;
+    fn memory(&self, _world: &World) -> Option<u64> {
+        None
+    }
 
     /// How many steps of a session may be in flight whose tokens have not been read back, for models wholly on this
     /// place.
     fn steps_ahead(&self) -> usize {
         0
+    }
+
+    /// Returns false if it computes layers only. The ends of models then stay on the first place.
+    fn takes_ends(&self) -> bool {
+        true
     }
 
     /// Returns true if it computes while the host does other work. A model has one wave for each such place.

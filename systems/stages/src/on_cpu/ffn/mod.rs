@@ -5,7 +5,7 @@
 
 mod experts;
 use crate::host::HostCpu;
-use crate::on_cpu::{self as cpu, Adapting, Block, CpuPlace, CpuPlan, CpuScratch, Weights, sized};
+use crate::on_cpu::{self as cpu, Adapting, Block, CpuLayer, CpuPlace, CpuPlan, CpuScratch, Weights, sized};
 use bevy_ecs::prelude::*;
 use weft_components::{AdapterSite, CurrentLayer, Model, ModelConfig, TensorRole as Role, Wave};
 use weft_platform::{Activations, Cpu, CpuMatrix, Need};
@@ -27,30 +27,21 @@ pub fn ffn_cpu(
     let Ok((mut wave, mut scratch)) = waves.get_mut(current.wave) else {
         return;
     };
-    let Some(Some(weights)) = plan.layers.get(current.index) else {
+    let Some(layer) = plan.layer(&host.0, config, current.index) else {
         return;
     };
     let _span = tracing::trace_span!("ffn", layer = current.index).entered();
-    let stage = Stage { cpu: &host.0, config, plan, weights, layer: current.index };
-    current.computed = stage.run(&mut wave, &mut scratch);
+    current.computed = layer.feed_forward(&mut wave, &mut scratch);
 }
 
-/// The inputs of a layer's feed-forward network.
-struct Stage<'a> {
-    cpu: &'a Cpu,
-    config: &'a ModelConfig,
-    plan: &'a CpuPlan,
-    weights: &'a Weights,
-    layer: usize,
-}
-
-impl Stage<'_> {
-    /// Runs the network. Returns false if a weight is missing.
-    fn run(&self, wave: &mut Wave, scratch: &mut CpuScratch) -> bool {
-        let Self { cpu, config, plan, weights, layer } = *self;
+impl CpuLayer<'_> {
+    /// Norm, feed-forward network and residual over the rows of a wave, whose hidden state is on the host. Returns false, and
+    /// leaves the hidden state as it is, if a weight is missing.
+    pub fn feed_forward(&self, wave: &mut Wave, scratch: &mut CpuScratch) -> bool {
+        let Self { cpu, config, weights, .. } = *self;
         let (rows, width, epsilon) = (wave.rows(), config.embedding, config.norm_epsilon);
         let CpuScratch { normed, activations, gate_up, gated, experts, adapters, .. } = scratch;
-        let adapting = Adapting::layer(cpu, &wave.adapters, plan, layer, adapters);
+        let adapting = Adapting::layer(cpu, &wave.adapters, self.adapters, self.index, adapters);
         let hidden = sized(&mut wave.hidden, rows * width);
         let normed = sized(normed, rows * width);
         match weights.vector(Role::FfnNorm) {

@@ -1,6 +1,6 @@
 //! Attention on a GPU.
 
-use super::GpuShards;
+use super::gpu_shard::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{CurrentLayer, Model};
 

@@ -1,7 +1,8 @@
 //! A GPU as a place that models' layers can be assigned to.
 
-use super::capacity::{AHEAD, Capacity};
+use super::capacity::Capacity;
 use super::gpu_shard::{GpuShard, GpuShards};
+use super::in_flight::AHEAD;
 use super::weight_upload::GpuPrepare;
 use crate::host::{HostCpu, Wake};
 use crate::on_cpu::CpuPrepare;

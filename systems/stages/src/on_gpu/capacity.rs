@@ -1,7 +1,6 @@
 //! How much memory the layers and ends of a model need on a GPU, and allocating it.
 
 use super::gpu_shard::{GpuShard, SPLIT_ROWS};
-use super::grow;
 use super::layer_weights::{EndWeights, LayerKv, LayerMap, LayerWeights};
 use super::product::device_columns;
 use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
@@ -15,10 +14,6 @@ use weft_gpu::{
     ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, plane_bytes, storage_bytes,
 };
 use weft_platform::{KvFormat, PAGE, Signal};
-
-/// Steps that may be in flight with their tokens unread, if everything is on one GPU. Two are enough that the device
-/// never waits for the host.
-pub(super) const AHEAD: usize = 2;
 
 /// The limits of a model's waves on a GPU.
 pub(super) fn limits_on(gpu: &Gpu, wanted: &Assignment<'_>) -> WaveLimits {
@@ -194,7 +189,7 @@ impl<'a> Capacity<'a> {
         // fixed amount of memory for the engine.
         let scratch = match gpu.options.memory {
             Some(_) => scratch,
-            None => scratch.grown(gpu, grow::first(most).of(config))?,
+            None => scratch.grown(gpu, most.first().of(config))?,
         };
         let scratch = (scratch, most);
         let place = (self.wanted.place, self.number);
@@ -235,6 +230,36 @@ impl<'a> Capacity<'a> {
             layers.insert(layer, Arc::new(LayerWeights::new(gpu, config, &shards, cache)?));
         }
         Ok((caches, layers))
+    }
+}
+
+impl GpuShard {
+    /// Allocates memory for more layers, or for other ends, and starts to build the plan with them.
+    pub(super) fn extend(&mut self, room: &Capacity<'_>) -> Result<(), GpuError> {
+        let wanted = room.wanted;
+        let ends = (wanted.ends_with(&wanted.layers, self.ends.held()) != self.ends.held())
+            .then(|| room.end_weights(&wanted.layers))
+            .transpose()?;
+        let new = wanted.layers.clone().filter(|layer| !self.layers.contains_key(layer));
+        let mut layers = LayerMap::clone(&self.layers);
+        let mut kv = self.kv.clone();
+        for layer in new {
+            let (cache, weights) = room.layers(layer..layer + 1, &self.kv)?;
+            kv.extend(cache);
+            layers.extend(weights);
+        }
+        if let Some(ends) = ends {
+            let most = room.most(&wanted.layers, self.most);
+            let size = ScratchSize { rows: self.scratch.rows, ..most };
+            self.scratch = Arc::new(self.scratch.grown(&self.gpu, size.of(wanted.config))?);
+            self.most = most;
+            self.ends = Arc::new(ends);
+            self.there = 0;
+        }
+        self.kv = kv;
+        self.layers = Arc::new(layers);
+        self.make_plan();
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Embedding on a GPU.
 
-use super::GpuShards;
+use super::gpu_shard::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{
     AtLayer, Ends, Model, ModelConfig, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,

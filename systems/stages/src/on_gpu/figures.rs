@@ -2,19 +2,7 @@
 
 use super::gpu_shard::GpuShard;
 use super::product::Product;
-use weft_components::Wave;
-use weft_gpu::{Counters, StepShape, StepTimes};
-
-/// The properties of a wave that the work of its step depends on.
-pub(super) fn shape_of(wave: &Wave) -> StepShape {
-    let (mut cached, mut attended) = (0, 0);
-    for span in &wave.spans {
-        let (start, rows) = (span.start as u64, span.rows.len() as u64);
-        cached += start + rows;
-        attended += rows * start + rows * (rows + 1) / 2;
-    }
-    StepShape { rows: wave.rows() as u32, logit_rows: wave.logit_rows.len() as u32, cached, attended }
-}
+use weft_gpu::{Counters, StepTimes};
 
 impl GpuShard {
     /// Number of layers on this GPU.

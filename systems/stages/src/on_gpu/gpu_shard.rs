@@ -1,14 +1,13 @@
 //! The GPU shard of a model: the layers, buffers and plan that one GPU holds, and how a wave is uploaded to it.
 
 use super::adapters::Listed;
-use super::capacity::Capacity;
-use super::in_flight::{InFlight, Readback, Staging, id_words, return_staging, staging};
+use super::in_flight::{InFlight, Readback, Staging, return_staging, staging};
 use super::kernel_plan::Plan;
 use super::layer_weights::{EndWeights, LayerKv, LayerMap};
 use super::logits::Processing;
 use super::plan_builder::{Grown, Pending, PendingPlan, PlanBuilder};
-use super::scratch::{Scratch, ScratchSize};
-use super::shape::{Attend, WaveShape};
+use super::scratch::{Scratch, ScratchSize, id_words};
+use super::shape::{Attend, WaveShape, shape_of};
 use super::submit_budget::SubmitBudget;
 use super::upload::Upload;
 use bevy_ecs::prelude::*;
@@ -60,7 +59,7 @@ pub struct GpuShard {
     /// True once the device has failed. Nothing more is recorded for it.
     pub(super) failed: bool,
     /// Tensors of the model itself that are known to have arrived, one bit for each role.
-    there: u64,
+    pub(super) there: u64,
     words: Vec<u32>,
     rows: RowWords,
     uploads: Uploads,
@@ -211,34 +210,6 @@ impl GpuShard {
         !self.stale
     }
 
-    /// Allocates memory for more layers, or for other ends, and starts to build the plan with them.
-    pub(super) fn extend(&mut self, room: &Capacity<'_>) -> Result<(), GpuError> {
-        let wanted = room.wanted;
-        let ends = (wanted.ends_with(&wanted.layers, self.ends.held()) != self.ends.held())
-            .then(|| room.end_weights(&wanted.layers))
-            .transpose()?;
-        let new = wanted.layers.clone().filter(|layer| !self.layers.contains_key(layer));
-        let mut layers = LayerMap::clone(&self.layers);
-        let mut kv = self.kv.clone();
-        for layer in new {
-            let (cache, weights) = room.layers(layer..layer + 1, &self.kv)?;
-            kv.extend(cache);
-            layers.extend(weights);
-        }
-        if let Some(ends) = ends {
-            let most = room.most(&wanted.layers, self.most);
-            let size = ScratchSize { rows: self.scratch.rows, ..most };
-            self.scratch = Arc::new(self.scratch.grown(&self.gpu, size.of(wanted.config))?);
-            self.most = most;
-            self.ends = Arc::new(ends);
-            self.there = 0;
-        }
-        self.kv = kv;
-        self.layers = Arc::new(layers);
-        self.make_plan();
-        Ok(())
-    }
-
     /// Drops the weights of a layer; with `cache` also its KV cache, for a layer that is computed elsewhere from now
     /// on.
     pub(super) fn drop_layer(&mut self, layer: usize, cache: bool) {
@@ -252,7 +223,7 @@ impl GpuShard {
     }
 
     /// Starts to build a new plan, because the buffers it binds have changed. Waves wait for it.
-    fn make_plan(&mut self) {
+    pub(super) fn make_plan(&mut self) {
         self.plan = self.plan_builder.start(&self.gpu, &self.layers, &self.ends, &self.scratch, Vec::new());
         self.growing = None;
         self.uploads = Uploads::default();
@@ -473,7 +444,7 @@ impl GpuShard {
                 _ => Attend::Split,
             },
         };
-        self.commands.describe(super::figures::shape_of(wave));
+        self.commands.describe(shape_of(wave));
         let data = WaveData {
             tokens: &wave.tokens,
             positions: &wave.positions,

@@ -14,20 +14,6 @@ use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Model, TickWork, Wave, WaveLimits, WaveOf};
 use weft_gpu::GpuError;
 
-/// Rows that buffers are made for at first: the rows of a tile of cooperative matrices.
-const FIRST_ROWS: usize = 128;
-
-/// Sizes of the first buffers, where `most` is the size they may grow to.
-pub(super) fn first(most: ScratchSize) -> ScratchSize {
-    ScratchSize { rows: most.rows.min(FIRST_ROWS), ..most }
-}
-
-/// Sizes of the next buffers, which must hold `rows`, where the present ones hold `held`.
-fn next(held: usize, rows: usize, most: ScratchSize) -> ScratchSize {
-    let rows = rows.max(2 * held).next_power_of_two().min(most.rows);
-    ScratchSize { rows, ..most }
-}
-
 impl GpuShard {
     /// Returns true if the buffers hold a wave of `rows`. If not, asks for larger ones.
     pub(super) fn holds(&mut self, rows: usize) -> bool {
@@ -41,7 +27,7 @@ impl GpuShard {
     /// device. Never waits.
     pub(super) fn poll_growth(&mut self) -> Result<(), GpuError> {
         if self.growing.is_none() && self.wanted_rows > self.scratch.rows && !self.out_of_memory {
-            let size = next(self.scratch.rows, self.wanted_rows, self.most);
+            let size = self.most.next(self.scratch.rows, self.wanted_rows);
             self.growing =
                 Some(self.plan_builder.grow(&self.gpu, &self.layers, &self.ends, &self.scratch, size));
         }
@@ -124,6 +110,7 @@ impl GpuShard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::on_gpu::scratch::FIRST_ROWS;
     use crate::on_gpu::testing::world;
     use bevy_ecs::system::RunSystemOnce;
     use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, WaveSpan};
@@ -131,12 +118,12 @@ mod tests {
     #[test]
     fn sizes_double_up_to_the_most() {
         let most = ScratchSize { rows: 2048, logit_rows: 256, tokens: 4096, partials: 64 };
-        assert_eq!(first(most).rows, 128);
-        assert_eq!(first(ScratchSize { rows: 32, ..most }).rows, 32);
+        assert_eq!(most.first().rows, 128);
+        assert_eq!(ScratchSize { rows: 32, ..most }.first().rows, 32);
         for (held, rows, wanted) in [(128, 129, 256), (128, 300, 512), (512, 513, 1024), (1024, 2000, 2048)] {
-            assert_eq!(next(held, rows, most).rows, wanted, "{held} {rows}");
+            assert_eq!(most.next(held, rows).rows, wanted, "{held} {rows}");
         }
-        assert_eq!(next(1024, 1500, ScratchSize { rows: 1500, ..most }).rows, 1500);
+        assert_eq!(ScratchSize { rows: 1500, ..most }.next(1024, 1500).rows, 1500);
     }
 
     #[test]

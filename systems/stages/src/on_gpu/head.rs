@@ -1,6 +1,6 @@
 //! The head on a GPU.
 
-use super::GpuShards;
+use super::gpu_shard::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Ends, Model, Resident, Wave, WaveOf};
 

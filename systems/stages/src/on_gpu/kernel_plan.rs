@@ -8,18 +8,13 @@ use super::adapters::AdapterBuffers;
 use super::layer_weights::{EndWeights, LayerMap};
 use super::lowering::{Lowering, UnboundStep};
 use super::scratch::{Scratch, sampling};
-use super::shape::{Class, Extent, WaveShape};
+use super::shape::{Class, WaveShape};
+use super::steps::{HeadSteps, LayerSteps, Step};
 use std::collections::BTreeMap;
 use weft_components::ModelConfig;
 use weft_gpu::sampling::{SampleBatch, SampleStep, Sampling};
 use weft_gpu::shader::KernelSpec;
-use weft_gpu::{AttentionShape, Bound, Commands, Gpu, GpuError};
-
-/// A bound kernel and its grid.
-pub(super) struct Step {
-    pub(super) bound: Bound,
-    pub(super) grid: [Extent; 3],
-}
+use weft_gpu::{AttentionShape, Commands, Gpu, GpuError};
 
 /// Steps in order.
 #[derive(Default)]
@@ -31,20 +26,6 @@ impl Steps {
             commands.dispatch(bound, grid.map(|extent| extent.of(shape)));
         }
     }
-}
-
-/// The steps of a layer, for one class.
-pub(super) struct LayerSteps<S> {
-    pub(super) project: S,
-    /// Attention in the order of [`Attend`].
-    pub(super) attend: [S; 4],
-    pub(super) output: S,
-    pub(super) ffn: S,
-}
-
-/// The steps of the head, for one class.
-pub(super) struct HeadSteps<S> {
-    pub(super) logits: S,
 }
 
 /// All kernels that a device runs for a model.
@@ -173,21 +154,6 @@ impl Plan {
             if let Some(Step { bound, .. }) = place.and_then(|place| self.sample.0.get(place)) {
                 commands.dispatch(bound, self.sampling.grid(step, shape.logit_rows));
             }
-        }
-    }
-}
-
-impl<S> LayerSteps<S> {
-    fn each(&self) -> impl Iterator<Item = &S> {
-        [&self.project].into_iter().chain(&self.attend).chain([&self.output, &self.ffn])
-    }
-
-    fn map<T>(self, f: impl Fn(S) -> T) -> LayerSteps<T> {
-        LayerSteps {
-            project: f(self.project),
-            attend: self.attend.map(&f),
-            output: f(self.output),
-            ffn: f(self.ffn),
         }
     }
 }

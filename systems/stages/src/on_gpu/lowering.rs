@@ -9,11 +9,11 @@ mod product;
 mod self_attention;
 
 use super::adapters::AdapterBuffers;
-use super::kernel_plan::{HeadSteps, LayerSteps, Step};
 use super::layer_weights::{EndWeights, LayerWeights, Residual};
 use super::product::Product;
 use super::scratch::{Activations, Scratch, sampling};
 use super::shape::{Class, Extent};
+use super::steps::{HeadSteps, LayerSteps, Step};
 use super::vectors::Vectors;
 use adapter::Adapted;
 use product::{In, Out, reading};

@@ -8,6 +8,7 @@ mod adapters;
 mod attention;
 mod backend;
 mod capacity;
+mod collect;
 mod embed;
 mod ffn;
 mod figures;
@@ -20,11 +21,13 @@ mod layer_weights;
 mod logits;
 mod lowering;
 mod plan_builder;
+mod process_logits;
 mod product;
 mod recover;
 mod sample;
 mod scratch;
 mod shape;
+mod steps;
 mod submit_budget;
 #[cfg(test)]
 mod testing;
@@ -35,15 +38,17 @@ mod weight_upload;
 
 pub use attention::attention_gpu;
 pub use backend::{GpuAt, GpuBackend};
+pub use collect::collect_gpu;
 pub use embed::embed_gpu;
 pub use ffn::ffn_gpu;
 pub use gpu_shard::{GpuShard, GpuShards};
 pub use grow::shrink_waves;
 pub use head::head_gpu;
-pub use in_flight::collect_gpu;
 pub use logits::GpuLogitsFailed;
 #[cfg(not(target_family = "wasm"))]
-pub use logits::{GpuLogits, LogitsProcessor, drop_gpu_logits, plan_gpu_logits};
+pub use logits::{GpuLogits, LogitsProcessor};
+#[cfg(not(target_family = "wasm"))]
+pub use process_logits::{drop_gpu_logits, plan_gpu_logits};
 pub use recover::{Recovery, recover_gpu};
 pub use sample::sample_gpu;
 pub use shape::{Attend, WaveShape};

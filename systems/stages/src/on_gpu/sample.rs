@@ -1,7 +1,7 @@
 //! The choice of tokens on a GPU: encodes what rows of logits ask of sampling for the device.
 
-use super::GpuShards;
-use super::logits::record_failed;
+use super::gpu_shard::GpuShards;
+use super::process_logits::record_failed;
 use crate::sample::SampledSession;
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Model, ModelConfig, TokenMask, Wave, WaveOf};

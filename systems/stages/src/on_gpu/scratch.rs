@@ -4,7 +4,6 @@
 //! largest wave that the model allows. Data that outlives a wave moves to the new buffers: the angles of rotary
 //! embedding, the chosen tokens, the block tables.
 
-use super::in_flight::id_words;
 use weft_components::{ExpertConfig, ModelConfig, RopeConfig, WaveLimits};
 use weft_gpu::sampling::{Adjustment, SampleRow, Sampling};
 use weft_gpu::{ActFormat, BLOCK, Capabilities, Gpu, GpuError, storage_bytes, wave_bytes, wgpu};
@@ -25,6 +24,14 @@ pub(super) const BANDED: usize = 64;
 fn written(caps: &Capabilities, rows: usize) -> usize {
     if rows > BANDED { tiled(caps, rows) } else { rows }
 }
+
+/// Words that the tokens of `rows` rows take in a staging buffer, before the logits.
+pub(super) const fn id_words(rows: usize) -> usize {
+    rows.next_multiple_of(4)
+}
+
+/// Rows that buffers are made for at first: as many as a tile of cooperative matrices has.
+pub(super) const FIRST_ROWS: usize = 128;
 
 /// Largest number of rows whose products read the weights once for all of them. More rows are computed in tiles.
 pub(super) const FEW: usize = 8;
@@ -215,6 +222,17 @@ pub(super) struct ScratchSize {
 }
 
 impl ScratchSize {
+    /// What buffers are made for at first, where `self` is what they may grow to.
+    pub(super) fn first(self) -> Self {
+        Self { rows: self.rows.min(FIRST_ROWS), ..self }
+    }
+
+    /// What buffers for `rows` rows are made for, where those that exist hold `held` and `self` is what they may grow to.
+    pub(super) fn next(self, held: usize, rows: usize) -> Self {
+        let rows = rows.max(2 * held).next_power_of_two().min(self.rows);
+        Self { rows, ..self }
+    }
+
     /// Combines the sizes with the model's configuration.
     pub(super) fn of(self, config: &ModelConfig) -> ScratchShape<'_> {
         ScratchShape { config, size: self }

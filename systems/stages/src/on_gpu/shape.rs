@@ -1,7 +1,9 @@
 //! How waves differ for kernels: classes of sizes, and the grids that depend on a wave.
 
 use super::scratch::{BANDED, FEW, PAIR_GROUP};
+use weft_components::Wave;
 use weft_gpu::Capabilities;
+use weft_gpu::StepShape;
 
 /// Waves that the same kernels serve, by their number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,4 +101,15 @@ impl Extent {
             }
         }
     }
+}
+
+/// The properties of a wave that the work of its step depends on.
+pub(super) fn shape_of(wave: &Wave) -> StepShape {
+    let (mut cached, mut attended) = (0, 0);
+    for span in &wave.spans {
+        let (start, rows) = (span.start as u64, span.rows.len() as u64);
+        cached += start + rows;
+        attended += rows * start + rows * (rows + 1) / 2;
+    }
+    StepShape { rows: wave.rows() as u32, logit_rows: wave.logit_rows.len() as u32, cached, attended }
 }

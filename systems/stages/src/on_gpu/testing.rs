@@ -1,6 +1,6 @@
 //! Shared by this folder's tests: a world with a tiny model on a device that computes nothing.
 
-use super::GpuBackend;
+use super::backend::GpuBackend;
 use crate::admit::AdmitOptions;
 use crate::host::HostCpu;
 use crate::load::{SpawnOptions, spawn_model};

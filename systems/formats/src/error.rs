@@ -1,7 +1,7 @@
 //! Errors of reading a model file.
 
-use super::gguf::GgufError;
-use super::hugging_face::HuggingFaceError;
+use super::gguf::error::GgufError;
+use super::hugging_face::error::HuggingFaceError;
 use weft_platform::PackError;
 use weft_platform::storage::StorageError;
 use weft_text::TokenizeError;

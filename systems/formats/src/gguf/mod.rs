@@ -11,7 +11,7 @@
 
 mod cursor;
 mod encode;
-mod error;
+pub(crate) mod error;
 mod header;
 mod metadata;
 mod parse;

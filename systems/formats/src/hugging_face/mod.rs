@@ -9,7 +9,7 @@
 
 mod config;
 mod describe;
-mod error;
+pub(crate) mod error;
 mod families;
 #[cfg(not(target_family = "wasm"))]
 mod files;

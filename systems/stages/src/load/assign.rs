@@ -4,10 +4,10 @@
 //! from the first place to the others once, and its hidden state never comes back. Several places share the layers in
 //! order, in proportion to their memory.
 
-use super::pieces::FetchItem;
+use super::origin::{ModelOrigin, shard_bytes};
+use super::progress::Loading;
 use super::queue::LoadQueue;
-use super::receive::Loading;
-use super::spawn::{ModelOrigin, shard_bytes};
+use super::request::FetchItem;
 use crate::admit::AdmitOptions;
 use crate::place::{
     Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, PlaceError, PlaceErrorKind, PrepareAll,

@@ -1,7 +1,7 @@
 //! Fitting: plans a model into the available memory before anything of it is loaded.
 
 use super::assign::shares;
-use super::spawn::{DEFAULT_KV_TOKENS, file_bytes};
+use super::origin::{DEFAULT_KV_TOKENS, file_bytes};
 use crate::admit::AdmitOptions;
 use crate::place::{
     Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, Need, PlaceError, PlaceErrorKind,

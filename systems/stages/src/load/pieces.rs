@@ -1,16 +1,15 @@
 //! Reading a shard in pieces of rows. Each piece is laid out before the next is read into the same buffer.
 
-use super::queue::{Arrival, Report};
-use super::spawn::shard_bytes;
-use crate::place::{LoadError, Prepare, Preparing};
+use super::origin::shard_bytes;
+use super::request::{Arrival, FetchItem, Report};
+use crate::place::{LoadError, Preparing};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weft_components::WeightShard;
-use weft_formats::ModelError;
-use weft_platform::storage::{Source, StorageError};
+use weft_platform::storage::Source;
 use weft_platform::{Cpu, TILE_ROWS};
 
 /// Bytes of a piece, unless one tile of rows has more. A piece is read and laid out without leaving a core's
@@ -20,53 +19,6 @@ const PIECE: usize = 96 << 10;
 
 /// How often a read is retried that failed for a transient reason.
 pub(super) const RETRIES: u32 = 3;
-
-/// One shard to fetch.
-pub struct FetchItem {
-    entity: Entity,
-    shard: WeightShard,
-    backend: Arc<dyn Prepare>,
-    /// Distinguishes this request from earlier ones for the same shard.
-    pub(super) ticket: u64,
-}
-
-impl FetchItem {
-    /// A request for a shard, to be prepared by a backend.
-    pub fn new(entity: Entity, shard: WeightShard, backend: Arc<dyn Prepare>) -> Self {
-        Self { entity, shard, backend, ticket: 0 }
-    }
-
-    /// The shard entity.
-    pub fn entity(&self) -> Entity {
-        self.entity
-    }
-
-    /// The shard.
-    pub fn shard(&self) -> &WeightShard {
-        &self.shard
-    }
-
-    /// The source that holds the shard, and the object that lays out its rows. Checks the shard's range before memory
-    /// is allocated.
-    pub(super) fn begin<'a>(
-        &self,
-        sources: &'a [Arc<dyn Source>],
-    ) -> Result<(&'a Arc<dyn Source>, Box<dyn Preparing>), LoadError> {
-        let shard = &self.shard;
-        let Some(source) = sources.get(shard.part) else {
-            return Err(ModelError::MissingTensor {
-                file: format!("part {}", shard.part),
-                name: shard.name.clone(),
-            }
-            .into());
-        };
-        let range = shard.range.clone();
-        if range.start > range.end || range.end > source.len() {
-            return Err(StorageError::out_of_range(source.name(), range, source.len()).into());
-        }
-        Ok((source, self.backend.begin(shard, source.name())?))
-    }
-}
 
 /// The pieces of a shard.
 pub(super) struct Pieces {

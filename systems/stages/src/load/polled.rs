@@ -1,8 +1,8 @@
 //! Reading from sources that must be polled: the tick requests pieces and takes what has arrived. It never waits.
 
-use super::pieces::{FetchItem, Pieces, RETRIES};
-use super::queue::{Arrival, Report};
-use super::spawn::shard_bytes;
+use super::origin::shard_bytes;
+use super::pieces::{Pieces, RETRIES};
+use super::request::{Arrival, FetchItem, Report};
 use crate::place::{LoadError, Preparing};
 use core::ops::Range;
 use core::task::{Context, Poll};

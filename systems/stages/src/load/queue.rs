@@ -4,13 +4,13 @@
 //! threads, which all work on the shard that is needed next. On platforms without threads, the tick reads those too,
 //! one at a time. A shard that is requested twice before it has arrived arrives once, for the later request.
 
-use super::pieces::FetchItem;
+use super::origin::ModelOrigin;
 use super::polled::Polled;
-use super::spawn::ModelOrigin;
+use super::request::{Arrival, FetchItem, Report};
 #[cfg(not(target_family = "wasm"))]
 use super::threads::Threads;
 use crate::host::{HostCpu, Wake};
-use crate::place::{Install, LoadError};
+use crate::place::LoadError;
 use bevy_ecs::entity::EntityHashMap;
 use bevy_ecs::prelude::*;
 use core::task::{Context, Waker};
@@ -18,17 +18,6 @@ use core::task::{Context, Waker};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use weft_platform::storage::Source;
-
-/// A shard that has arrived.
-pub struct Arrival {
-    /// The shard entity.
-    pub entity: Entity,
-    /// Bytes it took in the file.
-    pub bytes: u64,
-    /// Puts it into the world.
-    pub install: Install,
-    pub(super) ticket: u64,
-}
 
 /// The result of polling a queue.
 pub enum Fetched {
@@ -38,13 +27,6 @@ pub enum Fetched {
     Arrival(Arrival),
     /// Nothing has arrived, or nothing was requested.
     Nothing,
-}
-
-/// A message from a reader to the queue.
-pub(super) enum Report {
-    Started { entity: Entity, ticket: u64 },
-    Arrived(Arrival),
-    Failed { ticket: u64, entity: Entity, error: LoadError },
 }
 
 /// The shards that a model has requested and does not have. A component of the model. Removing it cancels the load.

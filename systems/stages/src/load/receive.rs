@@ -1,23 +1,18 @@
 //! The load system: takes arrived shards from the queues, and marks a layer resident when its last shard has arrived.
 
 use super::assign::request_shards;
-use super::queue::{Arrival, Fetched, LoadQueue};
+use super::progress::Loading;
+use super::queue::{Fetched, LoadQueue};
+use super::request::Arrival;
 use crate::fail::LoadFailed;
 use crate::place::LoadError;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::{
-    Fetching, LoadFailure, LoadProgress, MissingShards, Model, Queued, Resident, ShardOf, TickWork,
-};
+use weft_components::{Fetching, LoadFailure, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
 
 /// Bytes that one tick takes from a queue, so that waves advance while a fast disk delivers. At least one shard is
 /// taken.
 const BYTES_A_TICK: u64 = 8 << 20;
-
-/// The progress of a model's load: the latest [`LoadProgress`], kept for readers that missed the message. Evicted
-/// weights count as missing. A component of the model.
-#[derive(Component, Clone, Copy, Debug)]
-pub struct Loading(pub LoadProgress);
 
 /// Takes arrived shards into the world. Runs first in the set `Load`. Never waits.
 pub fn receive_shards(

@@ -1,7 +1,7 @@
 //! The loader's threads: they read and prepare requested shards, and end when there are none.
 
-use super::pieces::{Buffers, FetchItem, fetch, lock};
-use super::queue::Report;
+use super::pieces::{Buffers, fetch, lock};
+use super::request::{FetchItem, Report};
 use crate::place::LoadError;
 use core::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender};

@@ -4,27 +4,15 @@
 //! before anything else is done to them. Invariant: a row's sum does not depend on the other rows of the wave, and rows
 //! without an adapter do not change.
 
+use super::adapter_weights::{AdapterWeights, PlannedAdapter};
 use super::forward_plan::CpuPlan;
 use super::scratch::{AdapterScratch, sized};
 use super::steps::{self, row_of};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{AdaptedRows, AdapterSite, Adapters, Model, WaveAdapters};
-use weft_formats::adapter::{AdapterMatrices, AdapterPair};
+use weft_formats::adapter::AdapterPair;
 use weft_platform::{Activations, Cpu, Need};
-
-/// The matrices of an adapter, on the host. A component of the adapter.
-#[derive(Component, Clone)]
-pub struct AdapterWeights(pub Arc<AdapterMatrices>);
-
-/// An adapter in a model's plan.
-#[derive(Clone)]
-pub struct PlannedAdapter {
-    /// The adapter.
-    pub adapter: Entity,
-    /// Its matrices.
-    pub matrices: Arc<AdapterMatrices>,
-}
 
 /// Updates plans with the adapters of their models. Runs in the set `Load`.
 pub fn plan_adapters(

@@ -1,6 +1,7 @@
 //! The CPU as a place. It takes any layer, as long as there is memory.
 
 use super::forward_plan::CpuPlan;
+use super::place::{CpuKv, CpuPlace};
 use super::scratch::CpuScratch;
 use super::weight_packing::{CpuPrepare, CpuWeights};
 use crate::host::HostCpu;
@@ -10,14 +11,6 @@ use std::sync::Arc;
 use weft_components::{Ends, HeldBy, Layers, ModelConfig, Place, PlacedOn, Shards, TensorRole, Wave, WaveOf};
 use weft_formats::{ShardOwner, ShardSpec};
 use weft_platform::{CpuMatrix, KvArena, KvError, available_memory};
-
-/// The place that the CPU computes.
-#[derive(Resource, Clone, Copy, Debug)]
-pub struct CpuPlace(pub Place);
-
-/// Keys and values of a model's sessions, for the layers placed on the CPU. A component of the model.
-#[derive(Component)]
-pub struct CpuKv(pub KvArena);
 
 impl CpuPlace {
     /// Registers the CPU. `memory` is the number of bytes it may use; with `None`, the machine's available memory.

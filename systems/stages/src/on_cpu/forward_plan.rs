@@ -1,7 +1,7 @@
 //! The plan of a model on the CPU: weight handles in the order of use.
 
-use super::adapt::PlannedAdapter;
-use super::backend::CpuPlace;
+use super::adapter_weights::PlannedAdapter;
+use super::place::CpuPlace;
 use super::rope::RopeTable;
 use super::weight_packing::{CpuWeight, CpuWeights};
 use bevy_ecs::prelude::*;

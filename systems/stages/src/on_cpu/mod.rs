@@ -4,6 +4,7 @@
 //! evicted. Systems of the stages look up one plan for each step, and look up no weights by query.
 
 mod adapt;
+mod adapter_weights;
 mod attention;
 mod backend;
 mod embed;
@@ -11,19 +12,22 @@ mod ffn;
 mod forward_plan;
 mod head;
 mod heads;
+mod place;
 mod rope;
 mod scratch;
 mod steps;
 mod weight_packing;
 
-pub use adapt::{AdapterWeights, Adapting, PlannedAdapter, plan_adapters};
+pub use adapt::{Adapting, plan_adapters};
+pub use adapter_weights::{AdapterWeights, PlannedAdapter};
 pub use attention::attention_cpu;
-pub use backend::{CpuKv, CpuPlace, add_scratch, drop_weights};
+pub use backend::{add_scratch, drop_weights};
 pub use embed::embed_cpu;
 pub use ffn::ffn_cpu;
 pub use forward_plan::{CpuLayer, CpuPlan, Weights, plan_cpu, unplan_layer};
 pub use head::head_cpu;
 pub use heads::{HeadPart, Heads, Turn};
+pub use place::{CpuKv, CpuPlace};
 pub use rope::RopeTable;
 pub use scratch::{AdapterScratch, CpuScratch, ExpertScratch, Route, sized};
 pub(crate) use steps::by_rows;

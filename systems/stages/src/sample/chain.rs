@@ -4,8 +4,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use weft_components::{SamplerSettings, TokenLogprob};
 
-use super::choose::{argmax, draw, draw_row, max};
+use super::choose::{argmax, draw, draw_row};
 use super::error::SampleError;
+use super::largest::max;
 use super::logprobs::report;
 use super::penalties::Penalties;
 use super::select::{Candidate, gather, likeliest_first, top_k};

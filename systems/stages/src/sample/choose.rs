@@ -1,28 +1,12 @@
 //! The last step of sampling: takes the most likely token, or draws one.
 
 use super::exp::{BLOCK, block_weight, weight};
+use super::largest::max;
 use super::select::Candidate;
 
-const LANES: usize = 16;
 /// Logits that are compared with the running maximum at once. After one pass over a row, the block that contains the
 /// maximum is known.
 const ARGMAX_BLOCK: usize = 1024;
-
-/// Largest of the logits, ignoring NaN. `-inf` if there is none.
-pub(super) fn max(logits: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let mut chunks = logits.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-            // The comparison is false for NaN, so NaN never becomes the maximum.
-            *lane = if logit > *lane { logit } else { *lane };
-        }
-    }
-    lanes
-        .iter()
-        .chain(chunks.remainder())
-        .fold(f32::NEG_INFINITY, |max, &logit| if logit > max { logit } else { max })
-}
 
 /// Id of the largest logit, the lowest id among equals, as in llama.cpp's greedy sampler. NaN never wins.
 ///

@@ -2,8 +2,8 @@
 
 use weft_components::TokenLogprob;
 
-use super::choose::max;
 use super::exp::{below, total_weight};
+use super::largest::max;
 use super::select::{Candidate, top_k};
 
 /// Logarithm of the sum of the exponentials of a row, relative to its maximum: `(max, ln Σ e^(x - max))`.

@@ -14,6 +14,7 @@ mod choose;
 mod embedding;
 mod error;
 mod exp;
+mod largest;
 mod logprobs;
 mod mask;
 mod penalties;

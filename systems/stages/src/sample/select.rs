@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::choose::max;
+use super::largest::max;
 
 /// Logits whose maximum is compared with the threshold at once.
 const BLOCK: usize = 64;

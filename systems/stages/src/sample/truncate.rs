@@ -5,8 +5,8 @@
 
 use std::cmp::Ordering;
 
-use super::choose::max;
 use super::exp::{below, total_weight, weight};
+use super::largest::max;
 use super::select::{Candidate, gather, likeliest_first, top_k};
 
 /// Number of candidates below which sorting is cheaper than another halving.

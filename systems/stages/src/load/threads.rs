@@ -95,10 +95,12 @@ fn start(shared: Arc<Shared>, sender: Sender<Report>) -> Result<(), LoadError> {
         pool.install(|| {
             while let Some(item) = next(&shared) {
                 let (entity, ticket) = (item.entity(), item.ticket);
-                let started = sender.send(Report::Started { entity, ticket });
-                let report = fetch(&shared.cpu, &item, &shared.sources, &shared.buffers, &shared.cancelled);
                 // A closed channel is a cancelled load.
-                if started.and_then(|()| sender.send(report)).is_err() {
+                if sender.send(Report::Started { entity, ticket }).is_err() {
+                    break;
+                }
+                let report = fetch(&shared.cpu, &item, &shared.sources, &shared.buffers, &shared.cancelled);
+                if sender.send(report).is_err() {
                     break;
                 }
                 shared.wake.notify();

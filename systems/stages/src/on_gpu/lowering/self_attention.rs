@@ -127,8 +127,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The weighted sum of values, for each kind of [`Attend`](super::super::shape::Attend), as the output projection
-    /// reads it.
+    /// The weighted sum of values, for each kind of `Attend`, as the output projection reads it.
     pub(super) fn attend(
         &self,
         index: usize,

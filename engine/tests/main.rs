@@ -22,6 +22,7 @@ mod handle;
 mod hostile;
 mod kv_formats;
 mod modules;
+mod moving;
 mod plugins;
 mod prepare;
 mod progressive;

@@ -1,9 +1,10 @@
 //! The load system: takes what the queues have, and marks layers resident when their last shard is there.
 
 use super::assign::request_shards;
+use super::movement::rewind_sessions;
 use super::queue::{Arrival, Fetched, LoadQueue};
 use crate::fail::LoadFailed;
-use crate::place::LoadError;
+use crate::place::{Backends, LoadError};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
@@ -90,6 +91,8 @@ pub(super) fn fail(world: &mut World, model: Entity, error: LoadError) {
     if let Some(mut queue) = world.get_mut::<LoadQueue>(model) {
         queue.clear();
     }
+    // Rows that are under way are scheduled again after a retry; backends let go of the waves that carry them.
+    rewind_sessions(world, &Backends::of(world), model, usize::MAX);
     world.entity_mut(model).insert(LoadFailed(Arc::new(error)));
 }
 

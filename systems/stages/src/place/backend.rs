@@ -128,6 +128,8 @@ impl Need {
 /// calls a backend adds systems: in `TickSet::Load` what brings its plans up to date, in `TickSet::Embed` and
 /// `TickSet::Head` what computes the ends placed on it, in `LayerSet::Attention` and `LayerSet::Ffn` what computes
 /// [`CurrentLayer`](weft_components::CurrentLayer) if that is placed on it.
+///
+/// The engine's example `custom_backend` is a short one.
 pub trait Backend: Send + Sync + 'static {
     /// What to call it in messages: `CPU`, the name of a device, an address.
     fn name(&self, world: &World) -> String;

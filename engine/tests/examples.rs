@@ -8,6 +8,8 @@
 
 #[path = "../examples/adapters.rs"]
 mod adapters;
+#[path = "../examples/custom_backend.rs"]
+mod custom_backend;
 #[path = "../examples/custom_sampler.rs"]
 mod custom_sampler;
 #[path = "../examples/custom_source.rs"]
@@ -22,6 +24,8 @@ mod first_answer;
 mod logits_processor;
 #[path = "../examples/many_sessions.rs"]
 mod many_sessions;
+#[path = "../examples/move_layer.rs"]
+mod move_layer;
 #[path = "../examples/own_world.rs"]
 mod own_world;
 #[path = "../examples/stream.rs"]
@@ -52,6 +56,8 @@ fn one_question_has_one_answer_however_it_is_asked() {
     assert_eq!(first_answer::run(&model).unwrap(), wanted);
     assert_eq!(stream::run(&model).unwrap(), wanted);
     assert_eq!(own_world::run(&model).unwrap(), wanted);
+    assert_eq!(custom_backend::run(&model).unwrap(), wanted);
+    assert_eq!(move_layer::run(&model).unwrap(), wanted);
     assert_eq!(custom_source::run(&model).unwrap(), wanted);
 }
 

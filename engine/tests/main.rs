@@ -24,6 +24,7 @@ mod hooks;
 mod hostile;
 mod kv_formats;
 mod modules;
+mod moving;
 mod plugins;
 mod polled;
 mod prepare;

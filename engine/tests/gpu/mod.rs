@@ -10,6 +10,7 @@ mod formats;
 mod grow;
 mod limits;
 mod loss;
+mod moving;
 mod places;
 mod reference;
 mod sampled;

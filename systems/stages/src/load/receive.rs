@@ -1,11 +1,12 @@
 //! The load system: takes arrived shards from the queues, and marks a layer resident when its last shard has arrived.
 
 use super::assign::request_shards;
+use super::movement::rewind_sessions;
 use super::progress::Loading;
 use super::queue::{Fetched, LoadQueue};
 use super::request::Arrival;
 use crate::fail::LoadFailed;
-use crate::place::LoadError;
+use crate::place::{Backends, LoadError};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{Fetching, LoadFailure, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
@@ -86,6 +87,8 @@ pub(super) fn fail(world: &mut World, model: Entity, error: LoadError) {
     if let Some(mut queue) = world.get_mut::<LoadQueue>(model) {
         queue.clear();
     }
+    // Rows that are under way are scheduled again after a retry; backends let go of the waves that carry them.
+    rewind_sessions(world, &Backends::of(world), model, usize::MAX);
     world.entity_mut(model).insert(LoadFailed(Arc::new(error)));
 }
 

@@ -129,6 +129,8 @@ impl Need {
 /// methods, a backend adds systems: in `TickSet::Load` systems that update its plans, in `TickSet::Embed` and
 /// `TickSet::Head` systems that compute the ends placed on it, in `LayerSet::Attention` and `LayerSet::Ffn` systems
 /// that compute [`CurrentLayer`](weft_components::CurrentLayer) if that is placed on it.
+///
+/// The example `custom_backend` of the engine is a short one.
 pub trait Backend: Send + Sync + 'static {
     /// Its name in messages: `CPU`, the name of a device, an address.
     fn name(&self, world: &World) -> String;

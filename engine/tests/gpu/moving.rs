@@ -1,0 +1,81 @@
+//! Layers and ends that move between the CPU, GPUs and a thread, and are evicted on a GPU, in mid-answer.
+
+use crate::backend::{ThreadPlugin, Worker, held};
+use crate::common::gpu::{PATHS, device, exact, loaded_on, open, unharmed};
+use crate::common::{golden, golden_json, ids};
+use crate::moving::{evicted_layers_come_back, place, says_the_reference};
+use weft::components::{Ends, Place};
+use weft::{Engine, EngineOptions, Gpu, GpuLayers, LoadOptions, ModelId};
+
+const CPU: Place = Place::new(0);
+const GPU: Place = Place::new(1);
+
+/// tiny-llama with its last layers on a GPU.
+fn tiny_on(gpu: Gpu, gpu_layers: usize) -> (Engine, ModelId) {
+    let load = LoadOptions { gpu_layers: GpuLayers::Count(gpu_layers), ..LoadOptions::default() };
+    loaded_on(golden("tiny/tiny-llama.gguf").as_path(), &EngineOptions::default(), vec![gpu], &load)
+}
+
+fn put_ends(engine: &mut Engine, model: ModelId, embed: Place, head: Place) {
+    engine.world_mut().entity_mut(model.0).insert(Ends { embed, head });
+}
+
+#[test]
+fn a_layer_moves_to_a_gpu_and_back() {
+    for plain in PATHS {
+        let (mut engine, model) = tiny_on(open(&exact(plain)), 0);
+        says_the_reference(&mut engine, model, |engine, said| match said {
+            2 => place(engine, model, 1, GPU),
+            5 => {
+                assert_eq!(held(engine, model), [CPU, GPU, CPU]);
+                place(engine, model, 1, CPU);
+            }
+            _ => {}
+        });
+        assert_eq!(held(&engine, model), [CPU; 3]);
+        unharmed(&engine, model);
+        assert!(engine.gpu_parts(model).is_empty(), "nothing of the model is left there");
+    }
+}
+
+#[test]
+fn every_layer_and_both_ends_move_one_after_another() {
+    let (mut engine, model) = tiny_on(open(&exact(false)), 0);
+    says_the_reference(&mut engine, model, |engine, said| match said {
+        1..=3 => place(engine, model, said - 1, GPU),
+        4 => put_ends(engine, model, CPU, GPU),
+        5 => put_ends(engine, model, GPU, GPU),
+        _ => {}
+    });
+    assert_eq!(held(&engine, model), [GPU; 3]);
+    says_the_reference(&mut engine, model, |engine, said| match said {
+        1 => put_ends(engine, model, GPU, CPU),
+        2..=4 => place(engine, model, 4 - said, CPU),
+        5 => put_ends(engine, model, CPU, CPU),
+        _ => {}
+    });
+    assert_eq!(held(&engine, model), [CPU; 3]);
+    unharmed(&engine, model);
+}
+
+#[test]
+fn an_evicted_layer_comes_back_on_a_gpu() {
+    for gpu_layers in [1, 3] {
+        let (mut engine, model) = tiny_on(open(&exact(false)), gpu_layers);
+        evicted_layers_come_back(&mut engine, model);
+        unharmed(&engine, model);
+    }
+}
+
+#[test]
+fn a_layer_goes_round_the_cpu_a_gpu_and_a_thread() {
+    let (mut engine, model) = tiny_on(open(&device(false)), 1);
+    engine.add_plugin(&ThreadPlugin { half: false });
+    let thread = engine.world().resource::<Worker>().place;
+    assert!(ids(&golden_json("tiny/tiny-llama.json")["greedy"]).len() > 6);
+    let places = [CPU, GPU, thread];
+    says_the_reference(&mut engine, model, |engine, said| {
+        place(engine, model, said % 3, places[(said / 2) % 3]);
+    });
+    unharmed(&engine, model);
+}

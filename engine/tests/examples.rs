@@ -8,6 +8,8 @@
 
 #[path = "../examples/adapters.rs"]
 mod adapters;
+#[path = "../examples/custom_admission.rs"]
+mod custom_admission;
 #[path = "../examples/custom_backend.rs"]
 mod custom_backend;
 #[path = "../examples/custom_sampler.rs"]
@@ -126,4 +128,14 @@ fn a_processor_forbids_what_a_bias_forbids() {
     engine.generate(session, &options).unwrap();
     engine.wait(session).unwrap();
     assert_eq!(engine.output(session).unwrap().text, answer);
+}
+
+#[test]
+fn the_most_urgent_are_answered_first_and_as_ever() {
+    let said = custom_admission::run(&golden("tiny/tiny-llama.gguf")).unwrap();
+    let questions: Vec<_> = custom_admission::QUESTIONS.into_iter().rev().collect();
+    let who: Vec<_> = questions.iter().map(|(who, _)| *who).collect();
+    assert_eq!(said.iter().map(|(who, _)| *who).collect::<Vec<_>>(), who);
+    let wanted = answers(&questions.iter().map(|(_, question)| *question).collect::<Vec<_>>(), 16);
+    assert_eq!(said.into_iter().map(|(_, answer)| answer).collect::<Vec<_>>(), wanted);
 }

@@ -8,14 +8,14 @@ use crate::architectures::references;
 use crate::common::embedding::{self, ENCODERS, difference, prompts, reference_states, texts};
 use crate::common::polled::{dripping, fed, feed, load, prepared};
 use crate::common::reference::{MOST_DIFFERENCE, difference_from, tiny_agrees_on};
-use crate::common::requests::asks;
-use crate::common::{golden, golden_json, ids, loaded, logits, told};
+use crate::common::requests::{asks, tiny};
+use crate::common::{golden, golden_json, greedy, ids, loaded, logits, told};
 use crate::folders;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use weft::storage::{FileSource, Source};
+use weft::storage::{FileSource, Source, StorageError};
 use weft::{
     EmbedOptions, Engine, EngineOptions, Error, FinishReason, KvFormat, LoadOptions, ModelId, ModelSource,
     Pooling, PreparedModelReader, stages,
@@ -215,4 +215,54 @@ fn polled_and_read_sources_give_the_same_model() {
     let positions: Vec<usize> = (0..tokens.len()).collect();
     let found = [read, polled].map(|model| logits(&mut engine, model, &tokens, &positions, 0));
     assert!(found[0] == found[1]);
+}
+
+/// A source that does what none may, once the model's header has been read.
+struct Broken {
+    file: FileSource,
+    header: AtomicBool,
+    panics: bool,
+}
+
+impl Source for Broken {
+    fn name(&self) -> &str {
+        "broken.gguf"
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StorageError>> {
+        if self.header.load(Ordering::Relaxed) {
+            return self.file.poll_read(cx, offset, buffer);
+        }
+        assert!(!self.panics, "a source that panics");
+        Poll::Ready(Ok(0))
+    }
+
+    fn is_polled(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_source_that_breaks_its_contract_fails_its_load_alone() {
+    for panics in [false, true] {
+        let (mut engine, other, tokens) = tiny(&EngineOptions::default());
+        let wanted = greedy(&mut engine, other, &tokens, 8);
+        let file = FileSource::open(&golden("tiny/tiny-llama.gguf")).unwrap();
+        let broken = Arc::new(Broken { file, header: AtomicBool::new(true), panics });
+        let source = ModelSource::Parts(vec![Arc::clone(&broken) as Arc<dyn Source>]);
+        let model = engine.load_prepared(prepared(source, &LoadOptions::default(), || {})).unwrap();
+        broken.header.store(false, Ordering::Relaxed);
+        let error = engine.wait_loaded(model).unwrap_err();
+        assert!(error.to_string().contains("broken.gguf"), "{error}");
+        assert_eq!(greedy(&mut engine, other, &tokens, 8), wanted, "the engine goes on");
+    }
 }

@@ -7,6 +7,7 @@ use crate::place::{LoadError, Preparing};
 use core::ops::Range;
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use weft_platform::storage::{Source, StorageError};
 
@@ -58,7 +59,13 @@ impl Polled {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Option<Report> {
         let Some(mut current) = self.current.take() else { return self.start() };
         let (entity, ticket) = (current.item.entity(), current.item.ticket);
-        let polled = self.advance(&mut current, context);
+        // A panic of a source or a backend is an error of this shard, as on the loader's threads.
+        let advance = AssertUnwindSafe(|| self.advance(&mut current, context));
+        let polled = catch_unwind(advance).unwrap_or_else(|_| {
+            let source = self.sources.get(current.item.shard().part);
+            let file = source.map_or(String::new(), |source| source.name().to_owned());
+            Err(LoadError::LoaderGone { file })
+        });
         let finished = match polled {
             Ok(false) => {
                 self.current = Some(current);
@@ -146,7 +153,13 @@ impl Read {
         while self.filled < self.buffer.len() {
             let offset = self.range.start + self.filled as u64;
             match source.poll_read(context, offset, &mut self.buffer[self.filled..]) {
-                Poll::Ready(Ok(0)) | Poll::Pending => return Ok(false),
+                Poll::Pending => return Ok(false),
+                // A source may not say so, and would not wake anybody.
+                Poll::Ready(Ok(0)) => {
+                    let (name, end) = (source.name().to_owned(), self.range.end);
+                    let source = Arc::new(std::io::ErrorKind::UnexpectedEof.into());
+                    return Err(StorageError::Read { name, start: offset, end, source }.into());
+                }
                 Poll::Ready(Ok(read)) => self.filled = (self.filled + read).min(self.buffer.len()),
                 Poll::Ready(Err(error)) if error.is_transient() && self.tries < RETRIES => {
                     tracing::warn!(%error, tries = self.tries, "a read failed and is tried again");

@@ -50,7 +50,8 @@ pub enum SampleSet {
     Collect,
     /// Logits processors change the logits of such waves: `mask_logits`, and those that a program adds.
     Process,
-    /// Samplers of a program's own choose tokens (`Wave::chosen`). Empty unless a program adds some.
+    /// Samplers of a program's own choose tokens (`Wave::chosen`). Empty unless a program adds some. A sampler that keeps state
+    /// ignores spans whose `epoch` is not that of the session's `ContextCursor`: the session was preempted since.
     Choose,
     /// The sessions' samplers choose the other tokens, and all are delivered: `sample`.
     Deliver,

@@ -58,6 +58,14 @@ impl Engine {
         world::progress(&self.world, model)
     }
 
+    /// Goes on with a load that failed. See [`world::retry_load`].
+    ///
+    /// # Errors
+    /// As [`world::retry_load`].
+    pub fn retry_load(&mut self, model: ModelId) -> Result<(), Error> {
+        world::retry_load(&mut self.world, model)
+    }
+
     /// Returns a model's hyperparameters. See [`world::config`].
     ///
     /// # Errors

@@ -30,6 +30,14 @@ pub fn progress(world: &World, model: ModelId) -> Result<LoadProgress, Error> {
     world.get::<Loading>(model.0).map(|loading| loading.0).ok_or(Error::NoModel)
 }
 
+/// Goes on with a load that failed: asks for the shards that have not arrived. Does nothing if the load has not failed.
+///
+/// # Errors
+/// The loader's threads cannot be started.
+pub fn retry_load(world: &mut World, model: ModelId) -> Result<(), Error> {
+    Ok(weft_systems::load::retry_load(world, model.0)?)
+}
+
 /// Returns a model's hyperparameters.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ fn a_layer_moves_to_a_gpu_and_back() {
         });
         assert_eq!(held(&engine, model), [CPU; 3]);
         unharmed(&engine, model);
-        assert!(engine.gpu_parts(model).is_empty(), "nothing of the model is left there");
+        assert!(engine.gpu_shards(model).is_empty(), "nothing of the model is left there");
     }
 }
 

@@ -138,7 +138,7 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
     let mut engine = Engine::new(&EngineOptions::default())?;
     let model = engine.add_plugin(&thread_plugin).load(model, &LoadOptions::default())?;
     let session = engine.open_session(model, &SessionOptions::default())?;
-    engine.set_messages(session, &[Message::new("user", "What is the capital of France?")])?;
+    engine.set_messages(session, &[Message::new("user", "Name three fruits.")])?;
     engine.generate(session, &GenerateOptions { max_tokens: Some(32), ..GenerateOptions::default() })?;
     engine.wait(session)?;
     println!("{}", engine.output(session)?.text);

@@ -83,7 +83,7 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
     let source = ModelSource::Parts(vec![Arc::new(source)]);
     let model = engine.load(source, &LoadOptions::default())?;
     let session = engine.open_session(model, &SessionOptions::default())?;
-    engine.set_messages(session, &[Message::new("user", "What is the capital of France?")])?;
+    engine.set_messages(session, &[Message::new("user", "Name three fruits.")])?;
     engine.generate(session, &GenerateOptions { max_tokens: Some(32), ..GenerateOptions::default() })?;
     engine.wait(session)?;
     let answer = engine.output(session)?.text.clone();

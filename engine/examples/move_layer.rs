@@ -31,7 +31,7 @@ pub fn run(model: &Path) -> Result<String, Box<dyn Error>> {
     let model = engine.load(model, &options)?;
     engine.wait_loaded(model)?;
     let session = engine.open_session(model, &SessionOptions::default())?;
-    engine.set_messages(session, &[Message::new("user", "What is the capital of France?")])?;
+    engine.set_messages(session, &[Message::new("user", "Name three fruits.")])?;
     engine.generate(session, &GenerateOptions { max_tokens: Some(32), ..GenerateOptions::default() })?;
 
     // A layer is an entity of the model, and where it is wanted is a component of it.

@@ -72,7 +72,7 @@ pub use weft_formats::{gguf, hugging_face, quantize, safetensors, synth};
 #[cfg(not(target_family = "wasm"))]
 pub use weft_gpu::GpuProbe;
 pub use weft_gpu::{
-    Allocated, Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, StepTimes, Work,
+    Allocated, Capabilities, Counters, Gpu, GpuError, GpuOptions, KernelTime, LogitsShader, StepTimes, Work,
 };
 pub use weft_platform::{
     Cpu, CpuMatrix, Kernels, KvArena, KvError, KvFormat, KvShape, PAGE, Pool, Signal, storage,

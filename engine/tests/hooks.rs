@@ -6,9 +6,10 @@ use crate::common::reference::CLEAR_TINY;
 use crate::common::requests::{asks, tiny};
 use crate::common::{logits, told};
 use bevy_ecs::prelude::*;
-use weft::components::{AtLayer, Chosen, ModelConfig, ReadsLogits, SessionOf, Wave};
+use weft::components::{AtLayer, Chosen, ModelConfig, ReadsLogits, SessionOf, TokenMask, Wave};
+use weft::stages::on_gpu::{GpuLogits, GpuLogitsFailed, LogitsProcessor};
 use weft::{
-    Engine, EngineOptions, FinishReason, GenerateOptions, ModelId, SampleSet, SamplerSettings, SessionId,
+    Engine, EngineOptions, FinishReason, GenerateOptions, LogitsShader, ModelId, SampleSet, SamplerSettings, SessionId,
 };
 
 const TOKENS: usize = 12;
@@ -197,5 +198,76 @@ fn tokens_of_a_script_are_the_answer_and_end_it() {
         assert_eq!(engine.wait(unknown).unwrap(), FinishReason::InvalidLogits);
         assert_eq!(engine.output(unknown).unwrap().tokens, [41]);
         assert_eq!(said(&mut engine, other).len(), TOKENS);
+    }
+}
+
+/// The two tokens that a session says first, and its answer if an infinite bias forbids them.
+fn without_its_first_two(engine: &mut Engine, model: ModelId, prompt: &[u32]) -> ([u32; 2], Vec<u32>) {
+    let session = plain(engine, model, prompt, &asks(TOKENS));
+    let answer = said(engine, session);
+    let forbidden = [answer[0], answer[1]];
+    let logit_bias = forbidden.map(|token| (token, f32::NEG_INFINITY)).to_vec();
+    let sampler = SamplerSettings { logit_bias, ..SamplerSettings::default() };
+    let session = plain(engine, model, prompt, &GenerateOptions { sampler, ..asks(TOKENS) });
+    let wanted = said(engine, session);
+    assert_ne!(wanted, answer);
+    (forbidden, wanted)
+}
+
+#[test]
+fn a_mask_forbids_what_a_bias_forbids() {
+    for options in backends() {
+        let (mut engine, model, tokens) = tiny(&options);
+        let vocabulary = engine.config(model).unwrap().vocabulary;
+        let (forbidden, wanted) = without_its_first_two(&mut engine, model, &tokens);
+        let beside = plain(&mut engine, model, &tokens, &asks(TOKENS));
+        let mask = TokenMask::new(vocabulary, |token| !forbidden.contains(&token));
+        let masked = told(&mut engine, model, &tokens);
+        engine.world_mut().entity_mut(masked.0).insert(mask);
+        engine.generate(masked, &asks(TOKENS)).unwrap();
+        assert_eq!(said(&mut engine, masked), wanted);
+        // Another session is not touched, and the mask goes when its component does.
+        let other = said(&mut engine, beside);
+        assert_eq!(other[..2], forbidden);
+        engine.world_mut().entity_mut(masked.0).remove::<TokenMask>();
+        engine.set_context(masked, tokens.clone()).unwrap();
+        engine.generate(masked, &asks(TOKENS)).unwrap();
+        assert_eq!(said(&mut engine, masked), other);
+        // A mask that allows one token leaves no choice; tokens beyond its last word are forbidden.
+        let only = told(&mut engine, model, &tokens);
+        engine.world_mut().entity_mut(only.0).insert(TokenMask(vec![1 << 7]));
+        engine.generate(only, &asks(TOKENS)).unwrap();
+        assert_eq!(said(&mut engine, only), [7; TOKENS]);
+    }
+}
+
+#[test]
+fn a_processor_in_wgsl_forbids_what_a_bias_forbids() {
+    const FORBID: &str = "fn process(row: u32, token: u32, logit: f32) -> f32 {
+        return select(logit, FORBIDDEN, token == data(0u) || token == data(1u));
+    }";
+    for plain_path in PATHS {
+        let (mut engine, model, tokens) = tiny(&on_exact_gpu(plain_path));
+        let (forbidden, wanted) = without_its_first_two(&mut engine, model, &tokens);
+        let processor = |wgsl: &str| {
+            let shader = LogitsShader { wgsl: wgsl.to_owned(), row_words: 0 };
+            GpuLogits(vec![LogitsProcessor { shader, data: forbidden.to_vec() }])
+        };
+        let answer = |engine: &mut Engine| {
+            let session = plain(engine, model, &tokens, &asks(TOKENS));
+            said(engine, session)
+        };
+        let before = answer(&mut engine);
+        engine.world_mut().entity_mut(model.0).insert(processor(FORBID));
+        assert_eq!(answer(&mut engine), wanted, "plain {plain_path}");
+        // Also where the host chooses, because a system reads the logits.
+        let read = with(&mut engine, model, &tokens, &asks(TOKENS), ());
+        assert_eq!(said(&mut engine, read), wanted);
+        engine.world_mut().entity_mut(model.0).remove::<GpuLogits>();
+        assert_eq!(answer(&mut engine), before);
+        // One that does not compile is named, and the model goes on without it.
+        engine.world_mut().entity_mut(model.0).insert(processor("fn process() {}"));
+        assert_eq!(answer(&mut engine), before);
+        assert!(engine.world().get::<GpuLogitsFailed>(model.0).is_some());
     }
 }

@@ -81,7 +81,7 @@ impl Request {
 
     /// The error of a load that a backend refuses.
     pub(super) fn refused(&self, world: &World, backend: &dyn Backend, error: PlaceError) -> LoadError {
-        LoadError::Place { file: self.file.clone(), place: backend.name(world), error }
+        LoadError::Place { file: self.file.clone(), place: backend.name(world), source: error }
     }
 }
 
@@ -198,7 +198,7 @@ fn assign(
                 assigned.limits = before;
             }
             Err((place, error)) => {
-                return Err(LoadError::Place { file: request.file.clone(), place, error });
+                return Err(LoadError::Place { file: request.file.clone(), place, source: error });
             }
             Ok(()) => {}
         }

@@ -127,7 +127,7 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
             match attempt.run().map_err(|(place, error)| LoadError::Place {
                 file: name.clone(),
                 place,
-                error,
+                source: error,
             })? {
                 Ok(fit) => return Ok(fit),
                 Err(too_large) => smallest = Some((tokens, too_large)),

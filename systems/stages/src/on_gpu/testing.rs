@@ -30,7 +30,7 @@ pub(super) fn world() -> (World, Entity) {
     world.insert_resource(HostCpu(Cpu::serial()));
     CpuPlace::register(&mut world, None);
     GpuBackend::register(&mut world, Arc::new(noop()));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../assets/golden/tiny/tiny-llama.gguf");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/tiny/tiny-llama.gguf");
     let file = ModelFile::read(OpenModel::open(&path).unwrap()).unwrap();
     let options =
         SpawnOptions { kv_tokens: Some(256), kv_format: KvFormat::F16, gpu_layers: GpuLayers::Auto };

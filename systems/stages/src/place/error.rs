@@ -1,5 +1,6 @@
 //! Errors of placing a model and of loading its weights.
 
+use core::fmt;
 use std::error::Error;
 use std::sync::Arc;
 use weft_formats::ModelError;
@@ -17,12 +18,31 @@ pub enum PlaceErrorKind {
 }
 
 /// A backend refuses layers or ends of a model.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PlaceError {
     /// The kind of reason.
     pub kind: PlaceErrorKind,
     /// The reason, an error of the backend's own type.
     pub source: Arc<dyn Error + Send + Sync>,
+}
+
+impl fmt::Debug for PlaceError {
+    /// Prints the reason alone: what reads errors by their debug form finds its name and fields.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.source, f)
+    }
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.source, f)
+    }
+}
+
+impl Error for PlaceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.source()
+    }
 }
 
 impl PlaceError {
@@ -42,14 +62,14 @@ pub enum LoadError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// A backend refuses the model, or the layers and ends asked of it.
-    #[error("{file}: {}", error.source)]
+    #[error("{file}: {source}")]
     Place {
         /// File.
         file: String,
         /// The backend's name.
         place: String,
         /// The reason.
-        error: PlaceError,
+        source: PlaceError,
     },
     /// There is no backend to place a model on.
     #[error("{file}: no backend is registered; add one to the world first")]
@@ -93,7 +113,7 @@ impl LoadError {
     /// The reason of a backend, if it has this type.
     pub fn place_reason<E: Error + 'static>(&self) -> Option<&E> {
         match self {
-            Self::Place { error, .. } => error.source.downcast_ref(),
+            Self::Place { source, .. } => source.source.downcast_ref(),
             _ => None,
         }
     }

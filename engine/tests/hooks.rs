@@ -9,7 +9,8 @@ use bevy_ecs::prelude::*;
 use weft::components::{AtLayer, Chosen, ModelConfig, ReadsLogits, SessionOf, TokenMask, Wave};
 use weft::stages::on_gpu::{GpuLogits, GpuLogitsFailed, LogitsProcessor};
 use weft::{
-    Engine, EngineOptions, FinishReason, GenerateOptions, LogitsShader, ModelId, SampleSet, SamplerSettings, SessionId,
+    Engine, EngineOptions, FinishReason, GenerateOptions, LogitsShader, ModelId, SampleSet, SamplerSettings,
+    SessionId,
 };
 
 const TOKENS: usize = 12;

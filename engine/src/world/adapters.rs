@@ -9,6 +9,7 @@ use weft_components::{Adapter, AdapterOf, AdapterUsers, Adapters, LogitsKept, Lo
 use weft_formats::adapter::{AdapterBase, AdapterFile, AdapterFiles};
 use weft_systems::load::ModelOrigin;
 use weft_systems::on_cpu::AdapterWeights;
+use weft_systems::related;
 
 /// An adapter: its entity in the world that it was loaded into. Valid until [`remove_adapter`], or until its model is
 /// unloaded.
@@ -83,9 +84,7 @@ pub fn remove_adapter(world: &mut World, adapter: AdapterId) {
     if world.get::<Adapter>(adapter.0).is_none() {
         return;
     }
-    let users = world.get::<AdapterUsers>(adapter.0);
-    let users = users.map_or_else(Vec::new, |users| users.entities().to_vec());
-    for session in users {
+    for session in related::<AdapterUsers>(world, adapter.0) {
         use_adapter(world, SessionId(session), None);
     }
     world.despawn(adapter.0);

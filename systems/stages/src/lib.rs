@@ -14,5 +14,8 @@ pub mod on_cpu;
 pub mod on_gpu;
 pub mod place;
 pub mod reclaim;
+mod related;
 pub mod sample;
 pub mod text;
+
+pub use related::related;

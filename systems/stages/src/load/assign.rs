@@ -12,6 +12,7 @@ use crate::admit::AdmitOptions;
 use crate::place::{
     Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, PlaceError, PlaceErrorKind, PrepareAll,
 };
+use crate::related;
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use std::sync::Arc;
@@ -101,7 +102,7 @@ pub fn place_model(world: &mut World, model: Entity, accelerate: bool) -> Result
             return Err(error);
         }
     };
-    let layers = world.get::<Layers>(model).map_or_else(Vec::new, |layers| layers.entities().to_vec());
+    let layers = related::<Layers>(world, model);
     for (layer, place) in layers.iter().zip(&assigned.layers) {
         world.entity_mut(*layer).insert((HeldBy(*place), PlacedOn(*place)));
     }
@@ -138,7 +139,7 @@ pub fn place_model(world: &mut World, model: Entity, accelerate: bool) -> Result
 
 /// Drops everything that backends hold of a model, its waves and its load queue.
 fn release(world: &mut World, backends: &Backends, model: Entity) {
-    let waves = world.get::<Waves>(model).map_or_else(Vec::new, |waves| waves.entities().to_vec());
+    let waves = related::<Waves>(world, model);
     for wave in waves {
         abandon(world, backends, wave);
         world.despawn(wave);
@@ -146,7 +147,7 @@ fn release(world: &mut World, backends: &Backends, model: Entity) {
     for (_, backend) in backends.places() {
         backend.release(world, model);
     }
-    let layers = world.get::<Layers>(model).map_or_else(Vec::new, |layers| layers.entities().to_vec());
+    let layers = related::<Layers>(world, model);
     for layer in layers {
         world.entity_mut(layer).remove::<(Resident, HeldBy)>();
     }
@@ -287,7 +288,7 @@ pub(super) fn settle_waves(world: &mut World, model: Entity) {
     let asynchronous = |place: &&Place| backends.at(**place).is_some_and(|backend| backend.is_asynchronous());
     let count = places.iter().filter(asynchronous).count().max(1);
     world.entity_mut(model).insert(StepsAhead(ahead));
-    let waves = world.get::<Waves>(model).map_or_else(Vec::new, |waves| waves.entities().to_vec());
+    let waves = related::<Waves>(world, model);
     for wave in waves.iter().skip(count) {
         abandon(world, &backends, *wave);
         world.despawn(*wave);

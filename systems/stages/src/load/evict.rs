@@ -5,6 +5,7 @@ use super::queue::LoadQueue;
 use super::receive::fail;
 use crate::fail::LoadFailed;
 use crate::place::{Backends, EndsWanted, LoadError};
+use crate::related;
 use bevy_ecs::prelude::*;
 use weft_components::{
     AtLayer, Evictable, HeldBy, LayerIndex, LayerOf, Layers, MissingShards, Resident, Shards, Wave, WaveOf,
@@ -21,7 +22,7 @@ pub(super) fn place_in_model(world: &World, layer: Entity) -> Option<(Entity, us
 /// [`Evictable`].
 pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
     let Some((model, index)) = place_in_model(world, layer) else { return false };
-    let shards = world.get::<Shards>(layer).map_or_else(Vec::new, |shards| shards.entities().to_vec());
+    let shards = related::<Shards>(world, layer);
     let evictable = shards.iter().all(|shard| world.get::<Evictable>(*shard).is_some());
     if !evictable || world.get::<Resident>(layer).is_none() {
         return false;

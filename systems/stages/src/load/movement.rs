@@ -8,6 +8,7 @@ use super::assign::{Request, abandon, drop_shard, request_shards, settle_waves};
 use super::evict::place_in_model;
 use crate::admit::truncate_session;
 use crate::place::{Backend, Backends, EndsWanted, LoadError};
+use crate::related;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
@@ -88,7 +89,7 @@ pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), Loa
     if let Some(backend) = backends.at(from) {
         backend.release_layer(world, model, index);
     }
-    let shards = world.get::<Shards>(layer).map_or_else(Vec::new, |shards| shards.entities().to_vec());
+    let shards = related::<Shards>(world, layer);
     for shard in shards {
         drop_shard(world, model, shard);
     }
@@ -153,12 +154,11 @@ fn prepare(
 
 /// Keeps the first `keep` tokens of the cached context of each of a model's sessions, and clears the model's waves.
 pub fn rewind_sessions(world: &mut World, backends: &Backends, model: Entity, keep: usize) {
-    let waves = world.get::<Waves>(model).map_or_else(Vec::new, |waves| waves.entities().to_vec());
+    let waves = related::<Waves>(world, model);
     for wave in waves {
         abandon(world, backends, wave);
     }
-    let sessions =
-        world.get::<Sessions>(model).map_or_else(Vec::new, |sessions| sessions.entities().to_vec());
+    let sessions = related::<Sessions>(world, model);
     for session in sessions {
         // The system is the engine's own and accepts any entity: it cannot fail.
         let _ = world.run_system_cached_with(truncate_session, (session, keep));

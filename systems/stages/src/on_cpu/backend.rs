@@ -6,6 +6,7 @@ use super::scratch::CpuScratch;
 use super::weight_packing::{CpuPrepare, CpuWeights};
 use crate::host::HostCpu;
 use crate::place::{Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, Taken};
+use crate::related;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{Ends, HeldBy, Layers, ModelConfig, Place, PlacedOn, Shards, TensorRole, Wave, WaveOf};
@@ -145,10 +146,9 @@ impl Backend for CpuBackend {
     }
 
     fn release(&self, world: &mut World, model: Entity) {
-        let layers = world.get::<Layers>(model).map_or_else(Vec::new, |layers| layers.entities().to_vec());
+        let layers = related::<Layers>(world, model);
         for owner in layers.into_iter().chain(core::iter::once(model)) {
-            let shards =
-                world.get::<Shards>(owner).map_or_else(Vec::new, |shards| shards.entities().to_vec());
+            let shards = related::<Shards>(world, owner);
             for shard in shards {
                 world.entity_mut(shard).remove::<CpuWeights>();
             }
@@ -185,8 +185,8 @@ impl Backend for CpuBackend {
 /// Removes [`CpuWeights`] from the shards of a layer. For backends whose weights are those of the CPU.
 pub fn drop_weights(world: &mut World, model: Entity, layer: usize) {
     let layer = world.get::<Layers>(model).and_then(|layers| layers.entities().get(layer));
-    let shards = layer.and_then(|layer| world.get::<Shards>(*layer));
-    for shard in shards.map_or_else(Vec::new, |shards| shards.entities().to_vec()) {
+    let shards = layer.map_or_else(Vec::new, |layer| related::<Shards>(world, *layer));
+    for shard in shards {
         world.entity_mut(shard).remove::<CpuWeights>();
     }
 }

@@ -127,12 +127,8 @@ impl Backend for CpuBackend {
     }
 
     fn evict(&self, world: &mut World, model: Entity, layer: usize) {
+        // The layer has left the plan when it stopped being resident.
         drop_weights(world, model, layer);
-        if let Some(mut plan) = world.get_mut::<CpuPlan>(model)
-            && let Some(planned) = plan.layers.get_mut(layer)
-        {
-            *planned = None;
-        }
     }
 
     fn release_layer(&self, world: &mut World, model: Entity, layer: usize) {
@@ -146,12 +142,8 @@ impl Backend for CpuBackend {
     }
 
     fn release(&self, world: &mut World, model: Entity) {
-        let layers = related::<Layers>(world, model);
-        for owner in layers.into_iter().chain(core::iter::once(model)) {
-            let shards = related::<Shards>(world, owner);
-            for shard in shards {
-                world.entity_mut(shard).remove::<CpuWeights>();
-            }
+        for owner in related::<Layers>(world, model).into_iter().chain([model]) {
+            drop_weights_of(world, owner);
         }
         world.entity_mut(model).remove::<(CpuKv, CpuPlan)>();
     }
@@ -184,9 +176,15 @@ impl Backend for CpuBackend {
 
 /// Removes [`CpuWeights`] from the shards of a layer. For backends whose weights are those of the CPU.
 pub fn drop_weights(world: &mut World, model: Entity, layer: usize) {
-    let layer = world.get::<Layers>(model).and_then(|layers| layers.entities().get(layer));
-    let shards = layer.map_or_else(Vec::new, |layer| related::<Shards>(world, *layer));
-    for shard in shards {
+    let layer = world.get::<Layers>(model).and_then(|layers| layers.entities().get(layer)).copied();
+    if let Some(layer) = layer {
+        drop_weights_of(world, layer);
+    }
+}
+
+/// Removes [`CpuWeights`] from the shards of a layer, or from those of a model that no layer owns.
+fn drop_weights_of(world: &mut World, owner: Entity) {
+    for shard in related::<Shards>(world, owner) {
         world.entity_mut(shard).remove::<CpuWeights>();
     }
 }

@@ -1,7 +1,7 @@
 //! Fitting: plans a model into the available memory before anything of it is loaded.
 
 use super::assign::shares;
-use super::origin::{DEFAULT_KV_TOKENS, file_bytes};
+use super::origin::{default_kv_tokens, file_bytes, slots_of};
 use crate::admit::AdmitOptions;
 use crate::place::{
     Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, Need, PlaceError, PlaceErrorKind,
@@ -12,7 +12,7 @@ use core::ops::Range;
 use std::sync::Arc;
 use weft_components::{ModelConfig, Place, WaveLimits};
 use weft_formats::ModelFile;
-use weft_platform::{KvFormat, PAGE};
+use weft_platform::KvFormat;
 
 /// The options of a plan.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +105,7 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
     if backends.places().next().is_none() {
         return Err(LoadError::NoBackend { file: name });
     }
-    let most = file.config.context.clamp(*DEFAULT_KV_TOKENS.start(), *DEFAULT_KV_TOKENS.end());
-    let mut contexts = vec![options.kv_tokens.unwrap_or(most)];
+    let mut contexts = vec![options.kv_tokens.unwrap_or_else(|| default_kv_tokens(&file.config))];
     if options.kv_tokens.is_none() {
         while let Some(half) =
             contexts.last().map(|last| last / 2).filter(|half| *half >= options.least_tokens)
@@ -146,7 +145,7 @@ impl Attempt<'_> {
             place,
             config: &self.config,
             shards: &self.file.shards,
-            slots: u32::try_from(self.tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX),
+            slots: slots_of(self.tokens),
             kv_format: self.kv_format,
             limits: self.limits,
             max_rows: self.world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows,

@@ -8,10 +8,6 @@ use weft_formats::ShardSpec;
 use weft_platform::storage::Source;
 use weft_platform::{KvFormat, PAGE};
 
-/// Tokens of KV cache if the caller gives no number: the model's context, within these bounds. Memory is only taken as
-/// it is written, but a context of a million tokens is more than most machines can promise.
-pub(super) const DEFAULT_KV_TOKENS: core::ops::RangeInclusive<usize> = 16_384..=32_768;
-
 /// How a model is spawned.
 #[derive(Clone, Copy, Debug)]
 pub struct SpawnOptions {
@@ -26,11 +22,19 @@ pub struct SpawnOptions {
 impl SpawnOptions {
     /// Pages of the KV cache of a model.
     pub(super) fn slots(&self, config: &ModelConfig) -> u32 {
-        let tokens = self
-            .kv_tokens
-            .unwrap_or_else(|| config.context.clamp(*DEFAULT_KV_TOKENS.start(), *DEFAULT_KV_TOKENS.end()));
-        u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX)
+        slots_of(self.kv_tokens.unwrap_or_else(|| default_kv_tokens(config)))
     }
+}
+
+/// Tokens of KV cache if the caller gives no number: the model's context, within bounds. Memory is only taken as it is
+/// written, but a context of a million tokens is more than most machines can promise.
+pub(super) fn default_kv_tokens(config: &ModelConfig) -> usize {
+    config.context.clamp(16_384, 32_768)
+}
+
+/// Pages of a KV cache of `tokens`.
+pub(super) fn slots_of(tokens: usize) -> u32 {
+    u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX)
 }
 
 /// The source of a model: enough to place it again and to load its shards again. A component of the model.

@@ -3,7 +3,7 @@
 use super::forward_plan::CpuPlan;
 use super::place::{CpuKv, CpuPlace};
 use super::scratch::CpuScratch;
-use super::weight_packing::{CpuPrepare, CpuWeights};
+use super::weight_packing::{CpuPrepare, CpuWeights, is_read_by_host};
 use crate::host::HostCpu;
 use crate::place::{Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, Taken};
 use crate::related;
@@ -49,13 +49,7 @@ fn reads(spec: &ShardSpec, tied: bool, on_cpu: impl Fn(usize) -> bool, embed: bo
             | TensorRole::EmbeddingNorm
             | TensorRole::EmbeddingNormBias,
         ) => embed,
-        // The host computes the angles of rotary embedding for every place, and norms the hidden states that become
-        // embeddings.
-        (
-            ShardOwner::Model,
-            TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm,
-        ) => true,
-        (ShardOwner::Model, _) => head,
+        (ShardOwner::Model, role) => head || is_read_by_host(role),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::place::{Install, LoadError, Prepare, Preparing};
 use bevy_ecs::prelude::*;
 use bevy_ecs::world::EntityWorldMut;
 use std::sync::{Arc, OnceLock};
-use weft_components::{TensorFormat, WeightShard};
+use weft_components::{TensorFormat, TensorRole, WeightShard};
 use weft_formats::ModelError;
 use weft_platform::{CpuMatrix, Kernels, PackError, TilePacker};
 
@@ -38,6 +38,12 @@ impl CpuWeights {
             CpuWeight::Vector(values) => size_of_val::<[f32]>(values) as u64,
         }
     }
+}
+
+/// Returns true for tensors of a model that the host reads wherever its layers and ends are: it computes the angles of
+/// rotary embedding, and norms the hidden states that become embeddings.
+pub fn is_read_by_host(role: TensorRole) -> bool {
+    matches!(role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm)
 }
 
 /// Lays shards out for the CPU.

@@ -5,13 +5,13 @@ use super::gpu_shard::{GpuShard, GpuShards};
 use super::in_flight::AHEAD;
 use super::weight_upload::GpuPrepare;
 use crate::host::{HostCpu, Wake};
-use crate::on_cpu::CpuPrepare;
+use crate::on_cpu::{CpuPrepare, is_read_by_host};
 use crate::place::{
     Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, PrepareAll, Taken,
 };
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::{ModelConfig, Place, TensorRole, Wave, WaveOf};
+use weft_components::{ModelConfig, Place, Wave, WaveOf};
 use weft_formats::{ShardOwner, ShardSpec};
 use weft_gpu::{Gpu, GpuError};
 
@@ -80,12 +80,6 @@ fn refused(error: GpuError) -> PlaceError {
         _ => PlaceErrorKind::Other,
     };
     PlaceError::new(kind, error)
-}
-
-/// Returns true for tensors that the host reads for a model on a GPU: it computes the angles of rotary embedding, and
-/// norms the hidden states that become embeddings.
-fn is_read_by_host(role: TensorRole) -> bool {
-    matches!(role, TensorRole::RopeFactors | TensorRole::RopeFactorsLong | TensorRole::OutputNorm)
 }
 
 impl Backend for GpuPlace {

@@ -1,5 +1,6 @@
 //! Token masks on the host: the logits of tokens that a session may not generate become `-inf`.
 
+use super::system::model_of;
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Chosen, Model, ModelConfig, ReadbackOf, TokenMask, Wave, WaveOf};
 
@@ -14,8 +15,8 @@ pub fn mask_logits(
         return;
     }
     for (mut wave, of) in &mut waves {
-        let Some(model) = of.0.map(|of| of.0).or(of.1.map(|of| of.0)) else { continue };
-        let (AtLayer::Sample, Ok(config)) = (wave.at, models.get(model)) else { continue };
+        let model = model_of(of).map(|model| models.get(model));
+        let (AtLayer::Sample, Some(Ok(config))) = (wave.at, model) else { continue };
         let Wave { spans, chosen, logits, .. } = &mut *wave;
         for (index, span) in spans.iter().enumerate() {
             let by_sampler = chosen.get(index).is_none_or(|chosen| *chosen == Chosen::Sampler);

@@ -268,6 +268,11 @@ fn deliver_one(
     report(session, span.session, step, events);
 }
 
+/// The model of a wave that passed through the host, or of one that carries readbacks.
+pub(super) fn model_of((wave, readback): (Option<&WaveOf>, Option<&ReadbackOf>)) -> Option<Entity> {
+    wave.map(|of| of.0).or(readback.map(|of| of.0))
+}
+
 /// Delivers the results of waves at the stage `Sample` to their sessions and chooses tokens. Handles waves that passed
 /// through the host and waves that carry readbacks, in the order in which they were composed.
 pub fn sample(
@@ -286,14 +291,7 @@ pub fn sample(
     for (_, entity) in ready.drain(..) {
         let Ok((_, wave, of)) = waves.get(entity) else { continue };
         work.0 += 1;
-        let model = match of {
-            (Some(of), _) => of.0,
-            (None, Some(of)) => of.0,
-            (None, None) => continue,
-        };
-        let Ok((config, tokenizer)) = models.get(model) else {
-            continue;
-        };
+        let Some(Ok((config, tokenizer))) = model_of(of).map(|model| models.get(model)) else { continue };
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
         deliver(&host.0, wave, config, tokenizer, &mut sessions, &mut buffers, &mut events);

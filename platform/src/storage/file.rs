@@ -30,13 +30,7 @@ impl FileSource {
     /// [`StorageError::Open`] or [`StorageError::NotAFile`], naming the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path = path.as_ref();
-        let open_error = |source| StorageError::Open { path: path.to_owned(), source: Arc::new(source) };
-        // Asked before opening: opening a pipe waits for its writer.
-        if !fs::metadata(path).map_err(open_error)?.is_file() {
-            return Err(StorageError::NotAFile { path: path.to_owned() });
-        }
-        let file = File::open(path).map_err(open_error)?;
-        let len = file.metadata().map_err(open_error)?.len();
+        let (file, len) = open(path)?;
         Ok(Self { name: path.display().to_string(), file, len })
     }
 
@@ -53,6 +47,22 @@ impl FileSource {
         }
         StorageError::read(&self.name, range, source)
     }
+}
+
+/// Opens a regular file for reading. Returns its length too.
+pub(super) fn open(path: &Path) -> Result<(File, u64), StorageError> {
+    let open_error = |source| open_error(path, source);
+    // Asked before opening: opening a pipe waits for its writer.
+    if !fs::metadata(path).map_err(open_error)?.is_file() {
+        return Err(StorageError::NotAFile { path: path.to_owned() });
+    }
+    let file = File::open(path).map_err(open_error)?;
+    let len = file.metadata().map_err(open_error)?.len();
+    Ok((file, len))
+}
+
+pub(super) fn open_error(path: &Path, source: io::Error) -> StorageError {
+    StorageError::Open { path: path.to_owned(), source: Arc::new(source) }
 }
 
 #[cfg(unix)]

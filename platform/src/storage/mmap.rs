@@ -5,16 +5,15 @@
 //! access violation on Windows cannot happen, since a mapped file cannot be cut there). [`FileSource`](super::FileSource)
 //! has no such risk and is the default.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use memmap2::Mmap;
 
-use super::{Bytes, Source, StorageError};
+use super::{Bytes, MemorySource, Source, StorageError, file};
 
 /// A file that is mapped, read-only.
 ///
@@ -22,10 +21,9 @@ use super::{Bytes, Source, StorageError};
 /// read. It cannot find one that is cut while its bytes are in use: map only files that no other program writes to.
 #[derive(Debug)]
 pub struct MmapSource {
-    name: String,
     /// Asked for its length.
     file: File,
-    bytes: Bytes,
+    mapped: MemorySource,
 }
 
 impl MmapSource {
@@ -36,20 +34,14 @@ impl MmapSource {
     /// [`StorageError::NotAFile`], naming the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path = path.as_ref();
-        let open_error = |source| StorageError::Open { path: path.to_owned(), source: Arc::new(source) };
-        // Asked before opening: opening a pipe waits for its writer.
-        if !fs::metadata(path).map_err(open_error)?.is_file() {
-            return Err(StorageError::NotAFile { path: path.to_owned() });
-        }
-        let file = File::open(path).map_err(open_error)?;
-        let len = file.metadata().map_err(open_error)?.len();
+        let (file, len) = file::open(path)?;
         let bytes = match usize::try_from(len) {
             // Not every system maps nothing.
             Ok(0) => Bytes::default(),
-            Ok(_) => Bytes::from_owner(map(&file).map_err(open_error)?),
-            Err(_) => return Err(open_error(io::ErrorKind::FileTooLarge.into())),
+            Ok(_) => Bytes::from_owner(map(&file).map_err(|source| file::open_error(path, source))?),
+            Err(_) => return Err(file::open_error(path, io::ErrorKind::FileTooLarge.into())),
         };
-        let source = Self { name: path.display().to_string(), file, bytes };
+        let source = Self { file, mapped: MemorySource::new(path.display().to_string(), bytes) };
         // It was cut between the two, or has grown: what is mapped is what counts.
         source.check_len()?;
         Ok(source)
@@ -59,18 +51,9 @@ impl MmapSource {
     fn check_len(&self) -> Result<(), StorageError> {
         let found = self.file.metadata().map_or(self.len(), |file| file.len());
         if found < self.len() {
-            return Err(StorageError::CutShort { name: self.name.clone(), len: self.len(), found });
+            return Err(StorageError::CutShort { name: self.name().to_owned(), len: self.len(), found });
         }
         Ok(())
-    }
-
-    /// The range of the mapping that is `range` of the file.
-    fn place(&self, range: &Range<u64>) -> Result<Range<usize>, StorageError> {
-        let len = StorageError::check_range(&self.name, range, self.len())?;
-        self.check_len()?;
-        // Inside the mapping, whose length is a `usize`.
-        let start = range.start as usize;
-        Ok(start..start + len)
     }
 }
 
@@ -84,41 +67,35 @@ fn map(file: &File) -> io::Result<Mmap> {
 
 impl Source for MmapSource {
     fn name(&self) -> &str {
-        &self.name
+        self.mapped.name()
     }
 
     fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.mapped.len()
     }
 
     /// Copies all of the buffer at once.
     fn poll_read(
         &self,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         offset: u64,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, StorageError>> {
-        StorageError::check_piece(&self.name, offset, buffer.len(), self.len())?;
-        let range = offset..offset + buffer.len() as u64;
-        let place = self.place(&range)?;
-        let bytes = self.bytes.get(place);
-        buffer
-            .copy_from_slice(bytes.ok_or_else(|| StorageError::out_of_range(&self.name, range, self.len()))?);
-        Poll::Ready(Ok(buffer.len()))
+        StorageError::check_piece(self.name(), offset, buffer.len(), self.len())?;
+        self.check_len()?;
+        self.mapped.poll_read(cx, offset, buffer)
     }
 
     /// A view of the mapping, which lives as long as any view of it.
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
-        let bytes = self.bytes.slice(self.place(&range)?);
-        bytes.ok_or_else(|| StorageError::out_of_range(&self.name, range, self.len()))
+        let bytes = self.mapped.read(range)?;
+        self.check_len()?;
+        Ok(bytes)
     }
 
-    fn read_into<'a>(
-        &'a self,
-        range: Range<u64>,
-        _buffer: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], StorageError> {
-        let bytes = self.bytes.get(self.place(&range)?);
-        bytes.ok_or_else(|| StorageError::out_of_range(&self.name, range, self.len()))
+    fn read_into<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], StorageError> {
+        let bytes = self.mapped.read_into(range, buffer)?;
+        self.check_len()?;
+        Ok(bytes)
     }
 }

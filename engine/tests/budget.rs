@@ -36,6 +36,23 @@ fn a_budget_of_nothing_gives_the_same_answer_in_more_ticks() {
 }
 
 #[test]
+fn after_a_tick_that_advanced_there_is_nothing_to_wait_for() {
+    let (mut engine, model, tokens) = tiny(&EngineOptions::default());
+    let session = told(&mut engine, model, &tokens);
+    engine.generate(session, &asks(4)).unwrap();
+    let signal = weft::world::signal(engine.world_mut());
+    while engine.tick() == TickOutcome::Advanced {
+        signal.notify();
+        engine.rest();
+        assert!(signal.take(), "a wait takes the signal down");
+    }
+    assert!(matches!(engine.phase(session).unwrap(), Phase::Finished(_)));
+    signal.notify();
+    engine.rest();
+    assert!(!signal.take(), "idle, it waits for the signal");
+}
+
+#[test]
 fn a_budget_of_nothing_starves_no_model() {
     let (mut engine, first, tokens) = tiny(&EngineOptions::default());
     // The first model has made up many waves already when the second comes.

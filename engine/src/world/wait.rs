@@ -4,7 +4,7 @@ use super::embeddings::{Embedding, EmbeddingBatch};
 use super::models::{ModelId, progress};
 use super::requests::read;
 use super::sessions::{SessionId, model_of, phase};
-use super::tick::{TickOutcome, signal, tick};
+use super::tick::{LastTick, TickOutcome, signal, tick};
 use crate::error::Error;
 use crate::options::{EmbedOptions, Prompt};
 use bevy_ecs::prelude::*;
@@ -14,9 +14,13 @@ use weft_systems::on_gpu::GpuShards;
 
 /// Longest wait for a step on a GPU: longer than any step, so that a device that hangs does not hang the program.
 const STEP: Duration = Duration::from_millis(100);
-/// Waits until another tick may find something to do, for a loop that calls [`tick`] and found nothing: until a step on a
-/// GPU is done or the world's [`signal`] is raised, at most 100 ms.
+
+/// Waits until another tick may find something to do, for a loop that calls [`tick`]: until a step on a GPU is done or the
+/// world's [`signal`] is raised, at most 100 ms. Returns at once if the last tick advanced.
 pub fn rest(world: &mut World) {
+    if world.get_resource::<LastTick>().is_some_and(|last| last.0 == TickOutcome::Advanced) {
+        return;
+    }
     // The system reads the world only, so it cannot fail.
     if world.run_system_cached(wait_for_gpu).unwrap_or(false) {
         return;
@@ -31,9 +35,8 @@ fn wait_for_gpu(models: Query<'_, '_, &GpuShards>) -> bool {
 
 /// Runs a tick, and [`rest`] if it moved nothing.
 fn tick_or_rest(world: &mut World) {
-    if tick(world) != TickOutcome::Advanced {
-        rest(world);
-    }
+    tick(world);
+    rest(world);
 }
 
 /// Runs ticks until all weights of a model are loaded.

@@ -17,8 +17,10 @@ use weft_gpu::GpuError;
 impl GpuShard {
     /// Returns true if the buffers hold a wave of `rows`. If not, asks for larger ones.
     pub(super) fn holds(&mut self, rows: usize) -> bool {
-        if rows > self.scratch.rows {
-            self.wanted_rows = self.wanted_rows.max(rows);
+        if rows > self.scratch.rows && rows > self.wanted_rows {
+            // The next tick starts to make larger buffers.
+            self.plan_builder.wake.notify();
+            self.wanted_rows = rows;
         }
         rows <= self.scratch.rows
     }
@@ -124,6 +126,20 @@ mod tests {
             assert_eq!(most.next(held, rows).rows, wanted, "{held} {rows}");
         }
         assert_eq!(ScratchSize { rows: 1500, ..most }.next(1024, 1500).rows, 1500);
+    }
+
+    #[test]
+    fn a_wave_that_is_too_large_wakes_the_host_once() {
+        let (mut world, model) = world();
+        let mut gpu_shards = world.get_mut::<GpuShards>(model).unwrap();
+        let gpu_shard = gpu_shards.0.first_mut().unwrap();
+        // The thread that makes the first plan wakes the host as well, through the signal that it was given.
+        gpu_shard.plan_builder.wake = weft_platform::Signal::new();
+        let rows = gpu_shard.scratch.rows;
+        for (wave, wakes) in [(rows, false), (rows + 1, true), (rows + 1, false), (rows + 2, true)] {
+            assert_eq!(gpu_shard.holds(wave), wave == rows);
+            assert_eq!(gpu_shard.plan_builder.wake.take(), wakes, "{wave} rows");
+        }
     }
 
     #[test]

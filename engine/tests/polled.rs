@@ -109,7 +109,7 @@ impl Wake for Count {
 /// As in a browser: the thread that ticks is also the one that feeds, so nothing may wait for bytes.
 #[test]
 fn one_thread_reads_feeds_loads_and_answers() {
-    let file = FileSource::open(&golden("tiny/tiny-gemma3.gguf")).unwrap();
+    let file = FileSource::open(golden("tiny/tiny-gemma3.gguf")).unwrap();
     let (source, feeder) = fed(&file);
     let mut reader = PreparedModelReader::new(source, &LoadOptions::default()).unwrap();
     let count = Arc::new(Count::default());
@@ -145,7 +145,7 @@ fn one_thread_reads_feeds_loads_and_answers() {
 
 #[test]
 fn a_header_that_cannot_be_fed_is_an_error() {
-    let file = FileSource::open(&golden("tiny/tiny-llama.gguf")).unwrap();
+    let file = FileSource::open(golden("tiny/tiny-llama.gguf")).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     let begin = || {
         let (source, feeder) = fed(&file);
@@ -174,7 +174,7 @@ fn a_header_that_cannot_be_fed_is_an_error() {
 
 #[test]
 fn weights_that_could_not_be_fed_are_asked_for_again() {
-    let file = FileSource::open(&golden("tiny/tiny-llama.gguf")).unwrap();
+    let file = FileSource::open(golden("tiny/tiny-llama.gguf")).unwrap();
     let (source, feeder) = fed(&file);
     let mut engine = engine();
     let prepared = prepared(source, &LoadOptions::default(), || feed(&feeder, &file));
@@ -256,7 +256,7 @@ fn a_source_that_breaks_its_contract_fails_its_load_alone() {
     for panics in [false, true] {
         let (mut engine, other, tokens) = tiny(&EngineOptions::default());
         let wanted = greedy(&mut engine, other, &tokens, 8);
-        let file = FileSource::open(&golden("tiny/tiny-llama.gguf")).unwrap();
+        let file = FileSource::open(golden("tiny/tiny-llama.gguf")).unwrap();
         let broken = Arc::new(Broken { file, header: AtomicBool::new(true), panics });
         let source = ModelSource::Parts(vec![Arc::clone(&broken) as Arc<dyn Source>]);
         let model = engine.load_prepared(prepared(source, &LoadOptions::default(), || {})).unwrap();

@@ -30,8 +30,10 @@ pub(super) fn run(
             Ok(outcome) => outcome,
             Err(message) => return format!("a system panicked: {message}"),
         };
+        let before = unfinished.len();
         unfinished.retain_mut(|command| !command(engine));
-        let mut changed = false;
+        // One that is done may have asked for more.
+        let mut changed = unfinished.len() != before;
         // Looked at after everything that may take the signal down, so no command is left when this thread sleeps.
         loop {
             match commands.try_recv() {

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::options::{EmbedOptions, Prompt};
 use bevy_ecs::prelude::*;
 use core::time::Duration;
-use weft_components::{FinishReason, Phase};
+use weft_components::{FinishReason, Layers, Phase};
 use weft_systems::on_gpu::GpuShards;
 
 /// Longest wait for a step on a GPU: longer than any step, so that a device that hangs does not hang the program.
@@ -44,6 +44,11 @@ fn tick_or_rest(world: &mut World) {
 /// # Errors
 /// The model has been unloaded, or its load failed.
 pub fn wait_loaded(world: &mut World, model: ModelId) -> Result<(), Error> {
+    let layers = world.get::<Layers>(model.0).map_or_else(Vec::new, |layers| layers.entities().to_vec());
+    for layer in layers {
+        // Only those that were evicted have anything to ask for.
+        weft_systems::load::request_layer(world, layer)?;
+    }
     while !progress(world, model)?.is_complete() {
         tick_or_rest(world);
     }

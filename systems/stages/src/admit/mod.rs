@@ -138,6 +138,12 @@ pub fn admit(
             turn.standing |= wave.at == AtLayer::Embed;
         }
     }
+    // Of a model that could not be placed there is no wave.
+    for (.., list, failed, _) in &models {
+        if let (Some(list), Some(_)) = (list, failed) {
+            finish_all(list.entities(), &mut sessions, &mut events);
+        }
+    }
     for (mut wave, of) in &mut waves {
         let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), failed, order)) =
             models.get_mut(of.0)
@@ -146,8 +152,6 @@ pub fn admit(
         };
         let list = list.entities();
         if failed.is_some() {
-            finish_all(list, &mut sessions, &mut events);
-            wave.clear();
             continue;
         }
         if wave.at != AtLayer::Idle || turn.standing {
@@ -156,12 +160,14 @@ pub fn admit(
         if order.is_some() {
             turn.first = 0;
         }
+        let all = list;
         let list = order.map_or(list, |order| &order.0);
         let pressure = Pressure::of(list, &sessions, pool.free());
         let most = options.max_rows.clamp(1, limits.rows);
         let rounds = rounds(most, &mut turn, &pressure);
         let mut admission = Admission {
             model: of.0,
+            ordered: order.is_some(),
             room: 0,
             // Each wave takes its share of the sessions, so that every place has work at once.
             sessions: pressure.active.div_ceil(abreast.entities().len().max(1)),
@@ -184,7 +190,8 @@ pub fn admit(
                 }
                 let at = (turn.first + step) % list.len();
                 let Ok(mut session) = sessions.get_mut(list[at]) else { continue };
-                if session.of.0 != of.0 {
+                // An order may name sessions twice, or those of other models.
+                if session.of.0 != of.0 || admission.has(list[at]) {
                     continue;
                 }
                 let remaining = session.remaining(admission.ahead);
@@ -213,7 +220,7 @@ pub fn admit(
         }
         if !starved.is_empty() {
             work.0 +=
-                make_room(&starved, wave.rows() == 0, list, &mut sessions, &runs, &mut commands, &mut events);
+                make_room(&starved, wave.rows() == 0, all, &mut sessions, &runs, &mut commands, &mut events);
         }
     }
 }
@@ -235,6 +242,8 @@ fn rounds(rows: usize, turn: &mut AdmitCursor, pressure: &Pressure) -> [(bool, u
 /// A wave being composed.
 struct Admission<'a> {
     model: Entity,
+    /// True if the order of sessions is the caller's.
+    ordered: bool,
     /// Rows that may still join.
     room: usize,
     /// Sessions that may still join.
@@ -259,6 +268,11 @@ struct Admission<'a> {
 }
 
 impl Admission<'_> {
+    /// Returns true if the session has joined the wave. Looked at only where an order of the caller's may name it twice.
+    fn has(&self, session: Entity) -> bool {
+        self.ordered && self.wave.spans.iter().any(|span| span.session == session)
+    }
+
     /// Adds rows of the session at this index of the list. Returns a reason if the session can never continue.
     fn join(
         &mut self,

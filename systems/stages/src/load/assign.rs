@@ -9,6 +9,7 @@ use super::progress::Loading;
 use super::queue::LoadQueue;
 use super::request::FetchItem;
 use crate::admit::AdmitOptions;
+use crate::fail::LoadFailed;
 use crate::place::{
     Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, PlaceError, PlaceErrorKind, PrepareAll,
 };
@@ -17,8 +18,9 @@ use bevy_ecs::prelude::*;
 use core::ops::Range;
 use std::sync::Arc;
 use weft_components::{
-    Ends, EndsHeldBy, Fetching, HeldBy, Layers, LoadProgress, MissingShards, ModelConfig, Place, PlacedOn,
-    Queued, Resident, ShardOf, StepsAhead, Wave, WaveLimits, WaveOf, Waves, WeightShard,
+    Ends, EndsHeldBy, Fetching, HeldBy, LayerIndex, LayerOf, Layers, LoadProgress, MissingShards,
+    ModelConfig, Place, PlacedOn, Queued, Resident, ShardOf, StepsAhead, Wave, WaveLimits, WaveOf, Waves,
+    WeightShard,
 };
 use weft_formats::ShardSpec;
 
@@ -151,7 +153,7 @@ fn release(world: &mut World, backends: &Backends, model: Entity) {
     for layer in layers {
         world.entity_mut(layer).remove::<(Resident, HeldBy)>();
     }
-    world.entity_mut(model).remove::<(Resident, EndsHeldBy, LoadQueue, Loading)>();
+    world.entity_mut(model).remove::<(Resident, EndsHeldBy, LoadQueue, Loading, LoadFailed)>();
     let origin = world.get::<ModelOrigin>(model);
     let shards = origin.map_or_else(Default::default, |origin| Arc::clone(&origin.entities));
     for shard in shards.iter() {
@@ -160,7 +162,7 @@ fn release(world: &mut World, backends: &Backends, model: Entity) {
 }
 
 /// Takes a wave out of its place and clears it.
-pub(super) fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
+pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
     let at = world.get::<Wave>(wave).and_then(|wave| wave.place);
     if let Some(backend) = at.and_then(|place| backends.at(place)) {
         backend.abandon(world, wave);
@@ -317,7 +319,10 @@ pub(super) fn request_shards(
             continue;
         }
         let readers = backends.places().filter_map(|(_, backend)| backend.install(world, model, spec));
-        let Some(backend) = PrepareAll::of(readers.collect()) else { continue };
+        let Some(backend) = PrepareAll::of(readers.collect()) else {
+            forget_missing(world, *entity);
+            continue;
+        };
         items.push(FetchItem::new(*entity, spec.shard.clone(), backend));
     }
     for item in &items {
@@ -327,6 +332,14 @@ pub(super) fn request_shards(
     match world.get_mut::<LoadQueue>(model) {
         Some(mut queue) => queue.push(items),
         None => Ok(()),
+    }
+}
+
+/// Notes that a shard is not read where its layer is now.
+fn forget_missing(world: &mut World, shard: Entity) {
+    let owner = world.get::<ShardOf>(shard).map(|of| of.0);
+    if let Some(mut missing) = owner.and_then(|owner| world.get_mut::<MissingShards>(owner)) {
+        missing.0.remove(&shard);
     }
 }
 
@@ -354,4 +367,9 @@ pub(super) fn drop_shard(world: &mut World, model: Entity, shard: Entity) {
     if let Some(mut queue) = world.get_mut::<LoadQueue>(model) {
         queue.forget(shard);
     }
+}
+
+/// A layer's model, and the layer's index in it.
+pub(super) fn place_in_model(world: &World, layer: Entity) -> Option<(Entity, usize)> {
+    Some((world.get::<LayerOf>(layer)?.0, world.get::<LayerIndex>(layer)?.0))
 }

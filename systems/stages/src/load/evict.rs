@@ -1,21 +1,14 @@
 //! Eviction: the weights of a layer are dropped, and read again when a wave has reached the layer.
 
-use super::assign::{Request, drop_shard, request_shards};
+use super::assign::{Request, drop_shard, place_in_model, request_shards};
+use super::failure::fail;
 use super::queue::LoadQueue;
-use super::receive::fail;
 use crate::fail::LoadFailed;
 use crate::place::{Backends, EndsWanted, LoadError};
 use crate::related;
 use bevy_ecs::prelude::*;
-use weft_components::{
-    AtLayer, Evictable, HeldBy, LayerIndex, LayerOf, Layers, MissingShards, Resident, Shards, Wave, WaveOf,
-};
+use weft_components::{AtLayer, Evictable, HeldBy, Layers, MissingShards, Resident, Shards, Wave, WaveOf};
 use weft_formats::ShardOwner;
-
-/// A layer's model, and the layer's index in it.
-pub(super) fn place_in_model(world: &World, layer: Entity) -> Option<(Entity, usize)> {
-    Some((world.get::<LayerOf>(layer)?.0, world.get::<LayerIndex>(layer)?.0))
-}
 
 /// Drops the weights of a layer. Its KV cache stays. A wave that reaches the layer stops there until [`demand_layers`]
 /// has had the weights read again. Returns false if the layer is not resident, or if one of its shards is not

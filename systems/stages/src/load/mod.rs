@@ -6,6 +6,7 @@
 
 mod assign;
 mod evict;
+mod failure;
 mod fit;
 mod movement;
 mod origin;
@@ -19,7 +20,7 @@ mod spawn;
 #[cfg(not(target_family = "wasm"))]
 mod threads;
 
-pub use assign::place_model;
+pub use assign::{abandon, place_model};
 pub use evict::{demand_layers, evict_layer, request_layer};
 pub use fit::{Fit, FitOptions, PlaceFit, fit};
 pub use movement::{Moves, move_ends, move_layer, move_layers, note_ends, note_layer, rewind_sessions};

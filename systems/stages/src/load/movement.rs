@@ -4,8 +4,7 @@
 //! histories, on the new places, so the text stays the same. Waves in flight are cleared and their rows scheduled
 //! again.
 
-use super::assign::{Request, abandon, drop_shard, request_shards, settle_waves};
-use super::evict::place_in_model;
+use super::assign::{Request, abandon, drop_shard, place_in_model, request_shards, settle_waves};
 use crate::admit::truncate_session;
 use crate::place::{Backend, Backends, EndsWanted, LoadError};
 use crate::related;
@@ -28,9 +27,11 @@ pub fn note_layer(
     placed: On<'_, '_, Insert<PlacedOn>>,
     layers: Query<'_, '_, (&PlacedOn, &HeldBy)>,
     mut moves: ResMut<'_, Moves>,
+    mut work: ResMut<'_, TickWork>,
 ) {
     if layers.get(placed.entity).is_ok_and(|(placed, held)| placed.0 != held.0) {
         moves.layers.push(placed.entity);
+        work.0 += 1;
     }
 }
 
@@ -39,9 +40,11 @@ pub fn note_ends(
     placed: On<'_, '_, Insert<Ends>>,
     models: Query<'_, '_, (&Ends, &EndsHeldBy), With<Model>>,
     mut moves: ResMut<'_, Moves>,
+    mut work: ResMut<'_, TickWork>,
 ) {
     if models.get(placed.entity).is_ok_and(|(ends, held)| *ends != held.0) {
         moves.models.push(placed.entity);
+        work.0 += 1;
     }
 }
 
@@ -113,6 +116,11 @@ pub fn move_ends(world: &mut World, model: Entity, to: Ends) -> Result<(), LoadE
         return Ok(());
     }
     let backends = Backends::of(world);
+    let takes = |place: Place| backends.at(place).is_some_and(|backend| backend.takes_ends());
+    if !takes(to.embed) || !takes(to.head) {
+        world.entity_mut(model).insert(from);
+        return Err(LoadError::NoEnds { file: request.file });
+    }
     let mut places = vec![to.embed, to.head, from.embed, from.head];
     places.sort_unstable();
     places.dedup();

@@ -55,6 +55,12 @@ impl Polled {
         self.current = None;
     }
 
+    /// Cancels the request for a shard.
+    pub(super) fn forget(&mut self, shard: bevy_ecs::entity::Entity) {
+        self.items.retain(|item| item.entity() != shard);
+        self.current.take_if(|current| current.item.entity() == shard);
+    }
+
     /// Takes what has arrived of the current shard. `None` if it is incomplete, or no shard was requested.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Option<Report> {
         let Some(mut current) = self.current.take() else { return self.start() };

@@ -93,7 +93,13 @@ impl LoadQueue {
 
     /// Cancels a request. Bytes that arrive for it are dropped.
     pub fn forget(&mut self, shard: Entity) {
-        self.asked.remove(&shard);
+        if self.asked.remove(&shard).is_some() {
+            self.polled.forget(shard);
+            #[cfg(not(target_family = "wasm"))]
+            self.threads.forget(shard);
+            #[cfg(target_family = "wasm")]
+            self.inline.retain(|item| item.entity() != shard);
+        }
     }
 
     /// Cancels all requests.
@@ -122,6 +128,9 @@ impl LoadQueue {
     /// A shard could not be read after the last retry, or could not be prepared.
     pub fn poll(&mut self) -> Result<Fetched, LoadError> {
         if self.asked.is_empty() {
+            // What still comes of requests that were cancelled is dropped, so that no thread waits to deliver it.
+            #[cfg(not(target_family = "wasm"))]
+            while self.threads.poll().is_some() {}
             return Ok(Fetched::Nothing);
         }
         while let Some(report) = self.next_report() {

@@ -1,15 +1,14 @@
 //! The load system: takes arrived shards from the queues, and marks a layer resident when its last shard has arrived.
 
-use super::assign::request_shards;
-use super::movement::rewind_sessions;
+use super::assign::{place_model, request_shards};
+use super::failure::fail;
 use super::progress::Loading;
 use super::queue::{Fetched, LoadQueue};
 use super::request::Arrival;
 use crate::fail::LoadFailed;
-use crate::place::{Backends, LoadError};
+use crate::place::LoadError;
 use bevy_ecs::prelude::*;
-use std::sync::Arc;
-use weft_components::{Fetching, LoadFailure, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
+use weft_components::{Fetching, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
 
 /// Bytes that one tick takes from a queue, so that waves advance while a fast disk delivers. At least one shard is
 /// taken.
@@ -79,19 +78,6 @@ fn take(world: &mut World, model: Entity, arrival: Arrival) {
     world.write_message(progress);
 }
 
-/// Ends a load. The model keeps what has arrived, and [`retry_load`] requests the rest.
-pub(super) fn fail(world: &mut World, model: Entity, error: LoadError) {
-    tracing::error!(%error, "load failed");
-    world.write_message(LoadFailure { model });
-    world.resource_mut::<TickWork>().0 += 1;
-    if let Some(mut queue) = world.get_mut::<LoadQueue>(model) {
-        queue.clear();
-    }
-    // Rows that are under way are scheduled again after a retry; backends let go of the waves that carry them.
-    rewind_sessions(world, &Backends::of(world), model, usize::MAX);
-    world.entity_mut(model).insert(LoadFailed(Arc::new(error)));
-}
-
 /// Continues a load that failed: requests the shards that have not arrived. Does nothing if the model's load has not
 /// failed.
 ///
@@ -102,5 +88,11 @@ pub fn retry_load(world: &mut World, model: Entity) -> Result<(), LoadError> {
         return Ok(());
     }
     world.entity_mut(model).remove::<LoadFailed>();
+    // A model that could not be placed has no queue either.
+    if world.get::<LoadQueue>(model).is_none() {
+        return place_model(world, model, true).inspect_err(|_| {
+            tracing::warn!("the model still has no place");
+        });
+    }
     request_shards(world, model, |_, missing| missing)
 }

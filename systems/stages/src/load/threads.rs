@@ -79,6 +79,11 @@ impl Threads {
         lock(&self.shared.requests).items.clear();
     }
 
+    /// Cancels the request for a shard if it has not been started.
+    pub(super) fn forget(&self, shard: bevy_ecs::entity::Entity) {
+        lock(&self.shared.requests).items.retain(|item| item.entity() != shard);
+    }
+
     /// Takes the next report. Never waits.
     pub(super) fn poll(&self) -> Option<Report> {
         self.reports.try_recv().ok()
@@ -91,7 +96,6 @@ fn start(shared: Arc<Shared>, sender: Sender<Report>) -> Result<(), LoadError> {
     // Separate from the threads of ticks: a tick never waits for a piece of a file.
     let pool = Pool::new(shared.cpu.threads).map_err(|error| no_thread(error.to_string()))?;
     let work = move || {
-        // Dropped after the loop, also if it panics, so that the queue learns that no more reports will come.
         pool.install(|| {
             while let Some(item) = next(&shared) {
                 let (entity, ticket) = (item.entity(), item.ticket);

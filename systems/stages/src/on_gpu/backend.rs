@@ -5,6 +5,7 @@ use super::gpu_shard::{GpuShard, GpuShards};
 use super::in_flight::AHEAD;
 use super::weight_upload::GpuPrepare;
 use crate::host::{HostCpu, Wake};
+use crate::load::rewind_sessions;
 use crate::on_cpu::{CpuPrepare, is_read_by_host};
 use crate::place::{
     Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, PrepareAll, Taken,
@@ -113,6 +114,8 @@ impl Backend for GpuPlace {
         let room = Capacity::new(wanted, (&gpu, number), held.unwrap_or_default()).map_err(refused)?;
         let mut limits = room.limits;
         let layers = if held.is_some() {
+            // The plan is made anew: waves that are on the device start over, what has been computed stays cached.
+            rewind_sessions(world, &Backends::of(world), wanted.model, usize::MAX);
             let extended = self.with(world, wanted.model, |gpu_shard| gpu_shard.extend(&room));
             extended.unwrap_or(Ok(())).map_err(refused)?;
             wanted.layers.clone()
@@ -155,6 +158,7 @@ impl Backend for GpuPlace {
     }
 
     fn evict(&self, world: &mut World, model: Entity, layer: usize) {
+        rewind_sessions(world, &Backends::of(world), model, usize::MAX);
         self.with(world, model, |gpu_shard| gpu_shard.drop_layer(layer, false));
     }
 

@@ -234,6 +234,14 @@ impl GpuShard {
     /// Abandons a wave that is on the device. Commands already recorded for it are still submitted: their results are
     /// ignored.
     pub(super) fn abandon(&mut self, wave: Entity) {
+        // A hidden state on its way to the wave must not reach the rows that the wave carries next.
+        for step in &mut self.in_flight {
+            if let Readback::Hidden { wave: to } = &mut step.readback
+                && *to == wave
+            {
+                *to = Entity::PLACEHOLDER;
+            }
+        }
         if self.occupied == Some(wave) {
             self.occupied = None;
             self.entered = None;
@@ -389,11 +397,14 @@ impl GpuShard {
         recorded
     }
 
-    /// Records the head up to the logits.
-    pub(crate) fn record_head(&mut self) {
-        if let Some((plan, shape, commands)) = self.recording() {
+    /// Records the head up to the logits. Returns false if the plan is not there.
+    pub(crate) fn record_head(&mut self) -> bool {
+        let recording = self.recording();
+        if let Some((plan, shape, commands)) = recording {
             plan.record_head(shape, commands);
+            return true;
         }
+        false
     }
 
     /// Number of splits of each context: as many as keep the device busy and fit the buffer of partial sums.

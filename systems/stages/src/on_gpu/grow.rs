@@ -10,6 +10,8 @@ use super::gpu_shard::{GpuShard, GpuShards};
 use super::plan_builder::{Grown, Pending};
 use super::scratch::{Scratch, ScratchSize};
 use crate::admit::truncate_session;
+use crate::load::abandon;
+use crate::place::Backends;
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Model, TickWork, Wave, WaveLimits, WaveOf};
 use weft_gpu::GpuError;
@@ -62,7 +64,7 @@ impl GpuShard {
 pub fn shrink_waves(
     world: &mut World,
     models: &mut QueryState<(Entity, &mut GpuShards, &mut WaveLimits), With<Model>>,
-    waves: &mut QueryState<(&mut Wave, &WaveOf)>,
+    waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
 ) {
     let mut out_of_memory = Vec::new();
     for (model, mut gpu_shards, mut limits) in models.iter_mut(world) {
@@ -78,14 +80,21 @@ pub fn shrink_waves(
             out_of_memory.push((model, limits.rows));
         }
     }
-    let mut sessions = Vec::new();
-    for (mut wave, of) in waves.iter_mut(world) {
+    if out_of_memory.is_empty() {
+        return;
+    }
+    let (mut sessions, mut large) = (Vec::new(), Vec::new());
+    for (entity, wave, of) in waves.iter(world) {
         let too_large = |(model, rows): &(Entity, usize)| of.0 == *model && wave.rows() > *rows;
-        let stands = matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Head);
-        if stands && out_of_memory.iter().any(too_large) {
+        let travels = matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
+        if travels && out_of_memory.iter().any(too_large) {
             sessions.extend(wave.spans.iter().map(|span| span.session));
-            wave.clear();
+            large.push(entity);
         }
+    }
+    let backends = Backends::of(world);
+    for wave in large {
+        abandon(world, &backends, wave);
     }
     for session in sessions {
         // Computed tokens stay; rows in flight are scheduled again. The system is the engine's own and accepts any

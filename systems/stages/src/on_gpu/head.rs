@@ -17,8 +17,10 @@ pub fn head_gpu(
         let Some(gpu_shard) = model.on(ends.head) else { continue };
         if gpu_shard.occupied == Some(entity) {
             let _span = tracing::trace_span!("head", rows = wave.logit_rows.len()).entered();
-            gpu_shard.record_head();
-            wave.at = AtLayer::OnDevice;
+            // Without a plan, which is made anew after a layer came or went, the wave stays before the head.
+            if gpu_shard.record_head() {
+                wave.at = AtLayer::OnDevice;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::gpu_shard::GpuShards;
 use super::process_logits::record_failed;
 use crate::sample::SampledSession;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Model, ModelConfig, TokenMask, Wave, WaveOf};
+use weft_components::{AtLayer, Model, ModelConfig, ReadsLogits, TokenMask, Wave, WaveOf};
 use weft_gpu::sampling::SampleKind;
 use weft_platform::PAGE;
 
@@ -14,7 +14,7 @@ pub fn sample_gpu(
     mut commands: Commands<'_, '_>,
     waves: Query<'_, '_, (&Wave, &WaveOf)>,
     mut models: Query<'_, '_, (&ModelConfig, &mut GpuShards), With<Model>>,
-    masks: Query<'_, '_, &TokenMask>,
+    masks: Query<'_, '_, &TokenMask, Without<ReadsLogits>>,
     mut sessions: Query<'_, '_, SampledSession>,
 ) {
     for (wave, of) in &waves {
@@ -58,6 +58,7 @@ pub fn sample_gpu(
         // A session's mask applies to the row that its token is chosen from: the last of its span.
         let rows = wave.spans.iter().flat_map(|span| {
             let last = span.logits.end.saturating_sub(1);
+            // Where a system reads the logits, the host applies the mask that is there when it does.
             let mask = masks.get(span.session).ok().filter(|_| span.complete);
             span.logits.clone().map(move |row| mask.filter(|_| row == last).map(|mask| &mask.0[..]))
         });

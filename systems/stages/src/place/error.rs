@@ -77,6 +77,12 @@ pub enum LoadError {
         /// File.
         file: String,
     },
+    /// A place does not compute the ends of models.
+    #[error("{file}: the place computes layers only; leave the embedding and the head where they are")]
+    NoEnds {
+        /// File.
+        file: String,
+    },
     /// The model does not fit.
     #[error(
         "{file}: {place} needs {needed} bytes for the weights and a context of {tokens} tokens and has {available}; ask for a smaller context, a smaller KV format, or a model in a smaller format"

@@ -37,7 +37,8 @@ pub enum Chosen {
     Sampler,
     /// A device has chosen it. `None` if every logit was NaN or `-inf`.
     Device(Option<u32>),
-    /// A system has chosen it, in place of the session's sampler.
+    /// A system has chosen it, in place of the session's sampler. Only for sessions with
+    /// [`ReadsLogits`](crate::ReadsLogits): a device's choice cannot be replaced, since steps in flight have used it.
     System(u32),
 }
 

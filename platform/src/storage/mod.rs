@@ -49,6 +49,8 @@ pub use new_file::{NewFile, NewFileError};
 use park::Parker;
 #[cfg(not(target_family = "wasm"))]
 pub use throttled::ThrottledSource;
+#[cfg(not(target_family = "wasm"))]
+pub use timer::Timer;
 
 /// A random-access source of bytes: a file, memory, HTTP ranges, bytes that a web page fetches.
 ///

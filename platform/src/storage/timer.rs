@@ -7,7 +7,7 @@ use std::time::Instant;
 
 /// A thread that calls wakers when their time has come. It is started by the first alarm and ends when the timer is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Timer(Arc<Shared>);
+pub struct Timer(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -52,7 +52,7 @@ impl Shared {
 
 impl Timer {
     /// Has `waker` called at `at`. Where no thread can be started it is called at once, and the task polls until then.
-    pub(super) fn wake_at(&self, at: Instant, waker: &Waker) {
+    pub fn wake_at(&self, at: Instant, waker: &Waker) {
         let mut state = self.0.lock();
         if !state.started {
             let shared = Arc::clone(&self.0);

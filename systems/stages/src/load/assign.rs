@@ -1,35 +1,25 @@
-//! Assignment: decides which layers of a model go to which place.
-//!
-//! The last layers and the head go to places other than the first. If they do not hold the whole model, a wave crosses
-//! from the first place to the others once, and its hidden state never comes back. Several places share the layers in
-//! order, in proportion to their memory.
+//! Assignment: puts the layers and ends of a model on places, and requests their shards.
 
+use super::distribution::{Distribution, memory_of_others};
 use super::origin::{ModelOrigin, shard_bytes};
 use super::progress::Loading;
 use super::queue::LoadQueue;
 use super::request::FetchItem;
+use super::rewind::abandon;
 use crate::admit::AdmitOptions;
 use crate::fail::LoadFailed;
 use crate::place::{
-    Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, PlaceError, PlaceErrorKind, PrepareAll,
+    Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, PlaceError, PlaceLimits, PrepareAll,
 };
 use crate::related;
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use std::sync::Arc;
 use weft_components::{
-    Ends, EndsHeldBy, Fetching, HeldBy, LayerIndex, LayerOf, Layers, LoadProgress, MissingShards,
-    ModelConfig, Place, PlacedOn, Queued, Resident, ShardOf, StepsAhead, Wave, WaveLimits, WaveOf, Waves,
-    WeightShard,
+    EndsHeldBy, Fetching, HeldBy, LayerIndex, LayerOf, Layers, LoadProgress, MissingShards, ModelConfig,
+    Place, PlacedOn, Queued, Resident, ShardOf, StepsAhead, Wave, WaveLimits, WaveOf, Waves, WeightShard,
 };
 use weft_formats::ShardSpec;
-
-/// The places of a model's layers and ends.
-struct Assigned {
-    layers: Vec<Place>,
-    ends: Ends,
-    limits: WaveLimits,
-}
 
 /// What a model's assignments have in common.
 pub(super) struct Request {
@@ -47,14 +37,15 @@ impl Request {
     /// The request that a model was spawned with. `None` if the model is gone.
     pub(super) fn of(world: &World, model: Entity) -> Option<Self> {
         let origin = world.get::<ModelOrigin>(model)?;
+        let max_rows = world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows;
         Some(Self {
             config: world.get::<ModelConfig>(model)?.clone(),
             specs: Arc::clone(&origin.specs),
             slots: origin.slots,
             kv_format: origin.options.kv_format,
             gpu_layers: origin.options.gpu_layers,
-            limits: origin.limits,
-            max_rows: world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows,
+            limits: WaveLimits { rows: origin.limits.rows.min(max_rows).max(1), ..origin.limits },
+            max_rows,
             file: origin.file(),
         })
     }
@@ -97,7 +88,7 @@ pub fn place_model(world: &mut World, model: Entity, accelerate: bool) -> Result
     let Some(request) = Request::of(world, model) else { return Ok(()) };
     let backends = Backends::of(world);
     release(world, &backends, model);
-    let assigned = match assign(world, &backends, model, &request, accelerate) {
+    let (distribution, limits) = match assign(world, &backends, model, &request, accelerate) {
         Ok(assigned) => assigned,
         Err(error) => {
             release(world, &backends, model);
@@ -105,38 +96,18 @@ pub fn place_model(world: &mut World, model: Entity, accelerate: bool) -> Result
         }
     };
     let layers = related::<Layers>(world, model);
-    for (layer, place) in layers.iter().zip(&assigned.layers) {
+    for (layer, place) in layers.iter().zip(&distribution.layers) {
         world.entity_mut(*layer).insert((HeldBy(*place), PlacedOn(*place)));
     }
-    let ends = assigned.ends;
-    world.entity_mut(model).insert((EndsHeldBy(ends), ends, assigned.limits));
+    let ends = distribution.ends;
+    world.entity_mut(model).insert((EndsHeldBy(ends), ends, limits));
     settle_waves(world, model);
-    let loading = LoadProgress {
-        model,
-        bytes: 0,
-        total_bytes: 0,
-        shards: 0,
-        total_shards: 0,
-        layers: 0,
-        total_layers: request.config.layers,
-    };
     let queue = LoadQueue::new(world, model);
-    world.entity_mut(model).insert((Loading(loading), queue, MissingShards::default()));
+    world.entity_mut(model).insert((queue, MissingShards::default()));
     for layer in &layers {
         world.entity_mut(*layer).insert(MissingShards::default());
     }
-    request_shards(world, model, |_, _| true)?;
-    let asked = |world: &World, shard: &Entity| world.get::<Queued>(*shard).is_some();
-    let origin = world.get::<ModelOrigin>(model);
-    let entities = origin.map_or_else(Default::default, |origin| Arc::clone(&origin.entities));
-    let sizes = entities.iter().filter(|shard| asked(world, shard));
-    let sizes: Vec<u64> =
-        sizes.map(|shard| world.get::<WeightShard>(*shard).map_or(0, shard_bytes)).collect();
-    if let Some(mut loading) = world.get_mut::<Loading>(model) {
-        loading.0.total_shards = sizes.len();
-        loading.0.total_bytes = sizes.iter().sum();
-    }
-    Ok(())
+    request_shards(world, model, |_, _| true)
 }
 
 /// Drops everything that backends hold of a model, its waves and its load queue.
@@ -161,120 +132,51 @@ fn release(world: &mut World, backends: &Backends, model: Entity) {
     }
 }
 
-/// Takes a wave out of its place and clears it.
-pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
-    let at = world.get::<Wave>(wave).and_then(|wave| wave.place);
-    if let Some(backend) = at.and_then(|place| backends.at(place)) {
-        backend.abandon(world, wave);
-    }
-    if let Some(mut wave) = world.get_mut::<Wave>(wave) {
-        wave.clear();
-    }
-}
-
 fn assign(
     world: &mut World,
     backends: &Backends,
     model: Entity,
     request: &Request,
     accelerate: bool,
-) -> Result<Assigned, LoadError> {
+) -> Result<(Distribution, PlaceLimits), LoadError> {
     let no_backend = || LoadError::NoBackend { file: request.file.clone() };
     let (first, host) = backends.places().next().ok_or_else(no_backend)?;
-    let count = request.config.layers;
-    let mut assigned = Assigned {
-        layers: vec![first; count],
-        ends: Ends { embed: first, head: first },
-        limits: request.limits,
-    };
+    let mut distribution = Distribution::on(first, request.config.layers);
+    let mut limits = PlaceLimits::new(request.limits);
     if accelerate {
-        let before = assigned.limits;
-        match offload(world, backends, model, request, &mut assigned) {
-            Err((name, error))
-                if request.gpu_layers == GpuLayers::Auto && error.kind == PlaceErrorKind::Model =>
-            {
-                tracing::warn!(model = request.file, place = name, error = %error.source, "stays on the first place");
+        let memory = memory_of_others(world, backends);
+        let take = |place, backend: &Arc<dyn Backend>, range: Range<usize>| {
+            let mut wanted = request.assignment(model, place, range, EndsWanted::with_layers(&**backend));
+            wanted.all = request.gpu_layers != GpuLayers::Auto;
+            let taken = backend.prepare(world, &wanted).map_err(|error| (backend.name(world), error))?;
+            limits.set(place, taken.limits);
+            Ok(taken.layers)
+        };
+        let kind = |(_, error): &(String, PlaceError)| Some(error.kind);
+        match distribution.offload(backends, &memory, request.gpu_layers, take, kind) {
+            Ok(None) => {}
+            Ok(Some((place, error))) => {
+                tracing::warn!(model = request.file, place, %error, "stays on the first place");
                 for (_, backend) in backends.places() {
                     backend.release(world, model);
                 }
-                assigned.layers.fill(first);
-                assigned.limits = before;
+                limits = PlaceLimits::new(request.limits);
             }
-            Err((place, error)) => {
-                return Err(LoadError::Place { file: request.file.clone(), place, source: error });
+            Err((place, source)) => {
+                return Err(LoadError::Place { file: request.file.clone(), place, source });
             }
-            Ok(()) => {}
         }
-        let takes_ends = |place: &Place| backends.at(*place).is_some_and(|backend| backend.takes_ends());
-        let end = |layer: Option<&Place>| layer.copied().filter(takes_ends).unwrap_or(first);
-        assigned.ends = Ends { embed: end(assigned.layers.first()), head: end(assigned.layers.last()) };
     }
-    let kept = assigned.layers.iter().take_while(|place| **place == first).count();
-    let (embed, head) = (assigned.ends.embed == first, assigned.ends.head == first);
-    if kept > 0 || count == 0 || embed || head {
-        let wanted = EndsWanted::Exactly { embed, head };
-        let mut wanted = request.assignment(model, first, 0..kept, wanted);
-        wanted.limits = assigned.limits;
+    if let Some((layers, ends)) = distribution.kept() {
+        let wanted = request.assignment(model, first, layers, ends);
         let taken = host.prepare(world, &wanted).map_err(|error| request.refused(world, &**host, error))?;
-        assigned.limits = taken.limits;
+        limits.set(first, taken.limits);
     }
-    Ok(assigned)
+    Ok((distribution, limits))
 }
 
-/// Puts the last layers on the places other than the first. The error names the place.
-fn offload(
-    world: &mut World,
-    backends: &Backends,
-    model: Entity,
-    request: &Request,
-    assigned: &mut Assigned,
-) -> Result<(), (String, PlaceError)> {
-    let count = match request.gpu_layers {
-        GpuLayers::Auto => request.config.layers,
-        GpuLayers::Count(count) => count.min(request.config.layers),
-    };
-    let others: Vec<_> = backends.places().skip(1).collect();
-    let memory: Vec<_> = others.iter().map(|(_, backend)| backend.memory(world)).collect();
-    let ranges = shares(&memory, request.config.layers - count..request.config.layers);
-    assigned.limits.rows = assigned.limits.rows.min(request.max_rows).max(1);
-    // From the last layers on. Layers that do not fit are left to the first place.
-    for ((place, backend), range) in others.into_iter().zip(ranges).rev() {
-        if range.is_empty() {
-            continue;
-        }
-        let mut wanted = request.assignment(model, place, range.clone(), EndsWanted::with_layers(&**backend));
-        wanted.limits = assigned.limits;
-        wanted.all = request.gpu_layers != GpuLayers::Auto;
-        let taken = backend.prepare(world, &wanted).map_err(|error| (backend.name(world), error))?;
-        assigned.layers[taken.layers.clone()].fill(place);
-        assigned.limits = taken.limits;
-        if taken.layers.len() < range.len() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Splits layers over places in proportion to the memory that each may use, or evenly if the memory of one is unknown.
-pub(super) fn shares(memory: &[Option<u64>], layers: Range<usize>) -> Vec<Range<usize>> {
-    let known = memory.iter().all(|bytes| bytes.is_some_and(|bytes| bytes > 0));
-    let weight = |bytes: &Option<u64>| bytes.filter(|_| known).map_or(1.0, |bytes| bytes as f64);
-    let total: f64 = memory.iter().map(weight).sum();
-    let (mut first, mut mass) = (layers.start, 0.0);
-    memory
-        .iter()
-        .map(|bytes| {
-            mass += weight(bytes);
-            let end = layers.start + (layers.len() as f64 * mass / total).round() as usize;
-            let range = first..end.clamp(first, layers.end);
-            first = range.end;
-            range
-        })
-        .collect()
-}
-
-/// Gives a model as many waves as places work on it at the same time, and lets steps run ahead if one place holds all
-/// of it. Existing waves up to that number stay as they are.
+/// Gives a model as many waves as places work on it at the same time, with the limits that these have, and lets steps
+/// run ahead if one place holds all of it. Existing waves up to that number stay as they are.
 pub(super) fn settle_waves(world: &mut World, model: Entity) {
     let backends = Backends::of(world);
     let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
@@ -282,10 +184,18 @@ pub(super) fn settle_waves(world: &mut World, model: Entity) {
         layers.iter().filter_map(|layer| world.get::<HeldBy>(*layer)).map(|held| held.0).collect();
     places.sort_unstable();
     places.dedup();
-    let alone = match (&places[..], world.get::<EndsHeldBy>(model)) {
-        ([place], Some(EndsHeldBy(ends))) if (ends.embed, ends.head) == (*place, *place) => Some(*place),
+    let ends = world.get::<EndsHeldBy>(model).map(|held| held.0);
+    let alone = match (&places[..], ends) {
+        ([place], Some(ends)) if (ends.embed, ends.head) == (*place, *place) => Some(*place),
         _ => None,
     };
+    let held =
+        |place| places.contains(&place) || ends.is_some_and(|ends| place == ends.embed || place == ends.head);
+    if let Some(mut limits) = world.get_mut::<PlaceLimits>(model) {
+        limits.retain(held);
+        let narrowest = limits.narrowest();
+        world.entity_mut(model).insert(narrowest);
+    }
     let ahead = alone.and_then(|place| backends.at(place)).map_or(0, |backend| backend.steps_ahead());
     let asynchronous = |place: &&Place| backends.at(**place).is_some_and(|backend| backend.is_asynchronous());
     let count = places.iter().filter(asynchronous).count().max(1);
@@ -300,46 +210,83 @@ pub(super) fn settle_waves(world: &mut World, model: Entity) {
     }
 }
 
-/// Requests the shards of a model for which `wanted` returns true, given the shard and whether it is missing. Shards
-/// that no backend reads are left out.
+/// Requests the shards of a model for which `wanted` returns true. Shards that no backend reads are left out.
 ///
 /// # Errors
 /// The loader's threads cannot be started.
 pub(super) fn request_shards(
     world: &mut World,
     model: Entity,
-    wanted: impl Fn(&ShardSpec, bool) -> bool,
+    wanted: impl Fn(&ShardSpec, EntityRef<'_>) -> bool,
 ) -> Result<(), LoadError> {
     let Some(origin) = world.get::<ModelOrigin>(model) else { return Ok(()) };
     let (specs, entities) = (Arc::clone(&origin.specs), Arc::clone(&origin.entities));
     let backends = Backends::of(world);
-    let mut items = Vec::new();
+    let (mut items, mut unread) = (Vec::new(), Vec::new());
     for (spec, entity) in specs.iter().zip(entities.iter()) {
-        if !wanted(spec, world.get::<Resident>(*entity).is_none()) {
+        if !world.get_entity(*entity).is_ok_and(|shard| wanted(spec, shard)) {
             continue;
         }
         let readers = backends.places().filter_map(|(_, backend)| backend.install(world, model, spec));
-        let Some(backend) = PrepareAll::of(readers.collect()) else {
-            forget_missing(world, *entity);
-            continue;
-        };
-        items.push(FetchItem::new(*entity, spec.shard.clone(), backend));
+        match PrepareAll::of(readers.collect()) {
+            Some(backend) => items.push(FetchItem::new(*entity, spec.shard.clone(), backend)),
+            None => unread.push(*entity),
+        }
     }
     for item in &items {
         drop_shard(world, model, item.entity());
         world.entity_mut(item.entity()).insert(Queued);
     }
+    for shard in unread {
+        forget_missing(world, shard);
+    }
+    count(world, model, &entities);
     match world.get_mut::<LoadQueue>(model) {
         Some(mut queue) => queue.push(items),
         None => Ok(()),
     }
 }
 
-/// Notes that a shard is not read where its layer is now.
+/// Counts the shards of a model that are resident, and those that somebody reads.
+fn count(world: &mut World, model: Entity, shards: &[Entity]) {
+    let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
+    let resident = |entity: &&Entity| world.get::<Resident>(**entity).is_some();
+    let mut progress = LoadProgress {
+        model,
+        bytes: 0,
+        total_bytes: 0,
+        shards: 0,
+        total_shards: 0,
+        layers: layers.iter().filter(resident).count(),
+        total_layers: layers.len(),
+    };
+    for shard in shards {
+        let (Some(weights), Some(of)) = (world.get::<WeightShard>(*shard), world.get::<ShardOf>(*shard))
+        else {
+            continue;
+        };
+        let (bytes, resident) = (shard_bytes(weights), resident(&shard));
+        if resident {
+            progress.shards += 1;
+            progress.bytes += bytes;
+        }
+        let missing = world.get::<MissingShards>(of.0).is_some_and(|missing| missing.0.contains(shard));
+        if resident || missing {
+            progress.total_shards += 1;
+            progress.total_bytes += bytes;
+        }
+    }
+    world.entity_mut(model).insert(Loading(progress));
+}
+
+/// Notes that nothing reads a shard where its owner is now, so that the owner does not wait for it.
 fn forget_missing(world: &mut World, shard: Entity) {
-    let owner = world.get::<ShardOf>(shard).map(|of| of.0);
-    if let Some(mut missing) = owner.and_then(|owner| world.get_mut::<MissingShards>(owner)) {
-        missing.0.remove(&shard);
+    let Some(owner) = world.get::<ShardOf>(shard).map(|of| of.0) else { return };
+    let whole = world
+        .get_mut::<MissingShards>(owner)
+        .is_some_and(|mut missing| missing.0.remove(&shard) && missing.0.is_empty());
+    if whole {
+        world.entity_mut(owner).insert(Resident);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Eviction: the weights of a layer are dropped, and read again when a wave has reached the layer.
 
 use super::assign::{Request, drop_shard, place_in_model, request_shards};
-use super::failure::fail;
+use super::failure::fail_model;
 use super::queue::LoadQueue;
 use crate::fail::LoadFailed;
 use crate::place::{Backends, EndsWanted, LoadError};
@@ -48,7 +48,9 @@ pub fn request_layer(world: &mut World, layer: Entity) -> Result<(), LoadError> 
     let Some(backend) = Backends::of(world).at(place).cloned() else { return Ok(()) };
     let wanted = request.assignment(model, place, index..index + 1, EndsWanted::Unchanged);
     backend.prepare(world, &wanted).map_err(|error| request.refused(world, &*backend, error))?;
-    request_shards(world, model, |spec, missing| missing && spec.owner == ShardOwner::Layer(index))
+    request_shards(world, model, |spec, shard| {
+        !shard.contains::<Resident>() && spec.owner == ShardOwner::Layer(index)
+    })
 }
 
 /// Requests the evicted layers that waves have reached. Runs in the set `Load`. Never waits.
@@ -70,7 +72,7 @@ pub fn demand_layers(
     }
     for (model, layer) in wanted.drain(..) {
         if let Err(error) = request_layer(world, layer) {
-            fail(world, model, error);
+            fail_model(world, model, error);
         }
     }
 }

@@ -1,15 +1,16 @@
 //! A load that fails.
 
-use super::movement::rewind_sessions;
 use super::queue::LoadQueue;
+use super::rewind::rewind_sessions;
 use crate::fail::LoadFailed;
 use crate::place::{Backends, LoadError};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{LoadFailure, TickWork};
 
-/// Ends a load. The model keeps what has arrived, and [`retry_load`] requests the rest.
-pub(super) fn fail(world: &mut World, model: Entity, error: LoadError) {
+/// Ends a model's load, or reports that a backend has lost its layers: the model's sessions finish with `ModelFailed`. The
+/// model keeps what has arrived, and [`retry_load`](super::retry_load) requests the rest.
+pub fn fail_model(world: &mut World, model: Entity, error: LoadError) {
     tracing::error!(%error, "load failed");
     world.write_message(LoadFailure { model });
     world.resource_mut::<TickWork>().0 += 1;

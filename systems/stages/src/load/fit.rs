@@ -1,6 +1,6 @@
 //! Fitting: plans a model into the available memory before anything of it is loaded.
 
-use super::assign::shares;
+use super::distribution::{Distribution, memory_of_others};
 use super::origin::{default_kv_tokens, file_bytes, slots_of};
 use crate::admit::AdmitOptions;
 use crate::place::{
@@ -87,10 +87,32 @@ struct Attempt<'a> {
 }
 
 /// Why an attempt failed.
-struct TooLarge {
-    place: String,
-    needed: u64,
-    available: u64,
+enum Refusal {
+    /// A place has too little memory.
+    TooLarge {
+        place: String,
+        needed: u64,
+        available: u64,
+    },
+    /// A backend refuses.
+    Backend(String, PlaceError),
+    NoBackend,
+}
+
+impl Refusal {
+    fn kind(&self) -> Option<PlaceErrorKind> {
+        match self {
+            Self::Backend(_, error) => Some(error.kind),
+            _ => None,
+        }
+    }
+}
+
+impl PlaceFit {
+    fn too_large(self) -> Refusal {
+        let (needed, available) = (self.need.bytes(), self.available.unwrap_or_default());
+        Refusal::TooLarge { place: self.name, needed, available }
+    }
 }
 
 /// Plans a model into the memory of the world's places: as many layers as fit on places other than the first, then the
@@ -102,9 +124,6 @@ struct TooLarge {
 pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit, LoadError> {
     let backends = Backends::of(world);
     let name = file.sources.first().map_or(String::new(), |source| source.name().to_owned());
-    if backends.places().next().is_none() {
-        return Err(LoadError::NoBackend { file: name });
-    }
     let mut contexts = vec![options.kv_tokens.unwrap_or_else(|| default_kv_tokens(&file.config))];
     if options.kv_tokens.is_none() {
         while let Some(half) =
@@ -115,7 +134,7 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
     }
     let formats =
         options.kv_format.map_or_else(|| vec![KvFormat::F16, KvFormat::Q8_0], |format| vec![format]);
-    let mut smallest = None;
+    let mut smallest = LoadError::NoBackend { file: name.clone() };
     for tokens in contexts {
         for kv_format in formats.iter().copied() {
             let mut config = file.config.clone();
@@ -123,19 +142,18 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
             let limits = WaveLimits::new(&config, file_bytes(&file.shards));
             let attempt =
                 Attempt { world, backends: &backends, config, file, options, tokens, kv_format, limits };
-            match attempt.run().map_err(|(place, error)| LoadError::Place {
-                file: name.clone(),
-                place,
-                source: error,
-            })? {
+            let file = name.clone();
+            match attempt.run() {
                 Ok(fit) => return Ok(fit),
-                Err(too_large) => smallest = Some((tokens, too_large)),
+                Err(Refusal::TooLarge { place, needed, available }) => {
+                    smallest = LoadError::DoesNotFit { file, place, needed, available, tokens };
+                }
+                Err(Refusal::Backend(place, source)) => return Err(LoadError::Place { file, place, source }),
+                Err(Refusal::NoBackend) => return Err(LoadError::NoBackend { file }),
             }
         }
     }
-    let (tokens, TooLarge { place, needed, available }) =
-        smallest.unwrap_or((0, TooLarge { place: String::new(), needed: 0, available: 0 }));
-    Err(LoadError::DoesNotFit { file: name, place, needed, available, tokens })
+    Err(smallest)
 }
 
 impl Attempt<'_> {
@@ -169,58 +187,55 @@ impl Attempt<'_> {
         Ok((PlaceFit { place, name: backend.name(self.world), layers, need, available }, fits))
     }
 
-    fn run(&self) -> Result<Result<Fit, TooLarge>, (String, PlaceError)> {
-        let layers = self.config.layers;
-        let wanted = match self.options.gpu_layers {
-            GpuLayers::Auto => layers,
-            GpuLayers::Count(count) => count.min(layers),
-        };
-        let auto = self.options.gpu_layers == GpuLayers::Auto;
-        let others: Vec<_> = self.backends.places().skip(1).collect();
-        let memory: Vec<_> = others.iter().map(|(_, backend)| backend.memory(self.world)).collect();
-        let mut places = Vec::new();
-        let mut kept = layers;
-        // Ends that stay on the first place.
-        let (mut embed, mut head) = (true, true);
-        for ((place, backend), range) in others.iter().zip(shares(&memory, layers - wanted..layers)).rev() {
-            let mut range = range;
-            // From the last layers on, as in a load.
-            while !range.is_empty() {
-                match self.place(*place, backend, range.clone(), EndsWanted::with_layers(&***backend)) {
-                    Ok((fit, true)) => {
-                        kept = range.start;
-                        embed &= range.start > 0 || !backend.takes_ends();
-                        head &= range.end < layers || !backend.takes_ends();
-                        places.push(fit);
-                        break;
-                    }
-                    Ok((fit, false)) if !auto => {
-                        let (needed, available) = (fit.need.bytes(), fit.available.unwrap_or_default());
-                        return Ok(Err(TooLarge { place: fit.name, needed, available }));
-                    }
-                    Ok(_) => range.start += 1,
-                    Err(error) if auto && error.kind != PlaceErrorKind::Memory => range.start = range.end,
-                    Err(error) => return Err((backend.name(self.world), error)),
+    /// The last layers of `range` that fit a place, from the last one on. Adds them to `places`.
+    fn take(
+        &self,
+        places: &mut Vec<PlaceFit>,
+        place: Place,
+        backend: &Arc<dyn Backend>,
+        mut range: Range<usize>,
+    ) -> Result<Range<usize>, Refusal> {
+        let refused = |error| Refusal::Backend(backend.name(self.world), error);
+        let ends = EndsWanted::with_layers(&**backend);
+        while !range.is_empty() {
+            let (fit, fits) = self.place(place, backend, range.clone(), ends).map_err(refused)?;
+            match fits {
+                true => {
+                    places.push(fit);
+                    break;
                 }
-            }
-            if range.start != kept {
-                break;
+                false if self.options.gpu_layers != GpuLayers::Auto => return Err(fit.too_large()),
+                false => range.start += 1,
             }
         }
-        places.reverse();
-        if let Some((first, host)) = self.backends.places().next()
-            && (kept > 0 || embed || head)
+        Ok(range)
+    }
+
+    fn run(&self) -> Result<Fit, Refusal> {
+        let Some((first, host)) = self.backends.places().next() else {
+            return Err(Refusal::NoBackend);
+        };
+        let mut places = Vec::new();
+        let mut distribution = Distribution::on(first, self.config.layers);
+        let memory = memory_of_others(self.world, self.backends);
+        let take = |place, backend: &Arc<dyn Backend>, range| self.take(&mut places, place, backend, range);
+        if distribution
+            .offload(self.backends, &memory, self.options.gpu_layers, take, Refusal::kind)?
+            .is_some()
         {
-            let ends = EndsWanted::Exactly { embed, head };
-            let (fit, fits) =
-                self.place(first, host, 0..kept, ends).map_err(|error| (host.name(self.world), error))?;
+            places.clear();
+        }
+        places.reverse();
+        let kept = distribution.kept();
+        let offloaded = self.config.layers - kept.as_ref().map_or(0, |(layers, _)| layers.len());
+        if let Some((layers, ends)) = kept {
+            let refused = |error| Refusal::Backend(host.name(self.world), error);
+            let (fit, fits) = self.place(first, host, layers, ends).map_err(refused)?;
             if !fits {
-                let (needed, available) = (fit.need.bytes(), fit.available.unwrap_or_default());
-                return Ok(Err(TooLarge { place: fit.name, needed, available }));
+                return Err(fit.too_large());
             }
             places.insert(0, fit);
         }
-        let offloaded = layers - kept;
-        Ok(Ok(Fit { places, kv_tokens: self.tokens, kv_format: self.kv_format, offloaded }))
+        Ok(Fit { places, kv_tokens: self.tokens, kv_format: self.kv_format, offloaded })
     }
 }

@@ -4,15 +4,14 @@
 //! histories, on the new places, so the text stays the same. Waves in flight are cleared and their rows scheduled
 //! again.
 
-use super::assign::{Request, abandon, drop_shard, place_in_model, request_shards, settle_waves};
-use crate::admit::truncate_session;
-use crate::place::{Backend, Backends, EndsWanted, LoadError};
+use super::assign::{Request, drop_shard, place_in_model, request_shards, settle_waves};
+use super::failure::fail_model;
+use super::rewind::rewind_sessions;
+use crate::place::{Backend, Backends, EndsWanted, LoadError, PlaceLimits};
 use crate::related;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::{
-    Ends, EndsHeldBy, HeldBy, Model, Place, PlacedOn, Sessions, Shards, TickWork, WaveLimits, Waves,
-};
+use weft_components::{Ends, EndsHeldBy, HeldBy, Model, Place, PlacedOn, Shards, TickWork};
 use weft_formats::ShardOwner;
 
 /// Layers and models whose placement component differs from where they are held.
@@ -84,8 +83,7 @@ pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), Loa
     }
     let backends = Backends::of(world);
     let wanted = request.assignment(model, to, index..index + 1, EndsWanted::Unchanged);
-    let taken = prepare(world, &backends, &request, wanted);
-    let limits = taken.inspect_err(|_| {
+    prepare(world, &backends, &request, wanted).inspect_err(|_| {
         world.entity_mut(layer).insert(PlacedOn(from));
     })?;
     rewind_sessions(world, &backends, model, 0);
@@ -97,9 +95,16 @@ pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), Loa
         drop_shard(world, model, shard);
     }
     world.entity_mut(layer).insert((HeldBy(to), PlacedOn(to)));
-    narrow(world, model, limits);
     settle_waves(world, model);
-    request_shards(world, model, |spec, _| spec.owner == ShardOwner::Layer(index))
+    request_all(world, model, ShardOwner::Layer(index));
+    Ok(())
+}
+
+/// Requests all shards of an owner. If that fails, the load of the model has failed.
+fn request_all(world: &mut World, model: Entity, owner: ShardOwner) {
+    if let Err(error) = request_shards(world, model, |spec, _| spec.owner == owner) {
+        fail_model(world, model, error);
+    }
 }
 
 /// Moves the ends of a model. Inserting [`Ends`] does the same in the next tick. Contexts stay cached.
@@ -121,64 +126,56 @@ pub fn move_ends(world: &mut World, model: Entity, to: Ends) -> Result<(), LoadE
         world.entity_mut(model).insert(from);
         return Err(LoadError::NoEnds { file: request.file });
     }
-    let mut places = vec![to.embed, to.head, from.embed, from.head];
-    places.sort_unstable();
-    places.dedup();
-    rewind_sessions(world, &backends, model, usize::MAX);
-    let prepare_all = |world: &mut World, ends: Ends| {
-        places.iter().try_for_each(|place| {
-            let exactly = EndsWanted::Exactly { embed: ends.embed == *place, head: ends.head == *place };
-            let limits =
-                prepare(world, &backends, &request, request.assignment(model, *place, 0..0, exactly))?;
-            narrow(world, model, limits);
-            Ok(())
-        })
-    };
-    let moved = prepare_all(world, to);
-    let ends = if moved.is_ok() { to } else { from };
-    if moved.is_err() {
-        prepare_all(world, from)?;
+    // Places that gain an end come first: one that refuses then changes nothing.
+    let mut places = Vec::new();
+    for place in [to.embed, to.head, from.embed, from.head] {
+        if !places.contains(&place) {
+            places.push(place);
+        }
     }
+    rewind_sessions(world, &backends, model, usize::MAX);
+    let mut prepare_ends = |ends: Ends, place: Place| {
+        let exactly = EndsWanted::Exactly { embed: ends.embed == place, head: ends.head == place };
+        prepare(world, &backends, &request, request.assignment(model, place, 0..0, exactly))
+    };
+    let mut prepared = 0;
+    let moved = places.iter().try_for_each(|place| {
+        prepare_ends(to, *place)?;
+        prepared += 1;
+        Ok(())
+    });
+    let back = match &moved {
+        Ok(()) => Ok(()),
+        Err(_) => places[..prepared].iter().try_for_each(|place| prepare_ends(from, *place)),
+    };
+    let ends = if moved.is_ok() { to } else { from };
     world.entity_mut(model).insert((EndsHeldBy(ends), ends));
     settle_waves(world, model);
-    request_shards(world, model, |spec, _| spec.owner == ShardOwner::Model)?;
+    match back {
+        Ok(()) if prepared > 0 => request_all(world, model, ShardOwner::Model),
+        Ok(()) => {}
+        // Neither place holds them now.
+        Err(error) => fail_model(world, model, error),
+    }
     moved
 }
 
-/// Lets a backend prepare an assignment. Returns the limits of waves.
+/// Lets a backend prepare an assignment, and notes the limits that waves have there.
 fn prepare(
     world: &mut World,
     backends: &Backends,
     request: &Request,
     wanted: crate::place::Assignment<'_>,
-) -> Result<WaveLimits, LoadError> {
+) -> Result<(), LoadError> {
     let no_backend = || LoadError::NoBackend { file: request.file.clone() };
     let backend: Arc<dyn Backend> = backends.at(wanted.place).cloned().ok_or_else(no_backend)?;
     match backend.prepare(world, &wanted) {
-        Ok(taken) => Ok(taken.limits),
+        Ok(taken) => {
+            if let Some(mut limits) = world.get_mut::<PlaceLimits>(wanted.model) {
+                limits.set(wanted.place, taken.limits);
+            }
+            Ok(())
+        }
         Err(error) => Err(request.refused(world, &*backend, error)),
-    }
-}
-
-/// Keeps the first `keep` tokens of the cached context of each of a model's sessions, and clears the model's waves.
-pub fn rewind_sessions(world: &mut World, backends: &Backends, model: Entity, keep: usize) {
-    let waves = related::<Waves>(world, model);
-    for wave in waves {
-        abandon(world, backends, wave);
-    }
-    let sessions = related::<Sessions>(world, model);
-    for session in sessions {
-        // The system is the engine's own and accepts any entity: it cannot fail.
-        let _ = world.run_system_cached_with(truncate_session, (session, keep));
-    }
-    world.resource_mut::<TickWork>().0 += 1;
-}
-
-/// Lowers the limits of a model's waves to these.
-fn narrow(world: &mut World, model: Entity, limits: WaveLimits) {
-    if let Some(mut held) = world.get_mut::<WaveLimits>(model) {
-        held.rows = held.rows.min(limits.rows);
-        held.logit_rows = held.logit_rows.min(limits.logit_rows);
-        held.pages = held.pages.min(limits.pages);
     }
 }

@@ -1,6 +1,9 @@
 //! Reading a shard in pieces of rows. Each piece is laid out before the next is read into the same buffer.
 
 use super::origin::shard_bytes;
+use super::pause::RETRIES;
+#[cfg(not(target_family = "wasm"))]
+use super::pause::pause;
 use super::request::{Arrival, FetchItem, Report};
 use crate::place::{LoadError, Preparing};
 use bevy_ecs::prelude::*;
@@ -16,9 +19,6 @@ use weft_platform::{Cpu, TILE_ROWS};
 /// second-level cache. On two Zen 3 cores pieces of 70 to 100 KB loaded 1.3 GB in 0.38 s, those of 240 KB in 0.54 s and
 /// those of 35 KB in 0.6 s (medians).
 const PIECE: usize = 96 << 10;
-
-/// How often a read is retried that failed for a transient reason.
-pub(super) const RETRIES: u32 = 3;
 
 /// The pieces of a shard.
 pub(super) struct Pieces {
@@ -122,20 +122,13 @@ fn piece(
             Ok(bytes) => return preparing.rows(first, bytes),
             Err(error) if error.is_transient() && tries < RETRIES && !cancelled.load(Ordering::Relaxed) => {
                 tracing::warn!(%error, tries, "a read failed and is tried again");
-                pause(tries);
+                #[cfg(not(target_family = "wasm"))]
+                std::thread::sleep(pause(tries));
                 tries += 1;
             }
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// Waits between two tries, longer each time. Runs only on the loader's threads.
-fn pause(tries: u32) {
-    #[cfg(not(target_family = "wasm"))]
-    std::thread::sleep(core::time::Duration::from_millis(10 << (2 * tries)));
-    #[cfg(target_family = "wasm")]
-    let _ = tries;
 }
 
 /// Reads and prepares a shard on the threads of `cpu`. A panic of a source or a backend is an error of this shard.

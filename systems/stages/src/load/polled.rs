@@ -1,14 +1,17 @@
 //! Reading from sources that must be polled: the tick requests pieces and takes what has arrived. It never waits.
 
 use super::origin::shard_bytes;
-use super::pieces::{Pieces, RETRIES};
+use super::pause::{Pauses, RETRIES, pause};
+use super::pieces::Pieces;
+use super::queue::BYTES_A_TICK;
 use super::request::{Arrival, FetchItem, Report};
-use crate::place::{LoadError, Preparing};
+use crate::place::{Install, LoadError, Preparing};
 use core::ops::Range;
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use web_time::Instant;
 use weft_platform::storage::{Source, StorageError};
 
 /// Pieces that are requested at the same time. A source over a network answers several requests in the time of one.
@@ -21,6 +24,15 @@ struct Read {
     filled: usize,
     buffer: Vec<u8>,
     tries: u32,
+    /// The end of the pause after a failed try.
+    retry_at: Option<Instant>,
+}
+
+/// What came of a poll.
+enum Step {
+    Waits,
+    Started,
+    Arrived { bytes: u64, install: Install },
 }
 
 /// The shard that is being read.
@@ -39,11 +51,18 @@ pub(super) struct Polled {
     items: VecDeque<FetchItem>,
     current: Option<Current>,
     buffers: Vec<Vec<u8>>,
+    pauses: Pauses,
 }
 
 impl Polled {
     pub(super) fn new(sources: Arc<[Arc<dyn Source>]>) -> Self {
-        Self { sources, items: VecDeque::new(), current: None, buffers: Vec::new() }
+        Self {
+            sources,
+            items: VecDeque::new(),
+            current: None,
+            buffers: Vec::new(),
+            pauses: Pauses::default(),
+        }
     }
 
     pub(super) fn push(&mut self, item: FetchItem) {
@@ -61,53 +80,53 @@ impl Polled {
         self.current.take_if(|current| current.item.entity() == shard);
     }
 
-    /// Takes what has arrived of the current shard. `None` if it is incomplete, or no shard was requested.
+    /// Takes what has arrived of the current shard, or begins the next. `None` if nothing more has arrived, or no shard
+    /// was requested.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Option<Report> {
-        let Some(mut current) = self.current.take() else { return self.start() };
-        let (entity, ticket) = (current.item.entity(), current.item.ticket);
+        let current = self.current.as_ref().map(|current| &current.item);
+        let item = current.or_else(|| self.items.front())?;
+        let (entity, ticket, part) = (item.entity(), item.ticket, item.shard().part);
         // A panic of a source or a backend is an error of this shard, as on the loader's threads.
-        let advance = AssertUnwindSafe(|| self.advance(&mut current, context));
-        let polled = catch_unwind(advance).unwrap_or_else(|_| {
-            let source = self.sources.get(current.item.shard().part);
+        let step = catch_unwind(AssertUnwindSafe(|| self.step(context))).unwrap_or_else(|_| {
+            let source = self.sources.get(part);
             let file = source.map_or(String::new(), |source| source.name().to_owned());
             Err(LoadError::LoaderGone { file })
         });
-        let finished = match polled {
-            Ok(false) => {
-                self.current = Some(current);
-                return None;
+        match step {
+            Ok(Step::Waits) => None,
+            Ok(Step::Started) => Some(Report::Started { entity, ticket }),
+            Ok(Step::Arrived { bytes, install }) => {
+                Some(Report::Arrived(Arrival { entity, bytes, install, ticket }))
             }
-            Ok(true) => current.preparing.finish(),
-            Err(error) => Err(error),
-        };
-        Some(match finished {
-            Ok(install) => {
-                let bytes = shard_bytes(current.item.shard());
-                Report::Arrived(Arrival { entity, bytes, install, ticket })
+            Err(error) => {
+                self.forget(entity);
+                Some(Report::Failed { entity, ticket, error })
             }
-            Err(error) => Report::Failed { entity, ticket, error },
-        })
-    }
-
-    /// Begins the next shard.
-    fn start(&mut self) -> Option<Report> {
-        let item = self.items.pop_front()?;
-        let (entity, ticket) = (item.entity(), item.ticket);
-        match item.begin(&self.sources).map(|(_, preparing)| preparing) {
-            Ok(preparing) => {
-                let pieces = Pieces::of(item.shard());
-                self.current = Some(Current { item, preparing, pieces, next: 0, reads: Vec::new() });
-                Some(Report::Started { entity, ticket })
-            }
-            Err(error) => Some(Report::Failed { entity, ticket, error }),
         }
     }
 
-    /// Requests pieces and lays out those that have arrived. Returns true if all have.
+    fn step(&mut self, context: &mut Context<'_>) -> Result<Step, LoadError> {
+        let Some(mut current) = self.current.take() else {
+            let Some(item) = self.items.pop_front() else { return Ok(Step::Waits) };
+            let (_, preparing) = item.begin(&self.sources)?;
+            let pieces = Pieces::of(item.shard());
+            self.current = Some(Current { item, preparing, pieces, next: 0, reads: Vec::new() });
+            return Ok(Step::Started);
+        };
+        if !self.advance(&mut current, context)? {
+            self.current = Some(current);
+            return Ok(Step::Waits);
+        }
+        let bytes = shard_bytes(current.item.shard());
+        Ok(Step::Arrived { bytes, install: current.preparing.finish()? })
+    }
+
+    /// Requests pieces and lays out those that have arrived, up to [`BYTES_A_TICK`]. Returns true if all have.
     fn advance(&mut self, current: &mut Current, context: &mut Context<'_>) -> Result<bool, LoadError> {
         let Some(source) = self.sources.get(current.item.shard().part).map(Arc::clone) else {
             return Ok(false);
         };
+        let mut bytes = 0;
         loop {
             while current.reads.len() < READS
                 && let Some((first, range)) = current.pieces.get(current.next)
@@ -115,14 +134,15 @@ impl Polled {
                 let mut buffer = self.buffers.pop().unwrap_or_default();
                 resize(&mut buffer, &*source, &range)?;
                 current.next += 1;
-                current.reads.push(Read { first, range, filled: 0, buffer, tries: 0 });
+                current.reads.push(Read { first, range, filled: 0, buffer, tries: 0, retry_at: None });
             }
             let before = current.reads.len();
             let mut at = 0;
             while let Some(read) = current.reads.get_mut(at) {
-                if read.poll(&*source, context)? {
+                if read.poll(&*source, &self.pauses, context)? {
                     let Read { first, buffer, .. } = current.reads.swap_remove(at);
                     current.preparing.rows(first, &buffer)?;
+                    bytes += buffer.len() as u64;
                     self.buffers.push(buffer);
                 } else {
                     at += 1;
@@ -132,6 +152,10 @@ impl Polled {
                 return Ok(true);
             }
             if current.reads.len() == before {
+                return Ok(false);
+            }
+            if bytes >= BYTES_A_TICK {
+                context.waker().wake_by_ref();
                 return Ok(false);
             }
         }
@@ -155,7 +179,19 @@ fn resize(buffer: &mut Vec<u8>, source: &dyn Source, range: &Range<u64>) -> Resu
 
 impl Read {
     /// Takes bytes that have arrived. Returns true if the piece is complete.
-    fn poll(&mut self, source: &dyn Source, context: &mut Context<'_>) -> Result<bool, LoadError> {
+    fn poll(
+        &mut self,
+        source: &dyn Source,
+        pauses: &Pauses,
+        context: &mut Context<'_>,
+    ) -> Result<bool, LoadError> {
+        if let Some(at) = self.retry_at {
+            if Instant::now() < at {
+                pauses.wake_at(at, context.waker());
+                return Ok(false);
+            }
+            self.retry_at = None;
+        }
         while self.filled < self.buffer.len() {
             let offset = self.range.start + self.filled as u64;
             match source.poll_read(context, offset, &mut self.buffer[self.filled..]) {
@@ -169,8 +205,10 @@ impl Read {
                 Poll::Ready(Ok(read)) => self.filled = (self.filled + read).min(self.buffer.len()),
                 Poll::Ready(Err(error)) if error.is_transient() && self.tries < RETRIES => {
                     tracing::warn!(%error, tries = self.tries, "a read failed and is tried again");
+                    let at = Instant::now() + pause(self.tries);
                     self.tries += 1;
-                    context.waker().wake_by_ref();
+                    self.retry_at = Some(at);
+                    pauses.wake_at(at, context.waker());
                     return Ok(false);
                 }
                 Poll::Ready(Err(error)) => return Err(error.into()),

@@ -19,6 +19,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use weft_platform::storage::Source;
 
+/// Bytes that one tick takes from a queue, so that waves advance while a fast disk delivers.
+pub(super) const BYTES_A_TICK: u64 = 8 << 20;
+
 /// The result of polling a queue.
 pub enum Fetched {
     /// The loader has begun to read a shard.

@@ -1,28 +1,30 @@
 //! The load system: takes arrived shards from the queues, and marks a layer resident when its last shard has arrived.
 
 use super::assign::{place_model, request_shards};
-use super::failure::fail;
+use super::failure::fail_model;
 use super::progress::Loading;
-use super::queue::{Fetched, LoadQueue};
+use super::queue::{BYTES_A_TICK, Fetched, LoadQueue};
 use super::request::Arrival;
 use crate::fail::LoadFailed;
+use crate::layers::TickBudget;
 use crate::place::LoadError;
 use bevy_ecs::prelude::*;
+use web_time::Instant;
 use weft_components::{Fetching, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
+use weft_formats::ShardSpec;
 
-/// Bytes that one tick takes from a queue, so that waves advance while a fast disk delivers. At least one shard is
-/// taken.
-const BYTES_A_TICK: u64 = 8 << 20;
-
-/// Takes arrived shards into the world. Runs first in the set `Load`. Never waits.
+/// Takes arrived shards into the world: of each queue at most [`BYTES_A_TICK`], and none more once the tick's deadline
+/// has passed, but at least one. Runs first in the set `Load`. Never waits.
 pub fn receive_shards(
     world: &mut World,
     models: &mut QueryState<(Entity, &mut LoadQueue), With<Model>>,
     mut fetched: Local<'_, Vec<(Entity, Result<Fetched, LoadError>)>>,
 ) {
+    let deadline = world.get_resource::<TickBudget>().and_then(|budget| budget.deadline);
+    let is_over = || deadline.is_some_and(|at| Instant::now() >= at);
     for (model, mut queue) in models.iter_mut(world) {
         let mut bytes = 0;
-        while bytes < BYTES_A_TICK {
+        while bytes == 0 || (bytes < BYTES_A_TICK && !is_over()) {
             match queue.poll() {
                 Ok(Fetched::Nothing) => break,
                 Ok(Fetched::Arrival(arrival)) => {
@@ -46,7 +48,7 @@ pub fn receive_shards(
                 }
             }
             Ok(Fetched::Nothing) => {}
-            Err(error) => fail(world, model, error),
+            Err(error) => fail_model(world, model, error),
         }
     }
 }
@@ -78,21 +80,26 @@ fn take(world: &mut World, model: Entity, arrival: Arrival) {
     world.write_message(progress);
 }
 
-/// Continues a load that failed: requests the shards that have not arrived. Does nothing if the model's load has not
-/// failed.
+/// Continues a load that failed: requests the shards that have not arrived, or places a model that could not be placed.
+/// Does nothing if the model's load has not failed.
 ///
 /// # Errors
-/// The loader's threads cannot be started.
+/// The model cannot be placed, or the loader's threads cannot be started. Then the load has still failed.
 pub fn retry_load(world: &mut World, model: Entity) -> Result<(), LoadError> {
     if world.get::<LoadFailed>(model).is_none() {
         return Ok(());
     }
-    world.entity_mut(model).remove::<LoadFailed>();
-    // A model that could not be placed has no queue either.
-    if world.get::<LoadQueue>(model).is_none() {
-        return place_model(world, model, true).inspect_err(|_| {
-            tracing::warn!("the model still has no place");
-        });
+    let failed = world.entity_mut(model).take::<LoadFailed>();
+    // Evicted shards are neither: they are requested when a wave reaches their layer.
+    let requested =
+        |_: &ShardSpec, shard: EntityRef<'_>| shard.contains::<Queued>() || shard.contains::<Fetching>();
+    // A model that could not be placed has no queue.
+    let retried = match world.get::<LoadQueue>(model) {
+        Some(_) => request_shards(world, model, requested),
+        None => place_model(world, model, true),
+    };
+    if let (Err(_), Some(failed)) = (&retried, failed) {
+        world.entity_mut(model).insert(failed);
     }
-    request_shards(world, model, |_, missing| missing)
+    retried
 }

@@ -5,11 +5,15 @@ use super::place::{CpuKv, CpuPlace};
 use super::scratch::CpuScratch;
 use super::weight_packing::{CpuPrepare, CpuWeights, is_read_by_host};
 use crate::host::HostCpu;
-use crate::place::{Assignment, Backend, Backends, Need, PlaceError, PlaceErrorKind, Prepare, Taken};
+use crate::place::{
+    Assignment, Backend, Backends, EndsWanted, Need, PlaceError, PlaceErrorKind, Prepare, Taken,
+};
 use crate::related;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::{Ends, HeldBy, Layers, ModelConfig, Place, PlacedOn, Shards, TensorRole, Wave, WaveOf};
+use weft_components::{
+    Ends, HeldBy, Layers, ModelConfig, Place, PlacedOn, Shards, TensorRole, Wave, WaveOf, WeightShard,
+};
 use weft_formats::{ShardOwner, ShardSpec};
 use weft_platform::{CpuMatrix, KvArena, KvError, available_memory};
 
@@ -38,18 +42,22 @@ fn refused(error: KvError) -> PlaceError {
 
 /// Returns true if the CPU reads a shard of a model whose layers `on_cpu` and ends are placed like this.
 fn reads(spec: &ShardSpec, tied: bool, on_cpu: impl Fn(usize) -> bool, embed: bool, head: bool) -> bool {
-    match (spec.owner, spec.shard.role) {
-        (ShardOwner::Layer(index), _) => on_cpu(index),
-        (ShardOwner::Model, TensorRole::TokenEmbedding) => embed || (tied && head),
+    match spec.owner {
+        ShardOwner::Layer(index) => on_cpu(index),
+        ShardOwner::Model => reads_of_model(spec.shard.role, tied, embed, head),
+    }
+}
+
+/// Returns true if the CPU reads a tensor of the model itself whose ends are placed like this.
+fn reads_of_model(role: TensorRole, tied: bool, embed: bool, head: bool) -> bool {
+    match role {
+        TensorRole::TokenEmbedding => embed || (tied && head),
         // Added to the embedding, wherever the head is.
-        (
-            ShardOwner::Model,
-            TensorRole::PositionEmbedding
-            | TensorRole::TokenTypes
-            | TensorRole::EmbeddingNorm
-            | TensorRole::EmbeddingNormBias,
-        ) => embed,
-        (ShardOwner::Model, role) => head || is_read_by_host(role),
+        TensorRole::PositionEmbedding
+        | TensorRole::TokenTypes
+        | TensorRole::EmbeddingNorm
+        | TensorRole::EmbeddingNormBias => embed,
+        role => head || is_read_by_host(role),
     }
 }
 
@@ -86,6 +94,9 @@ impl Backend for CpuBackend {
         let model = wanted.model;
         let (embed, head) = wanted.ends_with(&wanted.layers, (false, false));
         let taken = Taken { layers: wanted.layers.clone(), limits: wanted.limits };
+        if matches!(wanted.ends, EndsWanted::Exactly { .. }) {
+            drop_ends(world, wanted, embed, head);
+        }
         let Some(config) = world.get::<ModelConfig>(model) else { return Ok(taken) };
         let needs_plan = embed || head || !wanted.layers.is_empty() || wanted.config.layers == 0;
         if needs_plan && world.get::<CpuPlan>(model).is_none() {
@@ -180,6 +191,22 @@ pub fn drop_weights(world: &mut World, model: Entity, layer: usize) {
 fn drop_weights_of(world: &mut World, owner: Entity) {
     for shard in related::<Shards>(world, owner) {
         world.entity_mut(shard).remove::<CpuWeights>();
+    }
+}
+
+/// Removes the weights of the ends that are not wanted on the CPU, and those that only they read.
+fn drop_ends(world: &mut World, wanted: &Assignment<'_>, embed: bool, head: bool) {
+    let read = |shard: &WeightShard| reads_of_model(shard.role, wanted.config.tied, embed, head);
+    let unread: Vec<Entity> = related::<Shards>(world, wanted.model)
+        .into_iter()
+        .filter(|shard| world.get::<WeightShard>(*shard).is_some_and(|shard| !read(shard)))
+        .collect();
+    for shard in unread {
+        world.entity_mut(shard).remove::<CpuWeights>();
+        let role = world.get::<WeightShard>(shard).map(|shard| shard.role);
+        if let (Some(role), Some(mut plan)) = (role, world.get_mut::<CpuPlan>(wanted.model)) {
+            plan.model.drop_role(role);
+        }
     }
 }
 

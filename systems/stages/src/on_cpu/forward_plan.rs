@@ -54,6 +54,11 @@ impl Weights {
         Some([matrix(gate)?, matrix(up)?, matrix(down)?])
     }
 
+    /// Drops the weights of a role of the model itself.
+    pub(super) fn drop_role(&mut self, role: TensorRole) {
+        self.by_role[role as usize] = None;
+    }
+
     /// Adds the weights of a shard, under its role.
     pub(super) fn take(&mut self, shard: &WeightShard, weights: &CpuWeights) {
         let part = match shard.role {

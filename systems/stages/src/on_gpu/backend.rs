@@ -3,6 +3,7 @@
 use super::capacity::Capacity;
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::in_flight::AHEAD;
+use super::reserved::Reserved;
 use super::weight_upload::GpuPrepare;
 use crate::host::{HostCpu, Wake};
 use crate::load::rewind_sessions;
@@ -89,7 +90,9 @@ impl Backend for GpuPlace {
     }
 
     fn memory(&self, world: &World) -> Option<u64> {
-        self.gpu(world).and_then(|(gpu, _)| gpu.options.memory.or(gpu.memory))
+        let (gpu, _) = self.gpu(world)?;
+        let all = gpu.options.memory.or(gpu.memory)?;
+        Some(all.saturating_sub(Reserved::on(world, self.0)))
     }
 
     fn steps_ahead(&self) -> usize {
@@ -103,7 +106,9 @@ impl Backend for GpuPlace {
     fn fits(&self, world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError> {
         let Some((gpu, number)) = self.gpu(world) else { return Ok(Need::default()) };
         let held = self.shard(world, wanted.model).map_or((false, false), |gpu_shard| gpu_shard.ends.held());
-        Capacity::new(wanted, (&gpu, number), held).and_then(|room| room.need()).map_err(refused)
+        Capacity::new(wanted, (&gpu, number), held, Reserved::on(world, self.0))
+            .and_then(|room| room.need())
+            .map_err(refused)
     }
 
     fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError> {
@@ -111,7 +116,9 @@ impl Backend for GpuPlace {
         let Some((gpu, number)) = self.gpu(world) else { return Ok(none) };
         let wake = Wake::of(world);
         let held = self.shard(world, wanted.model).map(|gpu_shard| gpu_shard.ends.held());
-        let room = Capacity::new(wanted, (&gpu, number), held.unwrap_or_default()).map_err(refused)?;
+        let room =
+            Capacity::new(wanted, (&gpu, number), held.unwrap_or_default(), Reserved::on(world, self.0))
+                .map_err(refused)?;
         let mut limits = room.limits;
         let layers = if held.is_some() {
             // The plan is made anew: waves that are on the device start over, what has been computed stays cached.

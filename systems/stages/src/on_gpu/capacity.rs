@@ -3,6 +3,7 @@
 use super::gpu_shard::{GpuShard, SPLIT_ROWS};
 use super::layer_weights::{EndWeights, LayerKv, LayerMap, LayerWeights};
 use super::product::device_columns;
+use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
 use crate::place::{Assignment, Need};
 use core::ops::Range;
@@ -33,20 +34,25 @@ pub(super) struct Capacity<'a> {
     pub(super) limits: WaveLimits,
     /// The ends already on this GPU: the embedding, the head.
     pub(super) held: (bool, bool),
+    /// Bytes that the GPU's memory budget has left. `None` if it has no budget.
+    budget: Option<u64>,
 }
 
 impl<'a> Capacity<'a> {
-    /// The capacity for an assignment. Fails if this GPU cannot compute the assignment.
+    /// The capacity for an assignment, beside `reserved` bytes that models hold on the GPU. Fails if this GPU cannot
+    /// compute the assignment.
     pub(super) fn new(
         wanted: &'a Assignment<'a>,
         (gpu, number): (&'a Arc<Gpu>, usize),
         held: (bool, bool),
+        reserved: u64,
     ) -> Result<Self, GpuError> {
         if wanted.kv_format != KvFormat::F16 {
             return Err(GpuError::KvFormat { format: format!("{:?}", wanted.kv_format) });
         }
         check(wanted.config, &attention_shape(wanted.config))?;
-        Ok(Self { wanted, gpu, number, limits: limits_on(gpu, wanted), held })
+        let budget = gpu.options.memory.map(|bytes| bytes.saturating_sub(reserved));
+        Ok(Self { wanted, gpu, number, limits: limits_on(gpu, wanted), held, budget })
     }
 
     pub(super) fn shards(&self, owner: ShardOwner) -> Vec<&'a WeightShard> {
@@ -127,14 +133,40 @@ impl<'a> Capacity<'a> {
         Ok(need)
     }
 
+    /// Bytes of the ends and of the buffers of the largest wave, if this GPU holds the layers of `range`.
+    fn fixed_bytes(&self, range: &Range<usize>, partials: u64) -> Result<u64, GpuError> {
+        Ok(self.end_bytes(range)?.saturating_add(self.scratch_bytes(range, partials)?))
+    }
+
+    /// What a shard counts with that holds `held` and takes the layers of `range`.
+    fn reserve(&self, held: &Reserved, range: &Range<usize>, partials: u64) -> Result<Reserved, GpuError> {
+        let mut reserved = held.clone();
+        for layer in range.clone() {
+            reserved.add_layer(layer, self.layer_bytes(layer)?);
+        }
+        reserved.fixed = self.fixed_bytes(range, partials)?;
+        Ok(reserved)
+    }
+
+    /// What a shard counts with that takes the assignment besides what it holds. Fails if that exceeds the budget.
+    fn reserve_more(&self, gpu_shard: &GpuShard) -> Result<Reserved, GpuError> {
+        let range = &self.wanted.layers;
+        let reserved = self.reserve(&gpu_shard.reserved, range, gpu_shard.most.partials)?;
+        let needed = reserved.bytes().saturating_sub(gpu_shard.reserved.bytes());
+        match self.budget {
+            Some(budget) if needed > budget => {
+                Err(GpuError::DoesNotFit { layers: range.len(), needed, budget, fit: 0 })
+            }
+            _ => Ok(reserved),
+        }
+    }
+
     /// The layers of the assignment, counted from the last one, that fit the memory budget.
     fn within_budget(&self, partials: u64) -> Result<Range<usize>, GpuError> {
         let range = self.wanted.layers.clone();
-        let Some(budget) = self.gpu.options.memory else { return Ok(range) };
+        let Some(budget) = self.budget else { return Ok(range) };
         let with_fixed = |layers: u64, first: usize| {
-            let range = first..range.end;
-            let fixed = self.end_bytes(&range)?.saturating_add(self.scratch_bytes(&range, partials)?);
-            Ok::<_, GpuError>(layers.saturating_add(fixed))
+            Ok::<_, GpuError>(layers.saturating_add(self.fixed_bytes(&(first..range.end), partials)?))
         };
         let layer_bytes = |layer| self.layer_bytes(layer).map(|(weights, kv)| weights.saturating_add(kv));
         let (mut first, mut layers) = (range.end, 0u64);
@@ -184,6 +216,7 @@ impl<'a> Capacity<'a> {
         let ends = self.end_weights(&range)?;
         let most = self.scratch(&range, partials);
         let scratch = Scratch::new(gpu, most.of(config))?;
+        let reserved = self.reserve(&Reserved::default(), &range, partials)?;
         let (kv, layers) = self.layers(range, &BTreeMap::new())?;
         // The largest wave fits. Most of its memory is freed until such a wave comes, unless the caller has reserved a
         // fixed amount of memory for the engine.
@@ -191,7 +224,7 @@ impl<'a> Capacity<'a> {
             Some(_) => scratch,
             None => scratch.grown(gpu, most.first().of(config))?,
         };
-        let scratch = (scratch, most);
+        let scratch = (scratch, most, reserved);
         let place = (self.wanted.place, self.number);
         Ok(GpuShard::new(
             place,
@@ -234,9 +267,10 @@ impl<'a> Capacity<'a> {
 }
 
 impl GpuShard {
-    /// Allocates memory for more layers, or for other ends, and starts to build the plan with them.
+    /// Allocates memory for more layers, or for other ends, and drops the plan without them.
     pub(super) fn extend(&mut self, room: &Capacity<'_>) -> Result<(), GpuError> {
         let wanted = room.wanted;
+        let reserved = room.reserve_more(self)?;
         let ends = (wanted.ends_with(&wanted.layers, self.ends.held()) != self.ends.held())
             .then(|| room.end_weights(&wanted.layers))
             .transpose()?;
@@ -257,8 +291,9 @@ impl GpuShard {
             self.there = 0;
         }
         self.kv = kv;
+        self.reserved = reserved;
         self.layers = Arc::new(layers);
-        self.make_plan();
+        self.drop_plan();
         Ok(())
     }
 }

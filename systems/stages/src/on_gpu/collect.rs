@@ -4,6 +4,7 @@ use super::gpu_shard::GpuShards;
 use super::in_flight::{InFlight, Readback};
 use crate::host::HostCpu;
 use crate::on_cpu::CpuWeights;
+use crate::place::PlaceLimits;
 use bevy_ecs::prelude::*;
 use weft_components::{
     AtLayer, Model, ModelConfig, ReadbackOf, Readbacks, ShardOf, TensorRole, TickWork, Wave, WaveLimits,
@@ -19,14 +20,14 @@ pub fn collect_gpu(
     mut models: Query<
         '_,
         '_,
-        (Entity, &ModelConfig, &mut GpuShards, &mut WaveLimits, Option<&Readbacks>),
+        (Entity, &ModelConfig, &mut GpuShards, (&mut PlaceLimits, &mut WaveLimits), Option<&Readbacks>),
         With<Model>,
     >,
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &ShardOf)>,
     mut waves: Query<'_, '_, &mut Wave>,
     mut work: ResMut<'_, TickWork>,
 ) {
-    for (entity, config, mut model, mut limits, readbacks) in &mut models {
+    for (entity, config, mut model, (mut places, mut limits), readbacks) in &mut models {
         for gpu_shard in &mut model.0 {
             if gpu_shard.in_flight.is_empty() {
                 continue;
@@ -40,8 +41,10 @@ pub fn collect_gpu(
                     gpu_shard.submit_budget.learn(rows, gpu_shard.layers.len(), start.elapsed());
                     // Encoders take whole texts in one wave, so their limit must not shrink.
                     if config.causal {
-                        limits.rows =
-                            gpu_shard.submit_budget.rows(gpu_shard.gpu.submit_budget(), gpu_shard.most.rows);
+                        let budget = gpu_shard.gpu.submit_budget();
+                        let rows = gpu_shard.submit_budget.rows(budget, gpu_shard.most.rows);
+                        places.set_rows(gpu_shard.place, rows);
+                        limits.rows = places.narrowest().rows;
                     }
                 }
                 let received = match &in_flight_step.readback {

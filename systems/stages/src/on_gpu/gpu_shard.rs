@@ -6,6 +6,7 @@ use super::kernel_plan::Plan;
 use super::layer_weights::{EndWeights, LayerKv, LayerMap};
 use super::logits::Processing;
 use super::plan_builder::{Grown, Pending, PendingPlan, PlanBuilder};
+use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, id_words};
 use super::shape::{Attend, WaveShape, shape_of};
 use super::submit_budget::SubmitBudget;
@@ -67,6 +68,8 @@ pub struct GpuShard {
     pub(super) plan_builder: PlanBuilder,
     /// The size that the buffers may grow to.
     pub(super) most: ScratchSize,
+    /// Memory that the shard counts with against the GPU's budget.
+    pub(super) reserved: Reserved,
     /// Rows of the largest wave that did not fit the buffers.
     pub(super) wanted_rows: usize,
     /// Larger buffers and their plan, while they are being made.
@@ -152,16 +155,15 @@ impl GpuShard {
         gpu: Arc<Gpu>,
         (layers, kv): (LayerMap, BTreeMap<usize, LayerKv>),
         ends: EndWeights,
-        scratch: (Scratch, ScratchSize),
+        scratch: (Scratch, ScratchSize, Reserved),
         attention: (AttentionShape, AttentionKernels),
         config: &ModelConfig,
         wake: &Arc<Signal>,
     ) -> Self {
-        let (scratch, most) = scratch;
+        let (scratch, most, reserved) = scratch;
         let (layers, ends, scratch) = (Arc::new(layers), Arc::new(ends), Arc::new(scratch));
         let (shape, attention) = attention;
         let plan_builder = PlanBuilder { config: config.clone(), attention: shape, wake: Arc::clone(wake) };
-        let plan = plan_builder.start(&gpu, &layers, &ends, &scratch, Vec::new());
         Self {
             place,
             number,
@@ -171,7 +173,7 @@ impl GpuShard {
             ends,
             scratch,
             attention,
-            plan,
+            plan: PendingPlan::Due,
             angles: false,
             commands: Commands::default(),
             submit_budget: SubmitBudget::default(),
@@ -191,6 +193,7 @@ impl GpuShard {
             uploads: Uploads::default(),
             plan_builder,
             most,
+            reserved,
             wanted_rows: 0,
             growing: None,
             out_of_memory: false,
@@ -216,15 +219,17 @@ impl GpuShard {
         let mut layers = LayerMap::clone(&self.layers);
         layers.remove(&layer);
         self.layers = Arc::new(layers);
+        self.reserved.drop_layer(layer, cache);
         if cache {
             self.kv.remove(&layer);
         }
-        self.make_plan();
+        self.drop_plan();
     }
 
-    /// Starts to build a new plan, because the buffers it binds have changed. Waves wait for it.
-    pub(super) fn make_plan(&mut self) {
-        self.plan = self.plan_builder.start(&self.gpu, &self.layers, &self.ends, &self.scratch, Vec::new());
+    /// Drops the plan, because the buffers it binds have changed. The next [`poll_plan`](Self::poll_plan) starts to build
+    /// another. Waves wait for it.
+    pub(super) fn drop_plan(&mut self) {
+        self.plan = PendingPlan::Due;
         self.growing = None;
         self.uploads = Uploads::default();
         self.adapted = None;
@@ -306,8 +311,12 @@ impl GpuShard {
         }
     }
 
-    /// Takes finished plans from their threads. Never waits.
+    /// Takes finished plans from their threads, and starts those that are due. Never waits.
     pub(super) fn poll_plan(&mut self) -> Result<(), GpuError> {
+        if matches!(self.plan, PendingPlan::Due) {
+            self.plan =
+                self.plan_builder.start(&self.gpu, &self.layers, &self.ends, &self.scratch, Vec::new());
+        }
         self.plan.poll(&self.gpu)?;
         match &mut self.adapted {
             Some(adapted) => adapted.plan.poll(&self.gpu),

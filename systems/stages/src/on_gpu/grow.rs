@@ -11,7 +11,7 @@ use super::plan_builder::{Grown, Pending};
 use super::scratch::{Scratch, ScratchSize};
 use crate::admit::truncate_session;
 use crate::load::abandon;
-use crate::place::Backends;
+use crate::place::{Backends, PlaceLimits};
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, Model, TickWork, Wave, WaveLimits, WaveOf};
 use weft_gpu::GpuError;
@@ -63,11 +63,11 @@ impl GpuShard {
 /// Drops waves that a device has no memory for, and limits later waves to a size that fits. Runs in the set `Load`.
 pub fn shrink_waves(
     world: &mut World,
-    models: &mut QueryState<(Entity, &mut GpuShards, &mut WaveLimits), With<Model>>,
+    models: &mut QueryState<(Entity, &mut GpuShards, &mut PlaceLimits, &mut WaveLimits), With<Model>>,
     waves: &mut QueryState<(Entity, &Wave, &WaveOf)>,
 ) {
     let mut out_of_memory = Vec::new();
-    for (model, mut gpu_shards, mut limits) in models.iter_mut(world) {
+    for (model, mut gpu_shards, mut places, mut limits) in models.iter_mut(world) {
         for gpu_shard in gpu_shards
             .0
             .iter_mut()
@@ -75,8 +75,8 @@ pub fn shrink_waves(
         {
             gpu_shard.wanted_rows = 0;
             gpu_shard.most.rows = gpu_shard.scratch.rows;
-            limits.rows = limits.rows.min(gpu_shard.scratch.rows);
-            limits.logit_rows = limits.logit_rows.min(limits.rows);
+            places.set_rows(gpu_shard.place, gpu_shard.scratch.rows);
+            *limits = places.narrowest();
             out_of_memory.push((model, limits.rows));
         }
     }

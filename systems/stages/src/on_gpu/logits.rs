@@ -28,7 +28,8 @@ pub struct LogitsProcessor {
 #[component(immutable)]
 pub struct GpuLogits(pub Vec<LogitsProcessor>);
 
-/// A logits processor does not compile. The model runs without its processors. A component of the model.
+/// A logits processor does not compile. The model runs without its processors. A component of the model until others
+/// compile.
 #[derive(Component, Clone, Debug)]
 pub struct GpuLogitsFailed(pub GpuError);
 

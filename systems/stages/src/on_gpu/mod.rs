@@ -24,6 +24,7 @@ mod plan_builder;
 mod process_logits;
 mod product;
 mod recover;
+mod reserved;
 mod sample;
 mod scratch;
 mod shape;

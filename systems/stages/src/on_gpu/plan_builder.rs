@@ -11,6 +11,8 @@ use weft_platform::Signal;
 
 /// A value that is being built, or is ready.
 pub(super) enum Pending<T> {
+    /// To be built. Several changes between two ticks lead to one build.
+    Due,
     #[cfg(not(target_family = "wasm"))]
     Building(crossbeam_channel::Receiver<Result<T, GpuError>>),
     Ready(Box<T>),

@@ -64,10 +64,15 @@ pub fn plan_gpu_logits(
                 continue;
             }
             let GpuShard { gpu, processing, .. } = gpu_shard;
-            if let Err(error) = processing.compile(gpu, config, &logits) {
-                tracing::error!(%error, "a logits processor does not compile");
-                processing.shaders.clear();
-                commands.entity(entity).remove::<GpuLogits>().insert(GpuLogitsFailed(error));
+            match processing.compile(gpu, config, &logits) {
+                Ok(()) => {
+                    commands.entity(entity).remove::<GpuLogitsFailed>();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a logits processor does not compile");
+                    processing.shaders.clear();
+                    commands.entity(entity).remove::<GpuLogits>().insert(GpuLogitsFailed(error));
+                }
             }
         }
     }

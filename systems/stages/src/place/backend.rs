@@ -58,7 +58,7 @@ pub struct Assignment<'a> {
     pub slots: u32,
     /// How keys and values are stored.
     pub kv_format: KvFormat,
-    /// The present limits of the model's waves.
+    /// The limits of the model's waves before any backend lowers them.
     pub limits: WaveLimits,
     /// Largest number of rows of a wave.
     pub max_rows: usize,
@@ -129,6 +129,9 @@ impl Need {
 /// methods, a backend adds systems: in `TickSet::Load` systems that update its plans, in `TickSet::Embed` and
 /// `TickSet::Head` systems that compute the ends placed on it, in `LayerSet::Attention` and `LayerSet::Ffn` systems
 /// that compute [`CurrentLayer`](weft_components::CurrentLayer) if that is placed on it.
+///
+/// A backend that computes elsewhere notifies [`Wake`](crate::host::Wake) when results have arrived, so that a host that
+/// sleeps runs a tick. If rows are lost for good, it calls [`fail_model`](crate::load::fail_model).
 ///
 /// The example `custom_backend` of the engine is a short one.
 pub trait Backend: Send + Sync + 'static {

@@ -7,10 +7,12 @@
 
 mod backend;
 mod error;
+mod limits;
 mod prepare;
 mod registry;
 
 pub use backend::{Assignment, Backend, EndsWanted, GpuLayers, Need, Taken};
 pub use error::{LoadError, PlaceError, PlaceErrorKind};
+pub use limits::PlaceLimits;
 pub use prepare::{Install, Prepare, PrepareAll, Preparing};
 pub use registry::Backends;

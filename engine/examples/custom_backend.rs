@@ -6,13 +6,14 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use weft::bevy_ecs::prelude::*;
 use weft::components::{CurrentLayer, HeldBy, Layers, Place, Shards, Wave, WeightShard};
 use weft::stages::host::HostCpu;
+use weft::stages::load::{ModelOrigin, fail_model};
 use weft::stages::on_cpu::{CpuLayer, CpuPlan, CpuPrepare, CpuScratch, CpuWeights, Weights, drop_weights};
-use weft::stages::place::{Assignment, Need, PlaceError, PlaceErrorKind, Prepare, Taken};
+use weft::stages::place::{Assignment, LoadError, Need, PlaceError, PlaceErrorKind, Prepare, Taken};
 use weft::{Backend, Backends, Cpu, Engine, EngineOptions, GenerateOptions, KvArena, LayerSet, LoadOptions};
 use weft::{Message, ModelConfig, SessionOptions, ShardOwner, ShardSpec, Wake, add_systems};
 
@@ -84,6 +85,7 @@ impl Backend for Thread {
 
 /// Sends the wave of the current layer to the thread, or takes it back. Never waits: later ticks run it again.
 fn compute(
+    mut commands: Commands<'_, '_>,
     mut current: ResMut<'_, CurrentLayer>,
     (thread, host, wake): (Res<'_, Thread>, Res<'_, HostCpu>, Res<'_, Wake>),
     models: Query<'_, '_, (&ModelConfig, &CpuPlan, &Kv)>,
@@ -95,9 +97,13 @@ fn compute(
     let (Ok((config, plan, kv)), Ok(layer)) = (models.get(model), layers.get(layer)) else { return };
     let (Ok((mut wave, mut away)), true) = (waves.get_mut(wave), place == thread.0) else { return };
     if let Some(back) = &mut away.0 {
-        if let Ok((rows, done)) = back.get_mut().unwrap_or_else(PoisonError::into_inner).try_recv() {
-            (*wave, away.0) = (rows, None);
-            (current.attended, current.computed) = (done, done);
+        match back.get_mut().unwrap_or_else(PoisonError::into_inner).try_recv() {
+            Ok((rows, done)) => {
+                (*wave, away.0) = (rows, None);
+                (current.attended, current.computed) = (done, done);
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => commands.queue(move |world: &mut World| lost(world, model)),
         }
         return;
     }
@@ -118,7 +124,15 @@ fn compute(
         let _ = reply.send((rows, done)); // Fails if the wave has been abandoned.
         wake.notify();
     };
-    away.0 = thread.1.send(Box::new(work)).ok().map(|()| Mutex::new(back));
+    let _ = thread.1.send(Box::new(work)); // If the thread has ended, so has `reply`.
+    away.0 = Some(Mutex::new(back));
+}
+
+/// The thread has ended, and the rows that it had are lost: the model's sessions end with an error.
+fn lost(world: &mut World, model: Entity) {
+    let source = PlaceError::new(PlaceErrorKind::Other, std::io::Error::other("the thread has ended"));
+    let file = world.get::<ModelOrigin>(model).map_or_else(String::new, ModelOrigin::file);
+    fail_model(world, model, LoadError::Place { file, place: "another thread".to_owned(), source });
 }
 
 /// Adds the backend to a world: its place, its thread and its system.

@@ -164,6 +164,11 @@ pub fn subscribe(world: &mut World, session: SessionId) -> Result<Pieces, Error>
     Ok(Pieces { shared, end: None })
 }
 
+/// The error of an answer that ended because its model could not be loaded.
+pub(crate) fn failure_of(failed: Option<&LoadFailed>) -> Error {
+    failed.map_or(Error::NoModel, |failed| Error::Load(Arc::clone(&failed.0)))
+}
+
 /// Gives readers the text that the tick has brought. Runs in the set `Reclaim`; visits sessions with a reader only.
 pub fn publish_answers(
     mut commands: Commands<'_, '_>,
@@ -171,8 +176,7 @@ pub fn publish_answers(
     failed: Query<'_, '_, &LoadFailed>,
 ) {
     for (session, mut subscription, output, phase, of) in &mut sessions {
-        let failure = || failed.get(of.0).map_or(Error::NoModel, |failed| Error::Load(Arc::clone(&failed.0)));
-        if subscription.publish(output, *phase, failure) {
+        if subscription.publish(output, *phase, || failure_of(failed.get(of.0).ok())) {
             commands.entity(session).try_remove::<Subscription>();
         }
     }

@@ -12,6 +12,8 @@ mod adapters;
 mod custom_admission;
 #[path = "../examples/custom_backend.rs"]
 mod custom_backend;
+#[path = "../examples/custom_router.rs"]
+mod custom_router;
 #[path = "../examples/custom_sampler.rs"]
 mod custom_sampler;
 #[path = "../examples/custom_source.rs"]
@@ -138,4 +140,13 @@ fn the_most_urgent_are_answered_first_and_as_ever() {
     assert_eq!(said.iter().map(|(who, _)| *who).collect::<Vec<_>>(), who);
     let wanted = answers(&questions.iter().map(|(_, question)| *question).collect::<Vec<_>>(), 16);
     assert_eq!(said.into_iter().map(|(_, answer)| answer).collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn a_router_shares_questions_between_models() {
+    let model = golden("tiny/tiny-llama.gguf");
+    let said = custom_router::run(&[model.clone(), model]).unwrap();
+    assert_eq!(said.iter().map(|(model, _)| *model).collect::<Vec<_>>(), [0, 1, 0, 1]);
+    let answers = answers(&custom_router::QUESTIONS, 16);
+    assert_eq!(said.into_iter().map(|(_, answer)| answer).collect::<Vec<_>>(), answers);
 }

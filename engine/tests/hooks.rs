@@ -270,5 +270,9 @@ fn a_processor_in_wgsl_forbids_what_a_bias_forbids() {
         engine.world_mut().entity_mut(model.0).insert(processor("fn process() {}"));
         assert_eq!(answer(&mut engine), before);
         assert!(engine.world().get::<GpuLogitsFailed>(model.0).is_some());
+        // The failure is forgotten once others compile.
+        engine.world_mut().entity_mut(model.0).insert(processor(FORBID));
+        assert_eq!(answer(&mut engine), wanted);
+        assert!(engine.world().get::<GpuLogitsFailed>(model.0).is_none());
     }
 }

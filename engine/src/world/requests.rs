@@ -2,13 +2,14 @@
 
 use super::models::{config, tokenizer};
 use super::sessions::{ReadCursor, SessionId, ensure_at_rest, history, model_of, output, phase, truncate};
-use crate::answer::Subscription;
+use crate::answer::{Subscription, failure_of};
 use crate::error::Error;
 use crate::options::GenerateOptions;
 use bevy_ecs::prelude::*;
 use weft_components::{
     EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Request, TokenHistory,
 };
+use weft_systems::fail::LoadFailed;
 use weft_systems::sample::{SessionSampler, end_request};
 
 /// Tokens of an answer for which memory is reserved at its start. Longer answers grow their buffers as they come.
@@ -55,12 +56,13 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
     if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
         history.0.reserve(reserved);
     }
+    let failed = world.get::<LoadFailed>(model.0).cloned();
     let mut entity = world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
     // The request before has ended, but a tick may not have published its end.
     if let Some(mut subscription) = entity.take::<Subscription>()
         && let (Some(output), Some(phase)) = (entity.get::<Output>(), entity.get::<Phase>())
     {
-        subscription.publish(output, *phase, || Error::NoModel);
+        subscription.publish(output, *phase, || failure_of(failed.as_ref()));
     }
     entity.remove::<(LogitsWanted, EmbeddingWanted)>();
     let output = Output::with_capacity(reserved);

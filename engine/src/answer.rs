@@ -1,8 +1,8 @@
-//! Answers that are read from outside the world, as they come: a [`Stream`] of pieces of text, on any thread.
+//! Streaming an answer to a reader outside the world: a [`Stream`] of pieces of text, on any thread.
 //!
 //! [`subscribe`] puts a [`Subscription`] on a session and returns its reader, [`Pieces`]. At the end of each tick
-//! [`publish_answers`] appends new text to a buffer that both share and wakes the reader. A reader that is slow finds the
-//! pieces joined: it never stops the engine, loses no text, and the buffer never holds more than the answer.
+//! [`publish_answers`] appends new text to a buffer that both share and wakes the reader. A slow reader gets the pieces
+//! joined. It does not slow the engine and loses no text. The buffer never holds more than the answer.
 
 use crate::error::Error;
 use crate::world::SessionId;
@@ -14,27 +14,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weft_components::{FinishReason, Output, Phase, SessionOf};
 use weft_systems::fail::LoadFailed;
 
-/// What a subscription and its reader share.
+/// The buffer that a subscription and its reader share.
 #[derive(Default)]
 struct Shared(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Text that has come and has not been read.
+    /// Text that has not been read yet.
     text: String,
-    /// How the request ended; no text comes after that.
+    /// How the request ended. No text is added after that.
     end: Option<Result<FinishReason, Error>>,
-    /// Whom to wake for either.
+    /// Called when text or the end is added.
     waker: Option<Waker>,
 }
 
 impl Shared {
-    /// A thread that panicked while it held the lock has left a valid state: every change is a single step.
+    /// A poisoned lock is safe to use: every change is a single step, so a panic leaves a valid state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds text, and the end unless there is one already, and wakes the reader.
+    /// Adds text and, unless it is already set, the end. Wakes the reader.
     fn add(&self, text: &str, end: Option<Result<FinishReason, Error>>) {
         let mut state = self.lock();
         state.text.push_str(text);
@@ -47,19 +47,19 @@ impl Shared {
     }
 }
 
-/// A session whose answer is read through [`Pieces`]. A component of the session while its request is active; if it is
+/// Publishes a session's answer to a [`Pieces`]. A component of the session while its request is active. If it is
 /// removed before the request has ended, the reader gets [`Error::NoSession`].
 #[derive(Component)]
 #[component(storage = "SparseSet")]
 pub struct Subscription {
     shared: Arc<Shared>,
-    /// Bytes of the output's text that have been given to the reader.
+    /// Bytes of the output's text that have been published.
     sent: usize,
 }
 
 impl Subscription {
-    /// Gives the reader new text, and the end if the request has ended. `failure` says why the model could not be loaded.
-    /// Returns true if no more will come, or nobody reads.
+    /// Publishes new text, and the end if the request has ended. `failure` returns why the model could not be loaded.
+    /// Returns true if the request has ended or the reader has been dropped.
     pub(crate) fn publish(&mut self, output: &Output, phase: Phase, failure: impl FnOnce() -> Error) -> bool {
         let text = output.text.get(self.sent..).unwrap_or_default();
         let end = match phase {
@@ -93,13 +93,14 @@ impl Drop for Subscription {
     }
 }
 
-/// Says which subscription a reader belongs to.
+/// Identifies a reader, to compare it with a subscription.
 #[cfg(not(target_family = "wasm"))]
 pub(crate) struct Reader(Arc<Shared>);
 
-/// The text of an answer as it comes: a [`Stream`] that ends with the request. Pieces end at whole characters.
+/// The text of an answer as it is generated: a [`Stream`] that ends when the request ends. A piece never splits a
+/// character.
 ///
-/// Dropping it does not cancel the request; the world only stops collecting text for it.
+/// Dropping it does not cancel the request. The world only stops publishing text to it.
 pub struct Pieces {
     shared: Arc<Shared>,
     end: Option<Result<FinishReason, Error>>,
@@ -135,7 +136,7 @@ impl Stream for Pieces {
             return Poll::Ready(Some(Ok(core::mem::take(&mut state.text))));
         }
         let Some(end) = state.end.clone() else {
-            // A reader that moves to another task is woken there.
+            // Stored at every poll: the reader may have moved to another task.
             state.waker = Some(context.waker().clone());
             return Poll::Pending;
         };
@@ -145,11 +146,11 @@ impl Stream for Pieces {
     }
 }
 
-/// Starts to collect the answer of the session's request for a reader, from the answer's beginning. The world must be
-/// ticked for text to come: by a thread of its own ([`EngineHandle`](crate::EngineHandle)), or by the loop that polls.
+/// Returns a reader of the answer to the session's request, from the answer's beginning. Text is only generated while
+/// the world is ticked: by an [`EngineHandle`](crate::EngineHandle)'s thread, or by the loop that polls the reader.
 ///
 /// # Errors
-/// The session has been closed or has no request, or another reader has its answer.
+/// The session has been closed or has no request, or its answer already has a reader.
 pub fn subscribe(world: &mut World, session: SessionId) -> Result<Pieces, Error> {
     let mut entity = world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
     match entity.get::<Phase>().ok_or(Error::NoSession)? {
@@ -169,7 +170,7 @@ pub(crate) fn failure_of(failed: Option<&LoadFailed>) -> Error {
     failed.map_or(Error::NoModel, |failed| Error::Load(Arc::clone(&failed.0)))
 }
 
-/// Gives readers the text that the tick has brought. Runs in the set `Reclaim`; visits sessions with a reader only.
+/// Publishes the tick's new text to readers. Runs in the set `Reclaim`. Visits only sessions with a reader.
 pub fn publish_answers(
     mut commands: Commands<'_, '_>,
     mut sessions: Query<'_, '_, (Entity, &mut Subscription, &Output, &Phase, &SessionOf)>,

@@ -20,7 +20,7 @@ pub enum Error {
     /// Text could not be turned into tokens, or tokens into text.
     #[error("{0}")]
     Tokenize(Arc<TokenizeError>),
-    /// The chat template refused the messages.
+    /// The chat template failed or rejected the messages.
     #[error("{0}")]
     Template(Arc<TemplateError>),
     /// Sampler settings are not valid.
@@ -32,11 +32,11 @@ pub enum Error {
     /// The adapter has been removed.
     #[error("the adapter has been removed; load it again")]
     NoAdapter,
-    /// The adapter belongs to another model than the session.
-    #[error("the adapter was loaded beside another model than the session's; load it beside that one")]
+    /// The adapter was loaded for another model than the session's.
+    #[error("the adapter was loaded for another model than the session's; load it for the session's model")]
     ForeignAdapter,
     /// The scale is NaN or infinite.
-    #[error("the adapter's scale is {scale}, not a number")]
+    #[error("the adapter's scale is {scale}, not a finite number")]
     AdapterScale {
         /// The scale.
         scale: f32,
@@ -44,15 +44,15 @@ pub enum Error {
     /// The machine does not have the instruction set.
     #[error("instruction set `{name}` is not available on this machine; available: {available}")]
     UnknownIsa {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// Names of those it has.
+        /// Names of the instruction sets that the machine has, separated by commas.
         available: String,
     },
     /// Threads could not be started.
     #[error("could not start {threads} threads: {reason}; ask for fewer")]
     Threads {
-        /// Threads asked for.
+        /// Requested threads.
         threads: usize,
         /// The operating system's message.
         reason: String,
@@ -69,7 +69,7 @@ pub enum Error {
     /// The model has no vocabulary.
     #[error("the model's file has no vocabulary; give tokens instead of text")]
     NoTokenizer,
-    /// The model has no chat template that can be used.
+    /// The model has no usable chat template.
     #[error("the model's chat template cannot be used; choose a built-in one, or give a raw prompt")]
     NoTemplate,
     /// A token id is outside the vocabulary.
@@ -77,23 +77,23 @@ pub enum Error {
     UnknownToken {
         /// The id.
         token: u32,
-        /// Tokens of the vocabulary.
+        /// Number of tokens in the vocabulary.
         vocabulary: usize,
     },
-    /// The context holds fewer tokens.
+    /// The session's context is smaller than its prompt.
     #[error(
         "{tokens} tokens do not fit into the session's context of {limit}; shorten the prompt or open a session with a larger context"
     )]
     ContextOverflow {
-        /// Tokens that the context would hold.
+        /// Tokens that the context would need to hold.
         tokens: usize,
-        /// Most tokens that it can hold.
+        /// Tokens that it can hold.
         limit: usize,
     },
-    /// The session has no context to continue from.
+    /// The session's context is empty.
     #[error("the session holds no token; give it a prompt first")]
     EmptyPrompt,
-    /// A position holds no token, or does not ascend.
+    /// A position holds no token, or the positions do not ascend.
     #[error(
         "position {position} holds no token; the session holds {tokens}, positions start at 0 and ascend"
     )]
@@ -106,7 +106,7 @@ pub enum Error {
     /// A request of the session is in progress.
     #[error("the session is still answering; cancel it or wait until it has finished")]
     Busy,
-    /// The model is an encoder, which has no head.
+    /// The model is an encoder, which cannot generate.
     #[error(
         "`{architecture}` is an encoder: it gives embeddings and generates nothing; ask it for an embedding"
     )]
@@ -119,36 +119,34 @@ pub enum Error {
         "the model has no head (`lm_head.weight`), and `tie_word_embeddings` is false: it gives embeddings and generates nothing; ask it for an embedding, or fetch all files of the model again"
     )]
     NoHead,
-    /// The model's file asks for embedding modules that are not supported.
-    #[error(
-        "{reason}, which this engine does not compute; name a pooling to have the hidden states pooled by it"
-    )]
+    /// The model's files name embedding modules that are not supported.
+    #[error("{reason}, which this engine does not support; name a pooling to use instead")]
     EmbeddingModules {
         /// The file, and what in it is not supported.
         reason: String,
     },
     /// The embedding contains NaN or infinity.
-    #[error("the embedding holds numbers that are none; the model's file is damaged, fetch it again")]
+    #[error("the embedding contains NaN or infinity; the model's file is damaged, fetch it again")]
     InvalidEmbedding,
-    /// A text did not pass through the model to its end.
+    /// The request of an embedding ended before all of its text had been computed.
     #[error(
         "the text ended early ({reason:?}) after {positions} of {tokens} tokens; free the KV cache and ask again"
     )]
     EmbeddingEndedEarly {
-        /// Why its request ended.
+        /// Why the request ended.
         reason: FinishReason,
-        /// Tokens that passed.
+        /// Number of tokens that were computed.
         positions: usize,
-        /// Tokens of the text.
+        /// Number of tokens in the text.
         tokens: usize,
     },
     /// The session has no request.
-    #[error("nothing was asked of the session; call generate first")]
+    #[error("the session has no request; call generate first")]
     NothingAsked,
-    /// The session's answer has a reader already.
-    #[error("another reader has the session's answer; drop that one first")]
+    /// The session's answer already has a reader.
+    #[error("the session's answer already has a reader; drop that reader first")]
     Subscribed,
-    /// A command of an engine's handle panicked. The engine goes on.
+    /// A command of an engine's handle panicked. The engine continues.
     #[error("a command of the engine's handle panicked: {message}")]
     Panicked {
         /// The panic's message.
@@ -161,7 +159,7 @@ pub enum Error {
         reason: String,
     },
     /// A call that waits for the engine's thread was made on that thread.
-    #[error("a command waits for its own engine's thread; use the `Engine` that the command was given")]
+    #[error("a command waits for its own engine's thread; use the `Engine` passed to the command")]
     OwnThread,
     /// A thread could not be started.
     #[error("could not start a thread: {reason}")]

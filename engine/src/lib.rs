@@ -1,7 +1,8 @@
 //! The Weft inference engine: large language models as an ECS.
 //!
-//! An [`Engine`] holds one `World`. Models, layers, weight shards, KV pages and sessions are entities. A tick takes arrived
-//! shards, passes a wave of rows from all sessions through the layers that are resident, and chooses tokens.
+//! An [`Engine`] holds one `World`. Models, layers, weight shards, KV pages and sessions are entities. A tick takes the
+//! shards that have arrived, runs a wave of rows from all active sessions through the resident layers, and samples
+//! tokens.
 //!
 //! ```no_run
 //! use weft::{Engine, EngineOptions, GenerateOptions, LoadOptions, Message, SessionOptions};
@@ -21,12 +22,13 @@
 //!
 //! There are four ways to drive it:
 //! - Calls that block, such as [`Engine::next_piece`], as above.
-//! - A loop of your own that calls [`Engine::tick`] or [`Engine::tick_for`], which never wait, and [`Engine::read`].
-//! - An [`EngineHandle`]: the engine on a thread of its own, with iterators, streams and callbacks for any thread.
-//! - A world of your own: [`add_plugin`] and the functions of [`world`], which are what `Engine` calls.
+//! - Your own loop over [`Engine::tick`] or [`Engine::tick_for`], which do not wait for shards or devices, and
+//!   [`Engine::read`].
+//! - An [`EngineHandle`]: the engine runs on its own thread and serves iterators, streams and callbacks on any thread.
+//! - Your own `World`: [`add_plugin`] and the functions of [`world`], which `Engine` calls too.
 //!
-//! Systems of your own go into the sets of the pipeline with [`Engine::add_systems`], ordered against the pipeline's
-//! [`systems`]. Programs in `examples/` show each.
+//! [`Engine::add_systems`] adds your own systems to the sets of the pipeline, ordered against the pipeline's
+//! [`systems`]. `examples/` has a program for each.
 
 mod answer;
 mod engine;

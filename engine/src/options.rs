@@ -1,4 +1,4 @@
-//! How an engine, a load and a session are set up.
+//! Options of an engine, a model, a session and a request.
 
 use crate::template::TemplateChoice;
 use std::sync::Arc;
@@ -10,32 +10,32 @@ use weft_platform::storage::{MemorySource, Source};
 use weft_systems::place::GpuLayers;
 use weft_text::SpecialTokens;
 
-/// How an engine is set up.
+/// Options of an engine.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
-    /// Threads that compute; 0 for as many as the machine has cores.
+    /// Compute threads; 0 for one per core.
     pub threads: usize,
-    /// Name of the instruction set to use instead of the best one found (`scalar`, `avx2`, `avx512`, …).
+    /// Instruction set of the CPU kernels (`scalar`, `avx2`, `avx512`, …); `None` for the best that the machine has.
     pub isa: Option<String>,
-    /// Most rows of a wave; `None` for 512 on the CPU and 2048 on GPUs.
+    /// Maximum number of rows in a wave; `None` for 512 on the CPU and 2048 on GPUs.
     pub max_rows: Option<usize>,
-    /// Bytes of the machine's memory that models may use, for [`Engine::fit`](crate::Engine::fit); `None` for what is available.
+    /// Bytes of host memory that models may use, for [`Engine::fit`](crate::Engine::fit); `None` for what is available.
     pub memory: Option<u64>,
     /// GPUs to open; `None` computes on the CPU.
     pub gpu: Option<GpuOptions>,
 }
 
-/// How a model is loaded.
+/// Options of a model that is loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Tokens that the KV cache holds, over all sessions; rounded up to whole pages. `None` for the model's
+    /// Capacity of the KV cache in tokens, over all sessions; rounded up to whole pages. `None` for the model's
     /// context, but at least 16,384 and at most 32,768.
     pub kv_tokens: Option<usize>,
-    /// How keys and values are stored.
+    /// Format of keys and values in the KV cache.
     pub kv_format: KvFormat,
     /// Layers to put on the engine's GPUs; ignored if it has none.
     pub gpu_layers: GpuLayers,
-    /// Which chat template the model uses.
+    /// The chat template that the model uses.
     pub template: TemplateChoice,
 }
 
@@ -50,38 +50,40 @@ impl Default for LoadOptions {
     }
 }
 
-/// How a session is opened.
+/// Options of a session.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// Most tokens the session may hold; `None` for the model's context, or the KV cache if that is smaller.
+    /// Maximum number of tokens in the session; `None` for the model's context, or the KV cache if that is smaller.
     pub context: Option<usize>,
 }
 
-/// What to generate.
+/// Options of a request.
 #[derive(Clone, Debug, Default)]
 pub struct GenerateOptions {
-    /// Most tokens; `None` until the model ends or the context is full. 0 only passes the prompt through.
+    /// Maximum number of generated tokens; `None` for no limit but the context. 0 only runs the prompt through the
+    /// model.
     pub max_tokens: Option<usize>,
-    /// Texts that end the answer; they are not part of it. One that is the text of a control token, such as `<|im_end|>`, also ends
-    /// it at that token. Inside a longer stop string a control token matches nothing, since it shows no text.
+    /// Stop strings: they end the answer and are not part of it. A stop string that is the text of a control token,
+    /// such as `<|im_end|>`, also ends the answer at that token. In a longer stop string a control token matches
+    /// nothing, because it has no text.
     pub stop: Vec<String>,
     /// True to continue past end-of-generation tokens.
     pub ignore_end: bool,
-    /// How tokens are chosen.
+    /// How tokens are sampled.
     pub sampler: SamplerSettings,
-    /// Most rows of the prompt in one wave; 0 for as many as fit.
+    /// Maximum number of the prompt's rows in one wave; 0 for as many as fit.
     pub prefill_chunk: usize,
 }
 
-/// How to compute an embedding.
+/// Options of an embedding.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbedOptions {
-    /// How a text's hidden states become its embedding; `None` as the model's file says, else the last token's for a decoder
-    /// and the mean for an encoder.
+    /// How a text's hidden states become its embedding. `None` takes the pooling from the model's file; if the file has
+    /// none, a decoder uses the last token's hidden state and an encoder the mean.
     pub pooling: Option<Pooling>,
     /// True to divide vectors by their Euclidean length.
     pub normalize: bool,
-    /// Most rows of a text in one wave; 0 for as many as fit. Texts of encoders always pass in one wave.
+    /// Maximum number of a text's rows in one wave; 0 for as many as fit. An encoder always takes a text in one wave.
     pub prefill_chunk: usize,
 }
 
@@ -91,17 +93,17 @@ impl Default for EmbedOptions {
     }
 }
 
-/// What to add to a session's context.
+/// Tokens or text to add to a session's context.
 #[derive(Clone, Debug)]
 pub enum Prompt {
-    /// Tokens.
+    /// Token ids.
     Tokens(Vec<u32>),
-    /// Text, tokenized with the model's vocabulary; a BOS token where the model's metadata asks for one and the
-    /// session is empty.
+    /// Text, tokenized with the model's vocabulary. In an empty session it starts with a BOS token if the model's
+    /// metadata says so.
     Text {
         /// The text.
         text: String,
-        /// Whether names of control tokens in the text are read as those tokens.
+        /// Whether the text of control tokens in it becomes those tokens.
         special: SpecialTokens,
     },
 }
@@ -109,17 +111,17 @@ pub enum Prompt {
 /// Where a model comes from.
 #[derive(Clone)]
 pub enum ModelSource {
-    /// A GGUF file, or any part of a split one; a Hugging Face folder, or the weights in it or their index.
+    /// A GGUF file or any part of a split one; a Hugging Face folder, its weights or their index.
     #[cfg(not(target_family = "wasm"))]
     Path(std::path::PathBuf),
     /// The parts of a GGUF, in order.
     Parts(Vec<Arc<dyn Source>>),
-    /// Files that are open.
+    /// Files that are already open.
     Open(OpenModel),
 }
 
 impl ModelSource {
-    /// A whole GGUF in memory.
+    /// A whole GGUF in memory, which messages call `name`.
     pub fn memory(name: &str, bytes: Vec<u8>) -> Self {
         Self::Parts(vec![Arc::new(MemorySource::new(name, bytes))])
     }

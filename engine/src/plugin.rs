@@ -1,7 +1,8 @@
-//! Plugins: what a world gets so that models run in it.
+//! Plugins: the resources, systems and observers that a world needs to run models.
 //!
-//! [`CorePlugin`] adds the schedules and the stages that all backends share. [`CpuPlugin`] and [`GpuPlugin`] add one backend
-//! each. [`Engine::new`](crate::Engine::new) adds all three; a program with a world of its own adds those that it wants.
+//! [`CorePlugin`] adds the schedules and the stages that all backends share. [`CpuPlugin`] and [`GpuPlugin`] add one
+//! backend each. [`Engine::new`](crate::Engine::new) adds all three; a program with its own world adds those that it
+//! wants.
 
 use crate::answer;
 use crate::error::Error;
@@ -23,9 +24,10 @@ use weft_systems::on_gpu::{self as gpu, GpuBackend};
 use weft_systems::sample::SampleBuffers;
 use weft_systems::{reclaim, sample};
 
-/// Something that adds resources, systems and observers to a world. Functions and closures over `&mut World` are plugins.
+/// Something that adds resources, systems and observers to a world. Functions and closures over `&mut World` are
+/// plugins.
 pub trait Plugin: 'static {
-    /// Adds it. Called once by [`add_plugin`].
+    /// Adds the plugin to the world. [`add_plugin`] calls it once per world.
     fn build(&self, world: &mut World);
 }
 
@@ -35,12 +37,12 @@ impl<F: Fn(&mut World) + 'static> Plugin for F {
     }
 }
 
-/// Types of the plugins that a world has.
+/// The types of the plugins that have been added to a world.
 #[derive(Resource, Default)]
 struct AddedPlugins(Vec<TypeId>);
 
-/// Adds a plugin to a world. Does nothing and returns false if the world has a plugin of the same type, since systems that
-/// are added twice would run twice.
+/// Adds a plugin to a world. Does nothing and returns false if the world already has a plugin of the same type, because
+/// systems that are added twice run twice.
 pub fn add_plugin<P: Plugin>(world: &mut World, plugin: &P) -> bool {
     let mut added = world.get_resource_or_init::<AddedPlugins>();
     if added.0.contains(&TypeId::of::<P>()) {
@@ -51,11 +53,11 @@ pub fn add_plugin<P: Plugin>(world: &mut World, plugin: &P) -> bool {
     true
 }
 
-/// What every backend needs: messages, resources, the schedules [`Tick`] and [`LayerStep`], and the stages that all backends
-/// share. Tokens are sampled on the caller's thread until [`CpuPlugin`] brings more.
+/// The messages, resources, schedules ([`Tick`], [`LayerStep`]) and stages that all backends share. Without
+/// [`CpuPlugin`], tokens are sampled on the caller's thread.
 #[derive(Clone, Copy, Debug)]
 pub struct CorePlugin {
-    /// Most rows of a wave.
+    /// Maximum number of rows in a wave.
     pub max_rows: usize,
 }
 
@@ -89,7 +91,7 @@ impl Plugin for CorePlugin {
     }
 }
 
-/// The systems that every backend shares.
+/// Adds the systems that all backends share.
 fn add_stages(world: &mut World) {
     world.schedule_scope(Tick, |_, tick| {
         tick.add_systems((
@@ -105,20 +107,20 @@ fn add_stages(world: &mut World) {
     });
 }
 
-/// The CPU backend: kernels, threads, and the systems for layers that are placed on the CPU.
+/// The CPU backend: kernels, threads, and the systems for layers on the CPU.
 #[derive(Clone, Debug)]
 pub struct CpuPlugin {
-    /// Bytes of memory that the CPU's models may use.
+    /// Bytes of host memory that models may use; `None` for what is available.
     memory: Option<u64>,
     kernels: &'static Kernels,
     pool: Arc<Pool>,
 }
 
 impl CpuPlugin {
-    /// Chooses kernels and starts threads.
+    /// Chooses the kernels and starts the threads.
     ///
     /// # Errors
-    /// The machine does not have the instruction set, or the threads could not be started.
+    /// The machine does not have the instruction set, or the threads cannot be started.
     pub fn new(options: &EngineOptions) -> Result<Self, Error> {
         let kernels = match &options.isa {
             None => Kernels::detect(),
@@ -145,7 +147,7 @@ impl Plugin for CpuPlugin {
     }
 }
 
-/// The CPU backend: its place, and its systems, which compute what is placed there.
+/// Registers the CPU as a place and adds the systems that compute there.
 fn add_cpu(world: &mut World, cpu: Cpu, memory: Option<u64>) {
     world.insert_resource(HostCpu(cpu));
     CpuPlace::register(world, memory);
@@ -166,18 +168,19 @@ fn add_cpu(world: &mut World, cpu: Cpu, memory: Option<u64>) {
     });
 }
 
-/// The GPU backend: opened devices, each a place, and the systems for layers that are placed there. Without a device they find nothing to do.
+/// The GPU backend: open devices, each of them a place, and the systems for layers on them. Without a device the
+/// systems do nothing.
 #[derive(Clone)]
 pub struct GpuPlugin {
     gpus: Vec<Arc<Gpu>>,
 }
 
 impl GpuPlugin {
-    /// Rows of a wave that keep a large GPU busy: enough tiles of cooperative matrices to fill it. For
+    /// Rows in a wave that keep a large GPU busy: enough tiles of cooperative matrices for all its cores. A value for
     /// [`CorePlugin::max_rows`].
     pub const ROWS: usize = 2048;
 
-    /// A backend on GPUs that are open.
+    /// Creates a backend of GPUs that are already open.
     pub fn new(gpus: Vec<Gpu>) -> Self {
         Self { gpus: gpus.into_iter().map(Arc::new).collect() }
     }
@@ -190,7 +193,7 @@ impl Plugin for GpuPlugin {
     }
 }
 
-/// The GPU backend: its places, and its systems. Without a GPU they find nothing to do.
+/// Registers each GPU as a place and adds the systems that compute there.
 fn add_gpus(world: &mut World, gpus: Vec<Arc<Gpu>>) {
     world.init_resource::<GpuBackend>();
     #[cfg(not(target_family = "wasm"))]

@@ -1,8 +1,8 @@
-//! The pipeline: which sets run in which order, and what runs a layer.
+//! The pipeline: the schedules, their sets and the order of the sets.
 //!
 //! `Tick` runs `Load → Admit → Embed → Layers → Head → Sample → Speculate → Reclaim`. `Layers` runs the schedule
-//! [`LayerStep`] once for each layer that a wave can enter. Every schedule uses the single-threaded executor: cores
-//! belong to the kernels.
+//! [`LayerStep`] once for each layer that a wave can enter. Every schedule uses the single-threaded executor, because
+//! the kernels use the cores.
 
 use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{
@@ -11,53 +11,56 @@ use bevy_ecs::schedule::{
 use bevy_ecs::system::ScheduleSystem;
 pub use weft_systems::layers::{LayerSet, LayerStep, TickBudget};
 
-/// One step of everything: takes arrived shards, passes waves through layers, chooses tokens. Never waits.
+/// One step of the pipeline: takes arrived shards, runs waves through layers, samples tokens. Does not wait for shards
+/// or devices.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tick;
 
-/// The sets of [`Tick`], in order, with the systems of [`systems`](crate::systems) that each holds. Systems of the GPU run
-/// after those of the CPU that are in the same set.
+/// The sets of [`Tick`], in order, with the [`systems`](crate::systems) in each. In every set GPU systems run after CPU
+/// systems.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TickSet {
-    /// Takes arrived shards, marks layers resident and moves them: `receive_shards`, `move_layers`, `demand_layers`, then
-    /// `plan_cpu`, `plan_adapters`, then `plan_gpu`, `plan_gpu_adapters`, `shrink_waves`, `recover_gpu`.
+    /// Takes arrived shards, marks layers resident, moves layers and updates the plans: `receive_shards`,
+    /// `move_layers`, `demand_layers`, then `plan_cpu`, `plan_adapters`, then `plan_gpu`, `plan_gpu_adapters`,
+    /// `shrink_waves`, `recover_gpu`.
     Load,
     /// Fills idle waves with rows of active sessions: `admit`.
     Admit,
-    /// Tokens to hidden states, for waves at `AtLayer::Embed`: `embed_cpu`, `embed_gpu`.
+    /// Turns tokens into hidden states, for waves at `AtLayer::Embed`: `embed_cpu`, `embed_gpu`.
     Embed,
-    /// Passes waves through resident layers: `run_layers`, which runs [`LayerStep`].
+    /// Runs waves through resident layers: `run_layers`, which runs [`LayerStep`].
     Layers,
-    /// Hidden states to logits, for waves at `AtLayer::Head`: `head_cpu`, `head_gpu`.
+    /// Turns hidden states into logits, for waves at `AtLayer::Head`: `head_cpu`, `head_gpu`.
     Head,
-    /// Logits to tokens, for waves at `AtLayer::Sample`, in the sets of [`SampleSet`].
+    /// Samples tokens from logits, for waves at `AtLayer::Sample`, in the sets of [`SampleSet`].
     Sample,
-    /// Proposes tokens to verify. Empty so far.
+    /// Drafts tokens to verify. Empty so far.
     Speculate,
-    /// Empties sampled waves, ages messages and tells readers: `reclaim_waves`, `age_messages`, `publish_answers`,
-    /// `finish_tick`.
+    /// Empties sampled waves, ages messages, wakes readers and records the tick's outcome: `reclaim_waves`,
+    /// `age_messages`, `publish_answers`, `finish_tick`.
     Reclaim,
 }
 
-/// The sets inside [`TickSet::Sample`], in order. A system of one's own that reads or changes logits, or chooses tokens, goes
-/// into [`SampleSet::Process`] or [`SampleSet::Choose`] and looks at waves at `AtLayer::Sample`; its sessions carry
-/// [`ReadsLogits`](weft_components::ReadsLogits), so that a GPU brings their logits to the host.
+/// The sets inside [`TickSet::Sample`], in order. Add your own logits processor to [`SampleSet::Process`] and your own
+/// sampler to [`SampleSet::Choose`]; both read waves at `AtLayer::Sample`. Their sessions need
+/// [`ReadsLogits`](weft_components::ReadsLogits), so that a GPU copies the logits to the host.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SampleSet {
-    /// Backends submit what they have recorded, and devices choose tokens if they can: `sample_gpu`, `submit_gpu`.
+    /// Records sampling on devices where possible, and submits the recorded GPU steps: `sample_gpu`, `submit_gpu`.
     Submit,
-    /// Readbacks of devices become waves at `AtLayer::Sample`: `collect_gpu`.
+    /// Turns finished readbacks into waves at `AtLayer::Sample`: `collect_gpu`.
     Collect,
-    /// Logits processors change the logits of such waves: `mask_logits`, and those that a program adds.
+    /// Logits processors change the logits of these waves: `mask_logits`, and those that a program adds.
     Process,
-    /// Samplers of a program's own choose tokens (`Wave::chosen`). Empty unless a program adds some. A sampler that keeps state
-    /// ignores spans whose `epoch` is not that of the session's `ContextCursor`: the session was preempted since.
+    /// A program's own samplers choose tokens (`Wave::chosen`). Empty unless a program adds one. A sampler with state
+    /// must skip spans whose `epoch` differs from that of the session's `ContextCursor`: that session was preempted
+    /// meanwhile.
     Choose,
-    /// The sessions' samplers choose the other tokens, and all are delivered: `sample`.
+    /// The sessions' samplers choose the remaining tokens, and all tokens are delivered: `sample`.
     Deliver,
 }
 
-/// A set of the pipeline, which knows its schedule. For [`add_systems`].
+/// A set of the pipeline and its schedule, for [`add_systems`].
 pub trait PipelineSet: SystemSet + Sized {
     /// Returns the schedule that the set is in.
     fn schedule(&self) -> InternedScheduleLabel;
@@ -81,8 +84,8 @@ impl PipelineSet for SampleSet {
     }
 }
 
-/// Adds systems to a set of the pipeline. They run in every tick, or for every layer of every wave, in the order that their
-/// own `before` and `after` say, which may name [`systems`](crate::systems) of the pipeline.
+/// Adds systems to a set of the pipeline. Systems in a [`LayerSet`] run for every layer of every wave, all others in
+/// every tick. Order them with `before` and `after`, also against the pipeline's [`systems`](crate::systems).
 pub fn add_systems<S: PipelineSet, M>(
     world: &mut World,
     set: S,
@@ -93,7 +96,8 @@ pub fn add_systems<S: PipelineSet, M>(
     world.get_resource_or_init::<Schedules>().add_systems(label, systems.in_set(set));
 }
 
-/// Adds the two schedules, ordered and on the single-threaded executor. Keeps systems that are in them already.
+/// Adds the two schedules, with ordered sets and the single-threaded executor. Keeps the systems that they already
+/// have.
 pub(crate) fn add_schedules(world: &mut World) {
     use TickSet::{Admit, Embed, Head, Load, Reclaim, Sample, Speculate};
     let mut schedules = world.get_resource_or_init::<Schedules>();

@@ -1,5 +1,5 @@
-//! The pipeline's systems by name, to order systems of one's own against. [`TickSet`](crate::TickSet) and
-//! [`LayerSet`](crate::LayerSet) say which set each is in.
+//! The pipeline's systems by name, so that your own systems can be ordered against them. [`TickSet`](crate::TickSet)
+//! and [`LayerSet`](crate::LayerSet) list the systems of each set.
 //!
 //! ```
 //! use weft::bevy_ecs::prelude::*;
@@ -8,7 +8,7 @@
 //!
 //! fn count_rows(waves: Query<&Wave>) {
 //!     let rows: usize = waves.iter().map(Wave::rows).sum();
-//!     println!("{rows} rows are on their way");
+//!     println!("{rows} rows are in waves");
 //! }
 //!
 //! # fn main() -> Result<(), weft::Error> {

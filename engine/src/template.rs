@@ -5,22 +5,23 @@ use weft_text::{BuiltinTemplate, ChatTemplate, TemplateError};
 /// Which chat template a model uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TemplateChoice {
-    /// The one in the model's file; if it has none, the built-in one whose control tokens the vocabulary has, or `raw`.
+    /// The template in the model's file. If it has none, the built-in one whose control tokens are in the vocabulary,
+    /// or `raw`.
     #[default]
     Shipped,
-    /// One that the engine ships.
+    /// A template that the engine ships.
     Builtin(BuiltinTemplate),
-    /// The further template of this name in the model's file, such as `tool_use`.
+    /// The additional template of this name in the model's file, such as `tool_use`.
     Named(String),
     /// This Jinja source.
     Source(String),
 }
 
 impl TemplateChoice {
-    /// Returns the template to use for a file that ships `shipped`.
+    /// Returns the template to use for a model whose file has `shipped`.
     ///
     /// # Errors
-    /// The template does not compile, or the file has none of that name.
+    /// The template does not compile, or the file has no template of that name.
     pub fn choose(&self, shipped: Option<ChatTemplate>) -> Result<Option<ChatTemplate>, TemplateError> {
         match self {
             Self::Shipped => Ok(shipped),

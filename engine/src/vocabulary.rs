@@ -1,4 +1,4 @@
-//! The vocabulary of a file, without its weights.
+//! Reads the vocabulary of a file without its weights.
 
 use crate::error::Error;
 use crate::options::ModelSource;
@@ -12,8 +12,8 @@ use weft_formats::{ModelError, OpenModel, text_parts};
 use weft_text::Vocabulary;
 use weft_text::{ChatTemplate, CivilTime, TemplateVars, Tokenizer};
 
-/// A tokenizer and a chat template, read from a file without reading its weights. The file need not hold tensors, and a
-/// folder need not hold a model.
+/// A tokenizer and a chat template, read from a file without its weights. The file may have no tensors, and a folder
+/// may have no model.
 pub struct VocabularyFile {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
@@ -25,7 +25,7 @@ impl VocabularyFile {
     /// Reads a file's vocabulary.
     ///
     /// # Errors
-    /// The file is missing or damaged, or has no vocabulary, or one of a kind that is not supported.
+    /// The file is missing or damaged, has no vocabulary, or has one of an unsupported kind.
     pub fn read(source: impl Into<ModelSource>) -> Result<Self, Error> {
         let source = source.into();
         #[cfg(not(target_family = "wasm"))]
@@ -39,14 +39,14 @@ impl VocabularyFile {
         Ok(Self { tokenizer: tokenizer.ok_or(Error::NoTokenizer)?, template })
     }
 
-    /// Returns what the template reads besides messages: special tokens and the time.
+    /// Returns the template's variables other than messages: special tokens and the time.
     pub fn template_vars(&self, generation_prompt: bool) -> TemplateVars {
         TemplateVars { now: wall_clock(), ..TemplateVars::for_tokenizer(&self.tokenizer, generation_prompt) }
     }
 }
 
-/// Returns the vocabulary of a folder that holds no model: `tokenizer.json` and what belongs to it, without `config.json` or
-/// weights.
+/// Returns the vocabulary of a folder without a model: `tokenizer.json` and its companion files, without `config.json`
+/// or without weights. `None` for other sources.
 #[cfg(not(target_family = "wasm"))]
 fn alone(source: &ModelSource) -> Result<Option<Vocabulary>, Error> {
     let ModelSource::Path(path) = source else { return Ok(None) };
@@ -61,7 +61,8 @@ fn alone(source: &ModelSource) -> Result<Option<Vocabulary>, Error> {
     Ok(folder_vocabulary(&folder).map_err(ModelError::from)?)
 }
 
-/// Returns the UTC time, for templates that write the date. `None` in a browser, where the standard library has no clock.
+/// Returns the UTC time, for templates that contain the date. `None` in a browser, where the standard library has no
+/// clock.
 pub fn wall_clock() -> Option<CivilTime> {
     #[cfg(target_family = "wasm")]
     return None;
@@ -73,10 +74,10 @@ pub fn wall_clock() -> Option<CivilTime> {
 }
 
 impl ModelSource {
-    /// Opens the files of the model: the parts of a GGUF, or those of a folder, which are presented as a GGUF.
+    /// Opens the model's files: the parts of a GGUF, or the files of a folder, which are presented as a GGUF.
     ///
     /// # Errors
-    /// A file is missing or cannot be read, or a part of a split file is missing.
+    /// A file, or a part of a split file, is missing or cannot be read.
     pub fn open(self) -> Result<OpenModel, Error> {
         match self {
             #[cfg(not(target_family = "wasm"))]

@@ -1,4 +1,4 @@
-//! The engine: one `World` with the plugins, and the functions of [`world`] as methods.
+//! The engine: a `World` with the plugins, and the functions of [`world`] as methods.
 
 mod models;
 mod sessions;
@@ -17,16 +17,16 @@ use weft_gpu::Gpu;
 use weft_platform::Signal;
 use weft_systems::admit::AdmitOptions;
 
-/// Runs models and their sessions. Owned by one thread, which ticks it; [`Engine::spawn`](crate::Engine::spawn) gives it a
-/// thread of its own that others send commands to.
+/// Runs models and their sessions. One thread owns it and ticks it. [`Engine::spawn`](crate::Engine::spawn) moves it to
+/// its own thread, to which other threads send commands.
 ///
-/// Each method is a function of [`world`] over the engine's world.
+/// Most methods call the function of [`world`] that they name.
 pub struct Engine {
     world: World,
 }
 
 impl Engine {
-    /// An engine without a model.
+    /// Creates an engine without a model. Blocks until the GPUs of the options are open.
     ///
     /// # Errors
     /// The machine does not have the instruction set, threads cannot be started, or a GPU cannot be opened.
@@ -41,8 +41,8 @@ impl Engine {
         Self::with_gpus(options, gpus)
     }
 
-    /// An engine on GPUs that are open. In a browser a GPU cannot be opened without waiting, so [`EngineOptions::gpu`] is
-    /// ignored there and this is the way.
+    /// Creates an engine on GPUs that are already open; [`EngineOptions::gpu`] is ignored. The only way to use a GPU in
+    /// a browser, where opening one is asynchronous and [`Engine::new`] opens none.
     ///
     /// # Errors
     /// As [`Engine::new`].
@@ -57,20 +57,20 @@ impl Engine {
         Ok(engine)
     }
 
-    /// An engine around a world that has been set up already. Adds [`CorePlugin`] if the world lacks it.
+    /// Creates an engine from an existing world. Adds [`CorePlugin`] if the world lacks it.
     pub fn from_world(world: World) -> Self {
         let mut engine = Self { world };
         engine.add_plugin(&CorePlugin::default());
         engine
     }
 
-    /// Adds a plugin, unless the engine has one of that type. See [`add_plugin`].
+    /// Adds a plugin, unless the engine already has one of that type. See [`add_plugin`].
     pub fn add_plugin<P: Plugin>(&mut self, plugin: &P) -> &mut Self {
         add_plugin(&mut self.world, plugin);
         self
     }
 
-    /// Adds systems of your own to a set of the pipeline. See [`add_systems`].
+    /// Adds your own systems to a set of the pipeline. See [`add_systems`].
     pub fn add_systems<S: PipelineSet, M>(
         &mut self,
         set: S,
@@ -80,22 +80,22 @@ impl Engine {
         self
     }
 
-    /// The world, for queries and resources.
+    /// Returns the world, for queries and resources.
     pub fn world(&self) -> &World {
         &self.world
     }
 
-    /// The world, to be changed.
+    /// Returns the world mutably.
     pub fn world_mut(&mut self) -> &mut World {
         &mut self.world
     }
 
-    /// Takes the world out of the engine. Everything in it goes on with [`world::tick`].
+    /// Takes the world out of the engine. [`world::tick`] continues its work.
     pub fn into_world(self) -> World {
         self.world
     }
 
-    /// Runs one tick. Never waits. See [`world::tick`].
+    /// Runs one tick. Waits only for the CPU kernels that it runs. See [`world::tick`].
     pub fn tick(&mut self) -> TickOutcome {
         world::tick(&mut self.world)
     }
@@ -105,13 +105,15 @@ impl Engine {
         world::tick_for(&mut self.world, budget)
     }
 
-    /// Waits until another tick may find something to do, for a loop that calls [`Engine::tick`]. See [`world::rest`].
+    /// Waits until another tick may make progress, at most 100 ms, for a loop that calls [`Engine::tick`]. See
+    /// [`world::rest`].
     #[cfg(not(target_family = "wasm"))]
     pub fn rest(&mut self) {
         world::rest(&mut self.world);
     }
 
-    /// Returns the signal that ends [`Engine::rest`], for threads that have something for the next tick.
+    /// Returns the signal with which other threads say that the next tick has work. It ends [`Engine::rest`] unless a
+    /// step is in flight on a GPU. See [`world::signal`].
     pub fn signal(&mut self) -> Arc<Signal> {
         world::signal(&mut self.world)
     }

@@ -1,4 +1,4 @@
-//! Methods of the engine about models and adapters.
+//! The engine's methods for models and adapters.
 
 use super::Engine;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use weft_systems::on_gpu::GpuShard;
 use weft_text::Tokenizer;
 
 impl Engine {
-    /// Starts to load a model; its weights arrive tick by tick. See [`world::load`].
+    /// Starts to load a model. Its weights arrive over the following ticks. See [`world::load`].
     ///
     /// # Errors
     /// As [`world::load`].
@@ -20,7 +20,7 @@ impl Engine {
         world::load(&mut self.world, source, options)
     }
 
-    /// Starts to load a model that has been read on another thread. See [`world::load_prepared`].
+    /// Starts to load a model whose header has been read. See [`world::load_prepared`].
     ///
     /// # Errors
     /// As [`world::load_prepared`].
@@ -28,7 +28,7 @@ impl Engine {
         world::load_prepared(&mut self.world, model)
     }
 
-    /// Plans a model into the memory that there is. See [`world::fit`].
+    /// Fits a model into the available memory. See [`world::fit`].
     ///
     /// # Errors
     /// As [`world::fit`].
@@ -58,7 +58,7 @@ impl Engine {
         world::progress(&self.world, model)
     }
 
-    /// Goes on with a load that failed. See [`world::retry_load`].
+    /// Continues a failed load. See [`world::retry_load`].
     ///
     /// # Errors
     /// As [`world::retry_load`].
@@ -74,7 +74,7 @@ impl Engine {
         world::config(&self.world, model)
     }
 
-    /// Returns what a model's file recommends for sampling. See [`world::sampling_defaults`].
+    /// Returns the sampler settings that a model's file recommends. See [`world::sampling_defaults`].
     ///
     /// # Errors
     /// As [`world::sampling_defaults`].
@@ -95,7 +95,7 @@ impl Engine {
         world::has_template(&self.world, model)
     }
 
-    /// Returns the memory that a model uses on the host now. See [`world::host_memory`].
+    /// Returns the host memory that a model uses now, in bytes. See [`world::host_memory`].
     ///
     /// # Errors
     /// As [`world::host_memory`].
@@ -103,7 +103,7 @@ impl Engine {
         world::host_memory(&self.world, model)
     }
 
-    /// Returns what each GPU holds of a model. See [`world::gpu_shards`].
+    /// Returns the GPU shards of a model: what each GPU holds of it. See [`world::gpu_shards`].
     pub fn gpu_shards(&self, model: ModelId) -> &[GpuShard] {
         world::gpu_shards(&self.world, model)
     }
@@ -113,12 +113,12 @@ impl Engine {
         world::time_gpu(&mut self.world, model, on)
     }
 
-    /// Takes the times that each GPU of a model has measured. See [`world::take_gpu_times`].
+    /// Takes the kernel times that each GPU of a model has measured. See [`world::take_gpu_times`].
     pub fn take_gpu_times(&mut self, model: ModelId) -> Vec<Option<StepTimes>> {
         world::take_gpu_times(&mut self.world, model)
     }
 
-    /// Loads a LoRA adapter beside a model. See [`world::load_adapter`].
+    /// Loads a LoRA adapter for a model. See [`world::load_adapter`].
     ///
     /// # Errors
     /// As [`world::load_adapter`].
@@ -130,7 +130,7 @@ impl Engine {
         world::load_adapter(&mut self.world, model, source)
     }
 
-    /// Drops an adapter; its sessions continue with the plain model. See [`world::remove_adapter`].
+    /// Removes an adapter. Its sessions continue with the plain model. See [`world::remove_adapter`].
     pub fn remove_adapter(&mut self, adapter: AdapterId) {
         world::remove_adapter(&mut self.world, adapter);
     }
@@ -143,7 +143,7 @@ impl Engine {
         world::adapters(&self.world, model)
     }
 
-    /// Returns what an adapter changes. See [`world::adapter`].
+    /// Returns a description of an adapter. See [`world::adapter`].
     ///
     /// # Errors
     /// As [`world::adapter`].
@@ -151,7 +151,7 @@ impl Engine {
         world::adapter(&self.world, adapter)
     }
 
-    /// Returns the adapter that a session uses, and its scale. See [`world::adapter_of`].
+    /// Returns the adapter that a session uses and its scale. See [`world::adapter_of`].
     ///
     /// # Errors
     /// As [`world::adapter_of`].
@@ -159,7 +159,7 @@ impl Engine {
         world::adapter_of(&self.world, session)
     }
 
-    /// Chooses the adapter of a session, or the plain model. See [`world::set_adapter`].
+    /// Sets the adapter of a session, or the plain model. See [`world::set_adapter`].
     ///
     /// # Errors
     /// As [`world::set_adapter`].

@@ -1,4 +1,4 @@
-//! Methods of the engine about sessions, their requests and embeddings.
+//! The engine's methods for sessions, requests and embeddings.
 
 use super::Engine;
 use crate::error::Error;
@@ -19,7 +19,7 @@ impl Engine {
         world::open_session(&mut self.world, model, options)
     }
 
-    /// Closes a session and returns its pages. See [`world::close_session`].
+    /// Closes a session and frees its KV pages. See [`world::close_session`].
     pub fn close(&mut self, session: SessionId) {
         world::close_session(&mut self.world, session);
     }
@@ -40,7 +40,7 @@ impl Engine {
         world::history(&self.world, session)
     }
 
-    /// Returns what the session is doing. See [`world::phase`].
+    /// Returns the session's phase. See [`world::phase`].
     ///
     /// # Errors
     /// As [`world::phase`].
@@ -48,7 +48,7 @@ impl Engine {
         world::phase(&self.world, session)
     }
 
-    /// Returns what the latest request has produced so far. See [`world::output`].
+    /// Returns the output of the latest request so far. See [`world::output`].
     ///
     /// # Errors
     /// As [`world::output`].
@@ -56,7 +56,7 @@ impl Engine {
         world::output(&self.world, session)
     }
 
-    /// Adds a prompt to the end of the session's context. See [`world::append`].
+    /// Appends a prompt to the session's context. See [`world::append`].
     ///
     /// # Errors
     /// As [`world::append`].
@@ -64,7 +64,7 @@ impl Engine {
         world::append(&mut self.world, session, prompt)
     }
 
-    /// Makes `tokens` the whole context of the session. See [`world::set_context`].
+    /// Replaces the session's context with `tokens`. See [`world::set_context`].
     ///
     /// # Errors
     /// As [`world::set_context`].
@@ -72,7 +72,7 @@ impl Engine {
         world::set_context(&mut self.world, session, tokens)
     }
 
-    /// Makes messages the session's context, rendered with the chat template. See [`world::set_messages`].
+    /// Replaces the session's context with messages, rendered with the chat template. See [`world::set_messages`].
     ///
     /// # Errors
     /// As [`world::set_messages`].
@@ -84,7 +84,7 @@ impl Engine {
         world::set_messages(&mut self.world, session, messages)
     }
 
-    /// As [`Engine::set_messages`], with tools and what else a template reads. See [`world::set_chat`].
+    /// As [`Engine::set_messages`], with tools and other variables of the template. See [`world::set_chat`].
     ///
     /// # Errors
     /// As [`world::set_chat`].
@@ -131,7 +131,7 @@ impl Engine {
         world::generate(&mut self.world, session, options)
     }
 
-    /// Ends the session's request. See [`world::cancel`].
+    /// Ends the session's request and keeps its context. See [`world::cancel`].
     ///
     /// # Errors
     /// As [`world::cancel`].
@@ -139,7 +139,7 @@ impl Engine {
         world::cancel(&mut self.world, session)
     }
 
-    /// Returns the text that has come since the last call. See [`world::read`].
+    /// Returns the text generated since the last call. See [`world::read`].
     ///
     /// # Errors
     /// As [`world::read`].
@@ -147,7 +147,7 @@ impl Engine {
         world::read(&mut self.world, session)
     }
 
-    /// Waits for more text; `None` when the request has ended. See [`world::next_piece`].
+    /// Runs ticks until there is more text; `None` when the request has ended. See [`world::next_piece`].
     ///
     /// # Errors
     /// As [`world::next_piece`].
@@ -156,7 +156,7 @@ impl Engine {
         world::next_piece(&mut self.world, session)
     }
 
-    /// Waits until the request has ended and returns why it did. See [`world::wait`].
+    /// Runs ticks until the request has ended, and returns the reason. See [`world::wait`].
     ///
     /// # Errors
     /// As [`world::wait`].
@@ -165,7 +165,7 @@ impl Engine {
         world::wait(&mut self.world, session)
     }
 
-    /// Asks for logits, or losses, at positions of the session's context. See [`world::ask_logits`].
+    /// Requests logits or losses at positions of the session's context. See [`world::ask_logits`].
     ///
     /// # Errors
     /// As [`world::ask_logits`].
@@ -179,7 +179,7 @@ impl Engine {
         world::ask_logits(&mut self.world, session, positions, keep, prefill_chunk)
     }
 
-    /// Takes the logits that [`Engine::ask_logits`] asked for. See [`world::take_logits`].
+    /// Takes the logits requested by [`Engine::ask_logits`]. See [`world::take_logits`].
     ///
     /// # Errors
     /// As [`world::take_logits`].
@@ -187,7 +187,7 @@ impl Engine {
         world::take_logits(&mut self.world, session)
     }
 
-    /// Returns how the model's hidden states become an embedding by default. See [`world::pooling`].
+    /// Returns the model's default pooling. See [`world::pooling`].
     ///
     /// # Errors
     /// As [`world::pooling`].
@@ -203,7 +203,7 @@ impl Engine {
         world::embedding_prompt(&self.world, model, prompt)
     }
 
-    /// Asks for the embedding of the session's context. See [`world::ask_embedding`].
+    /// Requests the embedding of the session's context. See [`world::ask_embedding`].
     ///
     /// # Errors
     /// As [`world::ask_embedding`].
@@ -211,7 +211,7 @@ impl Engine {
         world::ask_embedding(&mut self.world, session, options)
     }
 
-    /// Takes the embedding that [`Engine::ask_embedding`] asked for. See [`world::take_embedding`].
+    /// Takes the embedding requested by [`Engine::ask_embedding`]. See [`world::take_embedding`].
     ///
     /// # Errors
     /// As [`world::take_embedding`].
@@ -219,7 +219,7 @@ impl Engine {
         world::take_embedding(&mut self.world, session)
     }
 
-    /// Computes the embeddings of texts and waits for them. See [`world::embed`].
+    /// Runs ticks until the embeddings of texts are computed, and returns them. See [`world::embed`].
     ///
     /// # Errors
     /// As [`world::embed`].
@@ -233,7 +233,7 @@ impl Engine {
         world::embed(&mut self.world, model, texts, options)
     }
 
-    /// As [`Engine::embed`], with a result for each text. See [`world::embed_each`].
+    /// As [`Engine::embed`], with one result per text. See [`world::embed_each`].
     ///
     /// # Errors
     /// As [`world::embed_each`].

@@ -1,4 +1,4 @@
-//! The answer of a session whose engine runs on another thread.
+//! The answer of a session whose engine runs on its own thread.
 
 use super::EngineHandle;
 use super::reply::stopped;
@@ -13,10 +13,10 @@ use futures_core::Stream;
 use std::thread::JoinHandle;
 use weft_components::FinishReason;
 
-/// The text of an answer as it comes: an [`Iterator`] that waits for each piece, and a [`Stream`]. Both end with the
-/// request; an error is the last item.
+/// The text of an answer as it is generated: an [`Iterator`] that blocks until the next piece, and a [`Stream`]. Both
+/// end when the request ends. An error is the last item.
 ///
-/// A reader that is slow gets longer pieces and does not hold up the engine. Dropping an answer cancels its request.
+/// A slow reader gets longer pieces and does not slow the engine. Dropping an answer cancels its request.
 pub struct Answer {
     handle: EngineHandle,
     session: SessionId,
@@ -28,7 +28,7 @@ impl Answer {
         Self { handle, session, pieces }
     }
 
-    /// Returns the session that answers.
+    /// Returns the session of the request.
     pub fn session(&self) -> SessionId {
         self.session
     }
@@ -38,20 +38,21 @@ impl Answer {
         self.pieces.finish_reason()
     }
 
-    /// Waits for the end and returns all text that has not been read.
+    /// Blocks until the request has ended and returns all text that has not been read.
     ///
     /// # Errors
-    /// The session was closed, its model could not be loaded, or the engine's thread has ended.
+    /// The session was closed, its model could not be loaded, the engine's thread has ended, or this is called on that
+    /// thread.
     pub fn text(self) -> Result<String, Error> {
         self.collect()
     }
 
-    /// Calls `callback` with each piece, on a thread of its own, until the end or until it returns `Break`, which cancels the
-    /// request. The thread returns the finish reason: `Cancelled` after a `Break`. For thousands of answers at once use the
-    /// stream, which needs no thread.
+    /// Starts a thread that calls `callback` with each piece until the request ends, or until `callback` returns
+    /// `Break`, which cancels the request. The thread returns the finish reason: `Cancelled` after a `Break`. For
+    /// thousands of answers use the stream, which needs no thread.
     ///
     /// # Errors
-    /// The thread could not be started.
+    /// The thread cannot be started.
     pub fn on_piece(
         mut self,
         mut callback: impl FnMut(&str) -> ControlFlow<()> + Send + 'static,
@@ -74,7 +75,7 @@ impl Stream for Answer {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let piece = Pin::new(&mut self.pieces).poll_next(context);
-        // Sessions are dropped with their engine; then the reason is the engine's.
+        // When the engine stops, its sessions are dropped. The error then says why the engine stopped.
         let stop = &self.handle.0.stop;
         let running = || stop.lock().is_ok_and(|reason| reason.is_empty());
         match piece {
@@ -103,9 +104,9 @@ impl Drop for Answer {
         let (session, reader) = (self.session, self.pieces.reader());
         self.handle.send(Box::new(move |engine| {
             let world = engine.world_mut();
-            // The session may be answering a later request by now.
+            // The session may have started a later request, which must go on.
             if world.get::<Subscription>(session.0).is_some_and(|subscription| subscription.is_of(&reader)) {
-                // The session is there.
+                // The session exists, so this cannot fail.
                 let _ = cancel(world, session);
             }
             true

@@ -1,8 +1,9 @@
-//! The engine on a thread of its own: commands in, answers out.
+//! The engine on its own thread, controlled by commands from other threads.
 //!
-//! An [`EngineHandle`] sends closures to the thread, which runs them between ticks. What comes back is a future
-//! ([`Reply`]) or a stream ([`Answer`]), each of which can also be waited for. The thread sleeps on a signal while there is
-//! nothing to do; it never polls.
+//! An [`EngineHandle`] sends closures to the thread, which runs them between ticks. Their results come back as a future
+//! ([`Reply`]) or a stream ([`Answer`]), on which a thread can also block. Without work the thread sleeps on a signal
+//! that a command raises. While work waits for a shard or an in-flight GPU step, the thread ticks at least every
+//! 100 ms.
 
 mod answer;
 mod reply;
@@ -29,14 +30,18 @@ use thread::Command;
 use weft_components::LoadProgress;
 use weft_platform::Signal;
 
-/// An engine that runs on a thread of its own. Clones share it; each may be used from any thread.
+/// An engine that runs on its own thread. Clones share the engine, and each may be used on any thread.
 ///
-/// When the last handle and the last [`Answer`] are dropped, the engine is closed and its thread ends.
+/// Commands run between ticks, in the order in which they were sent. A tick starts no further layer after 20 ms; while
+/// a GPU step is in flight, a command may wait up to 100 ms more.
+///
+/// When the last handle and the last [`Answer`] are dropped, the engine runs the commands already sent, drops its
+/// models and ends its thread. The drop blocks until then, except on that thread.
 #[derive(Clone)]
 pub struct EngineHandle(Arc<Shared>);
 
 struct Shared {
-    /// `None` only while this is dropped.
+    /// `None` only in `drop`.
     commands: Option<Sender<Command>>,
     signal: Arc<Signal>,
     stop: Stop,
@@ -45,12 +50,12 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Without a sender the thread runs the commands that are left, and ends.
+        // Without a sender the thread runs the remaining commands and ends.
         self.commands = None;
         self.signal.notify();
-        // The last handle may be dropped by a command, on the engine's thread itself.
+        // A command may drop the last handle on the engine's own thread, which cannot join itself.
         if let Some(thread) = self.thread.take().filter(|thread| !is_current(thread)) {
-            // A panic there has been reported already.
+            // A panic of the thread has already been reported.
             let _ = thread.join();
         }
     }
@@ -61,10 +66,10 @@ fn is_current(thread: &JoinHandle<()>) -> bool {
 }
 
 impl Engine {
-    /// Moves the engine to a thread of its own.
+    /// Moves the engine to its own thread.
     ///
     /// # Errors
-    /// The thread could not be started.
+    /// The thread cannot be started.
     pub fn spawn(mut self) -> Result<EngineHandle, Error> {
         let (signal, stop) = (self.signal(), Stop::default());
         let (commands, received) = channel();
@@ -74,7 +79,7 @@ impl Engine {
             .spawn(move || {
                 let mut unfinished = Vec::new();
                 let reason = thread::run(&mut self, &received, &mut unfinished, &waits_for);
-                // Before the engine and its commands are dropped, which ends answers and replies.
+                // Set before the engine and its commands are dropped, because that ends answers and replies.
                 *stopped.lock().unwrap_or_else(PoisonError::into_inner) = reason;
             })
             .map_err(|error| Error::NoThread { reason: error.to_string() })?;
@@ -83,7 +88,7 @@ impl Engine {
 }
 
 impl EngineHandle {
-    /// Makes an engine and starts its thread.
+    /// Creates an engine and starts its thread.
     ///
     /// # Errors
     /// As [`Engine::new`] and [`Engine::spawn`].
@@ -91,8 +96,8 @@ impl EngineHandle {
         Engine::new(options)?.spawn()
     }
 
-    /// Runs `command` on the engine's thread between two ticks. The reply is a future, which can also be waited for. A
-    /// command runs also if its reply is dropped.
+    /// Runs `command` on the engine's thread between two ticks. The reply is a future on which a thread can also block.
+    /// The command runs even if its reply is dropped.
     pub fn submit<R: Send + 'static>(
         &self,
         command: impl FnOnce(&mut Engine) -> R + Send + 'static,
@@ -108,8 +113,8 @@ impl EngineHandle {
         reply
     }
 
-    /// Runs `condition` on the engine's thread, now and after every tick, until it returns a value. Dropping the reply ends
-    /// that.
+    /// Runs `condition` on the engine's thread, once at first and then after every tick, until it returns a value.
+    /// Dropping the reply stops it. An idle engine does not tick, so `condition` must depend only on the engine.
     pub fn when<R: Send + 'static>(
         &self,
         mut condition: impl FnMut(&mut Engine) -> Option<R> + Send + 'static,
@@ -129,7 +134,7 @@ impl EngineHandle {
         reply
     }
 
-    /// Runs `command` on the engine's thread and waits for its result.
+    /// Runs `command` on the engine's thread and blocks until it returns.
     ///
     /// # Errors
     /// The command panicked, the engine's thread has ended, or this is called on that thread.
@@ -140,7 +145,7 @@ impl EngineHandle {
         self.block_on(self.submit(command))?
     }
 
-    /// Waits for a future that the engine's thread completes.
+    /// Blocks until the engine's thread completes `future`.
     fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Error> {
         if self.0.thread.as_ref().is_some_and(is_current) {
             return Err(Error::OwnThread);
@@ -149,14 +154,14 @@ impl EngineHandle {
     }
 
     fn send(&self, command: Command) {
-        // If the thread has ended, the command is dropped, which tells its reply.
+        // If the thread has ended, the command is dropped, which closes its reply.
         if let Some(commands) = &self.0.commands {
             let _ = commands.send(command);
             self.0.signal.notify();
         }
     }
 
-    /// Starts to load a model. Reads its header and vocabulary on the calling thread, so that answers of other models go on.
+    /// Starts to load a model. Reads its header and vocabulary on the calling thread, so that the engine keeps ticking.
     ///
     /// # Errors
     /// As [`Engine::load`] and [`EngineHandle::call`].
@@ -165,7 +170,8 @@ impl EngineHandle {
         self.call(move |engine| engine.load_prepared(model))?
     }
 
-    /// Waits until all weights of a model are loaded.
+    /// Blocks until all weights of a model are loaded. Unlike [`Engine::wait_loaded`] it does not request evicted
+    /// layers.
     ///
     /// # Errors
     /// As [`Engine::wait_loaded`] and [`EngineHandle::call`].
@@ -193,7 +199,8 @@ impl EngineHandle {
         self.call(move |engine| engine.unload(model))
     }
 
-    /// Loads a LoRA adapter beside a model. Opens its files on the calling thread.
+    /// Loads a LoRA adapter for a model. Opens its files on the calling thread and reads them on the engine's thread,
+    /// which does not tick meanwhile.
     ///
     /// # Errors
     /// As [`Engine::load_adapter`] and [`EngineHandle::call`].
@@ -211,7 +218,7 @@ impl EngineHandle {
         self.call(move |engine| engine.open_session(model, &options))?
     }
 
-    /// Closes a session. An [`Answer`] of it ends with [`Error::NoSession`].
+    /// Closes a session. Its [`Answer`], if its request is active, ends with [`Error::NoSession`].
     ///
     /// # Errors
     /// As [`EngineHandle::call`].
@@ -219,7 +226,7 @@ impl EngineHandle {
         self.call(move |engine| engine.close(session))
     }
 
-    /// Chooses the adapter of a session. See [`Engine::set_adapter`].
+    /// Sets the adapter of a session. See [`Engine::set_adapter`].
     ///
     /// # Errors
     /// As [`Engine::set_adapter`] and [`EngineHandle::call`].
@@ -232,7 +239,7 @@ impl EngineHandle {
         self.call(move |engine| engine.set_adapter(session, adapter, scale))?
     }
 
-    /// Adds a prompt to the end of the session's context.
+    /// Appends a prompt to the session's context.
     ///
     /// # Errors
     /// As [`Engine::append`] and [`EngineHandle::call`].
@@ -240,15 +247,16 @@ impl EngineHandle {
         self.call(move |engine| engine.append(session, prompt))?
     }
 
-    /// Makes messages the session's context, rendered with the model's chat template. See [`Engine::set_messages`].
+    /// Replaces the session's context with messages, rendered with the model's chat template. See
+    /// [`Engine::set_messages`].
     ///
     /// # Errors
-    /// As [`Engine::set_messages`] and [`EngineHandle::call`]; also if the messages cannot be written as JSON.
+    /// As [`Engine::set_messages`] and [`EngineHandle::call`]; also if the messages cannot be serialized to JSON.
     pub fn set_messages<M: Serialize + ?Sized>(&self, session: SessionId, messages: &M) -> Result<(), Error> {
         self.set_chat(session, messages, &ChatOptions::default())
     }
 
-    /// As [`EngineHandle::set_messages`], with tools and what else a template reads.
+    /// As [`EngineHandle::set_messages`], with tools and other variables of the template.
     ///
     /// # Errors
     /// As [`EngineHandle::set_messages`].
@@ -264,7 +272,7 @@ impl EngineHandle {
         self.call(move |engine| engine.set_chat(session, &messages, &options))?
     }
 
-    /// Starts to generate from the session's context. The answer is an iterator and a stream of text.
+    /// Starts to generate from the session's context. Returns the answer: an iterator and a stream of text.
     ///
     /// # Errors
     /// As [`Engine::generate`] and [`EngineHandle::call`].
@@ -277,7 +285,7 @@ impl EngineHandle {
         Ok(Answer::new(self.clone(), session, pieces))
     }
 
-    /// Ends the session's request. Its context stays, and its [`Answer`] ends with `Cancelled`.
+    /// Ends the session's request and keeps its context. Its [`Answer`] ends with `Cancelled`.
     ///
     /// # Errors
     /// As [`Engine::cancel`] and [`EngineHandle::call`].
@@ -285,7 +293,8 @@ impl EngineHandle {
         self.call(move |engine| engine.cancel(session))?
     }
 
-    /// Computes the embeddings of texts, in their order, beside other sessions' answers. See [`Engine::embed`].
+    /// Computes the embeddings of texts and blocks until they are done, while other sessions continue. See
+    /// [`Engine::embed`].
     ///
     /// # Errors
     /// As [`Engine::embed`] and [`EngineHandle::call`].

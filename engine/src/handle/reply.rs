@@ -1,4 +1,4 @@
-//! The result of a command: a future that the engine's thread completes.
+//! The result of a command: a future completed by the engine's thread.
 
 use crate::error::Error;
 use core::future::Future;
@@ -6,30 +6,30 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Why the engine's thread has ended; empty while it runs. The thread writes it before it drops the engine.
+/// Why the engine's thread has ended; empty while it runs. Set before the engine is dropped.
 pub(super) type Stop = Arc<Mutex<String>>;
 
-/// The error of a command that the engine's thread did not run.
+/// Returns the error of a command that the engine's thread did not run.
 pub(super) fn stopped(stop: &Stop) -> Error {
     Error::EngineStopped { reason: stop.lock().unwrap_or_else(PoisonError::into_inner).clone() }
 }
 
 enum Slot<R> {
-    /// No result yet; whom to wake for it.
+    /// No result yet. The waker is called when there is one.
     Empty(Option<Waker>),
     Full(Result<R, Error>),
-    /// No result will come, or it has been taken.
+    /// There will be no result, or it has been taken.
     Closed,
 }
 
 type Shared<R> = Arc<Mutex<Slot<R>>>;
 
-/// A thread that panicked while it held the lock has left a valid slot: every change is a single step.
+/// A poisoned lock is safe to use: every change is a single step, so a panic leaves a valid slot.
 fn lock<R>(slot: &Shared<R>) -> MutexGuard<'_, Slot<R>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The result of a command sent to an [`EngineHandle`](super::EngineHandle): a future, which [`Reply::wait`] waits for
+/// The result of a command sent to an [`EngineHandle`](super::EngineHandle): a future. [`Reply::wait`] blocks on it
 /// without an executor.
 #[must_use = "a reply says whether the command worked"]
 pub struct Reply<R> {
@@ -37,10 +37,10 @@ pub struct Reply<R> {
     stop: Stop,
 }
 
-/// The other end of a [`Reply`], on the engine's thread.
+/// The sending end of a [`Reply`], on the engine's thread.
 pub(super) struct ReplySender<R>(Shared<R>);
 
-/// Both ends of a reply.
+/// Creates both ends of a reply.
 pub(super) fn pair<R>(stop: Stop) -> (ReplySender<R>, Reply<R>) {
     let slot = Arc::new(Mutex::new(Slot::Empty(None)));
     (ReplySender(Arc::clone(&slot)), Reply { slot, stop })
@@ -51,12 +51,12 @@ impl<R> ReplySender<R> {
         self.put(Slot::Full(result));
     }
 
-    /// Returns true if nobody waits for the result.
+    /// Returns true if the [`Reply`] has been dropped.
     pub(super) fn is_abandoned(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Puts `content` into a slot that is still empty, and wakes who waits for it.
+    /// Puts `content` into the slot if it is empty, and wakes the task that waits for it.
     fn put(&self, content: Slot<R>) {
         let mut slot = lock(&self.0);
         if let Slot::Empty(waker) = &mut *slot {
@@ -77,7 +77,8 @@ impl<R> Drop for ReplySender<R> {
 }
 
 impl<R> Reply<R> {
-    /// Waits for the result. Must not be called on the engine's thread, which would wait for itself.
+    /// Blocks until the result is there. Must not be called on the engine's thread, which would wait for itself
+    /// forever.
     ///
     /// # Errors
     /// The command panicked, or the engine's thread has ended.

@@ -1,4 +1,4 @@
-//! What the engine's thread does: commands, a tick, and sleep.
+//! The loop of the engine's thread: a tick, the commands, then sleep if there is no work.
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -11,14 +11,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use weft_platform::Signal;
 
-/// What a handle asks of the engine. Returns true when it is done; until then it runs again after every tick.
+/// A command of a handle. Returns true when it is done; until then it runs again after every tick.
 pub(super) type Command = Box<dyn FnMut(&mut Engine) -> bool + Send>;
 
-/// Longest time between two looks at the commands, unless a single layer takes longer. A tick costs some microseconds besides
-/// its layers, so stopping it this often costs nothing.
+/// Time budget of a tick, so that commands do not wait long. A tick costs some microseconds besides its layers, so
+/// stopping it this often costs next to nothing.
 const TICK_TIME: Duration = Duration::from_millis(20);
 
-/// Runs the engine until no handle is left. Returns why it stopped.
+/// Runs the engine until the last handle is dropped or a system panics. Returns why it stopped.
 pub(super) fn run(
     engine: &mut Engine,
     commands: &Receiver<Command>,
@@ -32,9 +32,9 @@ pub(super) fn run(
         };
         let before = unfinished.len();
         unfinished.retain_mut(|command| !command(engine));
-        // One that is done may have asked for more.
+        // A command that is done may have given the engine work.
         let mut changed = unfinished.len() != before;
-        // Looked at after everything that may take the signal down, so no command is left when this thread sleeps.
+        // Commands are received after everything that may clear the signal, so none is left when this thread sleeps.
         loop {
             match commands.try_recv() {
                 Ok(mut command) => {
@@ -60,14 +60,14 @@ pub(super) fn run(
     }
 }
 
-/// Runs a command of a handle and makes a panic of it an error.
+/// Runs a command of a handle. Turns a panic into an error.
 pub(super) fn run_command<R>(command: impl FnOnce() -> R) -> Result<R, Error> {
     caught(command).map_err(|message| Error::Panicked { message })
 }
 
-/// Runs `f`. A panic of it is an error with the panic's message.
+/// Runs `f`. Turns a panic into an error, the panic's message.
 fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
-    // What a panic leaves half done is in the world, which stays usable: components are changed one by one.
+    // A panic may leave an operation half done, but the world stays usable: components are changed one by one.
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| message_of(&*panic))
 }
 

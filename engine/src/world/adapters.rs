@@ -1,4 +1,4 @@
-//! LoRA adapters: loading them beside a model, and choosing one for a session.
+//! LoRA adapters: loading them for a model, and choosing one for a session.
 
 use super::models::{ModelId, config};
 use super::sessions::{SessionId, model_of, phase, truncate};
@@ -11,8 +11,8 @@ use weft_systems::load::ModelOrigin;
 use weft_systems::on_cpu::AdapterWeights;
 use weft_systems::related;
 
-/// An adapter: its entity in the world that it was loaded into. Valid until [`remove_adapter`], or until its model is
-/// unloaded.
+/// Identifies an adapter: its entity in the world that it was loaded into. Valid until [`remove_adapter`], or until its
+/// model is unloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AdapterId(pub Entity);
 
@@ -22,7 +22,7 @@ pub enum AdapterSource {
     /// A GGUF file, or a folder that PEFT saved.
     #[cfg(not(target_family = "wasm"))]
     Path(std::path::PathBuf),
-    /// Files that are open.
+    /// Files that are already open.
     Files(AdapterFiles),
 }
 
@@ -47,10 +47,10 @@ impl From<AdapterFiles> for AdapterSource {
 }
 
 impl AdapterSource {
-    /// The adapter's files, opened.
+    /// Opens the adapter's files.
     ///
     /// # Errors
-    /// A file that is missing or cannot be read.
+    /// A file is missing or cannot be read.
     pub fn open(self) -> Result<AdapterFiles, Error> {
         match self {
             #[cfg(not(target_family = "wasm"))]
@@ -60,8 +60,9 @@ impl AdapterSource {
     }
 }
 
-/// Loads a LoRA adapter beside a model. Returns when all of it is loaded. The model's weights do not change; sessions that
-/// do not use the adapter are not affected. The model may still be loading, and sessions may be active.
+/// Loads a LoRA adapter for a model. Reads all of it on the calling thread before it returns. The model's weights do
+/// not change, and sessions that do not use the adapter are not affected. The model may still be loading, and sessions
+/// may be active.
 ///
 /// # Errors
 /// The model has been unloaded, or the adapter is damaged, made for another model, or of a kind that is not supported.
@@ -78,8 +79,8 @@ pub fn load_adapter(
     Ok(AdapterId(world.spawn((adapter, weights, AdapterOf(model.0))).id()))
 }
 
-/// Drops an adapter. Sessions that use it continue with the plain model: their cached context is dropped and computed
-/// again, also in the middle of an answer.
+/// Removes an adapter. Sessions that use it continue with the plain model, also in the middle of an answer: their
+/// cached context is dropped and recomputed.
 pub fn remove_adapter(world: &mut World, adapter: AdapterId) {
     if world.get::<Adapter>(adapter.0).is_none() {
         return;
@@ -90,7 +91,7 @@ pub fn remove_adapter(world: &mut World, adapter: AdapterId) {
     world.despawn(adapter.0);
 }
 
-/// Returns the adapters of a model, in the order in which they were loaded.
+/// Returns the adapters of a model in the order in which they were loaded.
 ///
 /// # Errors
 /// The model has been unloaded.
@@ -100,7 +101,7 @@ pub fn adapters(world: &World, model: ModelId) -> Result<Vec<AdapterId>, Error> 
     Ok(adapters.iter().copied().map(AdapterId).collect())
 }
 
-/// Returns what an adapter changes.
+/// Returns a description of an adapter: what it changes in its model.
 ///
 /// # Errors
 /// The adapter has been removed.
@@ -108,7 +109,7 @@ pub fn adapter(world: &World, adapter: AdapterId) -> Result<&Adapter, Error> {
     world.get(adapter.0).ok_or(Error::NoAdapter)
 }
 
-/// Returns the adapter that a session uses, and its scale.
+/// Returns the adapter that a session uses and its scale; `None` for the plain model.
 ///
 /// # Errors
 /// The session has been closed.
@@ -118,15 +119,16 @@ pub fn adapter_of(world: &World, session: SessionId) -> Result<Option<(AdapterId
     Ok(used.map(|used| (AdapterId(used.adapter), used.scale)))
 }
 
-/// Chooses the adapter of a session, whose sums are multiplied by `scale`, or the plain model. Sessions with different
-/// adapters and scales, and without one, pass through the model together.
+/// Sets the adapter of a session, or the plain model for `None`. The adapter's low-rank product is multiplied by
+/// `scale` before it is added. Sessions with different adapters and scales, or without one, share waves.
 ///
-/// The session's cached context was computed with the adapter before, so it is computed again. An answer in progress
-/// continues after that, and all logits that were asked for are those of the new adapter. Does nothing if the session uses
-/// the same adapter at the same scale already.
+/// The session's cached context was computed with the previous adapter, so it is recomputed. An answer in progress then
+/// continues, and all requested logits are those of the new adapter. Does nothing if the session already uses the same
+/// adapter at the same scale.
 ///
 /// # Errors
-/// The session is closed, the adapter is removed or of another model, or the scale is NaN or infinite.
+/// The session has been closed, the adapter has been removed or belongs to another model, or the scale is NaN or
+/// infinite.
 pub fn set_adapter(
     world: &mut World,
     session: SessionId,
@@ -161,7 +163,7 @@ fn use_adapter(world: &mut World, session: SessionId, adapter: Option<UsesAdapte
         Some(adapter) => session.insert(adapter),
         None => session.remove::<UsesAdapter>(),
     };
-    // Rows kept so far are those of the adapter before.
+    // The logits kept so far were computed with the previous adapter.
     if active && session.contains::<LogitsWanted>() {
         session.insert(LogitsKept::default());
     }

@@ -1,4 +1,4 @@
-//! Conversations: messages become a session's context through the model's chat template.
+//! Conversations: the model's chat template renders messages into a session's context.
 
 use super::models::{ModelId, tokenizer};
 use super::sessions::{SessionId, model_of, set_context};
@@ -10,26 +10,27 @@ use serde_json::{Map, Value};
 use weft_systems::text::ModelTemplate;
 use weft_text::{ChatTemplate, Rendered, Rules, TemplateVars};
 
-/// What a chat template reads besides messages.
+/// Variables of a chat template other than the messages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChatOptions {
-    /// Definitions of tools, as in OpenAI's `tools`. A model that has a template called `tool_use` renders with it.
+    /// Tool definitions, as in OpenAI's `tools`. If the model has a template called `tool_use`, it is rendered.
     pub tools: Option<Value>,
-    /// Documents for an answer to draw on, for templates that read them.
+    /// Documents that an answer may refer to, for templates that read them.
     pub documents: Option<Value>,
-    /// Further variables, such as `enable_thinking`. The host sets them: control tokens in them are control tokens.
+    /// Further variables, such as `enable_thinking`. The host program is trusted with them: control tokens in their
+    /// text become control tokens.
     pub extra: Map<String, Value>,
-    /// True to end the text after the last message instead of where an answer begins.
+    /// True to end the text after the last message, without the beginning of an answer.
     pub no_generation_prompt: bool,
 }
 
-/// Makes messages the session's context, rendered with the model's chat template. Call [`generate`](super::generate) next.
-/// Earlier turns that agree with the cached context are not computed again. Messages are a slice of
-/// [`Message`](weft_text::Message), or JSON in the shape of OpenAI's `messages`, with content in parts and tool calls. Their
-/// text is never read as control tokens.
+/// Replaces the session's context with messages, rendered with the model's chat template. Call
+/// [`generate`](super::generate) next. The longest prefix that equals the cached context is not recomputed. Messages
+/// are a slice of [`Message`](weft_text::Message), or JSON in the shape of OpenAI's `messages`, with content in parts
+/// and tool calls. Their text never becomes control tokens.
 ///
 /// # Errors
-/// As [`append`](super::append); also if the model has no template or the template refuses the messages.
+/// As [`append`](super::append); also if the model has no template or the template rejects the messages.
 pub fn set_messages<M: Serialize + ?Sized>(
     world: &mut World,
     session: SessionId,
@@ -38,7 +39,7 @@ pub fn set_messages<M: Serialize + ?Sized>(
     set_chat(world, session, messages, &ChatOptions::default())
 }
 
-/// As [`set_messages`], with tools and what else a template reads.
+/// As [`set_messages`], with tools and other variables of the template.
 ///
 /// # Errors
 /// As [`set_messages`].
@@ -52,8 +53,8 @@ pub fn set_chat<M: Serialize + ?Sized>(
     set_context(world, session, tokens)
 }
 
-/// Returns the tokens of messages, rendered with the model's chat template: those that [`set_chat`] makes a session's
-/// context. For counting them first, and for adding the beginning of an answer to them.
+/// Returns the tokens of messages, rendered with the model's chat template: the context that [`set_chat`] would set.
+/// Use it to count them first, or to append the beginning of an answer.
 ///
 /// # Errors
 /// As [`render`]; also if the text cannot be tokenized.
@@ -65,15 +66,16 @@ pub fn chat_tokens<M: Serialize + ?Sized>(
 ) -> Result<Vec<u32>, Error> {
     let rendered = render(world, model, messages, options)?;
     let tokenizer = tokenizer(world, model)?;
-    // Hugging Face's library adds nothing to what a template writes. llama.cpp adds the BOS token if the file asks for it, and
-    // templates of GGUF files, and built-in ones, rely on that.
+    // Hugging Face's library adds no token to a rendered template. llama.cpp adds the BOS token if the file says so.
+    // Templates of GGUF files and built-in ones rely on that.
     let builtin = world.get::<ModelTemplate>(model.0).is_some_and(|template| template.0.is_builtin());
     let complete = tokenizer.rules() == Rules::HuggingFace && !builtin;
     let bos = !complete && tokenizer.bos().is_none_or(|bos| !starts_with_token(world, model, &rendered, bos));
     Ok(tokenizer.encode_rendered(&rendered, bos)?)
 }
 
-/// Returns true if the template wrote a token at the start. A user's text with the same characters does not count.
+/// Returns true if the rendered text starts with a token that the template wrote. The same characters in a message's
+/// text do not count.
 fn starts_with_token(world: &World, model: ModelId, rendered: &Rendered, token: u32) -> bool {
     let bytes = tokenizer(world, model).ok().and_then(|tokenizer| tokenizer.token_bytes(token, true));
     let literal = rendered.literal.first().map_or(usize::MAX, |literal| literal.start);
@@ -85,7 +87,7 @@ fn starts_with_token(world: &World, model: ModelId, rendered: &Rendered, token: 
 /// Renders messages with the model's chat template.
 ///
 /// # Errors
-/// The model has been unloaded, has no vocabulary or no template, or the template refuses the messages.
+/// The model has been unloaded, has no vocabulary or no template, or the template rejects the messages.
 pub fn render<M: Serialize + ?Sized>(
     world: &World,
     model: ModelId,

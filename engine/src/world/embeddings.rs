@@ -1,4 +1,4 @@
-//! Embeddings: vectors made of a text's final hidden states, of any model.
+//! Embeddings: vectors pooled from the final hidden states of a text, for any model.
 
 use super::models::{ModelId, config, progress, tokenizer};
 use super::requests::start;
@@ -13,21 +13,21 @@ use weft_systems::sample::vectors;
 /// The embedding of a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {
-    /// One vector of the model's width, or one per token without pooling ([`Pooling::None`]).
+    /// `[1, width]` with the model's width, or `[tokens, width]` without pooling ([`Pooling::None`]).
     pub vectors: Vec<Vec<f32>>,
-    /// Tokens of the text that the embedding is made of.
+    /// Number of tokens that the embedding was computed from.
     pub tokens: usize,
-    /// Tokens at the text's end that were left out because the model reads no more ([`SentenceConfig::max_tokens`]).
+    /// Number of tokens cut from the text's end because the text is longer than [`SentenceConfig::max_tokens`].
     ///
     /// [`SentenceConfig::max_tokens`]: weft_components::SentenceConfig::max_tokens
     pub left_out: usize,
 }
 
-/// Returns how hidden states become an embedding if the caller does not say: as the model's file says, else the last
-/// token's for a decoder and the mean for an encoder.
+/// Returns a model's default pooling: the one in its file, else the last token for a decoder and the mean for an
+/// encoder.
 ///
 /// # Errors
-/// The model has been unloaded, or its file asks for modules that are not supported ([`Error::EmbeddingModules`]).
+/// The model has been unloaded, or its files name unsupported modules ([`Error::EmbeddingModules`]).
 pub fn pooling(world: &World, model: ModelId) -> Result<Pooling, Error> {
     let config = config(world, model)?;
     match &config.sentence.unsupported {
@@ -36,8 +36,8 @@ pub fn pooling(world: &World, model: ModelId) -> Result<Pooling, Error> {
     }
 }
 
-/// Prepares a text as the model's file says: adds the model's prompt before it, changes it to lower case, and cuts it to the
-/// model's number of tokens. Returns also how many tokens were left out. Tokens are returned unchanged.
+/// Prepares a text as the model's file says: adds the model's prompt before it, changes it to lower case, and cuts it
+/// to [`SentenceConfig::max_tokens`]. Also returns the number of tokens cut. Prompts of tokens are returned unchanged.
 ///
 /// # Errors
 /// The model has been unloaded or has no vocabulary, or the text cannot be tokenized.
@@ -54,7 +54,7 @@ pub fn embedding_prompt(world: &World, model: ModelId, prompt: &Prompt) -> Resul
     let mut tokens = tokenizer.encode(&text, special, true)?;
     let left_out = tokens.len().saturating_sub(most);
     if left_out > 0 {
-        // Tokens that the vocabulary adds behind a text stay behind the cut text.
+        // The tokens that the tokenizer appends to a text are kept after the cut text.
         let plain = tokenizer.encode(&text, special, false)?;
         let marks = tokens.len().saturating_sub(plain.len());
         let before = (0..=marks).find(|at| tokens.get(*at..).is_some_and(|rest| rest.starts_with(&plain)));
@@ -65,11 +65,11 @@ pub fn embedding_prompt(world: &World, model: ModelId, prompt: &Prompt) -> Resul
     Ok((Prompt::Tokens(tokens), left_out))
 }
 
-/// Asks for the embedding of the session's context, and passes the context through the model from the beginning. When the
-/// session has finished, [`take_embedding`] returns it.
+/// Requests the embedding of the session's context. The context is recomputed from its beginning. When the session has
+/// finished, [`take_embedding`] returns the embedding.
 ///
 /// # Errors
-/// The session is closed, busy or empty, or the default pooling is not known, as [`pooling`] says.
+/// The session is closed, busy or empty; or, if `options` name no pooling, as [`pooling`].
 pub fn ask_embedding(world: &mut World, session: SessionId, options: &EmbedOptions) -> Result<(), Error> {
     let pooling = match options.pooling {
         Some(pooling) => pooling,
@@ -85,12 +85,11 @@ pub fn ask_embedding(world: &mut World, session: SessionId, options: &EmbedOptio
     Ok(())
 }
 
-/// Takes the embedding that [`ask_embedding`] asked for, once the session has finished. Returns `None` while it is being
-/// computed.
+/// Takes the embedding requested by [`ask_embedding`]. Returns `None` while it is being computed.
 ///
 /// # Errors
-/// The session is closed or was not asked, its request ended before the whole text had passed, or the embedding contains
-/// NaN or infinity.
+/// The session is closed or has no such request, the request ended before the whole text had been computed, the model's
+/// load failed, or the embedding contains NaN or infinity.
 pub fn take_embedding(world: &mut World, session: SessionId) -> Result<Option<Embedding>, Error> {
     let Phase::Finished(reason) = phase(world, session)? else {
         return match world.get::<EmbeddingWanted>(session.0) {
@@ -118,29 +117,29 @@ pub fn take_embedding(world: &mut World, session: SessionId) -> Result<Option<Em
     Ok(Some(Embedding { vectors, tokens, left_out: 0 }))
 }
 
-/// Texts of which the embeddings are computed together: enough to fill waves with short ones.
+/// Maximum number of texts computed at the same time: enough to fill waves with short texts.
 const TOGETHER: usize = 64;
 
-/// Texts on their way to embeddings, for a loop that ticks the world itself. [`embed`](super::embed) is such a loop.
+/// Computes the embeddings of many texts, for a loop that ticks the world. [`embed`](super::embed) is such a loop.
 pub struct EmbeddingBatch {
     model: ModelId,
     texts: std::vec::IntoIter<Prompt>,
     options: EmbedOptions,
-    /// Texts that are passing through the model, in order: the session of each, and how many tokens were left out.
+    /// Texts that are being computed, in order: the session of each and the number of tokens cut, or the text's error.
     asked: VecDeque<Result<(SessionId, usize), Error>>,
     embeddings: Vec<Result<Embedding, Error>>,
 }
 
 impl EmbeddingBatch {
-    /// A batch of texts. Nothing is computed before [`EmbeddingBatch::poll`].
+    /// Creates a batch of texts. [`EmbeddingBatch::poll`] starts the computation.
     pub fn new(model: ModelId, texts: Vec<Prompt>, options: EmbedOptions) -> Self {
         let embeddings = Vec::with_capacity(texts.len());
         Self { model, texts: texts.into_iter(), options, asked: VecDeque::new(), embeddings }
     }
 
-    /// Takes what has been computed and asks for more. Call it after every tick, until it returns the embeddings of all texts,
-    /// in their order. Each text has a session of its own, which is closed here. A text that is empty or too long has an error
-    /// of its own.
+    /// Takes finished embeddings and requests the next ones. Call it after every tick until it returns the embeddings
+    /// of all texts, in the order of the texts. It opens one session per text and closes it. An empty or too long text
+    /// gets its own error.
     ///
     /// # Errors
     /// The model has been unloaded, or its load failed.
@@ -161,7 +160,7 @@ impl EmbeddingBatch {
                 }
                 Some(Err(error)) => Err(error.clone()),
             };
-            // The texts that follow would fail the same way.
+            // All following texts would fail the same way.
             if let Err(error) = progress(world, self.model) {
                 self.close(world);
                 return Some(Err(error));
@@ -171,7 +170,7 @@ impl EmbeddingBatch {
         }
     }
 
-    /// Closes the sessions of texts that are passing through the model, for a batch that is not wanted any more.
+    /// Closes the sessions of texts that are being computed, to abandon the batch.
     pub fn close(&mut self, world: &mut World) {
         for (session, _) in self.asked.drain(..).flatten() {
             close_session(world, session);
@@ -179,7 +178,7 @@ impl EmbeddingBatch {
     }
 }
 
-/// Opens a session for a text and asks for its embedding. Returns also how many tokens of the text are left out.
+/// Opens a session for a text and requests its embedding. Also returns the number of tokens cut from the text.
 fn ask_for(
     world: &mut World,
     model: ModelId,

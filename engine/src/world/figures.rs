@@ -1,4 +1,4 @@
-//! What a model needs and does: its memory on the host, and the counters and kernel times of its GPUs.
+//! Measurements of a model: its memory on the host, and the counters and kernel times of its GPUs.
 
 use super::models::ModelId;
 use crate::error::Error;
@@ -8,7 +8,7 @@ use weft_gpu::StepTimes;
 use weft_systems::on_cpu::{CpuKv, CpuWeights};
 use weft_systems::on_gpu::{GpuShard, GpuShards};
 
-/// Memory of a model on the host, in bytes. Memory on GPUs is in [`gpu_shards`].
+/// Host memory of a model, in bytes. [`gpu_shards`] has its GPU memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMemory {
     /// Weights that have been loaded.
@@ -17,7 +17,7 @@ pub struct HostMemory {
     pub kv_in_use: u64,
 }
 
-/// Returns the memory that a model uses on the host now. A page of the KV cache uses memory once it has been written.
+/// Returns the host memory that a model uses now. A page of the KV cache takes memory once it has been written.
 ///
 /// # Errors
 /// The model has been unloaded.
@@ -32,13 +32,14 @@ pub fn host_memory(world: &World, model: ModelId) -> Result<HostMemory, Error> {
     Ok(HostMemory { weights, kv_in_use: (used * slot) as u64 })
 }
 
-/// Returns what each GPU holds of a model and has computed for it; empty if the model is on the CPU or has been unloaded.
+/// Returns the GPU shards of a model: what each GPU holds of it, and counters of its work. Empty if the model is on the
+/// CPU or has been unloaded.
 pub fn gpu_shards(world: &World, model: ModelId) -> &[GpuShard] {
     world.get::<GpuShards>(model.0).map_or(&[], |model| &model.0)
 }
 
-/// Starts or stops timing the kernels of a model's steps on its GPUs. For a profiler: timing costs some microseconds per
-/// kernel. Returns false if a GPU cannot time kernels, or the model has no GPU.
+/// Starts or stops timing the kernels of a model's GPU steps. For profilers: timing costs some microseconds per kernel.
+/// Returns false if a GPU cannot time kernels or the model is on no GPU.
 pub fn time_gpu(world: &mut World, model: ModelId, on: bool) -> bool {
     match world.get_mut::<GpuShards>(model.0) {
         Some(mut model) => {
@@ -52,8 +53,8 @@ pub fn time_gpu(world: &mut World, model: ModelId, on: bool) -> bool {
     }
 }
 
-/// Takes the times that each GPU of a model has measured since the last call, in the order of [`gpu_shards`]. `None` for a
-/// GPU that is not timed.
+/// Takes the kernel times that each GPU of a model has measured since the last call, in the order of [`gpu_shards`].
+/// `None` for a GPU that is not timed.
 pub fn take_gpu_times(world: &mut World, model: ModelId) -> Vec<Option<StepTimes>> {
     match world.get_mut::<GpuShards>(model.0) {
         Some(mut model) => model.0.iter_mut().map(GpuShard::take_times).collect(),

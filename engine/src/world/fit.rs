@@ -1,4 +1,4 @@
-//! Planning a model into the memory of a world's places before it is loaded.
+//! Fitting a model into the memory of a world's places before it is loaded.
 
 use crate::error::Error;
 use crate::prepare::PreparedModel;
@@ -6,18 +6,18 @@ use bevy_ecs::prelude::*;
 use weft_systems::load::{Fit, FitOptions};
 use weft_systems::place::GpuLayers;
 
-/// Plans a model: how many layers go to GPUs and other places, how many tokens the KV cache holds, and in which format, by the
-/// memory that the places have. Loads nothing. [`PreparedModel::with_fit`] applies the plan.
+/// Plans a model by the available memory of the places: the number of layers on GPUs and other places, and the capacity
+/// and format of the KV cache. Loads nothing. [`PreparedModel::with_fit`] applies the plan.
 ///
 /// # Errors
-/// [`LoadError::DoesNotFit`](weft_systems::place::LoadError::DoesNotFit), with the need and the limit in bytes, if even the
-/// shortest context that `options` allow does not fit; or no place can compute the model.
+/// [`LoadError::DoesNotFit`](weft_systems::place::LoadError::DoesNotFit), with the needed and the available bytes, if
+/// even the shortest context that `options` allow does not fit. Also if no place can compute the model.
 pub fn fit(world: &World, model: &PreparedModel, options: &FitOptions) -> Result<Fit, Error> {
     Ok(weft_systems::load::fit(world, &model.file, options)?)
 }
 
 impl PreparedModel {
-    /// Takes layers, context and KV format from a plan, in place of those of its load options.
+    /// Replaces the layer placement, KV capacity and KV format of its load options with those of a plan.
     #[must_use]
     pub fn with_fit(mut self, fit: &Fit) -> Self {
         self.options.kv_tokens = Some(fit.kv_tokens);

@@ -1,8 +1,8 @@
-//! Everything that the engine does, as functions over a `World`.
+//! The whole public API as functions over a `World`.
 //!
-//! [`Engine`](crate::Engine) owns a world and calls these functions, each under the same or a similar name. A program
-//! that has a world already, such as a game, adds the plugins to it with [`add_plugin`](crate::add_plugin) and calls the
-//! functions itself. No function panics on a world without the plugins: it returns an error, or finds nothing to do.
+//! [`Engine`](crate::Engine) owns a world and has a method of the same or a similar name for each function. A program
+//! that already has a world, such as a game, adds the plugins to it with [`add_plugin`](crate::add_plugin) and calls
+//! the functions itself. On a world without the plugins they do not panic: they return an error or do nothing.
 
 mod adapters;
 mod chat;

@@ -1,4 +1,4 @@
-//! Models that are in a world: how far they have loaded, what their files say, and unloading them.
+//! Models of a world: load progress, configuration, tokenizer, and unloading.
 
 use crate::error::Error;
 use bevy_ecs::prelude::*;
@@ -8,11 +8,11 @@ use weft_systems::load::Loading;
 use weft_systems::text::{ModelTemplate, ModelTokenizer};
 use weft_text::Tokenizer;
 
-/// A model: its entity in the world that it was loaded into. Valid until [`unload`].
+/// Identifies a model: its entity in the world that it was loaded into. Valid until [`unload`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ModelId(pub Entity);
 
-/// Drops a model with its weights, KV cache, sessions and adapters. Cancels its load if that is not complete.
+/// Drops a model with its weights, KV cache, sessions and adapters. If it is still loading, cancels the load.
 pub fn unload(world: &mut World, model: ModelId) {
     if world.get::<Model>(model.0).is_some() {
         world.despawn(model.0);
@@ -30,7 +30,7 @@ pub fn progress(world: &World, model: ModelId) -> Result<LoadProgress, Error> {
     world.get::<Loading>(model.0).map(|loading| loading.0).ok_or(Error::NoModel)
 }
 
-/// Goes on with a load that failed: asks for the shards that have not arrived. Does nothing if the load has not failed.
+/// Continues a failed load: requests the shards that have not arrived. Does nothing if the load has not failed.
 ///
 /// # Errors
 /// The loader's threads cannot be started.
@@ -46,8 +46,9 @@ pub fn config(world: &World, model: ModelId) -> Result<&ModelConfig, Error> {
     world.get(model.0).ok_or(Error::NoModel)
 }
 
-/// Returns what a model's file recommends for sampling: `general.sampling.*` of a GGUF, `generation_config.json` of a
-/// folder. The engine does not apply it: put it over settings of your own with [`SamplingDefaults::over`].
+/// Returns the sampler settings that a model's file recommends: `general.sampling.*` of a GGUF,
+/// `generation_config.json` of a folder. The engine does not apply them. Apply them to your own settings with
+/// [`SamplingDefaults::over`].
 ///
 /// # Errors
 /// The model has been unloaded.
@@ -64,7 +65,7 @@ pub fn tokenizer(world: &World, model: ModelId) -> Result<&Tokenizer, Error> {
     Ok(&world.get::<ModelTokenizer>(model.0).ok_or(Error::NoTokenizer)?.0)
 }
 
-/// Returns true if a model has a chat template, so that [`set_messages`](super::set_messages) works.
+/// Returns true if a model has a chat template, which [`set_messages`](super::set_messages) needs.
 pub fn has_template(world: &World, model: ModelId) -> bool {
     world.get::<ModelTemplate>(model.0).is_some()
 }

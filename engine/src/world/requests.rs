@@ -1,4 +1,4 @@
-//! Requests: generating, reading what has come, cancelling, and logits of the prompt.
+//! Requests: generating, reading the output, cancelling, and logits of the prompt.
 
 use super::models::{config, tokenizer};
 use super::sessions::{ReadCursor, SessionId, ensure_at_rest, history, model_of, output, phase, truncate};
@@ -12,13 +12,15 @@ use weft_components::{
 use weft_systems::fail::LoadFailed;
 use weft_systems::sample::{SessionSampler, end_request};
 
-/// Tokens of an answer for which memory is reserved at its start. Longer answers grow their buffers as they come.
+/// Tokens of an answer for which memory is reserved at its start. Buffers of longer answers grow while they are
+/// generated.
 const RESERVED: usize = 4096;
 
-/// Starts to generate from the session's context. Ticks do the work.
+/// Starts to generate from the session's context. The following ticks compute it.
 ///
 /// # Errors
-/// The session is closed, busy or empty, the model is an encoder or has no head, or the sampler's settings are not valid.
+/// The session is closed, busy or empty, the model is an encoder or has no head, or the sampler's settings are not
+/// valid.
 pub fn generate(world: &mut World, session: SessionId, options: &GenerateOptions) -> Result<(), Error> {
     let config = config(world, model_of(world, session)?)?;
     if !config.causal {
@@ -30,7 +32,7 @@ pub fn generate(world: &mut World, session: SessionId, options: &GenerateOptions
     start(world, session, options)
 }
 
-/// Starts a request: the context passes through the model, then tokens are generated.
+/// Starts a request: prefills the context, then generates.
 pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOptions) -> Result<(), Error> {
     ensure_at_rest(world, session)?;
     let model = model_of(world, session)?;
@@ -41,7 +43,8 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
     }
     let tokenizer = tokenizer(world, model).ok();
     let sampler = SessionSampler::new(&options.sampler, vocabulary, history, &options.stop, tokenizer)?;
-    // A request that follows an answer without a new prompt continues from the answer's last token.
+    // The last token is always recomputed, because its logits choose the next. This lets a request without a new prompt
+    // continue an answer.
     let keep = history.len() - 1;
     truncate(world, session, keep);
     let request = Request {
@@ -52,13 +55,13 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
         prefill_chunk: options.prefill_chunk,
     };
     let reserved = request.max_tokens.min(RESERVED);
-    // A tick that decodes allocates nothing.
+    // Reserved here, so that a decode tick allocates nothing.
     if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
         history.0.reserve(reserved);
     }
     let failed = world.get::<LoadFailed>(model.0).cloned();
     let mut entity = world.get_entity_mut(session.0).map_err(|_| Error::NoSession)?;
-    // The request before has ended, but a tick may not have published its end.
+    // The previous request has ended, but no tick may have published its end yet.
     if let Some(mut subscription) = entity.take::<Subscription>()
         && let (Some(output), Some(phase)) = (entity.get::<Output>(), entity.get::<Phase>())
     {
@@ -70,18 +73,18 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
     Ok(())
 }
 
-/// Ends the session's request. Its context stays.
+/// Ends the session's request with [`FinishReason::Cancelled`]. Keeps the session's context.
 ///
 /// # Errors
 /// The session has been closed.
 pub fn cancel(world: &mut World, session: SessionId) -> Result<(), Error> {
     phase(world, session)?;
-    // The system takes any entity, so it cannot fail.
+    // The system accepts any entity, so it cannot fail.
     let _ = world.run_system_cached_with(end_request, (session.0, FinishReason::Cancelled));
     Ok(())
 }
 
-/// Returns the text that has come since the last call; empty if none has.
+/// Returns the text generated since the last call; empty if there is none.
 ///
 /// # Errors
 /// The session has been closed.
@@ -97,11 +100,12 @@ pub fn read(world: &mut World, session: SessionId) -> Result<String, Error> {
     Ok(piece)
 }
 
-/// Asks for logits, or losses, at positions of the session's context, and passes the context through the model from the
-/// beginning. When the session has finished, [`take_logits`] returns them.
+/// Requests logits or losses at `positions` of the session's context. The context is recomputed from its beginning.
+/// When the session has finished, [`take_logits`] returns them. `prefill_chunk` is the maximum number of rows in one
+/// wave; 0 for as many as fit.
 ///
 /// # Errors
-/// The session is closed, busy or empty, or a position holds no token or does not ascend.
+/// As [`generate`]; also if a position holds no token or the positions do not ascend.
 pub fn ask_logits(
     world: &mut World,
     session: SessionId,
@@ -125,7 +129,7 @@ pub fn ask_logits(
     Ok(())
 }
 
-/// Takes the logits that [`ask_logits`] asked for and that have been computed so far. Ends the question.
+/// Takes the logits requested by [`ask_logits`] that have been computed so far. No further logits are kept afterwards.
 ///
 /// # Errors
 /// The session has been closed.

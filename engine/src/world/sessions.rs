@@ -1,4 +1,4 @@
-//! Sessions: opening and closing them, and their context.
+//! Sessions: opening, closing, and their context.
 
 use super::models::{ModelId, config, tokenizer};
 use super::tick::note_closed;
@@ -12,15 +12,15 @@ use weft_components::{
 use weft_platform::PAGE;
 use weft_systems::admit::{AdmitOptions, truncate_session};
 
-/// A session: its entity in the world that it was opened in. Valid until [`close_session`], or until its model is
-/// unloaded.
+/// Identifies a session: its entity in the world that it was opened in. Valid until [`close_session`], or until its
+/// model is unloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub Entity);
 
 /// How much of a session's output [`read`](super::read) has returned.
 #[derive(Component, Clone, Copy, Debug, Default)]
 pub(super) struct ReadCursor {
-    /// Bytes of the text.
+    /// Bytes of the text that have been returned.
     pub(super) text: usize,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct ReadCursor {
 pub fn open_session(world: &mut World, model: ModelId, options: &SessionOptions) -> Result<SessionId, Error> {
     let config = config(world, model)?;
     let context = config.context;
-    // Attention of an encoder needs all rows of a text in one wave.
+    // An encoder's attention needs all rows of a text in one wave.
     let wave = if config.causal { usize::MAX } else { wave_rows(world, model) };
     let arena = world.get::<KvPool>(model.0).map_or(0, |pool| pool.capacity().saturating_mul(PAGE));
     let limit = options.context.unwrap_or(context).min(context).min(arena).min(wave);
@@ -50,13 +50,13 @@ pub fn open_session(world: &mut World, model: ModelId, options: &SessionOptions)
     Ok(SessionId(session.id()))
 }
 
-/// Most rows of a wave of a model.
+/// Maximum number of rows in a wave of a model.
 fn wave_rows(world: &World, model: ModelId) -> usize {
     let limits = world.get::<WaveLimits>(model.0).map_or(1, |limits| limits.rows);
     world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows.min(limits)
 }
 
-/// Closes a session and returns its pages. A request that is in progress ends without a finish reason.
+/// Closes a session and frees its KV pages. A request in progress ends without a finish reason.
 pub fn close_session(world: &mut World, session: SessionId) {
     if world.get::<SessionOf>(session.0).is_some() {
         world.despawn(session.0);
@@ -80,7 +80,7 @@ pub fn history(world: &World, session: SessionId) -> Result<&[u32], Error> {
     world.get::<TokenHistory>(session.0).map(|history| &history.0[..]).ok_or(Error::NoSession)
 }
 
-/// Returns what the session is doing.
+/// Returns the session's phase: what it is doing, or why its request ended.
 ///
 /// # Errors
 /// The session has been closed.
@@ -88,7 +88,7 @@ pub fn phase(world: &World, session: SessionId) -> Result<Phase, Error> {
     world.get::<Phase>(session.0).copied().ok_or(Error::NoSession)
 }
 
-/// Returns what the latest request has produced so far.
+/// Returns the output of the latest request so far.
 ///
 /// # Errors
 /// The session has been closed.
@@ -104,11 +104,11 @@ pub(super) fn ensure_at_rest(world: &World, session: SessionId) -> Result<(), Er
     }
 }
 
-/// Adds a prompt to the end of the session's context.
+/// Appends a prompt to the session's context.
 ///
 /// # Errors
-/// The session is closed or busy, the text cannot be tokenized, a token does not exist, or the context overflows. The
-/// session is unchanged then.
+/// The session is closed or busy, the text cannot be tokenized, a token does not exist, or the context overflows. On an
+/// error the session does not change.
 pub fn append(world: &mut World, session: SessionId, prompt: Prompt) -> Result<(), Error> {
     ensure_at_rest(world, session)?;
     let empty = history(world, session)?.is_empty();
@@ -123,7 +123,7 @@ pub fn append(world: &mut World, session: SessionId, prompt: Prompt) -> Result<(
     set_context(world, session, whole)
 }
 
-/// Makes `tokens` the whole context of the session. The longest common prefix with the cached context stays cached.
+/// Replaces the session's context with `tokens`. The longest common prefix with the cached context stays cached.
 ///
 /// # Errors
 /// As [`append`].
@@ -139,7 +139,7 @@ pub fn set_context(world: &mut World, session: SessionId, tokens: Vec<u32>) -> R
     }
     let history = history(world, session)?;
     let common = history.iter().zip(&tokens).take_while(|(old, new)| old == new).count();
-    // The last token always passes through the model: its logits choose the next.
+    // The last token is always recomputed, because its logits choose the next.
     truncate(world, session, common.min(tokens.len().saturating_sub(1)));
     if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
         history.0 = tokens;
@@ -147,8 +147,8 @@ pub fn set_context(world: &mut World, session: SessionId, tokens: Vec<u32>) -> R
     Ok(())
 }
 
-/// Keeps the first `keep` tokens of the session's cached context. The history stays as it is.
+/// Cuts the session's cached context to its first `keep` tokens. The history does not change.
 pub(super) fn truncate(world: &mut World, session: SessionId, keep: usize) {
-    // The system takes any entity, so it cannot fail.
+    // The system accepts any entity, so it cannot fail.
     let _ = world.run_system_cached_with(truncate_session, (session.0, keep));
 }

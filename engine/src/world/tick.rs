@@ -11,42 +11,42 @@ use weft_systems::host::Wake;
 use weft_systems::load::LoadQueue;
 use weft_systems::reclaim;
 
-/// What a tick found to do.
+/// The outcome of a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TickOutcome {
-    /// Something moved. Run another tick at once.
+    /// The tick made progress. Run another at once.
     Advanced,
-    /// There is work, but it waits for something to arrive, such as a shard or a step on a GPU.
+    /// Work is pending, but it waits for a shard or an in-flight step on a GPU.
     Waiting,
     /// There is nothing to do.
     #[default]
     Idle,
 }
 
-/// What the last tick found to do. A resource, for systems and for programs that run the schedule [`Tick`] themselves.
+/// The outcome of the last tick. A resource, for systems and for programs that run the schedule [`Tick`] themselves.
 #[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastTick(pub TickOutcome);
 
-/// The threads that ticks run in. A resource; a world without it runs ticks on the caller's thread alone.
+/// The thread pool that ticks run in. A resource. In a world without it, ticks run on the caller's thread.
 #[derive(Resource, Clone, Debug)]
 pub struct ComputePool(pub Arc<Pool>);
 
-/// Sessions closed since the world last dropped its record of removals. A resource.
+/// Number of sessions closed since the world's record of removals was last cleared. A resource.
 #[derive(Resource, Default)]
 pub(crate) struct ClosedSessions(u32);
 
-/// Returns the signal that wakes the thread which ticks the world.
+/// Returns the signal that wakes the thread that ticks the world.
 pub fn signal(world: &mut World) -> Arc<Signal> {
     Arc::clone(&world.get_resource_or_init::<Wake>().0)
 }
 
-/// Runs one tick in a world that nothing else ticks, and drops the world's record of removals.
+/// Runs one tick in a world without other schedules, and clears the world's record of removals.
 ///
-/// Never waits for anything but the kernels that it runs. In a program with a loop of its own, call it once a turn; elsewhere
-/// use the functions that block, such as [`next_piece`](super::next_piece).
+/// Waits only for the CPU kernels that it runs, never for a shard or a device. A program with its own loop calls it
+/// once per iteration. Other programs use functions that block, such as [`next_piece`](super::next_piece).
 pub fn tick(world: &mut World) -> TickOutcome {
     let outcome = run_tick(world);
-    // The world remembers every removal until the trackers are cleared. All systems that read removals have run.
+    // The world records every removal until the trackers are cleared. All systems that read removals have run.
     world.clear_trackers();
     if let Some(mut closed) = world.get_resource_mut::<ClosedSessions>() {
         closed.0 = 0;
@@ -54,10 +54,11 @@ pub fn tick(world: &mut World) -> TickOutcome {
     outcome
 }
 
-/// Runs one tick that stops before the next layer once `budget` has passed; the wave continues at the next tick. At least
-/// one layer of each model with a wave runs, so a budget of zero still makes progress. Results do not depend on it.
+/// Runs one tick that starts no further layer once `budget` has passed. The wave continues in the next tick. At least
+/// one layer of each model with a wave runs, so a budget of zero still makes progress. Results do not depend on the
+/// budget.
 pub fn tick_for(world: &mut World, budget: Duration) -> TickOutcome {
-    // A time that the clock cannot express is no limit.
+    // A deadline beyond the clock's range means no limit.
     let deadline = Instant::now().checked_add(budget);
     let before = core::mem::replace(&mut world.get_resource_or_init::<TickBudget>().deadline, deadline);
     let outcome = tick(world);
@@ -65,8 +66,8 @@ pub fn tick_for(world: &mut World, budget: Duration) -> TickOutcome {
     outcome
 }
 
-/// Runs one tick in a world that has other schedules, which call `World::clear_trackers` once a frame themselves. A world
-/// without the schedule is [`TickOutcome::Idle`].
+/// Runs one tick in a world with other schedules, whose program calls `World::clear_trackers` once per frame. Returns
+/// [`TickOutcome::Idle`] if the world has no schedule [`Tick`].
 pub fn run_tick(world: &mut World) -> TickOutcome {
     fn run(world: &mut World) -> bool {
         let _span = tracing::trace_span!("tick").entered();
@@ -81,8 +82,8 @@ pub fn run_tick(world: &mut World) -> TickOutcome {
     last.map_or(TickOutcome::Idle, |last| last.0)
 }
 
-/// Notes what the tick found to do. Runs last in the set `Reclaim`. Looks at sessions only if nothing moved, and stops at
-/// the first active one.
+/// Records the outcome of the tick in [`LastTick`]. Runs last in the set `Reclaim`. Visits sessions only if the tick
+/// made no progress, and stops at the first active one.
 pub fn finish_tick(
     work: Res<'_, TickWork>,
     mut before: Local<'_, u64>,
@@ -100,16 +101,16 @@ pub fn finish_tick(
     };
 }
 
-/// Counts a closed session. A program may open and close sessions without a tick in between; the world's record of removals
-/// and messages must not grow without bound then.
+/// Counts a closed session. A program may open and close sessions without running ticks, so every `KEPT` sessions the
+/// record of removals and old messages are dropped: they would grow without bound.
 pub(super) fn note_closed(world: &mut World) {
-    /// Sessions closed between two ticks whose removals and messages are kept.
+    /// Sessions closed between two ticks before their removals and messages are dropped.
     const KEPT: u32 = 1024;
     let Some(mut closed) = world.get_resource_mut::<ClosedSessions>() else { return };
     closed.0 += 1;
     if closed.0 >= KEPT {
         closed.0 = 0;
-        // A world without the messages has none to drop.
+        // Fails only in a world without these messages, which has none to drop.
         let _ = world.run_system_cached(reclaim::age_messages);
         world.clear_trackers();
     }

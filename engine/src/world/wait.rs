@@ -1,4 +1,4 @@
-//! Functions that block until something has come. Not in the browser, where nothing may wait.
+//! Functions that run ticks and block until a result is there. Not in the browser, where no thread may block.
 
 use super::embeddings::{Embedding, EmbeddingBatch};
 use super::models::{ModelId, progress};
@@ -12,41 +12,43 @@ use core::time::Duration;
 use weft_components::{FinishReason, Layers, Phase};
 use weft_systems::on_gpu::GpuShards;
 
-/// Longest wait for a step on a GPU: longer than any step, so that a device that hangs does not hang the program.
+/// Maximum time that [`rest`] waits, so that a device that hangs does not hang the program. A wait that ends early only
+/// costs a tick that finds nothing to do.
 const STEP: Duration = Duration::from_millis(100);
 
-/// Waits until another tick may find something to do, for a loop that calls [`tick`]: until a step on a GPU is done or the
-/// world's [`signal`] is raised, at most 100 ms. Returns at once if the last tick advanced.
+/// Waits until another tick may make progress, for at most 100 ms, for a loop that calls [`tick`]. Returns at once if
+/// the last tick advanced. While a step is in flight on a GPU it waits for the oldest step, and the world's [`signal`]
+/// does not end the wait; otherwise it waits for the signal.
 pub fn rest(world: &mut World) {
     if world.get_resource::<LastTick>().is_some_and(|last| last.0 == TickOutcome::Advanced) {
         return;
     }
-    // The system reads the world only, so it cannot fail.
+    // The system only reads the world, so it cannot fail.
     if world.run_system_cached(wait_for_gpu).unwrap_or(false) {
         return;
     }
     signal(world).wait_timeout(STEP);
 }
 
-/// Waits for the oldest step that is in progress on a GPU. Returns false if there is none.
+/// Waits for the oldest in-flight step of the first GPU that has one. Returns false if no step is in flight.
 fn wait_for_gpu(models: Query<'_, '_, &GpuShards>) -> bool {
     models.iter().any(|model| model.wait(STEP))
 }
 
-/// Runs a tick, and [`rest`] if it moved nothing.
+/// Runs a tick, then [`rest`].
 fn tick_or_rest(world: &mut World) {
     tick(world);
     rest(world);
 }
 
-/// Runs ticks until all weights of a model are loaded.
+/// Requests the evicted layers of a model and runs ticks until all its weights are loaded.
 ///
 /// # Errors
 /// The model has been unloaded, or its load failed.
 pub fn wait_loaded(world: &mut World, model: ModelId) -> Result<(), Error> {
     let layers = world.get::<Layers>(model.0).map_or_else(Vec::new, |layers| layers.entities().to_vec());
     for layer in layers {
-        // Only those that were evicted have anything to ask for.
+        // Requests the shards of evicted layers; does nothing for others.
         weft_systems::load::request_layer(world, layer)?;
     }
     while !progress(world, model)?.is_complete() {
@@ -55,7 +57,7 @@ pub fn wait_loaded(world: &mut World, model: ModelId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs ticks until the session has more text. Returns `None` when the request has ended.
+/// Runs ticks until the session has more text, and returns it. Returns `None` when the request has ended.
 ///
 /// # Errors
 /// The session has been closed, or its model could not be loaded.
@@ -73,7 +75,7 @@ pub fn next_piece(world: &mut World, session: SessionId) -> Result<Option<String
     }
 }
 
-/// Runs ticks until the session's request has ended, and returns why it did.
+/// Runs ticks until the session's request has ended, and returns the reason.
 ///
 /// # Errors
 /// The session has been closed or has no request, or its model could not be loaded.
@@ -88,13 +90,13 @@ pub fn wait(world: &mut World, session: SessionId) -> Result<FinishReason, Error
     }
 }
 
-/// Why the model of a session that ended with `ModelFailed` could not be loaded.
+/// Returns the error of the failed load, for a session that ended with `ModelFailed`.
 fn load_error(world: &World, session: SessionId) -> Error {
     model_of(world, session).and_then(|model| progress(world, model)).err().unwrap_or(Error::NoModel)
 }
 
-/// Computes the embeddings of texts, in their order. Each text has a session of its own, and they pass through the model
-/// together. Texts are changed as [`embedding_prompt`](super::embedding_prompt) says.
+/// Computes the embeddings of texts, in the order of the texts, and runs ticks until they are done. Opens one session
+/// per text; the sessions share waves. Prepares each text as [`embedding_prompt`](super::embedding_prompt).
 ///
 /// # Errors
 /// As [`embedding_prompt`](super::embedding_prompt), [`open_session`](super::open_session), [`append`](super::append),
@@ -108,7 +110,7 @@ pub fn embed(
     embed_each(world, model, texts, options)?.into_iter().collect()
 }
 
-/// As [`embed`], with a result for each text: one that is empty or too long does not fail the others.
+/// As [`embed`], with one result per text: an empty or too long text does not fail the others.
 ///
 /// # Errors
 /// The model has been unloaded, or its load failed.

@@ -1,4 +1,4 @@
-//! Reads that wait: how `Source::read` is made of `Source::poll_read`.
+//! Blocking reads: implements `Source::read` with `Source::poll_read`.
 
 use std::io;
 use std::ops::Range;
@@ -25,10 +25,10 @@ pub(super) fn grow(
     Ok(())
 }
 
-/// Fills `buffer` from `offset` on, piece by piece.
+/// Fills `buffer` with the bytes at `offset`, piece by piece. Blocks until all have arrived.
 ///
 /// # Errors
-/// Those of `poll_read`; where a thread cannot wait (wasm), [`StorageError::WouldBlock`].
+/// Those of `poll_read`. On wasm, where a thread cannot block, [`StorageError::WouldBlock`] if bytes have not arrived.
 pub(super) fn fill(
     source: &(impl Source + ?Sized),
     offset: u64,

@@ -1,4 +1,4 @@
-//! Bytes that keep alive what they lie in.
+//! Bytes that share ownership of their buffer.
 
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// A view of bytes that shares a buffer with other views. Cloning and slicing copy no bytes.
 ///
-/// The invariant `range` inside `owner` is checked when the view is made; an owner that shrank would show as an empty
-/// view, never as a panic.
+/// Invariant: `range` is inside `owner`, checked when the view is created. If the owner shrinks, the view is empty; it
+/// does not panic.
 #[derive(Clone)]
 pub struct Bytes {
     owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
@@ -15,13 +15,13 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// A view of all that `owner` gives; `owner` lives as long as any view of it.
+    /// Creates a view of all bytes of `owner`. `owner` lives as long as any view of it.
     pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         let range = 0..owner.as_ref().len();
         Self { owner: Arc::new(owner), range }
     }
 
-    /// The part of this view at `range`, or `None` where `range` is not inside it.
+    /// Returns a view of the bytes at `range` of this view, or `None` if `range` is not inside it.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
         self.get(range.clone())?;
         let start = self.range.start.checked_add(range.start)?;
@@ -69,7 +69,7 @@ impl From<&'static [u8]> for Bytes {
 }
 
 impl fmt::Debug for Bytes {
-    /// Weights run to gigabytes: the length says enough.
+    /// Writes only the length, because weights take gigabytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bytes({})", self.len())
     }

@@ -1,11 +1,11 @@
-//! What can go wrong between a source and its bytes.
+//! Errors of reading a source.
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// An error of a [`Source`](super::Source). Cloning copies names only: an error is kept with the model that it is of.
+/// An error of a [`Source`](super::Source). Cloning is cheap, because a model keeps the error of its load.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -17,11 +17,11 @@ pub enum StorageError {
     OutOfRange {
         /// The source.
         name: String,
-        /// First byte asked for.
+        /// First requested byte.
         start: u64,
-        /// End of the range asked for, exclusive.
+        /// End of the requested range, exclusive.
         end: u64,
-        /// Bytes in the source.
+        /// Length of the source in bytes.
         len: u64,
     },
     /// The file could not be opened.
@@ -29,10 +29,10 @@ pub enum StorageError {
     Open {
         /// The file.
         path: PathBuf,
-        /// The operating system's message.
+        /// The operating system's error.
         source: Arc<io::Error>,
     },
-    /// The path names something other than a file.
+    /// The path does not name a regular file.
     #[error("{}: is not a regular file; name the model file itself", path.display())]
     NotAFile {
         /// The path.
@@ -46,9 +46,9 @@ pub enum StorageError {
     CutShort {
         /// The source.
         name: String,
-        /// Bytes when it was opened.
+        /// Length in bytes when it was opened.
         len: u64,
-        /// Bytes now.
+        /// Length in bytes now.
         found: u64,
     },
     /// A range inside the source could not be read.
@@ -58,18 +58,18 @@ pub enum StorageError {
     Read {
         /// The source.
         name: String,
-        /// First byte asked for.
+        /// First requested byte.
         start: u64,
-        /// End of the range asked for, exclusive.
+        /// End of the requested range, exclusive.
         end: u64,
-        /// The operating system's message.
+        /// The operating system's error.
         source: Arc<io::Error>,
     },
     /// A URL could not be read.
     #[cfg(all(feature = "http", not(target_family = "wasm")))]
     #[error(transparent)]
     Http(#[from] super::HttpError),
-    /// What feeds the source could not fetch the bytes.
+    /// The feeder could not fetch the bytes.
     #[error(
         "{name}: bytes from {offset} on cannot be fetched: {reason}; check the connection, then load it again"
     )]
@@ -78,12 +78,12 @@ pub enum StorageError {
         name: String,
         /// First byte that could not be fetched.
         offset: u64,
-        /// What the feeder said.
+        /// The feeder's message.
         reason: String,
-        /// Another try may help.
+        /// True if another try may succeed.
         transient: bool,
     },
-    /// What feeds the source has stopped.
+    /// The feeder was dropped before the bytes arrived.
     #[error(
         "{name}: bytes {} to {} will not arrive: what fetches them has stopped; load it again",
         range.start, range.end
@@ -91,10 +91,10 @@ pub enum StorageError {
     FeedClosed {
         /// The source.
         name: String,
-        /// Bytes asked for.
+        /// The requested bytes.
         range: Range<u64>,
     },
-    /// The bytes have not arrived, and the caller's thread cannot wait for them.
+    /// The bytes have not arrived, and the calling thread cannot wait for them.
     #[error(
         "{name}: bytes {} to {} have not arrived and this thread cannot wait for them; poll the source instead",
         range.start, range.end
@@ -102,23 +102,24 @@ pub enum StorageError {
     WouldBlock {
         /// The source.
         name: String,
-        /// Bytes asked for.
+        /// The requested bytes.
         range: Range<u64>,
     },
 }
 
 impl StorageError {
-    /// The error for a `range` that is not inside the source `name` of `len` bytes.
+    /// Creates the error for a `range` that is not inside the source `name` of `len` bytes.
     pub fn out_of_range(name: &str, range: Range<u64>, len: u64) -> Self {
         Self::OutOfRange { name: name.to_owned(), start: range.start, end: range.end, len }
     }
 
-    /// The error for a `range` of the source `name` that could not be read.
+    /// Creates the error for a `range` of the source `name` that could not be read.
     pub fn read(name: &str, range: Range<u64>, source: io::Error) -> Self {
         Self::Read { name: name.to_owned(), start: range.start, end: range.end, source: Arc::new(source) }
     }
 
-    /// The bytes in `range`, if it is inside the source `name` of `len` bytes and a buffer can hold them.
+    /// Returns the length of `range` in bytes, if it is inside the source `name` of `len` bytes and its length fits
+    /// `usize`.
     ///
     /// # Errors
     /// [`StorageError::OutOfRange`].
@@ -128,8 +129,8 @@ impl StorageError {
         bytes.ok_or_else(|| Self::out_of_range(name, range.clone(), len))
     }
 
-    /// Checks that `bytes` from `offset` on are inside the source `name` of `len` bytes: what
-    /// [`Source::poll_read`](super::Source::poll_read) is asked for.
+    /// Checks that `bytes` bytes at `offset` are inside the source `name` of `len` bytes, for implementations of
+    /// [`Source::poll_read`](super::Source::poll_read).
     ///
     /// # Errors
     /// [`StorageError::OutOfRange`].
@@ -156,7 +157,7 @@ impl StorageError {
     }
 }
 
-/// Returns true for failures of a connection or of a moment, false for those of a file.
+/// Returns true for errors of a connection and for transient errors, false for errors of a file.
 fn is_transient(kind: io::ErrorKind) -> bool {
     use io::ErrorKind as Kind;
     matches!(

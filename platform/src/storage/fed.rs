@@ -1,7 +1,7 @@
-//! A source that is fed from outside: by a web page's `fetch`, by threads that speak HTTP, by a test.
+//! A source that is fed from outside: by a web page's `fetch`, by HTTP threads, by a test.
 //!
-//! Readers poll the [`FedSource`]; the owner of its [`Feeder`] learns which ranges they ask for, fetches those and feeds the
-//! bytes. Neither side waits for the other, no thread is needed, and at most 2 MiB are held: see `window.rs`.
+//! Readers poll the [`FedSource`]. The owner of its [`Feeder`] takes the requested ranges, fetches them and feeds their
+//! bytes. Polling and feeding do not block and need no thread. At most 2 MiB are buffered: see `window.rs`.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use super::window::WindowSet;
 use super::{Source, StorageError};
 
-/// What source and feeder share.
+/// The state that a source and its feeder share.
 struct Shared {
     name: String,
     len: u64,
@@ -19,10 +19,10 @@ struct Shared {
 }
 
 impl Shared {
-    /// Changes the windows, and wakes those concerned when they are unlocked again.
+    /// Changes the windows, then unlocks them and calls the wakers that the change collected.
     fn with<T>(&self, change: impl FnOnce(&mut WindowSet) -> T) -> T {
         let (result, woken) = {
-            // Every change is whole before anything in it can panic.
+            // A poisoned lock is safe to use: every change is complete before anything in it can panic.
             let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
             let result = change(&mut windows);
             (result, windows.take_woken())
@@ -34,18 +34,18 @@ impl Shared {
     }
 }
 
-/// A source whose bytes come from its [`Feeder`]. Reads are pending until they have been fed.
+/// A source whose bytes come from its [`Feeder`]. A read is pending until its bytes have been fed.
 ///
 /// A blocking read waits for the feeder, so it must not be called on the feeder's own thread.
 pub struct FedSource(Arc<Shared>);
 
-/// The other end of a [`FedSource`]: says which ranges are wanted and takes their bytes.
+/// The feeding end of a [`FedSource`]: returns the requested ranges and takes their bytes.
 ///
-/// Dropping it makes reads of bytes that have not arrived [`StorageError::FeedClosed`].
+/// After it is dropped, reads of bytes that have not arrived return [`StorageError::FeedClosed`].
 pub struct Feeder(Arc<Shared>);
 
 impl FedSource {
-    /// A source of `len` bytes, which messages call `name`, and its feeder.
+    /// Creates a source of `len` bytes, which messages call `name`, and its feeder.
     pub fn new(name: impl Into<String>, len: u64) -> (Self, Feeder) {
         let shared = Arc::new(Shared { name: name.into(), len, windows: Mutex::default() });
         (Self(Arc::clone(&shared)), Feeder(shared))
@@ -90,45 +90,46 @@ impl Drop for FedSource {
 }
 
 impl Feeder {
-    /// The next range that a reader asked for and that has not been given out, at most 512 KiB. Its bytes are then to be fed
-    /// from the front, or the range to be failed: it is not given out again before.
+    /// Returns the next requested range that has not been returned before, at most 512 KiB. The caller then feeds its
+    /// bytes in order, or fails the range. Until it does, the range is not returned again.
     ///
-    /// Up to four ranges may be given out at a time.
+    /// Up to four ranges may be outstanding at a time.
     pub fn wanted(&self) -> Option<Range<u64>> {
         self.0.with(WindowSet::next_wanted)
     }
 
-    /// The same, pending until a reader asks; `None` when the source has been dropped. Several tasks may wait.
+    /// As [`Feeder::wanted`], but pending until a reader requests a range. `None` when the source has been dropped.
+    /// Several tasks may wait.
     pub fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<Option<Range<u64>>> {
         self.0.with(|windows| windows.poll_wanted(cx))
     }
 
-    /// Feeds `bytes`, which lie at `offset` of the source: the front of a wanted range, or what follows the bytes that were
-    /// fed of it, in pieces of any size.
+    /// Feeds `bytes` at `offset` of the source. `offset` is the start of a requested range, or the end of the bytes
+    /// already fed to it. Pieces may have any size.
     ///
-    /// Gives how many bytes were taken. Bytes behind the end of the range, or that no range waits for, are dropped.
+    /// Returns the number of bytes taken. Bytes after the end of the range, or that no range waits for, are dropped.
     ///
     /// # Errors
-    /// [`StorageError::OutOfRange`] where the bytes are not inside the source.
+    /// [`StorageError::OutOfRange`] if the bytes are not inside the source.
     pub fn feed(&self, offset: u64, bytes: Vec<u8>) -> Result<usize, StorageError> {
         let Shared { name, len, .. } = &*self.0;
         StorageError::check_piece(name, offset, bytes.len(), *len)?;
         Ok(self.0.with(|windows| windows.feed(name, offset, bytes)))
     }
 
-    /// Has readers of the wanted range that contains `offset` get [`StorageError::Feed`] in place of its bytes that were not
-    /// fed. A reader that asks again makes the range wanted again; `transient` says that this may help.
+    /// Fails the requested range that contains `offset`: a read of its missing bytes returns [`StorageError::Feed`]. A
+    /// later read requests them again; `transient` says that this may succeed.
     pub fn fail(&self, offset: u64, reason: impl Into<String>, transient: bool) {
         let (name, reason) = (self.0.name.clone(), reason.into());
         self.fail_with(offset, StorageError::Feed { name, offset, reason, transient });
     }
 
-    /// The same with an error of the feeder's.
+    /// As [`Feeder::fail`], with any error.
     pub(super) fn fail_with(&self, offset: u64, error: StorageError) {
         self.0.with(|windows| windows.fail(offset, error));
     }
 
-    /// Returns true if the source has been dropped, so that no range is wanted any more.
+    /// Returns true if the source has been dropped, so that no more ranges are requested.
     pub fn is_unread(&self) -> bool {
         self.0.with(|windows| windows.unread)
     }

@@ -1,7 +1,8 @@
 //! A file, read in pieces.
 //!
-//! Files are read rather than mapped: what has been read counts in nobody's memory once its buffer is used again, and a file
-//! that another program cuts short is an error, where a mapping would end the process with a signal.
+//! Files are read, not mapped. The bytes read do not count as the process's memory once their buffer is reused. If
+//! another program truncates the file, a read returns an error, where access to a mapping would kill the process with a
+//! signal.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +16,7 @@ use super::{Bytes, Source, StorageError};
 
 /// A file that is open for reading.
 ///
-/// Its length is that of when it was opened: what is written behind it later is not seen.
+/// Its length is fixed when it is opened. Bytes appended later are not read.
 #[derive(Debug)]
 pub struct FileSource {
     name: String,
@@ -34,12 +35,12 @@ impl FileSource {
         Ok(Self { name: path.display().to_string(), file, len })
     }
 
-    /// Fills `buffer` from `range`, which is as long.
+    /// Fills `buffer` with the bytes at `range`, which has the same length.
     fn fill(&self, range: Range<u64>, buffer: &mut [u8]) -> Result<(), StorageError> {
         read_exact_at(&self.file, buffer, range.start).map_err(|source| self.error(range, source))
     }
 
-    /// Why the bytes at `range` could not be read.
+    /// Returns the error for a failed read of the bytes at `range`.
     fn error(&self, range: Range<u64>, source: io::Error) -> StorageError {
         let found = self.file.metadata().map_or(self.len, |file| file.len());
         if source.kind() == io::ErrorKind::UnexpectedEof && found < range.end {
@@ -49,10 +50,10 @@ impl FileSource {
     }
 }
 
-/// Opens a regular file for reading. Returns its length too.
+/// Opens a regular file for reading. Returns the file and its length in bytes.
 pub(super) fn open(path: &Path) -> Result<(File, u64), StorageError> {
     let open_error = |source| open_error(path, source);
-    // Asked before opening: opening a pipe waits for its writer.
+    // Checked before opening, because opening a pipe blocks until it has a writer.
     if !fs::metadata(path).map_err(open_error)?.is_file() {
         return Err(StorageError::NotAFile { path: path.to_owned() });
     }
@@ -96,7 +97,7 @@ impl Source for FileSource {
         self.len
     }
 
-    /// Reads all of the buffer at once.
+    /// Fills the whole buffer with one read.
     fn poll_read(
         &self,
         _cx: &mut Context<'_>,

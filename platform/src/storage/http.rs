@@ -1,8 +1,8 @@
-//! A file behind a URL, read in HTTP ranges (RFC 9110, section 14).
+//! A file at a URL, read in HTTP ranges (RFC 9110, section 14).
 //!
-//! A [`FedSource`] keeps what arrives; threads of the source's own fetch what it wants, one range a request, at most four
-//! requests at a time. Each request asks for the version of the file that was there at first, by its entity tag or date
-//! (`If-Range`), so that no model is put together from two.
+//! A [`FedSource`] buffers the bytes. The source's own threads fetch the ranges that it requests, one range per request
+//! and at most four requests at a time. Each request names the version of the file that was opened, by its entity tag
+//! or date (`If-Range`), so that a model never mixes two versions.
 
 mod error;
 mod request;
@@ -19,34 +19,35 @@ use super::{FedSource, Feeder, Parker, Source, StorageError};
 pub use error::HttpError;
 use request::{Client, Resource};
 
-/// How a URL is read.
+/// Options of an [`HttpSource`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpOptions {
-    /// How often a request is made again that found the server busy or its connection broken.
+    /// Maximum number of retries of a request that fails for a transient reason: the server is busy or the connection
+    /// breaks.
     pub retries: u32,
-    /// The wait before the first of them. It doubles with each.
+    /// Wait before the first retry. It doubles with each retry.
     pub pause: Duration,
-    /// The longest wait for a connection, for an answer, or for further bytes of one.
+    /// Maximum wait for a connection, for a response, or for more bytes of a response.
     pub timeout: Duration,
 }
 
 impl Default for HttpOptions {
-    /// Four retries after 0.25, 0.5, 1 and 2 seconds, and 30 seconds of silence.
+    /// Four retries after 0.25, 0.5, 1 and 2 seconds, and a timeout of 30 seconds.
     fn default() -> Self {
         Self { retries: 4, pause: Duration::from_millis(250), timeout: Duration::from_secs(30) }
     }
 }
 
-/// A file behind a URL. Reads are pending until a request has brought their bytes; at most 2 MiB are held.
+/// A file at a URL. Reads are pending until a request has fetched their bytes. At most 2 MiB are buffered.
 #[derive(Debug)]
 pub struct HttpSource(FedSource);
 
 impl HttpSource {
-    /// Opens the file at `url`, `http` or `https`: asks for its first byte to learn its length and if the server honours
-    /// ranges. Waits for the answer.
+    /// Opens the file at `url`, `http` or `https`: requests its first byte, to learn the file's length and whether the
+    /// server supports ranges. Blocks until the response, and starts the threads that fetch.
     ///
-    /// Messages name the URL without its user, password and query, which may hold secrets.
+    /// Messages show the URL without user, password and query, which may contain secrets.
     ///
     /// # Errors
     /// [`StorageError::Http`].
@@ -58,7 +59,7 @@ impl HttpSource {
         for thread in 0..WINDOWS {
             let link = Arc::clone(&link);
             let spawned = thread::Builder::new().name("weft-http".to_owned()).spawn(move || link.work());
-            // One is enough to go on with.
+            // One thread is enough.
             if let (0, Err(error)) = (thread, spawned) {
                 let (url, reason) = (source.name().to_owned(), error.to_string());
                 return Err(HttpError::Unreachable { url, reason, transient: false }.into());
@@ -68,7 +69,7 @@ impl HttpSource {
     }
 }
 
-/// What the threads share. They end when the source is dropped.
+/// The state that the fetching threads share. They end when the source is dropped.
 struct Link {
     client: Client,
     resource: Resource,
@@ -77,7 +78,7 @@ struct Link {
 }
 
 impl Link {
-    /// Fetches range after range.
+    /// Fetches requested ranges until the source is dropped.
     fn work(&self) {
         let parker = Parker::new();
         let waker = parker.waker();
@@ -91,7 +92,7 @@ impl Link {
         }
     }
 
-    /// Feeds a range, piece by piece, in as many requests as it takes.
+    /// Fetches a range and feeds it piece by piece. A retry continues after the bytes already fed.
     fn fetch(&self, range: Range<u64>) {
         let mut at = range.start;
         let wanted = || !self.feeder.is_unread();
@@ -109,7 +110,7 @@ impl Link {
     }
 }
 
-/// Tries again what fails for a reason that may pass, while it is `wanted`.
+/// Runs `attempt`, and retries it after transient errors while `wanted` returns true. Sleeps between tries.
 fn tries<T>(
     options: &HttpOptions,
     wanted: impl Fn() -> bool,

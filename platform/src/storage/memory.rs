@@ -1,11 +1,11 @@
-//! A source that lies in memory: a downloaded buffer, a test's bytes.
+//! A source in memory: a downloaded buffer, a test's bytes.
 
 use std::ops::Range;
 use std::task::{Context, Poll};
 
 use super::{Bytes, Source, StorageError};
 
-/// Bytes in memory under a name. Reads share them.
+/// Bytes in memory with a name. Reads share the bytes.
 #[derive(Clone, Debug)]
 pub struct MemorySource {
     name: String,
@@ -13,7 +13,7 @@ pub struct MemorySource {
 }
 
 impl MemorySource {
-    /// A source of `bytes`, a `Vec<u8>`, an `Arc<[u8]>` or other [`Bytes`]; messages call it `name`.
+    /// Creates a source of `bytes`: a `Vec<u8>`, an `Arc<[u8]>` or other [`Bytes`]. Messages call it `name`.
     pub fn new(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         Self { name: name.into(), bytes: bytes.into() }
     }
@@ -28,7 +28,7 @@ impl Source for MemorySource {
         self.bytes.len() as u64
     }
 
-    /// Copies all of the buffer at once.
+    /// Fills the whole buffer with one copy.
     fn poll_read(
         &self,
         _cx: &mut Context<'_>,
@@ -58,7 +58,7 @@ impl Source for MemorySource {
     }
 }
 
-/// A range of the address space.
+/// Converts a range to `usize`; `None` if it does not fit.
 fn ends(range: &Range<u64>) -> Option<Range<usize>> {
     Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }

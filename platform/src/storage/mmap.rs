@@ -1,9 +1,9 @@
-//! A file, mapped into memory.
+//! A file that is mapped into memory.
 //!
-//! Reads share the mapping and copy nothing, so several processes that load one model share its pages. The price: where
-//! another program cuts the file short, touching a page behind the new end ends the process with a signal (SIGBUS; an
-//! access violation on Windows cannot happen, since a mapped file cannot be cut there). [`FileSource`](super::FileSource)
-//! has no such risk and is the default.
+//! Reads share the mapping and copy nothing, so several processes that load one model share its memory pages. The risk:
+//! if another program truncates the file, access to a page after the new end kills the process with SIGBUS. (Windows
+//! does not allow a mapped file to be truncated.) [`FileSource`](super::FileSource) does not have this risk and is the
+//! default.
 
 use std::fs::File;
 use std::io;
@@ -15,13 +15,14 @@ use memmap2::Mmap;
 
 use super::{Bytes, MemorySource, Source, StorageError, file};
 
-/// A file that is mapped, read-only.
+/// A file that is mapped read-only.
 ///
-/// Every read compares the file's length with that of when it was opened, which finds a file that was cut short before the
-/// read. It cannot find one that is cut while its bytes are in use: map only files that no other program writes to.
+/// Every read compares the file's length with its length when it was opened, which detects a file that was truncated
+/// before the read. It cannot detect truncation while the bytes are in use: map only files that no other program writes
+/// to.
 #[derive(Debug)]
 pub struct MmapSource {
-    /// Asked for its length.
+    /// Kept to check its length.
     file: File,
     mapped: MemorySource,
 }
@@ -36,18 +37,18 @@ impl MmapSource {
         let path = path.as_ref();
         let (file, len) = file::open(path)?;
         let bytes = match usize::try_from(len) {
-            // Not every system maps nothing.
+            // Some systems cannot map an empty file.
             Ok(0) => Bytes::default(),
             Ok(_) => Bytes::from_owner(map(&file).map_err(|source| file::open_error(path, source))?),
             Err(_) => return Err(file::open_error(path, io::ErrorKind::FileTooLarge.into())),
         };
         let source = Self { file, mapped: MemorySource::new(path.display().to_string(), bytes) };
-        // It was cut between the two, or has grown: what is mapped is what counts.
+        // The file may have changed between opening and mapping. The mapped length is the one that counts.
         source.check_len()?;
         Ok(source)
     }
 
-    /// Checks that the file is as long as what is mapped.
+    /// Checks that the file is not shorter than the mapping.
     fn check_len(&self) -> Result<(), StorageError> {
         let found = self.file.metadata().map_or(self.len(), |file| file.len());
         if found < self.len() {
@@ -59,9 +60,9 @@ impl MmapSource {
 
 #[expect(unsafe_code, reason = "a mapping's bytes are the file's, which others may change")]
 fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the mapping is private to reading: nothing here writes to it. That no other program changes the file while
-    // it is mapped cannot be enforced; it is what callers of `MmapSource::open` are told to see to. All readers take the
-    // bytes as plain numbers of unknown value, and check what they say.
+    // SAFETY: the mapping is only read: nothing here writes to it. That no other program changes the file while it is
+    // mapped cannot be enforced; the documentation of `MmapSource` requires it of callers. All readers treat the bytes
+    // as plain numbers of any value and check them.
     unsafe { Mmap::map(file) }
 }
 
@@ -74,7 +75,7 @@ impl Source for MmapSource {
         self.mapped.len()
     }
 
-    /// Copies all of the buffer at once.
+    /// Fills the whole buffer with one copy.
     fn poll_read(
         &self,
         cx: &mut Context<'_>,
@@ -86,7 +87,7 @@ impl Source for MmapSource {
         self.mapped.poll_read(cx, offset, buffer)
     }
 
-    /// A view of the mapping, which lives as long as any view of it.
+    /// Returns a view of the mapping, which lives as long as any view of it.
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
         let bytes = self.mapped.read(range)?;
         self.check_len()?;

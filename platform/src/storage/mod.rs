@@ -1,12 +1,13 @@
-//! Where bytes come from, and files that are made.
+//! Storage: sources of bytes, and files that are written.
 //!
-//! A [`Source`] is random access to one file's bytes, wherever they lie: a file on disk ([`FileSource`], or [`MmapSource`]),
-//! a buffer ([`MemorySource`]), the ranges of an HTTP resource (`HttpSource`, feature `http`), or what a web page fetches
-//! ([`FedSource`]); [`ThrottledSource`] slows another down. Polling never waits and takes what has arrived. Reading gives [`Bytes`], which keep alive what they borrow from, or fills a buffer of the caller's that is used again.
-//! A file that is written, natively, is a [`NewFile`]: whole or not there.
+//! A [`Source`] gives random access to the bytes of one file: a file on disk ([`FileSource`] or [`MmapSource`]), a
+//! buffer ([`MemorySource`]), an HTTP resource read in ranges (`HttpSource`, feature `http`), or bytes that a web page
+//! fetches ([`FedSource`]). [`ThrottledSource`] limits the rate of another source. Polling takes what has arrived and
+//! does not wait for more. A read returns [`Bytes`], which keep their buffer alive, or fills a buffer that the caller
+//! reuses. A [`NewFile`] (native only) is a file that is written and gets its name when it is complete.
 //!
-//! Invariant: a read gives exactly the bytes asked for or an error. A range outside the source is an error, whatever
-//! its numbers, so a caller may pass on offsets that a file states.
+//! Invariant: a read returns exactly the requested bytes or an error. Any range outside the source is an error, so a
+//! caller may use unchecked offsets from a file.
 
 mod blocking;
 mod bytes;
@@ -54,13 +55,14 @@ pub use timer::Timer;
 
 /// A random-access source of bytes: a file, memory, HTTP ranges, bytes that a web page fetches.
 ///
-/// [`Source::poll_read`] never waits. [`Source::read`] and [`Source::read_into`] wait for their bytes, on a thread that may.
-/// Sources are shared between threads, and any number of readers may poll one at a time.
+/// [`Source::poll_read`] does not wait for bytes to arrive. [`Source::read`] and [`Source::read_into`] block until
+/// theirs have arrived. Sources are shared between threads, and any number of readers may poll a source at the same
+/// time.
 pub trait Source: Send + Sync {
-    /// What to call the source in messages: a path or an address.
+    /// Returns the name of the source for messages: a path or a URL.
     fn name(&self) -> &str;
 
-    /// Bytes in the source.
+    /// Returns the length of the source in bytes.
     fn len(&self) -> u64;
 
     /// Returns true if the source has no bytes.
@@ -68,17 +70,17 @@ pub trait Source: Send + Sync {
         self.len() == 0
     }
 
-    /// Copies bytes from `offset` on into the front of `buffer`: as many as are available now, at least one and at most
-    /// `buffer.len()`. An empty buffer inside the source gets none.
+    /// Copies the available bytes at `offset` to the start of `buffer`, and returns their number: at least one and at
+    /// most `buffer.len()`, or 0 if `buffer` is empty.
     ///
-    /// Pending: none is available yet. The waker of `cx` is woken when it is worth asking again, which may be too early.
-    /// Each reader's last waker is kept, so readers do not displace one another.
+    /// Pending if no byte is available yet. The waker of `cx` is called when polling again may succeed; it may be
+    /// called too early. The source keeps a waker for each reader, so readers do not replace each other's.
     ///
-    /// After an error the same read may be asked for again; [`StorageError::is_transient`] says if that may help.
+    /// After an error the same read may be repeated; [`StorageError::is_transient`] says whether that may succeed.
     ///
     /// # Errors
-    /// [`StorageError::OutOfRange`] where `offset..offset + buffer.len()` is not inside the source; others as the kind of
-    /// source has them.
+    /// [`StorageError::OutOfRange`] if `offset..offset + buffer.len()` is not inside the source; other errors depend on
+    /// the kind of source.
     fn poll_read(
         &self,
         cx: &mut Context<'_>,
@@ -86,26 +88,27 @@ pub trait Source: Send + Sync {
         buffer: &mut [u8],
     ) -> Poll<Result<usize, StorageError>>;
 
-    /// Returns true if [`Source::poll_read`] may be pending: such a source is polled, others are read by the loader's
-    /// threads.
+    /// Returns true if [`Source::poll_read`] may be pending. Such a source is polled by ticks; others are read by the
+    /// loader's threads.
     fn is_polled(&self) -> bool {
         false
     }
 
-    /// The bytes at `range`. Waits until all of them have arrived.
+    /// Returns the bytes at `range`. Blocks until all of them have arrived.
     ///
-    /// The view's address is of no particular alignment. Reading an empty range inside the source is no error.
+    /// The bytes may have any alignment. Reading an empty range inside the source is no error.
     ///
     /// # Errors
-    /// [`StorageError::OutOfRange`] where `range` is not inside the source; others as the kind of source has them.
-    /// On wasm [`StorageError::WouldBlock`] where the bytes have not arrived: a thread cannot wait there.
+    /// [`StorageError::OutOfRange`] if `range` is not inside the source; other errors depend on the kind of source. On
+    /// wasm, where a thread cannot block, [`StorageError::WouldBlock`] if the bytes have not arrived.
     fn read(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
         let mut buffer = Vec::new();
         self.read_into(range, &mut buffer)?;
         Ok(buffer.into())
     }
 
-    /// The bytes at `range` where they lie, or in `buffer`, which is the caller's to use again. It grows and never shrinks.
+    /// Returns the bytes at `range`: borrowed from the source, or copied to `buffer`, which the caller can reuse.
+    /// `buffer` grows as needed and never shrinks. Blocks as [`Source::read`].
     ///
     /// # Errors
     /// As [`Source::read`].

@@ -1,10 +1,11 @@
-//! A file that gets its name when it is whole.
+//! A file that gets its name when it is complete.
 //!
-//! `NAME` is written as `NAME.part` beside it and renamed at the end, so that no program ever finds half a model under
-//! a model's name, and what was there before stays until then. Without the rename the part is removed. A file that is replaced
-//! passes its permissions on.
+//! `NAME` is written as `NAME.part` in the same folder and renamed at the end. So no program finds half a model under a
+//! model's name, and an existing file stays until the rename. If the file is not committed, the part file is removed.
+//! The new file takes the permissions of the file that it replaces.
 //!
-//! This guards against a program that ends early, not against a machine that does: nothing waits for the medium.
+//! This guards against a program that ends early, not against a crash or power loss of the machine: the data is not
+//! synced to the disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -12,77 +13,77 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is added to a file's name until it is whole.
+/// Suffix of the file's name until it is complete.
 const PART: &str = ".part";
 
-/// Why a file cannot be made.
+/// Why a file cannot be created or renamed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NewFileError {
-    /// There is one, and nobody said that it may go.
-    #[error("{file} is there already; name another file, or allow it to be overwritten with --force")]
+    /// The file exists, and overwriting it was not allowed.
+    #[error("{file} already exists; name another file, or allow it to be overwritten with --force")]
     Exists {
         /// The file.
         file: String,
     },
-    /// The name is that of a folder, a device or nothing.
+    /// The path names a folder or a device, or has no file name.
     #[error("{file} is not a regular file and cannot be replaced by one; name a file")]
     NotAFile {
-        /// The name given.
+        /// The path.
         file: String,
     },
-    /// Somebody else is at it.
-    #[error("{part} is there: another process is writing {file}, or was killed; if it was, remove {part}")]
+    /// The part file exists: another process is writing the file, or was killed while writing it.
+    #[error("{part} exists: another process is writing {file}, or was killed; if it was, remove {part}")]
     Busy {
         /// The file.
         file: String,
-        /// The file's name until it is whole.
+        /// The part file.
         part: String,
     },
-    /// The medium is too small.
+    /// The file system has too little free space.
     #[error(
         "{file} takes {bytes} bytes, but its file system has {free} left; make room or choose another place"
     )]
     NoRoom {
         /// The file.
         file: String,
-        /// Bytes of the file.
+        /// Size of the file in bytes.
         bytes: u64,
-        /// Bytes that are free.
+        /// Free bytes in the file system.
         free: u64,
     },
-    /// The system refused.
-    #[error("{file} cannot be made: {source}; check that its folder exists and may be written to")]
+    /// The part file cannot be created.
+    #[error("{file} cannot be created: {source}; check that its folder exists and is writable")]
     Create {
         /// The file.
         file: String,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The whole file cannot take its name.
+    /// The complete part file cannot be renamed.
     #[error("{part} cannot be renamed to {file}: {source}")]
     Rename {
         /// The file.
         file: String,
-        /// The file's name until then.
+        /// The part file.
         part: String,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// A file in the making. Dropped before [`NewFile::commit`], it leaves nothing behind.
+/// A file that is being written. If it is dropped before [`NewFile::commit`], its part file is removed.
 #[derive(Debug)]
 pub struct NewFile {
     path: PathBuf,
     part: PathBuf,
-    /// `None` once it is closed.
+    /// `None` when it is closed.
     file: Option<File>,
 }
 
 impl NewFile {
-    /// Begins the file at `path`, which is to have `bytes`. What is there is refused unless `overwrite`; a symbolic
-    /// link is followed.
+    /// Starts to write the file at `path`, which will have `bytes` bytes. An existing file is an error unless
+    /// `overwrite` is true. A symbolic link is followed.
     ///
     /// # Errors
     /// [`NewFileError`], all but [`NewFileError::Rename`].
@@ -112,16 +113,16 @@ impl NewFile {
         }
     }
 
-    /// Begins the file that takes the place of the one at `path`, or is the first one there: settings, a conversation. Any
-    /// number of processes and threads may do so at a time, each beside it in a part of its own (`NAME.PROCESS.N.part`);
-    /// the last to commit stays. A symbolic link is followed.
+    /// Starts to write a file that replaces the one at `path`, if there is one: settings, a conversation. Any number of
+    /// processes and threads may do so at the same time. Each writes its own part file, `NAME.PROCESS.N.part` with the
+    /// process id and a number; the last to commit wins. A symbolic link is followed.
     ///
     /// # Errors
     /// [`NewFileError::NotAFile`] or [`NewFileError::Create`].
     pub fn replace(path: &Path) -> Result<Self, NewFileError> {
-        /// Files that this process has begun.
+        /// Number of part files that this process has created.
         static BEGUN: AtomicU64 = AtomicU64::new(0);
-        /// Parts that a killed process of this number may have left.
+        /// Maximum number of names to try: a killed process with the same id may have left part files.
         const TRIES: usize = 1000;
         let file = || path.display().to_string();
         let create = |source| NewFileError::Create { file: file(), source };
@@ -143,7 +144,7 @@ impl NewFile {
         Err(create(last))
     }
 
-    /// Makes the part, with the permissions of the file that is to be replaced before anything is written to it.
+    /// Creates the part file and sets the permissions of the file to replace, before anything is written.
     fn begin(path: &Path, part: &Path) -> io::Result<Self> {
         let open = OpenOptions::new().write(true).create_new(true).open(part)?;
         let begun = Self { path: path.to_owned(), part: part.to_owned(), file: Some(open) };
@@ -153,7 +154,7 @@ impl NewFile {
         Ok(begun)
     }
 
-    /// Gives the file its name.
+    /// Closes the part file and renames it to the file's name.
     ///
     /// # Errors
     /// [`NewFileError::Rename`].
@@ -164,7 +165,7 @@ impl NewFile {
             part: self.part.display().to_string(),
             source,
         })?;
-        // Nothing of that name is left to remove, and if somebody begins one, it is theirs.
+        // Clears the name, so that the drop does not remove a part file that another process creates under it.
         self.part.clear();
         Ok(())
     }
@@ -188,13 +189,13 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.part.as_os_str().is_empty() {
             self.file = None;
-            // Where that fails too there is nobody to tell; the next one is told that the part is there.
+            // A failure cannot be returned here. The next writer of the file gets `NewFileError::Busy`.
             let _ = fs::remove_file(&self.part);
         }
     }
 }
 
-/// `path` with more behind its name.
+/// Returns `path` with `suffix` appended to its name.
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

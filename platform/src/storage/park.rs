@@ -1,11 +1,11 @@
-//! A thread that sleeps until it is woken.
+//! Blocks a thread until a waker is called.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 
-/// Puts the thread that made it to sleep until its waker is called. A wake before the sleep is not lost.
+/// Blocks the thread that created it until its waker is called. A wake before the sleep is not lost.
 pub(super) struct Parker(Arc<Flag>);
 
 struct Flag {
@@ -25,7 +25,7 @@ impl Wake for Flag {
 }
 
 impl Parker {
-    /// A parker of the calling thread.
+    /// Creates a parker of the calling thread.
     pub(super) fn new() -> Self {
         Self(Arc::new(Flag { thread: thread::current(), woken: AtomicBool::new(false) }))
     }
@@ -34,8 +34,8 @@ impl Parker {
         Arc::clone(&self.0).into()
     }
 
-    /// Sleeps until the waker is called; returns at once if it was since the last call. To be called on the thread of
-    /// [`Parker::new`].
+    /// Sleeps until the waker is called. Returns at once if it was called since the last `park`. Call it on the thread
+    /// that called [`Parker::new`].
     pub(super) fn park(&self) {
         while !self.0.woken.swap(false, Ordering::Acquire) {
             thread::park();

@@ -1,4 +1,4 @@
-//! A source slowed down to a rate, to see and test what happens while a model is still arriving.
+//! A source with a limited rate, to see and test what happens while a model is still loading.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use super::timer::Timer;
 use super::{Bytes, Source, StorageError};
 
-/// Most bytes that one poll waits for; where the rate is low, those of a tenth of a second.
+/// Maximum number of bytes that one poll waits for; at a low rate, the bytes of a tenth of a second.
 const PIECE: u64 = 64 << 10;
 
-/// Grants of polls that may be open. Where a reader does not come back for its grant, others need its room in the end.
+/// Maximum number of open grants. The oldest is dropped for a new one, because its reader may never poll again.
 const GRANTS: usize = 64;
 
-/// Another source at a number of bytes per second.
+/// Another source, limited to a number of bytes per second.
 ///
-/// Readers share the rate as they would a connection: reads are granted in turn, each until its last byte would have
-/// arrived. A blocking read sleeps as long; a poll is pending, and a thread of the source's own wakes it. A read that the
-/// source refuses costs no time.
+/// Readers share the rate like a connection: reads are granted in turn, and a read completes when its last byte would
+/// have arrived. Until then a blocking read sleeps, and a poll is pending; the source's own thread wakes it. A range
+/// outside the source is rejected at once.
 #[derive(Debug)]
 pub struct ThrottledSource<S> {
     source: S,
@@ -34,11 +34,11 @@ pub struct ThrottledSource<S> {
 struct Clock {
     /// When the bytes granted so far will have arrived.
     free_at: Option<Instant>,
-    /// What polls wait for, in the order in which it was granted.
+    /// The open grants of polls, oldest first.
     grants: VecDeque<Grant>,
 }
 
-/// Bytes that arrive for a poll.
+/// `len` bytes at `offset` that arrive for a poll at the time `at`.
 #[derive(Clone, Copy, Debug)]
 struct Grant {
     offset: u64,
@@ -47,15 +47,15 @@ struct Grant {
 }
 
 impl<S: Source> ThrottledSource<S> {
-    /// `source` at `bytes_per_second`.
+    /// Limits `source` to `bytes_per_second`.
     pub fn new(source: S, bytes_per_second: NonZeroU64) -> Self {
         Self { source, bytes_per_second, clock: Mutex::default(), timer: Timer::default() }
     }
 
-    /// How long `len` bytes take.
+    /// Returns the time that `len` bytes take.
     pub fn duration(&self, len: u64) -> Duration {
         let rate = self.bytes_per_second.get();
-        // The remainder is below the rate, so its nanoseconds are below one second's.
+        // The remainder is below the rate, so this is less than one second.
         let nanos = u128::from(len % rate) * 1_000_000_000 / u128::from(rate);
         Duration::new(len / rate, u32::try_from(nanos).unwrap_or_default())
     }
@@ -64,23 +64,23 @@ impl<S: Source> ThrottledSource<S> {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When so many bytes more will have arrived.
+    /// Grants `bytes` more bytes. Returns the time when they will have arrived.
     fn arrival(&self, clock: &mut Clock, bytes: u64) -> Instant {
         let now = Instant::now();
         let start = clock.free_at.map_or(now, |at| at.max(now));
-        // A time that the clock cannot tell, centuries away, is not waited for.
+        // A time beyond the clock's range, centuries away, is not waited for.
         let end = start.checked_add(self.duration(bytes)).unwrap_or(start);
         clock.free_at = Some(end);
         end
     }
 
-    /// Sleeps until so many bytes more would have arrived.
+    /// Sleeps until `bytes` more bytes would have arrived.
     fn wait_for(&self, bytes: u64) {
         let arrival = self.arrival(&mut self.clock(), bytes);
         thread::sleep(arrival.saturating_duration_since(Instant::now()));
     }
 
-    /// What a poll of `len` bytes at `offset` waits for.
+    /// Returns the grant of a poll of `len` bytes at `offset`: an open one at the same offset, or a new one.
     fn grant(&self, offset: u64, len: u64) -> Grant {
         let mut clock = self.clock();
         if let Some(grant) = clock.grants.iter().find(|grant| grant.offset == offset) {
@@ -92,7 +92,8 @@ impl<S: Source> ThrottledSource<S> {
         grant
     }
 
-    /// Takes back a grant of which `read` bytes were read; the rest has arrived as well.
+    /// Closes a grant of which `read` bytes were read. Its other bytes, which have arrived too, become a grant of their
+    /// own.
     fn settle(&self, grant: Grant, read: u64) {
         let mut clock = self.clock();
         if let Some(index) = clock.grants.iter().position(|other| other.offset == grant.offset) {

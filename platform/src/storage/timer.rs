@@ -1,11 +1,11 @@
-//! Wakes tasks at a time.
+//! Wakes tasks at given times.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
 use std::time::Instant;
 
-/// A thread that calls wakers when their time has come. It is started by the first alarm and ends when the timer is dropped.
+/// A thread that calls wakers at their times. The first alarm starts it; dropping the timer ends it.
 #[derive(Debug, Default)]
 pub struct Timer(Arc<Shared>);
 
@@ -33,7 +33,7 @@ impl Shared {
             let now = Instant::now();
             let due: Vec<_> = state.alarms.extract_if(.., |(at, _)| *at <= now).collect();
             if !due.is_empty() {
-                // A waker may set the next alarm at once.
+                // Unlocked first, because a waker may set the next alarm.
                 drop(state);
                 due.into_iter().for_each(|(_, waker)| waker.wake());
                 state = self.lock();
@@ -51,7 +51,8 @@ impl Shared {
 }
 
 impl Timer {
-    /// Has `waker` called at `at`. Where no thread can be started it is called at once, and the task polls until then.
+    /// Calls `waker` at the time `at`. If the thread cannot be started, calls it at once; the task then polls in a loop
+    /// until `at`.
     pub fn wake_at(&self, at: Instant, waker: &Waker) {
         let mut state = self.0.lock();
         if !state.started {

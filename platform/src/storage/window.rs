@@ -1,12 +1,12 @@
-//! The stretches of a source that readers have asked for and that arrive from elsewhere.
+//! Windows: the ranges of a fed source that readers have requested, and their bytes.
 //!
-//! A reader that asks for bytes that are not here makes a window: a range of at most [`WINDOW`] bytes that begins with
-//! them. Whoever feeds the source takes windows in the order in which they were made and fills them from the front. A
-//! whole window is freed when as many bytes as it has were read from it.
+//! A read of bytes that are not buffered creates a window: a range of at most [`WINDOW`] bytes that starts with them.
+//! Feeders take windows in the order of their creation and fill each in order. A complete window is freed when as many
+//! bytes as it has were read from it.
 //!
-//! Invariant: windows do not overlap, there are at most [`WINDOWS`], and so at most `WINDOW * WINDOWS` bytes are held. A
-//! reader that is told to wait is woken: by bytes of its window, by the window's failure, or by any window that becomes
-//! free or whole.
+//! Invariant: windows do not overlap, and there are at most [`WINDOWS`], so at most `WINDOW * WINDOWS` bytes are
+//! buffered. A pending reader is woken when its window gets bytes or fails, or, if it has no window, when any window is
+//! completed, fails or is freed.
 
 use std::io;
 use std::ops::Range;
@@ -14,44 +14,44 @@ use std::task::{Context, Poll, Waker};
 
 use super::StorageError;
 
-/// Most bytes of a window. Four windows are 2 MiB, and 512 KiB make good use of a connection: at 50 ms between question and
-/// answer, four at a time bring 40 MB a second.
+/// Maximum size of a window in bytes. Four windows are 2 MiB. Windows of 512 KiB use a connection well: with a
+/// round-trip time of 50 ms, four requests at a time transfer 40 MB/s.
 pub(super) const WINDOW: u64 = 512 << 10;
 
-/// Most windows.
+/// Maximum number of windows.
 pub(super) const WINDOWS: usize = 4;
 
-/// A whole window that nobody reads may go after this many bytes were read from others.
+/// A complete window that is not read may be evicted after this many bytes were read from other windows.
 const IDLE: u64 = 2 * WINDOW;
 
-/// Wakers kept for one event. Where more come, all are woken and those that still wait come back.
+/// Maximum number of wakers kept for one event. If one more comes, the kept ones are woken and their tasks poll again.
 const WAKERS: usize = 64;
 
 enum State {
-    /// Nobody fetches it yet.
+    /// No feeder has taken it yet.
     Wanted,
-    /// It is being fetched.
+    /// A feeder has taken it and is fetching it.
     Asked,
-    /// What follows the bytes that have arrived could not be fetched.
+    /// The bytes after those that have arrived could not be fetched.
     Failed(StorageError),
-    /// All of its bytes have arrived.
+    /// All bytes of its range have arrived.
     Whole,
 }
 
 struct Window {
     range: Range<u64>,
-    /// Bytes that have arrived, from the front of the range on.
+    /// The bytes that have arrived, from the start of the range.
     bytes: Vec<u8>,
     state: State,
-    /// How many bytes were read from it.
+    /// Number of bytes read from it.
     read: u64,
-    /// What [`WindowSet::read`] was when it was last read from or fed.
+    /// The value of [`WindowSet::read`] when this window was last read or fed.
     used: u64,
     readers: Vec<Waker>,
 }
 
 impl Window {
-    /// Where the next byte to arrive belongs.
+    /// Returns the offset in the source of the next byte to arrive.
     fn end(&self) -> u64 {
         self.range.start + self.bytes.len() as u64
     }
@@ -61,26 +61,27 @@ impl Window {
     }
 }
 
-/// The windows of a source, and who waits for them.
+/// The windows of a source, and the wakers of tasks that wait for them.
 #[derive(Default)]
 pub(super) struct WindowSet {
     windows: Vec<Window>,
-    /// Bytes read from all windows.
+    /// Number of bytes read from all windows.
     read: u64,
-    /// Readers for whom there is no room for a window.
+    /// Readers that wait for a free window.
     waiting: Vec<Waker>,
-    /// Feeders for whom there is no window.
+    /// Feeders that wait for a window to fetch.
     feeders: Vec<Waker>,
-    /// Nobody feeds the source any more.
+    /// True if the feeder has been dropped.
     pub(super) unfed: bool,
-    /// Nobody reads the source any more.
+    /// True if the source has been dropped.
     pub(super) unread: bool,
-    /// To be woken by the caller, once the set is unlocked.
+    /// Wakers for the caller to call after it has unlocked the set.
     woken: Vec<Waker>,
 }
 
 impl WindowSet {
-    /// Copies bytes from `offset` on, which are inside the source `name` of `len` bytes, into `buffer`, which is not empty.
+    /// Copies the available bytes at `offset` to `buffer` and returns their number. `buffer` is not empty, and its
+    /// range is inside the source, which is called `name` and has `len` bytes.
     pub(super) fn poll_read(
         &mut self,
         cx: &Context<'_>,
@@ -116,7 +117,7 @@ impl WindowSet {
         }
         match &window.state {
             State::Failed(error) => {
-                // Told once: who asks again wants another try.
+                // Returned once: a repeated read requests the bytes again.
                 let error = error.clone();
                 self.woken.append(&mut window.readers);
                 self.woken.append(&mut self.waiting);
@@ -136,7 +137,7 @@ impl WindowSet {
         }
     }
 
-    /// Makes a window that begins at `offset`, where there is room for one, and has the reader woken.
+    /// Creates a window that starts at `offset`, if there is room for one. Keeps the reader's waker in any case.
     fn want(&mut self, cx: &Context<'_>, offset: u64, len: u64) {
         if self.windows.len() >= WINDOWS && !self.evict() {
             keep(&mut self.waiting, cx.waker(), &mut self.woken);
@@ -155,8 +156,8 @@ impl WindowSet {
         self.woken.append(&mut self.feeders);
     }
 
-    /// Drops the window that was used longest ago, if it is whole and idle, or no window that is still to come would wake
-    /// anybody. Returns false where none may go.
+    /// Drops the least recently used window that expects no more bytes, if it is idle or if no other window would wake
+    /// waiting readers by its arrival. Returns false if no window can be dropped.
     fn evict(&mut self) -> bool {
         let coming = self.windows.iter().any(Window::is_open);
         let done = self.windows.iter().enumerate().filter(|(_, window)| !window.is_open());
@@ -171,14 +172,14 @@ impl WindowSet {
         }
     }
 
-    /// The next window to fetch.
+    /// Returns the range of the next window to fetch.
     pub(super) fn next_wanted(&mut self) -> Option<Range<u64>> {
         let window = self.windows.iter_mut().find(|window| matches!(window.state, State::Wanted))?;
         window.state = State::Asked;
         Some(window.range.clone())
     }
 
-    /// The next window to fetch; `None` when nobody reads the source any more.
+    /// Returns the range of the next window to fetch; `None` if the source has been dropped.
     pub(super) fn poll_wanted(&mut self, cx: &Context<'_>) -> Poll<Option<Range<u64>>> {
         if self.unread {
             return Poll::Ready(None);
@@ -192,8 +193,8 @@ impl WindowSet {
         }
     }
 
-    /// Takes `bytes`, which belong at `offset`, into the window that waits for them. Gives how many it took: those before or
-    /// behind what the window waits for are dropped.
+    /// Appends `bytes` to the window whose next byte is at `offset`, and returns the number of bytes taken. Drops bytes
+    /// after the window's end, and all of them if there is no such window.
     pub(super) fn feed(&mut self, name: &str, offset: u64, mut bytes: Vec<u8>) -> usize {
         let Some(window) = self.windows.iter_mut().find(|window| window.is_open() && window.end() == offset)
         else {
@@ -222,7 +223,7 @@ impl WindowSet {
         count
     }
 
-    /// Has the readers of the bytes at `offset` get `error`. Bytes before it that have arrived stay.
+    /// Fails the open window that contains `offset` with `error`. Its bytes that have arrived can still be read.
     pub(super) fn fail(&mut self, offset: u64, error: StorageError) {
         let open = self.windows.iter_mut().find(|window| window.is_open() && window.range.contains(&offset));
         if let Some(window) = open {
@@ -232,7 +233,7 @@ impl WindowSet {
         }
     }
 
-    /// Has all readers and feeders woken.
+    /// Collects the wakers of all readers and feeders.
     pub(super) fn wake_all(&mut self) {
         self.woken.append(&mut self.feeders);
         self.woken.append(&mut self.waiting);
@@ -241,13 +242,14 @@ impl WindowSet {
         }
     }
 
-    /// Wakers to call, once the set is unlocked.
+    /// Takes the wakers to call after the set has been unlocked.
     pub(super) fn take_woken(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.woken)
     }
 }
 
-/// Adds a waker to those that are kept for an event, unless it is among them.
+/// Adds `waker` to the wakers `kept` for an event, unless it is among them. If there are too many, moves the others to
+/// `woken`.
 fn keep(kept: &mut Vec<Waker>, waker: &Waker, woken: &mut Vec<Waker>) {
     if kept.iter().any(|other| other.will_wake(waker)) {
         return;

@@ -1,49 +1,49 @@
-//! What can go wrong between a URL and its bytes.
+//! Errors of reading a URL.
 
 /// An error of an [`HttpSource`](super::HttpSource). URLs are shown without user, password and query.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// The server refused.
+    /// The server answered with an unexpected status.
     #[error("{url}: the server answered with status {status}; {}", remedy(*status))]
     Status {
         /// The URL.
         url: String,
-        /// The status: 4xx, 5xx, or one that answers no such request.
+        /// The status: 4xx, 5xx, or one that does not answer a range request.
         status: u16,
     },
-    /// The server does not send parts of the file.
+    /// The server does not send byte ranges of the file.
     #[error(
         "{url}: the server does not honour byte ranges: {reason}; download the file, then load it from disk"
     )]
     NoRanges {
         /// The URL.
         url: String,
-        /// What the answer says instead.
+        /// What the server sent instead.
         reason: String,
     },
-    /// The file is another than when it was opened.
+    /// The file has changed since it was opened.
     #[error(
         "{url}: the file was changed while it was read: its {what} was {was} and is {found} now; load it again"
     )]
     Changed {
         /// The URL.
         url: String,
-        /// What differs: length, or entity tag or date.
+        /// What differs: length, entity tag or date.
         what: &'static str,
-        /// What it was when the file was opened.
+        /// Its value when the file was opened.
         was: String,
-        /// What it is now.
+        /// Its value now.
         found: String,
     },
-    /// No answer, or one that broke off.
+    /// There was no response, or the connection broke during it.
     #[error("{url}: cannot be fetched: {reason}; check the address and the connection")]
     Unreachable {
         /// The URL.
         url: String,
-        /// What went wrong.
+        /// What failed.
         reason: String,
-        /// Another try may help.
+        /// True if another try may succeed.
         transient: bool,
     },
 }
@@ -58,10 +58,10 @@ fn remedy(status: u16) -> &'static str {
 }
 
 impl HttpError {
-    /// Returns true if another try may help.
+    /// Returns true if another try may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
-            // 408: the server waited too long for us. 429: too many requests.
+            // 408: the server timed out waiting for the request. 429: too many requests.
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..),
             Self::Unreachable { transient, .. } => *transient,
             Self::NoRanges { .. } | Self::Changed { .. } => false,

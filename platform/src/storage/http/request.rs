@@ -1,4 +1,4 @@
-//! The requests of a source: one for the length, then one for each range.
+//! The HTTP requests of a source: one for the length, then one per range.
 
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
@@ -9,36 +9,37 @@ use ureq::{Agent, Body};
 use super::{HttpError, HttpOptions};
 use crate::storage::StorageError;
 
-/// Bytes that are handed on at once.
+/// Maximum number of bytes per piece.
 const CHUNK: usize = 64 << 10;
 
 /// Makes requests for one URL.
 pub(super) struct Client {
     agent: Agent,
     url: String,
-    /// The URL for messages.
+    /// The URL as messages show it.
     name: String,
 }
 
-/// The file, as it was when it was opened.
+/// Length in bytes and version of the file when it was opened.
 pub(super) struct Resource {
     pub(super) len: u64,
     version: Version,
 }
 
-/// What tells a version of the file from others. A weak entity tag (`W/`) does not: two files may share it.
+/// Identifies a version of the file. Weak entity tags (`W/`) are left out, because versions with different bytes may
+/// share one.
 #[derive(Default)]
 struct Version {
     tag: Option<String>,
     date: Option<String>,
 }
 
-/// A `Content-Range`.
+/// A `Content-Range` header.
 #[derive(Debug, PartialEq, Eq)]
 struct ContentRange {
-    /// `None`: no part of the file is sent.
+    /// The bytes that are sent; `None` if the range was not satisfiable.
     range: Option<Range<u64>>,
-    /// `None`: the server does not say.
+    /// Length of the file in bytes; `None` if the server does not say.
     len: Option<u64>,
 }
 
@@ -52,7 +53,7 @@ impl Client {
             .timeout_per_read(timeout)
             .http_status_as_error(false)
             .user_agent(concat!("weft/", env!("CARGO_PKG_VERSION")))
-            // Ranges are those of the bytes on the wire.
+            // Ranges count the bytes that are sent, so they must not be compressed.
             .accept_encoding("identity")
             .build()
             .new_agent();
@@ -63,7 +64,7 @@ impl Client {
         &self.name
     }
 
-    /// Asks for the first byte.
+    /// Requests the first byte, and returns the file's length and version.
     pub(super) fn open(&self) -> Result<Resource, HttpError> {
         let answer = self.ask(&(0..1), None)?;
         let found = content_range(&answer);
@@ -79,10 +80,10 @@ impl Client {
         Ok(Resource { len, version: version(&answer) })
     }
 
-    /// Fetches `range`, which is not empty, and hands it on in pieces, in order.
+    /// Fetches `range`, which is not empty, and passes it to `push` in pieces, in order.
     ///
     /// # Errors
-    /// [`StorageError::Http`], or what `push` returns. What was handed on is right in any case.
+    /// [`StorageError::Http`], or an error of `push`. The pieces passed before the error are valid.
     pub(super) fn fetch(
         &self,
         resource: &Resource,
@@ -106,7 +107,7 @@ impl Client {
                 Err(error) => return Err(self.broken(error.to_string()).into()),
             }
         }
-        // A server may send less than it was asked for.
+        // A server may send less than the requested range.
         if found.end < range.end {
             return Err(self.broken("the server sent a part of the range".to_owned()).into());
         }
@@ -133,7 +134,8 @@ impl Client {
         })
     }
 
-    /// Checks that an answer is `range` of the file that was opened, or the front of it; gives what it is.
+    /// Checks that a response has the start of `range`, or all of it, from the version that was opened. Returns the
+    /// range that it has.
     fn check(
         &self,
         resource: &Resource,
@@ -187,12 +189,12 @@ impl Client {
 }
 
 impl Version {
-    /// What goes into `If-Range`.
+    /// Returns the value for `If-Range`.
     fn validator(&self) -> Option<&str> {
         self.tag.as_deref().or(self.date.as_deref())
     }
 
-    /// Where `now` says something else: what it is about, and both words.
+    /// Returns the first difference from `now`: what differs, the old value and the new value.
     fn difference<'a>(&'a self, now: &'a Self) -> Option<(&'static str, &'a str, &'a str)> {
         [("entity tag", &self.tag, &now.tag), ("date", &self.date, &now.date)].into_iter().find_map(
             |(what, was, now)| Some((what, was.as_deref()?, now.as_deref()?)).filter(|(_, a, b)| a != b),
@@ -213,7 +215,7 @@ fn content_range(answer: &Response<Body>) -> Option<ContentRange> {
     parse_range(header_text(answer, header::CONTENT_RANGE)?)
 }
 
-/// Reads `bytes FIRST-LAST/LENGTH`, where the first two may be `*` and so may the last.
+/// Parses `bytes FIRST-LAST/LENGTH`. `FIRST-LAST` or `LENGTH` may be `*`.
 fn parse_range(text: &str) -> Option<ContentRange> {
     let (span, len) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let len = if len == "*" { None } else { Some(len.parse().ok()?) };
@@ -229,7 +231,7 @@ fn parse_range(text: &str) -> Option<ContentRange> {
     Some(ContentRange { range, len })
 }
 
-/// A URL without user, password, query and fragment.
+/// Returns a URL without user, password, query and fragment.
 fn shown(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };

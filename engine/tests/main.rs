@@ -25,6 +25,7 @@ mod hostile;
 mod kv_formats;
 mod modules;
 mod moving;
+mod placement;
 mod plugins;
 mod polled;
 mod prepare;

@@ -276,7 +276,7 @@ impl Gpu {
     }
 
     /// Marks the device as failed because of an error that the engine found.
-    pub fn give_up(&self, error: &GpuError) {
+    pub fn mark_failed(&self, error: &GpuError) {
         self.fault.set(error.to_string());
     }
 

@@ -210,7 +210,7 @@ fn a_lost_device_fails_its_readbacks_and_is_not_opened_again() {
         let _ = gpu.device.poll(wgpu::PollType::Poll);
         assert_eq!(*mapped.lock().unwrap(), Some(false), "{after}");
         assert_eq!(host.heard().0, 0, "the host's handler heard nothing of the engine's commands");
-        gpu.give_up(&GpuError::Readback { adapter: gpu.info.name.clone() });
+        gpu.mark_failed(&GpuError::Readback { adapter: gpu.info.name.clone() });
         let error = pollster::block_on(gpu.reopen()).err().unwrap();
         let GpuError::HostDevice { reason, .. } = &error else { panic!("{error}") };
         assert!(after || reason.contains("did not return"), "{reason}");

@@ -1,7 +1,7 @@
 //! Waking a thread that has nothing to do: a flag that one thread waits for and any thread raises.
 //!
 //! A loader that has a shard, a GPU that has finished a step and a command from another thread all raise the same
-//! [`Signal`], so the engine's thread waits for one thing and never polls or sleeps.
+//! [`Signal`], so the engine's thread waits for one thing.
 //!
 //! Invariant: a [`Signal::notify`] is never lost. One that comes while nobody waits makes the next wait return at once.
 

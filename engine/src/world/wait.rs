@@ -11,6 +11,7 @@ use bevy_ecs::prelude::*;
 use core::time::Duration;
 use weft_components::{FinishReason, Layers, Phase};
 use weft_systems::on_gpu::GpuShards;
+use weft_systems::related;
 
 /// Maximum time that [`rest`] waits, so that a device that hangs does not hang the program. A wait that ends early only
 /// costs a tick that finds nothing to do.
@@ -46,8 +47,7 @@ fn tick_or_rest(world: &mut World) {
 /// # Errors
 /// The model has been unloaded, or its load failed.
 pub fn wait_loaded(world: &mut World, model: ModelId) -> Result<(), Error> {
-    let layers = world.get::<Layers>(model.0).map_or_else(Vec::new, |layers| layers.entities().to_vec());
-    for layer in layers {
+    for layer in related::<Layers>(world, model.0) {
         // Requests the shards of evicted layers; does nothing for others.
         weft_systems::load::request_layer(world, layer)?;
     }

@@ -122,38 +122,33 @@ pub fn admit(
             Option<&StepsAhead>,
             &Waves,
             Option<&Sessions>,
-            Option<&LoadFailed>,
             Option<&AdmissionOrder>,
         ),
+        Without<LoadFailed>,
     >,
+    failed: Query<'_, '_, &Sessions, With<LoadFailed>>,
     mut sessions: Query<'_, '_, AdmitSession>,
     runs: Query<'_, '_, &Pages>,
     mut events: MessageWriter<'_, SessionEvent>,
 ) {
-    for (.., mut turn, _, _, _, _, _) in &mut models {
+    for (.., mut turn, _, _, _, _) in &mut models {
         turn.standing = false;
     }
     for (wave, of) in &waves {
-        if let Ok((.., mut turn, _, _, _, _, _)) = models.get_mut(of.0) {
+        if let Ok((.., mut turn, _, _, _, _)) = models.get_mut(of.0) {
             turn.standing |= wave.at == AtLayer::Embed;
         }
     }
-    // Of a model that could not be placed there is no wave.
-    for (.., list, failed, _) in &models {
-        if let (Some(list), Some(_)) = (list, failed) {
-            finish_all(list.entities(), &mut sessions, &mut events);
-        }
+    for list in &failed {
+        finish_all(list.entities(), &mut sessions, &mut events);
     }
     for (mut wave, of) in &mut waves {
-        let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), failed, order)) =
+        let Ok((config, limits, mut pool, mut turn, ahead, abreast, Some(list), order)) =
             models.get_mut(of.0)
         else {
             continue;
         };
         let list = list.entities();
-        if failed.is_some() {
-            continue;
-        }
         if wave.at != AtLayer::Idle || turn.standing {
             continue;
         }

@@ -126,13 +126,13 @@ pub fn move_ends(world: &mut World, model: Entity, to: Ends) -> Result<(), LoadE
         world.entity_mut(model).insert(from);
         return Err(LoadError::NoEnds { file: request.file });
     }
+    let mut places = vec![to.embed, to.head, from.embed, from.head];
+    places.sort_unstable();
+    places.dedup();
     // Places that gain an end come first: one that refuses then changes nothing.
-    let mut places = Vec::new();
-    for place in [to.embed, to.head, from.embed, from.head] {
-        if !places.contains(&place) {
-            places.push(place);
-        }
-    }
+    let gains =
+        |place: Place| (to.embed == place && from.embed != place) || (to.head == place && from.head != place);
+    places.sort_by_key(|place| !gains(*place));
     rewind_sessions(world, &backends, model, usize::MAX);
     let mut prepare_ends = |ends: Ends, place: Place| {
         let exactly = EndsWanted::Exactly { embed: ends.embed == place, head: ends.head == place };

@@ -1,10 +1,11 @@
 //! How much memory the layers and ends of a model need on a GPU, and allocating it.
 
-use super::gpu_shard::{GpuShard, SPLIT_ROWS};
+use super::gpu_shard::GpuShard;
 use super::layer_weights::{EndWeights, LayerKv, LayerMap, LayerWeights};
 use super::product::device_columns;
 use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
+use super::wave_upload::SPLIT_ROWS;
 use crate::place::{Assignment, Need};
 use core::ops::Range;
 use std::collections::BTreeMap;

@@ -85,7 +85,7 @@ pub fn collect_gpu(
                     None => {
                         gpu_shard
                             .gpu
-                            .give_up(&GpuError::Readback { adapter: gpu_shard.gpu.info.name.clone() });
+                            .mark_failed(&GpuError::Readback { adapter: gpu_shard.gpu.info.name.clone() });
                     }
                 }
                 gpu_shard.keep(in_flight_step);

@@ -1,4 +1,4 @@
-//! The GPU shard of a model: the layers, buffers and plan that one GPU holds, and how a wave is uploaded to it.
+//! The GPU shard of a model: the layers, buffers and plan that one GPU holds, and the steps in flight on it.
 
 use super::adapters::Listed;
 use super::in_flight::{InFlight, Readback, Staging, return_staging, staging};
@@ -8,16 +8,16 @@ use super::logits::Processing;
 use super::plan_builder::{Grown, Pending, PendingPlan, PlanBuilder};
 use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, id_words};
-use super::shape::{Attend, WaveShape, shape_of};
+use super::shape::WaveShape;
 use super::submit_budget::SubmitBudget;
-use super::upload::Upload;
+use super::wave_upload::{RowWords, Uploads};
 use bevy_ecs::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use weft_components::{AtLayer, ModelConfig, Place, TensorRole, Wave, WaveSpan};
+use weft_components::{ModelConfig, Place, TensorRole, Wave, WaveSpan};
 use weft_gpu::sampling::SampleBatch;
-use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, TILE, WaveData, wgpu};
-use weft_platform::{PAGE, Signal};
+use weft_gpu::{AttentionKernels, AttentionShape, Commands, Gpu, GpuError, wgpu};
+use weft_platform::Signal;
 
 /// The GPU shard of a model: weights, KV caches, buffers, kernel plan and in-flight steps of one GPU. Owned by the
 /// model's [`GpuShards`].
@@ -34,7 +34,7 @@ pub struct GpuShard {
     pub(super) ends: Arc<EndWeights>,
     pub(super) scratch: Arc<Scratch>,
     /// Decides how contexts are split. Its kernels are in the plan.
-    attention: AttentionKernels,
+    pub(super) attention: AttentionKernels,
     pub(super) plan: PendingPlan,
     /// True once the angles of rotary embedding have been written.
     pub(super) angles: bool,
@@ -43,7 +43,7 @@ pub struct GpuShard {
     /// How much of a wave goes into one submit, learned from the device's speed.
     pub(super) submit_budget: SubmitBudget,
     /// Rows of the wave on the device and when it arrived. `None` if the device was busy with an earlier wave then.
-    entered: Option<(usize, web_time::Instant)>,
+    pub(super) entered: Option<(usize, web_time::Instant)>,
     /// The wave whose rows the scratch buffers hold.
     pub(super) occupied: Option<Entity>,
     pub(super) shape: WaveShape,
@@ -61,9 +61,9 @@ pub struct GpuShard {
     pub(super) failed: bool,
     /// Tensors of the model itself that are known to have arrived, one bit for each role.
     pub(super) there: u64,
-    words: Vec<u32>,
-    rows: RowWords,
-    uploads: Uploads,
+    pub(super) words: Vec<u32>,
+    pub(super) rows: RowWords,
+    pub(super) uploads: Uploads,
     /// Builds a new plan.
     pub(super) plan_builder: PlanBuilder,
     /// The size that the buffers may grow to.
@@ -77,46 +77,20 @@ pub struct GpuShard {
     /// True if the device had no memory for larger buffers.
     pub(super) out_of_memory: bool,
     /// The model's adapters on this GPU, if it has any.
-    adapted: Option<AdaptedPart>,
+    pub(super) adapted: Option<AdaptedPlan>,
     /// True if the model has other adapters than `adapted`.
     stale: bool,
     /// True if rows of the wave on the device use adapters.
-    adapting: bool,
-    used: Vec<[u32; 2]>,
+    pub(super) adapting: bool,
+    pub(super) used: Vec<[u32; 2]>,
     /// Token masks and logits processors, which change logits before tokens are chosen.
     pub(super) processing: Processing,
 }
 
-/// A model's adapters on a GPU.
-struct AdaptedPart {
+/// A model's adapters on a GPU, and the plan for rows that use them.
+pub(super) struct AdaptedPlan {
     list: Vec<Entity>,
-    plan: PendingPlan,
-}
-
-/// Rows of one session from which attention in tiles of rows is faster.
-const TILED_ROWS: usize = 8;
-/// Rows whose contexts can all be split into the largest number of splits. With more rows, each context gets fewer
-/// splits.
-pub(super) const SPLIT_ROWS: usize = 16;
-/// Workgroups that keep a large GPU busy.
-const WORKGROUPS: usize = 396;
-
-/// Arrays with one entry for each row, kept for their memory.
-#[derive(Default)]
-struct RowWords {
-    kv: Vec<u32>,
-    tables: Vec<u32>,
-    tiles: Vec<u32>,
-    seen: Vec<u32>,
-}
-
-/// Buffers that the host writes for each wave, with their last written words.
-#[derive(Default)]
-struct Uploads {
-    wave: Upload,
-    tables: Upload,
-    sample_rows: Upload,
-    adjustments: Upload,
+    pub(super) plan: PendingPlan,
 }
 
 /// A model's GPU shards. A component of the model.
@@ -269,7 +243,7 @@ impl GpuShard {
             return;
         }
         self.stale = false;
-        self.adapted = (!list.is_empty()).then(|| AdaptedPart {
+        self.adapted = (!list.is_empty()).then(|| AdaptedPlan {
             list: list.iter().map(|(adapter, _)| *adapter).collect(),
             plan: self.plan_builder.start(&self.gpu, &self.layers, &self.ends, &self.scratch, list),
         });
@@ -297,7 +271,7 @@ impl GpuShard {
     }
 
     /// Returns true if the plan that a wave's rows need is ready.
-    fn may_take(&self, wave: &Wave) -> bool {
+    pub(super) fn may_take(&self, wave: &Wave) -> bool {
         wave.adapters.is_empty()
             || (!self.stale
                 && self.adapted.as_ref().is_none_or(|adapted| matches!(adapted.plan, PendingPlan::Ready(_))))
@@ -322,38 +296,6 @@ impl GpuShard {
             Some(adapted) => adapted.plan.poll(&self.gpu),
             None => Ok(()),
         }
-    }
-
-    /// Uploads a wave's rows, and its hidden state if the host has it. Returns `false` if the device cannot take the
-    /// wave yet.
-    pub(crate) fn enter(&mut self, entity: Entity, wave: &mut Wave, config: &ModelConfig) -> bool {
-        if self.failed || self.plan().is_none() || !self.may_take(wave) {
-            return false;
-        }
-        if wave.tables.len() > self.scratch.table_words {
-            // Admission keeps to `WaveLimits::pages`, so this is a bug of the engine. The context must not be truncated
-            // silently.
-            let (pages, limit) = (wave.tables.len(), self.scratch.table_words);
-            self.gpu.give_up(&GpuError::BlockTables { pages, limit });
-            return false;
-        }
-        match self.occupied {
-            Some(found) if found == entity => return true,
-            Some(_) => return false,
-            None => {}
-        }
-        if !self.holds(wave.rows()) {
-            return false;
-        }
-        self.write_wave(wave, config.causal);
-        self.entered = self.in_flight.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
-        if !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
-            let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
-            self.gpu.write(&self.scratch.hidden, 0, bytes);
-        }
-        wave.place = Some(self.place);
-        self.occupied = Some(entity);
-        true
     }
 
     /// Uploads what rows of logits ask of sampling, and records the choice of their tokens.
@@ -416,80 +358,6 @@ impl GpuShard {
         false
     }
 
-    /// Number of splits of each context: as many as keep the device busy and fit the buffer of partial sums.
-    fn splits(&self, rows: u32, longest: usize) -> u32 {
-        let most = (SPLIT_ROWS * weft_gpu::SPLITS_MAX as usize) / (rows as usize).max(1);
-        self.attention.splits(rows as usize, longest, WORKGROUPS).min(most.max(1) as u32)
-    }
-
-    /// Uploads a wave's rows, positions and block tables. With `causal`, rows attend to the positions up to their own;
-    /// otherwise to all of their text.
-    fn write_wave(&mut self, wave: &Wave, causal: bool) {
-        let mut arrays = core::mem::take(&mut self.rows);
-        let RowWords { kv, tables, tiles, seen } = &mut arrays;
-        kv.clear();
-        tables.clear();
-        tiles.clear();
-        seen.clear();
-        let tiled = wave.spans.iter().any(|span| span.rows.len() > TILED_ROWS);
-        let mut longest = 0;
-        for span in &wave.spans {
-            longest = longest.max(span.start + span.rows.len());
-            for row in span.rows.clone() {
-                kv.push(wave.slots[row] * PAGE as u32 + wave.positions[row] % PAGE as u32);
-                tables.push(span.table.start as u32);
-            }
-            if !causal {
-                let last = span.start + span.rows.len() - 1;
-                seen.extend(span.rows.clone().map(|_| last as u32));
-            }
-            if tiled {
-                let firsts = span.rows.clone().step_by(TILE);
-                tiles.extend(
-                    firsts.map(|first| (first as u32) << 8 | (span.rows.end - first).min(TILE) as u32),
-                );
-            }
-        }
-        let rows = wave.rows() as u32;
-        let splits = if tiled { 1 } else { self.splits(rows, longest) };
-        self.shape = WaveShape {
-            rows,
-            logit_rows: wave.logit_rows.len() as u32,
-            splits,
-            tiles: tiles.len() as u32,
-            attend: match splits {
-                _ if tiled => Attend::Tiled,
-                1 if self.attention.is_short(rows as usize, WORKGROUPS) => Attend::Short,
-                1 => Attend::Direct,
-                _ => Attend::Split,
-            },
-        };
-        self.commands.describe(shape_of(wave));
-        let data = WaveData {
-            tokens: &wave.tokens,
-            positions: &wave.positions,
-            kv,
-            tables,
-            logit_rows: &wave.logit_rows,
-            tiles,
-            seen,
-            splits: self.shape.splits,
-        };
-        data.encode(&mut self.words);
-        let Self { gpu, scratch, words, uploads, .. } = self;
-        uploads.wave.write(gpu, &scratch.wave, words);
-        uploads.tables.write(gpu, &scratch.tables, &wave.tables);
-        self.rows = arrays;
-        self.adapting = false;
-        let Self { gpu, adapted, used, adapting, .. } = self;
-        if let Some(AdaptedPart { plan: PendingPlan::Ready(plan), .. }) = adapted
-            && let Some(buffers) = plan.adapters.as_ref().filter(|_| !wave.adapters.is_empty())
-        {
-            *adapting = true;
-            buffers.write(gpu, wave, used);
-        }
-    }
-
     /// Submits the recorded commands and starts to read back the first bytes of each buffer of `from`, one after
     /// another. The wave leaves the device.
     pub(super) fn send(&mut self, readback: Readback, spans: Vec<WaveSpan>, from: &[(&wgpu::Buffer, u64)]) {
@@ -498,7 +366,7 @@ impl GpuShard {
         let staging = match staging(&self.gpu, &mut self.staging, bytes.max(16)) {
             Ok(staging) => staging,
             // The results cannot be read back. Without a reported failure the sessions would wait for ever.
-            Err(error) => return self.gpu.give_up(&error),
+            Err(error) => return self.gpu.mark_failed(&error),
         };
         let mut at = 0;
         for (from, bytes) in from.iter().filter(|(_, bytes)| *bytes > 0) {
@@ -554,5 +422,69 @@ impl GpuShard {
             [(&scratch.ids, id_bytes), (&scratch.logits, logit_bytes), (&scratch.hidden, hidden_bytes)];
         self.send(readback, spans, &gpu_shards);
         wave.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::on_gpu::head_gpu;
+    use crate::on_gpu::testing::world;
+    use bevy_ecs::system::RunSystemOnce;
+    use weft_components::{AtLayer, Resident};
+
+    fn gpu_shard(world: &mut World, model: Entity) -> Mut<'_, GpuShards> {
+        world.get_mut::<GpuShards>(model).unwrap()
+    }
+
+    fn wave(world: &mut World) -> Entity {
+        let mut waves = world.query_filtered::<Entity, With<Wave>>();
+        waves.single(world).unwrap()
+    }
+
+    #[test]
+    fn several_changes_lead_to_one_plan() {
+        let (mut world, model) = world();
+        let mut shards = gpu_shard(&mut world, model);
+        let gpu_shard = &mut shards.0[0];
+        for layer in 0..2 {
+            gpu_shard.drop_layer(layer, false);
+            assert!(matches!(gpu_shard.plan, PendingPlan::Due), "nothing is built before the next tick");
+        }
+        gpu_shard.poll_plan().unwrap();
+        assert!(!matches!(gpu_shard.plan, PendingPlan::Due));
+    }
+
+    #[test]
+    fn a_hidden_state_does_not_reach_the_next_rows_of_its_wave() {
+        let (mut world, model) = world();
+        let entity = wave(&mut world);
+        let config = world.get::<ModelConfig>(model).unwrap().clone();
+        let rows = Wave { tokens: vec![1, 2], ..Wave::default() };
+        let mut shards = gpu_shard(&mut world, model);
+        let gpu_shard = &mut shards.0[0];
+        gpu_shard.occupied = Some(entity);
+        gpu_shard.send_hidden(entity, &rows, &config);
+        let reader = |gpu_shard: &GpuShard| match &gpu_shard.in_flight[0].readback {
+            Readback::Hidden { wave } => *wave,
+            Readback::Rows { .. } => panic!("it reads a hidden state"),
+        };
+        assert_eq!(reader(gpu_shard), entity);
+        gpu_shard.abandon(entity);
+        assert_ne!(reader(gpu_shard), entity);
+    }
+
+    #[test]
+    fn a_wave_waits_for_the_plan_before_the_head() {
+        let (mut world, model) = world();
+        let entity = wave(&mut world);
+        world.entity_mut(model).insert(Resident);
+        world.get_mut::<Wave>(entity).unwrap().at = AtLayer::Head;
+        let mut shards = gpu_shard(&mut world, model);
+        let gpu_shard = &mut shards.0[0];
+        gpu_shard.occupied = Some(entity);
+        assert!(matches!(gpu_shard.plan, PendingPlan::Due));
+        world.run_system_once(head_gpu).unwrap();
+        assert_eq!(world.get::<Wave>(entity).unwrap().at, AtLayer::Head);
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     use crate::on_gpu::scratch::FIRST_ROWS;
     use crate::on_gpu::testing::world;
     use bevy_ecs::system::RunSystemOnce;
-    use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, WaveSpan};
+    use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, Place, WaveSpan};
 
     #[test]
     fn sizes_double_up_to_the_most() {
@@ -170,7 +170,9 @@ mod tests {
         };
         let mut waves = world.query::<&mut Wave>();
         let mut wave = waves.single_mut(&mut world).unwrap();
-        wave.at = AtLayer::Embed;
+        // Its attention ran on another place.
+        wave.at = AtLayer::Ffn(1);
+        wave.place = Some(Place::new(0));
         wave.tokens = vec![1; 300];
         wave.spans = vec![span];
         let mut gpu_shards = world.get_mut::<GpuShards>(model).unwrap();
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(limits.rows, FIRST_ROWS);
         assert!(limits.logit_rows <= FIRST_ROWS);
         let wave = waves.single(&world).unwrap();
-        assert_eq!((wave.at, wave.rows(), wave.spans.len()), (AtLayer::Idle, 0, 0));
+        assert_eq!((wave.at, wave.place, wave.rows(), wave.spans.len()), (AtLayer::Idle, None, 0, 0));
         // Computed tokens stay, tokens in flight are scheduled again.
         let cursor = world.get::<ContextCursor>(session).unwrap();
         assert_eq!((cursor.computed, cursor.scheduled, cursor.epoch), (40, 40, 1));

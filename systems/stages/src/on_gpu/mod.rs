@@ -35,6 +35,7 @@ mod testing;
 mod transfer;
 mod upload;
 mod vectors;
+mod wave_upload;
 mod weight_upload;
 
 pub use attention::attention_gpu;

@@ -5,12 +5,12 @@ use crate::admit::AdmitOptions;
 use crate::host::HostCpu;
 use crate::load::{SpawnOptions, spawn_model};
 use crate::on_cpu::CpuPlace;
-use crate::place::GpuLayers;
+use crate::place::{GpuLayers, LoadError};
 use crate::sample::SampleBuffers;
 use bevy_ecs::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
-use weft_components::{SessionEvent, TickWork};
+use weft_components::{LoadFailure, SessionEvent, TickWork};
 use weft_formats::{ModelFile, OpenModel};
 use weft_gpu::{Capabilities, Gpu};
 use weft_platform::{Cpu, KvFormat};
@@ -22,6 +22,13 @@ pub(super) fn noop() -> Gpu {
 
 /// A world and its model, whose waves may have up to 1,024 rows.
 pub(super) fn world() -> (World, Entity) {
+    let mut world = empty(None);
+    let model = tiny(&mut world, GpuLayers::Auto).unwrap();
+    (world, model)
+}
+
+/// A world without a model. Its GPU has a budget of `memory` bytes.
+pub(super) fn empty(memory: Option<u64>) -> World {
     let mut world = World::new();
     world.init_resource::<Messages<SessionEvent>>();
     world.init_resource::<SampleBuffers>();
@@ -29,11 +36,17 @@ pub(super) fn world() -> (World, Entity) {
     world.insert_resource(AdmitOptions { max_rows: 1024 });
     world.insert_resource(HostCpu(Cpu::serial()));
     CpuPlace::register(&mut world, None);
-    GpuBackend::register(&mut world, Arc::new(noop()));
+    world.init_resource::<Messages<LoadFailure>>();
+    let mut gpu = noop();
+    gpu.options.memory = memory;
+    GpuBackend::register(&mut world, Arc::new(gpu));
+    world
+}
+
+/// Spawns tiny-llama.
+pub(super) fn tiny(world: &mut World, gpu_layers: GpuLayers) -> Result<Entity, LoadError> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/tiny/tiny-llama.gguf");
     let file = ModelFile::read(OpenModel::open(&path).unwrap()).unwrap();
-    let options =
-        SpawnOptions { kv_tokens: Some(256), kv_format: KvFormat::F16, gpu_layers: GpuLayers::Auto };
-    let model = spawn_model(&mut world, file, options).unwrap();
-    (world, model)
+    let options = SpawnOptions { kv_tokens: Some(256), kv_format: KvFormat::F16, gpu_layers };
+    spawn_model(world, file, options)
 }

@@ -7,19 +7,19 @@ use weft_gpu::{Gpu, wgpu};
 /// The last written words of one buffer.
 #[derive(Default)]
 pub(super) struct Upload {
-    told: Vec<u32>,
+    written: Vec<u32>,
 }
 
 impl Upload {
     /// Writes words to the start of a buffer, unless the buffer holds them already. Nothing else may write to the
     /// buffer.
     pub(super) fn write(&mut self, gpu: &Gpu, buffer: &wgpu::Buffer, words: &[u32]) {
-        if self.told.starts_with(words) {
+        if self.written.starts_with(words) {
             return;
         }
         gpu.write(buffer, 0, bytemuck::cast_slice(words));
         // Later words of the buffer are no longer compared.
-        self.told.clear();
-        self.told.extend_from_slice(words);
+        self.written.clear();
+        self.written.extend_from_slice(words);
     }
 }

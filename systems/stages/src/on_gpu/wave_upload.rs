@@ -1,0 +1,144 @@
+//! Uploading a wave to a GPU: its tokens, positions, block tables and the shape of its attention.
+
+use super::gpu_shard::{AdaptedPlan, GpuShard};
+use super::plan_builder::PendingPlan;
+use super::shape::{Attend, WaveShape, shape_of};
+use super::upload::Upload;
+use bevy_ecs::prelude::*;
+use weft_components::{AtLayer, ModelConfig, Wave};
+use weft_gpu::{GpuError, TILE, WaveData};
+use weft_platform::PAGE;
+
+/// Rows of one session from which attention in tiles of rows is faster.
+const TILED_ROWS: usize = 8;
+/// Rows whose contexts can all be split into the largest number of splits. With more rows, each context gets fewer
+/// splits.
+pub(super) const SPLIT_ROWS: usize = 16;
+/// Workgroups that keep a large GPU busy.
+const WORKGROUPS: usize = 396;
+
+/// Arrays with one entry for each row, kept for their memory.
+#[derive(Default)]
+pub(super) struct RowWords {
+    kv: Vec<u32>,
+    tables: Vec<u32>,
+    tiles: Vec<u32>,
+    seen: Vec<u32>,
+}
+
+/// Buffers that the host writes for each wave, with their last written words.
+#[derive(Default)]
+pub(super) struct Uploads {
+    pub(super) wave: Upload,
+    pub(super) tables: Upload,
+    pub(super) sample_rows: Upload,
+    pub(super) adjustments: Upload,
+}
+
+impl GpuShard {
+    /// Uploads a wave's rows, and its hidden state if the host has it. Returns `false` if the device cannot take the
+    /// wave yet.
+    pub(crate) fn enter(&mut self, entity: Entity, wave: &mut Wave, config: &ModelConfig) -> bool {
+        if self.failed || self.plan().is_none() || !self.may_take(wave) {
+            return false;
+        }
+        if wave.tables.len() > self.scratch.table_words {
+            // Admission keeps to `WaveLimits::pages`, so this is a bug of the engine. The context must not be truncated
+            // silently.
+            let (pages, limit) = (wave.tables.len(), self.scratch.table_words);
+            self.gpu.mark_failed(&GpuError::BlockTables { pages, limit });
+            return false;
+        }
+        match self.occupied {
+            Some(found) if found == entity => return true,
+            Some(_) => return false,
+            None => {}
+        }
+        if !self.holds(wave.rows()) {
+            return false;
+        }
+        self.write_wave(wave, config.causal);
+        self.entered = self.in_flight.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
+        if !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
+            let bytes = bytemuck::cast_slice(&wave.hidden[..wave.rows() * config.embedding]);
+            self.gpu.write(&self.scratch.hidden, 0, bytes);
+        }
+        wave.place = Some(self.place);
+        self.occupied = Some(entity);
+        true
+    }
+
+    /// Number of splits of each context: as many as keep the device busy and fit the buffer of partial sums.
+    fn splits(&self, rows: u32, longest: usize) -> u32 {
+        let most = (SPLIT_ROWS * weft_gpu::SPLITS_MAX as usize) / (rows as usize).max(1);
+        self.attention.splits(rows as usize, longest, WORKGROUPS).min(most.max(1) as u32)
+    }
+
+    /// Uploads a wave's rows, positions and block tables. With `causal`, rows attend to the positions up to their own;
+    /// otherwise to all of their text.
+    fn write_wave(&mut self, wave: &Wave, causal: bool) {
+        let mut arrays = core::mem::take(&mut self.rows);
+        let RowWords { kv, tables, tiles, seen } = &mut arrays;
+        kv.clear();
+        tables.clear();
+        tiles.clear();
+        seen.clear();
+        let tiled = wave.spans.iter().any(|span| span.rows.len() > TILED_ROWS);
+        let mut longest = 0;
+        for span in &wave.spans {
+            longest = longest.max(span.start + span.rows.len());
+            for row in span.rows.clone() {
+                kv.push(wave.slots[row] * PAGE as u32 + wave.positions[row] % PAGE as u32);
+                tables.push(span.table.start as u32);
+            }
+            if !causal {
+                let last = span.start + span.rows.len() - 1;
+                seen.extend(span.rows.clone().map(|_| last as u32));
+            }
+            if tiled {
+                let firsts = span.rows.clone().step_by(TILE);
+                tiles.extend(
+                    firsts.map(|first| (first as u32) << 8 | (span.rows.end - first).min(TILE) as u32),
+                );
+            }
+        }
+        let rows = wave.rows() as u32;
+        let splits = if tiled { 1 } else { self.splits(rows, longest) };
+        self.shape = WaveShape {
+            rows,
+            logit_rows: wave.logit_rows.len() as u32,
+            splits,
+            tiles: tiles.len() as u32,
+            attend: match splits {
+                _ if tiled => Attend::Tiled,
+                1 if self.attention.is_short(rows as usize, WORKGROUPS) => Attend::Short,
+                1 => Attend::Direct,
+                _ => Attend::Split,
+            },
+        };
+        self.commands.describe(shape_of(wave));
+        let data = WaveData {
+            tokens: &wave.tokens,
+            positions: &wave.positions,
+            kv,
+            tables,
+            logit_rows: &wave.logit_rows,
+            tiles,
+            seen,
+            splits: self.shape.splits,
+        };
+        data.encode(&mut self.words);
+        let Self { gpu, scratch, words, uploads, .. } = self;
+        uploads.wave.write(gpu, &scratch.wave, words);
+        uploads.tables.write(gpu, &scratch.tables, &wave.tables);
+        self.rows = arrays;
+        self.adapting = false;
+        let Self { gpu, adapted, used, adapting, .. } = self;
+        if let Some(AdaptedPlan { plan: PendingPlan::Ready(plan), .. }) = adapted
+            && let Some(buffers) = plan.adapters.as_ref().filter(|_| !wave.adapters.is_empty())
+        {
+            *adapting = true;
+            buffers.write(gpu, wave, used);
+        }
+    }
+}

@@ -296,3 +296,37 @@ fn embeddings_come_beside_answers() {
     let open = engine.call(|engine| engine.world_mut().query::<&Phase>().iter(engine.world()).count());
     assert_eq!(open.unwrap(), 1, "sessions of texts are closed");
 }
+
+#[test]
+fn what_a_condition_asks_for_is_done_without_another_command() {
+    let (engine, model, tokens) = started();
+    let (first, second) = (session(&engine, model, &tokens), session(&engine, model, &tokens));
+    let other = ask(&engine, model, &tokens, 6);
+    engine.call(move |engine| engine.generate(first, &asks(4)).unwrap()).unwrap();
+    let (sender, answer) = std::sync::mpsc::channel();
+    let mut idle = 0;
+    let _when = engine.when(move |engine| {
+        // After the tick that found nothing more to do, so that nothing else keeps the engine awake.
+        let others = [first, other.session()];
+        let active = others.iter().any(|session| engine.phase(*session).unwrap().is_active());
+        idle += usize::from(!active);
+        if idle < 2 {
+            return None;
+        }
+        engine.generate(second, &asks(4)).unwrap();
+        sender.send(weft::world::subscribe(engine.world_mut(), second).unwrap()).unwrap();
+        Some(())
+    });
+    let (done, waits) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut pieces = answer.recv().unwrap();
+        let mut text = String::new();
+        while let Some(piece) = block_on(poll_fn(|context| Pin::new(&mut pieces).poll_next(context))) {
+            text.push_str(&piece.unwrap());
+        }
+        done.send(text).unwrap();
+    });
+    let text = waits.recv_timeout(Duration::from_secs(60)).expect("the engine sleeps, and has work");
+    reader.join().unwrap();
+    assert_eq!(text, alone(&[tokens], 4)[0]);
+}

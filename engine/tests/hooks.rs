@@ -276,3 +276,25 @@ fn a_processor_in_wgsl_forbids_what_a_bias_forbids() {
         assert!(engine.world().get::<GpuLogitsFailed>(model.0).is_none());
     }
 }
+
+/// The mask that a session has from the moment its logits are there.
+#[derive(Component)]
+struct Later(TokenMask);
+
+fn replace_masks(mut sessions: Query<'_, '_, (&Later, &mut TokenMask)>) {
+    for (later, mut mask) in &mut sessions {
+        mask.clone_from(&later.0);
+    }
+}
+
+#[test]
+fn a_mask_that_comes_with_the_logits_is_the_only_one() {
+    for options in backends() {
+        let (mut engine, model, tokens) = tiny(&options);
+        engine.add_systems(SampleSet::Process, replace_masks.before(weft::systems::mask_logits));
+        // What the first mask alone allows, the second forbids.
+        let [first, later] = [7, 9].map(|token| TokenMask(vec![1 << token]));
+        let session = with(&mut engine, model, &tokens, &asks(2), (first, Later(later)));
+        assert_eq!(said(&mut engine, session), [9, 9]);
+    }
+}

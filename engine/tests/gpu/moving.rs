@@ -1,11 +1,15 @@
 //! Layers and ends that move between the CPU, GPUs and a thread, and are evicted on a GPU, in mid-answer.
 
 use crate::backend::{ThreadPlugin, Worker, held};
+use crate::common::adapters::Base;
 use crate::common::gpu::{PATHS, device, exact, loaded_on, open, unharmed};
+use crate::common::reference::golden_model;
+use crate::common::requests::asks;
 use crate::common::{golden, golden_json, ids};
 use crate::moving::{evicted_layers_come_back, place, says_the_reference};
-use weft::components::{Ends, Place};
-use weft::{Engine, EngineOptions, Gpu, GpuLayers, LoadOptions, ModelId};
+use weft::components::{Ends, Place, Shards, TensorRole, WeightShard};
+use weft::stages::on_cpu::CpuWeights;
+use weft::{Engine, EngineOptions, Gpu, GpuLayers, LoadOptions, ModelId, TickOutcome};
 
 const CPU: Place = Place::new(0);
 const GPU: Place = Place::new(1);
@@ -48,6 +52,8 @@ fn every_layer_and_both_ends_move_one_after_another() {
         _ => {}
     });
     assert_eq!(held(&engine, model), [GPU; 3]);
+    // What the CPU held of the ends has been freed; the final norm is read by the host for embeddings.
+    assert_eq!(ends_on_cpu(&engine, model), [TensorRole::OutputNorm]);
     says_the_reference(&mut engine, model, |engine, said| match said {
         1 => put_ends(engine, model, GPU, CPU),
         2..=4 => place(engine, model, 4 - said, CPU),
@@ -55,7 +61,45 @@ fn every_layer_and_both_ends_move_one_after_another() {
         _ => {}
     });
     assert_eq!(held(&engine, model), [CPU; 3]);
+    assert!(ends_on_cpu(&engine, model).contains(&TensorRole::TokenEmbedding));
     unharmed(&engine, model);
+}
+
+/// Roles of the tensors of the model itself that the CPU holds.
+fn ends_on_cpu(engine: &Engine, model: ModelId) -> Vec<TensorRole> {
+    let world = engine.world();
+    let shards = world.get::<Shards>(model.0).unwrap().entities().iter();
+    let held = shards.filter(|shard| world.get::<CpuWeights>(**shard).is_some());
+    held.map(|shard| world.get::<WeightShard>(*shard).unwrap().role).collect()
+}
+
+#[test]
+fn layers_move_under_a_session_with_an_adapter() {
+    let options = EngineOptions { gpu: Some(exact(false)), ..EngineOptions::default() };
+    let load = LoadOptions { gpu_layers: GpuLayers::Count(1), ..LoadOptions::default() };
+    let mut base = Base::load("llama", golden_model("hf/llama.gguf"), &options, &load);
+    base.engine.wait_loaded(base.model).unwrap();
+    let adapter = base.adapter("llama-all.gguf");
+    let mut say = |moves: bool| {
+        let session = base.told(Some((adapter, 1.0)));
+        base.engine.generate(session, &asks(12)).unwrap();
+        let mut before = 0;
+        while base.engine.phase(session).unwrap().is_active() {
+            let said = base.engine.output(session).unwrap().tokens.len();
+            if moves && said > before {
+                let to = if said % 2 == 0 { CPU } else { GPU };
+                place(&mut base.engine, base.model, 0, to);
+            }
+            before = said;
+            if base.engine.tick() != TickOutcome::Advanced {
+                base.engine.rest();
+            }
+        }
+        base.engine.output(session).unwrap().tokens.clone()
+    };
+    let wanted = say(false);
+    assert_eq!(wanted.len(), 12);
+    assert_eq!(say(true), wanted);
 }
 
 #[test]

@@ -217,3 +217,98 @@ impl Read {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Prepare;
+    use bevy_ecs::prelude::*;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use core::task::Waker;
+    use weft_components::formats::F32;
+    use weft_components::{BlockFormat, TensorFormat, TensorRole, WeightShard};
+    use weft_platform::storage::MemorySource;
+
+    /// Counts bytes.
+    #[derive(Clone, Default)]
+    struct Count(Arc<AtomicUsize>);
+
+    impl Prepare for Count {
+        fn begin(&self, _: &WeightShard, _: &str) -> Result<Box<dyn Preparing>, LoadError> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl Preparing for Count {
+        fn rows(&self, _: usize, bytes: &[u8]) -> Result<(), LoadError> {
+            self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn finish(self: Box<Self>) -> Result<Install, LoadError> {
+            Ok(Box::new(|_| {}))
+        }
+    }
+
+    /// Requests a matrix of this many MiB from the start of a source.
+    fn item(entity: Entity, count: &Count, mib: usize) -> FetchItem {
+        let (rows, cols) = (mib << 8, 1024);
+        let shard = WeightShard {
+            name: "matrix".to_owned(),
+            role: TensorRole::FfnUp,
+            expert: 0,
+            format: TensorFormat::from_ggml(F32::GGML_TYPE).unwrap(),
+            rows,
+            cols,
+            part: 0,
+            range: 0..(rows * cols * 4) as u64,
+        };
+        FetchItem::new(entity, shard, Arc::new(count.clone()))
+    }
+
+    fn polled(mib: usize) -> Polled {
+        let source: Arc<dyn Source> = Arc::new(MemorySource::new("matrix", vec![0; mib << 20]));
+        Polled::new(Arc::new([source]))
+    }
+
+    #[test]
+    fn a_poll_takes_what_a_tick_may_take_and_asks_for_another() {
+        let (mut polled, mut world, count) = (polled(20), World::new(), Count::default());
+        polled.push(item(world.spawn_empty().id(), &count, 20));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(polled.poll(&mut context), Some(Report::Started { .. })));
+        let (mut before, mut polls) = (0, 0);
+        loop {
+            let report = polled.poll(&mut context);
+            let bytes = count.0.load(Ordering::Relaxed);
+            assert!((bytes - before) as u64 <= BYTES_A_TICK + (1 << 20), "{}", bytes - before);
+            (before, polls) = (bytes, polls + 1);
+            if let Some(report) = report {
+                assert!(matches!(report, Report::Arrived(_)));
+                break;
+            }
+        }
+        assert_eq!((before, polls), (20 << 20, 3));
+    }
+
+    #[test]
+    fn a_request_that_is_cancelled_is_not_read() {
+        let (mut polled, mut world) = (polled(12), World::new());
+        let counts = [Count::default(), Count::default(), Count::default()];
+        let entities = [(); 3].map(|()| world.spawn_empty().id());
+        for (entity, count) in entities.iter().zip(&counts) {
+            polled.push(item(*entity, count, 12));
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        let started =
+            |report| matches!(report, Some(Report::Started { entity, .. }) if entity == entities[0]);
+        assert!(started(polled.poll(&mut context)) && polled.poll(&mut context).is_none());
+        let before = counts[0].0.load(Ordering::Relaxed);
+        // One is being read, the next has not begun.
+        polled.forget(entities[0]);
+        polled.forget(entities[1]);
+        while !matches!(polled.poll(&mut context), Some(Report::Arrived(_))) {}
+        let read = counts.map(|count| count.0.load(Ordering::Relaxed));
+        assert_eq!(read, [before, 0, 12 << 20]);
+    }
+}

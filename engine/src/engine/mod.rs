@@ -50,10 +50,11 @@ impl Engine {
         let cpu = CpuPlugin::new(options)?;
         let rows = if gpus.is_empty() { AdmitOptions::default().max_rows } else { GpuPlugin::ROWS };
         let mut engine = Self { world: World::new() };
-        engine
-            .add_plugin(&CorePlugin { max_rows: options.max_rows.unwrap_or(rows) })
-            .add_plugin(&cpu)
-            .add_plugin(&GpuPlugin::new(gpus));
+        engine.add_plugin(&CorePlugin { max_rows: options.max_rows.unwrap_or(rows) }).add_plugin(&cpu);
+        // Without a GPU its systems would only cost time in every tick.
+        if !gpus.is_empty() {
+            engine.add_plugin(&GpuPlugin::new(gpus));
+        }
         Ok(engine)
     }
 

@@ -87,7 +87,7 @@ fn layers_move_under_a_session_with_an_adapter() {
         while base.engine.phase(session).unwrap().is_active() {
             let said = base.engine.output(session).unwrap().tokens.len();
             if moves && said > before {
-                let to = if said % 2 == 0 { CPU } else { GPU };
+                let to = if said.is_multiple_of(2) { CPU } else { GPU };
                 place(&mut base.engine, base.model, 0, to);
             }
             before = said;

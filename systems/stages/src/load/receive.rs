@@ -13,7 +13,7 @@ use web_time::Instant;
 use weft_components::{Fetching, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
 use weft_formats::ShardSpec;
 
-/// Takes arrived shards into the world: of each queue at most [`BYTES_A_TICK`], and none more once the tick's deadline
+/// Takes arrived shards into the world: of each queue at most `BYTES_A_TICK`, and none more once the tick's deadline
 /// has passed, but at least one. Runs first in the set `Load`. Never waits.
 pub fn receive_shards(
     world: &mut World,

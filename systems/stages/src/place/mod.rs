@@ -1,6 +1,6 @@
 //! Places, the trait of their backends, and the registry of backends.
 //!
-//! A [`Backend`] is a plugin. It is registered once and receives a [`Place`]. From then on layers and ends of models
+//! A [`Backend`] is a plugin. It is registered once and receives a [`Place`](weft_components::Place). From then on layers and ends of models
 //! can be placed there through the components [`PlacedOn`](weft_components::PlacedOn) and
 //! [`Ends`](weft_components::Ends). Its systems, added to the sets of the tick, compute what is placed there. No code
 //! outside a backend asks which backend it is.

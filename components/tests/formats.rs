@@ -19,7 +19,7 @@ fn random_bytes(seed: u64, count: usize) -> Vec<u8> {
 
 #[test]
 fn blocks_are_what_their_layout_holds() {
-    for info in &FORMATS {
+    for info in FORMATS {
         let Some(codec) = info.codec.filter(|codec| codec.layout.is_quantized()) else { continue };
         let (kind, scales) = (codec.layout.codes(), codec.layout.scales());
         let in_super_blocks = matches!(scales, ScaleKind::Super | ScaleKind::SuperHalves);

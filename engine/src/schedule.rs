@@ -22,7 +22,7 @@ pub struct Tick;
 pub enum TickSet {
     /// Takes arrived shards, marks layers resident, moves layers and updates the plans: `receive_shards`,
     /// `move_layers`, `demand_layers`, then `plan_cpu`, `plan_adapters`, then `plan_gpu`, `plan_gpu_adapters`,
-    /// `shrink_waves`, `recover_gpu`.
+    /// `shrink_waves`, `recover_gpu`, `plan_gpu_logits`.
     Load,
     /// Fills idle waves with rows of active sessions: `admit`.
     Admit,

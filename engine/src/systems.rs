@@ -30,5 +30,7 @@ pub use weft_systems::on_gpu::{
     attention_gpu, collect_gpu, embed_gpu, ffn_gpu, head_gpu, plan_gpu, plan_gpu_adapters, recover_gpu,
     sample_gpu, shrink_waves, submit_gpu,
 };
+#[cfg(not(target_family = "wasm"))]
+pub use weft_systems::on_gpu::{drop_gpu_logits, plan_gpu_logits};
 pub use weft_systems::reclaim::{age_messages, reclaim_waves};
 pub use weft_systems::sample::{mask_logits, sample};

@@ -64,40 +64,33 @@ pub use tq2_0::Tq2_0;
 
 use block_format::FormatInfo;
 
-/// Every tensor type that a GGUF file can name, by type id.
-pub static FORMATS: [FormatInfo; 34] = [
-    FormatInfo::of::<F32>(),
-    FormatInfo::of::<F16>(),
-    FormatInfo::of::<Q4_0>(),
-    FormatInfo::of::<Q4_1>(),
-    FormatInfo::of::<Q5_0>(),
-    FormatInfo::of::<Q5_1>(),
-    FormatInfo::of::<Q8_0>(),
-    FormatInfo::of::<Q8_1>(),
-    FormatInfo::of::<Q2K>(),
-    FormatInfo::of::<Q3K>(),
-    FormatInfo::of::<Q4K>(),
-    FormatInfo::of::<Q5K>(),
-    FormatInfo::of::<Q6K>(),
-    FormatInfo::of::<Q8K>(),
-    FormatInfo::of::<Iq2Xxs>(),
-    FormatInfo::of::<Iq2Xs>(),
-    FormatInfo::of::<Iq3Xxs>(),
-    FormatInfo::of::<Iq1S>(),
-    FormatInfo::of::<Iq4Nl>(),
-    FormatInfo::of::<Iq3S>(),
-    FormatInfo::of::<Iq2S>(),
-    FormatInfo::of::<Iq4Xs>(),
-    FormatInfo::known("I8", 24, 1, 1),
-    FormatInfo::known("I16", 25, 1, 2),
-    FormatInfo::known("I32", 26, 1, 4),
-    FormatInfo::known("I64", 27, 1, 8),
-    FormatInfo::known("F64", 28, 1, 8),
-    FormatInfo::of::<Iq1M>(),
-    FormatInfo::of::<Bf16>(),
-    FormatInfo::of::<Tq1_0>(),
-    FormatInfo::of::<Tq2_0>(),
-    FormatInfo::of::<Mxfp4>(),
-    FormatInfo::known("NVFP4", 40, 64, 36),
-    FormatInfo::known("Q1_0", 41, 128, 18),
-];
+/// Calls a macro with what is given to it, followed by the types of all formats that the engine computes with, in the
+/// order of their type ids. The only list of them.
+#[macro_export]
+macro_rules! computed_formats {
+    ($($callback:ident)::+ { $($given:tt)* }) => {
+        $($callback)::+! { $($given)*
+            F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2K Q3K Q4K Q5K Q6K Q8K Iq2Xxs Iq2Xs Iq3Xxs Iq1S Iq4Nl Iq3S Iq2S Iq4Xs
+            Iq1M Bf16 Tq1_0 Tq2_0 Mxfp4
+        }
+    };
+}
+
+macro_rules! table {
+    ($($format:ident)*) => {
+        &[
+            $(FormatInfo::of::<$format>(),)*
+            FormatInfo::known("I8", 24, 1, 1),
+            FormatInfo::known("I16", 25, 1, 2),
+            FormatInfo::known("I32", 26, 1, 4),
+            FormatInfo::known("I64", 27, 1, 8),
+            FormatInfo::known("F64", 28, 1, 8),
+            FormatInfo::known("NVFP4", 40, 64, 36),
+            FormatInfo::known("Q1_0", 41, 128, 18),
+        ]
+    };
+}
+
+/// Every tensor type that a GGUF file can name: those that the engine computes with, then the others, which it only
+/// knows the sizes of.
+pub static FORMATS: &[FormatInfo] = crate::computed_formats!(table {});

@@ -31,7 +31,7 @@ use weft_components::{Activation, RopeStyle, TensorFormat, TileLayout};
 #[expect(clippy::type_complexity, reason = "each is the signature of one kernel, named once")]
 pub struct Kernels {
     name: &'static str,
-    packs: &'static tile_packing::PackTable,
+    packs: tile_packing::PackTable,
     /// Indexed by [`TileLayout::index`].
     products: [unsafe fn(&Product<'_>); TileLayout::ALL.len()],
     quantize: unsafe fn(&[f32], QuantRow<'_>),

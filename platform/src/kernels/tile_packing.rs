@@ -23,16 +23,15 @@ pub(crate) struct PackTile<'a> {
 pub(crate) type PackFn = unsafe fn(&mut PackTile<'_>);
 
 /// A kernel for each format that the engine computes with, by GGUF type id.
-pub(in crate::kernels) type PackTable = [(u32, PackFn); 27];
+pub(in crate::kernels) type PackTable = &'static [(u32, PackFn)];
 
 /// The [`PackTable`] of an instruction set. `$pack_as::<F>` is its function for the format `F`.
 macro_rules! pack_table {
     ($pack_as:ident) => {
-        crate::kernels::tile_packing::pack_table!(@ $pack_as, F32 F16 Bf16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q8_1 Q2K Q3K Q4K Q5K Q6K Q8K
-            Iq1S Iq1M Iq2Xxs Iq2Xs Iq2S Iq3Xxs Iq3S Iq4Nl Iq4Xs Tq1_0 Tq2_0 Mxfp4)
+        weft_components::computed_formats!(crate::kernels::tile_packing::pack_table { @ $pack_as })
     };
-    (@ $pack_as:ident, $($format:ident)*) => {
-        [$((
+    (@ $pack_as:ident $($format:ident)*) => {
+        &[$((
             <weft_components::formats::$format as weft_components::BlockFormat>::GGML_TYPE,
             $pack_as::<weft_components::formats::$format>,
         )),*]

@@ -298,6 +298,40 @@ fn embeddings_come_beside_answers() {
 }
 
 #[test]
+fn a_wait_for_a_load_asks_for_what_was_evicted() {
+    let (engine, model, _) = started();
+    engine.wait_loaded(model).unwrap();
+    let evict = move |engine: &mut weft::Engine| {
+        let layer = engine.world().get::<weft::components::Layers>(model.0).unwrap().entities()[1];
+        weft::stages::load::evict_layer(engine.world_mut(), layer)
+    };
+    assert!(engine.call(evict).unwrap());
+    engine.wait_loaded(model).unwrap();
+    assert!(engine.progress(model).unwrap().is_complete());
+}
+
+#[test]
+fn a_condition_that_goes_on_may_ask_for_work() {
+    let (engine, model, tokens) = started();
+    engine.wait_loaded(model).unwrap();
+    let (go, asked) = (session(&engine, model, &tokens), session(&engine, model, &tokens));
+    let mut started = false;
+    let ended = engine.when(move |engine| {
+        // Once another command has said so; nothing wakes the engine after that.
+        if !started && engine.history(go).is_err() {
+            started = true;
+            engine.generate(asked, &asks(4)).unwrap();
+        }
+        matches!(engine.phase(asked), Ok(Phase::Finished(_))).then_some(())
+    });
+    engine.call(move |engine| engine.close(go)).unwrap();
+    let (done, waits) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || done.send(block_on(ended)).unwrap());
+    waits.recv_timeout(Duration::from_secs(60)).expect("the engine sleeps, and has work").unwrap();
+    waiter.join().unwrap();
+}
+
+#[test]
 fn what_a_condition_asks_for_is_done_without_another_command() {
     let (engine, model, tokens) = started();
     let (first, second) = (session(&engine, model, &tokens), session(&engine, model, &tokens));

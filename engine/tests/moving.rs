@@ -9,7 +9,6 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 use weft::components::{Ends, HeldBy, Layers, MissingShards, Place, PlacedOn, Resident};
 use weft::stages::load::{evict_layer, retry_load};
 use weft::storage::{MemorySource, Source, StorageError};
@@ -297,12 +296,10 @@ fn unreliable(kind: ErrorKind, polled: bool, good: usize, bad: usize) -> (Engine
 #[test]
 fn a_source_that_fails_in_passing_is_read_again() {
     for polled in [false, true] {
-        let begun = std::time::Instant::now();
         let (mut engine, model, trouble) = unreliable(ErrorKind::ConnectionReset, polled, 7, 3);
         says_the_reference(&mut engine, model, |_, _| {});
         assert!(engine.progress(model).unwrap().is_complete());
         assert_eq!(trouble.bad.load(Ordering::Relaxed), 0, "it has failed");
-        assert!(begun.elapsed() >= Duration::from_millis(10), "there is a pause before the next try");
     }
 }
 

@@ -7,9 +7,10 @@ use crate::common::{golden, greedy, loaded, told};
 use crate::moving::{layers, place, reference, says_the_reference};
 use std::sync::Arc;
 use weft::bevy_ecs::prelude::*;
-use weft::components::{Ends, Layers, Place, PlacedOn, Resident, WaveLimits, WeightShard};
-use weft::stages::fail::LoadFailed;
-use weft::stages::load::{evict_layer, move_ends, move_layer, place_model, retry_load};
+use weft::components::{ContextCursor, Ends, Layers, Place, PlacedOn, Resident, WaveLimits, WeightShard};
+use weft::stages::load::{
+    LoadQueue, evict_layer, fail_model, move_ends, move_layer, place_model, retry_load,
+};
 use weft::stages::place::{
     Assignment, LoadError, Need, PlaceError, PlaceErrorKind, Prepare, Preparing, Taken,
 };
@@ -146,6 +147,13 @@ fn a_layer_of_which_nothing_is_read_is_whole() {
     engine.wait_loaded(model).unwrap();
     assert_eq!(engine.progress(model).unwrap(), whole);
     says_the_reference(&mut engine, model, |_, _| {});
+    // Also one that is placed there by the load.
+    let mut engine = Engine::new(&EngineOptions::default()).unwrap();
+    Stub::default().register(&mut engine);
+    let load = LoadOptions { gpu_layers: weft::GpuLayers::Count(1), ..LoadOptions::default() };
+    let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load).unwrap();
+    let last = layers(&engine, model)[2];
+    assert!(engine.world().get::<Resident>(last).is_some());
 }
 
 #[test]
@@ -203,21 +211,45 @@ fn a_model_that_cannot_be_placed_ends_its_sessions_and_may_be_placed_later() {
         engine.tick();
     }
     engine.world_mut().resource_mut::<Worker>().refuses = true;
-    let error = place_model(engine.world_mut(), model.0, true).unwrap_err();
-    engine.world_mut().entity_mut(model.0).insert(LoadFailed(Arc::new(error)));
-    for _ in 0..3 {
-        engine.tick();
-    }
+    place_model(engine.world_mut(), model.0, true).unwrap_err();
+    engine.tick();
     assert_eq!(engine.phase(session).unwrap(), Phase::Finished(FinishReason::ModelFailed));
     assert!(matches!(engine.progress(model), Err(Error::Load(_))));
-    // Still no room: the failure stays.
-    assert!(retry_load(engine.world_mut(), model.0).is_err());
-    assert!(matches!(engine.progress(model), Err(Error::Load(_))));
-    engine.world_mut().resource_mut::<Worker>().refuses = false;
+    // A retry has the CPU take what the thread still refuses. The cached context went with the place.
     retry_load(engine.world_mut(), model.0).unwrap();
     engine.wait_loaded(model).unwrap();
-    // The cached context went with the place.
-    assert_eq!(greedy(&mut engine, model, &tokens, wanted.len()), wanted);
+    assert_eq!(held(&engine, model), [CPU; 3]);
+    let said = engine.output(session).unwrap().tokens.clone();
+    engine.generate(session, &asks(wanted.len() - said.len())).unwrap();
+    engine.wait(session).unwrap();
+    assert_eq!([said, engine.output(session).unwrap().tokens.clone()].concat(), wanted);
+    // Placed again in mid-answer, the session goes on.
+    engine.world_mut().resource_mut::<Worker>().refuses = false;
+    let session = told(&mut engine, model, &tokens);
+    engine.generate(session, &asks(wanted.len())).unwrap();
+    while engine.output(session).unwrap().tokens.len() < 3 {
+        engine.tick();
+    }
+    place_model(engine.world_mut(), model.0, true).unwrap();
+    engine.wait(session).unwrap();
+    assert_eq!(engine.output(session).unwrap().tokens, wanted);
+    let thread = engine.world().resource::<Worker>().place;
+    assert_eq!(held(&engine, model), [thread; 3]);
+}
+
+#[test]
+fn a_failure_of_a_model_that_is_gone_is_nobody_s() {
+    let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
+    engine.unload(model);
+    let gone = || LoadError::LoaderGone { file: "tiny".to_owned() };
+    fail_model(engine.world_mut(), model.0, gone());
+    assert_eq!(engine.tick(), TickOutcome::Idle);
+    // The first reason counts.
+    let (mut engine, model) = loaded(&golden("tiny/tiny-llama.gguf"));
+    fail_model(engine.world_mut(), model.0, LoadError::NoBackend { file: "tiny".to_owned() });
+    fail_model(engine.world_mut(), model.0, gone());
+    let error = engine.progress(model).unwrap_err();
+    assert!(matches!(&error, Error::Load(load) if matches!(**load, LoadError::NoBackend { .. })));
 }
 
 #[test]
@@ -256,11 +288,12 @@ fn a_retry_leaves_evicted_layers_alone() {
     for layer in layers(&engine, model) {
         assert!(evict_layer(engine.world_mut(), layer));
     }
-    let error = LoadError::LoaderGone { file: "tiny".to_owned() };
-    weft::stages::load::fail_model(engine.world_mut(), model.0, error);
+    fail_model(engine.world_mut(), model.0, LoadError::LoaderGone { file: "tiny".to_owned() });
+    assert!(engine.wait_loaded(model).is_err(), "a wait asks for nothing of a load that failed");
     retry_load(engine.world_mut(), model.0).unwrap();
-    while engine.tick() == TickOutcome::Advanced {}
-    assert_eq!(engine.progress(model).unwrap().layers, 0, "no wave has asked for a layer");
+    assert!(engine.world().get::<LoadQueue>(model.0).unwrap().is_idle(), "no wave has asked for a layer");
+    engine.tick();
+    assert_eq!(engine.progress(model).unwrap().layers, 0);
     says_the_reference(&mut engine, model, |_, _| {});
 }
 
@@ -287,4 +320,18 @@ fn an_order_may_name_sessions_twice_or_of_others_and_others_are_preempted() {
     assert_eq!(engine.output(named).unwrap().tokens, wanted);
     engine.wait(foreign).unwrap();
     assert_eq!(engine.output(foreign).unwrap().tokens, wanted);
+    // Preempted sessions of two models, each before the other in the order of the other's model.
+    let asleep = [model, other].map(|model| {
+        let session = told(&mut engine, model, &tokens);
+        engine.generate(session, &asks(20)).unwrap();
+        engine.world_mut().get_mut::<ContextCursor>(session.0).unwrap().preempted = true;
+        session
+    });
+    let [a, b] = asleep.map(|session| session.0);
+    engine.world_mut().entity_mut(model.0).insert(AdmissionOrder(vec![b, a]));
+    engine.world_mut().entity_mut(other.0).insert(AdmissionOrder(vec![a, b]));
+    for session in asleep {
+        engine.wait(session).unwrap();
+        assert_eq!(engine.output(session).unwrap().tokens, wanted);
+    }
 }

@@ -15,7 +15,8 @@ pub struct GpuOptions {
     pub exact: bool,
     /// Most GPUs to open; 0 opens one. Software devices are opened only if there is no other device.
     pub devices: usize,
-    /// Bytes of each device's memory that may be used; `None` allows all that can be allocated.
+    /// Bytes of each device's memory that the weights, KV caches and wave buffers of all models may take together; `None`
+    /// allows all that can be allocated.
     pub memory: Option<u64>,
     /// Longest time that one submit should keep the device busy, so that other programs get their turn; `None` means 50
     /// ms.

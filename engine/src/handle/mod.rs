@@ -19,6 +19,7 @@ use crate::options::{
     EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
 };
 use crate::prepare::PreparedModel;
+use crate::world::request_layers;
 use crate::world::{AdapterId, AdapterSource, ChatOptions, Embedding, EmbeddingBatch, ModelId, SessionId};
 use core::future::Future;
 use reply::{Stop, pair};
@@ -170,15 +171,22 @@ impl EngineHandle {
         self.call(move |engine| engine.load_prepared(model))?
     }
 
-    /// Blocks until all weights of a model are loaded. Unlike [`Engine::wait_loaded`] it does not request evicted
-    /// layers.
+    /// Requests the evicted layers of a model and blocks until all its weights are loaded.
     ///
     /// # Errors
     /// As [`Engine::wait_loaded`] and [`EngineHandle::call`].
     pub fn wait_loaded(&self, model: ModelId) -> Result<(), Error> {
-        let loaded = self.when(move |engine| match engine.progress(model) {
-            Ok(progress) => progress.is_complete().then_some(Ok(())),
-            Err(error) => Some(Err(error)),
+        let mut requested = false;
+        let loaded = self.when(move |engine| {
+            if !core::mem::replace(&mut requested, true)
+                && let Err(error) = request_layers(engine.world_mut(), model)
+            {
+                return Some(Err(error));
+            }
+            match engine.progress(model) {
+                Ok(progress) => progress.is_complete().then_some(Ok(())),
+                Err(error) => Some(Err(error)),
+            }
         });
         self.block_on(loaded)??
     }

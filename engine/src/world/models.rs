@@ -4,7 +4,7 @@ use crate::error::Error;
 use bevy_ecs::prelude::*;
 use weft_components::{LoadProgress, Model, ModelConfig, SamplingDefaults};
 use weft_systems::fail::LoadFailed;
-use weft_systems::load::Loading;
+use weft_systems::load::{self, Loading};
 use weft_systems::text::{ModelTemplate, ModelTokenizer};
 use weft_text::Tokenizer;
 
@@ -30,12 +30,23 @@ pub fn progress(world: &World, model: ModelId) -> Result<LoadProgress, Error> {
     world.get::<Loading>(model.0).map(|loading| loading.0).ok_or(Error::NoModel)
 }
 
-/// Continues a failed load: requests the shards that have not arrived. Does nothing if the load has not failed.
+/// Continues a failed load: requests the shards that have not arrived, or places a model that has no place. Does nothing
+/// if the load has not failed.
 ///
 /// # Errors
-/// The loader's threads cannot be started.
+/// The model cannot be placed, or the loader's threads cannot be started. Then the load has failed again.
 pub fn retry_load(world: &mut World, model: ModelId) -> Result<(), Error> {
-    Ok(weft_systems::load::retry_load(world, model.0)?)
+    load::retry_load(world, model.0).map_err(Error::Load)
+}
+
+/// Requests the evicted layers of a model whose load has not failed.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn request_layers(world: &mut World, model: ModelId) -> Result<(), Error> {
+    progress(world, model)?;
+    for layer in weft_systems::related::<weft_components::Layers>(world, model.0) {
+        load::request_layer(world, layer)?;
+    }
+    Ok(())
 }
 
 /// Returns a model's hyperparameters.

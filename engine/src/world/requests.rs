@@ -2,6 +2,7 @@
 
 use super::models::{config, tokenizer};
 use super::sessions::{ReadCursor, SessionId, ensure_at_rest, history, model_of, output, phase, truncate};
+use super::tick::signal;
 use crate::answer::{Subscription, failure_of};
 use crate::error::Error;
 use crate::options::GenerateOptions;
@@ -70,6 +71,8 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
     entity.remove::<(LogitsWanted, EmbeddingWanted)>();
     let output = Output::with_capacity(reserved);
     entity.insert((request, sampler, output, ReadCursor::default(), Phase::Waiting));
+    // Whoever waits for work has some now.
+    signal(world).notify();
     Ok(())
 }
 

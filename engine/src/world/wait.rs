@@ -1,7 +1,7 @@
 //! Functions that run ticks and block until a result is there. Not in the browser, where no thread may block.
 
 use super::embeddings::{Embedding, EmbeddingBatch};
-use super::models::{ModelId, progress};
+use super::models::{ModelId, progress, request_layers};
 use super::requests::read;
 use super::sessions::{SessionId, model_of, phase};
 use super::tick::{LastTick, TickOutcome, signal, tick};
@@ -9,9 +9,8 @@ use crate::error::Error;
 use crate::options::{EmbedOptions, Prompt};
 use bevy_ecs::prelude::*;
 use core::time::Duration;
-use weft_components::{FinishReason, Layers, Phase};
+use weft_components::{FinishReason, Phase};
 use weft_systems::on_gpu::GpuShards;
-use weft_systems::related;
 
 /// Maximum time that [`rest`] waits, so that a device that hangs does not hang the program. A wait that ends early only
 /// costs a tick that finds nothing to do.
@@ -45,12 +44,9 @@ fn tick_or_rest(world: &mut World) {
 /// Requests the evicted layers of a model and runs ticks until all its weights are loaded.
 ///
 /// # Errors
-/// The model has been unloaded, or its load failed.
+/// The model has been unloaded, its load failed, or a backend has no memory for an evicted layer.
 pub fn wait_loaded(world: &mut World, model: ModelId) -> Result<(), Error> {
-    for layer in related::<Layers>(world, model.0) {
-        // Requests the shards of evicted layers; does nothing for others.
-        weft_systems::load::request_layer(world, layer)?;
-    }
+    request_layers(world, model)?;
     while !progress(world, model)?.is_complete() {
         tick_or_rest(world);
     }

@@ -83,7 +83,7 @@ fn layers_move_under_a_session_with_an_adapter() {
     let mut say = |moves: bool| {
         let session = base.told(Some((adapter, 1.0)));
         base.engine.generate(session, &asks(12)).unwrap();
-        let mut before = 0;
+        let (mut before, mut moved, mut was) = (0, 0, held(&base.engine, base.model));
         while base.engine.phase(session).unwrap().is_active() {
             let said = base.engine.output(session).unwrap().tokens.len();
             if moves && said > before {
@@ -91,10 +91,14 @@ fn layers_move_under_a_session_with_an_adapter() {
                 place(&mut base.engine, base.model, 0, to);
             }
             before = said;
+            let now = held(&base.engine, base.model);
+            moved += usize::from(now != was);
+            was = now;
             if base.engine.tick() != TickOutcome::Advanced {
                 base.engine.rest();
             }
         }
+        assert_eq!(moved >= 5, moves, "{moved}");
         base.engine.output(session).unwrap().tokens.clone()
     };
     let wanted = say(false);

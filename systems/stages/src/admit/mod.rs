@@ -157,7 +157,7 @@ pub fn admit(
         }
         let all = list;
         let list = order.map_or(list, |order| &order.0);
-        let pressure = Pressure::of(list, &sessions, pool.free());
+        let pressure = Pressure::of(of.0, list, order.is_some(), &sessions, pool.free());
         let most = options.max_rows.clamp(1, limits.rows);
         let rounds = rounds(most, &mut turn, &pressure);
         let mut admission = Admission {

@@ -1,11 +1,12 @@
 //! Assignment: puts the layers and ends of a model on places, and requests their shards.
 
 use super::distribution::{Distribution, memory_of_others};
+use super::failure::fail_model;
 use super::origin::{ModelOrigin, shard_bytes};
 use super::progress::Loading;
 use super::queue::LoadQueue;
 use super::request::FetchItem;
-use super::rewind::abandon;
+use super::rewind::{abandon, rewind_sessions};
 use crate::admit::AdmitOptions;
 use crate::fail::LoadFailed;
 use crate::place::{
@@ -80,41 +81,55 @@ impl Request {
 }
 
 /// Places a model and requests its shards. Uses places other than the first if `accelerate` is true. What was loaded
-/// before is dropped.
+/// before is dropped, and sessions start over from their histories.
 ///
 /// # Errors
-/// As [`spawn_model`](super::spawn_model); the model then has no place.
-pub fn place_model(world: &mut World, model: Entity, accelerate: bool) -> Result<(), LoadError> {
+/// As [`spawn_model`](super::spawn_model). Then the model's load has failed, as [`LoadFailed`] says.
+pub fn place_model(world: &mut World, model: Entity, accelerate: bool) -> Result<(), Arc<LoadError>> {
+    try_place(world, model, accelerate).map_err(|error| fail_model(world, model, error))
+}
+
+/// Places a model again, on the first place alone if the others refuse it. Returns true if it may use the others.
+///
+/// # Errors
+/// As [`place_model`].
+pub fn place_again(world: &mut World, model: Entity, accelerate: bool) -> Result<bool, Arc<LoadError>> {
+    if accelerate {
+        match try_place(world, model, true) {
+            Ok(()) => return Ok(true),
+            Err(error) => tracing::warn!(%error, "the model moves to the first place"),
+        }
+    }
+    place_model(world, model, false).map(|()| false)
+}
+
+/// As [`place_model`], but only the caller learns of an error. The model then has no place.
+pub(super) fn try_place(world: &mut World, model: Entity, accelerate: bool) -> Result<(), LoadError> {
     let Some(request) = Request::of(world, model) else { return Ok(()) };
     let backends = Backends::of(world);
     release(world, &backends, model);
-    let (distribution, limits) = match assign(world, &backends, model, &request, accelerate) {
-        Ok(assigned) => assigned,
-        Err(error) => {
-            release(world, &backends, model);
-            return Err(error);
+    let placed = assign(world, &backends, model, &request, accelerate).and_then(|(distribution, limits)| {
+        let layers = related::<Layers>(world, model);
+        for (layer, place) in layers.iter().zip(&distribution.layers) {
+            world.entity_mut(*layer).insert((HeldBy(*place), PlacedOn(*place)));
         }
-    };
-    let layers = related::<Layers>(world, model);
-    for (layer, place) in layers.iter().zip(&distribution.layers) {
-        world.entity_mut(*layer).insert((HeldBy(*place), PlacedOn(*place)));
-    }
-    let ends = distribution.ends;
-    world.entity_mut(model).insert((EndsHeldBy(ends), ends, limits));
-    settle_waves(world, model);
-    let queue = LoadQueue::new(world, model);
-    world.entity_mut(model).insert((queue, MissingShards::default()));
-    for layer in &layers {
-        world.entity_mut(*layer).insert(MissingShards::default());
-    }
-    request_shards(world, model, |_, _| true)
+        let ends = distribution.ends;
+        world.entity_mut(model).insert((EndsHeldBy(ends), ends, limits));
+        settle_waves(world, model);
+        let queue = LoadQueue::new(world, model);
+        world.entity_mut(model).insert((queue, MissingShards::default()));
+        for layer in &layers {
+            world.entity_mut(*layer).insert(MissingShards::default());
+        }
+        request_shards(world, model, |_, _| true)
+    });
+    placed.inspect_err(|_| release(world, &backends, model))
 }
 
-/// Drops everything that backends hold of a model, its waves and its load queue.
-fn release(world: &mut World, backends: &Backends, model: Entity) {
-    let waves = related::<Waves>(world, model);
-    for wave in waves {
-        abandon(world, backends, wave);
+/// Drops everything that backends hold of a model, its waves and its load queue. Its sessions start over.
+pub(super) fn release(world: &mut World, backends: &Backends, model: Entity) {
+    rewind_sessions(world, backends, model, 0);
+    for wave in related::<Waves>(world, model) {
         world.despawn(wave);
     }
     for (_, backend) in backends.places() {
@@ -234,11 +249,11 @@ pub(super) fn request_shards(
         }
     }
     for item in &items {
-        drop_shard(world, model, item.entity());
+        mark_missing(world, model, item.entity());
         world.entity_mut(item.entity()).insert(Queued);
     }
     for shard in unread {
-        forget_missing(world, shard);
+        mark_unread(world, shard);
     }
     count(world, model, &entities);
     match world.get_mut::<LoadQueue>(model) {
@@ -280,18 +295,19 @@ fn count(world: &mut World, model: Entity, shards: &[Entity]) {
 }
 
 /// Notes that nothing reads a shard where its owner is now, so that the owner does not wait for it.
-fn forget_missing(world: &mut World, shard: Entity) {
+fn mark_unread(world: &mut World, shard: Entity) {
     let Some(owner) = world.get::<ShardOf>(shard).map(|of| of.0) else { return };
-    let whole = world
-        .get_mut::<MissingShards>(owner)
-        .is_some_and(|mut missing| missing.0.remove(&shard) && missing.0.is_empty());
+    let whole = world.get_mut::<MissingShards>(owner).is_some_and(|mut missing| {
+        missing.0.remove(&shard);
+        missing.0.is_empty()
+    });
     if whole {
         world.entity_mut(owner).insert(Resident);
     }
 }
 
 /// Notes that a shard is missing: the shard, and its layer or model, are no longer resident.
-pub(super) fn drop_shard(world: &mut World, model: Entity, shard: Entity) {
+pub(super) fn mark_missing(world: &mut World, model: Entity, shard: Entity) {
     let Ok(mut entity) = world.get_entity_mut(shard) else { return };
     let was_resident = entity.take::<Resident>().is_some();
     entity.remove::<(Queued, Fetching)>();
@@ -317,6 +333,26 @@ pub(super) fn drop_shard(world: &mut World, model: Entity, shard: Entity) {
 }
 
 /// A layer's model, and the layer's index in it.
-pub(super) fn place_in_model(world: &World, layer: Entity) -> Option<(Entity, usize)> {
+pub(super) fn model_and_index(world: &World, layer: Entity) -> Option<(Entity, usize)> {
     Some((world.get::<LayerOf>(layer)?.0, world.get::<LayerIndex>(layer)?.0))
+}
+
+/// Lets a backend prepare an assignment, and notes the limits that waves have there.
+pub(super) fn prepare(
+    world: &mut World,
+    backends: &Backends,
+    request: &Request,
+    wanted: Assignment<'_>,
+) -> Result<(), LoadError> {
+    let no_backend = || LoadError::NoBackend { file: request.file.clone() };
+    let backend: Arc<dyn Backend> = backends.at(wanted.place).cloned().ok_or_else(no_backend)?;
+    match backend.prepare(world, &wanted) {
+        Ok(taken) => {
+            if let Some(mut limits) = world.get_mut::<PlaceLimits>(wanted.model) {
+                limits.set(wanted.place, taken.limits);
+            }
+            Ok(())
+        }
+        Err(error) => Err(request.refused(world, &*backend, error)),
+    }
 }

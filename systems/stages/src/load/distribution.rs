@@ -25,12 +25,12 @@ impl Distribution {
         Self { layers: vec![first; layers], ends: Ends { embed: first, head: first }, first }
     }
 
-    /// Offers the last layers to the places other than the first, in proportion to their `memory`. `take` gets a place, its backend and a range of layers,
-    /// and returns the part of the range that the place takes: its last layers. Layers that a place does not take stay on
-    /// the first place.
+    /// Offers the last layers to the places other than the first, in proportion to their `memory`. `take` gets a place,
+    /// its backend and a range of layers, and returns the last layers of the range, which the place takes. The first
+    /// place keeps what no other takes.
     ///
-    /// With [`GpuLayers::Auto`], a place that cannot compute the model leaves all of it to the first place, and the refusal
-    /// is returned in `Ok`. `kind` tells the kind of an error of `take`.
+    /// With [`GpuLayers::Auto`], a place that cannot compute the model leaves all of it to the first place, and its
+    /// refusal is returned in `Ok`. `kind` returns the kind of an error of `take`.
     pub(super) fn offload<E>(
         &mut self,
         backends: &Backends,
@@ -45,18 +45,18 @@ impl Distribution {
             GpuLayers::Count(count) => count.min(layers),
         };
         let ranges = shares(memory, layers - count..layers);
-        // From the last layers on.
+        // From the last layers on. What a place does not take is offered to the one before it.
+        let mut end = layers;
         let others: Vec<_> = backends.places().skip(1).collect();
         for ((place, backend), range) in others.into_iter().zip(ranges).rev() {
-            if range.is_empty() {
+            if range.start >= end {
                 continue;
             }
-            match take(place, backend, range.clone()) {
+            match take(place, backend, range.start..end) {
+                Ok(taken) if taken.is_empty() => {}
                 Ok(taken) => {
-                    self.layers[taken.clone()].fill(place);
-                    if taken.len() < range.len() {
-                        break;
-                    }
+                    end = taken.start;
+                    self.layers[taken].fill(place);
                 }
                 Err(error) if wanted == GpuLayers::Auto && kind(&error) == Some(PlaceErrorKind::Model) => {
                     *self = Self::on(self.first, layers);
@@ -87,7 +87,7 @@ pub(super) fn memory_of_others(world: &World, backends: &Backends) -> Vec<Option
 
 /// Splits layers over places in proportion to the memory that each may use, or evenly if the memory of one is unknown.
 fn shares(memory: &[Option<u64>], layers: Range<usize>) -> Vec<Range<usize>> {
-    let known = memory.iter().all(|bytes| bytes.is_some_and(|bytes| bytes > 0));
+    let known = memory.iter().all(Option::is_some) && memory.iter().flatten().any(|bytes| *bytes > 0);
     let weight = |bytes: &Option<u64>| bytes.filter(|_| known).map_or(1.0, |bytes| bytes as f64);
     let total: f64 = memory.iter().map(weight).sum();
     let (mut first, mut mass) = (layers.start, 0.0);
@@ -101,4 +101,23 @@ fn shares(memory: &[Option<u64>], layers: Range<usize>) -> Vec<Range<usize>> {
             range
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_shared_by_memory() {
+        for (memory, wanted) in [
+            (vec![Some(1), Some(1)], vec![0..5, 5..10]),
+            (vec![Some(1), Some(4)], vec![0..2, 2..10]),
+            (vec![Some(0), Some(4)], vec![0..0, 0..10]),
+            (vec![Some(0), Some(0)], vec![0..5, 5..10]),
+            (vec![None, Some(4)], vec![0..5, 5..10]),
+            (vec![Some(3)], vec![0..10]),
+        ] {
+            assert_eq!(shares(&memory, 0..10), wanted, "{memory:?}");
+        }
+    }
 }

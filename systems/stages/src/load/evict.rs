@@ -1,6 +1,6 @@
 //! Eviction: the weights of a layer are dropped, and read again when a wave has reached the layer.
 
-use super::assign::{Request, drop_shard, place_in_model, request_shards};
+use super::assign::{Request, mark_missing, model_and_index, prepare, request_shards};
 use super::failure::fail_model;
 use super::queue::LoadQueue;
 use crate::fail::LoadFailed;
@@ -14,7 +14,7 @@ use weft_formats::ShardOwner;
 /// has had the weights read again. Returns false if the layer is not resident, or if one of its shards is not
 /// [`Evictable`].
 pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
-    let Some((model, index)) = place_in_model(world, layer) else { return false };
+    let Some((model, index)) = model_and_index(world, layer) else { return false };
     let shards = related::<Shards>(world, layer);
     let evictable = shards.iter().all(|shard| world.get::<Evictable>(*shard).is_some());
     if !evictable || world.get::<Resident>(layer).is_none() {
@@ -25,7 +25,7 @@ pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
         return false;
     };
     for shard in shards {
-        drop_shard(world, model, shard);
+        mark_missing(world, model, shard);
     }
     backend.evict(world, model, index);
     true
@@ -36,7 +36,7 @@ pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
 /// # Errors
 /// The backend has no memory for the layer, or the loader's threads cannot be started.
 pub fn request_layer(world: &mut World, layer: Entity) -> Result<(), LoadError> {
-    let Some((model, index)) = place_in_model(world, layer) else { return Ok(()) };
+    let Some((model, index)) = model_and_index(world, layer) else { return Ok(()) };
     let Some(queue) = world.get::<LoadQueue>(model) else { return Ok(()) };
     let lost = |missing: &MissingShards| missing.0.iter().any(|shard| !queue.awaits(*shard));
     if !world.get::<MissingShards>(layer).is_some_and(lost) {
@@ -45,9 +45,8 @@ pub fn request_layer(world: &mut World, layer: Entity) -> Result<(), LoadError> 
     let (Some(request), Some(HeldBy(place))) = (Request::of(world, model), world.get(layer).copied()) else {
         return Ok(());
     };
-    let Some(backend) = Backends::of(world).at(place).cloned() else { return Ok(()) };
     let wanted = request.assignment(model, place, index..index + 1, EndsWanted::Unchanged);
-    backend.prepare(world, &wanted).map_err(|error| request.refused(world, &*backend, error))?;
+    prepare(world, &Backends::of(world), &request, wanted)?;
     request_shards(world, model, |spec, shard| {
         !shard.contains::<Resident>() && spec.owner == ShardOwner::Layer(index)
     })

@@ -23,7 +23,7 @@ mod spawn;
 #[cfg(not(target_family = "wasm"))]
 mod threads;
 
-pub use assign::place_model;
+pub use assign::{place_again, place_model};
 pub use evict::{demand_layers, evict_layer, request_layer};
 pub use failure::fail_model;
 pub use fit::{Fit, FitOptions, PlaceFit, fit};

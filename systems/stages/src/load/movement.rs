@@ -4,13 +4,12 @@
 //! histories, on the new places, so the text stays the same. Waves in flight are cleared and their rows scheduled
 //! again.
 
-use super::assign::{Request, drop_shard, place_in_model, request_shards, settle_waves};
+use super::assign::{Request, mark_missing, model_and_index, prepare, release, request_shards, settle_waves};
 use super::failure::fail_model;
 use super::rewind::rewind_sessions;
-use crate::place::{Backend, Backends, EndsWanted, LoadError, PlaceLimits};
+use crate::place::{Backends, EndsWanted, LoadError};
 use crate::related;
 use bevy_ecs::prelude::*;
-use std::sync::Arc;
 use weft_components::{Ends, EndsHeldBy, HeldBy, Model, Place, PlacedOn, Shards, TickWork};
 use weft_formats::ShardOwner;
 
@@ -74,7 +73,7 @@ pub fn move_layers(world: &mut World) {
 /// # Errors
 /// No backend has the place, or it refuses the layer. Then the layer stays where it is.
 pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), LoadError> {
-    let Some((model, index)) = place_in_model(world, layer) else { return Ok(()) };
+    let Some((model, index)) = model_and_index(world, layer) else { return Ok(()) };
     let (Some(request), Some(HeldBy(from))) = (Request::of(world, model), world.get(layer).copied()) else {
         return Ok(());
     };
@@ -92,7 +91,7 @@ pub fn move_layer(world: &mut World, layer: Entity, to: Place) -> Result<(), Loa
     }
     let shards = related::<Shards>(world, layer);
     for shard in shards {
-        drop_shard(world, model, shard);
+        mark_missing(world, model, shard);
     }
     world.entity_mut(layer).insert((HeldBy(to), PlacedOn(to)));
     settle_waves(world, model);
@@ -154,28 +153,11 @@ pub fn move_ends(world: &mut World, model: Entity, to: Ends) -> Result<(), LoadE
     match back {
         Ok(()) if prepared > 0 => request_all(world, model, ShardOwner::Model),
         Ok(()) => {}
-        // Neither place holds them now.
-        Err(error) => fail_model(world, model, error),
+        // A place that held them holds them no longer: a retry places the model anew.
+        Err(error) => {
+            release(world, &backends, model);
+            fail_model(world, model, error);
+        }
     }
     moved
-}
-
-/// Lets a backend prepare an assignment, and notes the limits that waves have there.
-fn prepare(
-    world: &mut World,
-    backends: &Backends,
-    request: &Request,
-    wanted: crate::place::Assignment<'_>,
-) -> Result<(), LoadError> {
-    let no_backend = || LoadError::NoBackend { file: request.file.clone() };
-    let backend: Arc<dyn Backend> = backends.at(wanted.place).cloned().ok_or_else(no_backend)?;
-    match backend.prepare(world, &wanted) {
-        Ok(taken) => {
-            if let Some(mut limits) = world.get_mut::<PlaceLimits>(wanted.model) {
-                limits.set(wanted.place, taken.limits);
-            }
-            Ok(())
-        }
-        Err(error) => Err(request.refused(world, &*backend, error)),
-    }
 }

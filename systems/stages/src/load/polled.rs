@@ -3,7 +3,6 @@
 use super::origin::shard_bytes;
 use super::pause::{Pauses, RETRIES, pause};
 use super::pieces::Pieces;
-use super::queue::BYTES_A_TICK;
 use super::request::{Arrival, FetchItem, Report};
 use crate::place::{Install, LoadError, Preparing};
 use core::ops::Range;
@@ -81,13 +80,13 @@ impl Polled {
     }
 
     /// Takes what has arrived of the current shard, or begins the next. `None` if nothing more has arrived, or no shard
-    /// was requested.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Option<Report> {
+    /// was requested. Lays out about `most` bytes at most.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, most: u64) -> Option<Report> {
         let current = self.current.as_ref().map(|current| &current.item);
         let item = current.or_else(|| self.items.front())?;
         let (entity, ticket, part) = (item.entity(), item.ticket, item.shard().part);
         // A panic of a source or a backend is an error of this shard, as on the loader's threads.
-        let step = catch_unwind(AssertUnwindSafe(|| self.step(context))).unwrap_or_else(|_| {
+        let step = catch_unwind(AssertUnwindSafe(|| self.step(context, most))).unwrap_or_else(|_| {
             let source = self.sources.get(part);
             let file = source.map_or(String::new(), |source| source.name().to_owned());
             Err(LoadError::LoaderGone { file })
@@ -99,13 +98,14 @@ impl Polled {
                 Some(Report::Arrived(Arrival { entity, bytes, install, ticket }))
             }
             Err(error) => {
-                self.forget(entity);
+                // A later request for the shard stays.
+                self.items.retain(|item| item.ticket != ticket);
                 Some(Report::Failed { entity, ticket, error })
             }
         }
     }
 
-    fn step(&mut self, context: &mut Context<'_>) -> Result<Step, LoadError> {
+    fn step(&mut self, context: &mut Context<'_>, most: u64) -> Result<Step, LoadError> {
         let Some(mut current) = self.current.take() else {
             let Some(item) = self.items.pop_front() else { return Ok(Step::Waits) };
             let (_, preparing) = item.begin(&self.sources)?;
@@ -113,7 +113,7 @@ impl Polled {
             self.current = Some(Current { item, preparing, pieces, next: 0, reads: Vec::new() });
             return Ok(Step::Started);
         };
-        if !self.advance(&mut current, context)? {
+        if !self.advance(&mut current, context, most)? {
             self.current = Some(current);
             return Ok(Step::Waits);
         }
@@ -121,8 +121,14 @@ impl Polled {
         Ok(Step::Arrived { bytes, install: current.preparing.finish()? })
     }
 
-    /// Requests pieces and lays out those that have arrived, up to [`BYTES_A_TICK`]. Returns true if all have.
-    fn advance(&mut self, current: &mut Current, context: &mut Context<'_>) -> Result<bool, LoadError> {
+    /// Requests pieces and lays out those that have arrived, until there are `most` bytes. Returns
+    /// true if all have.
+    fn advance(
+        &mut self,
+        current: &mut Current,
+        context: &mut Context<'_>,
+        most: u64,
+    ) -> Result<bool, LoadError> {
         let Some(source) = self.sources.get(current.item.shard().part).map(Arc::clone) else {
             return Ok(false);
         };
@@ -154,7 +160,7 @@ impl Polled {
             if current.reads.len() == before {
                 return Ok(false);
             }
-            if bytes >= BYTES_A_TICK {
+            if bytes >= most {
                 context.waker().wake_by_ref();
                 return Ok(false);
             }
@@ -221,12 +227,14 @@ impl Read {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::queue::BYTES_A_TICK;
     use crate::place::Prepare;
     use bevy_ecs::prelude::*;
     use core::sync::atomic::{AtomicUsize, Ordering};
     use core::task::Waker;
     use weft_components::formats::F32;
     use weft_components::{BlockFormat, TensorFormat, TensorRole, WeightShard};
+    use weft_platform::Signal;
     use weft_platform::storage::MemorySource;
 
     /// Counts bytes.
@@ -275,11 +283,13 @@ mod tests {
     fn a_poll_takes_what_a_tick_may_take_and_asks_for_another() {
         let (mut polled, mut world, count) = (polled(20), World::new(), Count::default());
         polled.push(item(world.spawn_empty().id(), &count, 20));
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(matches!(polled.poll(&mut context), Some(Report::Started { .. })));
+        let signal = Signal::new();
+        let waker = signal.waker();
+        let mut context = Context::from_waker(&waker);
+        assert!(matches!(polled.poll(&mut context, BYTES_A_TICK), Some(Report::Started { .. })));
         let (mut before, mut polls) = (0, 0);
         loop {
-            let report = polled.poll(&mut context);
+            let report = polled.poll(&mut context, BYTES_A_TICK);
             let bytes = count.0.load(Ordering::Relaxed);
             assert!((bytes - before) as u64 <= BYTES_A_TICK + (1 << 20), "{}", bytes - before);
             (before, polls) = (bytes, polls + 1);
@@ -287,6 +297,7 @@ mod tests {
                 assert!(matches!(report, Report::Arrived(_)));
                 break;
             }
+            assert!(signal.take(), "the next tick goes on at once");
         }
         assert_eq!((before, polls), (20 << 20, 3));
     }
@@ -302,13 +313,77 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         let started =
             |report| matches!(report, Some(Report::Started { entity, .. }) if entity == entities[0]);
-        assert!(started(polled.poll(&mut context)) && polled.poll(&mut context).is_none());
+        assert!(
+            started(polled.poll(&mut context, BYTES_A_TICK))
+                && polled.poll(&mut context, BYTES_A_TICK).is_none()
+        );
         let before = counts[0].0.load(Ordering::Relaxed);
         // One is being read, the next has not begun.
         polled.forget(entities[0]);
         polled.forget(entities[1]);
-        while !matches!(polled.poll(&mut context), Some(Report::Arrived(_))) {}
+        while !matches!(polled.poll(&mut context, BYTES_A_TICK), Some(Report::Arrived(_))) {}
         let read = counts.map(|count| count.0.load(Ordering::Relaxed));
         assert_eq!(read, [before, 0, 12 << 20]);
+    }
+
+    /// Fails its first read for a transient reason.
+    struct Fails(AtomicUsize);
+
+    impl Source for Fails {
+        fn name(&self) -> &str {
+            "fails once"
+        }
+
+        fn len(&self) -> u64 {
+            1 << 20
+        }
+
+        fn poll_read(
+            &self,
+            _: &mut Context<'_>,
+            at: u64,
+            buffer: &mut [u8],
+        ) -> Poll<Result<usize, StorageError>> {
+            if self.0.fetch_add(1, Ordering::Relaxed) > 0 {
+                return Poll::Ready(Ok(buffer.len()));
+            }
+            let (name, end) = (self.name().to_owned(), at + buffer.len() as u64);
+            let source = Arc::new(std::io::ErrorKind::ConnectionReset.into());
+            Poll::Ready(Err(StorageError::Read { name, start: at, end, source }))
+        }
+    }
+
+    #[test]
+    fn a_read_is_tried_again_after_a_pause() {
+        let (source, pauses) = (Fails(AtomicUsize::new(0)), Pauses::default());
+        let signal = Signal::new();
+        let waker = signal.waker();
+        let mut context = Context::from_waker(&waker);
+        let mut read =
+            Read { first: 0, range: 0..9, filled: 0, buffer: vec![0; 9], tries: 0, retry_at: None };
+        let begun = Instant::now();
+        assert!(!read.poll(&source, &pauses, &mut context).unwrap());
+        while !read.poll(&source, &pauses, &mut context).unwrap() {
+            signal.wait_timeout(core::time::Duration::from_secs(60));
+        }
+        assert!(begun.elapsed() >= pause(0));
+        assert_eq!(source.0.load(Ordering::Relaxed), 2, "it is not read during the pause");
+    }
+
+    #[test]
+    fn an_error_leaves_a_later_request_alone() {
+        let (mut world, count) = (World::new(), Count::default());
+        let source: Arc<dyn Source> = Arc::new(MemorySource::new("short", vec![0; 1 << 20]));
+        let (mut polled, entity) = (Polled::new(Arc::new([source])), world.spawn_empty().id());
+        for (ticket, mib) in [(1, 2), (2, 1)] {
+            let mut item = item(entity, &count, mib);
+            item.ticket = ticket;
+            polled.push(item);
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        let mut report = || polled.poll(&mut context, BYTES_A_TICK);
+        assert!(matches!(report(), Some(Report::Failed { ticket: 1, .. })), "it ends beyond the source");
+        assert!(matches!(report(), Some(Report::Started { ticket: 2, .. })));
+        assert!(matches!(report(), Some(Report::Arrived(_))));
     }
 }

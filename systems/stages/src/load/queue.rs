@@ -125,18 +125,18 @@ impl LoadQueue {
         self.asked.contains_key(&shard)
     }
 
-    /// Takes the next shard. Never waits.
+    /// Takes the next shard. Never waits. Of a source that must be polled it reads about `most` bytes at most.
     ///
     /// # Errors
     /// A shard could not be read after the last retry, or could not be prepared.
-    pub fn poll(&mut self) -> Result<Fetched, LoadError> {
+    pub fn poll(&mut self, most: u64) -> Result<Fetched, LoadError> {
         if self.asked.is_empty() {
             // What still comes of requests that were cancelled is dropped, so that no thread waits to deliver it.
             #[cfg(not(target_family = "wasm"))]
             while self.threads.poll().is_some() {}
             return Ok(Fetched::Nothing);
         }
-        while let Some(report) = self.next_report() {
+        while let Some(report) = self.next_report(most) {
             let current = |entity: Entity, ticket: u64| self.asked.get(&entity) == Some(&ticket);
             match report {
                 Report::Started { entity, ticket } if current(entity, ticket) => {
@@ -153,9 +153,9 @@ impl LoadQueue {
         Ok(Fetched::Nothing)
     }
 
-    fn next_report(&mut self) -> Option<Report> {
+    fn next_report(&mut self, most: u64) -> Option<Report> {
         let mut context = Context::from_waker(&self.waker);
-        if let Some(report) = self.polled.poll(&mut context) {
+        if let Some(report) = self.polled.poll(&mut context, most) {
             return Some(report);
         }
         #[cfg(not(target_family = "wasm"))]

@@ -1,6 +1,6 @@
 //! The load system: takes arrived shards from the queues, and marks a layer resident when its last shard has arrived.
 
-use super::assign::{place_model, request_shards};
+use super::assign::{place_again, request_shards};
 use super::failure::fail_model;
 use super::progress::Loading;
 use super::queue::{BYTES_A_TICK, Fetched, LoadQueue};
@@ -9,6 +9,7 @@ use crate::fail::LoadFailed;
 use crate::layers::TickBudget;
 use crate::place::LoadError;
 use bevy_ecs::prelude::*;
+use std::sync::Arc;
 use web_time::Instant;
 use weft_components::{Fetching, MissingShards, Model, Queued, Resident, ShardOf, TickWork};
 use weft_formats::ShardSpec;
@@ -25,7 +26,7 @@ pub fn receive_shards(
     for (model, mut queue) in models.iter_mut(world) {
         let mut bytes = 0;
         while bytes == 0 || (bytes < BYTES_A_TICK && !is_over()) {
-            match queue.poll() {
+            match queue.poll(BYTES_A_TICK - bytes.min(BYTES_A_TICK)) {
                 Ok(Fetched::Nothing) => break,
                 Ok(Fetched::Arrival(arrival)) => {
                     bytes += arrival.bytes;
@@ -48,7 +49,9 @@ pub fn receive_shards(
                 }
             }
             Ok(Fetched::Nothing) => {}
-            Err(error) => fail_model(world, model, error),
+            Err(error) => {
+                fail_model(world, model, error);
+            }
         }
     }
 }
@@ -80,26 +83,21 @@ fn take(world: &mut World, model: Entity, arrival: Arrival) {
     world.write_message(progress);
 }
 
-/// Continues a load that failed: requests the shards that have not arrived, or places a model that could not be placed.
-/// Does nothing if the model's load has not failed.
+/// Continues a load that failed: requests the shards that have not arrived, or places a model that has no place. Does
+/// nothing if the model's load has not failed.
 ///
 /// # Errors
-/// The model cannot be placed, or the loader's threads cannot be started. Then the load has still failed.
-pub fn retry_load(world: &mut World, model: Entity) -> Result<(), LoadError> {
+/// The model cannot be placed, or the loader's threads cannot be started. Then the load has failed again.
+pub fn retry_load(world: &mut World, model: Entity) -> Result<(), Arc<LoadError>> {
     if world.get::<LoadFailed>(model).is_none() {
         return Ok(());
     }
-    let failed = world.entity_mut(model).take::<LoadFailed>();
+    world.entity_mut(model).remove::<LoadFailed>();
+    if world.get::<LoadQueue>(model).is_none() {
+        return place_again(world, model, true).map(|_| ());
+    }
     // Evicted shards are neither: they are requested when a wave reaches their layer.
     let requested =
         |_: &ShardSpec, shard: EntityRef<'_>| shard.contains::<Queued>() || shard.contains::<Fetching>();
-    // A model that could not be placed has no queue.
-    let retried = match world.get::<LoadQueue>(model) {
-        Some(_) => request_shards(world, model, requested),
-        None => place_model(world, model, true),
-    };
-    if let (Err(_), Some(failed)) = (&retried, failed) {
-        world.entity_mut(model).insert(failed);
-    }
-    retried
+    request_shards(world, model, requested).map_err(|error| fail_model(world, model, error))
 }

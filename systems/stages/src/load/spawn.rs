@@ -1,6 +1,6 @@
 //! Spawning: turns a model file that has been read into entities, places the model and requests its shards.
 
-use super::assign::place_model;
+use super::assign::try_place;
 use super::origin::{ModelOrigin, SpawnOptions, file_bytes};
 use crate::admit::AdmitCursor;
 use crate::place::LoadError;
@@ -40,7 +40,7 @@ pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) ->
     let entities = Arc::new(specs.iter().map(spawn).collect());
     let specs = Arc::new(specs);
     world.entity_mut(model).insert(ModelOrigin { sources, specs, entities, slots, limits, options });
-    match place_model(world, model, true) {
+    match try_place(world, model, true) {
         Ok(()) => Ok(model),
         Err(error) => {
             world.despawn(model);

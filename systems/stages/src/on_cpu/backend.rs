@@ -12,7 +12,7 @@ use crate::related;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    Ends, HeldBy, Layers, ModelConfig, Place, PlacedOn, Shards, TensorRole, Wave, WaveOf, WeightShard,
+    EndsHeldBy, HeldBy, Layers, ModelConfig, Place, Shards, TensorRole, Wave, WaveOf, WeightShard,
 };
 use weft_formats::{ShardOwner, ShardSpec};
 use weft_platform::{CpuMatrix, KvArena, KvError, available_memory};
@@ -94,9 +94,6 @@ impl Backend for CpuBackend {
         let model = wanted.model;
         let (embed, head) = wanted.ends_with(&wanted.layers, (false, false));
         let taken = Taken { layers: wanted.layers.clone(), limits: wanted.limits };
-        if matches!(wanted.ends, EndsWanted::Exactly { .. }) {
-            drop_ends(world, wanted, embed, head);
-        }
         let Some(config) = world.get::<ModelConfig>(model) else { return Ok(taken) };
         let needs_plan = embed || head || !wanted.layers.is_empty() || wanted.config.layers == 0;
         if needs_plan && world.get::<CpuPlan>(model).is_none() {
@@ -116,15 +113,18 @@ impl Backend for CpuBackend {
             let arena = KvArena::new(wanted.kv_shape(wanted.config.layers)).map_err(refused)?;
             world.entity_mut(model).insert(CpuKv(arena));
         }
+        if matches!(wanted.ends, EndsWanted::Exactly { .. }) {
+            drop_ends(world, wanted, embed, head);
+        }
         Ok(taken)
     }
 
     fn install(&self, world: &World, model: Entity, shard: &ShardSpec) -> Option<Arc<dyn Prepare>> {
-        let (config, ends) = (world.get::<ModelConfig>(model)?, world.get::<Ends>(model)?);
+        let (config, ends) = (world.get::<ModelConfig>(model)?, world.get::<EndsHeldBy>(model)?.0);
         let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
         let on_cpu = |index: usize| {
-            let layer = layers.get(index).and_then(|layer| world.get::<PlacedOn>(*layer));
-            layer.is_some_and(|placed| placed.0 == self.place)
+            let layer = layers.get(index).and_then(|layer| world.get::<HeldBy>(*layer));
+            layer.is_some_and(|held| held.0 == self.place)
         };
         let read = reads(shard, config.tied, on_cpu, ends.embed == self.place, ends.head == self.place);
         let kernels = HostCpu::of(world).kernels;

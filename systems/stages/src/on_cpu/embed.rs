@@ -4,7 +4,7 @@
 use super::{self as cpu, CpuPlace, CpuPlan, CpuScratch, Weights, sized};
 use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Ends, Model, ModelConfig, TensorRole, Wave, WaveOf};
+use weft_components::{AtLayer, EndsHeldBy, Model, ModelConfig, TensorRole, Wave, WaveOf};
 use weft_platform::{Cpu, CpuMatrix};
 
 /// Looks up the rows of waves that start, and the angles of their positions. A wave waits while the embedding, or the
@@ -13,13 +13,13 @@ pub fn embed_cpu(
     host: Res<'_, HostCpu>,
     here: Res<'_, CpuPlace>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
-    models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan), With<Model>>,
+    models: Query<'_, '_, (&ModelConfig, &EndsHeldBy, &CpuPlan), With<Model>>,
 ) {
     for (mut wave, of, mut scratch) in &mut waves {
         if wave.at != AtLayer::Embed {
             continue;
         }
-        let Ok((config, ends, plan)) = models.get(of.0) else {
+        let Ok((config, EndsHeldBy(ends), plan)) = models.get(of.0) else {
             continue;
         };
         if ends.embed != here.0 {

@@ -7,7 +7,7 @@ use super::weight_packing::{CpuWeight, CpuWeights};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
 use weft_components::{
-    LayerIndex, LayerOf, Model, ModelConfig, PlacedOn, Resident, RopeConfig, Shards, TensorRole, WeightShard,
+    HeldBy, LayerIndex, LayerOf, Model, ModelConfig, Resident, RopeConfig, Shards, TensorRole, WeightShard,
 };
 use weft_platform::{Cpu, CpuMatrix};
 
@@ -156,7 +156,7 @@ pub fn plan_cpu(
     mut plans: Query<'_, '_, (&ModelConfig, &mut CpuPlan), With<Model>>,
     shards: Query<'_, '_, (&WeightShard, &CpuWeights, &weft_components::ShardOf), Added<CpuWeights>>,
     held: Query<'_, '_, (&WeightShard, &CpuWeights)>,
-    layers: Query<'_, '_, (&LayerIndex, &LayerOf, &Shards, &PlacedOn), Added<Resident>>,
+    layers: Query<'_, '_, (&LayerIndex, &LayerOf, &Shards, &HeldBy), Added<Resident>>,
     here: Res<'_, CpuPlace>,
 ) {
     for (shard, weights, of) in &shards {
@@ -168,7 +168,7 @@ pub fn plan_cpu(
             plan.make_ropes(config);
         }
     }
-    for (index, of, shards, _) in layers.iter().filter(|(.., placed)| placed.0 == here.0) {
+    for (index, of, shards, _) in layers.iter().filter(|(.., held)| held.0 == here.0) {
         let Ok((_, mut plan)) = plans.get_mut(of.0) else {
             continue;
         };

@@ -4,7 +4,9 @@
 use super::{self as cpu, Adapting, CpuPlace, CpuPlan, CpuScratch, sized};
 use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
-use weft_components::{AdapterSite, AtLayer, Ends, Model, ModelConfig, Resident, TensorRole, Wave, WaveOf};
+use weft_components::{
+    AdapterSite, AtLayer, EndsHeldBy, Model, ModelConfig, Resident, TensorRole, Wave, WaveOf,
+};
 use weft_platform::Need;
 
 /// Computes the final hidden states and the logits of waves that have reached the head. A wave waits while the head's
@@ -13,13 +15,13 @@ pub fn head_cpu(
     host: Res<'_, HostCpu>,
     here: Res<'_, CpuPlace>,
     mut waves: Query<'_, '_, (&mut Wave, &WaveOf, &mut CpuScratch)>,
-    models: Query<'_, '_, (&ModelConfig, &Ends, &CpuPlan, Has<Resident>), With<Model>>,
+    models: Query<'_, '_, (&ModelConfig, &EndsHeldBy, &CpuPlan, Has<Resident>), With<Model>>,
 ) {
     for (mut wave, of, mut scratch) in &mut waves {
         if wave.at != AtLayer::Head {
             continue;
         }
-        let Ok((config, ends, plan, resident)) = models.get(of.0) else {
+        let Ok((config, EndsHeldBy(ends), plan, resident)) = models.get(of.0) else {
             continue;
         };
         if ends.head != here.0 || wave.place != Some(here.0) {

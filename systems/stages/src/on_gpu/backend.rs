@@ -4,6 +4,7 @@ use super::capacity::Capacity;
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::in_flight::AHEAD;
 use super::reserved::Reserved;
+use super::transfer::GpuFailed;
 use super::weight_upload::GpuPrepare;
 use crate::host::{HostCpu, Wake};
 use crate::load::rewind_sessions;
@@ -139,8 +140,10 @@ impl Backend for GpuPlace {
             model.insert(gpu_shards);
             layers
         };
-        if let Some(words) = self.shard(world, wanted.model).map(|gpu_shard| gpu_shard.scratch.table_words) {
-            limits.pages = limits.pages.min(words);
+        if let Some(gpu_shard) = self.shard(world, wanted.model) {
+            limits.pages = limits.pages.min(gpu_shard.scratch.table_words);
+            // Fewer than the assignment's where the device had no memory for larger waves.
+            limits.rows = limits.rows.min(gpu_shard.most.rows);
         }
         self.forget_if_empty(world, wanted.model);
         Ok(Taken { layers, limits })
@@ -178,7 +181,8 @@ impl Backend for GpuPlace {
         let Some(mut held) = world.get_mut::<GpuShards>(model) else { return };
         held.0.retain(|gpu_shard| gpu_shard.place != self.0);
         if held.0.is_empty() {
-            world.entity_mut(model).remove::<GpuShards>();
+            // A failure of a GPU that holds nothing of the model is none of the model.
+            world.entity_mut(model).remove::<(GpuShards, GpuFailed)>();
         }
     }
 

@@ -6,7 +6,7 @@ use super::product::device_columns;
 use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
 use super::wave_upload::SPLIT_ROWS;
-use crate::place::{Assignment, Need};
+use crate::place::{Assignment, EndsWanted, Need};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ impl<'a> Capacity<'a> {
         Ok(self.end_bytes(range)?.saturating_add(self.scratch_bytes(range, partials)?))
     }
 
-    /// What a shard counts with that holds `held` and takes the layers of `range`.
+    /// Bytes reserved for a shard that holds `held` and takes the layers of `range`.
     fn reserve(&self, held: &Reserved, range: &Range<usize>, partials: u64) -> Result<Reserved, GpuError> {
         let mut reserved = held.clone();
         for layer in range.clone() {
@@ -149,7 +149,8 @@ impl<'a> Capacity<'a> {
         Ok(reserved)
     }
 
-    /// What a shard counts with that takes the assignment besides what it holds. Fails if that exceeds the budget.
+    /// Bytes reserved for a shard that takes the assignment in addition to what it holds. Fails if that exceeds the
+    /// budget.
     fn reserve_more(&self, gpu_shard: &GpuShard) -> Result<Reserved, GpuError> {
         let range = &self.wanted.layers;
         let reserved = self.reserve(&gpu_shard.reserved, range, gpu_shard.most.partials)?;
@@ -171,6 +172,12 @@ impl<'a> Capacity<'a> {
         };
         let layer_bytes = |layer| self.layer_bytes(layer).map(|(weights, kv)| weights.saturating_add(kv));
         let (mut first, mut layers) = (range.end, 0u64);
+        if range.is_empty() && matches!(self.wanted.ends, EndsWanted::Exactly { .. }) {
+            let needed = with_fixed(0, first)?;
+            if needed > budget {
+                return Err(GpuError::DoesNotFit { layers: 0, needed, budget, fit: 0 });
+            }
+        }
         while first > range.start {
             let more = layers.saturating_add(layer_bytes(first - 1)?);
             if with_fixed(more, first - 1)? > budget {
@@ -192,7 +199,7 @@ impl<'a> Capacity<'a> {
         let attention = self.kernels()?;
         let partials = self.partials(&attention.1);
         let mut range = self.within_budget(partials)?;
-        while !range.is_empty() || matches!(self.wanted.ends, crate::place::EndsWanted::Exactly { .. }) {
+        while !range.is_empty() || matches!(self.wanted.ends, EndsWanted::Exactly { .. }) {
             match self.allocate(&attention, partials, range.clone(), &wake) {
                 Ok(gpu_shard) => return Ok(Some((gpu_shard, range))),
                 // What has been allocated is freed, and the next attempt asks for fewer layers.

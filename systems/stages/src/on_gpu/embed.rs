@@ -3,20 +3,20 @@
 use super::gpu_shard::GpuShards;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, Ends, Model, ModelConfig, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
+    AtLayer, EndsHeldBy, Model, ModelConfig, Resident, ShardOf, TensorRole, Wave, WaveOf, WeightShard,
 };
 
 /// Records the embedding of waves that start on a GPU. A wave waits while the plan or the weights are missing.
 pub fn embed_gpu(
     mut waves: Query<'_, '_, (Entity, &mut Wave, &WaveOf)>,
-    mut models: Query<'_, '_, (&ModelConfig, &Ends, &mut GpuShards), With<Model>>,
+    mut models: Query<'_, '_, (&ModelConfig, &EndsHeldBy, &mut GpuShards), With<Model>>,
     shards: Query<'_, '_, (&WeightShard, &ShardOf), With<Resident>>,
 ) {
     for (entity, mut wave, of) in &mut waves {
         if wave.at != AtLayer::Embed {
             continue;
         }
-        let Ok((config, ends, mut model)) = models.get_mut(of.0) else { continue };
+        let Ok((config, EndsHeldBy(ends), mut model)) = models.get_mut(of.0) else { continue };
         let Some(gpu_shard) = model.on(ends.embed) else { continue };
         for role in read_roles(config) {
             if !gpu_shard.has(role)

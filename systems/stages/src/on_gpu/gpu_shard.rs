@@ -68,7 +68,9 @@ pub struct GpuShard {
     pub(super) plan_builder: PlanBuilder,
     /// The size that the buffers may grow to.
     pub(super) most: ScratchSize,
-    /// Memory that the shard counts with against the GPU's budget.
+    /// Rows of the largest wave that the model allows. `most` has fewer once the device had no memory for them.
+    full_rows: usize,
+    /// Memory reserved for the shard in the GPU's budget.
     pub(super) reserved: Reserved,
     /// Rows of the largest wave that did not fit the buffers.
     pub(super) wanted_rows: usize,
@@ -167,6 +169,7 @@ impl GpuShard {
             uploads: Uploads::default(),
             plan_builder,
             most,
+            full_rows: most.rows,
             reserved,
             wanted_rows: 0,
             growing: None,
@@ -196,6 +199,9 @@ impl GpuShard {
         self.reserved.drop_layer(layer, cache);
         if cache {
             self.kv.remove(&layer);
+            // There is memory again.
+            self.out_of_memory = false;
+            self.most.rows = self.full_rows;
         }
         self.drop_plan();
     }

@@ -4,14 +4,12 @@
 use super::backend::GpuBackend;
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::transfer::GpuFailed;
-use crate::fail::LoadFailed;
 use crate::host::Wake;
-use crate::load::{place_model, rewind_sessions};
-use crate::place::Backends;
+use crate::load::place_again;
 use bevy_ecs::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use weft_components::{DeviceEvent, DeviceEventKind, LoadFailure, Model, Place};
+use weft_components::{DeviceEvent, DeviceEventKind, Model, Place};
 use weft_gpu::{Gpu, GpuError};
 use weft_platform::Signal;
 
@@ -119,23 +117,10 @@ pub fn recover_gpu(
 /// Places a model again and lets its sessions start over from their histories.
 fn move_model(world: &mut World, model: Entity, on_gpu: bool) {
     world.entity_mut(model).remove::<GpuFailed>();
-    let backends = Backends::of(world);
-    rewind_sessions(world, &backends, model, 0);
-    let mut placed = place_model(world, model, on_gpu);
-    let mut kind = if on_gpu { DeviceEventKind::Rebuilt } else { DeviceEventKind::OnCpu };
-    if let (Err(error), true) = (&placed, on_gpu) {
-        tracing::warn!(%error, "the model moves to the CPU");
-        kind = DeviceEventKind::OnCpu;
-        placed = place_model(world, model, false);
-    }
-    match placed {
-        Ok(()) => {
-            world.write_message(DeviceEvent { model, kind });
-        }
-        Err(error) => {
-            world.write_message(LoadFailure { model });
-            world.entity_mut(model).insert(LoadFailed(Arc::new(error)));
-        }
+    // If it fails, the model's load has failed.
+    if let Ok(on_gpu) = place_again(world, model, on_gpu) {
+        let kind = if on_gpu { DeviceEventKind::Rebuilt } else { DeviceEventKind::OnCpu };
+        world.write_message(DeviceEvent { model, kind });
     }
 }
 

@@ -1,10 +1,10 @@
-//! Device memory that a model's shard counts with against its GPU's memory budget.
+//! Device memory reserved for a model in its GPU's memory budget: weights, KV caches and the buffers of waves. Adapters,
+//! masks and readbacks are not counted.
 
+use super::gpu_shard::GpuShards;
 use bevy_ecs::prelude::*;
 use std::collections::BTreeMap;
 use weft_components::Place;
-
-use super::gpu_shard::GpuShards;
 
 /// Bytes of a shard's layers, ends and largest wave.
 #[derive(Clone, Default)]
@@ -22,12 +22,12 @@ impl Reserved {
         layers.fold(self.fixed, u64::saturating_add)
     }
 
-    /// Counts a layer.
+    /// Reserves memory for a layer.
     pub(super) fn add_layer(&mut self, layer: usize, bytes: (u64, u64)) {
         self.layers.insert(layer, bytes);
     }
 
-    /// Counts a layer's weights no longer; with `cache`, its KV cache neither.
+    /// Frees the memory of a layer's weights; with `cache`, also that of its KV cache.
     pub(super) fn drop_layer(&mut self, layer: usize, cache: bool) {
         match self.layers.get_mut(&layer) {
             Some((weights, _)) if !cache => *weights = 0,
@@ -35,7 +35,7 @@ impl Reserved {
         }
     }
 
-    /// Bytes that all models of a world count with on a GPU.
+    /// Bytes reserved on a GPU for all models of a world.
     pub(super) fn on(world: &World, place: Place) -> u64 {
         let Some(mut models) = world.try_query::<&GpuShards>() else { return 0 };
         let shards =
@@ -47,16 +47,16 @@ impl Reserved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::move_layer;
+    use crate::load::{move_ends, move_layer};
     use crate::on_gpu::testing::{empty, tiny};
     use crate::place::{GpuLayers, LoadError};
     use crate::related;
-    use weft_components::{HeldBy, Layers, PlacedOn};
+    use weft_components::{Ends, HeldBy, Layers, PlacedOn};
     use weft_gpu::GpuError;
 
     const GPU: Place = Place::new(1);
 
-    /// Bytes that tiny-llama counts with if so many of its layers are on the GPU.
+    /// Bytes reserved for tiny-llama if so many of its layers are on the GPU.
     fn bytes(layers: usize) -> u64 {
         let mut world = empty(Some(1 << 40));
         tiny(&mut world, GpuLayers::Count(layers)).unwrap();
@@ -104,5 +104,24 @@ mod tests {
         world.despawn(first);
         let third = tiny(&mut world, GpuLayers::Auto).unwrap();
         assert_eq!(held(&world, third), 3);
+    }
+
+    #[test]
+    fn an_end_that_moves_counts_against_the_budget() {
+        let ends = |head| Ends { embed: Place::new(0), head };
+        let needed = {
+            let mut world = empty(Some(1 << 40));
+            let model = tiny(&mut world, GpuLayers::Count(0)).unwrap();
+            assert_eq!(Reserved::on(&world, GPU), 0);
+            move_ends(&mut world, model, ends(GPU)).unwrap();
+            Reserved::on(&world, GPU)
+        };
+        for (budget, fits) in [(needed - 1, false), (needed, true)] {
+            let mut world = empty(Some(budget));
+            let model = tiny(&mut world, GpuLayers::Count(0)).unwrap();
+            assert_eq!(move_ends(&mut world, model, ends(GPU)).is_ok(), fits);
+            assert_eq!(*world.get::<Ends>(model).unwrap(), ends(Place::new(u32::from(fits))));
+            assert_eq!(Reserved::on(&world, GPU), if fits { needed } else { 0 });
+        }
     }
 }

@@ -34,14 +34,15 @@ impl PlaceLimits {
         self.places.retain(|place, _| keep(*place));
     }
 
-    /// The limits that hold on every place.
+    /// The limits that hold on every place; of rows at least one.
     pub fn narrowest(&self) -> WaveLimits {
         let all = self.places.values().fold(self.own, |all, place| WaveLimits {
             rows: all.rows.min(place.rows),
             logit_rows: all.logit_rows.min(place.logit_rows),
             pages: all.pages.min(place.pages),
         });
-        WaveLimits { logit_rows: all.logit_rows.min(all.rows), ..all }
+        let rows = all.rows.max(1);
+        WaveLimits { rows, logit_rows: all.logit_rows.clamp(1, rows), ..all }
     }
 }
 
@@ -63,6 +64,8 @@ mod tests {
         assert_eq!(limits.narrowest(), WaveLimits { rows: 8, logit_rows: 8, pages: 200 });
         limits.set_rows(b, 32);
         assert_eq!(limits.narrowest(), WaveLimits { rows: 32, logit_rows: 16, pages: 200 });
+        limits.set(b, WaveLimits { rows: 0, logit_rows: 0, pages: 0 });
+        assert_eq!(limits.narrowest(), WaveLimits { rows: 1, logit_rows: 1, pages: 0 });
         limits.retain(|_| false);
         assert_eq!(limits.narrowest(), own);
     }

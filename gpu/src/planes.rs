@@ -162,7 +162,7 @@ mod tests {
     /// Kernels read centred codes with the upper bit inverted, which subtracts half of the codes' range.
     #[test]
     fn centred_codes_have_their_zero_point_in_the_middle() {
-        for info in &FORMATS {
+        for info in FORMATS {
             let Some(codec) = info.codec.filter(|codec| codec.layout.is_quantized()) else { continue };
             if is_centred(codec.layout) {
                 let middle = 1 << (codec.layout.codes().bits - 1);
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn layouts_with_a_table_or_a_minimum_have_no_zero_point() {
-        for info in &FORMATS {
+        for info in FORMATS {
             let Some(codec) = info.codec else { continue };
             let kind = codec.layout.codes();
             assert!(codec.zero_point == 0 || !(kind.table || kind.min), "{}", info.name);

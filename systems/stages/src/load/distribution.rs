@@ -115,7 +115,6 @@ mod tests {
             (vec![Some(0), Some(4)], vec![0..0, 0..10]),
             (vec![Some(0), Some(0)], vec![0..5, 5..10]),
             (vec![None, Some(4)], vec![0..5, 5..10]),
-            (vec![Some(3)], vec![0..10]),
         ] {
             assert_eq!(shares(&memory, 0..10), wanted, "{memory:?}");
         }

@@ -9,7 +9,9 @@ use super::polled::Polled;
 use super::request::{Arrival, FetchItem, Report};
 #[cfg(not(target_family = "wasm"))]
 use super::threads::Threads;
-use crate::host::{HostCpu, Wake};
+#[cfg(not(target_family = "wasm"))]
+use crate::host::HostCpu;
+use crate::host::Wake;
 use crate::place::LoadError;
 use bevy_ecs::entity::EntityHashMap;
 use bevy_ecs::prelude::*;
@@ -54,14 +56,18 @@ impl LoadQueue {
         let sources: Arc<[_]> =
             origin.map_or_else(Default::default, |origin| origin.sources.as_slice().into());
         let wake = Wake::of(world);
-        let file = origin.map(ModelOrigin::file).unwrap_or_default();
         Self {
             asked: EntityHashMap::default(),
             tickets: 0,
             polled: Polled::new(Arc::clone(&sources)),
             waker: wake.waker(),
             #[cfg(not(target_family = "wasm"))]
-            threads: Threads::new(Arc::clone(&sources), HostCpu::of(world), wake, file),
+            threads: Threads::new(
+                Arc::clone(&sources),
+                HostCpu::of(world),
+                wake,
+                origin.map(ModelOrigin::file).unwrap_or_default(),
+            ),
             #[cfg(target_family = "wasm")]
             inline: VecDeque::new(),
             sources,

@@ -5,6 +5,7 @@ use super::scratch::Scratch;
 use super::upload::Upload;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
+#[cfg(not(target_family = "wasm"))]
 use weft_components::ModelConfig;
 use weft_gpu::{Bound, Gpu, GpuError, LogitsMask, wgpu};
 #[cfg(not(target_family = "wasm"))]
@@ -42,6 +43,7 @@ pub(super) struct Processing {
     pub(super) shaders: Vec<(LogitsKernel, Option<wgpu::Buffer>)>,
     pub(super) bound: Vec<(Bound, [u32; 3])>,
     /// The buffers that `bound` is bound to.
+    #[cfg(not(target_family = "wasm"))]
     pub(super) scratch: Option<Arc<Scratch>>,
 }
 

@@ -1,12 +1,15 @@
 //! Running logits processors on a GPU, and compiling those of models.
 
-use super::gpu_shard::{GpuShard, GpuShards};
+use super::gpu_shard::GpuShard;
+#[cfg(not(target_family = "wasm"))]
+use super::gpu_shard::GpuShards;
 #[cfg(not(target_family = "wasm"))]
 use super::logits::{GpuLogits, GpuLogitsFailed};
 use super::logits::{MaskStep, Processing};
 use super::transfer::GpuFailed;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
+#[cfg(not(target_family = "wasm"))]
 use weft_components::{Model, ModelConfig};
 use weft_gpu::{GpuError, LogitsMask};
 

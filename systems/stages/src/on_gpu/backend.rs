@@ -3,7 +3,6 @@
 use super::capacity::Capacity;
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::in_flight::AHEAD;
-use super::reserved::Reserved;
 use super::transfer::GpuFailed;
 use super::weight_upload::GpuPrepare;
 use crate::host::{HostCpu, Wake};
@@ -93,7 +92,7 @@ impl Backend for GpuPlace {
     fn memory(&self, world: &World) -> Option<u64> {
         let (gpu, _) = self.gpu(world)?;
         let all = gpu.options.memory.or(gpu.memory)?;
-        Some(all.saturating_sub(Reserved::on(world, self.0)))
+        Some(all.saturating_sub(reserved_on(world, self.0)))
     }
 
     fn steps_ahead(&self) -> usize {
@@ -107,7 +106,7 @@ impl Backend for GpuPlace {
     fn fits(&self, world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError> {
         let Some((gpu, number)) = self.gpu(world) else { return Ok(Need::default()) };
         let held = self.shard(world, wanted.model).map_or((false, false), |gpu_shard| gpu_shard.ends.held());
-        Capacity::new(wanted, (&gpu, number), held, Reserved::on(world, self.0))
+        Capacity::new(wanted, (&gpu, number), held, reserved_on(world, self.0))
             .and_then(|room| room.need())
             .map_err(refused)
     }
@@ -118,7 +117,7 @@ impl Backend for GpuPlace {
         let wake = Wake::of(world);
         let held = self.shard(world, wanted.model).map(|gpu_shard| gpu_shard.ends.held());
         let room =
-            Capacity::new(wanted, (&gpu, number), held.unwrap_or_default(), Reserved::on(world, self.0))
+            Capacity::new(wanted, (&gpu, number), held.unwrap_or_default(), reserved_on(world, self.0))
                 .map_err(refused)?;
         let mut limits = room.limits;
         let layers = if held.is_some() {
@@ -207,6 +206,95 @@ impl GpuPlace {
         let empty = |gpu_shard: &GpuShard| gpu_shard.kv.is_empty() && gpu_shard.ends.held() == (false, false);
         if self.shard(world, model).is_some_and(empty) {
             self.release(world, model);
+        }
+    }
+}
+
+/// Bytes reserved on a GPU for all models of a world.
+fn reserved_on(world: &World, place: Place) -> u64 {
+    let Some(mut models) = world.try_query::<&GpuShards>() else { return 0 };
+    let shards = models.iter(world).flat_map(|model| &model.0).filter(|gpu_shard| gpu_shard.place == place);
+    shards.map(|gpu_shard| gpu_shard.reserved.bytes()).fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{move_ends, move_layer};
+    use crate::on_gpu::testing::{empty, tiny};
+    use crate::place::{GpuLayers, LoadError};
+    use crate::related;
+    use weft_components::{Ends, HeldBy, Layers, PlacedOn};
+    use weft_gpu::GpuError;
+
+    const GPU: Place = Place::new(1);
+
+    /// Bytes reserved for tiny-llama if so many of its layers are on the GPU.
+    fn bytes(layers: usize) -> u64 {
+        let mut world = empty(Some(1 << 40));
+        tiny(&mut world, GpuLayers::Count(layers)).unwrap();
+        reserved_on(&world, GPU)
+    }
+
+    fn held(world: &World, model: Entity) -> usize {
+        let layers = related::<Layers>(world, model);
+        layers.into_iter().filter(|layer| world.get::<HeldBy>(*layer).unwrap().0 == GPU).count()
+    }
+
+    #[test]
+    fn a_layer_that_moves_counts_against_the_budget() {
+        let [one, two] = [1, 2].map(bytes);
+        assert!(0 < one && one < two);
+        for (budget, fits) in [(two - 1, false), (two, true)] {
+            let mut world = empty(Some(budget));
+            let model = tiny(&mut world, GpuLayers::Count(1)).unwrap();
+            let layer = related::<Layers>(&world, model)[1];
+            match move_layer(&mut world, layer, GPU) {
+                Ok(()) => assert!(fits),
+                Err(error @ LoadError::Place { .. }) => {
+                    let reason: &GpuError = error.place_reason().unwrap();
+                    assert!(matches!(reason, GpuError::DoesNotFit { .. }) && !fits, "{reason}");
+                    assert_eq!(world.get::<PlacedOn>(layer).unwrap().0, Place::new(0));
+                }
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(held(&world, model), 1 + usize::from(fits));
+            assert_eq!(reserved_on(&world, GPU), if fits { two } else { one });
+            // A layer that leaves gives its memory back.
+            let last = related::<Layers>(&world, model)[2];
+            move_layer(&mut world, last, Place::new(0)).unwrap();
+            assert!(reserved_on(&world, GPU) < if fits { two } else { one });
+        }
+    }
+
+    #[test]
+    fn models_share_a_budget() {
+        let mut world = empty(Some(bytes(3) + bytes(1)));
+        let first = tiny(&mut world, GpuLayers::Auto).unwrap();
+        assert_eq!(held(&world, first), 3);
+        let second = tiny(&mut world, GpuLayers::Auto).unwrap();
+        assert_eq!(held(&world, second), 1);
+        world.despawn(first);
+        let third = tiny(&mut world, GpuLayers::Auto).unwrap();
+        assert_eq!(held(&world, third), 3);
+    }
+
+    #[test]
+    fn an_end_that_moves_counts_against_the_budget() {
+        let ends = |head| Ends { embed: Place::new(0), head };
+        let needed = {
+            let mut world = empty(Some(1 << 40));
+            let model = tiny(&mut world, GpuLayers::Count(0)).unwrap();
+            assert_eq!(reserved_on(&world, GPU), 0);
+            move_ends(&mut world, model, ends(GPU)).unwrap();
+            reserved_on(&world, GPU)
+        };
+        for (budget, fits) in [(needed - 1, false), (needed, true)] {
+            let mut world = empty(Some(budget));
+            let model = tiny(&mut world, GpuLayers::Count(0)).unwrap();
+            assert_eq!(move_ends(&mut world, model, ends(GPU)).is_ok(), fits);
+            assert_eq!(*world.get::<Ends>(model).unwrap(), ends(Place::new(u32::from(fits))));
+            assert_eq!(reserved_on(&world, GPU), if fits { needed } else { 0 });
         }
     }
 }

@@ -10,7 +10,7 @@ use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, id_words};
 use super::shape::WaveShape;
 use super::submit_budget::SubmitBudget;
-use super::wave_upload::{RowWords, Uploads};
+use super::upload::{RowWords, Uploads};
 use bevy_ecs::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -23,3 +23,21 @@ impl Upload {
         self.written.extend_from_slice(words);
     }
 }
+
+/// Arrays with one entry for each row, kept for their memory.
+#[derive(Default)]
+pub(super) struct RowWords {
+    pub(super) kv: Vec<u32>,
+    pub(super) tables: Vec<u32>,
+    pub(super) tiles: Vec<u32>,
+    pub(super) seen: Vec<u32>,
+}
+
+/// Buffers that the host writes for each wave, with their last written words.
+#[derive(Default)]
+pub(super) struct Uploads {
+    pub(super) wave: Upload,
+    pub(super) tables: Upload,
+    pub(super) sample_rows: Upload,
+    pub(super) adjustments: Upload,
+}

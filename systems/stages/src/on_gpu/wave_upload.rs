@@ -3,7 +3,7 @@
 use super::gpu_shard::{AdaptedPlan, GpuShard};
 use super::plan_builder::PendingPlan;
 use super::shape::{Attend, WaveShape, shape_of};
-use super::upload::Upload;
+use super::upload::RowWords;
 use bevy_ecs::prelude::*;
 use weft_components::{AtLayer, ModelConfig, Wave};
 use weft_gpu::{GpuError, TILE, WaveData};
@@ -16,24 +16,6 @@ const TILED_ROWS: usize = 8;
 pub(super) const SPLIT_ROWS: usize = 16;
 /// Workgroups that keep a large GPU busy.
 const WORKGROUPS: usize = 396;
-
-/// Arrays with one entry for each row, kept for their memory.
-#[derive(Default)]
-pub(super) struct RowWords {
-    kv: Vec<u32>,
-    tables: Vec<u32>,
-    tiles: Vec<u32>,
-    seen: Vec<u32>,
-}
-
-/// Buffers that the host writes for each wave, with their last written words.
-#[derive(Default)]
-pub(super) struct Uploads {
-    pub(super) wave: Upload,
-    pub(super) tables: Upload,
-    pub(super) sample_rows: Upload,
-    pub(super) adjustments: Upload,
-}
 
 impl GpuShard {
     /// Uploads a wave's rows, and its hidden state if the host has it. Returns `false` if the device cannot take the

@@ -19,7 +19,7 @@ pub struct EngineOptions {
     pub isa: Option<String>,
     /// Maximum number of rows in a wave; `None` for 512 on the CPU and 2048 on GPUs.
     pub max_rows: Option<usize>,
-    /// Bytes of host memory that models may use, for [`Engine::fit`](crate::Engine::fit); `None` for what is available.
+    /// Bytes of host memory that each model may use, for [`Engine::fit`](crate::Engine::fit); `None` for what is available.
     pub memory: Option<u64>,
     /// GPUs to open; `None` computes on the CPU.
     pub gpu: Option<GpuOptions>,

@@ -18,7 +18,7 @@ use weft_formats::{ShardOwner, ShardSpec};
 use weft_platform::{CpuMatrix, KvArena, KvError, available_memory};
 
 impl CpuPlace {
-    /// Registers the CPU. `memory` is the number of bytes it may use; with `None`, the machine's available memory.
+    /// Registers the CPU. `memory` is the number of bytes that each model may use; with `None`, the machine's available memory.
     pub fn register(world: &mut World, memory: Option<u64>) -> Place {
         let place = Backends::register(world, |place| CpuBackend { place, memory });
         world.insert_resource(Self(place));

@@ -11,6 +11,7 @@ pub use room::truncate_session;
 
 use crate::fail::LoadFailed;
 use crate::sample::{Ending, SessionSampler, wanted_positions};
+use bevy_ecs::entity::EntityHashSet;
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use room::{Pressure, make_room};
@@ -130,6 +131,7 @@ pub fn admit(
     mut sessions: Query<'_, '_, AdmitSession>,
     runs: Query<'_, '_, &Pages>,
     mut events: MessageWriter<'_, SessionEvent>,
+    mut ordered: Local<'_, Vec<Entity>>,
 ) {
     for (.., mut turn, _, _, _, _) in &mut models {
         turn.standing = false;
@@ -156,13 +158,18 @@ pub fn admit(
             turn.first = 0;
         }
         let all = list;
-        let list = order.map_or(list, |order| &order.0);
-        let pressure = Pressure::of(of.0, list, order.is_some(), &sessions, pool.free());
+        let list = match order {
+            Some(order) => {
+                own_sessions(&order.0, of.0, &sessions, &mut ordered);
+                &ordered[..]
+            }
+            None => list,
+        };
+        let pressure = Pressure::of(list, &sessions, pool.free());
         let most = options.max_rows.clamp(1, limits.rows);
         let rounds = rounds(most, &mut turn, &pressure);
         let mut admission = Admission {
             model: of.0,
-            ordered: order.is_some(),
             room: 0,
             // Each wave takes its share of the sessions, so that every place has work at once.
             sessions: pressure.active.div_ceil(abreast.entities().len().max(1)),
@@ -185,10 +192,6 @@ pub fn admit(
                 }
                 let at = (turn.first + step) % list.len();
                 let Ok(mut session) = sessions.get_mut(list[at]) else { continue };
-                // An order may name sessions twice, or those of other models.
-                if session.of.0 != of.0 || admission.has(list[at]) {
-                    continue;
-                }
                 let remaining = session.remaining(admission.ahead);
                 if !session.phase.is_active() || remaining == 0 || (remaining == 1) != decoding {
                     continue;
@@ -234,11 +237,23 @@ fn rounds(rows: usize, turn: &mut AdmitCursor, pressure: &Pressure) -> [(bool, u
     [(true, rows - prompts), (false, prompts)]
 }
 
+/// Collects the sessions of a model that an order names, each once. An order may name sessions of other models, or a session
+/// twice.
+fn own_sessions(
+    order: &[Entity],
+    model: Entity,
+    sessions: &Query<'_, '_, AdmitSession>,
+    own: &mut Vec<Entity>,
+) {
+    let mut seen = EntityHashSet::default();
+    let is_own = |entity: &Entity| sessions.get(*entity).is_ok_and(|session| session.of.0 == model);
+    own.clear();
+    own.extend(order.iter().filter(|entity| is_own(entity) && seen.insert(**entity)));
+}
+
 /// A wave being composed.
 struct Admission<'a> {
     model: Entity,
-    /// True if the order of sessions is the caller's.
-    ordered: bool,
     /// Rows that may still join.
     room: usize,
     /// Sessions that may still join.
@@ -263,11 +278,6 @@ struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// Returns true if the session has joined the wave. Looked at only where an order of the caller's may name it twice.
-    fn has(&self, session: Entity) -> bool {
-        self.ordered && self.wave.spans.iter().any(|span| span.session == session)
-    }
-
     /// Adds rows of the session at this index of the list. Returns a reason if the session can never continue.
     fn join(
         &mut self,

@@ -7,7 +7,6 @@
 
 use super::{AdmitSession, AdmitSessionItem};
 use crate::sample::SessionSampler;
-use bevy_ecs::entity::EntityHashSet;
 use bevy_ecs::prelude::*;
 use weft_components::{BlockTable, ContextCursor, FinishReason, LeafRun, Pages, SessionEvent};
 use weft_platform::PAGE;
@@ -34,20 +33,11 @@ fn demand(history: usize, max_tokens: usize, limit: usize, held: usize) -> usize
 }
 
 impl Pressure {
-    /// The pressure of a model's sessions in `list`. An order of the caller's (`ordered`) may also name sessions of other
-    /// models, or a session twice.
-    pub(super) fn of(
-        model: Entity,
-        list: &[Entity],
-        ordered: bool,
-        sessions: &Query<'_, '_, AdmitSession>,
-        free: usize,
-    ) -> Self {
+    pub(super) fn of(list: &[Entity], sessions: &Query<'_, '_, AdmitSession>, free: usize) -> Self {
         let mut pressure = Self { active: 0, prompts: false, waiting: None, running: 0, demand: 0, free };
-        let mut seen = EntityHashSet::default();
-        for (place, entity) in list.iter().enumerate() {
-            let Ok(session) = sessions.get(*entity) else { continue };
-            if !session.phase.is_active() || session.of.0 != model || (ordered && !seen.insert(*entity)) {
+        for (place, session) in list.iter().enumerate().filter_map(|(i, e)| Some((i, sessions.get(*e).ok()?)))
+        {
+            if !session.phase.is_active() {
                 continue;
             }
             let history = session.history.0.len();

@@ -255,7 +255,7 @@ pub(super) fn request_shards(
     for shard in unread {
         mark_unread(world, shard);
     }
-    count(world, model, &entities);
+    count_shards(world, model);
     match world.get_mut::<LoadQueue>(model) {
         Some(mut queue) => queue.push(items),
         None => Ok(()),
@@ -263,7 +263,8 @@ pub(super) fn request_shards(
 }
 
 /// Counts the shards of a model that are resident, and those that somebody reads.
-fn count(world: &mut World, model: Entity, shards: &[Entity]) {
+pub(super) fn count_shards(world: &mut World, model: Entity) {
+    let Some(origin) = world.get::<ModelOrigin>(model) else { return };
     let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
     let resident = |entity: &&Entity| world.get::<Resident>(**entity).is_some();
     let mut progress = LoadProgress {
@@ -275,7 +276,7 @@ fn count(world: &mut World, model: Entity, shards: &[Entity]) {
         layers: layers.iter().filter(resident).count(),
         total_layers: layers.len(),
     };
-    for shard in shards {
+    for shard in origin.entities.iter() {
         let (Some(weights), Some(of)) = (world.get::<WeightShard>(*shard), world.get::<ShardOf>(*shard))
         else {
             continue;
@@ -309,23 +310,13 @@ fn mark_unread(world: &mut World, shard: Entity) {
 /// Notes that a shard is missing: the shard, and its layer or model, are no longer resident.
 pub(super) fn mark_missing(world: &mut World, model: Entity, shard: Entity) {
     let Ok(mut entity) = world.get_entity_mut(shard) else { return };
-    let was_resident = entity.take::<Resident>().is_some();
-    entity.remove::<(Queued, Fetching)>();
-    let bytes = entity.get::<WeightShard>().map_or(0, shard_bytes);
+    entity.remove::<(Resident, Queued, Fetching)>();
     let owner = entity.get::<ShardOf>().map_or(model, |of| of.0);
     if let Some(mut missing) = world.get_mut::<MissingShards>(owner) {
         missing.0.insert(shard);
     }
-    let owner_was = world.get_entity_mut(owner).is_ok_and(|mut owner| owner.take::<Resident>().is_some());
-    if let Some(mut loading) = world.get_mut::<Loading>(model) {
-        let progress = &mut loading.0;
-        if was_resident {
-            progress.shards = progress.shards.saturating_sub(1);
-            progress.bytes = progress.bytes.saturating_sub(bytes);
-        }
-        if owner_was && owner != model {
-            progress.layers = progress.layers.saturating_sub(1);
-        }
+    if let Ok(mut owner) = world.get_entity_mut(owner) {
+        owner.remove::<Resident>();
     }
     if let Some(mut queue) = world.get_mut::<LoadQueue>(model) {
         queue.forget(shard);

@@ -1,6 +1,6 @@
 //! Eviction: the weights of a layer are dropped, and read again when a wave has reached the layer.
 
-use super::assign::{Request, mark_missing, model_and_index, prepare, request_shards};
+use super::assign::{Request, count_shards, mark_missing, model_and_index, prepare, request_shards};
 use super::failure::fail_model;
 use super::queue::LoadQueue;
 use crate::fail::LoadFailed;
@@ -27,6 +27,7 @@ pub fn evict_layer(world: &mut World, layer: Entity) -> bool {
     for shard in shards {
         mark_missing(world, model, shard);
     }
+    count_shards(world, model);
     backend.evict(world, model, index);
     true
 }

@@ -46,6 +46,7 @@ fn main() {
             scale: 0.125,
             cap: 0.0,
             window: 0,
+            tables: 0,
         };
         let kernels = shape.kernels(&gpu.capabilities, ActFormat::Q8).unwrap();
         let decode = [(1, 100), (1, 500), (1, 2_048), (1, 8_192), (1, 32_768), (16, 2_048), (64, 1_024)];

@@ -19,7 +19,10 @@ pub use adapter::{
 pub use format::{
     BlockCodes, BlockFormat, CODES, CodeKind, Codec, FormatInfo, SUPER, ScaleKind, TensorFormat, TileLayout,
 };
-pub use kv::{KvPage, KvPool, KvRun, PageOf, Pages, RunOf};
+pub use kv::{
+    ChildRuns, KvClass, KvPage, KvPool, KvPools, KvRun, LeafRun, LeafSessions, PageOf, Pages, RunIn, RunOf,
+    Runs,
+};
 pub use message::{DeviceEvent, DeviceEventKind, LoadFailure, LoadProgress, SessionEvent, SessionEventKind};
 pub use model::{
     Activation, Ends, EndsHeldBy, ExpertConfig, HeldBy, LayerConfig, LayerIndex, LayerOf, Layers,
@@ -28,12 +31,12 @@ pub use model::{
 };
 pub use sampling::{IgnoredDefault, SamplerSettings, SamplingDefaults};
 pub use session::{
-    BlockTable, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LeafRun, LogitsKept,
-    LogitsWanted, Output, Phase, ReadsLogits, Request, SessionOf, Sessions, TokenHistory, TokenLogprob,
-    TokenMask,
+    BlockTable, Client, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept,
+    LogitsWanted, Output, Phase, Priority, PrivateContext, ReadsLogits, Request, SessionOf, Sessions,
+    TokenHistory, TokenLogprob, TokenMask,
 };
 pub use shard::{Evictable, Fetching, Queued, ShardOf, Shards, TensorRole, WeightShard};
 pub use wave::{
-    AtLayer, Chosen, CurrentLayer, DEVICE_TOKEN, ReadbackOf, Readbacks, TickWork, Wave, WaveLimits, WaveOf,
-    WaveSpan, Waves,
+    AtLayer, Chosen, CurrentLayer, DEVICE_TOKEN, ReadbackOf, Readbacks, TickWork, Wave, WaveKv, WaveLimits,
+    WaveOf, WaveSpan, Waves,
 };

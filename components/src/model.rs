@@ -3,6 +3,7 @@
 //! `Model` owns its `Layer`s, its `WeightShard`s and its `Session`s through relationships. Despawning the model
 //! despawns them all, and each page despawned that way still returns its slot (see [`crate::kv`]).
 
+use crate::kv::KvClass;
 use crate::shard::TensorRole;
 use bevy_ecs::entity::EntityHashSet;
 use bevy_ecs::prelude::*;
@@ -145,6 +146,10 @@ pub struct LayerConfig {
     pub window: Option<usize>,
     /// Index in [`ModelConfig::ropes`] of its rotary embedding. `None` if it has none.
     pub rope: Option<usize>,
+    /// Index in [`ModelConfig::kv_classes`] of its class.
+    pub kv_class: usize,
+    /// Index among the layers of its class.
+    pub kv_index: usize,
 }
 
 /// The hyperparameters of a model, read from its metadata and checked.
@@ -196,6 +201,8 @@ pub struct ModelConfig {
     pub ropes: Vec<RopeConfig>,
     /// The configuration of each layer.
     pub layer: Vec<LayerConfig>,
+    /// Layers with equal needs of the KV cache. At least one, also if there are no layers.
+    pub kv_classes: Vec<KvClass>,
     /// Factor of query · key.
     pub attention_scale: f32,
     /// Scores become `cap * tanh(score / cap)`.

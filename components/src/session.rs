@@ -2,9 +2,7 @@
 
 use crate::model::Pooling;
 use crate::sampling::SamplerSettings;
-use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::prelude::*;
-use bevy_ecs::world::DeferredWorld;
 
 /// The sessions of a model, in the order in which they were opened.
 #[derive(Component, Debug, Default)]
@@ -44,6 +42,8 @@ pub struct ContextCursor {
     /// True if the context was preempted so that other sessions could continue, and the session waits to compute it
     /// again.
     pub preempted: bool,
+    /// How often the context was preempted during the request.
+    pub preemptions: u32,
     /// When the session last joined a wave, on a clock that only orders events.
     pub used: u64,
 }
@@ -102,9 +102,17 @@ impl Phase {
     }
 }
 
-/// Physical slots of the session's pages, by page number. Kernels read it.
+/// Physical slots of the session's pages: for each KV class, by page number. Kernels read it. Pages that have left the
+/// class's window have slot 0, which kernels do not read.
 #[derive(Component, Clone, Debug, Default)]
-pub struct BlockTable(pub Vec<u32>);
+pub struct BlockTable(pub Vec<Vec<u32>>);
+
+impl BlockTable {
+    /// Number of pages of the context. Each class has as many.
+    pub fn pages(&self) -> usize {
+        self.0.first().map_or(0, Vec::len)
+    }
+}
 
 /// The parameters of one request of a session.
 #[derive(Component, Clone, Debug)]
@@ -262,14 +270,17 @@ pub struct EmbeddingKept {
     pub rows: Vec<Vec<f32>>,
 }
 
-/// The run that ends a session's context. Removing it despawns the run and so returns its pages.
-#[derive(Component, Clone, Copy, Debug)]
-#[component(immutable, on_remove = drop_run)]
-pub struct LeafRun(pub Entity);
+/// Marks a session whose context is shared with no other: it neither uses cached contexts nor leaves its own behind. A
+/// component of the session.
+#[derive(Component, Clone, Copy, Debug, Default)]
+pub struct PrivateContext;
 
-fn drop_run(mut world: DeferredWorld<'_>, context: HookContext) {
-    let Some(run) = world.get::<LeafRun>(context.entity).map(|leaf| leaf.0) else {
-        return;
-    };
-    world.commands().entity(run).try_despawn();
-}
+/// How urgent a session's prompts are among those that wait: higher ones come first. Sessions without it have 0. A
+/// component of the session.
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(pub i32);
+
+/// On whose behalf a session works. The prompts of a client with many sessions get no more than those of one with few. A
+/// session without it is a client of its own. A component of the session.
+#[derive(Component, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client(pub u64);

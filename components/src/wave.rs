@@ -51,7 +51,7 @@ pub struct WaveSpan {
     pub rows: Range<usize>,
     /// Position of the first row in the session's context.
     pub start: usize,
-    /// Range of its block table in [`Wave::tables`].
+    /// Range of its block table in [`WaveKv::tables`], the same for each class.
     pub table: Range<usize>,
     /// The span's rows of the wave's logits.
     pub logits: Range<usize>,
@@ -63,6 +63,25 @@ pub struct WaveSpan {
     pub complete: bool,
     /// The adapter that the session uses.
     pub adapter: Option<UsesAdapter>,
+}
+
+/// Where the keys and values of a wave are in the arena of one KV class.
+#[derive(Clone, Debug, Default)]
+pub struct WaveKv {
+    /// Block tables of the spans, one after another.
+    pub tables: Vec<u32>,
+    /// Slot that stores each row's keys and values.
+    pub slots: Vec<u32>,
+    /// Pages to copy before the rows' keys and values are stored, `(from, to)`: sessions that diverge within a page.
+    pub copies: Vec<(u32, u32)>,
+}
+
+impl WaveKv {
+    fn clear(&mut self) {
+        self.tables.clear();
+        self.slots.clear();
+        self.copies.clear();
+    }
 }
 
 /// The rows that pass through a model together, as arrays by row: hidden state `[rows, embedding]`, logits `[logit
@@ -78,14 +97,12 @@ pub struct Wave {
     pub turn: u64,
     /// The sessions that the rows belong to.
     pub spans: Vec<WaveSpan>,
-    /// Block tables of the spans, one after another.
-    pub tables: Vec<u32>,
+    /// Where the rows' keys and values are, for each KV class of the model.
+    pub kv: Vec<WaveKv>,
     /// Token of each row.
     pub tokens: Vec<u32>,
     /// Position of each row.
     pub positions: Vec<u32>,
-    /// Arena slot that stores each row's keys and values.
-    pub slots: Vec<u32>,
     /// Rows whose logits are wanted, ascending.
     pub logit_rows: Vec<u32>,
     /// Rows whose final hidden state is wanted, ascending.
@@ -105,6 +122,11 @@ pub struct Wave {
 }
 
 impl Wave {
+    /// Number of pages in the block tables of its spans.
+    pub fn pages(&self) -> usize {
+        self.kv.first().map_or(0, |kv| kv.tables.len())
+    }
+
     /// Number of rows in the wave.
     pub fn rows(&self) -> usize {
         self.tokens.len()
@@ -115,10 +137,9 @@ impl Wave {
         self.at = AtLayer::Idle;
         self.place = None;
         self.spans.clear();
-        self.tables.clear();
+        self.kv.iter_mut().for_each(WaveKv::clear);
         self.tokens.clear();
         self.positions.clear();
-        self.slots.clear();
         self.logit_rows.clear();
         self.state_rows.clear();
         self.adapters.clear();

@@ -29,7 +29,7 @@ struct Thread(Place, Sender<Work>);
 
 /// Keys and values of the layers on the thread, which alone locks them. A component of the model.
 #[derive(Component)]
-struct Kv(Arc<Mutex<KvArena>>);
+struct Kv(Arc<Mutex<Vec<KvArena>>>);
 
 /// Where a wave comes back, and whether its layer was computed. A component of the wave.
 #[derive(Component)]
@@ -48,8 +48,7 @@ impl Backend for Thread {
     /// Takes memory for layers. Their weights follow, as `install` says.
     fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError> {
         if !wanted.layers.is_empty() && world.get::<Kv>(wanted.model).is_none() {
-            let kv = KvArena::new(wanted.kv_shape(wanted.config.layers))
-                .map_err(|error| PlaceError::new(PlaceErrorKind::Memory, error))?;
+            let kv = wanted.kv_arenas().map_err(|error| PlaceError::new(PlaceErrorKind::Memory, error))?;
             world.entity_mut(wanted.model).insert(Kv(Arc::new(Mutex::new(kv))));
         }
         Ok(Taken { layers: wanted.layers.clone(), limits: wanted.limits })

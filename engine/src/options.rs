@@ -35,6 +35,10 @@ pub struct LoadOptions {
     pub kv_format: KvFormat,
     /// Layers to put on the engine's GPUs; ignored if it has none.
     pub gpu_layers: GpuLayers,
+    /// Bytes of the KV cache that contexts may take which no session holds any more. Later prompts with the same
+    /// beginning use them. They give way to sessions that need pages, so `None`, for all that there is, takes nothing
+    /// from anyone; 0 keeps none.
+    pub prefix_cache: Option<u64>,
     /// The chat template that the model uses.
     pub template: TemplateChoice,
 }
@@ -45,6 +49,7 @@ impl Default for LoadOptions {
             kv_tokens: None,
             kv_format: KvFormat::F16,
             gpu_layers: GpuLayers::Auto,
+            prefix_cache: None,
             template: TemplateChoice::Shipped,
         }
     }
@@ -55,6 +60,13 @@ impl Default for LoadOptions {
 pub struct SessionOptions {
     /// Maximum number of tokens in the session; `None` for the model's context, or the KV cache if that is smaller.
     pub context: Option<usize>,
+    /// True if the session's context is shared with no other: it neither uses cached contexts nor leaves its own behind.
+    pub private: bool,
+    /// How urgent the session's prompts are: those of higher priority are computed first, and keep their pages longer.
+    pub priority: i32,
+    /// The client that the session works for. Prompts of clients get equal shares; `None` makes the session a client of
+    /// its own.
+    pub client: Option<u64>,
 }
 
 /// Options of a request.

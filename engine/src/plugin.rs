@@ -22,7 +22,7 @@ use weft_systems::load::{self, Moves};
 use weft_systems::on_cpu::{self as cpu, CpuPlace};
 use weft_systems::on_gpu::{self as gpu, GpuBackend};
 use weft_systems::sample::SampleBuffers;
-use weft_systems::{reclaim, sample};
+use weft_systems::{kv, reclaim, sample};
 
 /// Something that adds resources, systems and observers to a world. Functions and closures over `&mut World` are
 /// plugins.
@@ -79,10 +79,12 @@ impl Plugin for CorePlugin {
         world.init_resource::<LastTick>();
         world.init_resource::<Wake>();
         world.init_resource::<ClosedSessions>();
-        world.insert_resource(AdmitOptions { max_rows: self.max_rows.max(1) });
+        world.insert_resource(AdmitOptions { max_rows: self.max_rows.max(1), ..AdmitOptions::default() });
         world.init_resource::<Moves>();
         world.add_observer(load::note_layer);
         world.add_observer(load::note_ends);
+        world.add_observer(admit::enqueue);
+        world.add_observer(kv::release_leaf);
         if !world.contains_resource::<HostCpu>() {
             world.insert_resource(HostCpu(Cpu::serial()));
         }

@@ -36,6 +36,7 @@ impl PreparedModel {
         let options = SpawnOptions {
             kv_tokens: options.kv_tokens,
             kv_format: options.kv_format,
+            prefix_cache: options.prefix_cache,
             gpu_layers: options.gpu_layers,
         };
         Ok(Self { file, options })

@@ -35,7 +35,7 @@ enum Half {
 /// What the thread is asked to do.
 enum Order {
     /// Keep weights and a KV cache of a model.
-    Open { model: Entity, config: Box<ModelConfig>, kv: KvArena },
+    Open { model: Entity, config: Box<ModelConfig>, kv: Vec<KvArena> },
     /// Take the weights of a layer.
     Take { model: Entity, layer: usize, weights: Box<Weights> },
     /// Drop the weights of a layer.
@@ -67,7 +67,7 @@ struct Reply {
 /// What the thread holds of a model.
 struct Opened {
     config: Box<ModelConfig>,
-    kv: KvArena,
+    kv: Vec<KvArena>,
     layers: Vec<Option<Box<Weights>>>,
 }
 
@@ -282,8 +282,7 @@ impl Backend for ThreadBackend {
         }
         if !layers.is_empty() && world.get::<Open>(wanted.model).is_none() {
             let (model, orders) = (wanted.model, worker.orders.clone());
-            let kv = KvArena::new(wanted.kv_shape(wanted.config.layers))
-                .map_err(|error| PlaceError::new(PlaceErrorKind::Memory, error))?;
+            let kv = wanted.kv_arenas().map_err(|error| PlaceError::new(PlaceErrorKind::Memory, error))?;
             worker.order(Order::Open { model, config: Box::new(wanted.config.clone()), kv });
             world.entity_mut(model).insert(Open { model, orders, ropes: None });
         }

@@ -138,7 +138,9 @@ fn held_back(end: impl FnOnce(&mut Engine, SessionId)) -> (String, String) {
     engine.generate(session, &asks(8)).unwrap();
     finish(&mut engine, session);
     let text = engine.output(session).unwrap().text.clone();
-    let session = engine.open_session(model, &SessionOptions { context: Some(31) }).unwrap();
+    let session = engine
+        .open_session(model, &SessionOptions { context: Some(31), ..SessionOptions::default() })
+        .unwrap();
     engine.append(session, Prompt::Tokens(TOKENS[..24].to_vec())).unwrap();
     let stop = vec![format!("{text} and so on and on and on, for ever")];
     engine.generate(session, &GenerateOptions { stop, ..asks(1000) }).unwrap();
@@ -217,7 +219,9 @@ fn absurd_options_are_errors_or_harmless() {
     };
     engine.generate(session, &GenerateOptions { sampler, prefill_chunk: usize::MAX, ..asks(5) }).unwrap();
     finish(&mut engine, session);
-    let none = engine.open_session(model, &SessionOptions { context: Some(0) }).unwrap();
+    let none = engine
+        .open_session(model, &SessionOptions { context: Some(0), ..SessionOptions::default() })
+        .unwrap();
     assert!(matches!(
         engine.append(none, Prompt::Tokens(vec![1])),
         Err(Error::ContextOverflow { tokens: 1, limit: 0 })

@@ -118,7 +118,8 @@ fn memory_is_what_the_format_says() {
         let (mut engine, _) = engine(path.as_path(), format, &EngineOptions::default());
         let world = engine.world_mut();
         let mut arenas = world.query::<&CpuKv>();
-        let found: Vec<usize> = arenas.iter(world).map(|kv| kv.0.bytes()).collect();
+        let found: Vec<usize> =
+            arenas.iter(world).map(|kv| kv.0.iter().map(|arena| arena.bytes()).sum()).collect();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0] as f64 * 8.0 / values as f64, bits, "{format:?}");
     }
@@ -126,5 +127,5 @@ fn memory_is_what_the_format_says() {
     let (mut engine, _) = loaded(&golden("tiny/tiny-llama.gguf"));
     let world = engine.world_mut();
     let mut arenas = world.query::<&CpuKv>();
-    assert!(arenas.iter(world).all(|kv| kv.0.shape().format == KvFormat::F16));
+    assert!(arenas.iter(world).all(|kv| kv.0[0].shape().format == KvFormat::F16));
 }

@@ -28,6 +28,7 @@ mod moving;
 mod placement;
 mod plugins;
 mod polled;
+mod prefix;
 mod prepare;
 mod progressive;
 mod schedule;

@@ -5,14 +5,14 @@
 use crate::common::requests::{self, asks, tiny};
 use crate::common::{greedy, told};
 use bevy_ecs::prelude::*;
-use weft::components::{KvPage, KvPool, Wave, WaveLimits};
+use weft::components::{KvPage, KvPools, Wave, WaveLimits};
 use weft::{
     Engine, EngineOptions, Error, ModelId, PAGE, Phase, Prompt, SamplerSettings, SessionOptions,
     SpecialTokens, Tick, TickSet,
 };
 
 fn free_pages(engine: &Engine, model: ModelId) -> (usize, usize) {
-    let pool = engine.world().get::<KvPool>(model.0).unwrap();
+    let pool = engine.world().get::<KvPools>(model.0).unwrap();
     (pool.free(), pool.capacity())
 }
 
@@ -27,7 +27,9 @@ fn despawned_sessions_return_their_pages() {
         engine.tick();
     }
     let (free, capacity) = free_pages(&engine, model);
-    assert_eq!(capacity - free, 5 * (tokens.len() * 3 + 7).div_ceil(PAGE));
+    // Each has the whole pages of the prompt in common with the others, and a page of its own.
+    let (prompt, now) = (tokens.len() * 3 / PAGE, (tokens.len() * 3 + 7).div_ceil(PAGE));
+    assert_eq!(capacity - free, prompt + 5 * (now - prompt));
     assert_eq!(engine.world_mut().query::<&KvPage>().iter(engine.world()).count(), capacity - free);
     // Sessions that end in different ways: closed, despawned without the engine's knowledge, in the middle of an
     // answer.
@@ -37,6 +39,9 @@ fn despawned_sessions_return_their_pages() {
         engine.wait(*session).unwrap();
         engine.close(*session);
     }
+    let cached = engine.world_mut().query::<&KvPage>().iter(engine.world()).count();
+    assert_eq!(free_pages(&engine, model), (capacity - cached, capacity));
+    engine.clear_prefix_cache(model).unwrap();
     assert_eq!(free_pages(&engine, model), (capacity, capacity));
     assert_eq!(engine.world_mut().query::<&KvPage>().iter(engine.world()).count(), 0);
 }
@@ -141,7 +146,7 @@ fn waves_keep_to_the_pages_that_a_device_has_room_for() {
 struct MostPages(usize);
 
 fn see_pages(waves: Query<'_, '_, &Wave>, mut most: ResMut<'_, MostPages>) {
-    waves.iter().for_each(|wave| most.0 = most.0.max(wave.tables.len()));
+    waves.iter().for_each(|wave| most.0 = most.0.max(wave.pages()));
 }
 
 #[test]

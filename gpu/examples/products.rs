@@ -50,8 +50,13 @@ fn main() {
         (16, 2048, 128_256),
     ] {
         let zeros = vec![0u32; rows];
-        let data =
-            WaveData { tokens: &zeros, positions: &zeros, kv: &zeros, tables: &zeros, ..WaveData::default() };
+        let data = WaveData {
+            tokens: &zeros,
+            positions: &zeros,
+            kv: [&zeros; 2],
+            tables: &zeros,
+            ..WaveData::default()
+        };
         let mut words = Vec::new();
         data.encode(&mut words);
         gpu.queue.write_buffer(&wave, 0, bytemuck::cast_slice(&words));

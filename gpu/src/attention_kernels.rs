@@ -77,6 +77,8 @@ pub struct AttentionShape {
     pub cap: f32,
     /// Positions that a row attends to, its own included; 0 means all positions up to its own.
     pub window: usize,
+    /// First word of the block tables of the layer's class.
+    pub tables: usize,
 }
 
 /// Lanes and heads of a kernel's workgroups.
@@ -217,6 +219,7 @@ impl AttentionShape {
             .with("SCALE", self.scale)
             .with("CAP", self.cap)
             .with("WINDOW", self.window as u32)
+            .with("TABLES", self.tables as u32)
             .with("PAGE", PAGE as u32)
             .with("ACT_WIDTH", (self.heads * self.value) as u32)
             .with("SPLITS_MAX", SPLITS_MAX)
@@ -346,8 +349,16 @@ impl AttentionKernels {
 mod tests {
     use super::*;
 
-    const SHAPE: AttentionShape =
-        AttentionShape { heads: 32, kv_heads: 8, key: 64, value: 64, scale: 0.125, cap: 0.0, window: 0 };
+    const SHAPE: AttentionShape = AttentionShape {
+        heads: 32,
+        kv_heads: 8,
+        key: 64,
+        value: 64,
+        scale: 0.125,
+        cap: 0.0,
+        window: 0,
+        tables: 0,
+    };
 
     const PLAIN: Capabilities = Capabilities {
         subgroup: None,

@@ -43,6 +43,6 @@ pub use planes::{BLOCK, Encoding, PLANES, device_bytes, plane_bytes};
 #[cfg(not(target_family = "wasm"))]
 pub use probe::GpuProbe;
 pub use timing::{KernelTime, StepTimes};
-pub use wave_upload::{Count, DEVICE_TOKEN, WaveData, wave_bytes};
+pub use wave_upload::{Count, DEVICE_TOKEN, KV_CLASSES, WaveData, wave_bytes};
 pub use wgpu;
 pub use work::{StepShape, Work};

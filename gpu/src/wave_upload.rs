@@ -3,7 +3,10 @@
 /// Words before the lists.
 const HEADER: usize = 16;
 /// Number of lists. The words of one index are adjacent, so that a wave of few rows takes few words.
-const LISTS: usize = 7;
+const LISTS: usize = 8;
+
+/// Largest number of classes of layers, each with pages of its own.
+pub const KV_CLASSES: usize = 2;
 
 /// Flag in a token's word: the id is on the device, in `sampled`, at the index in the lower bits.
 pub use weft_components::DEVICE_TOKEN;
@@ -30,9 +33,10 @@ pub struct WaveData<'a> {
     pub tokens: &'a [u32],
     /// Position of each row.
     pub positions: &'a [u32],
-    /// Slot of each row in the KV cache: page slot times page length plus offset.
-    pub kv: &'a [u32],
-    /// Start of each row's block table.
+    /// Slot of each row in the KV cache: page slot times page length plus offset. For each class of layers; empty for a
+    /// class that the model does not have.
+    pub kv: [&'a [u32]; KV_CLASSES],
+    /// Start of each row's block table among those of a class.
     pub tables: &'a [u32],
     /// Rows whose logits are computed.
     pub logit_rows: &'a [u32],
@@ -48,8 +52,16 @@ impl WaveData<'_> {
     /// Writes the wave into `words`, which is reused and keeps its memory.
     pub fn encode(&self, words: &mut Vec<u32>) {
         let seen = if self.seen.is_empty() { self.positions } else { self.seen };
-        let lists: [_; LISTS] =
-            [self.tokens, self.positions, self.kv, self.tables, self.logit_rows, self.tiles, seen];
+        let lists: [_; LISTS] = [
+            self.tokens,
+            self.positions,
+            self.kv[0],
+            self.tables,
+            self.logit_rows,
+            self.tiles,
+            seen,
+            self.kv[1],
+        ];
         let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
         words.clear();
         words.resize(HEADER + LISTS * longest, 0);

@@ -9,7 +9,7 @@ use half::f16;
 use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, PAGE, TILE, WaveData, wgpu};
 
 const PLAIN: AttentionShape =
-    AttentionShape { heads: 8, kv_heads: 2, key: 64, value: 64, scale: 0.3, cap: 0.0, window: 0 };
+    AttentionShape { heads: 8, kv_heads: 2, key: 64, value: 64, scale: 0.3, cap: 0.0, window: 0, tables: 0 };
 
 /// A session. Its rows are the last of its positions.
 struct Session {

@@ -52,6 +52,7 @@ impl Shape {
             ("VALUE", self.value as u32),
             ("ROPE", self.rope as u32),
             ("PAGE", PAGE as u32),
+            ("KV_CLASS", 0),
         ]
     }
 
@@ -110,7 +111,8 @@ impl Scene {
         (1..places.len()).for_each(|i| places.swap(i, random.below(i + 1)));
         places.truncate(rows);
         let cache = |width: usize| buffer(gpu, &vec![f16::NAN; SLOTS * shape.kv_heads * PAGE * width]);
-        let data = WaveData { tokens: &positions, positions: &positions, kv: &places, ..WaveData::default() };
+        let data =
+            WaveData { tokens: &positions, positions: &positions, kv: [&places, &[]], ..WaveData::default() };
         Self {
             shape,
             rows,

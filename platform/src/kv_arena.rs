@@ -169,18 +169,15 @@ impl KvArena {
         &mut self.memory.bytes_mut()[layer * size..][..size]
     }
 
-    /// Copies slot `from` to slot `to` in every layer, for a session that diverges within a shared page.
+    /// Copies slot `from` of a layer to slot `to`, for a session that diverges within a page.
     ///
     /// # Panics
-    /// If a slot is out of range.
-    pub fn copy_slot(&mut self, from: u32, to: u32) {
+    /// If the layer or a slot is out of range.
+    pub fn copy_slot(&mut self, layer: usize, from: u32, to: u32) {
         let (from, to) = (from as usize, to as usize);
         assert!(from < self.shape.slots && to < self.shape.slots, "no such page of the KV cache");
         let stride = self.slot_stride();
-        for layer in 0..self.shape.layers {
-            let start = layer * self.shape.slots * stride;
-            let source = start + from * stride;
-            self.memory.bytes_mut().copy_within(source..source + stride, start + to * stride);
-        }
+        let source = from * stride;
+        self.layer_mut(layer).copy_within(source..source + stride, to * stride);
     }
 }

@@ -267,7 +267,7 @@ fn copied_page_of(format: KvFormat) {
     let cpu = serial(Kernels::detect());
     let before = case.run(&cpu, 20);
     let other = (case.table[0] + 1) % 3;
-    case.arena.copy_slot(case.table[0], other);
+    (0..shape.layers).for_each(|layer| case.arena.copy_slot(layer, case.table[0], other));
     case.table[0] = other;
     assert_eq!(bits(&case.run(&cpu, 20)), bits(&before));
 }

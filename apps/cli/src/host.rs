@@ -123,11 +123,17 @@ impl Host {
     /// # Errors
     /// [`CliError::ContextTooLarge`] if `context` is more than the model's own; it is not cut silently.
     pub(crate) fn session(&mut self, context: Option<usize>) -> Result<SessionId, CliError> {
+        self.open_session(SessionOptions { context, ..SessionOptions::default() })
+    }
+
+    /// As [`Host::session`], with further options.
+    pub(crate) fn open_session(&mut self, options: SessionOptions) -> Result<SessionId, CliError> {
+        let context = options.context;
         let model = self.engine.config(self.model)?.context;
         if let Some(asked) = context.filter(|asked| *asked > model) {
             return Err(CliError::ContextTooLarge { asked, model });
         }
-        let session = self.engine.open_session(self.model, &SessionOptions { context })?;
+        let session = self.engine.open_session(self.model, &options)?;
         if let Some((adapter, scale)) = self.adapter {
             self.engine.set_adapter(session, Some(adapter), scale)?;
         }

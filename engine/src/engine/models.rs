@@ -7,6 +7,7 @@ use crate::prepare::PreparedModel;
 use crate::world::{self, AdapterId, AdapterSource, HostMemory, ModelId, SessionId};
 use weft_components::{Adapter, LoadProgress, ModelConfig, SamplingDefaults};
 use weft_gpu::StepTimes;
+use weft_systems::kv::PrefixStats;
 use weft_systems::load::{Fit, FitOptions};
 use weft_systems::on_gpu::GpuShard;
 use weft_text::Tokenizer;
@@ -101,6 +102,22 @@ impl Engine {
     /// As [`world::host_memory`].
     pub fn host_memory(&self, model: ModelId) -> Result<HostMemory, Error> {
         world::host_memory(&self.world, model)
+    }
+
+    /// What the prefix cache of a model has saved. See [`world::prefix_stats`].
+    ///
+    /// # Errors
+    /// As [`world::prefix_stats`].
+    pub fn prefix_stats(&self, model: ModelId) -> Result<PrefixStats, Error> {
+        world::prefix_stats(&self.world, model)
+    }
+
+    /// Drops the contexts of a model that no session holds any more. See [`world::clear_prefix_cache`].
+    ///
+    /// # Errors
+    /// As [`world::clear_prefix_cache`].
+    pub fn clear_prefix_cache(&mut self, model: ModelId) -> Result<(), Error> {
+        world::clear_prefix_cache(&mut self.world, model)
     }
 
     /// Returns the GPU shards of a model: what each GPU holds of it. See [`world::gpu_shards`].

@@ -24,6 +24,30 @@ impl Engine {
         world::close_session(&mut self.world, session);
     }
 
+    /// Opens a session with the same tokens as another, whose cached context it shares. See [`world::fork`].
+    ///
+    /// # Errors
+    /// As [`world::fork`].
+    pub fn fork(&mut self, session: SessionId) -> Result<SessionId, Error> {
+        world::fork(&mut self.world, session)
+    }
+
+    /// Pauses a session's request. See [`world::pause`].
+    ///
+    /// # Errors
+    /// As [`world::pause`].
+    pub fn pause(&mut self, session: SessionId) -> Result<(), Error> {
+        world::pause(&mut self.world, session)
+    }
+
+    /// Lets a paused session go on. See [`world::resume`].
+    ///
+    /// # Errors
+    /// As [`world::resume`].
+    pub fn resume(&mut self, session: SessionId) -> Result<(), Error> {
+        world::resume(&mut self.world, session)
+    }
+
     /// Returns the model of a session. See [`world::model_of`].
     ///
     /// # Errors

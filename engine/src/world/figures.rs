@@ -3,8 +3,9 @@
 use super::models::ModelId;
 use crate::error::Error;
 use bevy_ecs::prelude::*;
-use weft_components::{KvPool, Layers, Model, Shards};
+use weft_components::{KvPools, Layers, Model, Shards};
 use weft_gpu::StepTimes;
+use weft_systems::kv::{PrefixStats, PrefixTree, clear_cache};
 use weft_systems::on_cpu::{CpuKv, CpuWeights};
 use weft_systems::on_gpu::{GpuShard, GpuShards};
 
@@ -13,7 +14,7 @@ use weft_systems::on_gpu::{GpuShard, GpuShards};
 pub struct HostMemory {
     /// Weights that have been loaded.
     pub weights: u64,
-    /// Pages of the KV cache that sessions hold.
+    /// Pages of the KV cache that sessions hold, and those of contexts that are cached.
     pub kv_in_use: u64,
 }
 
@@ -27,9 +28,30 @@ pub fn host_memory(world: &World, model: ModelId) -> Result<HostMemory, Error> {
     let owners = layers.iter().chain(core::iter::once(&model.0));
     let shards = owners.filter_map(|owner| world.get::<Shards>(*owner)).flat_map(Shards::entities);
     let weights = shards.filter_map(|shard| world.get::<CpuWeights>(*shard)).map(CpuWeights::bytes).sum();
-    let used = world.get::<KvPool>(model.0).map_or(0, |pool| pool.capacity() - pool.free());
-    let slot = world.get::<CpuKv>(model.0).map_or(0, |kv| kv.0.slot_bytes());
-    Ok(HostMemory { weights, kv_in_use: (used * slot) as u64 })
+    let pools = world.get::<KvPools>(model.0).map_or(&[][..], |pools| &pools.0);
+    let arenas = world.get::<CpuKv>(model.0).map_or(&[][..], |kv| &kv.0);
+    let used =
+        pools.iter().zip(arenas).map(|(pool, arena)| (pool.capacity() - pool.free()) * arena.slot_bytes());
+    let kv_in_use = used.sum::<usize>() as u64;
+    Ok(HostMemory { weights, kv_in_use })
+}
+
+/// What the prefix cache of a model has saved, since it was loaded.
+///
+/// # Errors
+/// The model has been unloaded.
+pub fn prefix_stats(world: &World, model: ModelId) -> Result<PrefixStats, Error> {
+    world.get::<PrefixTree>(model.0).map(|tree| tree.stats).ok_or(Error::NoModel)
+}
+
+/// Drops the contexts of a model that no session holds any more.
+///
+/// # Errors
+/// The model has been unloaded.
+pub fn clear_prefix_cache(world: &mut World, model: ModelId) -> Result<(), Error> {
+    world.get::<PrefixTree>(model.0).ok_or(Error::NoModel)?;
+    clear_cache(world, model.0);
+    Ok(())
 }
 
 /// Returns the GPU shards of a model: what each GPU holds of it, and counters of its work. Empty if the model is on the

@@ -23,14 +23,17 @@ pub use adapters::{
 };
 pub use chat::{ChatOptions, chat_tokens, render, set_chat, set_messages};
 pub use embeddings::{Embedding, EmbeddingBatch, ask_embedding, embedding_prompt, pooling, take_embedding};
-pub use figures::{HostMemory, gpu_shards, host_memory, take_gpu_times, time_gpu};
+pub use figures::{
+    HostMemory, clear_prefix_cache, gpu_shards, host_memory, prefix_stats, take_gpu_times, time_gpu,
+};
 pub use fit::fit;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use models::request_layers;
 pub use models::{ModelId, config, has_template, progress, retry_load, sampling_defaults, tokenizer, unload};
 pub use requests::{ask_logits, cancel, generate, read, take_logits};
 pub use sessions::{
-    SessionId, append, close_session, history, model_of, open_session, output, phase, set_context,
+    SessionId, append, close_session, fork, history, model_of, open_session, output, pause, phase, resume,
+    set_context,
 };
 pub(crate) use tick::ClosedSessions;
 pub use tick::{ComputePool, LastTick, TickOutcome, finish_tick, run_tick, signal, tick, tick_for};

@@ -1,16 +1,17 @@
 //! Sessions: opening, closing, and their context.
 
 use super::models::{ModelId, config, tokenizer};
-use super::tick::note_closed;
+use super::tick::{note_closed, signal};
 use crate::error::Error;
 use crate::options::{Prompt, SessionOptions};
 use bevy_ecs::prelude::*;
 use weft_components::{
-    BlockTable, ContextCursor, KvPool, KvRun, LeafRun, Output, Phase, Request, SessionOf, TokenHistory,
-    WaveLimits,
+    BlockTable, Client, ContextCursor, KvPools, Output, Phase, Priority, PrivateContext, Request, SessionOf,
+    TokenHistory, UsesAdapter, WaveLimits,
 };
 use weft_platform::PAGE;
-use weft_systems::admit::{AdmitOptions, truncate_session};
+use weft_systems::admit::{AdmitOptions, resume_session};
+use weft_systems::kv::{fork_context, truncate_session};
 
 /// Identifies a session: its entity in the world that it was opened in. Valid until [`close_session`], or until its
 /// model is unloaded.
@@ -33,21 +34,81 @@ pub fn open_session(world: &mut World, model: ModelId, options: &SessionOptions)
     let context = config.context;
     // An encoder's attention needs all rows of a text in one wave.
     let wave = if config.causal { usize::MAX } else { wave_rows(world, model) };
-    let arena = world.get::<KvPool>(model.0).map_or(0, |pool| pool.capacity().saturating_mul(PAGE));
+    let pools = world.get::<KvPools>(model.0);
+    let arena = pools.map_or(0, |pools| pools.context_pages(&config.kv_classes).saturating_mul(PAGE));
     let limit = options.context.unwrap_or(context).min(context).min(arena).min(wave);
-    let run = world.spawn(KvRun).id();
-    let session = world.spawn((
+    let mut session = world.spawn((
         SessionOf(model.0),
         TokenHistory::default(),
         ContextCursor { limit, ..ContextCursor::default() },
         Phase::default(),
         BlockTable::default(),
-        LeafRun(run),
         Request::default(),
         Output::default(),
         ReadCursor::default(),
+        Priority(options.priority),
     ));
+    if let Some(client) = options.client {
+        session.insert(Client(client));
+    }
+    if options.private {
+        session.insert(PrivateContext);
+    }
     Ok(SessionId(session.id()))
+}
+
+/// Opens a session with the same tokens, adapter and options as another, whose cached context it shares. It costs at most
+/// one page. The other may have a request in progress; the new one has none.
+///
+/// # Errors
+/// The session has been closed.
+pub fn fork(world: &mut World, session: SessionId) -> Result<SessionId, Error> {
+    let tokens = history(world, session)?.to_vec();
+    let model = model_of(world, session)?;
+    let entity = world.get_entity(session.0).map_err(|_| Error::NoSession)?;
+    let options = SessionOptions {
+        context: entity.get::<ContextCursor>().map(|cursor| cursor.limit),
+        private: entity.get::<PrivateContext>().is_some(),
+        priority: entity.get::<Priority>().map_or(0, |priority| priority.0),
+        client: entity.get::<Client>().map(|client| client.0),
+    };
+    let adapter = entity.get::<UsesAdapter>().copied();
+    let new = open_session(world, model, &options)?;
+    let mut entity = world.entity_mut(new.0);
+    entity.insert(TokenHistory(tokens));
+    if let Some(adapter) = adapter {
+        entity.insert(adapter);
+    }
+    fork_context(world, session.0, new.0);
+    Ok(new)
+}
+
+/// Pauses a session's request: it keeps its context and takes no part in waves until [`resume`]. Does nothing if no
+/// request is in progress.
+///
+/// # Errors
+/// The session has been closed.
+pub fn pause(world: &mut World, session: SessionId) -> Result<(), Error> {
+    if phase(world, session)?.is_active() {
+        // Rows in flight are computed again.
+        truncate(world, session, usize::MAX);
+        if let Some(mut phase) = world.get_mut::<Phase>(session.0) {
+            *phase = Phase::Paused;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a paused session go on. Does nothing if it is not paused.
+///
+/// # Errors
+/// The session has been closed.
+pub fn resume(world: &mut World, session: SessionId) -> Result<(), Error> {
+    phase(world, session)?;
+    resume_session(world, session.0);
+    // Whoever waits for work has some now.
+    signal(world).notify();
+    Ok(())
 }
 
 /// Maximum number of rows in a wave of a model.
@@ -149,6 +210,5 @@ pub fn set_context(world: &mut World, session: SessionId, tokens: Vec<u32>) -> R
 
 /// Cuts the session's cached context to its first `keep` tokens. The history does not change.
 pub(super) fn truncate(world: &mut World, session: SessionId, keep: usize) {
-    // The system accepts any entity, so it cannot fail.
-    let _ = world.run_system_cached_with(truncate_session, (session.0, keep));
+    truncate_session(world, session.0, keep);
 }

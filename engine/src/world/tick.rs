@@ -7,6 +7,7 @@ use std::sync::Arc;
 use web_time::Instant;
 use weft_components::{Phase, TickWork};
 use weft_platform::{Pool, Signal};
+use weft_systems::admit::SessionQueue;
 use weft_systems::host::Wake;
 use weft_systems::load::LoadQueue;
 use weft_systems::reclaim;
@@ -82,11 +83,11 @@ pub fn run_tick(world: &mut World) -> TickOutcome {
     last.map_or(TickOutcome::Idle, |last| last.0)
 }
 
-/// Records the outcome of the tick in [`LastTick`]. Runs last in the set `Reclaim`. Visits sessions only if the tick
-/// made no progress, and stops at the first active one.
+/// Records the outcome of the tick in [`LastTick`]. Runs last in the set `Reclaim`. Visits no idle session.
 pub fn finish_tick(
     work: Res<'_, TickWork>,
     mut before: Local<'_, u64>,
+    queues: Query<'_, '_, &SessionQueue>,
     sessions: Query<'_, '_, &Phase>,
     loads: Query<'_, '_, &LoadQueue>,
     mut last: ResMut<'_, LastTick>,
@@ -94,7 +95,9 @@ pub fn finish_tick(
     let advanced = core::mem::replace(&mut *before, work.0) != work.0;
     last.0 = if advanced {
         TickOutcome::Advanced
-    } else if loads.iter().any(|queue| !queue.is_idle()) || sessions.iter().any(|phase| phase.is_active()) {
+    } else if loads.iter().any(|queue| !queue.is_idle())
+        || queues.iter().any(|queue| queue.is_active(&sessions))
+    {
         TickOutcome::Waiting
     } else {
         TickOutcome::Idle

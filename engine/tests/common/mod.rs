@@ -162,7 +162,10 @@ pub fn logits(
 
 /// The next `count` greedy tokens after `tokens`.
 pub fn greedy(engine: &mut Engine, model: ModelId, tokens: &[u32], count: usize) -> Vec<u32> {
-    let session = told(engine, model, tokens);
+    // Shares nothing with others, so that it can be the reference of those that do.
+    let private = SessionOptions { private: true, ..SessionOptions::default() };
+    let session = engine.open_session(model, &private).expect("a session");
+    engine.append(session, Prompt::Tokens(tokens.to_vec())).expect("a prompt");
     let options = GenerateOptions { max_tokens: Some(count), ignore_end: true, ..GenerateOptions::default() };
     engine.generate(session, &options).expect("a request");
     engine.wait(session).expect("an end");

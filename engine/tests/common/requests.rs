@@ -29,7 +29,9 @@ pub fn asks(max_tokens: usize) -> GenerateOptions {
 
 pub fn a_full_context_is_a_typed_end(options: &EngineOptions) {
     let (mut engine, model, tokens) = tiny(options);
-    let session = engine.open_session(model, &SessionOptions { context: Some(40) }).unwrap();
+    let session = engine
+        .open_session(model, &SessionOptions { context: Some(40), ..SessionOptions::default() })
+        .unwrap();
     engine.append(session, Prompt::Tokens(tokens.clone())).unwrap();
     engine.generate(session, &GenerateOptions { ignore_end: true, ..GenerateOptions::default() }).unwrap();
     assert_eq!(engine.wait(session).unwrap(), FinishReason::ContextFull);

@@ -3,7 +3,7 @@
 use super::support::{TOKENS, asks, check_pages, cramped, engine, gated, load, reference};
 use crate::common::{golden, told};
 use proptest::prelude::*;
-use weft::components::KvPool;
+use weft::components::KvPools;
 use weft::{
     Engine, FinishReason, GenerateOptions, KeepLogits, PAGE, Phase, Prompt, SessionId, SessionOptions,
 };
@@ -93,7 +93,7 @@ fn run_calls(calls: &[Call], pages: usize, max_rows: usize) {
         let at = |which: &usize| which % open;
         match call {
             Call::Open(context) => {
-                let options = SessionOptions { context: *context };
+                let options = SessionOptions { context: *context, ..SessionOptions::default() };
                 if sessions.len() < 4 {
                     let id = engine.open_session(model, &options).unwrap();
                     sessions.push(Expected { id, history: vec![], request: None, question: None });
@@ -173,7 +173,8 @@ fn run_calls(calls: &[Call], pages: usize, max_rows: usize) {
         check_session(&engine, session);
         engine.close(session.id);
     }
-    let pool = engine.world().get::<KvPool>(model.0).unwrap();
+    engine.clear_prefix_cache(model).unwrap();
+    let pool = engine.world().get::<KvPools>(model.0).unwrap();
     assert_eq!(pool.free(), pool.capacity());
 }
 

@@ -115,7 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     // The split's pages are first_page..=last_page. There are none if the split begins beyond the row's context.
     let position = row_seen(row);
-    let table = row_table(row);
+    let table = TABLES + row_table(row);
     let earliest = first_visible(position);
     let pages = position / PAGE + 1u - earliest / PAGE;
     let each = (pages + splits() - 1u) / splits();

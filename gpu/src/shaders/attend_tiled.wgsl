@@ -176,7 +176,7 @@ fn main(
     let tile = row_tile(groups.y - 1u - group.y);
     let row = tile.x;
     let rows = tile.y;
-    let table = row_table(row);
+    let table = TABLES + row_table(row);
     let position = row_seen(row);
     let first = first_visible(position);
     let last = row_seen(row + rows - 1u);

@@ -1,5 +1,5 @@
 // Inputs of the attention kernels. `queries` are [rows, HEADS * KEY]. Keys and values are f16, [slot][KV head][offset
-// in the page][dimension], eight per vector. Page n of a row's context is in the slot tables[row_table(row) + n]. Query
+// in the page][dimension], eight per vector. Page n of a row's context is in the slot tables[TABLES + row_table(row) + n]. Query
 // head h reads KV head h / GROUP. A workgroup processes up to HG heads of a group, PARTS workgroups process the group.
 // Scores are in base 2: exp2 of their differences are the terms of the softmax.
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;

@@ -31,7 +31,7 @@ fn store_pair(row: u32, e: u32, v: vec2<f32>) {
         queries[(row * HEADS * KEY + e) / 2u] = v;
         return;
     }
-    let kv = row_kv(row);
+    let kv = row_kv(row, KV_CLASS);
     if (e < TURNING) {
         let k = e - HEADS * KEY;
         let at = ((kv / PAGE) * KV_HEADS + k / KEY) * PAGE + kv % PAGE;

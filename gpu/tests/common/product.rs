@@ -64,8 +64,13 @@ pub fn reading(name: &'static str, matrix: &GpuMatrix, kernel: Part) -> KernelSp
 /// A wave with `rows` rows, where nothing else matters.
 pub fn rows_of(gpu: &Gpu, rows: usize) -> wgpu::Buffer {
     let zeros = vec![0; rows];
-    let data =
-        WaveData { tokens: &zeros, positions: &zeros, kv: &zeros, tables: &zeros, ..WaveData::default() };
+    let data = WaveData {
+        tokens: &zeros,
+        positions: &zeros,
+        kv: [&zeros; 2],
+        tables: &zeros,
+        ..WaveData::default()
+    };
     wave(gpu, &data)
 }
 

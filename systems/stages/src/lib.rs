@@ -1,13 +1,14 @@
 //! The stages of the Weft engine as systems, and its backends.
 //!
 //! A tick runs `load → admit → embed → (attention → ffn) for each layer → head → sample → speculate → reclaim`; the
-//! engine crate orders them. The modules `load`, `admit`, `layers`, `sample` and `reclaim` are shared by all backends.
+//! engine crate orders them. The modules `load`, `kv`, `admit`, `layers`, `sample` and `reclaim` are shared by all backends.
 //! [`place`] defines what a backend is. [`on_cpu`] and [`on_gpu`] are one backend each, with systems for the stages
 //! from embed to head.
 
 pub mod admit;
 pub mod fail;
 pub mod host;
+pub mod kv;
 pub mod layers;
 pub mod load;
 pub mod on_cpu;

@@ -6,7 +6,7 @@ use super::{Architecture, Windows, WithoutRope};
 use crate::error::ModelError;
 use crate::gguf::{Array, Gguf, Value};
 use crate::sentence;
-use weft_components::{ExpertConfig, LayerConfig, ModelConfig, Pooling, TensorRole};
+use weft_components::{ExpertConfig, KvClass, LayerConfig, ModelConfig, Pooling, TensorRole};
 
 /// Longest context that is accepted.
 const MAX_CONTEXT: u64 = 1 << 30;
@@ -50,7 +50,7 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
         None => keys.count("feed_forward_length", MAX_COUNT)?,
     };
     let mut ropes = vec![rope(&keys, arch, dimensions, context)?];
-    let mut layer = vec![LayerConfig { window: None, rope: Some(0) }; layers];
+    let mut layer = vec![LayerConfig { rope: Some(0), ..LayerConfig::default() }; layers];
     if let Some(windows) = arch.windows
         && let Some(window) = window(&keys, &windows)?
     {
@@ -59,7 +59,7 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
         ropes.extend(local);
         for (index, layer) in layer.iter_mut().enumerate() {
             if is_local(&keys, &windows, index, layers)? {
-                *layer = LayerConfig { window: Some(window), rope: Some(table) };
+                *layer = LayerConfig { window: Some(window), rope: Some(table), ..*layer };
             }
         }
     }
@@ -72,6 +72,7 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
     if !causal && layer.iter().any(|layer| layer.window.is_some()) {
         return Err(keys.bad("attention.causal", causal, "true where layers have a window"));
     }
+    let kv_classes = kv_classes(&mut layer);
     let scaled_by =
         if arch.scales_by_width == Some(layers) { (embedding / heads).max(1) } else { key_length };
     Ok(ModelConfig {
@@ -100,6 +101,7 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
         activation: arch.activation,
         ropes,
         layer,
+        kv_classes,
         attention_cap: keys
             .opt_float("attn_logit_softcapping")?
             .or(arch.attention_cap)
@@ -120,6 +122,25 @@ pub(crate) fn model_config(gguf: &Gguf, arch: &Architecture, file: &str) -> Resu
         tied: !keys.has(arch.after, TensorRole::Output),
         headless: gguf.metadata.opt_bool(sentence::NO_HEAD)?.unwrap_or(false),
     })
+}
+
+/// Divides layers into classes of equal windows, in the order in which they first occur, and tells each layer its own.
+fn kv_classes(layers: &mut [LayerConfig]) -> Vec<KvClass> {
+    let mut classes: Vec<KvClass> = Vec::new();
+    for (index, layer) in layers.iter_mut().enumerate() {
+        let found = classes.iter().position(|class| class.window == layer.window);
+        layer.kv_class = found.unwrap_or_else(|| {
+            classes.push(KvClass { window: layer.window, layers: Vec::new() });
+            classes.len() - 1
+        });
+        let class = &mut classes[layer.kv_class];
+        layer.kv_index = class.layers.len();
+        class.layers.push(index);
+    }
+    if classes.is_empty() {
+        classes.push(KvClass::default());
+    }
+    classes
 }
 
 /// The metadata key of the pooling.

@@ -1,156 +1,72 @@
-//! Capacity of the KV cache: decides which sessions may start and whose context is preempted.
+//! Out of pages: decides which sessions may start and whose context is preempted.
 //!
-//! Sessions at rest are preempted first, the least recently used one before the others, then the youngest session at
-//! work. A preempted session starts again when the free pages hold all that it and the sessions at work may still need,
-//! or when no session is at work. So the oldest session always runs to its end, every session finishes, and no context
-//! is computed again and again. Until then no younger session starts.
+//! Pages of contexts that nobody computes with are taken first (see [`crate::kv`]). Then, if no session can advance, the
+//! session of the lowest priority that arrived last is preempted: it keeps its history, and what is left of its context
+//! stays cached. It starts again when there are pages for its history and some more for every session at work, twice as
+//! many each time that it was preempted, or when no session is at work. So the oldest session always runs to its end,
+//! every session finishes, and contexts are not computed again and again. Until then no younger session starts.
 
-use super::{AdmitSession, AdmitSessionItem};
-use crate::sample::SessionSampler;
+use super::queue::SessionQueue;
+use crate::kv::{available, truncate_session};
 use bevy_ecs::prelude::*;
-use weft_components::{BlockTable, ContextCursor, FinishReason, LeafRun, Pages, SessionEvent};
+use weft_components::{BlockTable, ContextCursor, Priority, TokenHistory};
 use weft_platform::PAGE;
 
 /// How full the cache is when a wave is composed.
+#[derive(Debug, Default)]
 pub(super) struct Pressure {
-    /// Sessions that have work to do.
-    pub(super) active: usize,
-    /// True if a session has more than one row to compute.
-    pub(super) prompts: bool,
-    /// Index in the list of the oldest preempted session that waits.
-    waiting: Option<usize>,
+    /// The oldest preempted session that waits.
+    waiting: Option<Entity>,
     /// Sessions at work that hold pages.
     running: usize,
-    /// Pages that these may still ask for.
-    demand: usize,
-    /// Free pages.
-    free: usize,
-}
-
-/// Pages that a session may still ask for until its request ends.
-fn demand(history: usize, max_tokens: usize, limit: usize, held: usize) -> usize {
-    history.saturating_add(max_tokens).min(limit).div_ceil(PAGE).saturating_sub(held)
 }
 
 impl Pressure {
-    pub(super) fn of(list: &[Entity], sessions: &Query<'_, '_, AdmitSession>, free: usize) -> Self {
-        let mut pressure = Self { active: 0, prompts: false, waiting: None, running: 0, demand: 0, free };
-        for (place, session) in list.iter().enumerate().filter_map(|(i, e)| Some((i, sessions.get(*e).ok()?)))
-        {
-            if !session.phase.is_active() {
-                continue;
-            }
-            let history = session.history.0.len();
-            pressure.active += 1;
-            pressure.prompts |= history.saturating_sub(session.cursor.scheduled) > 1;
-            if session.cursor.preempted {
-                pressure.waiting = pressure.waiting.or(Some(place));
-            } else if !session.table.0.is_empty() {
-                let left = session.request.max_tokens.saturating_sub(session.output.tokens.len());
-                pressure.running += 1;
-                pressure.demand += demand(history, left, session.cursor.limit, session.table.0.len());
-            }
-        }
-        pressure
-    }
-
-    /// Returns true if the session at this index, which has nothing cached, may start.
-    pub(super) fn may_start(&self, place: usize, session: &AdmitSessionItem<'_, '_>) -> bool {
-        match self.waiting {
-            None => true,
-            Some(oldest) if place != oldest => false,
-            Some(_) => self.running == 0 || self.free >= self.demand + self.demand_of(session),
-        }
-    }
-
-    fn demand_of(&self, session: &AdmitSessionItem<'_, '_>) -> usize {
-        let left = session.request.max_tokens.saturating_sub(session.output.tokens.len());
-        demand(session.history.0.len(), left, session.cursor.limit, 0)
-    }
-
-    /// Accounts for a session that has just joined.
-    pub(super) fn started(&mut self, session: &AdmitSessionItem<'_, '_>) {
-        if session.cursor.preempted {
+    /// Counts a session of the queue.
+    pub(super) fn count(&mut self, session: Entity, cursor: &ContextCursor, pages: usize) {
+        if cursor.preempted {
+            self.waiting = self.waiting.or(Some(session));
+        } else if pages > 0 {
             self.running += 1;
         }
     }
-}
 
-/// Preempts cached context because sessions are starved: of as many sessions at rest or, if no session could advance,
-/// of the youngest session at work. Returns the number of sessions changed.
-pub(super) fn make_room(
-    starved: &[Entity],
-    nobody_moved: bool,
-    list: &[Entity],
-    sessions: &mut Query<'_, '_, AdmitSession>,
-    runs: &Query<'_, '_, &Pages>,
-    commands: &mut Commands<'_, '_>,
-    events: &mut MessageWriter<'_, SessionEvent>,
-) -> u64 {
-    let holds = |entity: Entity, active: bool| {
-        sessions
-            .get(entity)
-            .is_ok_and(|session| session.phase.is_active() == active && !session.table.0.is_empty())
-    };
-    let last_use = |entity: &Entity| sessions.get(*entity).map_or(0, |session| session.cursor.used);
-    let mut victims: Vec<Entity> = list.iter().copied().filter(|entity| holds(*entity, false)).collect();
-    victims.sort_by_key(last_use);
-    victims.truncate(starved.len());
-    if victims.is_empty() && nobody_moved {
-        let youngest =
-            list.iter().rev().copied().find(|entity| *entity != starved[0] && holds(*entity, true));
-        victims.extend(youngest);
-    }
-    for victim in &victims {
-        if let Ok(mut session) = sessions.get_mut(*victim) {
-            session.cursor.preempted = session.phase.is_active();
-            let unread = session.cursor.unread;
-            session.sampler.take_back(unread);
-            truncate_context(0, session.leaf.0, &mut session.table, &mut session.cursor, runs, commands);
+    /// Returns true if a session that has nothing cached may start.
+    pub(super) fn may_start(&self, world: &World, model: Entity, session: Entity) -> bool {
+        /// Largest number of pages that are kept free for a session at work, as a power of two.
+        const MARGIN: u32 = 10;
+        match self.waiting {
+            None => true,
+            Some(oldest) if session != oldest => false,
+            Some(_) if self.running == 0 => true,
+            Some(_) => {
+                let history = world.get::<TokenHistory>(session).map_or(0, |history| history.0.len());
+                let times = world.get::<ContextCursor>(session).map_or(0, |cursor| cursor.preemptions);
+                let each = 1 << times.saturating_sub(1).min(MARGIN);
+                available(world, model) >= (history + 1).div_ceil(PAGE) + self.running * each
+            }
         }
     }
-    if victims.is_empty() && nobody_moved {
-        // The starved session already holds the whole arena.
-        if let Ok(mut session) = sessions.get_mut(starved[0]) {
-            session.finish(starved[0], FinishReason::ContextFull, events);
-        }
-        return 1;
-    }
-    victims.len() as u64
-}
 
-/// Keeps the first tokens of a session's cached context, `(session, tokens to keep)`, and discards its rows in flight,
-/// because the context that they depend on has changed. Random numbers of tokens that will not be read are drawn again.
-pub fn truncate_session(
-    In((session, keep)): In<(Entity, usize)>,
-    mut sessions: Query<'_, '_, (&LeafRun, &mut BlockTable, &mut ContextCursor, Option<&mut SessionSampler>)>,
-    runs: Query<'_, '_, &Pages>,
-    mut commands: Commands<'_, '_>,
-) {
-    if let Ok((leaf, mut table, mut cursor, sampler)) = sessions.get_mut(session) {
-        cursor.preempted = false;
-        if let Some(mut sampler) = sampler {
-            sampler.take_back(cursor.unread);
-        }
-        truncate_context(keep, leaf.0, &mut table, &mut cursor, &runs, &mut commands);
+    /// Accounts for a preempted session that has just joined.
+    pub(super) fn started(&mut self) {
+        self.running += 1;
+        self.waiting = None;
     }
 }
 
-/// Keeps the first `keep` tokens of a cached context and returns the pages after them to the pool, last page first.
-fn truncate_context(
-    keep: usize,
-    run: Entity,
-    table: &mut BlockTable,
-    cursor: &mut ContextCursor,
-    runs: &Query<'_, '_, &Pages>,
-    commands: &mut Commands<'_, '_>,
-) {
-    cursor.rewind(keep);
-    let pages = cursor.computed.div_ceil(PAGE);
-    table.0.truncate(pages);
-    if let Ok(held) = runs.get(run) {
-        for page in held.entities().iter().skip(pages).rev() {
-            commands.entity(*page).try_despawn();
-        }
+/// Preempts a session because `starved` needs a page and no session can advance. Returns false if no other session holds
+/// pages: then the session's own context fills the cache.
+pub(super) fn preempt(world: &mut World, queue: &SessionQueue, starved: Entity) -> bool {
+    let holds = |session: Entity| world.get::<BlockTable>(session).is_some_and(|table| table.pages() > 0);
+    let urgency = |session: Entity| world.get::<Priority>(session).copied().unwrap_or_default();
+    let others = queue.sessions.iter().rev().map(|queued| queued.session);
+    let victim = others.filter(|session| *session != starved && holds(*session)).min_by_key(|s| urgency(*s));
+    let Some(victim) = victim else { return false };
+    truncate_session(world, victim, 0);
+    if let Some(mut cursor) = world.get_mut::<ContextCursor>(victim) {
+        cursor.preempted = true;
+        cursor.preemptions += 1;
     }
+    true
 }

@@ -26,7 +26,7 @@ use weft_formats::ShardSpec;
 pub(super) struct Request {
     pub(super) config: ModelConfig,
     pub(super) specs: Arc<Vec<ShardSpec>>,
-    pub(super) slots: u32,
+    pub(super) slots: Arc<[u32]>,
     pub(super) kv_format: weft_platform::KvFormat,
     pub(super) gpu_layers: GpuLayers,
     pub(super) limits: WaveLimits,
@@ -42,7 +42,7 @@ impl Request {
         Some(Self {
             config: world.get::<ModelConfig>(model)?.clone(),
             specs: Arc::clone(&origin.specs),
-            slots: origin.slots,
+            slots: Arc::clone(&origin.slots),
             kv_format: origin.options.kv_format,
             gpu_layers: origin.options.gpu_layers,
             limits: WaveLimits { rows: origin.limits.rows.min(max_rows).max(1), ..origin.limits },
@@ -64,7 +64,7 @@ impl Request {
             place,
             config: &self.config,
             shards: &self.specs,
-            slots: self.slots,
+            slots: &self.slots,
             kv_format: self.kv_format,
             limits: self.limits,
             max_rows: self.max_rows,

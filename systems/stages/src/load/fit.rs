@@ -82,6 +82,8 @@ struct Attempt<'a> {
     file: &'a ModelFile,
     options: &'a FitOptions,
     tokens: usize,
+    /// Pages of each class of layers.
+    slots: Vec<u32>,
     kv_format: KvFormat,
     limits: WaveLimits,
 }
@@ -140,8 +142,10 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
             let mut config = file.config.clone();
             config.settle_context(tokens);
             let limits = WaveLimits::new(&config, file_bytes(&file.shards));
+            let slots = slots_of(tokens, &config, max_rows(world));
+            let backends = &backends;
             let attempt =
-                Attempt { world, backends: &backends, config, file, options, tokens, kv_format, limits };
+                Attempt { world, backends, config, file, options, tokens, slots, kv_format, limits };
             let file = name.clone();
             match attempt.run() {
                 Ok(fit) => return Ok(fit),
@@ -156,6 +160,10 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
     Err(smallest)
 }
 
+fn max_rows(world: &World) -> usize {
+    world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows
+}
+
 impl Attempt<'_> {
     fn assignment(&self, place: Place, layers: Range<usize>, ends: EndsWanted) -> Assignment<'_> {
         Assignment {
@@ -163,10 +171,10 @@ impl Attempt<'_> {
             place,
             config: &self.config,
             shards: &self.file.shards,
-            slots: slots_of(self.tokens),
+            slots: &self.slots,
             kv_format: self.kv_format,
             limits: self.limits,
-            max_rows: self.world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows,
+            max_rows: max_rows(self.world),
             layers,
             ends,
             all: true,

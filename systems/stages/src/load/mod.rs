@@ -33,5 +33,6 @@ pub use progress::Loading;
 pub use queue::{Fetched, LoadQueue};
 pub use receive::{receive_shards, retry_load};
 pub use request::{Arrival, FetchItem};
+pub(crate) use rewind::abandon_waves;
 pub use rewind::{abandon, rewind_sessions};
 pub use spawn::spawn_model;

@@ -3,7 +3,7 @@
 use crate::place::GpuLayers;
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::{ModelConfig, WaveLimits, WeightShard};
+use weft_components::{KvClass, ModelConfig, WaveLimits, WeightShard};
 use weft_formats::ShardSpec;
 use weft_platform::storage::Source;
 use weft_platform::{KvFormat, PAGE};
@@ -17,12 +17,14 @@ pub struct SpawnOptions {
     pub kv_format: KvFormat,
     /// Layers wanted on places other than the first.
     pub gpu_layers: GpuLayers,
+    /// Most bytes of contexts that are kept after their sessions have left them. `None` for all that have room.
+    pub prefix_cache: Option<u64>,
 }
 
 impl SpawnOptions {
-    /// Pages of the KV cache of a model.
-    pub(super) fn slots(&self, config: &ModelConfig) -> u32 {
-        slots_of(self.kv_tokens.unwrap_or_else(|| default_kv_tokens(config)))
+    /// Tokens of the KV cache of a model.
+    pub(super) fn tokens(&self, config: &ModelConfig) -> usize {
+        self.kv_tokens.unwrap_or_else(|| default_kv_tokens(config))
     }
 }
 
@@ -32,10 +34,26 @@ pub(super) fn default_kv_tokens(config: &ModelConfig) -> usize {
     config.context.clamp(16_384, 32_768)
 }
 
-/// Pages of a KV cache of `tokens`.
-pub(super) fn slots_of(tokens: usize) -> u32 {
-    u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX)
+/// Pages of a KV cache of `tokens`, of each class of layers. `rows` is the largest number of rows of a wave.
+///
+/// A class with a window needs its window and a wave's rows for each session, whatever the length of its context. How
+/// many sessions there will be is not known: the class gets the windows of [`WINDOWS`] sessions, but at least a quarter
+/// of the tokens, and at most all of them.
+pub(super) fn slots_of(tokens: usize, config: &ModelConfig, rows: usize) -> Vec<u32> {
+    let pages = |tokens: usize| u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX);
+    let of = |class: &KvClass| match class.window {
+        None => pages(tokens),
+        Some(window) => {
+            let each = window.saturating_add(3 * PAGE);
+            let most = each.saturating_mul(WINDOWS).max(tokens / 4).saturating_add(rows);
+            pages(most.min(tokens))
+        }
+    };
+    config.kv_classes.iter().map(of).collect()
 }
+
+/// Sessions whose windows a class of layers has pages for, if the cache has as many.
+const WINDOWS: usize = 32;
 
 /// The source of a model: enough to place it again and to load its shards again. A component of the model.
 #[derive(Component)]
@@ -45,7 +63,8 @@ pub struct ModelOrigin {
     pub(super) specs: Arc<Vec<ShardSpec>>,
     /// The shard entity of each of `specs`.
     pub(super) entities: Arc<Vec<Entity>>,
-    pub(super) slots: u32,
+    /// Pages of each class of layers.
+    pub(super) slots: Arc<[u32]>,
     /// Limits of waves before any backend has lowered them.
     pub(super) limits: WaveLimits,
     pub(super) options: SpawnOptions,

@@ -1,10 +1,10 @@
 //! Starting over: the contexts of a model's sessions are cut, and waves in flight are cleared.
 
-use crate::admit::truncate_session;
+use crate::kv::{abandon_rows, forget_contexts, truncate_session};
 use crate::place::Backends;
 use crate::related;
 use bevy_ecs::prelude::*;
-use weft_components::{Sessions, TickWork, Wave, Waves};
+use weft_components::{AtLayer, Sessions, TickWork, Wave, Waves};
 
 /// Takes a wave out of its place and clears it.
 pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
@@ -17,16 +17,30 @@ pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
     }
 }
 
+/// Takes waves of a model out of their places and clears them. Contexts lose the rows that had not passed all layers.
+pub(crate) fn abandon_waves(world: &mut World, backends: &Backends, model: Entity, waves: &[Entity]) {
+    let travels = |wave: &&Wave| {
+        matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head)
+    };
+    let first =
+        waves.iter().filter_map(|wave| world.get::<Wave>(*wave)).filter(travels).map(|wave| wave.turn).min();
+    for wave in waves {
+        abandon(world, backends, *wave);
+    }
+    if let Some(first) = first {
+        abandon_rows(world, model, first);
+    }
+}
+
 /// Keeps the first `keep` tokens of the cached context of each of a model's sessions, and clears the model's waves.
 pub fn rewind_sessions(world: &mut World, backends: &Backends, model: Entity, keep: usize) {
     let waves = related::<Waves>(world, model);
-    for wave in waves {
-        abandon(world, backends, wave);
+    abandon_waves(world, backends, model, &waves);
+    if keep == 0 {
+        forget_contexts(world, model);
     }
-    let sessions = related::<Sessions>(world, model);
-    for session in sessions {
-        // The system is the engine's own and accepts any entity: it cannot fail.
-        let _ = world.run_system_cached_with(truncate_session, (session, keep));
+    for session in related::<Sessions>(world, model) {
+        truncate_session(world, session, keep);
     }
     world.resource_mut::<TickWork>().0 += 1;
 }

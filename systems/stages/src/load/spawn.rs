@@ -1,15 +1,18 @@
 //! Spawning: turns a model file that has been read into entities, places the model and requests its shards.
 
 use super::assign::try_place;
-use super::origin::{ModelOrigin, SpawnOptions, file_bytes};
-use crate::admit::AdmitCursor;
+use super::origin::{ModelOrigin, SpawnOptions, file_bytes, slots_of};
+use crate::admit::{AdmitOptions, SessionQueue};
+use crate::kv::PrefixTree;
 use crate::place::LoadError;
 use crate::text::{ModelTemplate, ModelTokenizer};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
-use weft_components::{Evictable, KvPool, LayerIndex, LayerOf, Model, ShardOf, WaveLimits};
+use weft_components::{
+    Evictable, KvPool, KvPools, LayerIndex, LayerOf, Model, ModelConfig, ShardOf, WaveLimits,
+};
 use weft_formats::{ModelFile, ShardOwner, ShardSpec};
-use weft_platform::PAGE;
+use weft_platform::{KvFormat, KvShape, PAGE};
 
 /// Spawns a model with its layers, shards, waves and KV pool, places it and requests its shards.
 ///
@@ -18,13 +21,18 @@ use weft_platform::PAGE;
 /// nothing is left behind.
 pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) -> Result<Entity, LoadError> {
     let ModelFile { sources, mut config, tokenizer, template, sampling, shards: mut specs } = file;
-    let slots = options.slots(&config);
+    let rows = world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows;
+    let tokens = options.tokens(&config);
+    let slots: Arc<[u32]> = slots_of(tokens, &config, rows).into();
     // No context can hold more than the cache does.
-    config.settle_context((slots as usize).saturating_mul(PAGE));
+    config.settle_context(tokens.max(1).next_multiple_of(PAGE));
+    let pools = KvPools(slots.iter().map(|slots| KvPool::new(*slots)).collect());
+    let tree =
+        PrefixTree::new(options.prefix_cache.unwrap_or(u64::MAX), page_bytes(&config, options.kv_format));
     specs.retain(|spec| config.reads(spec.shard.role));
     let limits = WaveLimits::new(&config, file_bytes(&specs));
     let count = config.layers;
-    let model = world.spawn((Model, config, sampling, KvPool::new(slots), AdmitCursor::default())).id();
+    let model = world.spawn((Model, config, sampling, pools, tree, SessionQueue::default())).id();
     if let Some(tokenizer) = tokenizer {
         world.entity_mut(model).insert(ModelTokenizer(Arc::new(tokenizer)));
     }
@@ -47,4 +55,22 @@ pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) ->
             Err(error)
         }
     }
+}
+
+/// Bytes of a page of each class of layers.
+fn page_bytes(config: &ModelConfig, format: KvFormat) -> Vec<u64> {
+    let of = |layers: usize| KvShape {
+        layers,
+        slots: 1,
+        kv_heads: config.kv_heads,
+        k_dim: config.key_length,
+        v_dim: config.value_length,
+        format,
+    };
+    // Shapes that cannot be stored are refused when the model is placed.
+    config
+        .kv_classes
+        .iter()
+        .map(|class| of(class.layers.len()).bytes().map_or(1, |bytes| bytes as u64))
+        .collect()
 }

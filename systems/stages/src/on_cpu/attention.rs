@@ -8,7 +8,9 @@ use super::{
 };
 use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
-use weft_components::{AdapterSite, CurrentLayer, Model, ModelConfig, TensorRole as Role, Wave};
+use weft_components::{
+    AdapterSite, CurrentLayer, LayerConfig, Model, ModelConfig, TensorRole as Role, Wave, WaveKv,
+};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, CpuMatrix, KvArena, KvRows, Need, attention,
 };
@@ -38,6 +40,10 @@ pub fn attention_cpu(
 }
 
 impl CpuLayer<'_> {
+    fn layer_config(&self) -> LayerConfig {
+        self.config.layer.get(self.index).copied().unwrap_or_default()
+    }
+
     fn projections(&self) -> Option<([&CpuMatrix; 3], &CpuMatrix)> {
         let weights = self.weights;
         let qkv = [weights.matrix(Role::Query)?, weights.matrix(Role::Key)?, weights.matrix(Role::Value)?];
@@ -54,7 +60,7 @@ impl CpuLayer<'_> {
             bias: weights.vector(bias),
             norm: weights.vector(norm),
         };
-        let turn = config.layer.get(self.index).and_then(|layer| layer.rope).and_then(|index| {
+        let turn = self.layer_config().rope.and_then(|index| {
             let table = self.ropes.get(index)?;
             let angles = index * rows * table.pairs()..(index + 1) * rows * table.pairs();
             Some(Turn { table, cos: cos.get(angles.clone())?, sin: sin.get(angles)? })
@@ -78,10 +84,12 @@ impl CpuLayer<'_> {
     }
 
     /// Norm, attention and residual over the rows of a wave, whose hidden state is on the host. Writes the rows' keys and
-    /// values to `kv`. `scratch` holds the angles of the rows' positions ([`CpuScratch::turn`]). Returns false, and changes
-    /// nothing, if a weight is missing.
-    pub fn attend(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut KvArena) -> bool {
+    /// values to `kv`. `kv` has an arena for each class of layers. `scratch` holds the angles of the rows' positions
+    /// ([`CpuScratch::turn`]). Returns false, and changes nothing, if a weight is missing.
+    pub fn attend(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut [KvArena]) -> bool {
         let Some((qkv, output)) = self.projections() else { return false };
+        let LayerConfig { kv_class, kv_index, .. } = self.layer_config();
+        let (Some(kv), Some(rows_kv)) = (kv.get_mut(kv_class), wave.kv.get(kv_class)) else { return false };
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
         let (width, queries) = (config.embedding, config.heads * config.key_length);
         let stride = queries + config.kv_heads * (config.key_length + config.value_length);
@@ -118,20 +126,23 @@ impl CpuLayer<'_> {
         self.heads(rows, cos, sin).apply(cpu, heads);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "kv_write").entered();
+            for (from, to) in &rows_kv.copies {
+                kv.copy_slot(kv_index, *from, *to);
+            }
             let rows = KvRows {
-                slots: &wave.slots,
+                slots: &rows_kv.slots,
                 positions: &wave.positions,
                 keys: heads.get(queries..).unwrap_or_default(),
                 values: heads.get(queries + config.kv_heads * config.key_length..).unwrap_or_default(),
                 stride,
             };
-            kv.write_rows(cpu, self.index, &rows);
+            kv.write_rows(cpu, kv_index, &rows);
         }
         let attended_width = config.heads * config.value_length;
         let attended = sized(attended, rows * attended_width);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "attend").entered();
-            self.weigh(wave, kv, heads, stride, attended, memory);
+            self.weigh(wave, rows_kv, kv, heads, stride, attended, memory);
         }
         if let Some(norm) = self.weights.vector(Role::AttentionSubNorm) {
             cpu::norm_in_place(cpu, attended, norm, config.norm_epsilon);
@@ -162,6 +173,7 @@ impl CpuLayer<'_> {
     fn weigh(
         &self,
         wave: &Wave,
+        rows_kv: &WaveKv,
         kv: &KvArena,
         q: &[f32],
         q_stride: usize,
@@ -169,12 +181,12 @@ impl CpuLayer<'_> {
         scratch: &mut AttentionScratch,
     ) {
         const TOGETHER: usize = 64;
-        let config = self.config;
+        let (config, layer) = (self.config, self.layer_config());
         let params = AttentionParams {
             heads: config.heads,
             scale: config.attention_scale,
             soft_cap: config.attention_cap,
-            window: config.layer.get(self.index).and_then(|layer| layer.window),
+            window: layer.window,
             whole: !config.causal,
         };
         for group in wave.spans.chunks(TOGETHER) {
@@ -184,12 +196,12 @@ impl CpuLayer<'_> {
                     first_row: span.rows.start,
                     rows: span.rows.len(),
                     start: span.start,
-                    table: &wave.tables[span.table.clone()],
+                    table: &rows_kv.tables[span.table.clone()],
                 };
             }
             let spans = &spans[..group.len()];
             let out_stride = config.heads * config.value_length;
-            attention(self.cpu, kv, self.index, spans, &params, q, q_stride, out, out_stride, scratch);
+            attention(self.cpu, kv, layer.kv_index, spans, &params, q, q_stride, out, out_stride, scratch);
         }
     }
 }

@@ -15,7 +15,7 @@ use weft_components::{
     EndsHeldBy, HeldBy, Layers, ModelConfig, Place, Shards, TensorRole, Wave, WaveOf, WeightShard,
 };
 use weft_formats::{ShardOwner, ShardSpec};
-use weft_platform::{CpuMatrix, KvArena, KvError, available_memory};
+use weft_platform::{CpuMatrix, KvError, available_memory};
 
 impl CpuPlace {
     /// Registers the CPU. `memory` is the number of bytes that each model may use; with `None`, the machine's available memory.
@@ -84,10 +84,14 @@ impl Backend for CpuBackend {
             };
             weights = weights.saturating_add(bytes as u64);
         }
-        let kv = wanted.kv_shape(wanted.layers.len()).bytes().map_err(refused)?;
+        let mut kv = 0u64;
+        for (class, slots) in wanted.config.kv_classes.iter().zip(wanted.slots) {
+            let here = class.layers.iter().filter(|layer| wanted.layers.contains(*layer)).count();
+            kv = kv.saturating_add(wanted.kv_shape(here, *slots).bytes().map_err(refused)? as u64);
+        }
         // What `WaveLimits` lets a wave take, which it derives from the size of the weights.
         let scratch = weights.min(64 << 20);
-        Ok(Need { weights, kv: kv as u64, scratch })
+        Ok(Need { weights, kv, scratch })
     }
 
     fn prepare(&self, world: &mut World, wanted: &Assignment<'_>) -> Result<Taken, PlaceError> {
@@ -110,8 +114,8 @@ impl Backend for CpuBackend {
         // An arena's memory is only taken as it is written, so one for all layers costs only what the layers on the CPU
         // use.
         if !wanted.layers.is_empty() && world.get::<CpuKv>(model).is_none() {
-            let arena = KvArena::new(wanted.kv_shape(wanted.config.layers)).map_err(refused)?;
-            world.entity_mut(model).insert(CpuKv(arena));
+            let arenas = wanted.kv_arenas().map_err(refused)?;
+            world.entity_mut(model).insert(CpuKv(arenas));
         }
         if matches!(wanted.ends, EndsWanted::Exactly { .. }) {
             drop_ends(world, wanted, embed, head);

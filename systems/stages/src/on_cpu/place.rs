@@ -8,6 +8,7 @@ use weft_platform::KvArena;
 #[derive(Resource, Clone, Copy, Debug)]
 pub struct CpuPlace(pub Place);
 
-/// Keys and values of a model's sessions, for the layers placed on the CPU. A component of the model.
+/// Keys and values of a model's sessions, for the layers placed on the CPU: an arena for each class of layers. A component
+/// of the model.
 #[derive(Component)]
-pub struct CpuKv(pub KvArena);
+pub struct CpuKv(pub Vec<KvArena>);

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use weft_components::{ModelConfig, TensorRole, WaveLimits, WeightShard};
 use weft_formats::ShardOwner;
 use weft_gpu::{
-    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, plane_bytes, storage_bytes,
+    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, KV_CLASSES, plane_bytes,
+    storage_bytes,
 };
 use weft_platform::{KvFormat, PAGE, Signal};
 
@@ -60,8 +61,14 @@ impl<'a> Capacity<'a> {
         self.wanted.shards.iter().filter(|spec| spec.owner == owner).map(|spec| &spec.shard).collect()
     }
 
+    /// Tokens of a layer's KV cache.
+    fn tokens_of(&self, layer: usize) -> usize {
+        self.wanted.slots_of(layer) * PAGE
+    }
+
+    /// Tokens of the classes of layers with the most.
     fn tokens(&self) -> usize {
-        self.wanted.slots as usize * PAGE
+        self.wanted.slots.iter().max().map_or(0, |slots| *slots as usize * PAGE)
     }
 
     /// Bytes of a layer's weights, and of its KV cache.
@@ -69,7 +76,7 @@ impl<'a> Capacity<'a> {
         let config = self.wanted.config;
         let weights = bytes_of(&self.shards(ShardOwner::Layer(layer)))?;
         let cache = |dimensions: usize| {
-            storage_bytes(2 * self.tokens() as u64 * (config.kv_heads * dimensions) as u64)
+            storage_bytes(2 * self.tokens_of(layer) as u64 * (config.kv_heads * dimensions) as u64)
         };
         Ok((weights, cache(config.key_length) + cache(config.value_length)))
     }
@@ -264,7 +271,7 @@ impl<'a> Capacity<'a> {
         for layer in range {
             let cache = match kv.get(&layer) {
                 Some(cache) => cache.clone(),
-                None => LayerKv::new(gpu, config, self.tokens())?,
+                None => LayerKv::new(gpu, config, self.tokens_of(layer))?,
             };
             caches.insert(layer, cache.clone());
             let shards = self.shards(ShardOwner::Layer(layer));
@@ -316,6 +323,7 @@ fn attention_shape(config: &ModelConfig) -> AttentionShape {
         scale: config.attention_scale,
         cap: config.attention_cap.unwrap_or(0.0),
         window: 0,
+        tables: 0,
     }
 }
 
@@ -342,6 +350,10 @@ fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuErro
     let even = [("key length", config.key_length), ("value length", config.value_length)];
     if let Some((what, value)) = even.into_iter().find(|(_, value)| !value.is_multiple_of(2)) {
         return Err(GpuError::Shape { what, value, allowed: "even numbers" });
+    }
+    if config.kv_classes.len() > KV_CLASSES {
+        let (what, value) = ("number of attention windows", config.kv_classes.len());
+        return Err(GpuError::Shape { what, value, allowed: "one besides full attention" });
     }
     if let Some(experts) = config.experts.filter(|experts| experts.count > MOST_EXPERTS) {
         let allowed = "up to 1024";

@@ -9,10 +9,11 @@
 use super::gpu_shard::{GpuShard, GpuShards};
 use super::plan_builder::{Grown, Pending};
 use super::scratch::{Scratch, ScratchSize};
-use crate::admit::truncate_session;
-use crate::load::abandon;
+use crate::kv::truncate_session;
+use crate::load::abandon_waves;
 use crate::place::{Backends, PlaceLimits};
 use bevy_ecs::prelude::*;
+use std::collections::BTreeMap;
 use weft_components::{AtLayer, Model, TickWork, Wave, WaveLimits, WaveOf};
 use weft_gpu::GpuError;
 
@@ -83,23 +84,23 @@ pub fn shrink_waves(
     if out_of_memory.is_empty() {
         return;
     }
-    let (mut sessions, mut large) = (Vec::new(), Vec::new());
+    let mut sessions = Vec::new();
+    let mut large = BTreeMap::<Entity, Vec<Entity>>::new();
     for (entity, wave, of) in waves.iter(world) {
         let too_large = |(model, rows): &(Entity, usize)| of.0 == *model && wave.rows() > *rows;
         let travels = matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
         if travels && out_of_memory.iter().any(too_large) {
             sessions.extend(wave.spans.iter().map(|span| span.session));
-            large.push(entity);
+            large.entry(of.0).or_default().push(entity);
         }
     }
     let backends = Backends::of(world);
-    for wave in large {
-        abandon(world, &backends, wave);
+    for (model, waves) in large {
+        abandon_waves(world, &backends, model, &waves);
     }
     for session in sessions {
-        // Computed tokens stay; rows in flight are scheduled again. The system is the engine's own and accepts any
-        // entity.
-        let _ = world.run_system_cached_with(truncate_session, (session, usize::MAX));
+        // Computed tokens stay; rows in flight are scheduled again.
+        truncate_session(world, session, usize::MAX);
         world.resource_mut::<TickWork>().0 += 1;
     }
 }
@@ -124,7 +125,7 @@ mod tests {
     use crate::on_gpu::scratch::FIRST_ROWS;
     use crate::on_gpu::testing::world;
     use bevy_ecs::system::RunSystemOnce;
-    use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, Place, WaveSpan};
+    use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, Place, RunIn, WaveSpan};
 
     #[test]
     fn sizes_double_up_to_the_most() {
@@ -154,9 +155,11 @@ mod tests {
     #[test]
     fn a_wave_that_there_is_no_memory_for_is_taken_apart() {
         let (mut world, model) = world();
-        let run = world.spawn(KvRun).id();
+        let mut run = KvRun { tokens: vec![1; 340], settled: 40, ..KvRun::default() };
+        run.pages = vec![(0..2).map(|_| Some(world.spawn_empty().id())).collect()];
+        let run = world.spawn((run, RunIn(model))).id();
         let cursor = ContextCursor { computed: 40, scheduled: 340, limit: 1000, ..ContextCursor::default() };
-        let session = world.spawn((LeafRun(run), BlockTable(vec![3, 5, 7]), cursor)).id();
+        let session = world.spawn((LeafRun(run), BlockTable(vec![vec![3, 5, 7]]), cursor)).id();
         let span = WaveSpan {
             session,
             rows: 0..300,
@@ -191,7 +194,7 @@ mod tests {
         // Computed tokens stay, tokens in flight are scheduled again.
         let cursor = world.get::<ContextCursor>(session).unwrap();
         assert_eq!((cursor.computed, cursor.scheduled, cursor.epoch), (40, 40, 1));
-        assert_eq!(world.get::<BlockTable>(session).unwrap().0, [3, 5]);
+        assert_eq!(world.get::<BlockTable>(session).unwrap().0, [[3, 5]]);
         let gpu_shard = &world.get::<GpuShards>(model).unwrap().0[0];
         assert_eq!((gpu_shard.rows(), gpu_shard.gpu.failure()), (FIRST_ROWS, None));
     }

@@ -48,7 +48,8 @@ pub fn sample_gpu(
             match device {
                 Some(mut session) => {
                     let last = span.rows.end - 1;
-                    let place = wave.slots[last] * PAGE as u32 + wave.positions[last] % PAGE as u32;
+                    let slot = wave.kv.first().map_or(0, |kv| kv.slots[last]);
+                    let place = slot * PAGE as u32 + wave.positions[last] % PAGE as u32;
                     session.sampler.ask(batch, place);
                     session.cursor.unread += 1;
                 }

@@ -289,7 +289,7 @@ impl<B: Clone> Scratch<B> {
                     .iter()
                     .map(|rope| storage("angles", 8 * angles(rope) as u64))
                     .collect::<Result<_, _>>()?,
-                storage("block_tables", 4 * table_words as u64)?,
+                storage("block_tables", 4 * (table_words * config.kv_classes.len()) as u64)?,
                 storage("sampled", floats(tokens, 1))?,
             ),
         };

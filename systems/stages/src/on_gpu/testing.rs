@@ -33,7 +33,7 @@ pub(super) fn empty(memory: Option<u64>) -> World {
     world.init_resource::<Messages<SessionEvent>>();
     world.init_resource::<SampleBuffers>();
     world.init_resource::<TickWork>();
-    world.insert_resource(AdmitOptions { max_rows: 1024 });
+    world.insert_resource(AdmitOptions { max_rows: 1024, ..AdmitOptions::default() });
     world.insert_resource(HostCpu(Cpu::serial()));
     CpuPlace::register(&mut world, None);
     world.init_resource::<Messages<LoadFailure>>();
@@ -47,6 +47,7 @@ pub(super) fn empty(memory: Option<u64>) -> World {
 pub(super) fn tiny(world: &mut World, gpu_layers: GpuLayers) -> Result<Entity, LoadError> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/tiny/tiny-llama.gguf");
     let file = ModelFile::read(OpenModel::open(&path).unwrap()).unwrap();
-    let options = SpawnOptions { kv_tokens: Some(256), kv_format: KvFormat::F16, gpu_layers };
+    let options =
+        SpawnOptions { kv_tokens: Some(256), kv_format: KvFormat::F16, gpu_layers, prefix_cache: None };
     spawn_model(world, file, options)
 }

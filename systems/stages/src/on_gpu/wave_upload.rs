@@ -24,10 +24,10 @@ impl GpuShard {
         if self.failed || self.plan().is_none() || !self.may_take(wave) {
             return false;
         }
-        if wave.tables.len() > self.scratch.table_words {
+        if wave.pages() > self.scratch.table_words {
             // Admission keeps to `WaveLimits::pages`, so this is a bug of the engine. The context must not be truncated
             // silently.
-            let (pages, limit) = (wave.tables.len(), self.scratch.table_words);
+            let (pages, limit) = (wave.pages(), self.scratch.table_words);
             self.gpu.mark_failed(&GpuError::BlockTables { pages, limit });
             return false;
         }
@@ -39,6 +39,7 @@ impl GpuShard {
         if !self.holds(wave.rows()) {
             return false;
         }
+        self.copy_pages(wave, config);
         self.write_wave(wave, config.causal);
         self.entered = self.in_flight.is_empty().then(|| (wave.rows(), web_time::Instant::now()));
         if !wave.hidden.is_empty() && wave.at != AtLayer::Embed {
@@ -48,6 +49,31 @@ impl GpuShard {
         wave.place = Some(self.place);
         self.occupied = Some(entity);
         true
+    }
+
+    /// Copies the pages that sessions of the wave diverge within, in each layer. The commands of earlier waves are
+    /// recorded before. A buffer cannot be copied to itself, so the partial sums of attention, which no wave uses now, are
+    /// between.
+    fn copy_pages(&mut self, wave: &Wave, config: &ModelConfig) {
+        let between = &self.scratch.partials;
+        for (index, layer) in &self.kv {
+            let class = config.layer.get(*index).map_or(0, |layer| layer.kv_class);
+            for (from, to) in wave.kv.get(class).into_iter().flat_map(|kv| &kv.copies) {
+                for (buffer, width) in
+                    [(&layer.keys, config.key_length), (&layer.values, config.value_length)]
+                {
+                    let bytes = 2 * (config.kv_heads * width * PAGE) as u64;
+                    let (mut done, most) = (0, between.size());
+                    while done < bytes {
+                        let part = most.min(bytes - done);
+                        let (from, to) = (u64::from(*from) * bytes + done, u64::from(*to) * bytes + done);
+                        self.commands.copy(buffer, from, between, 0, part);
+                        self.commands.copy(between, 0, buffer, to, part);
+                        done += part;
+                    }
+                }
+            }
+        }
     }
 
     /// Number of splits of each context: as many as keep the device busy and fit the buffer of partial sums.
@@ -61,7 +87,7 @@ impl GpuShard {
     fn write_wave(&mut self, wave: &Wave, causal: bool) {
         let mut arrays = core::mem::take(&mut self.rows);
         let RowWords { kv, tables, tiles, seen } = &mut arrays;
-        kv.clear();
+        kv.iter_mut().for_each(Vec::clear);
         tables.clear();
         tiles.clear();
         seen.clear();
@@ -70,7 +96,9 @@ impl GpuShard {
         for span in &wave.spans {
             longest = longest.max(span.start + span.rows.len());
             for row in span.rows.clone() {
-                kv.push(wave.slots[row] * PAGE as u32 + wave.positions[row] % PAGE as u32);
+                for (kv, class) in kv.iter_mut().zip(&wave.kv) {
+                    kv.push(class.slots[row] * PAGE as u32 + wave.positions[row] % PAGE as u32);
+                }
                 tables.push(span.table.start as u32);
             }
             if !causal {
@@ -102,7 +130,7 @@ impl GpuShard {
         let data = WaveData {
             tokens: &wave.tokens,
             positions: &wave.positions,
-            kv,
+            kv: kv.each_ref().map(|kv| &kv[..]),
             tables,
             logit_rows: &wave.logit_rows,
             tiles,
@@ -112,7 +140,9 @@ impl GpuShard {
         data.encode(&mut self.words);
         let Self { gpu, scratch, words, uploads, .. } = self;
         uploads.wave.write(gpu, &scratch.wave, words);
-        uploads.tables.write(gpu, &scratch.tables, &wave.tables);
+        for (class, (upload, kv)) in uploads.tables.iter_mut().zip(&wave.kv).enumerate() {
+            upload.write_at(gpu, &scratch.tables, class * scratch.table_words, &kv.tables);
+        }
         self.rows = arrays;
         self.adapting = false;
         let Self { gpu, adapted, used, adapting, .. } = self;

@@ -7,7 +7,7 @@ use core::ops::Range;
 use std::sync::Arc;
 use weft_components::{ModelConfig, Place, WaveLimits};
 use weft_formats::ShardSpec;
-use weft_platform::{KvFormat, KvShape};
+use weft_platform::{KvArena, KvError, KvFormat, KvShape};
 
 /// How many layers are wanted on places other than the first. The first place is the CPU unless the caller registers
 /// another.
@@ -54,8 +54,8 @@ pub struct Assignment<'a> {
     pub config: &'a ModelConfig,
     /// Its tensors.
     pub shards: &'a [ShardSpec],
-    /// Pages of the KV cache.
-    pub slots: u32,
+    /// Pages of the KV cache, of each class of layers.
+    pub slots: &'a [u32],
     /// How keys and values are stored.
     pub kv_format: KvFormat,
     /// The limits of the model's waves before any backend lowers them.
@@ -71,11 +71,27 @@ pub struct Assignment<'a> {
 }
 
 impl Assignment<'_> {
-    /// The shape of a KV arena on the host for `layers` layers of the model.
-    pub fn kv_shape(&self, layers: usize) -> KvShape {
+    /// Pages of the KV cache of a layer.
+    pub fn slots_of(&self, layer: usize) -> usize {
+        let class = self.config.layer.get(layer).map_or(0, |layer| layer.kv_class);
+        self.slots.get(class).map_or(0, |slots| *slots as usize)
+    }
+
+    /// Allocates arenas of KV cache on the host, one for each class of the model's layers, with room for all of these.
+    /// Memory is only taken as it is written.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn kv_arenas(&self) -> Result<Vec<KvArena>, KvError> {
+        let classes = self.config.kv_classes.iter().zip(self.slots);
+        classes.map(|(class, slots)| KvArena::new(self.kv_shape(class.layers.len(), *slots))).collect()
+    }
+
+    /// The shape of a KV arena on the host for some layers of one class.
+    pub fn kv_shape(&self, layers: usize, slots: u32) -> KvShape {
         KvShape {
             layers,
-            slots: self.slots as usize,
+            slots: slots as usize,
             kv_heads: self.config.kv_heads,
             k_dim: self.config.key_length,
             v_dim: self.config.value_length,

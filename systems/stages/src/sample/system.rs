@@ -115,13 +115,18 @@ pub struct Ending<'a> {
 impl Ending<'_> {
     /// Ends the request for any reason: outputs the text held back and sends the event.
     pub fn finish(self, session: Entity, reason: FinishReason, events: &mut MessageWriter<'_, SessionEvent>) {
+        self.end(reason);
+        events.write(SessionEvent { session, kind: SessionEventKind::Finished(reason) });
+    }
+
+    /// Ends the request for any reason: outputs the text held back. The caller sends the event.
+    pub(crate) fn end(self, reason: FinishReason) {
         let SessionSampler { detokenizer, stops, .. } = self.sampler;
         if reason != FinishReason::StopString {
             self.output.text.push_str(stops.push(detokenizer.finish()).text);
             self.output.text.push_str(stops.finish());
         }
         *self.phase = Phase::Finished(reason);
-        events.write(SessionEvent { session, kind: SessionEventKind::Finished(reason) });
     }
 }
 
@@ -241,7 +246,8 @@ fn deliver_one(
         return;
     }
     let by_device = matches!(chosen, Chosen::Device(_));
-    session.cursor.computed = span.start + span.rows.len();
+    // Meanwhile the context may have been continued with cached pages.
+    session.cursor.computed = session.cursor.computed.max(span.start + span.rows.len());
     if !by_device {
         keep_logits(session, &logits, span);
     }

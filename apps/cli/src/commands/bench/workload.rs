@@ -6,7 +6,7 @@ use crate::commands::logits::ended_early;
 use crate::error::CliError;
 use crate::host::{Host, HostOptions};
 use std::time::Instant;
-use weft::{FinishReason, GenerateOptions, Prompt, SessionId};
+use weft::{FinishReason, GenerateOptions, Prompt, SessionId, SessionOptions};
 
 /// Timed steps of a batch of sessions.
 const BATCH_STEPS: usize = 32;
@@ -53,7 +53,9 @@ impl Bench {
 
     /// Opens a session whose context already holds `depth` computed tokens.
     fn session(&mut self) -> Result<SessionId, CliError> {
-        let session = self.host.session(None)?;
+        // Nothing may be found in the cache: everything is computed, each time.
+        let session =
+            self.host.open_session(SessionOptions { private: true, ..SessionOptions::default() })?;
         if self.depth > 0 {
             let before = self.slice(0, self.depth);
             self.tell(session, before)?;

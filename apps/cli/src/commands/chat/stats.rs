@@ -3,7 +3,7 @@
 use super::Chat;
 use crate::error::CliError;
 use crate::memory;
-use weft::components::{BlockTable, KvPool};
+use weft::components::{BlockTable, KvPools};
 
 /// Renders the statistics, one line per item.
 pub(super) fn stats(chat: &Chat) -> Result<String, CliError> {
@@ -32,8 +32,8 @@ pub(super) fn stats(chat: &Chat) -> Result<String, CliError> {
         unseen => format!(", the oldest {unseen} not seen"),
     };
     row("context", format!("{held} of {limit} tokens, {} messages{unseen}", chat.conversation.len()));
-    let pages = world.get::<BlockTable>(chat.session.0).map_or(0, |table| table.0.len());
-    if let Some(pool) = world.get::<KvPool>(chat.host.model.0) {
+    let pages = world.get::<BlockTable>(chat.session.0).map_or(0, BlockTable::pages);
+    if let Some(pool) = world.get::<KvPools>(chat.host.model.0).and_then(|pools| pools.0.first()) {
         row("KV pages", format!("{pages} of {}, {} free", pool.capacity(), pool.free()));
     }
     let loaded = engine.progress(chat.host.model)?;

@@ -29,6 +29,12 @@ impl Lowering<'_> {
             .with("VALUE", config.value_length as u32)
             .with("ROPE", self.rope_of(index).map_or(0, |rope| rope.dimensions as u32))
             .with("PAGE", PAGE as u32)
+            .with("KV_CLASS", self.class_of(index) as u32)
+    }
+
+    /// The KV class of a layer.
+    fn class_of(&self, index: usize) -> usize {
+        self.config.layer.get(index).map_or(0, |layer| layer.kv_class)
     }
 
     fn rope_buffers(&self, index: usize, weights: &LayerWeights) -> Vec<(u32, wgpu::Buffer)> {
@@ -139,7 +145,8 @@ impl Lowering<'_> {
         // A norm in between reads floats.
         let kind = if weights.sub_norm.is_some() { ActFormat::F32 } else { output };
         let window = self.config.layer.get(index).and_then(|layer| layer.window).unwrap_or(0);
-        let kernels = AttentionShape { window, ..*self.attention }.kernels(self.caps, kind)?;
+        let tables = self.class_of(index) * scratch.table_words;
+        let kernels = AttentionShape { window, tables, ..*self.attention }.kernels(self.caps, kind)?;
         let lowering = |spec: &KernelSpec, across: [u32; 3], down: Extent, deep: Extent| {
             let mut buffers = vec![
                 (0, scratch.wave.clone()),

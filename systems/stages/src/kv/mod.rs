@@ -1,0 +1,29 @@
+//! The KV cache: which pages a context has, and who shares them.
+//!
+//! A context is a chain of runs (see [`weft_components::KvRun`]). The runs of a model form a prefix tree: a session
+//! that starts walks down the tree along its tokens ([`attach`]) and computes only what it does not find. Pages belong
+//! to runs, each to one; a run belongs to whoever holds it, and is cached when nobody does. The last run of a chain may
+//! be *owned*: then its session appends to it. Whatever others hold is never written.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tree.rs` | the index of beginnings, splitting, holding, the cache and its budget |
+//! | `attach.rs` | finding cached beginnings, forks |
+//! | `context.rs` | a session's own part: its open run, new pages, cutting, windows |
+//! | `abandon.rs` | what becomes of runs whose wave is never computed |
+//!
+//! Invariant: a page's keys and values are those of its run's tokens at its positions, or will be before any wave
+//! composed later reads them, because waves pass every layer in the order in which they are composed.
+
+mod abandon;
+mod attach;
+mod context;
+mod tree;
+
+pub use abandon::{abandon_rows, forget_contexts};
+pub use attach::fork_context;
+pub(crate) use attach::{Part, attach, attach_part, first_slots};
+pub(crate) use context::{append_rows, available, reserve};
+pub use context::{detach, truncate_session};
+pub(crate) use tree::note_rest;
+pub use tree::{PrefixStats, PrefixTree, clear_cache, release_leaf};

@@ -34,6 +34,8 @@ pub struct ContextCursor {
     pub scheduled: usize,
     /// Number of tokens chosen on a device whose ids have not been read. They follow the history.
     pub unread: usize,
+    /// Number of drafted tokens that are in flight, to be verified. Rows after them wait for the result.
+    pub drafts: usize,
     /// Largest number of tokens the session may hold.
     pub limit: usize,
     /// Counts how often cached context was rewound or preempted, so that rows of a wave in flight can be recognized as
@@ -55,6 +57,7 @@ impl ContextCursor {
         self.computed = self.computed.min(keep);
         self.scheduled = self.computed;
         self.unread = 0;
+        self.drafts = 0;
     }
 }
 
@@ -127,6 +130,8 @@ pub struct Request {
     pub sampler: SamplerSettings,
     /// Largest number of rows of this session's prompt in one wave. 0 for no limit of its own.
     pub prefill_chunk: usize,
+    /// Largest number of tokens that are drafted and verified with the next one. 0 for no speculation.
+    pub draft: usize,
 }
 
 impl Default for Request {
@@ -137,6 +142,7 @@ impl Default for Request {
             ignore_end: false,
             sampler: SamplerSettings::default(),
             prefill_chunk: 0,
+            draft: 0,
         }
     }
 }
@@ -284,3 +290,33 @@ pub struct Priority(pub i32);
 /// session without it is a client of its own. A component of the session.
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Client(pub u64);
+
+/// What is expected to follow a session's tokens. Admission adds it to the wave that computes the session's next token, as
+/// far as it pays, and the tokens that the session then chooses all the same are accepted: one wave gives several tokens.
+/// A component of sessions that speculate. A drafter is a system in the set `Speculate` that writes `tokens`; without one
+/// of the caller's own, the engine looks for earlier occurrences of the last tokens.
+#[derive(Component, Clone, Debug, Default)]
+pub struct Draft {
+    /// The expected tokens, from the first that the session does not have, whether or not it has been read back from a
+    /// device.
+    pub tokens: Vec<u32>,
+    /// Estimated probability that each of them is chosen if those before are.
+    pub confidence: f32,
+    /// What came of drafts so far.
+    pub stats: DraftStats,
+}
+
+/// Counts drafts of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DraftStats {
+    /// Waves that carried drafted tokens.
+    pub waves: u64,
+    /// Tokens drafted.
+    pub drafted: u64,
+    /// Of these, tokens accepted.
+    pub accepted: u64,
+    /// Tokens drafted for the last such wave.
+    pub last_drafted: u32,
+    /// Of these, tokens accepted.
+    pub last_accepted: u32,
+}

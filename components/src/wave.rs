@@ -61,6 +61,9 @@ pub struct WaveSpan {
     pub epoch: u32,
     /// True if its last row is the end of the session's tokens, so that a token can be chosen.
     pub complete: bool,
+    /// Number of its last rows that carry drafted tokens. A token is chosen from each of their rows of logits, and from the
+    /// one before, as long as the drafted tokens are those chosen.
+    pub drafts: usize,
     /// The adapter that the session uses.
     pub adapter: Option<UsesAdapter>,
 }
@@ -119,6 +122,8 @@ pub struct Wave {
     pub states: Vec<f32>,
     /// How each span's token is chosen. [`Chosen::Sampler`] for spans beyond its end.
     pub chosen: Vec<Chosen>,
+    /// Tokens that a device chose, by row of logits. Only spans with drafts have more than the one in `chosen`.
+    pub picked: Vec<Option<u32>>,
 }
 
 impl Wave {
@@ -144,6 +149,7 @@ impl Wave {
         self.state_rows.clear();
         self.adapters.clear();
         self.chosen.clear();
+        self.picked.clear();
     }
 }
 

@@ -85,6 +85,10 @@ pub struct GenerateOptions {
     pub sampler: SamplerSettings,
     /// Maximum number of the prompt's rows in one wave; 0 for as many as fit.
     pub prefill_chunk: usize,
+    /// Maximum number of tokens that are drafted from earlier text and verified together with the next one; 0 for no
+    /// speculation. The answer is the same, and comes sooner where text repeats. How many are tried depends on how many
+    /// were right, and on how much else the engine computes.
+    pub draft: usize,
 }
 
 /// Options of an embedding.

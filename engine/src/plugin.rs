@@ -22,7 +22,7 @@ use weft_systems::load::{self, Moves};
 use weft_systems::on_cpu::{self as cpu, CpuPlace};
 use weft_systems::on_gpu::{self as gpu, GpuBackend};
 use weft_systems::sample::SampleBuffers;
-use weft_systems::{kv, reclaim, sample};
+use weft_systems::{kv, reclaim, sample, speculate};
 
 /// Something that adds resources, systems and observers to a world. Functions and closures over `&mut World` are
 /// plugins.
@@ -102,6 +102,7 @@ fn add_stages(world: &mut World) {
             layers::run_layers.in_set(TickSet::Layers),
             sample::mask_logits.in_set(SampleSet::Process),
             sample::sample.in_set(SampleSet::Deliver),
+            speculate::draft.in_set(TickSet::Speculate),
             (reclaim::reclaim_waves, reclaim::age_messages, answer::publish_answers, finish_tick)
                 .chain()
                 .in_set(TickSet::Reclaim),

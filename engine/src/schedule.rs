@@ -34,7 +34,7 @@ pub enum TickSet {
     Head,
     /// Samples tokens from logits, for waves at `AtLayer::Sample`, in the sets of [`SampleSet`].
     Sample,
-    /// Drafts tokens to verify. Empty so far.
+    /// Drafts tokens that the next waves verify: `draft`.
     Speculate,
     /// Empties sampled waves, ages messages, wakes readers and records the tick's outcome: `reclaim_waves`,
     /// `age_messages`, `publish_answers`, `finish_tick`.

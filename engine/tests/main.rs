@@ -36,4 +36,5 @@ mod sessions;
 mod shaders;
 mod smollm2;
 mod soak;
+mod speculate;
 mod tiny;

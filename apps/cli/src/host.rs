@@ -283,6 +283,7 @@ pub(crate) fn generate_options(args: &GenerateArgs) -> GenerateOptions {
     GenerateOptions {
         max_tokens: Some(usize::try_from(args.max_tokens).unwrap_or(usize::MAX)),
         stop: args.stop.clone(),
+        draft: args.draft,
         sampler: SamplerSettings {
             logit_bias: args.logit_bias.clone(),
             penalty_last_n: args.repeat_last_n,

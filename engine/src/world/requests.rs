@@ -8,10 +8,12 @@ use crate::error::Error;
 use crate::options::GenerateOptions;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Request, TokenHistory,
+    Draft, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Request,
+    TokenHistory,
 };
 use weft_systems::fail::LoadFailed;
 use weft_systems::sample::{SessionSampler, end_request};
+use weft_systems::speculate::Drafter;
 
 /// Tokens of an answer for which memory is reserved at its start. Buffers of longer answers grow while they are
 /// generated.
@@ -54,6 +56,7 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
         ignore_end: options.ignore_end,
         sampler: options.sampler.clone(),
         prefill_chunk: options.prefill_chunk,
+        draft: options.draft,
     };
     let reserved = request.max_tokens.min(RESERVED);
     // Reserved here, so that a decode tick allocates nothing.
@@ -69,6 +72,14 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
         subscription.publish(output, *phase, || failure_of(failed.as_ref()));
     }
     entity.remove::<(LogitsWanted, EmbeddingWanted)>();
+    if request.draft == 0 {
+        entity.remove::<(Draft, Drafter)>();
+    } else {
+        entity.insert(Draft::default());
+        if !entity.contains::<Drafter>() {
+            entity.insert(Drafter::new());
+        }
+    }
     let output = Output::with_capacity(reserved);
     entity.insert((request, sampler, output, ReadCursor::default(), Phase::Waiting));
     // Whoever waits for work has some now.

@@ -1,7 +1,8 @@
 //! The stages of the Weft engine as systems, and its backends.
 //!
 //! A tick runs `load → admit → embed → (attention → ffn) for each layer → head → sample → speculate → reclaim`; the
-//! engine crate orders them. The modules `load`, `kv`, `admit`, `layers`, `sample` and `reclaim` are shared by all backends.
+//! engine crate orders them. The modules `load`, `kv`, `admit`, `layers`, `sample`, `speculate` and
+//! `reclaim` are shared by all backends.
 //! [`place`] defines what a backend is. [`on_cpu`] and [`on_gpu`] are one backend each, with systems for the stages
 //! from embed to head.
 
@@ -17,6 +18,7 @@ pub mod place;
 pub mod reclaim;
 mod related;
 pub mod sample;
+pub mod speculate;
 pub mod text;
 
 pub use related::related;

@@ -54,6 +54,10 @@ pub(crate) struct GenerateArgs {
         value_parser = token_limit
     )]
     pub(crate) max_tokens: u64,
+    /// Maximum tokens that are drafted from earlier text and verified together with the next one; 0 for none. The answer is
+    /// the same, and comes sooner where it repeats what is there already
+    #[arg(long, value_name = "N", aliases = ["draft-max", "spec-draft-n-max"], default_value_t = 0)]
+    pub(crate) draft: usize,
     /// Text that ends an answer and is left out of it; may be given more than once
     #[arg(
         long,

@@ -1,14 +1,15 @@
 //! Adding rows of a session to a wave that is being composed.
 
+use super::pace::RowCost;
 use super::room::Pressure;
 use crate::kv::{self, Part, PrefixTree};
 use crate::sample::{Ending, SessionSampler, wanted_positions};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use weft_components::{
-    BlockTable, ContextCursor, DEVICE_TOKEN, EmbeddingWanted, FinishReason, LogitsKept, LogitsWanted, Output,
-    Phase, ReadsLogits, Request, SessionEvent, SessionEventKind, TokenHistory, UsesAdapter, Wave, WaveKv,
-    WaveSpan,
+    BlockTable, ContextCursor, DEVICE_TOKEN, Draft, EmbeddingWanted, FinishReason, LogitsKept, LogitsWanted,
+    Output, Phase, ReadsLogits, Request, SessionEvent, SessionEventKind, TokenHistory, TokenMask,
+    UsesAdapter, Wave, WaveKv, WaveSpan,
 };
 use weft_platform::PAGE;
 
@@ -31,6 +32,8 @@ pub struct AdmitSession {
     embedding: Option<&'static EmbeddingWanted>,
     adapter: Option<&'static UsesAdapter>,
     reads_logits: Has<ReadsLogits>,
+    masked: Has<TokenMask>,
+    draft: Option<&'static mut Draft>,
 }
 
 impl AdmitSessionItem<'_, '_> {
@@ -38,6 +41,10 @@ impl AdmitSessionItem<'_, '_> {
     /// been read, if up to `ahead` such steps may be in flight.
     fn end(&self, ahead: usize) -> usize {
         let cursor = &self.cursor;
+        if cursor.drafts > 0 {
+            // How many tokens there are is known when the drafts have been verified.
+            return cursor.scheduled;
+        }
         let left = self.request.max_tokens.saturating_sub(self.output.tokens.len());
         let next = cursor.unread > 0 && cursor.unread <= ahead && cursor.unread < left && self.runs_ahead();
         self.history.0.len() + if next { cursor.unread } else { 0 }
@@ -53,6 +60,16 @@ impl AdmitSessionItem<'_, '_> {
     fn wanted(&self) -> &[usize] {
         let kept = self.kept.map_or(0, LogitsKept::len);
         self.wanted.and_then(|wanted| wanted.positions.get(kept..)).unwrap_or_default()
+    }
+
+    /// Drafted tokens that may join with the session's next row: none if what is chosen, or whether, depends on more than
+    /// the logits and the request.
+    fn drafted(&self) -> usize {
+        let free = !self.masked && !self.reads_logits && self.wanted.is_none() && self.embedding.is_none();
+        let left = self.request.max_tokens.saturating_sub(self.output.tokens.len() + self.cursor.unread + 1);
+        let drafted = self.draft.as_ref().filter(|_| free).map_or(0, |draft| draft.tokens.len());
+        // Those before were chosen on a device and are not read yet.
+        drafted.saturating_sub(self.cursor.unread).min(left).min(self.request.draft)
     }
 
     /// The position up to which cached contexts may be taken over: rows whose results are wanted are computed.
@@ -79,6 +96,10 @@ pub(super) struct Admission<'a> {
     pub(super) sessions: &'a mut QueryState<AdmitSession>,
     /// Number of the wave.
     pub(super) number: u64,
+    /// Sessions that decode and have not joined.
+    pub(super) decoding: usize,
+    /// Tokens that the wave is expected to give: one for each session that decodes, and drafted ones that are right.
+    pub(super) expected: f64,
     /// Rows that may still join.
     pub(super) room: usize,
     /// Sessions that may still join.
@@ -95,6 +116,8 @@ pub(super) struct Admission<'a> {
     pub(super) now: u64,
     pub(super) wave: Wave,
     pub(super) pressure: Pressure,
+    /// What a row costs beside the wave itself.
+    pub(super) cost: RowCost,
     /// The first session that needed a page and got none.
     pub(super) starved: Option<Entity>,
     /// True if a session was left out because no row of logits, or too few pages, were left in the wave.
@@ -182,13 +205,28 @@ impl Admission<'_> {
         let most = self.pages.saturating_mul(PAGE).saturating_sub(start);
         let rows = (end - start).min(self.room).min(chunk).min(most);
         let rows = rows.min(kv::reserve(world, session, start + rows) - start);
-        let rows = self.push(world, session, start..start + rows, end);
+        let drafts = if prompt { 0 } else { self.drafts(world, session, start, most) };
+        let rows = self.push(world, session, start..start + rows + drafts, end, drafts);
         kv::append_rows(world, session, start + rows, self.number);
         if prompt && let Some(mut tree) = world.get_mut::<PrefixTree>(self.model) {
             tree.stats.lookups += u64::from(starts);
             tree.stats.prefilled_tokens += rows as u64;
         }
         Joined::Rows(rows)
+    }
+
+    /// Number of drafted tokens that join with the row at `start` of a session, which may have `most` rows.
+    fn drafts(&mut self, world: &mut World, session: Entity, start: usize, most: usize) -> usize {
+        let Ok(item) = self.sessions.get_mut(world, session) else { return 0 };
+        let limit = item.cursor.limit.saturating_sub(start + 1);
+        let drafted = item.drafted().min(limit).min(self.room - 1).min(self.logits - 1).min(most - 1);
+        let confidence = item.draft.as_ref().map_or(0.0, |draft| draft.confidence);
+        let rows = self.wave.rows() + self.decoding;
+        let drafts = self.cost.worthwhile(rows, &mut self.expected, confidence, drafted);
+        if drafts == 0 {
+            return 0;
+        }
+        (kv::reserve(world, session, start + 1 + drafts) - start - 1).min(drafts)
     }
 
     /// Has the wave copy the first pages of a run.
@@ -199,9 +237,16 @@ impl Admission<'_> {
         }
     }
 
-    /// Adds the rows at `positions` of a session whose tokens end at `end`, or fewer if too many logits are wanted.
-    /// Returns their number.
-    fn push(&mut self, world: &mut World, session: Entity, positions: Range<usize>, end: usize) -> usize {
+    /// Adds the rows at `positions` of a session whose tokens end at `end`, or fewer if too many logits are wanted. The last
+    /// `drafts` rows are drafted tokens. Returns the number of rows.
+    fn push(
+        &mut self,
+        world: &mut World,
+        session: Entity,
+        positions: Range<usize>,
+        end: usize,
+        drafts: usize,
+    ) -> usize {
         let Ok(mut item) = self.sessions.get_mut(world, session) else { return 0 };
         let Range { start, end: mut last } = positions;
         let wanted = item.wanted();
@@ -210,7 +255,7 @@ impl Admission<'_> {
             last = last.min(*too_many);
         }
         let wanted = &wanted[..wanted.partition_point(|position| *position < last)];
-        let complete = last == end;
+        let complete = last - drafts == end;
 
         let wave = &mut self.wave;
         let (first_row, first_logit, first_state) =
@@ -221,17 +266,27 @@ impl Admission<'_> {
             tables.extend_from_slice(&table[..pages]);
             slots.extend((start..last).map(|position| table[position / PAGE]));
         }
+        let known = item.history.0.len();
         for position in start..last {
             let unread = || DEVICE_TOKEN | kv_place(item.table, position - 1);
-            wave.tokens.push(item.history.0.get(position).copied().unwrap_or_else(unread));
+            let drafted =
+                || item.draft.as_ref().and_then(|draft| draft.tokens.get(position - known)).copied();
+            let token = match item.history.0.get(position).copied() {
+                Some(token) => token,
+                None if position >= end => drafted().unwrap_or_default(),
+                None => unread(),
+            };
+            wave.tokens.push(token);
             wave.positions.push(position as u32);
         }
         let row_of = |position: usize| (first_row + position - start) as u32;
         wave.logit_rows.extend(wanted.iter().map(|position| row_of(*position)));
         let samples = complete && item.request.max_tokens > 0;
-        if samples && wave.logit_rows[first_logit..].last() != Some(&row_of(last - 1)) {
-            wave.logit_rows.push(row_of(last - 1));
+        let first_chosen = row_of(last - 1 - drafts);
+        if samples && wave.logit_rows[first_logit..].last() != Some(&first_chosen) {
+            wave.logit_rows.push(first_chosen);
         }
+        wave.logit_rows.extend((last - drafts..last).map(row_of));
         if let Some(embedding) = item.embedding {
             let wanted = wanted_positions(embedding);
             let here = wanted.start.max(start)..wanted.end.min(last);
@@ -247,6 +302,7 @@ impl Admission<'_> {
             states: first_state..wave.state_rows.len(),
             epoch: item.cursor.epoch,
             complete,
+            drafts,
             adapter: item.adapter.copied(),
         });
 
@@ -255,8 +311,17 @@ impl Admission<'_> {
         }
         item.cursor.used = self.now;
         item.cursor.scheduled = last;
-        *item.phase = if complete && last - start == 1 { Phase::Decoding } else { Phase::Prefilling };
-        self.logits = self.logits.saturating_sub(wanted.max(1));
+        item.cursor.drafts = drafts;
+        if let Some(draft) = &mut item.draft {
+            // What is verified when the wave comes back. Tokens that are not read yet come before.
+            let before = end - known.min(end);
+            let before = before.min(draft.tokens.len());
+            draft.tokens.drain(..before);
+            draft.tokens.truncate(drafts);
+        }
+        *item.phase =
+            if complete && last - start == 1 + drafts { Phase::Decoding } else { Phase::Prefilling };
+        self.logits = self.logits.saturating_sub(wanted.max(1) + drafts);
         self.pages = self.pages.saturating_sub(pages_used);
         self.room -= last - start;
         self.places -= 1;

@@ -7,6 +7,7 @@
 //! its rows attend to each other. A session is finished only if the whole arena cannot hold it.
 
 mod join;
+mod pace;
 mod queue;
 mod room;
 
@@ -32,11 +33,13 @@ pub struct AdmitOptions {
     /// How long a wave should take at most while sessions decode: prompts join with as many rows as earlier waves computed
     /// in this time. `None` for no limit but `max_rows`.
     pub wave_time: Option<Duration>,
+    /// What a wave costs beside its rows, in rows: drafted tokens join as long as they pay. `None` for what is measured.
+    pub wave_cost: Option<f64>,
 }
 
 impl Default for AdmitOptions {
     fn default() -> Self {
-        Self { max_rows: 512, wave_time: None }
+        Self { max_rows: 512, wave_time: None, wave_cost: None }
     }
 }
 
@@ -142,12 +145,14 @@ fn compose(
     let now = world.get_resource::<TickWork>().map_or(0, |work| work.0);
     let pages = world.get::<KvPools>(model).map_or(0, KvPools::capacity);
     debug_assert!(pages > 0, "a model has pages");
-    queue.pace.stop();
     let mut admission = Admission {
         model,
         sessions,
         number: queue.waves,
         room: 0,
+        decoding: 0,
+        expected: 0.0,
+        cost: queue.pace.cost(options.wave_cost),
         places: 0,
         logits: limits.logit_rows,
         pages: limits.pages,
@@ -161,6 +166,8 @@ fn compose(
     };
     let AdmitScratch { decoding, prompts, .. } = scratch;
     let in_flight = list(world, &mut admission, queue, decoding, prompts);
+    admission.decoding = decoding.len();
+    admission.expected = decoding.len() as f64;
     // Each wave takes its share of the sessions, so that every place has work at once.
     admission.places = (decoding.len() + prompts.len()).div_ceil(abreast);
     let [decode_rows, prompt_rows] = rounds(most, queue, !decoding.is_empty(), !prompts.is_empty());
@@ -188,6 +195,7 @@ fn compose(
             break;
         }
         turn(&mut admission, queue, world, place, false);
+        admission.decoding -= 1;
         if admission.left_out {
             next.get_or_insert(place);
         }
@@ -213,7 +221,7 @@ fn compose(
         group_adapted(&mut wave);
         wave.turn = queue.waves;
         queue.waves += 1;
-        queue.pace.start(wave.rows());
+        queue.pace.start(wave.turn, wave.rows());
         changed += 1;
     }
     if let Some(mut place) = world.get_mut::<Wave>(entity) {

@@ -6,6 +6,7 @@
 //! have been given so far, in steps that double, so that a short prompt is computed at once beside a long one and equal
 //! ones are computed one after the other; then by arrival.
 
+use super::pace::Pace;
 use crate::kv::note_rest;
 use bevy_ecs::prelude::*;
 use core::cmp::Reverse;
@@ -43,8 +44,8 @@ pub struct SessionQueue {
     pub(super) waves: u64,
     /// Rows of prompts that clients were given lately.
     clients: HashMap<Client, u64>,
-    /// When the last wave was composed, its rows, and the seconds that a row takes on the average.
-    pub(super) pace: Pace,
+    /// How long waves take.
+    pub(crate) pace: Pace,
 }
 
 impl SessionQueue {
@@ -57,6 +58,11 @@ impl SessionQueue {
     /// The place of a session in the queue.
     pub(super) fn place_of(&self, session: Entity) -> Option<usize> {
         self.sessions.iter().position(|queued| queued.session == session)
+    }
+
+    /// Sessions with a request in progress, in order of arrival. A request that ended in this tick is still among them.
+    pub fn sessions(&self) -> impl Iterator<Item = Entity> {
+        self.sessions.iter().map(|queued| queued.session)
     }
 
     /// Number of sessions with a request in progress. A request that ended in this tick still counts.
@@ -122,35 +128,6 @@ impl SessionQueue {
 /// The step that an amount of rows has reached.
 fn step(rows: u64) -> u32 {
     (rows / QUANTUM + 1).ilog2()
-}
-
-/// How long a row of a wave takes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    composed: Option<(web_time::Instant, usize)>,
-    /// Seconds.
-    row: f64,
-}
-
-impl Pace {
-    /// Notes that a wave of this many rows has been composed.
-    pub(super) fn start(&mut self, rows: usize) {
-        self.composed = Some((web_time::Instant::now(), rows));
-    }
-
-    /// Notes that the last wave is done.
-    pub(super) fn stop(&mut self) {
-        /// Share of the newest wave in the average.
-        const NEWEST: f64 = 0.25;
-        let Some((start, rows)) = self.composed.take() else { return };
-        let row = start.elapsed().as_secs_f64() / rows.max(1) as f64;
-        self.row = if self.row == 0.0 { row } else { self.row + NEWEST * (row - self.row) };
-    }
-
-    /// Number of rows that take about this time, but at least `least`.
-    pub(super) fn rows_in(&self, time: core::time::Duration, least: usize) -> usize {
-        if self.row > 0.0 { ((time.as_secs_f64() / self.row) as usize).max(least) } else { usize::MAX }
-    }
 }
 
 /// Enters a session into its model's queue when a request starts. An observer.

@@ -5,6 +5,7 @@ use super::origin::{ModelOrigin, SpawnOptions, file_bytes, slots_of};
 use crate::admit::{AdmitOptions, SessionQueue};
 use crate::kv::PrefixTree;
 use crate::place::LoadError;
+use crate::speculate::Occurrences;
 use crate::text::{ModelTemplate, ModelTokenizer};
 use bevy_ecs::prelude::*;
 use std::sync::Arc;
@@ -32,7 +33,10 @@ pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) ->
     specs.retain(|spec| config.reads(spec.shard.role));
     let limits = WaveLimits::new(&config, file_bytes(&specs));
     let count = config.layers;
-    let model = world.spawn((Model, config, sampling, pools, tree, SessionQueue::default())).id();
+    let model = world
+        .spawn((Model, config, sampling, pools, tree))
+        .insert((SessionQueue::default(), Occurrences::default()))
+        .id();
     if let Some(tokenizer) = tokenizer {
         world.entity_mut(model).insert(ModelTokenizer(Arc::new(tokenizer)));
     }

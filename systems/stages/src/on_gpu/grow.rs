@@ -169,6 +169,7 @@ mod tests {
             states: 0..0,
             epoch: 0,
             complete: false,
+            drafts: 0,
             adapter: None,
         };
         let mut waves = world.query::<&mut Wave>();

@@ -184,9 +184,14 @@ impl InFlight {
         if !states.is_empty() {
             final_states(cpu, config, norm(), bytemuck::cast_slice(hidden), states, &mut wave.states);
         }
+        let token = |id: &u32| (*id != NO_TOKEN).then_some(*id);
+        if self.spans.iter().any(|span| span.drafts > 0) {
+            wave.picked.extend(ids.iter().take(rows.len()).map(token));
+        }
         let of_device = |(span, chosen): (&WaveSpan, &bool)| {
-            let token = chosen.then(|| ids.get(span.logits.end.checked_sub(1)?)).flatten();
-            token.map_or(Chosen::Sampler, |token| Chosen::Device((*token != NO_TOKEN).then_some(*token)))
+            let first = span.logits.end.checked_sub(1 + span.drafts);
+            let id = first.filter(|_| *chosen).and_then(|row| ids.get(row));
+            id.map_or(Chosen::Sampler, |id| Chosen::Device(token(id)))
         };
         wave.chosen.extend(self.spans.iter().zip(chosen.iter()).map(of_device));
         core::mem::swap(&mut wave.spans, &mut self.spans);

@@ -26,8 +26,8 @@ pub fn sample_gpu(
         batch.clear();
         chosen.clear();
         for span in &wave.spans {
-            // Every row except a span's last is computed only for its logits.
-            for _ in span.logits.clone().skip(1) {
+            // Rows before those that tokens are chosen from are computed only for their logits.
+            for _ in span.logits.clone().skip(1 + span.drafts) {
                 batch.push_host();
             }
             if span.logits.is_empty() {
@@ -42,18 +42,21 @@ pub fn sample_gpu(
                     && !session.reads_logits
                     && session.request.max_tokens > 0
                     && session.sampler.kind() != SampleKind::Host
-                    && batch.adjustments().len() + session.sampler.adjustments() <= room
+                    && batch.adjustments().len() + session.sampler.adjustments() * (1 + span.drafts) <= room
+                    // Penalties look back at tokens that are only drafted.
+                    && (span.drafts == 0 || session.sampler.runs_ahead())
             });
             chosen.push(device.is_some());
             match device {
                 Some(mut session) => {
-                    let last = span.rows.end - 1;
-                    let slot = wave.kv.first().map_or(0, |kv| kv.slots[last]);
-                    let place = slot * PAGE as u32 + wave.positions[last] % PAGE as u32;
-                    session.sampler.ask(batch, place);
-                    session.cursor.unread += 1;
+                    for last in span.rows.end - 1 - span.drafts..span.rows.end {
+                        let slot = wave.kv.first().map_or(0, |kv| kv.slots[last]);
+                        let place = slot * PAGE as u32 + wave.positions[last] % PAGE as u32;
+                        session.sampler.ask(batch, place);
+                        session.cursor.unread += 1;
+                    }
                 }
-                None => batch.push_host(),
+                None => (0..=span.drafts).for_each(|_| batch.push_host()),
             }
         }
         // A session's mask applies to the row that its token is chosen from: the last of its span.

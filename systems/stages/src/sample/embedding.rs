@@ -85,6 +85,7 @@ mod tests {
             states,
             epoch: 0,
             complete: false,
+            drafts: 0,
             adapter: None,
         }
     }

@@ -1,14 +1,16 @@
 //! The stage `Sample`: chooses tokens from logits, turns tokens into text, and ends requests.
 
 use super::embedding::{StateRows, keep_states};
-use super::{SampleBuffers, SampleError, Sampler, token_logprob};
+use super::{Choice, SampleBuffers, SampleError, Sampler, token_logprob};
+use crate::admit::SessionQueue;
 use crate::host::HostCpu;
 use crate::text::ModelTokenizer;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AtLayer, Chosen, ContextCursor, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept,
-    LogitsWanted, Model, ModelConfig, Output, Phase, ReadbackOf, ReadsLogits, Request, SamplerSettings,
-    SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf, WaveSpan,
+    AtLayer, Chosen, ContextCursor, Draft, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits,
+    LogitsKept, LogitsWanted, Model, ModelConfig, Output, Phase, ReadbackOf, ReadsLogits, Request,
+    SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf,
+    WaveSpan,
 };
 use weft_gpu::sampling::{SampleBatch, SampleKind};
 use weft_platform::Cpu;
@@ -162,6 +164,7 @@ pub struct SampledSession {
     pub(crate) reads_logits: Has<ReadsLogits>,
     kept: Option<&'static mut LogitsKept>,
     embedding: Option<(&'static EmbeddingWanted, &'static mut EmbeddingKept)>,
+    draft: Option<&'static mut Draft>,
 }
 
 /// Rows of logits of a wave.
@@ -208,31 +211,71 @@ fn deliver(
     let logits = LogitRows { logits: &wave.logits, rows: &wave.logit_rows, vocabulary: config.vocabulary };
     let states = StateRows { states: &wave.states, rows: &wave.state_rows, width: config.embedding };
     let chosen = |index: usize| wave.chosen.get(index).copied().unwrap_or_default();
+    // The first token of each span is chosen from the row before its drafts.
+    let row = |span: &WaveSpan, round: usize| (span.logits.end + round).checked_sub(1 + span.drafts);
     buffers.start(cpu, wave.spans.len(), logits.vocabulary);
     for (index, span) in wave.spans.iter().enumerate() {
         let Ok(mut session) = sessions.get_mut(span.session) else { continue };
-        if chosen(index) == Chosen::Sampler && session.chooses(span) {
-            buffers.add(&mut session.sampler.sampler, span.logits.end - 1);
+        if chosen(index) == Chosen::Sampler
+            && session.chooses(span)
+            && let Some(row) = row(span, 0)
+        {
+            buffers.add(&mut session.sampler.sampler, row);
         }
     }
     buffers.run(cpu, logits);
+    let mut verified = core::mem::take(&mut buffers.verified);
     for (index, span) in wave.spans.iter().enumerate() {
         let Ok(mut session) = sessions.get_mut(span.session) else { continue };
         // The choice's inputs have not changed since: a session has one span in a wave.
         let token = match chosen(index) {
-            Chosen::Sampler if session.chooses(span) => {
-                let choice = buffers.take(&mut session.sampler.sampler);
-                choice.filter(|choice| !choice.degenerate).map(|choice| (choice.token, choice.logprob))
-            }
+            Chosen::Sampler if session.chooses(span) => taken(buffers.take(&mut session.sampler.sampler)),
             Chosen::Sampler => None,
             Chosen::Device(token) => token.map(|token| (token, None)),
             Chosen::System(token) => ((token as usize) < config.vocabulary).then_some((token, None)),
         };
-        deliver_one(span, (logits, states), chosen(index), token, tokenizer, &mut session, events);
+        let goes_on =
+            deliver_one(span, (logits, states), chosen(index), token, tokenizer, &mut session, events);
+        if goes_on {
+            verified.push(index);
+        }
     }
+    // Then the tokens after the drafted ones, as long as these are right.
+    let mut round = 0;
+    while !verified.is_empty() {
+        round += 1;
+        buffers.start(cpu, verified.len(), logits.vocabulary);
+        for span in verified
+            .iter()
+            .filter(|index| chosen(**index) == Chosen::Sampler)
+            .map(|index| &wave.spans[*index])
+        {
+            let Ok(mut session) = sessions.get_mut(span.session) else { continue };
+            if let Some(row) = row(span, round) {
+                buffers.add(&mut session.sampler.sampler, row);
+            }
+        }
+        buffers.run(cpu, logits);
+        verified.retain(|index| {
+            let span = &wave.spans[*index];
+            let Ok(mut session) = sessions.get_mut(span.session) else { return false };
+            let token = match chosen(*index) {
+                Chosen::Sampler => taken(buffers.take(&mut session.sampler.sampler)),
+                _ => row(span, round).and_then(|row| *wave.picked.get(row)?).map(|token| (token, None)),
+            };
+            deliver_drafted(span, round, chosen(*index), token, tokenizer, &mut session, events)
+        });
+    }
+    buffers.verified = verified;
 }
 
-/// Delivers one span, whose chosen token, if any, is `token`.
+/// The token of a choice. `None` if no token can be chosen.
+fn taken(choice: Option<Choice>) -> Option<(u32, Option<TokenLogprob>)> {
+    choice.filter(|choice| !choice.degenerate).map(|choice| (choice.token, choice.logprob))
+}
+
+/// Delivers one span, whose first chosen token, if any, is `token`. Returns true if that is the first drafted one, so that
+/// another is chosen.
 fn deliver_one(
     span: &WaveSpan,
     (logits, states): (LogitRows<'_>, StateRows<'_>),
@@ -241,13 +284,18 @@ fn deliver_one(
     tokenizer: Option<&Tokenizer>,
     session: &mut SampledSessionItem<'_, '_>,
     events: &mut MessageWriter<'_, SessionEvent>,
-) {
+) -> bool {
     if !session.expects(span) {
-        return;
+        return false;
     }
     let by_device = matches!(chosen, Chosen::Device(_));
     // Meanwhile the context may have been continued with cached pages.
-    session.cursor.computed = session.cursor.computed.max(span.start + span.rows.len());
+    let computed = span.start + span.rows.len() - span.drafts;
+    session.cursor.computed = session.cursor.computed.max(computed);
+    if span.drafts > 0 {
+        session.cursor.drafts = 0;
+        session.cursor.scheduled = computed;
+    }
     if !by_device {
         keep_logits(session, &logits, span);
     }
@@ -255,23 +303,91 @@ fn deliver_one(
         keep_states(wanted, kept, states, span);
     }
     if !span.complete || !session.phase.is_active() {
+        return false;
+    }
+    if session.request.max_tokens == 0 {
+        let step = Step { token: None, finish: Some(FinishReason::MaxTokens) };
+        conclude(session, span.session, step, events);
+        return false;
+    }
+    if by_device {
+        session.cursor.unread = session.cursor.unread.saturating_sub(1);
+    }
+    let step = append(session, token, tokenizer);
+    let goes_on = is_right(span, 0, &step, session);
+    if !goes_on {
+        count_drafts(span, 0, by_device, session);
+    }
+    conclude(session, span.session, step, events);
+    goes_on
+}
+
+/// Delivers the token that was chosen after `round` drafted ones, all of them right. Returns true if it is the next
+/// drafted one.
+fn deliver_drafted(
+    span: &WaveSpan,
+    round: usize,
+    chosen: Chosen,
+    token: Option<(u32, Option<TokenLogprob>)>,
+    tokenizer: Option<&Tokenizer>,
+    session: &mut SampledSessionItem<'_, '_>,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) -> bool {
+    let by_device = matches!(chosen, Chosen::Device(_));
+    session.cursor.computed = span.start + span.rows.len() - span.drafts + round;
+    session.cursor.scheduled = session.cursor.computed;
+    if by_device {
+        session.cursor.unread = session.cursor.unread.saturating_sub(1);
+    }
+    let step = append(session, token, tokenizer);
+    let goes_on = is_right(span, round, &step, session);
+    if !goes_on {
+        count_drafts(span, round, by_device, session);
+    }
+    conclude(session, span.session, step, events);
+    goes_on
+}
+
+/// Returns true if the token of a step is the drafted one, and the request goes on.
+fn is_right(span: &WaveSpan, round: usize, step: &Step, session: &SampledSessionItem<'_, '_>) -> bool {
+    let drafted = session.draft.as_ref().and_then(|draft| draft.tokens.get(round)).copied();
+    step.finish.is_none() && round < span.drafts && step.token.is_some() && step.token == drafted
+}
+
+/// Notes that `accepted` of a span's drafted tokens were right. What a device chose after them is not part of the text.
+fn count_drafts(span: &WaveSpan, accepted: usize, by_device: bool, session: &mut SampledSessionItem<'_, '_>) {
+    if span.drafts == 0 {
         return;
     }
-    let step = if session.request.max_tokens == 0 {
-        Step { token: None, finish: Some(FinishReason::MaxTokens) }
-    } else {
-        if by_device {
-            session.cursor.unread = session.cursor.unread.saturating_sub(1);
-        }
-        append(session, token, tokenizer)
-    };
+    if by_device {
+        let beyond = span.drafts - accepted;
+        session.sampler.take_back(beyond);
+        session.cursor.unread = session.cursor.unread.saturating_sub(beyond);
+    }
+    if let Some(draft) = &mut session.draft {
+        draft.tokens.clear();
+        let stats = &mut draft.stats;
+        stats.waves += 1;
+        stats.drafted += span.drafts as u64;
+        stats.accepted += accepted as u64;
+        (stats.last_drafted, stats.last_accepted) = (span.drafts as u32, accepted as u32);
+    }
+}
+
+/// Reports a step. If the request ends with it, discards what is in flight.
+fn conclude(
+    session: &mut SampledSessionItem<'_, '_>,
+    entity: Entity,
+    step: Step,
+    events: &mut MessageWriter<'_, SessionEvent>,
+) {
     if step.finish.is_some() {
         // Steps in flight are beyond the end of the request.
         let (computed, unread) = (session.cursor.computed, session.cursor.unread);
         session.sampler.take_back(unread);
         session.cursor.rewind(computed);
     }
-    report(session, span.session, step, events);
+    report(session, entity, step, events);
 }
 
 /// The model of a wave that passed through the host, or of one that carries readbacks.
@@ -285,7 +401,7 @@ pub fn sample(
     host: Res<'_, HostCpu>,
     mut buffers: ResMut<'_, SampleBuffers>,
     waves: Query<'_, '_, (Entity, &Wave, AnyOf<(&WaveOf, &ReadbackOf)>)>,
-    models: Query<'_, '_, (&ModelConfig, Option<&ModelTokenizer>), With<Model>>,
+    mut models: Query<'_, '_, (&ModelConfig, Option<&ModelTokenizer>, &mut SessionQueue), With<Model>>,
     mut sessions: Query<'_, '_, SampledSession>,
     mut work: ResMut<'_, TickWork>,
     mut events: MessageWriter<'_, SessionEvent>,
@@ -297,7 +413,10 @@ pub fn sample(
     for (_, entity) in ready.drain(..) {
         let Ok((_, wave, of)) = waves.get(entity) else { continue };
         work.0 += 1;
-        let Some(Ok((config, tokenizer))) = model_of(of).map(|model| models.get(model)) else { continue };
+        let Some(Ok((config, tokenizer, mut queue))) = model_of(of).map(|model| models.get_mut(model)) else {
+            continue;
+        };
+        queue.pace.stop(wave.turn);
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
         deliver(&host.0, wave, config, tokenizer, &mut sessions, &mut buffers, &mut events);

@@ -37,6 +37,8 @@ pub struct SampleBuffers {
     shared: usize,
     added: usize,
     taken: usize,
+    /// Spans of a wave whose drafted tokens have been right so far.
+    pub(super) verified: Vec<usize>,
 }
 
 /// Number of logits below which another thread does not pay.

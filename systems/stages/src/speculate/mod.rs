@@ -1,0 +1,96 @@
+//! Speculation: drafts of what a session says next, to be verified in the wave that computes its next token.
+//!
+//! The draft is what followed the last time that the session's last tokens occurred, in its own tokens or those of other
+//! sessions of the model ([`Occurrences`]). Admission decides how many drafted tokens pay; `sample` chooses tokens from
+//! each of their rows and accepts the drafted ones that it would have chosen anyway. So the text, and with sampling its
+//! distribution and even the random numbers, are those without speculation.
+
+mod occurrences;
+
+pub use occurrences::Occurrences;
+
+use crate::admit::SessionQueue;
+use bevy_ecs::prelude::*;
+use occurrences::LENGTHS;
+use weft_components::{ContextCursor, Draft, Phase, Request, TokenHistory};
+
+/// Longest draft. Text that goes on as before for longer is drafted again.
+pub const MOST_DRAFTED: usize = 16;
+
+/// How the engine's drafter does for a session. A component of sessions that speculate without a drafter of the caller's
+/// own.
+#[derive(Component, Clone, Debug, Default)]
+pub struct Drafter {
+    /// Tokens of the history that have been noted.
+    noted: usize,
+    /// Estimated probability that a drafted token is right, by length of the occurrence.
+    right: [f32; LENGTHS.len()],
+    /// The length of the occurrence that the last draft came from, an index of [`LENGTHS`].
+    last: usize,
+    /// Waves with drafts that have been learned from.
+    learned: u64,
+}
+
+impl Drafter {
+    /// A drafter that knows nothing yet.
+    pub fn new() -> Self {
+        /// The estimates at first: long occurrences are mostly repetitions.
+        const FIRST: [f32; LENGTHS.len()] = [0.9, 0.7, 0.4];
+        Self { right: FIRST, ..Self::default() }
+    }
+
+    /// Learns from the last wave that carried drafts.
+    fn learn(&mut self, draft: &Draft) {
+        /// Share of the newest draft in an estimate.
+        const NEWEST: f32 = 0.15;
+        let stats = &draft.stats;
+        if stats.waves == self.learned {
+            return;
+        }
+        self.learned = stats.waves;
+        let right = &mut self.right[self.last];
+        for place in 0..stats.last_drafted.min(stats.last_accepted + 1) {
+            let was = if place < stats.last_accepted { 1.0 } else { 0.0 };
+            *right += NEWEST * (was - *right);
+        }
+    }
+}
+
+/// Drafts tokens for active sessions. Runs in the set `Speculate`. Visits only sessions with a request in progress.
+pub fn draft(
+    mut models: Query<'_, '_, (&SessionQueue, &mut Occurrences)>,
+    histories: Query<'_, '_, &TokenHistory>,
+    mut sessions: Query<'_, '_, (&ContextCursor, &Request, &Phase, &mut Draft, &mut Drafter)>,
+) {
+    /// Share by which an estimate recovers each time that it forbids a draft.
+    const RECOVERS: f32 = 0.002;
+    for (queue, mut occurrences) in &mut models {
+        for session in queue.sessions() {
+            let Ok((cursor, request, phase, mut draft, mut drafter)) = sessions.get_mut(session) else {
+                continue;
+            };
+            let Ok(TokenHistory(history)) = histories.get(session) else { continue };
+            if request.draft == 0 || !phase.is_active() {
+                continue;
+            }
+            drafter.learn(&draft);
+            occurrences.note(session, history, drafter.noted.min(history.len()));
+            drafter.noted = history.len();
+            // Only a session whose next row is the last of its tokens can go on with drafted ones.
+            let next = history.len() + cursor.unread;
+            if cursor.drafts > 0 || cursor.scheduled + 1 < next {
+                continue;
+            }
+            let most = cursor.unread + request.draft.min(MOST_DRAFTED);
+            let Draft { tokens, confidence, .. } = &mut *draft;
+            tokens.clear();
+            let other = |session: Entity| histories.get(session).ok().map(|history| &history.0[..]);
+            if let Some(length) = occurrences.find(session, history, other, most, tokens) {
+                drafter.last = length;
+                *confidence = drafter.right[length];
+                let right = &mut drafter.right[length];
+                *right += RECOVERS * (0.5 - *right).max(0.0);
+            }
+        }
+    }
+}

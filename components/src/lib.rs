@@ -31,9 +31,10 @@ pub use model::{
 };
 pub use sampling::{IgnoredDefault, SamplerSettings, SamplingDefaults};
 pub use session::{
-    BlockTable, Client, ContextCursor, Draft, DraftStats, EmbeddingKept, EmbeddingWanted, FinishReason,
-    KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Priority, PrivateContext, ReadsLogits, Request,
-    SessionOf, Sessions, TokenHistory, TokenLogprob, TokenMask,
+    BlockTable, Client, ContextCursor, Draft, DraftStats, DraftedBy, DraftsFor, EmbeddingKept,
+    EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Priority,
+    PrivateContext, ReadsLogits, Request, SessionOf, Sessions, TokenHistory, TokenLogprob, TokenMask,
+    WhenFull,
 };
 pub use shard::{Evictable, Fetching, Queued, ShardOf, Shards, TensorRole, WeightShard};
 pub use wave::{

@@ -68,6 +68,8 @@ pub struct SessionEvent {
 pub enum SessionEventKind {
     /// A token was chosen.
     Token(u32),
+    /// The context was full, and this many of its oldest tokens were dropped.
+    Shifted(usize),
     /// The request ended.
     Finished(FinishReason),
 }

@@ -132,6 +132,22 @@ pub struct Request {
     pub prefill_chunk: usize,
     /// Largest number of tokens that are drafted and verified with the next one. 0 for no speculation.
     pub draft: usize,
+    /// What happens when the context is full.
+    pub when_full: WhenFull,
+}
+
+/// What happens to a request whose session has as many tokens as its context may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It ends with [`FinishReason::ContextFull`].
+    #[default]
+    Stop,
+    /// The oldest half of the session's tokens is dropped, except for the first `keep`, and the request goes on. The rest
+    /// is computed again, because keys depend on their positions; what is kept at the beginning stays cached.
+    Shift {
+        /// Number of first tokens that stay, such as those of a system message. At most half of the context.
+        keep: usize,
+    },
 }
 
 impl Default for Request {
@@ -143,6 +159,7 @@ impl Default for Request {
             sampler: SamplerSettings::default(),
             prefill_chunk: 0,
             draft: 0,
+            when_full: WhenFull::Stop,
         }
     }
 }
@@ -302,6 +319,8 @@ pub struct Draft {
     pub tokens: Vec<u32>,
     /// Estimated probability that each of them is chosen if those before are.
     pub confidence: f32,
+    /// True while a draft model computes the tokens. The session joins no wave meanwhile.
+    pub pending: bool,
     /// What came of drafts so far.
     pub stats: DraftStats,
 }
@@ -320,3 +339,21 @@ pub struct DraftStats {
     /// Of these, tokens accepted.
     pub last_accepted: u32,
 }
+
+/// The session of a draft model that drafts for another session. A component of that one; the draft model's session is
+/// despawned with it.
+#[derive(Component, Debug)]
+#[relationship_target(relationship = DraftsFor, linked_spawn)]
+pub struct DraftedBy(Vec<Entity>);
+
+impl DraftedBy {
+    /// The session of the draft model.
+    pub fn session(&self) -> Option<Entity> {
+        self.0.first().copied()
+    }
+}
+
+/// Marks a session of a draft model: its tokens are drafts for this session.
+#[derive(Component, Clone, Copy, Debug)]
+#[relationship(relationship_target = DraftedBy)]
+pub struct DraftsFor(pub Entity);

@@ -1,5 +1,6 @@
 //! Errors of the public API.
 
+use crate::snapshot::SnapshotError;
 use std::sync::Arc;
 use weft_components::FinishReason;
 use weft_formats::ModelError;
@@ -29,6 +30,20 @@ pub enum Error {
     /// The adapter could not be loaded.
     #[error("{0}")]
     Adapter(Arc<AdapterError>),
+    /// A snapshot cannot be restored.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The draft model has another vocabulary, or is the model itself.
+    #[error(
+        "a draft model needs the vocabulary of the model that it drafts for, {vocabulary} tokens; this one has {draft}, or is \
+         that model itself"
+    )]
+    DraftModel {
+        /// Tokens of the model's vocabulary.
+        vocabulary: usize,
+        /// Tokens of the draft model's vocabulary.
+        draft: usize,
+    },
     /// The adapter has been removed.
     #[error("the adapter has been removed; load it again")]
     NoAdapter,

@@ -39,6 +39,7 @@ mod options;
 mod plugin;
 mod prepare;
 mod schedule;
+mod snapshot;
 pub mod systems;
 mod template;
 mod vocabulary;
@@ -56,13 +57,14 @@ pub use options::{
 pub use plugin::{CorePlugin, CpuPlugin, GpuPlugin, Plugin, add_plugin};
 pub use prepare::{PreparedModel, PreparedModelReader};
 pub use schedule::{LayerSet, LayerStep, PipelineSet, SampleSet, Tick, TickBudget, TickSet, add_systems};
+pub use snapshot::{Snapshot, SnapshotError};
 pub use template::TemplateChoice;
 pub use vocabulary::{VocabularyFile, wall_clock};
 pub use weft_components as components;
 pub use weft_components::{
     Adapter, DeviceEvent, DeviceEventKind, FinishReason, IgnoredDefault, KeepLogits, LoadProgress,
     LogitsKept, ModelConfig, Output, Phase, Pooling, SamplerSettings, SamplingDefaults, SentenceConfig,
-    SessionEvent, SessionEventKind, TensorFormat, TokenLogprob,
+    SessionEvent, SessionEventKind, TensorFormat, TokenLogprob, WhenFull,
 };
 pub use weft_formats::adapter::{
     AdapterBase, AdapterError, AdapterFile, AdapterFiles, Merge, MergeError, Stored,

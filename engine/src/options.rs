@@ -1,8 +1,9 @@
 //! Options of an engine, a model, a session and a request.
 
 use crate::template::TemplateChoice;
+use crate::world::ModelId;
 use std::sync::Arc;
-use weft_components::{Pooling, SamplerSettings};
+use weft_components::{Pooling, SamplerSettings, WhenFull};
 use weft_formats::OpenModel;
 use weft_gpu::GpuOptions;
 use weft_platform::KvFormat;
@@ -89,6 +90,11 @@ pub struct GenerateOptions {
     /// speculation. The answer is the same, and comes sooner where text repeats. How many are tried depends on how many
     /// were right, and on how much else the engine computes.
     pub draft: usize,
+    /// A smaller model with the same vocabulary that drafts the tokens, instead of earlier text. It keeps a session of its
+    /// own for this one.
+    pub draft_model: Option<ModelId>,
+    /// What happens when the session's context is full.
+    pub when_full: WhenFull,
 }
 
 /// Options of an embedding.

@@ -102,7 +102,7 @@ fn add_stages(world: &mut World) {
             layers::run_layers.in_set(TickSet::Layers),
             sample::mask_logits.in_set(SampleSet::Process),
             sample::sample.in_set(SampleSet::Deliver),
-            speculate::draft.in_set(TickSet::Speculate),
+            (speculate::draft, speculate::draft_with_models).chain().in_set(TickSet::Speculate),
             (reclaim::reclaim_waves, reclaim::age_messages, answer::publish_answers, finish_tick)
                 .chain()
                 .in_set(TickSet::Reclaim),

@@ -34,4 +34,4 @@ pub use weft_systems::on_gpu::{
 pub use weft_systems::on_gpu::{drop_gpu_logits, plan_gpu_logits};
 pub use weft_systems::reclaim::{age_messages, reclaim_waves};
 pub use weft_systems::sample::{mask_logits, sample};
-pub use weft_systems::speculate::draft;
+pub use weft_systems::speculate::{draft, draft_with_models};

@@ -35,6 +35,7 @@ mod schedule;
 mod sessions;
 mod shaders;
 mod smollm2;
+mod snapshot;
 mod soak;
 mod speculate;
 mod tiny;

@@ -150,6 +150,42 @@ fn see_pages(waves: Query<'_, '_, &Wave>, mut most: ResMut<'_, MostPages>) {
 }
 
 #[test]
+fn a_full_context_may_drop_its_oldest_half() {
+    use weft::components::SessionEvent;
+    let (mut engine, model, tokens) = tiny(&EngineOptions::default());
+    let small = SessionOptions { context: Some(64), ..SessionOptions::default() };
+    let session = engine.open_session(model, &small).unwrap();
+    engine.append(session, Prompt::Tokens(tokens.clone())).unwrap();
+    let when_full = weft::WhenFull::Shift { keep: 5 };
+    engine.generate(session, &weft::GenerateOptions { when_full, ..asks(120) }).unwrap();
+    let mut events = engine.world().resource::<Messages<SessionEvent>>().get_cursor();
+    let mut shifts = Vec::new();
+    let mut said = Vec::new();
+    while engine.phase(session).unwrap().is_active() {
+        engine.tick();
+        let messages = engine.world().resource::<Messages<SessionEvent>>();
+        for event in events.read(messages) {
+            if let weft::components::SessionEventKind::Shifted(dropped) = event.kind {
+                // What follows is what the model says after the tokens that are left.
+                shifts.push(dropped);
+                said.push((
+                    engine.history(session).unwrap().to_vec(),
+                    engine.output(session).unwrap().tokens.len(),
+                ));
+            }
+        }
+    }
+    assert_eq!(engine.output(session).unwrap().tokens.len(), 120);
+    assert!(shifts.len() >= 3 && shifts[0] == 30, "{shifts:?}");
+    let whole = engine.output(session).unwrap().tokens.clone();
+    for (context, at) in said {
+        assert_eq!(context[..5], tokens[..5]);
+        let next = greedy(&mut engine, model, &context, 8);
+        assert_eq!(next[..], whole[at..(at + 8).min(whole.len())][..]);
+    }
+}
+
+#[test]
 fn a_session_that_no_wave_has_pages_for_ends_with_a_full_context() {
     let (mut engine, model, tokens) = tiny(&EngineOptions::default());
     engine.world_mut().get_mut::<WaveLimits>(model.0).unwrap().pages = 1;

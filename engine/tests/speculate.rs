@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
 use crate::common::requests::{asks, tiny};
-use crate::common::told;
+use crate::common::{golden, told};
 use bevy_ecs::prelude::*;
-use weft::components::{Draft, TokenMask};
-use weft::{AdmitOptions, Engine, EngineOptions, GenerateOptions, ModelId, SamplerSettings, SessionId, TickSet, systems};
+use weft::components::{Draft, DraftedBy, TokenMask};
+use weft::{
+    AdmitOptions, Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, SamplerSettings, SessionId,
+    TickSet, systems,
+};
 
 /// The answer of a session, and the number of ticks that it took.
 fn answer(
@@ -178,4 +181,57 @@ fn masked_sessions_do_not_speculate() {
     engine.wait(session).unwrap();
     assert!(engine.output(session).unwrap().tokens.iter().all(|token| token % 2 == 0));
     assert_eq!(engine.world().get::<Draft>(session.0).unwrap().stats.drafted, 0);
+}
+
+/// A golden model with other weights and a vocabulary of the same size.
+const OTHER: &str = "tiny/tiny-mistral.gguf";
+
+#[test]
+fn a_draft_model_changes_no_answer() {
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    engine.world_mut().resource_mut::<AdmitOptions>().wave_cost = Some(1e6);
+    // The same weights, which always draft right, and others, which rarely do.
+    for (file, always) in [("tiny/tiny-llama.gguf", true), (OTHER, false)] {
+        let drafter = engine.load(golden(file).as_path(), &LoadOptions::default()).unwrap();
+        engine.wait_loaded(drafter).unwrap();
+        for sampler in ways() {
+            let greedy = sampler.temperature == 0.0;
+            let plain = GenerateOptions { sampler, ..asks(40) };
+            let (_, wanted, _) = answer(&mut engine, model, &prompt, &plain);
+            let options = GenerateOptions { draft: 6, draft_model: Some(drafter), ..plain.clone() };
+            let (session, found, _) = answer(&mut engine, model, &prompt, &options);
+            assert_eq!(found, wanted);
+            let stats = engine.world().get::<Draft>(session.0).unwrap().stats;
+            assert!(
+                stats.drafted > 0 && (!always || !greedy || stats.accepted == stats.drafted),
+                "{stats:?}"
+            );
+            // A second request drafts on, and the drafting session goes with the one that it drafts for.
+            engine.generate(session, &options).unwrap();
+            engine.wait(session).unwrap();
+            let drafting = engine.world().get::<DraftedBy>(session.0).and_then(DraftedBy::session).unwrap();
+            engine.close(session);
+            assert!(engine.world().get_entity(drafting).is_err());
+        }
+        engine.unload(drafter);
+    }
+    let session = told(&mut engine, model, &prompt);
+    let itself = GenerateOptions { draft: 6, draft_model: Some(model), ..asks(4) };
+    assert!(matches!(engine.generate(session, &itself), Err(weft::Error::DraftModel { .. })));
+}
+
+#[test]
+fn a_draft_model_that_goes_leaves_the_answer() {
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    let (_, wanted, _) = answer(&mut engine, model, &prompt, &asks(40));
+    let drafter = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &LoadOptions::default()).unwrap();
+    engine.wait_loaded(drafter).unwrap();
+    let session = told(&mut engine, model, &prompt);
+    engine.generate(session, &GenerateOptions { draft: 6, draft_model: Some(drafter), ..asks(40) }).unwrap();
+    for _ in 0..9 {
+        engine.tick();
+    }
+    engine.unload(drafter);
+    engine.wait(session).unwrap();
+    assert_eq!(engine.output(session).unwrap().tokens, wanted);
 }

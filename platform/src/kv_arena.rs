@@ -169,6 +169,24 @@ impl KvArena {
         &mut self.memory.bytes_mut()[layer * size..][..size]
     }
 
+    /// Memory of one slot of a layer.
+    ///
+    /// # Panics
+    /// If the layer or the slot is out of range.
+    pub fn slot(&self, layer: usize, slot: u32) -> &[u8] {
+        let stride = self.slot_stride();
+        &self.layer(layer)[slot as usize * stride..][..stride]
+    }
+
+    /// Memory of one slot of a layer, writable. Any bytes may be written: kernels read them as keys and values.
+    ///
+    /// # Panics
+    /// If the layer or the slot is out of range.
+    pub fn slot_mut(&mut self, layer: usize, slot: u32) -> &mut [u8] {
+        let stride = self.slot_stride();
+        &mut self.layer_mut(layer)[slot as usize * stride..][..stride]
+    }
+
     /// Copies slot `from` of a layer to slot `to`, for a session that diverges within a page.
     ///
     /// # Panics

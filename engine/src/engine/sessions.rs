@@ -32,6 +32,22 @@ impl Engine {
         world::fork(&mut self.world, session)
     }
 
+    /// Turns a session into bytes. See [`world::snapshot`].
+    ///
+    /// # Errors
+    /// As [`world::snapshot`].
+    pub fn snapshot(&self, session: SessionId, pages: bool) -> Result<Vec<u8>, Error> {
+        world::snapshot(&self.world, session, pages)
+    }
+
+    /// Opens a session that goes on from a snapshot. See [`world::restore`].
+    ///
+    /// # Errors
+    /// As [`world::restore`].
+    pub fn restore(&mut self, model: ModelId, bytes: &[u8]) -> Result<SessionId, Error> {
+        world::restore(&mut self.world, model, bytes)
+    }
+
     /// Pauses a session's request. See [`world::pause`].
     ///
     /// # Errors

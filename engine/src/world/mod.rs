@@ -18,6 +18,7 @@ mod wait;
 
 pub use crate::answer::subscribe;
 pub use crate::prepare::{load, load_prepared};
+pub use crate::snapshot::{restore, snapshot};
 pub use adapters::{
     AdapterId, AdapterSource, adapter, adapter_of, adapters, load_adapter, remove_adapter, set_adapter,
 };

@@ -1,19 +1,22 @@
 //! Requests: generating, reading the output, cancelling, and logits of the prompt.
 
-use super::models::{config, tokenizer};
-use super::sessions::{ReadCursor, SessionId, ensure_at_rest, history, model_of, output, phase, truncate};
+use super::models::{ModelId, config, tokenizer};
+use super::sessions::{
+    ReadCursor, SessionId, close_session, ensure_at_rest, history, model_of, open_session, output, phase,
+    truncate,
+};
 use super::tick::signal;
 use crate::answer::{Subscription, failure_of};
 use crate::error::Error;
-use crate::options::GenerateOptions;
+use crate::options::{GenerateOptions, SessionOptions};
 use bevy_ecs::prelude::*;
 use weft_components::{
-    Draft, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Request,
-    TokenHistory,
+    Draft, DraftedBy, DraftsFor, EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output,
+    Phase, Request, SessionOf, TokenHistory,
 };
 use weft_systems::fail::LoadFailed;
 use weft_systems::sample::{SessionSampler, end_request};
-use weft_systems::speculate::Drafter;
+use weft_systems::speculate::{DraftModelUse, Drafter};
 
 /// Tokens of an answer for which memory is reserved at its start. Buffers of longer answers grow while they are
 /// generated.
@@ -50,6 +53,7 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
     // continue an answer.
     let keep = history.len() - 1;
     truncate(world, session, keep);
+    let drafting = drafting_session(world, session, model, options)?;
     let request = Request {
         max_tokens: options.max_tokens.unwrap_or(usize::MAX),
         stop: options.stop.clone(),
@@ -57,6 +61,7 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
         sampler: options.sampler.clone(),
         prefill_chunk: options.prefill_chunk,
         draft: options.draft,
+        when_full: options.when_full,
     };
     let reserved = request.max_tokens.min(RESERVED);
     // Reserved here, so that a decode tick allocates nothing.
@@ -80,11 +85,44 @@ pub(super) fn start(world: &mut World, session: SessionId, options: &GenerateOpt
             entity.insert(Drafter::new());
         }
     }
+    match drafting {
+        Some(_) if !entity.contains::<DraftModelUse>() => drop(entity.insert(DraftModelUse::default())),
+        Some(_) => {}
+        None => drop(entity.remove::<DraftModelUse>()),
+    }
     let output = Output::with_capacity(reserved);
     entity.insert((request, sampler, output, ReadCursor::default(), Phase::Waiting));
     // Whoever waits for work has some now.
     signal(world).notify();
     Ok(())
+}
+
+/// The session of the draft model that drafts for a session. It is opened if there is none, and closed if none is wanted.
+fn drafting_session(
+    world: &mut World,
+    session: SessionId,
+    model: ModelId,
+    options: &GenerateOptions,
+) -> Result<Option<Entity>, Error> {
+    let found = world.get::<DraftedBy>(session.0).and_then(DraftedBy::session);
+    let wanted = options.draft_model.filter(|_| options.draft > 0);
+    if let (Some(found), Some(wanted)) = (found, wanted)
+        && world.get::<SessionOf>(found).is_some_and(|of| of.0 == wanted.0)
+    {
+        return Ok(Some(found));
+    }
+    let Some(drafter) = wanted else {
+        found.into_iter().for_each(|found| close_session(world, SessionId(found)));
+        return Ok(None);
+    };
+    let (own, other) = (config(world, model)?.vocabulary, config(world, drafter)?.vocabulary);
+    if own != other || drafter == model {
+        return Err(Error::DraftModel { vocabulary: own, draft: other });
+    }
+    found.into_iter().for_each(|found| close_session(world, SessionId(found)));
+    let drafting = open_session(world, drafter, &SessionOptions::default())?;
+    world.entity_mut(drafting.0).insert(DraftsFor(session.0));
+    Ok(Some(drafting.0))
 }
 
 /// Ends the session's request with [`FinishReason::Cancelled`]. Keeps the session's context.

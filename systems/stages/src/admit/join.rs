@@ -7,9 +7,9 @@ use crate::sample::{Ending, SessionSampler, wanted_positions};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use weft_components::{
-    BlockTable, ContextCursor, DEVICE_TOKEN, Draft, EmbeddingWanted, FinishReason, LogitsKept, LogitsWanted,
-    Output, Phase, ReadsLogits, Request, SessionEvent, SessionEventKind, TokenHistory, TokenMask,
-    UsesAdapter, Wave, WaveKv, WaveSpan,
+    BlockTable, ContextCursor, DEVICE_TOKEN, Draft, DraftedBy, EmbeddingWanted, FinishReason, LogitsKept,
+    LogitsWanted, Output, Phase, ReadsLogits, Request, SessionEvent, SessionEventKind, TokenHistory,
+    TokenMask, UsesAdapter, Wave, WaveKv, WaveSpan, WhenFull,
 };
 use weft_platform::PAGE;
 
@@ -34,6 +34,7 @@ pub struct AdmitSession {
     reads_logits: Has<ReadsLogits>,
     masked: Has<TokenMask>,
     draft: Option<&'static mut Draft>,
+    by_model: Has<DraftedBy>,
 }
 
 impl AdmitSessionItem<'_, '_> {
@@ -41,7 +42,8 @@ impl AdmitSessionItem<'_, '_> {
     /// been read, if up to `ahead` such steps may be in flight.
     fn end(&self, ahead: usize) -> usize {
         let cursor = &self.cursor;
-        if cursor.drafts > 0 {
+        let pending = self.draft.as_ref().is_some_and(|draft| draft.pending);
+        if cursor.drafts > 0 || pending {
             // How many tokens there are is known when the drafts have been verified.
             return cursor.scheduled;
         }
@@ -52,7 +54,7 @@ impl AdmitSessionItem<'_, '_> {
 
     /// Returns true if the next step can start before the token of this one has been read back.
     fn runs_ahead(&self) -> bool {
-        !self.reads_logits && self.sampler.runs_ahead()
+        !self.reads_logits && !self.by_model && self.sampler.runs_ahead()
     }
 
     /// Positions whose logits are wanted and have not been kept. Those that were are not kept again when a context is
@@ -163,7 +165,8 @@ impl Admission<'_> {
         // The tokens that are still unread may end the request for another reason.
         let never = |reason| if unread == 0 { Joined::Never(reason) } else { Joined::Waits };
         if end > limit {
-            return never(FinishReason::ContextFull);
+            let shifts = unread == 0 && shift(world, session, limit);
+            return if shifts { self.wait(world, session) } else { never(FinishReason::ContextFull) };
         }
         if self.whole.is_some_and(|most| end - start > most) {
             return Joined::Never(FinishReason::ContextFull);
@@ -332,6 +335,25 @@ impl Admission<'_> {
     pub(super) fn finish(&mut self, world: &mut World, session: Entity, reason: FinishReason) {
         finish(world, self.sessions, session, reason);
     }
+}
+
+/// Drops the oldest tokens of a session whose context is full, if its request asks for that. Returns false if it does not.
+fn shift(world: &mut World, session: Entity, limit: usize) -> bool {
+    let when_full = world.get::<Request>(session).map(|request| request.when_full);
+    let Some(WhenFull::Shift { keep }) = when_full else { return false };
+    let keep = keep.min(limit / 2);
+    let length = world.get::<TokenHistory>(session).map_or(0, |history| history.0.len());
+    let dropped = length.saturating_sub(keep).div_ceil(2);
+    // Too small a context to go on in.
+    if limit < 4 || dropped == 0 {
+        return false;
+    }
+    kv::truncate_session(world, session, keep);
+    if let Some(mut history) = world.get_mut::<TokenHistory>(session) {
+        history.0.drain(keep..keep + dropped);
+    }
+    world.write_message(SessionEvent { session, kind: SessionEventKind::Shifted(dropped) });
+    true
 }
 
 /// Ends the request of a session.

@@ -11,6 +11,7 @@
 //! | `attach.rs` | finding cached beginnings, forks |
 //! | `context.rs` | a session's own part: its open run, new pages, cutting, windows |
 //! | `abandon.rs` | what becomes of runs whose wave is never computed |
+//! | `transfer.rs` | pages of a snapshot |
 //!
 //! Invariant: a page's keys and values are those of its run's tokens at its positions, or will be before any wave
 //! composed later reads them, because waves pass every layer in the order in which they are composed.
@@ -18,6 +19,7 @@
 mod abandon;
 mod attach;
 mod context;
+mod transfer;
 mod tree;
 
 pub use abandon::{abandon_rows, forget_contexts};
@@ -25,5 +27,6 @@ pub use attach::fork_context;
 pub(crate) use attach::{Part, attach, attach_part, first_slots};
 pub(crate) use context::{append_rows, available, reserve};
 pub use context::{detach, truncate_session};
+pub use transfer::{context_pages, import_context};
 pub(crate) use tree::note_rest;
 pub use tree::{PrefixStats, PrefixTree, clear_cache, release_leaf};

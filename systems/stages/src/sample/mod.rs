@@ -32,6 +32,8 @@ pub(crate) use embedding::wanted_positions;
 pub use error::SampleError;
 pub use logprobs::token_logprob;
 pub use mask::mask_logits;
-pub use system::{Ending, LogitRows, RequestError, SampledSession, SessionSampler, end_request, sample};
+pub use system::{
+    Ending, LogitRows, RequestError, SampledSession, SessionSampler, end_request, replay_answer, sample,
+};
 pub use together::SampleBuffers;
 pub use weft_components::TokenLogprob;

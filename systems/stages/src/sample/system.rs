@@ -9,8 +9,8 @@ use bevy_ecs::prelude::*;
 use weft_components::{
     AtLayer, Chosen, ContextCursor, Draft, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits,
     LogitsKept, LogitsWanted, Model, ModelConfig, Output, Phase, ReadbackOf, ReadsLogits, Request,
-    SamplerSettings, SessionEvent, SessionEventKind, TickWork, TokenHistory, TokenLogprob, Wave, WaveOf,
-    WaveSpan,
+    SamplerSettings, SessionEvent, SessionEventKind, SessionOf, TickWork, TokenHistory, TokenLogprob, Wave,
+    WaveOf, WaveSpan,
 };
 use weft_gpu::sampling::{SampleBatch, SampleKind};
 use weft_platform::Cpu;
@@ -95,6 +95,12 @@ impl SessionSampler {
         batch.push(sampler.settings(), sampler.vocabulary(), sampler.window(), draw, place);
     }
 
+    /// Number of random numbers drawn for tokens that have been read. `unread` have been chosen and not read.
+    pub fn settled_draws(&self, unread: usize) -> u64 {
+        let ahead = if self.kind().draws() { unread as u64 } else { 0 };
+        self.sampler.draws().saturating_sub(ahead)
+    }
+
     /// Takes back the random numbers of `draws` tokens that were chosen and never read.
     pub fn take_back(&mut self, draws: usize) {
         if !self.kind().draws() {
@@ -148,6 +154,21 @@ pub fn end_request(
             &mut events,
         );
     }
+}
+
+/// Puts a request back to where it was: appends tokens that were its answer, and sets the number of random numbers drawn.
+/// Sends no messages.
+pub fn replay_answer(
+    In((entity, tokens, draws)): In<(Entity, Vec<u32>, u64)>,
+    models: Query<'_, '_, &ModelTokenizer>,
+    mut sessions: Query<'_, '_, (SampledSession, &SessionOf)>,
+) {
+    let Ok((mut session, of)) = sessions.get_mut(entity) else { return };
+    let tokenizer = models.get(of.0).ok().map(|tokenizer| &*tokenizer.0);
+    for token in tokens {
+        append(&mut session, Some((token, None)), tokenizer);
+    }
+    session.sampler.sampler.set_draws(draws);
 }
 
 /// The components of a session that the stage reads and writes.

@@ -1,12 +1,14 @@
 //! Speculation: drafts of what a session says next, to be verified in the wave that computes its next token.
 //!
 //! The draft is what followed the last time that the session's last tokens occurred, in its own tokens or those of other
-//! sessions of the model ([`Occurrences`]). Admission decides how many drafted tokens pay; `sample` chooses tokens from
+//! sessions of the model ([`Occurrences`]), or what a draft model says (`draft_model`). Admission decides how many drafted tokens pay; `sample` chooses tokens from
 //! each of their rows and accepts the drafted ones that it would have chosen anyway. So the text, and with sampling its
 //! distribution and even the random numbers, are those without speculation.
 
+mod draft_model;
 mod occurrences;
 
+pub use draft_model::{DraftModelUse, draft_with_models};
 pub use occurrences::Occurrences;
 
 use crate::admit::SessionQueue;
@@ -82,7 +84,10 @@ pub fn draft(
                 continue;
             }
             let most = cursor.unread + request.draft.min(MOST_DRAFTED);
-            let Draft { tokens, confidence, .. } = &mut *draft;
+            let Draft { tokens, confidence, pending, .. } = &mut *draft;
+            if *pending {
+                continue;
+            }
             tokens.clear();
             let other = |session: Entity| histories.get(session).ok().map(|history| &history.0[..]);
             if let Some(length) = occurrences.find(session, history, other, most, tokens) {

@@ -1,0 +1,300 @@
+//! The bytes of a snapshot: the mark `WEFTSNAP`, the version, the lengths of the three sections, a SHA-256 of all of these
+//! and of the sections, then the sections: a header in JSON, the tokens as little-endian 32-bit numbers, the pages.
+
+use crate::options::GenerateOptions;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use weft_components::{Request, SamplerSettings, WhenFull};
+
+const MARK: &[u8; 8] = b"WEFTSNAP";
+/// The version that is written, and the newest that is read.
+const VERSION: u32 = 1;
+/// Mark, version, three lengths.
+const LENGTHS: usize = 8 + 4 + 3 * 8;
+const DIGEST: usize = 32;
+
+/// Why a snapshot cannot be restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The bytes do not begin as a snapshot does.
+    #[error("these bytes are not a snapshot of a session: they do not begin with `WEFTSNAP`")]
+    Mark,
+    /// The snapshot was written by a newer version.
+    #[error("the snapshot has version {version}, and this program reads up to {VERSION}; use a newer Weft")]
+    Newer {
+        /// Its version.
+        version: u32,
+    },
+    /// Bytes are missing or too many.
+    #[error(
+        "the snapshot is {found} bytes long, but should be {needed}: it was cut off or something was appended"
+    )]
+    Length {
+        /// Bytes that there are.
+        found: usize,
+        /// Bytes that its header states.
+        needed: u64,
+    },
+    /// The checksum is wrong.
+    #[error("the snapshot is damaged: its SHA-256 is not the one that it states")]
+    Checksum,
+    /// The header cannot be understood.
+    #[error("the snapshot's header is not valid: {reason}")]
+    Header {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The snapshot is of a session of another model.
+    #[error(
+        "the snapshot is of a session of `{snapshot}`, not of `{model}` or of another file of it; load the model that it was taken from"
+    )]
+    OtherModel {
+        /// The model's name in the snapshot.
+        snapshot: String,
+        /// The name of the model it was to be restored on.
+        model: String,
+    },
+    /// The session used an adapter that is not loaded.
+    #[error("the snapshot's session uses the adapter `{name}`; load it first")]
+    Adapter {
+        /// Name of its file.
+        name: String,
+    },
+}
+
+/// A session as data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    pub(super) header: Header,
+    pub(super) tokens: Vec<u32>,
+    pub(super) pages: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) model: SavedModel,
+    pub(super) adapter: Option<SavedAdapter>,
+    pub(super) tokens: usize,
+    pub(super) context: usize,
+    pub(super) private: bool,
+    pub(super) priority: i32,
+    pub(super) client: Option<u64>,
+    pub(super) request: Option<SavedRequest>,
+    pub(super) pages: Option<SavedPages>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SavedModel {
+    pub(super) architecture: String,
+    pub(super) name: String,
+    pub(super) fingerprint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SavedAdapter {
+    pub(super) name: String,
+    pub(super) scale: f32,
+}
+
+/// A request in progress.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct SavedRequest {
+    /// `None` for no limit.
+    pub(super) max_tokens: Option<usize>,
+    pub(super) stop: Vec<String>,
+    pub(super) ignore_end: bool,
+    pub(super) prefill_chunk: usize,
+    pub(super) draft: usize,
+    pub(super) sampler: SavedSampler,
+    /// First tokens that stay when the context is full and its oldest half is dropped. `None` if the request ends then.
+    pub(super) shift_keep: Option<usize>,
+    /// Number of the last tokens that are its answer so far.
+    pub(super) answered: usize,
+    /// Random numbers that have been drawn.
+    pub(super) draws: u64,
+    pub(super) paused: bool,
+}
+
+/// [`SamplerSettings`], field by field.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct SavedSampler {
+    logit_bias: Vec<(u32, f32)>,
+    penalty_last_n: usize,
+    repetition_penalty: f32,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+    top_k: usize,
+    typical_p: f32,
+    top_p: f32,
+    min_p: f32,
+    temperature: f32,
+    seed: u64,
+    logprobs: Option<usize>,
+}
+
+/// What the page section holds: for each class of layers and each page, the layers' slots one after another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SavedPages {
+    /// Name of the KV format.
+    pub(super) format: String,
+    /// SHA-256 of the model's final norm, which tells fine-tuned models of one shape apart.
+    pub(super) norm: String,
+    /// Tokens whose keys and values are in the pages.
+    pub(super) computed: usize,
+    /// Numbers of the pages, ascending, of each class.
+    pub(super) classes: Vec<Vec<u32>>,
+}
+
+impl SavedRequest {
+    pub(super) fn of(request: &Request) -> Self {
+        let SamplerSettings {
+            logit_bias,
+            penalty_last_n,
+            repetition_penalty,
+            presence_penalty,
+            frequency_penalty,
+            top_k,
+            typical_p,
+            top_p,
+            min_p,
+            temperature,
+            seed,
+            logprobs,
+        } = request.sampler.clone();
+        Self {
+            max_tokens: (request.max_tokens < usize::MAX).then_some(request.max_tokens),
+            stop: request.stop.clone(),
+            ignore_end: request.ignore_end,
+            prefill_chunk: request.prefill_chunk,
+            draft: request.draft,
+            shift_keep: match request.when_full {
+                WhenFull::Stop => None,
+                WhenFull::Shift { keep } => Some(keep),
+            },
+            sampler: SavedSampler {
+                logit_bias,
+                penalty_last_n,
+                repetition_penalty,
+                presence_penalty,
+                frequency_penalty,
+                top_k,
+                typical_p,
+                top_p,
+                min_p,
+                temperature,
+                seed,
+                logprobs,
+            },
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn options(&self) -> GenerateOptions {
+        let saved = self.sampler.clone();
+        GenerateOptions {
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            ignore_end: self.ignore_end,
+            prefill_chunk: self.prefill_chunk,
+            draft: self.draft,
+            // Which model drafts is no part of the text.
+            draft_model: None,
+            when_full: self.shift_keep.map_or(WhenFull::Stop, |keep| WhenFull::Shift { keep }),
+            sampler: SamplerSettings {
+                logit_bias: saved.logit_bias,
+                penalty_last_n: saved.penalty_last_n,
+                repetition_penalty: saved.repetition_penalty,
+                presence_penalty: saved.presence_penalty,
+                frequency_penalty: saved.frequency_penalty,
+                top_k: saved.top_k,
+                typical_p: saved.typical_p,
+                top_p: saved.top_p,
+                min_p: saved.min_p,
+                temperature: saved.temperature,
+                seed: saved.seed,
+                logprobs: saved.logprobs,
+            },
+        }
+    }
+}
+
+impl Snapshot {
+    pub(super) fn new(header: Header, tokens: Vec<u32>, pages: Vec<u8>) -> Self {
+        Self { header, tokens, pages }
+    }
+
+    /// Writes the snapshot as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        // Plain data with string keys can always be written.
+        let header = serde_json::to_vec(&self.header).unwrap_or_default();
+        let lengths = [header.len(), 4 * self.tokens.len(), self.pages.len()];
+        let mut bytes = Vec::with_capacity(LENGTHS + DIGEST + lengths.iter().sum::<usize>());
+        bytes.extend(MARK);
+        bytes.extend(VERSION.to_le_bytes());
+        lengths.iter().for_each(|length| bytes.extend((*length as u64).to_le_bytes()));
+        let start = bytes.len();
+        bytes.resize(start + DIGEST, 0);
+        bytes.extend(header);
+        self.tokens.iter().for_each(|token| bytes.extend(token.to_le_bytes()));
+        bytes.extend(&self.pages);
+        let digest = digest(&bytes);
+        bytes[start..start + DIGEST].copy_from_slice(&digest);
+        bytes
+    }
+
+    /// Reads a snapshot.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]. Whether it fits a model is checked when it is restored.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        if !bytes.starts_with(MARK) {
+            return Err(SnapshotError::Mark);
+        }
+        let found = bytes.len();
+        let short = SnapshotError::Length { found, needed: (LENGTHS + DIGEST) as u64 };
+        let number =
+            |at: usize| bytes.get(at..at + 8).and_then(|n| Some(u64::from_le_bytes(n.try_into().ok()?)));
+        let version = bytes.get(8..12).and_then(|n| Some(u32::from_le_bytes(n.try_into().ok()?)));
+        let version = version.ok_or_else(|| short.clone())?;
+        if version > VERSION {
+            return Err(SnapshotError::Newer { version });
+        }
+        let lengths = [12, 20, 28].map(number);
+        let [Some(header), Some(tokens), Some(pages)] = lengths else { return Err(short) };
+        let sections = header.checked_add(tokens).and_then(|sum| sum.checked_add(pages));
+        let needed = sections.and_then(|sum| sum.checked_add((LENGTHS + DIGEST) as u64)).unwrap_or(u64::MAX);
+        if needed != found as u64 {
+            return Err(SnapshotError::Length { found, needed });
+        }
+        // They are within the bytes, so they are in range.
+        let (header, tokens) = (header as usize, tokens as usize);
+        if bytes[LENGTHS..LENGTHS + DIGEST] != digest(bytes) {
+            return Err(SnapshotError::Checksum);
+        }
+        let (header, rest) = bytes[LENGTHS + DIGEST..].split_at(header);
+        let (tokens, pages) = rest.split_at(tokens);
+        let invalid = |reason: String| SnapshotError::Header { reason };
+        let header: Header = serde_json::from_slice(header).map_err(|error| invalid(error.to_string()))?;
+        let (words, odd) = tokens.as_chunks();
+        if !odd.is_empty() || words.len() != header.tokens {
+            return Err(invalid(format!(
+                "it states {} tokens, and there are {}",
+                header.tokens,
+                words.len()
+            )));
+        }
+        if let Some(request) = header.request.as_ref().filter(|request| request.answered > words.len()) {
+            return Err(invalid(format!("{} of {} tokens are an answer", request.answered, words.len())));
+        }
+        let tokens = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        Ok(Self { header, tokens, pages: pages.to_vec() })
+    }
+}
+
+/// The checksum of a snapshot: of everything but itself.
+fn digest(bytes: &[u8]) -> [u8; DIGEST] {
+    let mut hash = Sha256::new();
+    hash.update(&bytes[..LENGTHS]);
+    hash.update(&bytes[LENGTHS + DIGEST..]);
+    hash.finalize().into()
+}

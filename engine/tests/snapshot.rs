@@ -1,0 +1,182 @@
+//! Snapshots: a session that goes on from one gives the text of never having stopped, on another engine, backend or KV
+//! format; what is damaged, foreign or newer is refused with the reason.
+
+#![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
+
+use crate::common::requests::{asks, tiny};
+use crate::common::{golden, greedy, synthetic_of, told};
+use proptest::prelude::*;
+use weft::synth::SynthShape;
+use weft::{
+    Engine, EngineOptions, Error, GenerateOptions, KvFormat, LoadOptions, ModelId, Phase, SamplerSettings,
+    Snapshot, SnapshotError,
+};
+
+fn another(kv_format: KvFormat) -> (Engine, ModelId) {
+    let mut engine = Engine::new(&EngineOptions::default()).unwrap();
+    let load = LoadOptions { kv_format, ..LoadOptions::default() };
+    let model = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load).unwrap();
+    engine.wait_loaded(model).unwrap();
+    (engine, model)
+}
+
+fn ways() -> Vec<GenerateOptions> {
+    let drawn = SamplerSettings { temperature: 0.8, seed: 11, ..SamplerSettings::default() };
+    vec![
+        asks(60),
+        GenerateOptions { sampler: drawn.clone(), ..asks(60) },
+        GenerateOptions {
+            sampler: SamplerSettings { repetition_penalty: 1.2, top_k: 20, ..drawn },
+            stop: vec!["never said".to_owned()],
+            draft: 4,
+            ..asks(60)
+        },
+    ]
+}
+
+#[test]
+fn going_on_is_never_having_stopped() {
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    for options in ways() {
+        let whole = told(&mut engine, model, &prompt);
+        engine.generate(whole, &options).unwrap();
+        engine.wait(whole).unwrap();
+        let wanted = engine.output(whole).unwrap().clone();
+        for (stops_at, pages) in [(0, true), (1, false), (17, true), (18, false), (40, true)] {
+            let session = told(&mut engine, model, &prompt);
+            engine.generate(session, &options).unwrap();
+            while engine.output(session).unwrap().tokens.len() < stops_at {
+                engine.tick();
+            }
+            let bytes = engine.snapshot(session, pages).unwrap();
+            engine.close(session);
+            let (mut other, model) = another(KvFormat::F16);
+            let session = other.restore(model, &bytes).unwrap();
+            let before = other.prefix_stats(model).unwrap().prefilled_tokens;
+            other.wait(session).unwrap();
+            let found = other.output(session).unwrap();
+            assert_eq!((&found.tokens, &found.text), (&wanted.tokens, &wanted.text), "stopped at {stops_at}");
+            let prefilled = other.prefix_stats(model).unwrap().prefilled_tokens - before;
+            assert_eq!(prefilled > 0, !pages || stops_at == 0, "{prefilled} tokens, stopped at {stops_at}");
+        }
+    }
+}
+
+#[test]
+fn other_formats_compute_the_context_again() {
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    let session = told(&mut engine, model, &prompt);
+    engine.generate(session, &asks(20)).unwrap();
+    engine.wait(session).unwrap();
+    let bytes = engine.snapshot(session, true).unwrap();
+    let whole = engine.history(session).unwrap().to_vec();
+    for format in [KvFormat::F32, KvFormat::F16, KvFormat::Q8_0] {
+        let (mut other, model) = another(format);
+        let restored = other.restore(model, &bytes).unwrap();
+        assert_eq!(other.history(restored).unwrap(), whole);
+        assert_eq!(other.phase(restored).unwrap(), Phase::Idle);
+        other.generate(restored, &asks(9)).unwrap();
+        other.wait(restored).unwrap();
+        let found = other.output(restored).unwrap().tokens.clone();
+        assert_eq!(found, greedy(&mut other, model, &whole, 9), "{format:?}");
+    }
+}
+
+#[test]
+fn paused_sessions_stay_paused() {
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    let wanted = greedy(&mut engine, model, &prompt, 20);
+    let session = told(&mut engine, model, &prompt);
+    engine.generate(session, &asks(20)).unwrap();
+    while engine.output(session).unwrap().tokens.len() < 7 {
+        engine.tick();
+    }
+    engine.pause(session).unwrap();
+    let bytes = engine.snapshot(session, true).unwrap();
+    let restored = engine.restore(model, &bytes).unwrap();
+    assert_eq!(engine.phase(restored).unwrap(), Phase::Paused);
+    engine.resume(restored).unwrap();
+    engine.wait(restored).unwrap();
+    assert_eq!(engine.output(restored).unwrap().tokens, wanted);
+}
+
+#[test]
+fn a_window_is_all_that_a_windowed_layer_saves() {
+    let shape = SynthShape {
+        layers: 6,
+        embedding: 64,
+        heads: 4,
+        kv_heads: 2,
+        feed_forward: 128,
+        vocabulary: 320,
+        context: 4096,
+        window: Some(128),
+        ..SynthShape::default()
+    };
+    let open = || {
+        let mut engine = Engine::new(&EngineOptions::default()).unwrap();
+        let load = LoadOptions { kv_tokens: Some(4096), ..LoadOptions::default() };
+        let model = engine.load(synthetic_of("gemma3", &shape, "Q8_0"), &load).unwrap();
+        engine.wait_loaded(model).unwrap();
+        (engine, model)
+    };
+    let (mut engine, model) = open();
+    let prompt: Vec<u32> = (0..1500).map(|at| (at * 37 % 300) as u32).collect();
+    let session = told(&mut engine, model, &prompt);
+    engine.generate(session, &asks(30)).unwrap();
+    while engine.output(session).unwrap().tokens.len() < 10 {
+        engine.tick();
+    }
+    let bytes = engine.snapshot(session, true).unwrap();
+    engine.wait(session).unwrap();
+    let wanted = engine.output(session).unwrap().tokens.clone();
+    let (mut other, model) = open();
+    let restored = other.restore(model, &bytes).unwrap();
+    other.wait(restored).unwrap();
+    assert_eq!(other.output(restored).unwrap().tokens, wanted);
+    assert_eq!(other.prefix_stats(model).unwrap().prefilled_tokens, 0);
+}
+
+#[test]
+fn what_cannot_be_restored_says_why() {
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    let session = told(&mut engine, model, &prompt);
+    engine.generate(session, &asks(9)).unwrap();
+    engine.wait(session).unwrap();
+    let bytes = engine.snapshot(session, true).unwrap();
+    let refused = |engine: &mut Engine, bytes: &[u8]| match engine.restore(model, bytes).unwrap_err() {
+        Error::Snapshot(error) => error,
+        error => panic!("{error}"),
+    };
+    assert_eq!(refused(&mut engine, b"GGUF and so on"), SnapshotError::Mark);
+    let mut newer = bytes.clone();
+    newer[8] = 9;
+    assert_eq!(refused(&mut engine, &newer), SnapshotError::Newer { version: 9 });
+    assert!(matches!(refused(&mut engine, &bytes[..bytes.len() - 1]), SnapshotError::Length { .. }));
+    assert!(matches!(refused(&mut engine, &bytes[..20]), SnapshotError::Length { .. }));
+    for at in [13, 40, 80, 400, bytes.len() - 1] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 4;
+        let error = refused(&mut engine, &damaged);
+        assert!(matches!(error, SnapshotError::Checksum | SnapshotError::Length { .. }), "{at}: {error}");
+    }
+    let foreign = engine.load(golden("tiny/tiny-mistral.gguf").as_path(), &LoadOptions::default()).unwrap();
+    engine.wait_loaded(foreign).unwrap();
+    let error = engine.restore(foreign, &bytes).unwrap_err();
+    assert!(matches!(error, Error::Snapshot(SnapshotError::OtherModel { .. })), "{error}");
+    assert_eq!(engine.config(model).unwrap().vocabulary, 320);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_read_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..300), marked in any::<bool>()) {
+        if marked {
+            bytes.splice(0..0, *b"WEFTSNAP\x01\0\0\0");
+        }
+        if let Ok(snapshot) = Snapshot::decode(&bytes) {
+            prop_assert_eq!(snapshot.encode(), bytes);
+        }
+    }
+}

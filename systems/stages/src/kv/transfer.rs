@@ -1,0 +1,79 @@
+//! Cached contexts outside the cache: which pages a context has, and putting pages back.
+
+use super::context::{append_rows, open_run, reserve};
+use super::tree::{parent_of, slot};
+use bevy_ecs::prelude::*;
+use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, ModelConfig, SessionOf};
+
+/// The slots of a session's pages, by class and page number. `None` for a page that has left its class's window.
+pub fn context_pages(world: &World, session: Entity) -> Vec<Vec<Option<u32>>> {
+    let model = world.get::<SessionOf>(session).and_then(|of| world.get::<ModelConfig>(of.0));
+    let mut classes = vec![Vec::new(); model.map_or(0, |config| config.kv_classes.len())];
+    let mut runs = Vec::new();
+    let mut next = world.get::<LeafRun>(session).map(|leaf| leaf.0);
+    while let Some(run) = next {
+        runs.push(run);
+        next = parent_of(world, run);
+    }
+    let pages = world.get::<BlockTable>(session).map_or(0, BlockTable::pages);
+    for data in runs.iter().rev().filter_map(|run| world.get::<KvRun>(*run)) {
+        for (all, here) in classes.iter_mut().zip(&data.pages) {
+            all.extend(here.iter().map(|page| page.map(|_| slot(world, *page))));
+        }
+    }
+    classes.iter_mut().for_each(|class| class.truncate(pages));
+    classes
+}
+
+/// Gives a session without cached context pages for its first `tokens` tokens, whose keys and values the caller then writes
+/// to the slots that `write` is called with, by class. `present` are the numbers of the pages that it writes, by class;
+/// the others have left their windows. No other session will use them. Returns false, and gives none, if
+/// there are too few free pages.
+pub fn import_context(
+    world: &mut World,
+    session: Entity,
+    tokens: usize,
+    present: &[Vec<u32>],
+    write: impl FnOnce(&mut World, &[Vec<u32>]),
+) -> bool {
+    let started = world.get::<ContextCursor>(session).is_none_or(|cursor| cursor.scheduled > 0);
+    if started || tokens == 0 {
+        return false;
+    }
+    if reserve(world, session, tokens) < tokens {
+        super::detach(world, session);
+        return false;
+    }
+    let Some(run) = open_run(world, session) else { return false };
+    if let Some(mut data) = world.get_mut::<KvRun>(run) {
+        data.private = true;
+    }
+    if let Some(mut cursor) = world.get_mut::<ContextCursor>(session) {
+        (cursor.computed, cursor.scheduled) = (tokens, tokens);
+    }
+    append_rows(world, session, tokens, 0);
+    let slots = world.get::<BlockTable>(session).map_or_else(Vec::new, |table| table.0.clone());
+    write(world, &slots);
+    drop_absent(world, session, run, present);
+    true
+}
+
+/// Frees pages of a session's run that are not among `present`.
+fn drop_absent(world: &mut World, session: Entity, run: Entity, present: &[Vec<u32>]) {
+    let mut absent = Vec::new();
+    if let Some(mut data) = world.get_mut::<KvRun>(run) {
+        for (class, (pages, present)) in data.pages.iter_mut().zip(present).enumerate() {
+            for (number, page) in pages.iter_mut().enumerate() {
+                if !present.contains(&(number as u32)) {
+                    absent.extend(page.take().map(|page| (class, number, page)));
+                }
+            }
+        }
+    }
+    for (class, number, page) in absent {
+        world.despawn(page);
+        if let Some(mut table) = world.get_mut::<BlockTable>(session) {
+            table.0[class][number] = 0;
+        }
+    }
+}

@@ -58,13 +58,17 @@ impl Scale for Bits4 {
             return 0.0;
         }
         // Divided by the largest magnitude, so that no square overflows or vanishes.
-        let unit = x.map(|x| s.div(x, s.splat(largest)));
+        // No closures: `array::map` would call them without the instruction set's features, so that nothing is inlined.
+        let unit = [s.div(x[0], s.splat(largest)), s.div(x[1], s.splat(largest))];
         let positive = s.reduce_max(s.max(unit[0], unit[1]));
         let signed = if positive == 1.0 { 1.0 } else { -1.0 };
         let (mut best, mut scale) = (0.0, 0.0);
         for divisor in DIVISORS {
             let inverse = s.splat(divisor * signed);
-            let q = unit.map(|unit| s.to_float(nearest::<S, Self>(s, s.mul(unit, inverse))));
+            let q = [
+                s.to_float(nearest::<S, Self>(s, s.mul(unit[0], inverse))),
+                s.to_float(nearest::<S, Self>(s, s.mul(unit[1], inverse))),
+            ];
             let products = s.reduce_add(s.fma(unit[0], q[0], s.mul(unit[1], q[1])));
             let squares = s.reduce_add(s.fma(q[0], q[0], s.mul(q[1], q[1])));
             let gain = products * products / squares;

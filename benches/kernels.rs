@@ -210,9 +210,13 @@ fn model(c: &mut Criterion) {
 }
 
 fn attend(c: &mut Criterion) {
-    for (name, format) in
-        [("attention", KvFormat::F16), ("attention_f32", KvFormat::F32), ("attention_q8_0", KvFormat::Q8_0)]
-    {
+    for (name, format) in [
+        ("attention", KvFormat::F16),
+        ("attention_f32", KvFormat::F32),
+        ("attention_bf16", KvFormat::Bf16),
+        ("attention_q8_0", KvFormat::Q8_0),
+        ("attention_q4_0", KvFormat::Q4_0),
+    ] {
         attend_to(c, name, format);
     }
 }

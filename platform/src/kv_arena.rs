@@ -3,15 +3,20 @@
 //! A *page* contains the keys and values of [`PAGE`] consecutive tokens. A *slot* is one page of every layer and KV
 //! head. A session's block table lists the slots of its pages. Memory order: layer, slot, KV head, then the page. In a
 //! page, keys are `[key dimension][32 tokens]` (the lanes of a product are tokens) and values are `[32 tokens][value
-//! dimension, padded to 16]` (the lanes are dimensions). [`KvFormat::Q8_0`] has f16 scales behind them: `[block of 32
-//! dimensions][32 tokens]` for keys, then the same for values. It stores vectors that `kernels::hadamard` has rotated;
-//! attention rotates its queries, and rotates its output back.
+//! dimension, padded to 16]` (the lanes are dimensions). Both are whole groups of 16 lanes. A group of
+//! [`KvFormat::Q4_0`] is 8 bytes: lane `i` is the low half of byte `i`, lane `i + 8` its high half. So a key shares its
+//! bytes with the token 8 places away, and a value shares none.
+//!
+//! [`KvFormat::Q8_0`] and [`KvFormat::Q4_0`] have f16 scales behind keys and values: `[block of 32 dimensions][32
+//! tokens]` for keys, then the same for values. They store vectors that `kernels::hadamard` has rotated; attention
+//! rotates its queries, and rotates its output back.
 //!
 //! Invariant: memory is allocated once. A page that passes to a new session may contain the previous session's data.
 //! Attention never reads it, since it only reads tokens up to a query's position.
 
 use crate::buffer::{Buffer, MemoryError, checked_size};
 use crate::simd::LANES;
+use core::ops::Range;
 
 /// Tokens in a page.
 pub const PAGE: usize = 32;
@@ -19,7 +24,7 @@ pub const PAGE: usize = 32;
 /// Largest key or value dimension.
 pub const MAX_HEAD_DIM: usize = 512;
 
-/// Elements of a key or value that share a scale in [`KvFormat::Q8_0`].
+/// Elements of a key or value that share a scale in [`KvFormat::Q8_0`] and [`KvFormat::Q4_0`].
 pub(crate) const KV_BLOCK: usize = 32;
 
 /// Storage format of keys and values.
@@ -29,38 +34,44 @@ pub enum KvFormat {
     F16,
     /// 32-bit floats.
     F32,
+    /// 16-bit floats with the range of f32 and 8 bits of precision instead of the 11 of [`KvFormat::F16`] (bfloat16).
+    Bf16,
     /// Signed bytes, and an f16 scale for every token and 32 elements of a head: 8.5 bits per element. The scale is the
     /// largest magnitude / 127. The last block is shorter if the head is not a multiple of 32. Heads that are a
     /// multiple of 16 are rotated by a Hadamard matrix first, because a few of their elements are large.
     Q8_0,
+    /// Codes of 4 bits, -8 to 7, with scales and rotation as in [`KvFormat::Q8_0`]: 4.5 bits per element. The scale is
+    /// one that makes the block's error small: see `kernels::kv_codes`.
+    Q4_0,
 }
 
 impl KvFormat {
-    /// Bytes of an element, without scales: see [`KvFormat::row_bytes`].
-    pub const fn bytes(self) -> usize {
+    /// Every format, in the order of the enum.
+    pub const ALL: [Self; 5] = [Self::F16, Self::F32, Self::Bf16, Self::Q8_0, Self::Q4_0];
+
+    /// Bits of an element, without scales: see [`KvFormat::row_bytes`].
+    pub const fn bits(self) -> usize {
         match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-            Self::Q8_0 => 1,
+            Self::F16 | Self::Bf16 => 16,
+            Self::F32 => 32,
+            Self::Q8_0 => 8,
+            Self::Q4_0 => 4,
         }
     }
 
     /// Bytes of one head's key or value of `dim` elements, without padding. Does not overflow up to [`MAX_HEAD_DIM`].
     pub const fn row_bytes(self, dim: usize) -> usize {
-        dim * self.bytes() + self.blocks(dim) * size_of::<u16>()
+        (dim * self.bits()).div_ceil(8) + self.scales(dim) * size_of::<u16>()
     }
 
-    /// Returns true if heads are rotated before they are stored.
-    pub(crate) const fn rotates(self) -> bool {
-        matches!(self, Self::Q8_0)
+    /// Returns true if blocks of elements have scales, and heads are rotated before they are stored.
+    pub(crate) const fn scaled(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Q4_0)
     }
 
     /// Number of scales of a key or value of `dim` elements.
-    const fn blocks(self, dim: usize) -> usize {
-        match self {
-            Self::F16 | Self::F32 => 0,
-            Self::Q8_0 => dim.div_ceil(KV_BLOCK),
-        }
+    const fn scales(self, dim: usize) -> usize {
+        if self.scaled() { dim.div_ceil(KV_BLOCK) } else { 0 }
     }
 }
 
@@ -89,7 +100,20 @@ impl KvShape {
 
     /// Bytes of one head's page. Does not overflow once the dimensions are checked.
     pub(crate) fn page_bytes(&self) -> usize {
-        (self.format.row_bytes(self.k_dim) + self.format.row_bytes(self.v_pad())) * PAGE
+        let [_, values] = self.halves();
+        values.scales.end
+    }
+
+    /// The two parts of a page: keys, then values.
+    pub(crate) fn halves(&self) -> [Half; 2] {
+        let dims = [self.k_dim, self.v_pad()];
+        let [keys, values] = dims.map(|dim| dim * PAGE * self.format.bits() / 8);
+        let [k_scales, v_scales] = dims.map(|dim| self.format.scales(dim) * PAGE * size_of::<u16>());
+        let all = keys + values;
+        [
+            Half { elements: 0..keys, scales: all..all + k_scales },
+            Half { elements: keys..all, scales: all + k_scales..all + k_scales + v_scales },
+        ]
     }
 
     /// Bytes of the whole arena.
@@ -104,6 +128,14 @@ impl KvShape {
         }
         Ok(checked_size(&[self.layers, self.slots, self.kv_heads, self.page_bytes()])?)
     }
+}
+
+/// The part of a page that contains a head's keys, or its values.
+pub(crate) struct Half {
+    /// Bytes of the elements.
+    pub(crate) elements: Range<usize>,
+    /// Bytes of the scales; empty if the format has none.
+    pub(crate) scales: Range<usize>,
 }
 
 /// Why an arena could not be created.

@@ -7,6 +7,7 @@
 use crate::kernels::Kernels;
 use crate::kv_arena::{KV_BLOCK, KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
 use crate::shared::Shared;
+use crate::simd::LANES;
 use crate::threads::Cpu;
 use core::ops::Range;
 
@@ -28,26 +29,8 @@ pub struct KvRows<'a> {
 /// Fewest floats for which a fork pays.
 const GRAIN: usize = 8 * 1024;
 
-/// The part of a page that contains a head's keys, or its values.
-struct Half {
-    /// Bytes of the elements.
-    elements: Range<usize>,
-    /// Bytes of the scales; empty if the format has none.
-    scales: Range<usize>,
-}
-
-impl KvShape {
-    /// The two parts of a page: keys, then values.
-    fn halves(&self) -> [Half; 2] {
-        let bytes = self.format.bytes() * PAGE;
-        let (keys, all) = (self.k_dim * bytes, (self.k_dim + self.v_pad()) * bytes);
-        let scales = all + self.format.row_bytes(self.k_dim) * PAGE - keys;
-        [
-            Half { elements: 0..keys, scales: all..scales },
-            Half { elements: keys..all, scales: scales..self.page_bytes() },
-        ]
-    }
-}
+/// Bytes of a group of codes of 4 bits, and lanes in the low halves of these bytes.
+const HALF: usize = LANES / 2;
 
 impl KvArena {
     /// Stores the keys and values of one token. `k_row` contains every KV head's key, `v_row` every value.
@@ -132,6 +115,30 @@ fn scatter<T: bytemuck::Pod>(memory: &mut [u8], offset: usize, values: &[T]) {
     }
 }
 
+/// The same for codes of 4 bits. The other half of each byte belongs to another token and stays.
+fn scatter_nibbles(memory: &mut [u8], offset: usize, codes: &[i8]) {
+    let (planes, _) = memory.as_chunks_mut::<{ PAGE / 2 }>();
+    let (group, lane) = (offset / LANES, offset % LANES);
+    let (byte, shift) = (group * HALF + lane % HALF, lane / HALF * 4);
+    for (plane, code) in planes.iter_mut().zip(codes) {
+        plane[byte] = plane[byte] & !(15 << shift) | to_nibble(*code) << shift;
+    }
+}
+
+/// Packs the codes of one token, padded with zeros to a whole group.
+fn pack_nibbles(row: &mut [u8], codes: &[i8]) {
+    let (groups, _) = row.as_chunks_mut::<HALF>();
+    for (group, codes) in groups.iter_mut().zip(codes.chunks(LANES)) {
+        let code = |i: usize| to_nibble(codes.get(i).copied().unwrap_or(0));
+        *group = core::array::from_fn(|i| code(i) | code(i + HALF) << 4);
+    }
+}
+
+/// The four bits of a code of -8 to 7.
+fn to_nibble(code: i8) -> u8 {
+    (code + 8).cast_unsigned() & 15
+}
+
 /// Writes one head's key: `[key dimension][32 tokens]`.
 fn store_key(
     kernels: &Kernels,
@@ -148,11 +155,20 @@ fn store_key(
             scatter(elements, offset, &half[..key.len()]);
         }
         KvFormat::F32 => scatter(elements, offset, key),
+        KvFormat::Bf16 => {
+            let mut half = [0u16; MAX_HEAD_DIM];
+            kernels.to_bf16(key, &mut half);
+            scatter(elements, offset, &half[..key.len()]);
+        }
         KvFormat::Q8_0 => {
-            let (mut codes, mut of_blocks) = ([0i8; MAX_HEAD_DIM], [0u16; MAX_HEAD_DIM / KV_BLOCK]);
-            turned_codes(kernels, key, &mut codes, &mut of_blocks);
-            scatter(elements, offset, &codes[..key.len()]);
-            scatter(scales, offset, &of_blocks[..key.len().div_ceil(KV_BLOCK)]);
+            let codes = Codes::new(kernels, key, Kernels::kv_codes_8);
+            scatter(elements, offset, codes.codes());
+            scatter(scales, offset, codes.scales());
+        }
+        KvFormat::Q4_0 => {
+            let codes = Codes::new(kernels, key, Kernels::kv_codes_4);
+            scatter_nibbles(elements, offset, codes.codes());
+            scatter(scales, offset, codes.scales());
         }
     }
 }
@@ -171,19 +187,44 @@ fn store_value(
     match format {
         KvFormat::F16 => kernels.to_f16(value, &mut bytemuck::cast_slice_mut(elements)[place]),
         KvFormat::F32 => bytemuck::cast_slice_mut(elements)[place].copy_from_slice(value),
+        KvFormat::Bf16 => kernels.to_bf16(value, &mut bytemuck::cast_slice_mut(elements)[place]),
         KvFormat::Q8_0 => {
-            let mut of_blocks = [0u16; MAX_HEAD_DIM / KV_BLOCK];
-            turned_codes(kernels, value, &mut bytemuck::cast_slice_mut(elements)[place], &mut of_blocks);
-            scatter(scales, offset, &of_blocks[..value.len().div_ceil(KV_BLOCK)]);
+            let codes = Codes::new(kernels, value, Kernels::kv_codes_8);
+            bytemuck::cast_slice_mut(elements)[place].copy_from_slice(codes.codes());
+            scatter(scales, offset, codes.scales());
+        }
+        KvFormat::Q4_0 => {
+            let codes = Codes::new(kernels, value, Kernels::kv_codes_4);
+            pack_nibbles(&mut elements[offset * v_pad / 2..][..v_pad / 2], codes.codes());
+            scatter(scales, offset, codes.scales());
         }
     }
 }
 
-/// Rotates a head, and computes its codes and the scale of each block.
-fn turned_codes(kernels: &Kernels, head: &[f32], codes: &mut [i8], scales: &mut [u16]) {
-    let mut turned = [0.0; MAX_HEAD_DIM];
-    let turned = &mut turned[..head.len()];
-    turned.copy_from_slice(head);
-    kernels.hadamard(turned);
-    kernels.kv_codes(turned, codes, scales);
+/// One head, rotated: a code for each element and a scale for each block.
+struct Codes {
+    len: usize,
+    codes: [i8; MAX_HEAD_DIM],
+    scales: [u16; MAX_HEAD_DIM / KV_BLOCK],
+}
+
+impl Codes {
+    fn new(kernels: &Kernels, head: &[f32], convert: fn(&Kernels, &[f32], &mut [i8], &mut [u16])) -> Self {
+        let mut turned = [0.0; MAX_HEAD_DIM];
+        let turned = &mut turned[..head.len()];
+        turned.copy_from_slice(head);
+        kernels.hadamard(turned);
+        let mut out =
+            Self { len: head.len(), codes: [0; MAX_HEAD_DIM], scales: [0; MAX_HEAD_DIM / KV_BLOCK] };
+        convert(kernels, turned, &mut out.codes, &mut out.scales);
+        out
+    }
+
+    fn codes(&self) -> &[i8] {
+        &self.codes[..self.len]
+    }
+
+    fn scales(&self) -> &[u16] {
+        &self.scales[..self.len.div_ceil(KV_BLOCK)]
+    }
 }

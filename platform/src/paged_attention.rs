@@ -9,7 +9,7 @@
 //! prompt was chunked, or on the threads.
 
 use crate::kernels::{Attend, Kernels, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
-use crate::kv_arena::{KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
+use crate::kv_arena::{KvArena, KvShape, MAX_HEAD_DIM, PAGE};
 use crate::shared::Shared;
 use crate::threads::Cpu;
 use core::ops::Range;
@@ -234,7 +234,7 @@ impl<'a> Job<'a> {
             let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
             let start = (batch.span.first_row + row) * self.q_stride + head * k_dim;
             *query = &self.q[start..][..k_dim];
-            if format.rotates()
+            if format.scaled()
                 && let Some(turned) = turned.next()
             {
                 turned.copy_from_slice(query);
@@ -269,11 +269,7 @@ impl<'a> Job<'a> {
             pages: segment * SEGMENT..((segment + 1) * SEGMENT).min(pages),
         };
         let mut queries = QueryBatch { len, queries, positions, states };
-        match shape.format {
-            KvFormat::F16 => self.kernels.attend_f16(&attend, &mut queries),
-            KvFormat::F32 => self.kernels.attend_f32(&attend, &mut queries),
-            KvFormat::Q8_0 => self.kernels.attend_q8(&attend, &mut queries),
-        }
+        self.kernels.attend(shape.format, &attend, &mut queries);
     }
 
     /// The same, but rotates the queries first, which is little work compared with a segment. A separate function, so
@@ -316,7 +312,7 @@ impl<'a> Job<'a> {
             for (out, value) in out.iter_mut().zip(&state[STATE_VALUES..]) {
                 *out = value * inverse;
             }
-            if format.rotates() {
+            if format.scaled() {
                 self.kernels.hadamard(out);
             }
         }
@@ -327,7 +323,7 @@ impl<'a> Job<'a> {
         const SMALL: usize = 128;
         // Clearing memory for the largest head would take as long as a short context.
         let shape = self.arena.shape();
-        let rotates = shape.format.rotates();
+        let rotates = shape.format.scaled();
         let small = shape.v_pad() <= SMALL && (!rotates || shape.k_dim <= SMALL);
         match (small, rotates) {
             (true, false) => self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + SMALL) }, 0>(batch),
@@ -373,7 +369,7 @@ impl<'a> Job<'a> {
             let (item, segment) = (index / segments, index % segments);
             let batch = self.batch(item);
             if batch.segments(&self.params).contains(&segment) {
-                if self.arena.shape().format.rotates() {
+                if self.arena.shape().format.scaled() {
                     self.turned_segment(&batch, segment, states);
                 } else {
                     self.segment(&batch, self.queries(&batch, &mut []), segment, states);

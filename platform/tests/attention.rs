@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
-use crate::common::kv_format::stored_q8_0;
+use crate::common::kv_format::stored;
 use crate::common::{Random, bits, serial};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, Cpu, Kernels, KvArena, KvError, KvFormat, KvShape,
@@ -80,11 +80,7 @@ impl Case {
 
     /// The values that the cache stores for heads of `dim`.
     fn stored(&self, x: &[f32], dim: usize) -> Vec<f64> {
-        match self.shape.format {
-            KvFormat::F16 => x.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect(),
-            KvFormat::F32 => x.iter().map(|v| f64::from(*v)).collect(),
-            KvFormat::Q8_0 => x.chunks(dim).flat_map(stored_q8_0).collect(),
-        }
+        x.chunks(dim).flat_map(|head| stored(self.shape.format, head)).collect()
     }
 
     fn naive(&self) -> Vec<f64> {
@@ -122,9 +118,7 @@ impl Case {
 /// Heads, KV heads, key dimension, value dimension, tokens, soft cap, window, format.
 type Row = (usize, usize, usize, usize, usize, Option<f32>, Option<usize>, KvFormat);
 
-const FORMATS: [KvFormat; 3] = [KvFormat::F16, KvFormat::F32, KvFormat::Q8_0];
-
-const CASES: [Row; 18] = [
+const CASES: [Row; 30] = [
     (9, 3, 64, 64, 70, None, None, KvFormat::F16),
     (2, 1, 16, 16, 33, None, None, KvFormat::F32),
     (4, 4, 20, 20, 40, None, None, KvFormat::F16),
@@ -143,6 +137,18 @@ const CASES: [Row; 18] = [
     (3, 1, 64, 64, 530, None, None, KvFormat::Q8_0),
     (1, 1, 7, 33, 65, None, Some(1), KvFormat::Q8_0),
     (2, 1, 512, 512, 40, None, None, KvFormat::Q8_0),
+    (9, 3, 64, 64, 70, None, None, KvFormat::Bf16),
+    (1, 1, 7, 5, 65, None, Some(1), KvFormat::Bf16),
+    (4, 2, 64, 48, 100, Some(30.0), Some(17), KvFormat::Bf16),
+    (9, 3, 64, 64, 70, None, None, KvFormat::Q4_0),
+    (4, 2, 16, 16, 33, None, None, KvFormat::Q4_0),
+    (7, 1, 80, 80, 37, None, None, KvFormat::Q4_0),
+    (8, 2, 128, 112, 35, Some(5.0), None, KvFormat::Q4_0),
+    (4, 2, 72, 48, 100, Some(30.0), Some(17), KvFormat::Q4_0),
+    (3, 1, 64, 64, 530, None, None, KvFormat::Q4_0),
+    (1, 1, 7, 33, 65, None, Some(1), KvFormat::Q4_0),
+    (2, 2, 40, 20, 50, None, None, KvFormat::Q4_0),
+    (2, 1, 512, 512, 40, None, None, KvFormat::Q4_0),
 ];
 
 fn cases() -> impl Iterator<Item = Case> {
@@ -174,6 +180,66 @@ fn plain_rust_is_the_naive_attention() {
             case.params,
             mean / out.len() as f64
         );
+    }
+}
+
+/// The largest error of an element of a head whose largest magnitude is `largest`, from the format's definition.
+fn largest_error(format: KvFormat, dim: usize, largest: f64) -> f64 {
+    // A rotated element is at most `largest * sqrt(n)`, where n elements are rotated together. Rotating errors of at
+    // most e back gives at most e * sqrt(n).
+    let n = if dim.is_multiple_of(16) { f64::from(1 << dim.trailing_zeros()) } else { 1.0 };
+    match format {
+        KvFormat::F32 => 0.0,
+        // Half a unit in the last place.
+        KvFormat::F16 => largest * 2f64.powi(-11),
+        KvFormat::Bf16 => largest * 2f64.powi(-8),
+        // Half a step, and what rounding the scale to f16 takes from the largest code.
+        KvFormat::Q8_0 => n * largest * (0.5 / 127.0 + 2f64.powi(-11)),
+        // The block's squared error is at most that of the first candidate scale, largest / 7.8. It is half a step for
+        // most elements, and 0.8 steps for those limited to 7: at most 0.8 sqrt(32) steps for the block's root, which
+        // one element may have alone.
+        KvFormat::Q4_0 => n * largest * (0.8 * 32f64.sqrt() / 7.8 + 2f64.powi(-11)),
+    }
+}
+
+#[test]
+fn random_shapes_err_as_much_as_their_format_says() {
+    let mut random = Random(25);
+    for format in KvFormat::ALL {
+        for _ in 0..12 {
+            let kv_heads = 1 + random.below(3);
+            let heads = kv_heads * (1 + random.below(7));
+            let (k_dim, v_dim) = (1 + random.below(100), 1 + random.below(100));
+            let tokens = 1 + random.below(90);
+            let shape = KvShape { layers: 2, slots: tokens.div_ceil(PAGE), kv_heads, k_dim, v_dim, format };
+            // Small scores, so that the bound of their error is small too.
+            let params = AttentionParams { heads, scale: 1e-4, ..AttentionParams::default() };
+            let mut case = case(&mut random, shape, params, tokens);
+            let out = case.run(&serial(Kernels::by_name("scalar").unwrap()), tokens);
+            for kernels in Kernels::available() {
+                assert!(
+                    bits(&case.run(&serial(kernels), 1 + random.below(tokens))) == bits(&out),
+                    "{shape:?}"
+                );
+            }
+            let stored = case.naive();
+            case.shape.format = KvFormat::F32;
+            let exact = case.naive();
+            let largest = |x: &[f32]| x.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+            let of_queries = case.q.chunks(k_dim).map(|q| q.iter().map(|q| f64::from(q.abs())).sum::<f64>());
+            let score = f64::from(params.scale)
+                * of_queries.fold(0.0, f64::max)
+                * largest_error(format, k_dim, largest(&case.k));
+            // An error of e in the scores changes a weight by a factor within exp(±2e).
+            let bound = ((2.0 * score).exp() - 1.0) * largest(&case.v)
+                + largest_error(format, v_dim, largest(&case.v));
+            for ((out, stored), exact) in out.iter().zip(stored).zip(exact) {
+                let out = f64::from(*out);
+                // Sums in f32: 90 tokens of values of up to 20.
+                assert!((out - stored).abs() < 1e-4, "{shape:?}: {out} {stored}");
+                assert!((out - exact).abs() <= bound + 1e-4, "{shape:?}: {out} {exact} ± {bound}");
+            }
+        }
     }
 }
 
@@ -217,7 +283,7 @@ fn chunks_threads_and_instruction_sets_give_the_same_bits() {
 
 #[test]
 fn sessions_do_not_see_each_other() {
-    for format in FORMATS {
+    for format in KvFormat::ALL {
         sessions_share_pages_of(format);
     }
 }
@@ -254,7 +320,7 @@ fn sessions_share_pages_of(format: KvFormat) {
 
 #[test]
 fn a_copied_page_is_the_page() {
-    for format in FORMATS {
+    for format in KvFormat::ALL {
         copied_page_of(format);
     }
 }
@@ -268,7 +334,13 @@ fn copied_page_of(format: KvFormat) {
     let before = case.run(&cpu, 20);
     let other = (case.table[0] + 1) % 3;
     (0..shape.layers).for_each(|layer| case.arena.copy_slot(layer, case.table[0], other));
-    case.table[0] = other;
+    let first = core::mem::replace(&mut case.table[0], other);
+    assert_eq!(bits(&case.run(&cpu, 20)), bits(&before));
+    // A session that goes on in the copy does not change the first one's page.
+    for offset in 8..PAGE {
+        case.arena.write(Kernels::detect(), 1, other, offset, &random.floats(16), &random.floats(16));
+    }
+    case.table[0] = first;
     assert_eq!(bits(&case.run(&cpu, 20)), bits(&before));
 }
 

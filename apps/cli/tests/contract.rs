@@ -77,7 +77,7 @@ fn run_renders_the_models_template() {
 fn kv_formats_and_every_speed_of_arrival_answer() {
     let run = format!("run --model '{TINY}' --raw --json -n 6 {ON} Hello");
     let answer = weft(&run).done();
-    for kv in ["f32", "q8_0"] {
+    for kv in ["f32", "bf16", "q8_0", "q4_0"] {
         let other = weft(format!("{run} --kv {kv}")).done();
         assert_eq!(items(&other["tokens"]).len(), 6);
     }

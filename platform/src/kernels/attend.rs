@@ -3,7 +3,7 @@
 //! The state of a query is a slice of floats: 16 partial sums of its weights at [`STATE_SUM`], the largest score so far
 //! at [`STATE_MAX`], and the weighted sum of values, padded to 16, from [`STATE_VALUES`] on.
 //!
-//! A page of bytes has scales, one for each token and [`KV_BLOCK`] elements of a head. Scales of keys are in the lanes
+//! A page of codes has scales, one for each token and [`KV_BLOCK`] elements of a head. Scales of keys are in the lanes
 //! of their tokens: the products of a block are summed first, then scaled. Scales of values multiply the tokens'
 //! weights.
 //!
@@ -11,6 +11,7 @@
 //! queries that share the loads. Tokens that it does not see are never multiplied, so that their memory may contain
 //! anything.
 
+use super::kv_element::Element;
 use super::vector::{capped, exp};
 use crate::kv_arena::{KV_BLOCK, PAGE};
 use crate::simd::{LANES, Simd, unroll};
@@ -70,51 +71,12 @@ pub(crate) struct QueryBatch<'a> {
     pub(crate) states: &'a mut [f32],
 }
 
-/// How elements of the cache are stored.
-pub(crate) trait Element: bytemuck::Pod {
-    /// True if each block of elements has a scale.
-    const SCALED: bool;
-
-    fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F;
-}
-
-impl Element for u16 {
-    const SCALED: bool = false;
-
-    #[inline(always)]
-    fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F {
-        s.load_f16(v)
-    }
-}
-
-impl Element for f32 {
-    const SCALED: bool = false;
-
-    #[inline(always)]
-    fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F {
-        s.load(v)
-    }
-}
-
-impl Element for i8 {
-    const SCALED: bool = true;
-
-    #[inline(always)]
-    fn load<S: Simd>(s: S, v: &[Self; LANES]) -> S::F {
-        let mut floats = [0.0; LANES];
-        for (float, code) in floats.iter_mut().zip(v) {
-            *float = f32::from(*code);
-        }
-        s.load(&floats)
-    }
-}
-
 /// The page of one head, in the layout of `kv_arena`. Scales are empty if the elements have none.
-struct Page<'a, E> {
-    /// `[key dimension][32 tokens]`.
-    keys: &'a [E],
+struct Page<'a, E: Element> {
+    /// The 32 tokens of each key dimension.
+    keys: &'a [[E::Lanes; PAGE / LANES]],
     /// `[32 tokens][value dimension, padded to 16]`.
-    values: &'a [E],
+    values: &'a [E::Lanes],
     /// `[block of the key][32 tokens]`, f16 bits.
     k_scales: &'a [[u16; PAGE]],
     /// `[block of the value][32 tokens]`, f16 bits.
@@ -126,15 +88,17 @@ impl<'a, E: Element> Page<'a, E> {
     fn new(a: &Attend<'a>, page: usize) -> Self {
         let start = a.table[page] as usize * a.slot_bytes + a.head_offset;
         let memory = &a.layer[start..][..a.page_bytes];
-        let (elements, scales) = memory.split_at((a.k_dim + a.v_pad) * PAGE * size_of::<E>());
-        let (keys, values) = bytemuck::cast_slice(elements).split_at(a.k_dim * PAGE);
+        let keys = a.k_dim * (PAGE / LANES) * size_of::<E::Lanes>();
+        let values = a.v_pad / LANES * PAGE * size_of::<E::Lanes>();
+        let (keys, memory) = memory.split_at(keys);
+        let (values, scales) = memory.split_at(values);
         let (k_scales, v_scales) = if E::SCALED {
             let (scales, _) = bytemuck::cast_slice(scales).as_chunks();
             scales.split_at(a.k_dim.div_ceil(KV_BLOCK))
         } else {
             (&[][..], &[][..])
         };
-        Self { keys, values, k_scales, v_scales }
+        Self { keys: bytemuck::cast_slice(keys), values: bytemuck::cast_slice(values), k_scales, v_scales }
     }
 }
 
@@ -195,9 +159,9 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     let mut scores;
     if const { E::SCALED } {
         scores = [[s.splat(0.0); 2]; R];
-        let blocks = page.keys.chunks(KV_BLOCK * PAGE).zip(page.k_scales);
+        let blocks = page.keys.chunks(KV_BLOCK).zip(page.k_scales);
         for (block, (keys, scales)) in blocks.enumerate() {
-            let sums = products(s, keys, &queries.map(|q| &q[block * KV_BLOCK..]));
+            let sums = products::<S, E, R>(s, keys, &queries.map(|q| &q[block * KV_BLOCK..]));
             let (halves, _) = scales.as_chunks::<LANES>();
             let (s0, s1) = (s.load_f16(&halves[0]), s.load_f16(&halves[1]));
             unroll!(r < R, {
@@ -205,7 +169,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
             });
         }
     } else {
-        scores = products(s, page.keys, &queries);
+        scores = products::<S, E, R>(s, page.keys, &queries);
     }
 
     let scale = s.splat(a.scale);
@@ -293,11 +257,14 @@ fn one_page<S: Simd, E: Element, const R: usize>(
 
 /// Every query times every token's key, or part of both, without scales.
 #[inline(always)]
-fn products<S: Simd, E: Element, const R: usize>(s: S, keys: &[E], queries: &[&[f32]; R]) -> [[S::F; 2]; R] {
+fn products<S: Simd, E: Element, const R: usize>(
+    s: S,
+    keys: &[[E::Lanes; PAGE / LANES]],
+    queries: &[&[f32]; R],
+) -> [[S::F; 2]; R] {
     let mut sums = [[s.splat(0.0); 2]; R];
-    for (d, keys) in keys.as_chunks::<PAGE>().0.iter().enumerate() {
-        let (halves, _) = keys.as_chunks::<LANES>();
-        let (k0, k1) = (E::load(s, &halves[0]), E::load(s, &halves[1]));
+    for (d, [first, second]) in keys.iter().enumerate() {
+        let (k0, k1) = (E::load(s, first), E::load(s, second));
         unroll!(r < R, {
             let q = s.splat(queries[r][d]);
             sums[r] = [s.fma(q, k0, sums[r][0]), s.fma(q, k1, sums[r][1])];
@@ -332,7 +299,7 @@ fn scale_weights<S: Simd, const R: usize>(
 fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
     s: S,
     v_pad: usize,
-    values: &[E],
+    values: &[E::Lanes],
     column: usize,
     weights: [&[[f32; PAGE]; R]; 2],
     corrections: &[f32; LANES],
@@ -348,8 +315,8 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
             acc[r][v] = s.mul(s.load(&state[v]), correction);
         });
     });
-    for (t, row) in values.chunks_exact(v_pad).enumerate().take(to.min(PAGE)).skip(from) {
-        let (row, _) = row[column..][..V * LANES].as_chunks::<LANES>();
+    for (t, row) in values.chunks_exact(v_pad / LANES).enumerate().take(to.min(PAGE)).skip(from) {
+        let row = &row[column / LANES..][..V];
         let mut loaded = [s.splat(0.0); V];
         unroll!(v < V, {
             loaded[v] = E::load(s, &row[v]);

@@ -8,6 +8,7 @@ mod attend;
 mod codes;
 mod hadamard;
 mod kv_codes;
+mod kv_element;
 mod scalar_table;
 mod scales;
 mod tile_packing;
@@ -23,6 +24,7 @@ pub(crate) use attend::{Attend, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES
 pub(crate) use tile_packing::PackTile;
 pub(crate) use tile_product::Product;
 
+use crate::kv_arena::KvFormat;
 use crate::quant_panel::QuantRow;
 use core::fmt;
 use weft_components::{Activation, RopeStyle, TensorFormat, TileLayout};
@@ -50,11 +52,12 @@ pub struct Kernels {
     rope_halves: unsafe fn(&mut [f32], usize, &[f32], &[f32]),
     argmax: unsafe fn(&[f32]) -> usize,
     to_f16: unsafe fn(&[f32], &mut [u16]),
-    attend_f16: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
-    attend_f32: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
-    attend_q8: unsafe fn(&Attend<'_>, &mut QueryBatch<'_>),
+    to_bf16: unsafe fn(&[f32], &mut [u16]),
+    /// Indexed by [`KvFormat`].
+    attend: [unsafe fn(&Attend<'_>, &mut QueryBatch<'_>); KvFormat::ALL.len()],
     hadamard: unsafe fn(&mut [f32]),
-    kv_codes: unsafe fn(&[f32], &mut [i8], &mut [u16]),
+    kv_codes_8: unsafe fn(&[f32], &mut [i8], &mut [u16]),
+    kv_codes_4: unsafe fn(&[f32], &mut [i8], &mut [u16]),
     merge: unsafe fn(&mut [f32], &[f32]),
 }
 
@@ -116,7 +119,7 @@ macro_rules! products {
 /// table of the kernels that pack tiles.
 macro_rules! instantiate {
     ($name:literal, $packs:path, $isa:expr $(, $features:literal)?) => {
-        use crate::kernels::{Attend, Kernels, QueryBatch, attend, hadamard, kv_codes, vector};
+        use crate::kernels::{Attend, Kernels, QueryBatch, attend, hadamard, kv_codes, kv_element, vector};
         use crate::quant_panel::QuantRow;
 
         crate::kernels::products! { $isa $(, $features)? }
@@ -139,11 +142,17 @@ macro_rules! instantiate {
             fn rope_halves(x: &mut [f32], dim: usize, cos: &[f32], sin: &[f32]) = vector::rope_halves;
             fn argmax(x: &[f32]) -> usize = vector::argmax;
             fn to_f16(x: &[f32], out: &mut [u16]) = vector::to_f16;
-            fn attend_f16(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, u16>;
-            fn attend_f32(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, f32>;
-            fn attend_q8(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, i8>;
+            fn to_bf16(x: &[f32], out: &mut [u16]) = vector::to_bf16;
+            fn attend_f16(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::F16>;
+            fn attend_f32(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::F32>;
+            fn attend_bf16(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::Bf16>;
+            fn attend_q8(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::Q8>;
+            fn attend_q4(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::Q4>;
             fn rotate(x: &mut [f32]) = hadamard::hadamard;
-            fn to_kv_codes(x: &[f32], codes: &mut [i8], scales: &mut [u16]) = kv_codes::kv_codes;
+            fn kv_codes_8(x: &[f32], codes: &mut [i8], scales: &mut [u16]) =
+                kv_codes::kv_codes::<_, kv_codes::Bits8>;
+            fn kv_codes_4(x: &[f32], codes: &mut [i8], scales: &mut [u16]) =
+                kv_codes::kv_codes::<_, kv_codes::Bits4>;
             fn merge(into: &mut [f32], part: &[f32]) = attend::merge;
         }
 
@@ -167,11 +176,11 @@ macro_rules! instantiate {
             rope_halves,
             argmax,
             to_f16,
-            attend_f16,
-            attend_f32,
-            attend_q8,
+            to_bf16,
+            attend: [attend_f16, attend_f32, attend_bf16, attend_q8, attend_q4],
             hadamard: rotate,
-            kv_codes: to_kv_codes,
+            kv_codes_8,
+            kv_codes_4,
             merge,
         };
     };
@@ -366,22 +375,16 @@ impl Kernels {
         call!(self.to_f16, x, out);
     }
 
-    /// Attention of a batch of queries over a range of f16 pages.
+    /// bf16 bits of `x`, rounded to nearest even, over the shorter of the two.
     #[inline]
-    pub(crate) fn attend_f16(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
-        call!(self.attend_f16, attend, queries);
+    pub(crate) fn to_bf16(&self, x: &[f32], out: &mut [u16]) {
+        call!(self.to_bf16, x, out);
     }
 
-    /// Attention of a batch of queries over a range of f32 pages.
+    /// Attention of a batch of queries over a range of pages of the format.
     #[inline]
-    pub(crate) fn attend_f32(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
-        call!(self.attend_f32, attend, queries);
-    }
-
-    /// Attention of a batch of queries over a range of pages of scaled bytes.
-    #[inline]
-    pub(crate) fn attend_q8(&self, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
-        call!(self.attend_q8, attend, queries);
+    pub(crate) fn attend(&self, format: KvFormat, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
+        call!(self.attend[format as usize], attend, queries);
     }
 
     /// Rotates a head to spread its large elements, or rotates it back: see `hadamard`.
@@ -390,11 +393,17 @@ impl Kernels {
         call!(self.hadamard, x);
     }
 
-    /// Converts a key or value to signed bytes, with an f16 scale per block of [`crate::kv_arena::KV_BLOCK`]: see
+    /// Converts a key or value to codes of 8 bits, with an f16 scale per block of [`crate::kv_arena::KV_BLOCK`]: see
     /// `kv_codes`.
     #[inline]
-    pub(crate) fn kv_codes(&self, x: &[f32], codes: &mut [i8], scales: &mut [u16]) {
-        call!(self.kv_codes, x, codes, scales);
+    pub(crate) fn kv_codes_8(&self, x: &[f32], codes: &mut [i8], scales: &mut [u16]) {
+        call!(self.kv_codes_8, x, codes, scales);
+    }
+
+    /// The same with codes of 4 bits, -8 to 7, one in each byte.
+    #[inline]
+    pub(crate) fn kv_codes_4(&self, x: &[f32], codes: &mut [i8], scales: &mut [u16]) {
+        call!(self.kv_codes_4, x, codes, scales);
     }
 
     /// Merges the state of a later segment into that of the earlier segments of one query.

@@ -355,6 +355,14 @@ pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
     }
 }
 
+/// bf16 bits of `x`, rounded to nearest even. The compiler vectorizes the integer operations of the conversion.
+#[inline(always)]
+pub(crate) fn to_bf16<S: Simd>(_: S, x: &[f32], out: &mut [u16]) {
+    for (x, out) in x.iter().zip(out) {
+        *out = half::bf16::from_f32(*x).to_bits();
+    }
+}
+
 /// Quantizes one row of activations to 8-bit codes: see `activations`.
 #[inline(always)]
 pub(crate) fn quantize<S: Simd>(s: S, x: &[f32], out: QuantRow<'_>) {

@@ -216,6 +216,13 @@ impl Simd for Avx2 {
             [_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes))]
         })
     }
+    #[inline(always)]
+    fn load_u4(self, v: &[u8; LANES / 2]) -> Self::I {
+        isa!({
+            let pairs = _mm256_cvtepu8_epi32(_mm_loadl_epi64(v.as_ptr().cast()));
+            [_mm256_and_si256(pairs, _mm256_set1_epi32(15)), _mm256_srli_epi32::<4>(pairs)]
+        })
+    }
 
     #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {

@@ -166,6 +166,14 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     fn load_i8(self, v: &[i8; LANES]) -> Self::I {
         isa!(_mm512_cvtepi8_epi32(_mm_loadu_si128(v.as_ptr().cast())))
     }
+    #[inline(always)]
+    fn load_u4(self, v: &[u8; LANES / 2]) -> Self::I {
+        isa!({
+            let pairs = _mm256_cvtepu8_epi32(_mm_loadl_epi64(v.as_ptr().cast()));
+            let low = _mm256_and_si256(pairs, _mm256_set1_epi32(15));
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), _mm256_srli_epi32::<4>(pairs))
+        })
+    }
 
     #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {

@@ -135,6 +135,10 @@ impl Simd for Scalar {
     fn load_i8(self, v: &[i8; LANES]) -> Self::I {
         v.map(i32::from)
     }
+    #[inline(always)]
+    fn load_u4(self, v: &[u8; LANES / 2]) -> Self::I {
+        from_fn(|i| i32::from(v[i % 8] >> (i / 8 * 4) & 15))
+    }
 
     #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {

@@ -1,18 +1,70 @@
-//! The KV cache's `Q8_0`, written a second time: the rotation in the order of sums that every instruction set has, the
-//! codes, and the inverse of both in f64.
+//! The KV cache's `Q8_0` and `Q4_0`, written a second time: the rotation in the order of sums that every instruction set
+//! has, the codes, and the inverse of both in f64.
 
-/// The definition of the format: a head in blocks of 32, the last one shorter, each element as its code times its
-/// block's scale.
+use weft_platform::KvFormat;
+
+/// The definition of `Q8_0`: a head in blocks of 32, the last one shorter, each element as its code times its block's
+/// scale.
 pub(crate) fn q8_0(head: &[f32]) -> Vec<f64> {
-    let block = |x: &[f32]| {
-        let largest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let scale = half::f16::from_f32(largest / 127.0);
-        let code = move |v: &f32| f64::from((v / scale.to_f32()).round_ties_even().clamp(-127.0, 127.0));
-        x.iter()
-            .map(|v| if scale.to_bits() == 0 { 0.0 } else { code(v) * scale.to_f64() })
-            .collect::<Vec<_>>()
-    };
-    head.chunks(32).flat_map(block).collect()
+    let scale = |x: &[f32]| largest(x) / 127.0;
+    head.chunks(32).flat_map(|x| codes(x, scale(x), -127.0, 127.0)).collect()
+}
+
+/// The definition of `Q4_0`: as `q8_0`, with the scale that is best for the codes of one of three scales.
+pub(crate) fn q4_0(head: &[f32]) -> Vec<f64> {
+    head.chunks(32).flat_map(|x| codes(x, q4_0_scale(x), -8.0, 7.0)).collect()
+}
+
+/// `Q4_0` with llama.cpp's choice of the scale: the largest element / -8.
+pub(crate) fn q4_0_of_llama_cpp(head: &[f32]) -> Vec<f64> {
+    head.chunks(32).flat_map(|x| codes(x, signed_largest(x) / -8.0, -8.0, 7.0)).collect()
+}
+
+fn codes(x: &[f32], scale: f32, smallest: f32, largest: f32) -> Vec<f64> {
+    let scale = half::f16::from_f32(scale);
+    let code = |v: &f32| f64::from((v / scale.to_f32()).round_ties_even().clamp(smallest, largest));
+    x.iter().map(|v| if scale == half::f16::ZERO { 0.0 } else { code(v) * scale.to_f64() }).collect()
+}
+
+fn largest(x: &[f32]) -> f32 {
+    x.iter().fold(0.0f32, |m, v| m.max(v.abs()))
+}
+
+/// The element of largest magnitude; if both signs have it, the positive one.
+fn signed_largest(x: &[f32]) -> f32 {
+    if x.contains(&largest(x)) { largest(x) } else { -largest(x) }
+}
+
+fn q4_0_scale(x: &[f32]) -> f32 {
+    let largest = largest(x);
+    if largest == 0.0 {
+        return 0.0;
+    }
+    let sign = signed_largest(x).signum();
+    let mut unit = [0.0; 32];
+    for (unit, x) in unit.iter_mut().zip(x) {
+        *unit = x / largest;
+    }
+    let (mut best, mut scale) = (0.0, 0.0);
+    for divisor in [-7.8f32, -8.5, -9.75] {
+        let q = unit.map(|u| (u * (divisor * sign)).round_ties_even().clamp(-8.0, 7.0));
+        let (products, squares) = (dot(&unit, &q), dot(&q, &q));
+        let gain = products * products / squares;
+        if gain > best {
+            (best, scale) = (gain, products / squares);
+        }
+    }
+    scale * largest
+}
+
+/// In the order of every instruction set: 16 lanes, whose sums are halved until one is left.
+fn dot(a: &[f32; 32], b: &[f32; 32]) -> f32 {
+    let mut sums: Vec<f32> = (0..16).map(|i| a[i].mul_add(b[i], a[i + 16] * b[i + 16])).collect();
+    while sums.len() > 1 {
+        let high = sums.split_off(sums.len() / 2);
+        sums.iter_mut().zip(high).for_each(|(low, high)| *low += high);
+    }
+    sums[0]
 }
 
 /// The rotation of heads that are a multiple of 16: sums of 16 in order, then sums and differences of ever larger
@@ -53,7 +105,13 @@ fn rotated_back(head: &[f64]) -> Vec<f64> {
     head.chunks(n).flat_map(block).collect()
 }
 
-/// The values that the cache's Q8_0 stands for.
-pub(crate) fn stored_q8_0(head: &[f32]) -> Vec<f64> {
-    rotated_back(&q8_0(&rotated(head)))
+/// The values that a format stands for after it has stored `head`.
+pub(crate) fn stored(format: KvFormat, head: &[f32]) -> Vec<f64> {
+    match format {
+        KvFormat::F16 => head.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect(),
+        KvFormat::F32 => head.iter().map(|v| f64::from(*v)).collect(),
+        KvFormat::Bf16 => head.iter().map(|v| half::bf16::from_f32(*v).to_f64()).collect(),
+        KvFormat::Q8_0 => rotated_back(&q8_0(&rotated(head))),
+        KvFormat::Q4_0 => rotated_back(&q4_0(&rotated(head))),
+    }
 }

@@ -78,9 +78,16 @@ pub(crate) enum BackendName {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum KvName {
+    /// 16 bits per element
     F16,
+    /// 32 bits per element: no rounding, twice the memory
     F32,
+    /// 16 bits per element, rounded 8 times as much as f16
+    Bf16,
+    /// 8.5 bits per element: answers are nearly those of f16
     Q8_0,
+    /// 4.5 bits per element: for contexts that do not fit otherwise, because answers are noticeably worse
+    Q4_0,
 }
 
 impl From<KvName> for KvFormat {
@@ -88,7 +95,9 @@ impl From<KvName> for KvFormat {
         match name {
             KvName::F16 => Self::F16,
             KvName::F32 => Self::F32,
+            KvName::Bf16 => Self::Bf16,
             KvName::Q8_0 => Self::Q8_0,
+            KvName::Q4_0 => Self::Q4_0,
         }
     }
 }

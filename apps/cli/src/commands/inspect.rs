@@ -128,7 +128,7 @@ fn memory_needed(gguf: &Gguf, config: Option<&ModelConfig>) -> Memory {
     let kv_cache = config.map(|config| {
         let per_head = config.key_length.saturating_add(config.value_length);
         let elements = config.layers.saturating_mul(config.kv_heads).saturating_mul(per_head) as u64;
-        let bytes_per_token = elements.saturating_mul(KvFormat::F16.bytes() as u64);
+        let bytes_per_token = elements.saturating_mul(KvFormat::F16.bits() as u64 / 8);
         let tokens = KV_TOKENS.max(config.context) as u64;
         KvMemory { format: "f16", bytes_per_token, tokens, bytes: bytes_per_token.saturating_mul(tokens) }
     });

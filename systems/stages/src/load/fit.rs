@@ -21,7 +21,8 @@ pub struct FitOptions {
     pub kv_tokens: Option<usize>,
     /// The smallest number of tokens for which the model is worth loading, if `kv_tokens` is `None`.
     pub least_tokens: usize,
-    /// How keys and values are stored. `None` for the widest of F16 and Q8_0 that fits.
+    /// How keys and values are stored. `None` for the widest of F16 and Q8_0 that fits; Q4_0 changes answers too much to
+    /// be taken unasked.
     pub kv_format: Option<KvFormat>,
     /// Layers wanted on places other than the first.
     pub gpu_layers: GpuLayers,

@@ -50,7 +50,9 @@ fuzz_target!(|input: &[u8]| {
         let bytes = snapshot(engine, *model, input);
         match engine.restore(*model, &bytes) {
             Ok(session) => {
-                (0..5).for_each(|_| drop(engine.tick()));
+                for _ in 0..5 {
+                    let _ = engine.tick();
+                }
                 engine.close(session);
             }
             Err(error) => drop(black_box(error.to_string())),

@@ -44,7 +44,7 @@ impl Shape {
         (self.heads + self.kv_heads) * self.key
     }
 
-    fn constants(&self) -> [(&'static str, u32); 6] {
+    fn constants(&self) -> [(&'static str, u32); 7] {
         [
             ("HEADS", self.heads as u32),
             ("KV_HEADS", self.kv_heads as u32),

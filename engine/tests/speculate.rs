@@ -44,10 +44,14 @@ fn ways() -> Vec<SamplerSettings> {
 /// An engine with the oracle as drafter, in which drafts always pay.
 fn with_oracle(options: &EngineOptions) -> (Engine, ModelId, Vec<u32>) {
     let (mut engine, model, prompt) = tiny(options);
+    ask_oracle(&mut engine);
+    (engine, model, prompt)
+}
+
+fn ask_oracle(engine: &mut Engine) {
     engine.add_systems(TickSet::Speculate, foretell.after(systems::draft));
     engine.world_mut().insert_resource(Oracle { prompt: 0, text: Vec::new(), wrong: 0 });
     engine.world_mut().resource_mut::<AdmitOptions>().wave_cost = Some(1e6);
-    (engine, model, prompt)
 }
 
 /// Writes what a session will say, or what it will not, as its draft. In place of the engine's own drafter.
@@ -79,16 +83,16 @@ fn foretell(
 }
 
 /// For any backend: whatever is drafted, the answers are those without drafts.
-pub(crate) fn drafts_change_no_answer(options: &EngineOptions) {
-    let (mut engine, model, prompt) = with_oracle(options);
+pub(crate) fn drafts_change_no_answer_of(engine: &mut Engine, model: ModelId, prompt: &[u32]) {
+    ask_oracle(engine);
     for sampler in ways() {
         let plain = GenerateOptions { sampler: sampler.clone(), ..asks(50) };
-        let (_, wanted, ticks) = answer(&mut engine, model, &prompt, &plain);
+        let (_, wanted, ticks) = answer(engine, model, prompt, &plain);
         for (wrong, draft) in [(0, 8), (0, 1), (3, 8), (1, 8), (2, 16)] {
             *engine.world_mut().resource_mut::<Oracle>() =
                 Oracle { prompt: prompt.len(), text: wanted.clone(), wrong };
             let options = GenerateOptions { draft, ..plain.clone() };
-            let (session, found, fewer) = answer(&mut engine, model, &prompt, &options);
+            let (session, found, fewer) = answer(engine, model, prompt, &options);
             assert_eq!(found, wanted, "{sampler:?}, wrong every {wrong}, drafts of {draft}");
             let stats = engine.world().get::<Draft>(session.0).unwrap().stats;
             assert!(stats.drafted > 0);
@@ -102,15 +106,16 @@ pub(crate) fn drafts_change_no_answer(options: &EngineOptions) {
             engine.generate(session, &plain).unwrap();
             engine.wait(session).unwrap();
             let more = engine.output(session).unwrap().tokens.clone();
-            let whole = [&prompt[..], &wanted].concat();
-            assert_eq!(more, answer(&mut engine, model, &whole, &plain).1, "{sampler:?}");
+            let whole = [prompt, &wanted].concat();
+            assert_eq!(more, answer(engine, model, &whole, &plain).1, "{sampler:?}");
         }
     }
 }
 
 #[test]
 fn drafts_change_no_answer_on_the_cpu() {
-    drafts_change_no_answer(&EngineOptions::default());
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    drafts_change_no_answer_of(&mut engine, model, &prompt);
 }
 
 #[test]

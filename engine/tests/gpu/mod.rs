@@ -12,6 +12,7 @@ mod limits;
 mod loss;
 mod moving;
 mod places;
+mod prefix;
 mod reference;
 mod sampled;
 mod several;

@@ -36,7 +36,7 @@ pub(crate) fn attach(world: &mut World, session: Entity, limit: usize) {
     }
     let before = position(world, session);
     while let Some(at) = Ahead::of(world, session, model, limit) {
-        if !at.whole_pages(world, session) {
+        if !at.whole_pages(world) {
             break;
         }
     }
@@ -56,7 +56,7 @@ pub(crate) fn attach_part(world: &mut World, session: Entity, limit: usize, wave
     }
     let before = position(world, session);
     let Some(at) = Ahead::of(world, session, model, limit) else { return Part::None };
-    let part = at.part_of_a_page(world, session, wave).unwrap_or_default();
+    let part = at.part_of_a_page(world, wave).unwrap_or_default();
     let after = position(world, session);
     if let Some(mut tree) = world.get_mut::<PrefixTree>(model) {
         tree.stats.reused_tokens += (after - before) as u64;
@@ -74,14 +74,16 @@ fn position(world: &World, session: Entity) -> usize {
     world.get::<ContextCursor>(session).map_or(0, |cursor| cursor.scheduled)
 }
 
-/// The place in the tree where a session's context ends, and its tokens from there on.
+/// The place in the tree where a session's context ends.
 struct Ahead {
+    session: Entity,
     model: Entity,
     /// The run that ends there. `None` at the beginning of contexts.
     parent: Option<Entity>,
     adapter: Option<(Entity, u32)>,
     start: usize,
-    tokens: Vec<u32>,
+    /// Position up to which the session's tokens may be found in the cache.
+    limit: usize,
 }
 
 impl Ahead {
@@ -99,19 +101,25 @@ impl Ahead {
         if parent.and_then(|run| world.get::<KvRun>(run)).map_or(0, KvRun::end) != start {
             return None;
         }
-        let tokens = world.get::<TokenHistory>(session)?.0.get(start..limit)?.to_vec();
-        Some(Self { model, parent, adapter: adapter_of(world, session), start, tokens })
+        Some(Self { session, model, parent, adapter: adapter_of(world, session), start, limit })
+    }
+
+    /// The session's tokens from here on.
+    fn tokens<'w>(&self, world: &'w World) -> &'w [u32] {
+        let history = world.get::<TokenHistory>(self.session).map_or(&[][..], |history| &history.0);
+        history.get(self.start..self.limit.min(history.len())).unwrap_or_default()
     }
 
     fn find(&self, world: &World, count: usize) -> Option<Entity> {
-        find(world, self.model, self.parent, self.adapter, self.tokens.get(..count)?)
+        find(world, self.model, self.parent, self.adapter, self.tokens(world).get(..count)?)
     }
 
     /// Takes over whole pages of a run. Returns false if there are none.
-    fn whole_pages(&self, world: &mut World, session: Entity) -> bool {
+    fn whole_pages(&self, world: &mut World) -> bool {
+        let session = self.session;
         let Some(run) = self.find(world, PAGE) else { return false };
         let Some(data) = world.get::<KvRun>(run) else { return false };
-        let common = data.tokens.iter().zip(&self.tokens).take_while(|(a, b)| a == b).count();
+        let common = data.tokens.iter().zip(self.tokens(world)).take_while(|(a, b)| a == b).count();
         let pages = common / PAGE;
         if pages == 0 || !self.reaches_windows(world, data, pages) {
             return false;
@@ -147,11 +155,13 @@ impl Ahead {
     }
 
     /// Takes over the first tokens of an incomplete page, or of one that differs later on.
-    fn part_of_a_page(&self, world: &mut World, session: Entity, wave: u64) -> Option<Part> {
+    fn part_of_a_page(&self, world: &mut World, wave: u64) -> Option<Part> {
+        let session = self.session;
         let run = self.find(world, PARTIAL)?;
         let data = world.get::<KvRun>(run)?;
-        let common =
-            |tokens: &[u32]| tokens.iter().zip(&self.tokens).take(PAGE).take_while(|(a, b)| a == b).count();
+        let common = |tokens: &[u32]| {
+            tokens.iter().zip(self.tokens(world)).take(PAGE).take_while(|(a, b)| a == b).count()
+        };
         let settled = if data.wave == wave { data.settled } else { data.tokens.len() };
         let (ready, all) = (common(data.tokens.get(..settled)?), common(&data.tokens));
         if all >= ready + PARTIAL {
@@ -171,8 +181,9 @@ impl Ahead {
             return None;
         }
         let own = open_run(world, session)?;
+        let tokens = self.tokens(world).get(..ready)?.to_vec();
         let mut data = world.get_mut::<KvRun>(own)?;
-        data.tokens.extend_from_slice(&self.tokens[..ready]);
+        data.tokens.extend(tokens);
         (data.wave, data.settled) = (wave, 0);
         super::tree::index(world, own);
         self.advance(world, session, ready);

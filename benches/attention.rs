@@ -15,7 +15,8 @@ mod common;
 use common::{Random, buffer, wave};
 use std::time::{Duration, Instant};
 use weft_gpu::{
-    ActFormat, AttentionKernels, AttentionShape, Bound, Commands, Gpu, GpuOptions, PAGE, TILE, WaveData, wgpu,
+    ActFormat, AttentionKernels, AttentionShape, Bound, Commands, Gpu, GpuOptions, KvLayout, PAGE, TILE,
+    WaveData, wgpu,
 };
 
 /// Bytes of the keys and values of all layers together.
@@ -47,6 +48,7 @@ fn main() {
             cap: 0.0,
             window: 0,
             tables: 0,
+            kv: KvLayout::F16,
         };
         let kernels = shape.kernels(&gpu.capabilities, ActFormat::Q8).unwrap();
         let decode = [(1, 100), (1, 500), (1, 2_048), (1, 8_192), (1, 32_768), (16, 2_048), (64, 1_024)];

@@ -104,6 +104,7 @@ fn a_folder_is_the_model_that_llama_cpp_makes_of_it() {
         if name == "mistral" {
             // llama.cpp's converter does not write the window.
             assert!(found.layer.iter_mut().all(|layer| layer.window.take() == Some(4096)));
+            assert!(found.kv_classes.iter_mut().all(|class| class.window.take() == Some(4096)));
         }
         assert_eq!(found, wanted, "{name}");
         for ((name_of, shape, values), (peer_name, peer_shape, peer_values)) in

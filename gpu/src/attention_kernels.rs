@@ -9,6 +9,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::error::GpuError;
+use crate::kv_layout::KvLayout;
 use crate::shader::{KernelSpec, Part, parts};
 
 /// Positions in a page of the KV cache.
@@ -35,6 +36,8 @@ const WORKGROUP_MAX: usize = 256;
 const WORKGROUP_MIN: usize = 64;
 /// Bytes of workgroup memory that every device has.
 const MEMORY: usize = 16 << 10;
+/// Fewest positions in workgroup memory at once.
+const STAGE_MIN: usize = 4;
 /// Largest head dimension.
 const HEAD_MAX: usize = 256;
 
@@ -79,6 +82,9 @@ pub struct AttentionShape {
     pub window: usize,
     /// First word of the block tables of the layer's class.
     pub tables: usize,
+    /// How keys and values are stored. If values are rotated, so is the output, which
+    /// [`AttentionShape::rotate_back`] turns back.
+    pub kv: KvLayout,
 }
 
 /// Lanes and heads of a kernel's workgroups.
@@ -174,13 +180,19 @@ impl AttentionShape {
         let tile = self.tile(format)?;
         // Keys and values get half of workgroup memory, or a quarter where workgroups are large.
         let staged = if tile.workgroup > WORKGROUP { MEMORY / 4 } else { MEMORY / 2 };
-        let stage = 1 << (staged / (2 * (self.key + self.value))).min(PAGE).ilog2();
+        let stage = (staged / self.kv.staged_bytes(self.key + self.value)).min(PAGE);
+        // Four positions are computed at once. With large heads they take more than their share, which a workgroup
+        // that is not large has.
+        if stage < STAGE_MIN && tile.workgroup > WORKGROUP {
+            return refuse("length of a value head", self.value, BLOCKS);
+        }
+        let stage = 1 << stage.max(STAGE_MIN).ilog2();
         let spec = |name, layout: Layout, list: &[Part]| {
             let (reduce, lanes) = match subgroup(layout.team) {
                 Some(lanes) => ([parts::TEAM_SUBGROUP, parts::REDUCE_SUBGROUP], lanes),
                 None => ([parts::TEAM_PLAIN, parts::REDUCE_PLAIN], 32),
             };
-            let parts = [parts::WAVE, parts::ATTENTION, format.part()]
+            let parts = [parts::WAVE, self.kv.load, parts::ATTENTION, format.part()]
                 .into_iter()
                 .chain(reduce)
                 .chain(list.iter().copied());
@@ -223,7 +235,40 @@ impl AttentionShape {
             .with("PAGE", PAGE as u32)
             .with("ACT_WIDTH", (self.heads * self.value) as u32)
             .with("SPLITS_MAX", SPLITS_MAX)
+            .with("TOKEN_BYTES", self.token_bytes() as u32)
             .with("WG", workgroup as u32)
+    }
+
+    /// Bytes of a token's keys and values.
+    fn token_bytes(&self) -> usize {
+        self.kv_heads * (self.kv.head_bytes(self.key) + self.kv.head_bytes(self.value))
+    }
+
+    /// The kernel that turns attention's output back and stores it in `format`, and its workgroups for the wave's first
+    /// `rows` rows. Its input are 32-bit floats. `None` if the output is not rotated.
+    ///
+    /// Bindings: 0 wave, 1 attention's output, 20 and 21 activations.
+    pub fn rotate_back(
+        &self,
+        capabilities: &Capabilities,
+        format: ActFormat,
+        rows: usize,
+    ) -> Option<(KernelSpec, [u32; 3])> {
+        if !self.kv.rotates(self.value) {
+            return None;
+        }
+        let (reduce, lanes) =
+            capabilities.subgroup.map_or((parts::REDUCE_PLAIN, 32), |lanes| (parts::REDUCE_SUBGROUP, lanes));
+        // Whole blocks of 32 elements.
+        let heads = (32 >> self.value.trailing_zeros().min(5)).max(1);
+        let list = [parts::WAVE, format.part(), reduce, parts::HADAMARD, parts::ATTEND_ROTATE];
+        let spec = KernelSpec::new("attend_rotate", list)
+            .with("VALUE", self.value as u32)
+            .with("HG", heads as u32)
+            .with("ACT_WIDTH", (self.heads * self.value) as u32)
+            .with("WG", WORKGROUP_MIN as u32)
+            .with("LANES", lanes);
+        Some((spec, [self.heads.div_ceil(heads) as u32, rows as u32, 1]))
     }
 
     /// Smallest number of query heads whose outputs together are whole blocks of `format`. Workgroups take multiples of
@@ -326,9 +371,9 @@ impl AttentionKernels {
     /// the device). `longest` is the largest number of positions that a row without a window attends to. Returns 1 if
     /// the rows alone keep the device busy or contexts are short, and at most [`SPLITS_MAX`].
     pub fn splits(&self, rows: usize, longest: usize, workgroups: usize) -> u32 {
-        let AttentionShape { window, key, value, kv_heads, .. } = self.shape;
+        let AttentionShape { window, kv_heads, .. } = self.shape;
         let seen = if window > 0 { longest.min(window) } else { longest };
-        if seen.saturating_mul(2 * (key + value)) <= UNSPLIT {
+        if seen.saturating_mul(self.shape.token_bytes() / kv_heads) <= UNSPLIT {
             return 1;
         }
         let pages = seen.div_ceil(PAGE);
@@ -358,6 +403,7 @@ mod tests {
         cap: 0.0,
         window: 0,
         tables: 0,
+        kv: KvLayout::F16,
     };
 
     const PLAIN: Capabilities = Capabilities {

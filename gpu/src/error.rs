@@ -103,12 +103,6 @@ pub enum GpuError {
         /// The supported values.
         allowed: &'static str,
     },
-    /// A KV cache format that GPU kernels cannot read.
-    #[error("GPUs do not support a KV cache in {format}; use f16 (--kv f16), or the CPU")]
-    KvFormat {
-        /// How keys and values are stored.
-        format: String,
-    },
     /// More layers than fit into the GPU's memory.
     #[error(
         "{layers} layers need {needed} bytes on the GPU, {budget} may be used, enough for {fit} layers; use --gpu-layers {fit} or auto"

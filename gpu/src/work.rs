@@ -84,12 +84,11 @@ impl WorkOf {
             return Self::Product { weights: columns * rows, count };
         }
         let attends = matches!(spec.name, "attend" | "attend_short" | "attend_split" | "attend_tiled");
-        let heads = (constant("HEADS"), constant("KV_HEADS"), constant("KEY"), constant("VALUE"));
-        match heads {
-            (Some(heads), Some(kv_heads), Some(key), Some(value)) if attends => Self::Attention {
-                token_bytes: 2 * kv_heads * (key + value),
-                pair_flops: 2 * heads * (key + value),
-            },
+        let shape = (constant("HEADS"), constant("KEY"), constant("VALUE"), constant("TOKEN_BYTES"));
+        match shape {
+            (Some(heads), Some(key), Some(value), Some(token_bytes)) if attends => {
+                Self::Attention { token_bytes, pair_flops: 2 * heads * (key + value) }
+            }
             _ => Self::Small,
         }
     }

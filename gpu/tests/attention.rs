@@ -1,15 +1,25 @@
-//! Attention on the GPU compared with attention in `f64` over the same rounded keys and values. Slots that were never
-//! written, and positions that a row must not see, contain NaN, so that reading one into a result shows.
+//! Attention on the GPU compared with attention in `f64` over the same rounded keys and values, in every format of the
+//! KV cache. Slots that were never written, and positions that a row must not see, contain NaN, so that reading one into
+//! a result shows.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
 use crate::common::act::Act;
+use crate::common::kv::{KvCache, rotate};
 use crate::common::{Random, buffer, devices, largest, output, run, wave};
-use half::f16;
-use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, PAGE, TILE, WaveData, wgpu};
+use weft_gpu::{ActFormat, AttentionKernels, AttentionShape, Gpu, KvLayout, PAGE, TILE, WaveData, wgpu};
 
-const PLAIN: AttentionShape =
-    AttentionShape { heads: 8, kv_heads: 2, key: 64, value: 64, scale: 0.3, cap: 0.0, window: 0, tables: 0 };
+const PLAIN: AttentionShape = AttentionShape {
+    heads: 8,
+    kv_heads: 2,
+    key: 64,
+    value: 64,
+    scale: 0.3,
+    cap: 0.0,
+    window: 0,
+    tables: 0,
+    kv: KvLayout::F16,
+};
 
 /// A session. Its rows are the last of its positions.
 struct Session {
@@ -21,8 +31,8 @@ struct Session {
 struct Scene {
     shape: AttentionShape,
     queries: Vec<f32>,
-    keys: Vec<f16>,
-    values: Vec<f16>,
+    keys: KvCache,
+    values: KvCache,
     tables: Vec<u32>,
     /// Start of each row's block table, and its position.
     rows: Vec<(u32, u32)>,
@@ -43,8 +53,8 @@ impl Scene {
         let mut scene = Self {
             shape,
             queries: Vec::new(),
-            keys: vec![f16::NAN; slots * shape.kv_heads * PAGE * shape.key],
-            values: vec![f16::NAN; slots * shape.kv_heads * PAGE * shape.value],
+            keys: KvCache::new(shape.kv, slots, shape.kv_heads, shape.key),
+            values: KvCache::new(shape.kv, slots, shape.kv_heads, shape.value),
             tables: vec![u32::MAX; random.below(4)],
             rows: Vec::new(),
             tiles: Vec::new(),
@@ -59,10 +69,9 @@ impl Scene {
             scene.tables.extend(order.drain(..session.length.div_ceil(PAGE) - seen / PAGE));
             for position in seen..session.length {
                 for head in 0..shape.kv_heads {
-                    for (memory, width) in [(&mut scene.keys, shape.key), (&mut scene.values, shape.value)] {
-                        let at = place(&scene.tables[table..], shape.kv_heads, position, head) * width;
-                        memory[at..at + width].fill_with(|| f16::from_f32(random.unit()));
-                    }
+                    let at = place(&scene.tables[table..], shape.kv_heads, position, head);
+                    scene.keys.fill(random, at);
+                    scene.values.fill(random, at);
                 }
             }
             let base = scene.rows.len();
@@ -91,7 +100,7 @@ impl Scene {
         if self.shape.window == 0 { 0 } else { (position + 1).saturating_sub(self.shape.window) }
     }
 
-    /// The twin.
+    /// The twin. If values are rotated, so is its output.
     fn attend(&self) -> Vec<f64> {
         let shape = &self.shape;
         let mut out = Vec::new();
@@ -105,8 +114,8 @@ impl Scene {
                 let scores: Vec<f64> = seen
                     .clone()
                     .map(|p| {
-                        let key = &self.keys[place(table, shape.kv_heads, p, kv) * shape.key..][..shape.key];
-                        let score: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * k.to_f64()).sum();
+                        let key = self.keys.get(place(table, shape.kv_heads, p, kv));
+                        let score: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * k).sum();
                         let (score, cap) = (score * f64::from(shape.scale), f64::from(shape.cap));
                         if cap > 0.0 { cap * (score / cap).tanh() } else { score }
                     })
@@ -115,9 +124,9 @@ impl Scene {
                 let total: f64 = scores.iter().map(|score| (score - most).exp()).sum();
                 let mut sums = vec![0.0; shape.value];
                 for (p, score) in seen.clone().zip(&scores) {
-                    let value = &self.values[place(table, shape.kv_heads, p, kv) * shape.value..];
+                    let value = self.values.get(place(table, shape.kv_heads, p, kv));
                     let weight = (score - most).exp() / total;
-                    sums.iter_mut().zip(value).for_each(|(sum, v)| *sum += weight * v.to_f64());
+                    sums.iter_mut().zip(value).for_each(|(sum, v)| *sum += weight * v);
                 }
                 out.extend(sums);
             }
@@ -162,7 +171,7 @@ fn check(gpu: &Gpu, scene: &Scene, format: ActFormat, ways: &[Way]) {
     let kernels = shape.kernels(&gpu.capabilities, format).unwrap();
     let wanted = scene.attend();
     let (queries, keys, values) =
-        (buffer(gpu, &scene.queries), buffer(gpu, &scene.keys), buffer(gpu, &scene.values));
+        (buffer(gpu, &scene.queries), buffer(gpu, &scene.keys.bytes), buffer(gpu, &scene.values.bytes));
     let tables = buffer(gpu, &scene.tables);
     for way in ways {
         let splits = if let Way::Split(splits) = way { *splits } else { 1 };
@@ -281,5 +290,68 @@ fn scores_may_be_large() {
         let sessions = sessions(&mut random, 2, &[40]);
         let scene = Scene::new(&mut random, shape, &sessions);
         check(&gpu, &scene, ActFormat::F32, &[Way::Short, Way::Direct, Way::Split(3), Way::Tiled]);
+    }
+}
+
+/// The formats besides the default one, each with some shapes: odd numbers of blocks, heads that are not rotated, and
+/// the longest ones.
+fn others() -> impl Iterator<Item = (AttentionShape, ActFormat)> {
+    let cases = [
+        (KvLayout::F32, 6),
+        (KvLayout::F32, 7),
+        (KvLayout::BF16, 0),
+        (KvLayout::Q8_0, 0),
+        (KvLayout::Q8_0, 6),
+        (KvLayout::Q8_0, 7),
+        (KvLayout::Q4_0, 3),
+        (KvLayout::Q4_0, 5),
+    ];
+    cases.into_iter().map(|(kv, i)| (AttentionShape { kv, ..SHAPES[i].0 }, SHAPES[i].1))
+}
+
+#[test]
+fn few_rows_in_every_format() {
+    for gpu in devices() {
+        let mut random = Random(6);
+        for (shape, format) in others() {
+            let sessions = sessions(&mut random, 2, &[3]);
+            let scene = Scene::new(&mut random, shape, &sessions);
+            check(&gpu, &scene, format, &[Way::Direct, Way::Split(3)]);
+        }
+    }
+}
+
+#[test]
+fn many_rows_in_every_format() {
+    for gpu in devices() {
+        let mut random = Random(7);
+        for (shape, format) in others() {
+            let sessions = sessions(&mut random, 0, &[37, 6]);
+            let scene = Scene::new(&mut random, shape, &sessions);
+            check(&gpu, &scene, format, &[Way::Tiled]);
+        }
+    }
+}
+
+#[test]
+fn rotated_outputs_are_turned_back() {
+    for gpu in devices() {
+        let mut random = Random(8);
+        for (shape, format) in SHAPES {
+            let shape = AttentionShape { kv: KvLayout::Q8_0, ..shape };
+            let Some((spec, grid)) = shape.rotate_back(&gpu.capabilities, format, 3) else {
+                assert_eq!(shape.value % 16, 8);
+                continue;
+            };
+            let rows = random.floats(3 * shape.heads * shape.value);
+            let mut wanted: Vec<f64> = rows.iter().copied().map(f64::from).collect();
+            wanted.chunks_exact_mut(shape.value).for_each(rotate);
+            let act = Act::new(&gpu, format, wanted.len());
+            let (wave, rows) = (wave(&gpu, &WaveData::default()), buffer(&gpu, &rows));
+            let buffers: Vec<_> = [(0, &wave), (1, &rows)].into_iter().chain(act.bindings()).collect();
+            run(&gpu, &spec, &buffers, grid);
+            let what = format!("{shape:?} {format:?} of {}", gpu.info.name);
+            act.check(&gpu, &wanted, &vec![2e-6 * largest(&wanted); wanted.len()], &what);
+        }
     }
 }

@@ -117,12 +117,11 @@ fn work_follows_from_the_kernels_constants_and_the_step() {
     // An embedding reads only some rows.
     assert_eq!(work(KernelSpec::new("embed", [PRODUCT]).with("K", 32u32).with("N", 8u32)), Work::default());
     let heads = |name| {
-        let spec = KernelSpec::new(name, [PRODUCT]).with("HEADS", 6u32).with("KV_HEADS", 2u32);
+        let spec = KernelSpec::new(name, [PRODUCT]).with("HEADS", 6u32).with("TOKEN_BYTES", 96u32);
         work(spec.with("KEY", 16u32).with("VALUE", 8u32))
     };
     for name in ["attend", "attend_split", "attend_tiled"] {
-        // f16: two bytes per element.
-        assert_eq!(heads(name), Work { weight_bytes: 0, kv_bytes: 10 * 2 * 24 * 2, flops: 24 * 2 * 24 * 6 });
+        assert_eq!(heads(name), Work { weight_bytes: 0, kv_bytes: 10 * 96, flops: 24 * 2 * 24 * 6 });
     }
     assert_eq!(heads("attend_combine"), Work::default());
 }

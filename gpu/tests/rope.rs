@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
+use crate::common::kv::{KvCache, rotate};
 use crate::common::product::{KINDS, exact, fit, matrix, product};
 use crate::common::twins::EPSILON;
 use crate::common::{
     Random, buffer, devices, is_untouched, largest, output, read, reduce, run, wave, within,
 };
-use half::f16;
 use weft_gpu::shader::{KernelSpec, parts};
-use weft_gpu::{Gpu, PAGE, WaveData, wgpu};
+use weft_gpu::{Gpu, KvLayout, PAGE, WaveData, wgpu};
 
 /// Rows of the angle table beyond the 256 lower parts.
 const UPPER: usize = 130;
@@ -89,6 +89,7 @@ impl Shape {
 /// The cache slots of rows, and the buffers that are written.
 struct Scene {
     shape: Shape,
+    kv: KvLayout,
     rows: usize,
     positions: Vec<u32>,
     /// Page slot times page length plus offset.
@@ -101,7 +102,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(gpu: &Gpu, random: &mut Random, shape: Shape, rows: usize) -> Self {
+    fn new(gpu: &Gpu, random: &mut Random, shape: Shape, kv: KvLayout, rows: usize) -> Self {
         // Both ends of the lower part, and the last position in the angle table.
         let most = 256 * UPPER;
         let mut positions: Vec<u32> = (0..rows).map(|_| random.below(most) as u32).collect();
@@ -110,11 +111,12 @@ impl Scene {
         let mut places: Vec<u32> = (0..(SLOTS * PAGE) as u32).collect();
         (1..places.len()).for_each(|i| places.swap(i, random.below(i + 1)));
         places.truncate(rows);
-        let cache = |width: usize| buffer(gpu, &vec![f16::NAN; SLOTS * shape.kv_heads * PAGE * width]);
+        let cache = |width| buffer(gpu, &KvCache::new(kv, SLOTS, shape.kv_heads, width).bytes);
         let data =
             WaveData { tokens: &positions, positions: &positions, kv: [&places, &[]], ..WaveData::default() };
         Self {
             shape,
+            kv,
             rows,
             wave: wave(gpu, &data),
             angles: buffer(gpu, &shape.angles()),
@@ -142,45 +144,53 @@ impl Scene {
             .zip(&self.positions)
             .map(|(row, position)| shape.turned(row, *position, halves))
             .collect();
-        let wanted: Vec<f64> = rows.iter().flat_map(|row| &row[..queries]).copied().collect();
+        let mut wanted: Vec<f64> = rows.iter().flat_map(|row| &row[..queries]).copied().collect();
+        let allowed_query = if self.kv.rotates(shape.key) {
+            wanted.chunks_exact_mut(shape.key).for_each(rotate);
+            // Sums of a head's elements, over the root of their number.
+            16.0 * allowed
+        } else {
+            allowed
+        };
         let found = read::<f32>(gpu, &self.queries, wanted.len() + queries);
         let (found, behind) = found.split_at(wanted.len());
-        within(found, &wanted, &vec![allowed; wanted.len()], &format!("{what}: queries"));
+        within(found, &wanted, &vec![allowed_query; wanted.len()], &format!("{what}: queries"));
         assert!(behind.iter().all(|x| is_untouched(&x.to_bits())), "{what}: queries of no row");
         for (name, memory, first, width) in
             [("keys", &self.keys, queries, shape.key), ("values", &self.values, queries + keys, shape.value)]
         {
-            let mut found = read::<f16>(gpu, memory, SLOTS * shape.kv_heads * PAGE * width);
+            let mut found = KvCache::new(self.kv, SLOTS, shape.kv_heads, width);
+            found.bytes = read::<u8>(gpu, memory, found.bytes.len());
             for (row, place) in rows.iter().zip(&self.places) {
                 let (slot, offset) = (*place as usize / PAGE, *place as usize % PAGE);
                 for head in 0..shape.kv_heads {
-                    let at = ((slot * shape.kv_heads + head) * PAGE + offset) * width;
+                    let at = (slot * shape.kv_heads + head) * PAGE + offset;
                     let wanted = &row[first + head * width..][..width];
-                    let halves: Vec<f32> = found[at..at + width].iter().map(|h| h.to_f32()).collect();
-                    // Packing may round to either neighbour, at most 2^-10 apart, or 2^-24 below 2^-14.
-                    let rounding = |x: &f64| allowed + 0.5f64.powi(10) * x.abs() + 0.5f64.powi(24);
-                    let allowed: Vec<f64> = wanted.iter().map(rounding).collect();
-                    within(&halves, wanted, &allowed, &format!("{what}: {name} of head {head} at {place}"));
-                    found[at..at + width].fill(f16::NAN);
+                    found.check(at, wanted, allowed, &format!("{what}: {name} of head {head} at {place}"));
+                    found.clear(at);
                 }
             }
-            assert!(found.iter().all(|h| h.to_bits() == f16::NAN.to_bits()), "{what}: {name} elsewhere");
+            assert!(found.bytes.iter().all(|byte| *byte == 0xff), "{what}: {name} elsewhere");
         }
     }
 }
+
+/// The formats whose pairs of elements are stored by themselves.
+const PAIRS: [KvLayout; 3] = [KvLayout::F16, KvLayout::F32, KvLayout::BF16];
 
 #[test]
 fn after_a_projection() {
     for gpu in devices() {
         let mut random = Random(1);
-        for shape in SHAPES {
+        for (shape, kv) in SHAPES.into_iter().zip(PAIRS) {
             for halves in [true, false] {
-                let scene = Scene::new(&gpu, &mut random, shape, 7);
+                let scene = Scene::new(&gpu, &mut random, shape, kv, 7);
                 let projected = random.floats(scene.rows * shape.stride());
                 let qkv = buffer(&gpu, &projected);
-                let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
-                    .with("WG", 64u32)
-                    .with("HALVES", u32::from(halves));
+                let [store, pairs] = kv.pairs().unwrap();
+                let list = [parts::WAVE, parts::ROPE, store, pairs, parts::ROPE_KV];
+                let spec =
+                    KernelSpec::new("rope_kv", list).with("WG", 64u32).with("HALVES", u32::from(halves));
                 let constants = shape.constants();
                 let spec = constants.into_iter().fold(spec, |spec, (name, value)| spec.with(name, value));
                 let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &qkv)]).collect();
@@ -203,14 +213,16 @@ fn within_a_projection() {
             (SHAPES[2], ["Q8_0", "Q8_0"], KINDS[2]),
             (SHAPES[2], ["Q4_K", "Q6_K"], KINDS[3]),
         ] {
-            let scene = Scene::new(&gpu, &mut random, shape, kind.rows);
+            let kv = if formats[0] == "F16" { KvLayout::F32 } else { KvLayout::F16 };
+            let scene = Scene::new(&gpu, &mut random, shape, kv, kind.rows);
             let columns = fit(formats[1], 32 * (1 + random.below(20)));
             let mut x = random.floats(kind.rows * columns);
             let exact_x = exact(&x);
             x.resize(kind.most * columns, 1.0);
             let x = buffer(&gpu, &x);
             let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &x)]).collect();
-            let kernel = [parts::DOT_F32, parts::ROPE, parts::OUT_ROPE];
+            let [store, pairs] = kv.pairs().unwrap();
+            let kernel = [parts::DOT_F32, parts::ROPE, store, pairs, parts::OUT_ROPE];
             let first = if formats[0] == formats[1] { shape.stride() } else { shape.values() };
             let mut weights = Vec::new();
             for (format, rows) in [(formats[0], 0..first), (formats[1], first..shape.stride())] {
@@ -251,10 +263,21 @@ const BEFORE: [Before; 5] = [
 fn after_bias_norm_and_scale() {
     for gpu in devices() {
         let mut random = Random(3);
-        for (i, before) in BEFORE.into_iter().enumerate() {
+        let halves = BEFORE.map(|before| (KvLayout::F16, before));
+        let others = [
+            (KvLayout::F32, BEFORE[1]),
+            (KvLayout::BF16, BEFORE[2]),
+            (KvLayout::Q8_0, BEFORE[1]),
+            (KvLayout::Q8_0, BEFORE[2]),
+            (KvLayout::Q4_0, BEFORE[4]),
+            (KvLayout::Q8_0, BEFORE[3]),
+            (KvLayout::Q4_0, BEFORE[0]),
+        ];
+        let cases = halves.into_iter().chain(others);
+        for (i, (kv, before)) in cases.enumerate() {
             // Includes a layer that rotates nothing.
-            let shape = Shape { rope: if i == 4 { 0 } else { SHAPES[i % 3].rope }, ..SHAPES[i % 3] };
-            let scene = Scene::new(&gpu, &mut random, shape, 7);
+            let shape = Shape { rope: if i % 5 == 4 { 0 } else { SHAPES[i % 3].rope }, ..SHAPES[i % 3] };
+            let scene = Scene::new(&gpu, &mut random, shape, kv, 7);
             let projected = random.floats(scene.rows * shape.stride());
             let (queries, keys) = (shape.heads * shape.key, shape.kv_heads * shape.key);
             let spans = match before.norm {
@@ -291,7 +314,7 @@ fn after_bias_norm_and_scale() {
                 })
                 .collect();
             let (reduce, lanes) = reduce(&gpu);
-            let list = [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS];
+            let list = [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS].into_iter().chain(kv.heads());
             let spec = KernelSpec::new("rope_heads", list)
                 .with("WG", 64u32)
                 .with("LANES", lanes)
@@ -311,7 +334,7 @@ fn after_bias_norm_and_scale() {
             run(&gpu, &spec, &buffers, [across as u32, scene.rows as u32, 1]);
             // Some ten rounding errors of a norm.
             let error = 2e-6 * largest(&wanted);
-            scene.check(&gpu, &wanted, before.halves, error, &format!("{shape:?}, {before:?}"));
+            scene.check(&gpu, &wanted, before.halves, error, &format!("{kv:?} {shape:?}, {before:?}"));
         }
     }
 }

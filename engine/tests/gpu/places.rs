@@ -6,9 +6,7 @@ use crate::common::reference::tiny_agrees_on;
 use crate::common::{golden, golden_json, greedy, ids, smollm2};
 use bevy_ecs::prelude::Entity;
 use weft::components::{Ends, HeldBy, Layers, Place, PlacedOn};
-use weft::{
-    Engine, EngineOptions, Error, Gpu, GpuError, GpuLayers, GpuOptions, KvFormat, LoadOptions, ModelId,
-};
+use weft::{Engine, EngineOptions, Error, Gpu, GpuError, GpuLayers, GpuOptions, LoadOptions, ModelId};
 use weft_systems::on_gpu::GpuBackend;
 
 const LAYERS: usize = 3;
@@ -151,17 +149,4 @@ fn what_does_not_fit_stays_on_the_cpu() {
     }
     assert_eq!((found[0], found[1], found[found.len() - 1]), (LAYERS, LAYERS - 1, 0), "{found:?}");
     assert!(found.is_sorted_by(|a, b| a >= b), "{found:?}");
-}
-
-#[test]
-fn a_kv_cache_that_gpus_do_not_keep_is_refused() {
-    for kv_format in [KvFormat::F32, KvFormat::Q8_0] {
-        let mut engine = Engine::with_gpus(&EngineOptions::default(), vec![open(&device(false))]).unwrap();
-        let before = entities(&mut engine);
-        let load = LoadOptions { kv_format, ..LoadOptions::default() };
-        let error = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load).unwrap_err();
-        let Error::Load(error) = error else { panic!("{error}") };
-        assert!(matches!(error.place_reason(), Some(GpuError::KvFormat { .. })), "{error}");
-        assert_eq!(entities(&mut engine), before);
-    }
 }

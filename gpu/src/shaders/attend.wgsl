@@ -31,14 +31,14 @@ struct Head {
 
 // A lane's part of four keys and values.
 struct Batch {
-    k0: vec4<u32>,
-    k1: vec4<u32>,
-    k2: vec4<u32>,
-    k3: vec4<u32>,
-    v0: vec4<u32>,
-    v1: vec4<u32>,
-    v2: vec4<u32>,
-    v3: vec4<u32>,
+    k0: Eight,
+    k1: Eight,
+    k2: Eight,
+    k3: Eight,
+    v0: Eight,
+    v1: Eight,
+    v2: Eight,
+    v3: Eight,
 }
 
 // Loads four positions, TURN apart, of the page in `slot`, from `offset` on.
@@ -47,14 +47,14 @@ fn load(slot: u32, kv: u32, t: u32, offset: u32) -> Batch {
     let k = first * KEY8 + min(t, KEY8 - 1u);
     let v = first * VALUE8 + min(t, VALUE8 - 1u);
     return Batch(
-        keys[k],
-        keys[k + TURN * KEY8],
-        keys[k + 2u * TURN * KEY8],
-        keys[k + 3u * TURN * KEY8],
-        values[v],
-        values[v + TURN * VALUE8],
-        values[v + 2u * TURN * VALUE8],
-        values[v + 3u * TURN * VALUE8],
+        load_key(k),
+        load_key(k + TURN * KEY8),
+        load_key(k + 2u * TURN * KEY8),
+        load_key(k + 3u * TURN * KEY8),
+        load_value(v),
+        load_value(v + TURN * VALUE8),
+        load_value(v + 2u * TURN * VALUE8),
+        load_value(v + 3u * TURN * VALUE8),
     );
 }
 
@@ -150,17 +150,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let seen = (p >= vec4<u32>(earliest)) & (p < vec4<u32>(min(position + 1u, (last_page + 1u) * PAGE)));
         if (!all(seen)) {
             // Positions that were never written may contain NaN, and a weight of zero would not remove it.
-            now.v0 = select(vec4<u32>(0u), now.v0, seen.x);
-            now.v1 = select(vec4<u32>(0u), now.v1, seen.y);
-            now.v2 = select(vec4<u32>(0u), now.v2, seen.z);
-            now.v3 = select(vec4<u32>(0u), now.v3, seen.w);
+            now.v0 = or_zeros(now.v0, seen.x);
+            now.v1 = or_zeros(now.v1, seen.y);
+            now.v2 = or_zeros(now.v2, seen.z);
+            now.v3 = or_zeros(now.v3, seen.w);
         }
 
         // One dimension of the four keys per column.
-        let k0 = halves(now.k0);
-        let k1 = halves(now.k1);
-        let k2 = halves(now.k2);
-        let k3 = halves(now.k3);
+        let k0 = floats(now.k0);
+        let k1 = floats(now.k1);
+        let k2 = floats(now.k2);
+        let k3 = floats(now.k3);
         let ka = transpose(mat4x4<f32>(k0[0], k1[0], k2[0], k3[0]));
         let kb = transpose(mat4x4<f32>(k0[1], k1[1], k2[1], k3[1]));
         var s = mat4x4<f32>();
@@ -170,10 +170,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (HG > 3u) { s[3] = dot8(h3.q, ka, kb); }
         s = team_sums(lane, s);
 
-        let v0 = halves(now.v0);
-        let v1 = halves(now.v1);
-        let v2 = halves(now.v2);
-        let v3 = halves(now.v3);
+        let v0 = floats(now.v0);
+        let v1 = floats(now.v1);
+        let v2 = floats(now.v2);
+        let v3 = floats(now.v3);
         let va = mat4x4<f32>(v0[0], v1[0], v2[0], v3[0]);
         let vb = mat4x4<f32>(v0[1], v1[1], v2[1], v3[1]);
         add(&h0, s[0], seen, va, vb);

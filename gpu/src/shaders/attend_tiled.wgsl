@@ -15,12 +15,12 @@ const LOADS: u32 = (STAGE_ALL + WG - 1u) / WG;
 const FOURS: u32 = TILE / 4u;
 // Vectors of the output per row, and rows of the teams that are stored at once.
 const OUT4: u32 = HG * (VALUE / 4u);
-const LEAVING: u32 = min(FOURS, STAGE_ALL / OUT4);
+const LEAVING: u32 = min(FOURS, STAGE_ALL * EIGHT_VECTORS / OUT4);
 const SUMS: u32 = 4u;
 // Sums are rescaled when a score exceeds their maximum by more than this. Until then terms stay far below overflow.
 const SLACK: f32 = 8.0;
 
-var<workgroup> staged: array<vec4<u32>, STAGE_ALL>;
+var<workgroup> staged: array<vec4<u32>, STAGE_ALL * EIGHT_VECTORS>;
 
 // Eight dimensions of four rows: one dimension per vector for queries, one row per vector for sums.
 struct Queries {
@@ -34,16 +34,16 @@ struct Rows {
     w: mat2x4<f32>,
 }
 
-// Vectors that a lane copies to workgroup memory, up to eight.
+// What a lane copies to workgroup memory, up to eight times.
 struct Loads {
-    a: vec4<u32>,
-    b: vec4<u32>,
-    c: vec4<u32>,
-    d: vec4<u32>,
-    e: vec4<u32>,
-    f: vec4<u32>,
-    g: vec4<u32>,
-    h: vec4<u32>,
+    a: Eight,
+    b: Eight,
+    c: Eight,
+    d: Eight,
+    e: Eight,
+    f: Eight,
+    g: Eight,
+    h: Eight,
 }
 
 // Source of a stage: its first position, its index in the cache, and the range of visible positions.
@@ -56,15 +56,15 @@ struct Source {
 
 // Loads vector i of a stage, zeros for positions outside first..=last. Memory that was never written may contain NaN,
 // which a weight of zero would not remove.
-fn fetch_one(source: Source, i: u32) -> vec4<u32> {
+fn fetch_one(source: Source, i: u32) -> Eight {
     if (i < STAGE_KEYS) {
         let p = source.start + i / KEY8;
-        if (p >= source.first && p <= source.last) { return keys[source.at * KEY8 + i]; }
+        if (p >= source.first && p <= source.last) { return load_key(source.at * KEY8 + i); }
     } else if (i < STAGE_ALL) {
         let p = source.start + (i - STAGE_KEYS) / VALUE8;
-        if (p >= source.first && p <= source.last) { return values[source.at * VALUE8 + i - STAGE_KEYS]; }
+        if (p >= source.first && p <= source.last) { return load_value(source.at * VALUE8 + i - STAGE_KEYS); }
     }
-    return vec4<u32>(0u);
+    return Eight();
 }
 
 fn fetch(lane: u32, table: u32, kv: u32, start: u32, first: u32, last: u32) -> Loads {
@@ -82,8 +82,18 @@ fn fetch(lane: u32, table: u32, kv: u32, start: u32, first: u32, last: u32) -> L
     return loads;
 }
 
-fn lay_one(i: u32, v: vec4<u32>) {
-    if (i < STAGE_ALL) { staged[i] = v; }
+fn lay_one(i: u32, e: Eight) {
+    if (i < STAGE_ALL) {
+        staged[i * EIGHT_VECTORS] = to_vector(e, 0u);
+        if (EIGHT_VECTORS > 1u) { staged[i * EIGHT_VECTORS + 1u] = to_vector(e, 1u); }
+    }
+}
+
+// Eight dimensions of a key or value in workgroup memory.
+fn taken(i: u32) -> mat2x4<f32> {
+    let first = staged[i * EIGHT_VECTORS];
+    if (EIGHT_VECTORS == 1u) { return floats(from_vectors(first, first)); }
+    return floats(from_vectors(first, staged[i * EIGHT_VECTORS + 1u]));
 }
 
 fn lay(lane: u32, loads: Loads) {
@@ -149,10 +159,10 @@ fn row_of(sums: ptr<function, Rows>, r: u32) -> mat2x4<f32> {
 // Products of four keys, KEY8 apart in workgroup memory, with the queries of four rows. One column per key.
 fn products(q: Queries, at: u32) -> mat4x4<f32> {
     return mat4x4<f32>(
-        dot8(halves(staged[at]), q.a, q.b),
-        dot8(halves(staged[at + KEY8]), q.a, q.b),
-        dot8(halves(staged[at + 2u * KEY8]), q.a, q.b),
-        dot8(halves(staged[at + 3u * KEY8]), q.a, q.b),
+        dot8(taken(at), q.a, q.b),
+        dot8(taken(at + KEY8), q.a, q.b),
+        dot8(taken(at + 2u * KEY8), q.a, q.b),
+        dot8(taken(at + 3u * KEY8), q.a, q.b),
     );
 }
 
@@ -238,16 +248,16 @@ fn main(
             let w3 = exp2(s[3] - top);
             total += (w0 + w1) + (w2 + w3);
             let v0 = STAGE_KEYS + k * VALUE8 + min(t, VALUE8 - 1u);
-            add(&sums0, w0, halves(staged[v0]));
-            add(&sums0, w1, halves(staged[v0 + VALUE8]));
-            add(&sums0, w2, halves(staged[v0 + 2u * VALUE8]));
-            add(&sums0, w3, halves(staged[v0 + 3u * VALUE8]));
+            add(&sums0, w0, taken(v0));
+            add(&sums0, w1, taken(v0 + VALUE8));
+            add(&sums0, w2, taken(v0 + 2u * VALUE8));
+            add(&sums0, w3, taken(v0 + 3u * VALUE8));
             if (VALUE_STEPS > 1u) {
                 let v1 = STAGE_KEYS + k * VALUE8 + min(TEAM + t, VALUE8 - 1u);
-                add(&sums1, w0, halves(staged[v1]));
-                add(&sums1, w1, halves(staged[v1 + VALUE8]));
-                add(&sums1, w2, halves(staged[v1 + 2u * VALUE8]));
-                add(&sums1, w3, halves(staged[v1 + 3u * VALUE8]));
+                add(&sums1, w0, taken(v1));
+                add(&sums1, w1, taken(v1 + VALUE8));
+                add(&sums1, w2, taken(v1 + 2u * VALUE8));
+                add(&sums1, w3, taken(v1 + 3u * VALUE8));
             }
         }
     }

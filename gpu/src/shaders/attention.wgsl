@@ -1,15 +1,13 @@
-// Inputs of the attention kernels. `queries` are [rows, HEADS * KEY]. Keys and values are f16, [slot][KV head][offset
-// in the page][dimension], eight per vector. Page n of a row's context is in the slot tables[TABLES + row_table(row) + n]. Query
-// head h reads KV head h / GROUP. A workgroup processes up to HG heads of a group, PARTS workgroups process the group.
-// Scores are in base 2: exp2 of their differences are the terms of the softmax.
+// Inputs of the attention kernels. `queries` are [rows, HEADS * KEY]. Keys and values are [slot][KV head][offset in the
+// page][dimension]; a part `kv_*` loads eight adjacent dimensions at a time. Page n of a row's context is in the slot
+// tables[TABLES + row_table(row) + n]. Query head h reads KV head h / GROUP. A workgroup processes up to HG heads of a group,
+// PARTS workgroups process the group. Scores are in base 2: exp2 of their differences are the terms of the softmax.
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> keys: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> values: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 
 const GROUP: u32 = HEADS / KV_HEADS;
 const PARTS: u32 = (GROUP + HG - 1u) / HG;
-// f16 vectors of a key and of a value.
+// Groups of eight dimensions of a key and of a value.
 const KEY8: u32 = KEY / 8u;
 const VALUE8: u32 = VALUE / 8u;
 const LOG2_E: f32 = 1.4426950408889634;
@@ -38,14 +36,6 @@ fn capped(s: vec4<f32>) -> vec4<f32> {
         return (CAP * LOG2_E) * ((e - 1.0) / (e + 1.0));
     }
     return s;
-}
-
-// Eight f16 as floats.
-fn halves(w: vec4<u32>) -> mat2x4<f32> {
-    return mat2x4<f32>(
-        vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y)),
-        vec4<f32>(unpack2x16float(w.z), unpack2x16float(w.w)),
-    );
 }
 
 // Dot products of four vectors of eight with one vector. A column of `ma` and `mb` contains one element of each of the

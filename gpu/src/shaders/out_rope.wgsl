@@ -1,5 +1,5 @@
 // The sums are columns, from ROW_BASE on, of queries, keys and values side by side. Adjacent elements of a head are
-// rotated as pairs, and stored where `rope.wgsl` stores them. A tile has an even number of columns.
+// rotated as pairs, and stored by `rope_pairs.wgsl`. A tile has an even number of columns.
 fn finish(lane: u32, first: u32, z: u32) {
     let rows = live_rows(z);
     for (var i = lane; i < (TILE / 2u) * rows; i += WG) {

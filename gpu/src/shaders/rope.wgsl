@@ -1,11 +1,9 @@
 // Rotary embedding (arXiv 2104.09864), and storing its results. A row of a projection contains HEADS queries and
-// KV_HEADS keys of KEY floats, then KV_HEADS values of VALUE floats. Queries go to `queries`. Keys and values go to the
-// cache as f16, [slot][KV head][offset in the page][dimension]. The angle of position p is the sum of the angles of its
-// upper and lower parts. Their cosines and sines are in `angles`: [lower 0..256, upper ...][ROPE / 2].
+// KV_HEADS keys of KEY floats, then KV_HEADS values of VALUE floats. Queries go to `queries`, keys and values to the
+// cache, as a part `kv_*_store` defines. The angle of position p is the sum of the angles of its upper and lower parts.
+// Their cosines and sines are in `angles`: [lower 0..256, upper ...][ROPE / 2].
 @group(0) @binding(5) var<storage, read> angles: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read_write> queries: array<vec2<f32>>;
-@group(0) @binding(7) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(8) var<storage, read_write> values: array<u32>;
 
 const STRIDE: u32 = (HEADS + KV_HEADS) * KEY + KV_HEADS * VALUE;
 // Number of elements of queries and keys.
@@ -23,22 +21,4 @@ fn turn_neighbours(v: vec2<f32>, e: u32, position: u32) -> vec2<f32> {
     if (e >= TURNING || e % KEY >= ROPE) { return v; }
     let a = angle((e % KEY) / 2u, position);
     return vec2<f32>(v.x * a.x - v.y * a.y, v.y * a.x + v.x * a.y);
-}
-
-// Stores elements e and e + 1 of a row as query, key or value.
-fn store_pair(row: u32, e: u32, v: vec2<f32>) {
-    if (e < HEADS * KEY) {
-        queries[(row * HEADS * KEY + e) / 2u] = v;
-        return;
-    }
-    let kv = row_kv(row, KV_CLASS);
-    if (e < TURNING) {
-        let k = e - HEADS * KEY;
-        let at = ((kv / PAGE) * KV_HEADS + k / KEY) * PAGE + kv % PAGE;
-        keys[(at * KEY + k % KEY) / 2u] = pack2x16float(v);
-    } else {
-        let k = e - TURNING;
-        let at = ((kv / PAGE) * KV_HEADS + k / VALUE) * PAGE + kv % PAGE;
-        values[(at * VALUE + k % VALUE) / 2u] = pack2x16float(v);
-    }
 }

@@ -47,17 +47,31 @@ fn turned(row: u32, e: u32, v: f32, span: Span, position: u32) -> f32 {
     return select(v * a.x - o * a.y, v * a.x + o * a.y, second);
 }
 
+// Elements e and e + 1 with the norm applied, and rotated.
+fn rotated(row: u32, e: u32, span: Span, position: u32) -> vec2<f32> {
+    let v = normed(row, e, span);
+    if (HALVES == 1u && span.kind < 2u) {
+        let a = turned(row, e, v.x, span, position);
+        return vec2<f32>(a, turned(row, e + 1u, v.y, span, position));
+    }
+    return turn_neighbours(v, e, position);
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.y;
     let position = row_position(row);
     var span = Span(0u, group.x * SPAN_QUERY, 1.0);
     var length = SPAN_QUERY;
+    // As `span.kind`. It does not depend on the sum of the norm, which Chromium takes for different in every lane.
+    var kind = 0u;
     if (group.x >= QUERY_SPANS) {
+        kind = 1u;
         span = Span(1u, HEADS * KEY + (group.x - QUERY_SPANS) * SPAN_KEY, 1.0);
         length = SPAN_KEY;
     }
     if (group.x >= QUERY_SPANS + KEY_SPANS) {
+        kind = 2u;
         span = Span(2u, TURNING + (group.x - QUERY_SPANS - KEY_SPANS) * SPAN_VALUE, 1.0);
         length = SPAN_VALUE;
     }
@@ -70,14 +84,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let scale = inverseSqrt(workgroup_sum(lane, squares) / f32(length) + EPSILON);
         if (span.kind < 2u) { span.scale = scale; }
     }
-    for (var i = 2u * lane; i < length; i += 2u * WG) {
-        let e = span.first + i;
-        let v = normed(row, e, span);
-        if (HALVES == 1u && span.kind < 2u) {
-            let a = turned(row, e, v.x, span, position);
-            store_pair(row, e, vec2<f32>(a, turned(row, e + 1u, v.y, span, position)));
-        } else {
-            store_pair(row, e, turn_neighbours(v, e, position));
-        }
-    }
+    store_span(lane, row, kind, length, span, position);
 }

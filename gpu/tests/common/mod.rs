@@ -9,6 +9,7 @@
 )]
 
 pub mod act;
+pub mod kv;
 pub mod product;
 pub mod twins;
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use weft_components::{ModelConfig, TensorRole, WaveLimits, WeightShard};
 use weft_formats::ShardOwner;
 use weft_gpu::{
-    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, KV_CLASSES, plane_bytes,
+    ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, KV_CLASSES, KvLayout, plane_bytes,
     storage_bytes,
 };
 use weft_platform::{KvFormat, PAGE, Signal};
@@ -49,10 +49,7 @@ impl<'a> Capacity<'a> {
         held: (bool, bool),
         reserved: u64,
     ) -> Result<Self, GpuError> {
-        if wanted.kv_format != KvFormat::F16 {
-            return Err(GpuError::KvFormat { format: format!("{:?}", wanted.kv_format) });
-        }
-        check(wanted.config, &attention_shape(wanted.config))?;
+        check(wanted.config, &attention_shape(wanted))?;
         let budget = gpu.options.memory.map(|bytes| bytes.saturating_sub(reserved));
         Ok(Self { wanted, gpu, number, limits: limits_on(gpu, wanted), held, budget })
     }
@@ -75,10 +72,8 @@ impl<'a> Capacity<'a> {
     fn layer_bytes(&self, layer: usize) -> Result<(u64, u64), GpuError> {
         let config = self.wanted.config;
         let weights = bytes_of(&self.shards(ShardOwner::Layer(layer)))?;
-        let cache = |dimensions: usize| {
-            storage_bytes(2 * self.tokens_of(layer) as u64 * (config.kv_heads * dimensions) as u64)
-        };
-        Ok((weights, cache(config.key_length) + cache(config.value_length)))
+        let cache = LayerKv::bytes(kv_layout(self.wanted.kv_format), config, self.tokens_of(layer));
+        Ok((weights, cache.map(storage_bytes).iter().sum()))
     }
 
     /// Bytes of the ends on this GPU if it holds the layers of `range`.
@@ -124,7 +119,7 @@ impl<'a> Capacity<'a> {
     }
 
     fn kernels(&self) -> Result<(AttentionShape, AttentionKernels), GpuError> {
-        let shape = attention_shape(self.wanted.config);
+        let shape = attention_shape(self.wanted);
         Ok((shape, shape.kernels(&self.gpu.capabilities, ActFormat::F32)?))
     }
 
@@ -271,7 +266,7 @@ impl<'a> Capacity<'a> {
         for layer in range {
             let cache = match kv.get(&layer) {
                 Some(cache) => cache.clone(),
-                None => LayerKv::new(gpu, config, self.tokens_of(layer))?,
+                None => LayerKv::new(gpu, kv_layout(self.wanted.kv_format), config, self.tokens_of(layer))?,
             };
             caches.insert(layer, cache.clone());
             let shards = self.shards(ShardOwner::Layer(layer));
@@ -313,8 +308,20 @@ impl GpuShard {
     }
 }
 
+/// How a GPU stores keys and values of a format.
+const fn kv_layout(format: KvFormat) -> KvLayout {
+    match format {
+        KvFormat::F16 => KvLayout::F16,
+        KvFormat::F32 => KvLayout::F32,
+        KvFormat::Bf16 => KvLayout::BF16,
+        KvFormat::Q8_0 => KvLayout::Q8_0,
+        KvFormat::Q4_0 => KvLayout::Q4_0,
+    }
+}
+
 /// Attention of a layer without a window.
-fn attention_shape(config: &ModelConfig) -> AttentionShape {
+fn attention_shape(wanted: &Assignment<'_>) -> AttentionShape {
+    let config = wanted.config;
     AttentionShape {
         heads: config.heads,
         kv_heads: config.kv_heads,
@@ -324,6 +331,7 @@ fn attention_shape(config: &ModelConfig) -> AttentionShape {
         cap: config.attention_cap.unwrap_or(0.0),
         window: 0,
         tables: 0,
+        kv: kv_layout(wanted.kv_format),
     }
 }
 

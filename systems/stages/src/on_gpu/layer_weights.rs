@@ -5,7 +5,7 @@ use super::vectors::{Slot, Vectors};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
-use weft_gpu::{Gpu, GpuError, GpuMatrix, wgpu};
+use weft_gpu::{Gpu, GpuError, GpuMatrix, KvLayout, wgpu};
 
 /// The destination of a shard's bytes.
 #[derive(Clone)]
@@ -99,15 +99,21 @@ pub(super) struct LayerKv {
 }
 
 impl LayerKv {
+    /// Bytes of the keys and of the values of `tokens` tokens, whole pages.
+    pub(super) fn bytes(layout: KvLayout, config: &ModelConfig, tokens: usize) -> [u64; 2] {
+        [config.key_length, config.value_length]
+            .map(|length| tokens as u64 * (config.kv_heads * layout.head_bytes(length)) as u64)
+    }
+
     /// Allocates memory for `tokens` tokens.
-    pub(super) fn new(gpu: &Gpu, config: &ModelConfig, tokens: usize) -> Result<Self, GpuError> {
-        let cache = |what, dimensions: usize| {
-            gpu.storage(what, 2 * tokens as u64 * (config.kv_heads * dimensions) as u64)
-        };
-        Ok(Self {
-            keys: cache("kv_keys", config.key_length)?,
-            values: cache("kv_values", config.value_length)?,
-        })
+    pub(super) fn new(
+        gpu: &Gpu,
+        layout: KvLayout,
+        config: &ModelConfig,
+        tokens: usize,
+    ) -> Result<Self, GpuError> {
+        let [keys, values] = Self::bytes(layout, config, tokens);
+        Ok(Self { keys: gpu.storage("kv_keys", keys)?, values: gpu.storage("kv_values", values)? })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Uploading a wave to a GPU: its tokens, positions, block tables and the shape of its attention.
 
 use super::gpu_shard::{AdaptedPlan, GpuShard};
+use super::layer_weights::LayerKv;
 use super::plan_builder::PendingPlan;
 use super::shape::{Attend, WaveShape, shape_of};
 use super::upload::RowWords;
@@ -56,13 +57,11 @@ impl GpuShard {
     /// between.
     fn copy_pages(&mut self, wave: &Wave, config: &ModelConfig) {
         let between = &self.scratch.partials;
+        let page = LayerKv::bytes(self.plan_builder.attention.kv, config, PAGE);
         for (index, layer) in &self.kv {
             let class = config.layer.get(*index).map_or(0, |layer| layer.kv_class);
             for (from, to) in wave.kv.get(class).into_iter().flat_map(|kv| &kv.copies) {
-                for (buffer, width) in
-                    [(&layer.keys, config.key_length), (&layer.values, config.value_length)]
-                {
-                    let bytes = 2 * (config.kv_heads * width * PAGE) as u64;
+                for (buffer, bytes) in [&layer.keys, &layer.values].into_iter().zip(page) {
                     let (mut done, most) = (0, between.size());
                     while done < bytes {
                         let part = most.min(bytes - done);

@@ -29,8 +29,9 @@ pub(super) enum Out<'a> {
     Add(&'a wgpu::Buffer, usize),
     /// Gate and up become activations, in rows of this width.
     Gate(&'a Activations, ActFormat, usize),
-    /// Queries, keys and values, which get rotary embedding and are stored: its constants and its buffers.
-    Rope(&'a dyn Fn(KernelSpec) -> KernelSpec, Vec<(u32, wgpu::Buffer)>),
+    /// Queries, keys and values, which get rotary embedding and are stored: its constants, its buffers, and the parts
+    /// that store pairs of elements.
+    Rope(&'a dyn Fn(KernelSpec) -> KernelSpec, Vec<(u32, wgpu::Buffer)>, [Part; 2]),
 }
 
 /// The input of a product.
@@ -180,7 +181,7 @@ impl Lowering<'_> {
                 buffers.extend(Self::act_buffers(act, *kind));
                 spec.with("ACT_WIDTH", *width as u32)
             }
-            Out::Rope(shaped, places) => {
+            Out::Rope(shaped, places, _) => {
                 buffers.extend(places.iter().cloned());
                 shaped(spec)
             }
@@ -223,7 +224,9 @@ impl Lowering<'_> {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
             Out::Gate(_, kind, _) => kernel.extend([kind.part(), self.gate(), parts::OUT_GATE]),
-            Out::Rope(..) => kernel.extend([parts::ROPE, parts::OUT_ROPE]),
+            Out::Rope(_, _, [store, pairs]) => {
+                kernel.extend([parts::ROPE, *store, *pairs, parts::OUT_ROPE]);
+            }
         }
         let tiles = (rows as u32 / parts_of).div_ceil(teams / split * each * passes / parts_of);
         let spec = KernelSpec::new(name, kernel)

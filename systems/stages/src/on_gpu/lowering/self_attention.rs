@@ -7,7 +7,7 @@ use super::{Lowering, UnboundStep};
 use crate::on_gpu::layer_weights::{Heads, LayerWeights};
 use crate::on_gpu::shape::{Class, Extent};
 use weft_components::{AdapterSite, RopeConfig, RopeStyle};
-use weft_gpu::shader::{KernelSpec, parts};
+use weft_gpu::shader::{KernelSpec, Part, parts};
 use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};
 use weft_platform::PAGE;
 
@@ -51,42 +51,44 @@ impl Lowering<'_> {
         u32::from(self.rope_of(index).is_some_and(|rope| rope.style == RopeStyle::Half))
     }
 
-    /// Returns true if the projection of queries, keys and values can itself rotate and store its outputs: nothing else
-    /// is done to them, neighbours rotate together, and all the buffers fit one kernel.
-    fn turns(&self, index: usize, weights: &LayerWeights, class: Class) -> bool {
+    /// The parts with which the projection of queries, keys and values itself rotates and stores its outputs. `None`
+    /// unless nothing else is done to them, neighbours rotate together, the cache stores pairs of elements by themselves,
+    /// and all the buffers fit one kernel.
+    fn turns(&self, index: usize, weights: &LayerWeights, class: Class) -> Option<[Part; 2]> {
         /// Wave, input, norm, angles, queries, keys and values, besides the planes of weights.
         const BUFFERS: usize = 7;
         let fits = |segment: &Segment| {
             BUFFERS + segment.buffers().count() <= self.caps.storage_buffers as usize
                 && segment.rows.len().is_multiple_of(2)
         };
-        matches!(class, Class::Few(_))
+        let turns = matches!(class, Class::Few(_))
             && self.adapters.is_none()
             && weights.heads.is_none()
             && self.halves(index) == 0
-            && weights.qkv.matrices.iter().flat_map(|m| &m.matrix.segments).all(fits)
+            && weights.qkv.matrices.iter().flat_map(|m| &m.matrix.segments).all(fits);
+        self.attention.kv.pairs().filter(|_| turns)
     }
 
     /// From the hidden state to queries, and to keys and values in the cache.
     pub(super) fn project(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<UnboundStep> {
         let norm = weights.attention_norm.as_ref();
         let adapted = Adapted { layer: Some(index), site: AdapterSite::Qkv };
-        if self.turns(index, weights, class) {
+        if let Some(pairs) = self.turns(index, weights, class) {
             let shaped = |spec| self.rope_shape(index, spec);
-            let out = Out::Rope(&shaped, self.rope_buffers(index, weights));
+            let out = Out::Rope(&shaped, self.rope_buffers(index, weights), pairs);
             return self.normed("qkv_rope", norm, &weights.qkv, class, &out, adapted);
         }
         let store = Out::Store(&self.scratch.qkv, weights.qkv.rows);
         let mut steps = self.normed("qkv", norm, &weights.qkv, class, &store, adapted);
-        steps.push(match &weights.heads {
-            Some(heads) => self.rope_heads(index, weights, heads),
-            None => self.rope(index, weights),
+        steps.push(match (&weights.heads, self.attention.kv.pairs()) {
+            (None, Some(pairs)) => self.rope(index, weights, pairs),
+            (heads, _) => self.rope_heads(index, weights, heads.as_ref()),
         });
         steps
     }
 
-    fn rope(&self, index: usize, weights: &LayerWeights) -> UnboundStep {
-        let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, parts::ROPE_KV])
+    fn rope(&self, index: usize, weights: &LayerWeights, [store, pairs]: [Part; 2]) -> UnboundStep {
+        let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, store, pairs, parts::ROPE_KV])
             .with("WG", 64u32)
             .with("HALVES", self.halves(index));
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.qkv.clone())];
@@ -99,30 +101,34 @@ impl Lowering<'_> {
         }
     }
 
-    fn rope_heads(&self, index: usize, weights: &LayerWeights, heads: &Heads) -> UnboundStep {
+    /// Stores heads, after what the layer does to them, if it does anything.
+    fn rope_heads(&self, index: usize, weights: &LayerWeights, heads: Option<&Heads>) -> UnboundStep {
         let config = self.config;
         let (reduce, lanes) = self.reduce();
-        let [query, key] = heads.spans.map(|span| span as u32);
+        let [query, key] = heads.map_or([config.key_length; 2], |heads| heads.spans).map(|span| span as u32);
+        let is = |property: fn(&Heads) -> bool| u32::from(heads.is_some_and(property));
         let queries = (config.heads * config.key_length) as u32;
         let keys = (config.kv_heads * config.key_length) as u32;
         let value = config.value_length as u32;
         // A norm over all heads takes a whole workgroup.
         let wide = query as usize > config.key_length;
-        let spec = KernelSpec::new("rope_heads", [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS])
+        let list = [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS];
+        let spec = KernelSpec::new("rope_heads", list.into_iter().chain(self.attention.kv.heads()))
             .with("WG", if wide { super::WG } else { HEAD_LANES })
             .with("LANES", lanes)
             .with("HALVES", self.halves(index))
             .with("SPAN_QUERY", query)
             .with("SPAN_KEY", key)
             .with("SPAN_VALUE", value)
-            .with("BIAS", u32::from(heads.bias))
-            .with("NORM", u32::from(heads.norm))
-            .with("SCALED", u32::from(heads.scaled))
+            .with("BIAS", is(|heads| heads.bias))
+            .with("NORM", is(|heads| heads.norm))
+            .with("SCALED", is(|heads| heads.scaled))
             .with("EPSILON", config.norm_epsilon);
         let mut buffers = vec![
             (0, self.scratch.wave.clone()),
             (1, self.scratch.qkv.clone()),
-            (2, heads.extra.buffer.clone()),
+            // Not read if nothing is done to the heads.
+            (2, heads.map_or(&self.scratch.qkv, |heads| &heads.extra.buffer).clone()),
         ];
         buffers.extend(self.rope_buffers(index, weights));
         let spans = queries / query + keys / key + config.kv_heads as u32;
@@ -144,9 +150,22 @@ impl Lowering<'_> {
         let output = self.kind(&weights.output, class);
         // A norm in between reads floats.
         let kind = if weights.sub_norm.is_some() { ActFormat::F32 } else { output };
+        let kept: Vec<(u32, wgpu::Buffer)> = if weights.sub_norm.is_some() {
+            vec![(20, scratch.qkv.clone())]
+        } else {
+            Self::act_buffers(&scratch.inner, kind).into()
+        };
         let window = self.config.layer.get(index).and_then(|layer| layer.window).unwrap_or(0);
         let tables = self.class_of(index) * scratch.table_words;
-        let kernels = AttentionShape { window, tables, ..*self.attention }.kernels(self.caps, kind)?;
+        let shape = AttentionShape { window, tables, ..*self.attention };
+        // A kernel that turns the output back reads floats, too, from whichever buffer it does not write.
+        let back = shape.rotate_back(self.caps, kind, 1);
+        let [floats, _] = scratch.inner.buffers(ActFormat::F32);
+        let turned = if weights.sub_norm.is_some() { &floats } else { &scratch.qkv };
+        let (kernels, out) = match &back {
+            Some(_) => (shape.kernels(self.caps, ActFormat::F32)?, vec![(20, turned.clone())]),
+            None => (shape.kernels(self.caps, kind)?, kept.clone()),
+        };
         let lowering = |spec: &KernelSpec, across: [u32; 3], down: Extent, deep: Extent| {
             let mut buffers = vec![
                 (0, scratch.wave.clone()),
@@ -156,11 +175,7 @@ impl Lowering<'_> {
                 (4, scratch.tables.clone()),
                 (5, scratch.partials.clone()),
             ];
-            if weights.sub_norm.is_some() {
-                buffers.push((20, scratch.qkv.clone()));
-            } else {
-                buffers.extend(Self::act_buffers(&scratch.inner, kind));
-            }
+            buffers.extend(out.iter().cloned());
             UnboundStep { spec: spec.clone(), buffers, grid: [Extent::Fixed(across[0]), down, deep] }
         };
         let one = Extent::Fixed(1);
@@ -173,6 +188,13 @@ impl Lowering<'_> {
             ],
             vec![lowering(&kernels.tiled, kernels.tiled_grid(1), Extent::AttentionTiles, one)],
         ];
+        if let Some((spec, [across, ..])) = back {
+            let buffers = [(0, scratch.wave.clone()), (1, turned.clone())].into_iter().chain(kept);
+            let buffers: Vec<_> = buffers.collect();
+            let grid = [Extent::Fixed(across), Extent::Rows, one];
+            let step = || UnboundStep { spec: spec.clone(), buffers: buffers.clone(), grid };
+            attend.iter_mut().for_each(|steps| steps.push(step()));
+        }
         if let Some(norm) = &weights.sub_norm {
             let width = self.config.heads * self.config.value_length;
             let act = (&scratch.inner, output);

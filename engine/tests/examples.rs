@@ -8,10 +8,14 @@
 
 #[path = "../examples/adapters.rs"]
 mod adapters;
+#[path = "../examples/branches.rs"]
+mod branches;
 #[path = "../examples/custom_admission.rs"]
 mod custom_admission;
 #[path = "../examples/custom_backend.rs"]
 mod custom_backend;
+#[path = "../examples/custom_drafter.rs"]
+mod custom_drafter;
 #[path = "../examples/custom_router.rs"]
 mod custom_router;
 #[path = "../examples/custom_sampler.rs"]
@@ -72,6 +76,31 @@ fn many_sessions_answer_as_each_does_alone() {
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let said = many_sessions::run(&golden("tiny/tiny-llama.gguf")).unwrap();
     assert_eq!(said, answers(&questions, 16).join("\n"));
+}
+
+#[test]
+fn branches_of_a_session_answer_as_each_does_alone() {
+    let file = golden("tiny/tiny-llama.gguf");
+    let (said, gone_on) = branches::run(&file).unwrap();
+    let (mut engine, model) = loaded(&file);
+    for (question, said) in branches::QUESTIONS.into_iter().zip(&said) {
+        let private = SessionOptions { private: true, ..SessionOptions::default() };
+        let session = engine.open_session(model, &private).unwrap();
+        engine.set_messages(session, &branches::messages(question)).unwrap();
+        engine
+            .generate(session, &GenerateOptions { max_tokens: Some(24), ..GenerateOptions::default() })
+            .unwrap();
+        engine.wait(session).unwrap();
+        assert_eq!(&engine.output(session).unwrap().text, said);
+    }
+    assert_eq!(gone_on, said[0]);
+}
+
+#[test]
+fn a_drafter_of_one_s_own_changes_no_answer() {
+    let ([plain, drafted], stats) = custom_drafter::run(&golden("tiny/tiny-llama.gguf")).unwrap();
+    assert_eq!(plain, drafted);
+    assert!(stats.drafted > 0 && stats.accepted > 0, "{stats:?}");
 }
 
 #[test]

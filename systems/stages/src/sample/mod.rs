@@ -18,6 +18,7 @@ mod largest;
 mod logprobs;
 mod mask;
 mod penalties;
+mod request;
 mod select;
 mod system;
 #[cfg(test)]
@@ -32,8 +33,7 @@ pub(crate) use embedding::wanted_positions;
 pub use error::SampleError;
 pub use logprobs::token_logprob;
 pub use mask::mask_logits;
-pub use system::{
-    Ending, LogitRows, RequestError, SampledSession, SessionSampler, end_request, replay_answer, sample,
-};
+pub use request::{Ending, RequestError, SessionSampler, end_request};
+pub use system::{LogitRows, SampledSession, replay_answer, sample};
 pub use together::SampleBuffers;
 pub use weft_components::TokenLogprob;

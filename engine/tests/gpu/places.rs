@@ -6,9 +6,7 @@ use crate::common::reference::tiny_agrees_on;
 use crate::common::{golden, golden_json, greedy, ids, smollm2};
 use bevy_ecs::prelude::Entity;
 use weft::components::{Ends, HeldBy, Layers, Place, PlacedOn};
-use weft::{
-    Engine, EngineOptions, Error, Gpu, GpuError, GpuLayers, GpuOptions, KvFormat, LoadOptions, ModelId,
-};
+use weft::{Engine, EngineOptions, Error, Gpu, GpuError, GpuLayers, GpuOptions, LoadOptions, ModelId};
 use weft_systems::on_gpu::GpuBackend;
 
 const LAYERS: usize = 3;

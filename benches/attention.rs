@@ -38,7 +38,9 @@ fn main() {
     let workgroups = std::env::var("WEFT_WORKGROUPS").ok().and_then(|n| n.parse().ok()).unwrap_or(396);
     let gpu = pollster::block_on(Gpu::open(&GpuOptions::default())).unwrap();
     println!("{}, subgroup {:?}", gpu.info.name, gpu.capabilities.subgroup);
-    for (group, length) in [(4, 64), (4, 128), (8, 128), (1, 64)] {
+    let others = KvLayout::ALL.into_iter().filter(|kv| *kv != KvLayout::F16);
+    let shapes = [(4, 64), (4, 128), (8, 128), (1, 64)].map(|(group, length)| (group, length, KvLayout::F16));
+    for (group, length, kv) in shapes.into_iter().chain(others.map(|kv| (4, 128, kv))) {
         let shape = AttentionShape {
             heads: 8 * group,
             kv_heads: 8,
@@ -48,18 +50,18 @@ fn main() {
             cap: 0.0,
             window: 0,
             tables: 0,
-            kv: KvLayout::F16,
+            kv,
         };
         let kernels = shape.kernels(&gpu.capabilities, ActFormat::Q8).unwrap();
         let decode = [(1, 100), (1, 500), (1, 2_048), (1, 8_192), (1, 32_768), (16, 2_048), (64, 1_024)];
         for (sessions, context) in decode {
-            let name = format!("decode/{group}x{length}/{sessions}x{context}");
+            let name = format!("decode/{group}x{length}/{kv:?}/{sessions}x{context}");
             if name.contains(&filter) {
                 bench(&gpu, &kernels, &shape, &name, &Case { sessions, rows: 1, context }, workgroups);
             }
         }
         for (rows, context) in [(128, 128), (512, 512), (2_048, 2_048), (512, 8_192)] {
-            let name = format!("prefill/{group}x{length}/{rows}of{context}");
+            let name = format!("prefill/{group}x{length}/{kv:?}/{rows}of{context}");
             if name.contains(&filter) {
                 bench(&gpu, &kernels, &shape, &name, &Case { sessions: 1, rows, context }, workgroups);
             }
@@ -82,12 +84,17 @@ fn bench(
     let mut tables: Vec<u32> = (0..(case.sessions * pages) as u32).collect();
     (1..tables.len()).for_each(|i| tables.swap(i, random.below(i + 1)));
     let elements = case.sessions * pages * PAGE * shape.kv_heads;
-    let bytes = 2 * elements * (shape.key + shape.value);
+    let token_bytes = shape.kv.head_bytes(shape.key) + shape.kv.head_bytes(shape.value);
+    let bytes = elements * token_bytes;
+    // Finite numbers in every format.
     let halves = |random: &mut Random, count: usize| -> Vec<half::f16> {
         (0..count).map(|_| half::f16::from_f32(random.unit())).collect()
     };
     let layers: Vec<Layer> = (0..(MEMORY / bytes).clamp(1, LAYERS))
-        .map(|_| [shape.key, shape.value].map(|length| buffer(gpu, &halves(&mut random, elements * length))))
+        .map(|_| {
+            [shape.key, shape.value]
+                .map(|length| buffer(gpu, &halves(&mut random, elements * shape.kv.head_bytes(length) / 2)))
+        })
         .collect();
     let queries = buffer(gpu, &random.floats(rows * shape.heads * shape.key));
 
@@ -153,7 +160,7 @@ fn bench(
         let operations = 2 * (shape.key + shape.value) * shape.heads * keys;
         format!("{:8.2} TFLOP/s", operations as f64 / best / 1e12)
     } else {
-        format!("{:8.1} GB/s", (2 * keys * shape.kv_heads * (shape.key + shape.value)) as f64 / best / 1e9)
+        format!("{:8.1} GB/s", (keys * shape.kv_heads * token_bytes) as f64 / best / 1e9)
     };
-    println!("{name:28} {way:6} {splits:3} splits {:10.1} µs {speed}", best * 1e6);
+    println!("{name:32} {way:6} {splits:3} splits {:10.1} µs {speed}", best * 1e6);
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{LazyLock, Mutex};
 use weft::synth::{SynthExperts, SynthShape};
 use weft::{
-    ARCHITECTURES, Architecture, Capabilities, EmbedOptions, EngineOptions, GenerateOptions, Gpu,
+    ARCHITECTURES, Architecture, Capabilities, EmbedOptions, EngineOptions, GenerateOptions, Gpu, KvFormat,
     LoadOptions, ModelSource,
 };
 use weft_components::formats::FORMATS;
@@ -79,7 +79,17 @@ fn plan(gpu: Gpu, shape: &SynthShape, format: &str) -> BTreeSet<&'static str> {
 
 /// Checks the kernels in the plan of a model; returns the names of their parts.
 fn plan_of(gpu: Gpu, source: impl Into<ModelSource>, what: &str) -> BTreeSet<&'static str> {
-    let load = LoadOptions { kv_tokens: Some(512), ..LoadOptions::default() };
+    plan_in(KvFormat::F16, gpu, source, what)
+}
+
+/// The same, with a format of the KV cache.
+fn plan_in(
+    kv_format: KvFormat,
+    gpu: Gpu,
+    source: impl Into<ModelSource>,
+    what: &str,
+) -> BTreeSet<&'static str> {
+    let load = LoadOptions { kv_format, kv_tokens: Some(512), ..LoadOptions::default() };
     let options = EngineOptions { max_rows: Some(128), ..EngineOptions::default() };
     let (mut engine, model) = loaded_on(source, &options, vec![gpu], &load);
     // One step ensures that the plan exists. Its results are meaningless on a device that computes nothing.
@@ -128,6 +138,17 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         for shape in shapes() {
             seen.extend(plan(noop(capabilities), &shape, "q8_0"));
         }
+        for kv_format in [KvFormat::F32, KvFormat::Q8_0] {
+            for shape in shapes() {
+                let what = format!("{kv_format:?} {shape:?}");
+                seen.extend(plan_in(kv_format, noop(capabilities), synthetic(&shape, "q8_0"), &what));
+            }
+            for arch in ["qwen3", "bitnet", "olmo2"] {
+                let source = synthetic_of(arch, &whole(), "q8_0");
+                let gpu = noop(|caps| Capabilities { storage_buffers: 8, ..capabilities(caps) });
+                seen.extend(plan_in(kv_format, gpu, source, &format!("{kv_format:?} {arch}")));
+            }
+        }
         // Llama with experts is Mixtral.
         let mixtral = ("llama", SynthShape { experts: Some(SynthExperts::default()), ..whole() });
         let windows = |arch: &Architecture| SynthShape { window: arch.windows.map(|_| 64), ..whole() };
@@ -147,8 +168,9 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
             seen.extend(plan(gpu, &whole(), format));
         }
     }
-    // The parts that no plan uses are those that measure a device.
+    // The parts that no plan uses are those that measure a device, and formats that loads do not have.
     let all: BTreeSet<_> = weft_gpu::shader::part_names().collect();
     let unseen: Vec<_> = all.difference(&seen).collect();
-    assert_eq!(unseen, [&"dispatch_chain", &"read_bandwidth"], "parts that no kernel is made of");
+    let wanted = ["dispatch_chain", "kv_bf16", "kv_bf16_store", "kv_q4_0", "kv_q4_0_store", "read_bandwidth"];
+    assert_eq!(unseen, wanted.each_ref(), "parts that no kernel is made of");
 }

@@ -266,12 +266,12 @@ fn after_bias_norm_and_scale() {
         let halves = BEFORE.map(|before| (KvLayout::F16, before));
         let others = [
             (KvLayout::F32, BEFORE[1]),
-            (KvLayout::BF16, BEFORE[2]),
-            (KvLayout::Q8_0, BEFORE[1]),
             (KvLayout::Q8_0, BEFORE[2]),
+            (KvLayout::Q8_0, BEFORE[1]),
+            (KvLayout::BF16, BEFORE[2]),
             (KvLayout::Q4_0, BEFORE[4]),
-            (KvLayout::Q8_0, BEFORE[3]),
             (KvLayout::Q4_0, BEFORE[0]),
+            (KvLayout::Q8_0, BEFORE[3]),
         ];
         let cases = halves.into_iter().chain(others);
         for (i, (kv, before)) in cases.enumerate() {

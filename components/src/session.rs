@@ -310,8 +310,9 @@ pub struct Client(pub u64);
 
 /// What is expected to follow a session's tokens. Admission adds it to the wave that computes the session's next token, as
 /// far as it pays, and the tokens that the session then chooses all the same are accepted: one wave gives several tokens.
-/// A component of sessions that speculate. A drafter is a system in the set `Speculate` that writes `tokens`; without one
-/// of the caller's own, the engine looks for earlier occurrences of the last tokens.
+/// A component of sessions that speculate. A drafter is a system in the set `Speculate` that writes `tokens` and
+/// `confidence`. The engine's own looks for earlier occurrences of the last tokens; one that runs after it replaces what it
+/// wrote.
 #[derive(Component, Clone, Debug, Default)]
 pub struct Draft {
     /// The expected tokens, from the first that the session does not have, whether or not it has been read back from a
@@ -319,6 +320,8 @@ pub struct Draft {
     pub tokens: Vec<u32>,
     /// Estimated probability that each of them is chosen if those before are.
     pub confidence: f32,
+    /// The tokens that are being verified.
+    pub in_flight: Vec<u32>,
     /// True while a draft model computes the tokens. The session joins no wave meanwhile.
     pub pending: bool,
     /// What came of drafts so far.

@@ -9,7 +9,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use weft::bevy_ecs::prelude::*;
 use weft::components::{Draft, DraftStats, TokenHistory};
-use weft::{Engine, EngineOptions, GenerateOptions, LoadOptions, Message, SessionOptions, TickSet, systems};
+use weft::{
+    AdmitOptions, Engine, EngineOptions, GenerateOptions, LoadOptions, Message, SessionOptions, TickSet,
+    systems,
+};
 
 /// Without an argument: a tiny model of random weights, whose answers mean nothing.
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/golden/tiny/tiny-llama.gguf");
@@ -37,6 +40,8 @@ fn foretell(expected: Res<'_, Expected>, mut sessions: Query<'_, '_, (&TokenHist
 pub fn run(model: &Path) -> Result<([String; 2], DraftStats), Box<dyn Error>> {
     let mut engine = Engine::new(&EngineOptions::default())?;
     engine.world_mut().insert_resource(Expected(Vec::new()));
+    // Measured from waves unless it is set: here a wave costs as much as 16 of its rows.
+    engine.world_mut().resource_mut::<AdmitOptions>().wave_cost = Some(16.0);
     engine.add_systems(TickSet::Speculate, foretell.after(systems::draft));
     let model = engine.load(model, &LoadOptions::default())?;
     let ask = |engine: &mut Engine, draft| -> Result<_, Box<dyn Error>> {

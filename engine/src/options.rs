@@ -37,8 +37,8 @@ pub struct LoadOptions {
     /// Layers to put on the engine's GPUs; ignored if it has none.
     pub gpu_layers: GpuLayers,
     /// Bytes of the KV cache that contexts may take which no session holds any more. Later prompts with the same
-    /// beginning use them. They give way to sessions that need pages, so `None`, for all that there is, takes nothing
-    /// from anyone; 0 keeps none.
+    /// beginning use them, and sessions that need pages take theirs. `None` for the whole cache, which on the CPU then
+    /// comes to take all of its memory; 0 keeps none.
     pub prefix_cache: Option<u64>,
     /// The chat template that the model uses.
     pub template: TemplateChoice,

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
-mod accounts;
+pub(crate) mod accounts;
 
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, greedy, synthetic_of, told};

@@ -8,8 +8,8 @@ use crate::common::{golden, greedy, synthetic_of, told};
 use proptest::prelude::*;
 use weft::synth::SynthShape;
 use weft::{
-    Engine, EngineOptions, Error, GenerateOptions, KvFormat, LoadOptions, ModelId, Phase, SamplerSettings,
-    Snapshot, SnapshotError,
+    Engine, EngineOptions, Error, GenerateOptions, KvFormat, LoadOptions, ModelId, Phase, Prompt,
+    SamplerSettings, SessionOptions, Snapshot, SnapshotError, WhenFull,
 };
 
 fn another(kv_format: KvFormat) -> (Engine, ModelId) {
@@ -26,7 +26,12 @@ fn ways() -> Vec<GenerateOptions> {
         asks(60),
         GenerateOptions { sampler: drawn.clone(), ..asks(60) },
         GenerateOptions {
-            sampler: SamplerSettings { repetition_penalty: 1.2, top_k: 20, ..drawn },
+            sampler: SamplerSettings {
+                repetition_penalty: 1.2,
+                top_k: 20,
+                logit_bias: vec![(7, f32::NEG_INFINITY)],
+                ..drawn
+            },
             stop: vec!["never said".to_owned()],
             draft: 4,
             ..asks(60)
@@ -98,6 +103,33 @@ fn paused_sessions_stay_paused() {
     engine.resume(restored).unwrap();
     engine.wait(restored).unwrap();
     assert_eq!(engine.output(restored).unwrap().tokens, wanted);
+}
+
+#[test]
+fn a_context_that_has_shifted_goes_on() {
+    let small = SessionOptions { context: Some(64), ..SessionOptions::default() };
+    let options = GenerateOptions { when_full: WhenFull::Shift { keep: 5 }, ..asks(150) };
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    let start = |engine: &mut Engine| {
+        let session = engine.open_session(model, &small).unwrap();
+        engine.append(session, Prompt::Tokens(prompt.clone())).unwrap();
+        engine.generate(session, &options).unwrap();
+        session
+    };
+    let session = start(&mut engine);
+    engine.wait(session).unwrap();
+    let wanted = engine.output(session).unwrap().clone();
+    for stops_at in [10, 60, 100, 140] {
+        let session = start(&mut engine);
+        while engine.output(session).unwrap().tokens.len() < stops_at {
+            engine.tick();
+        }
+        let bytes = engine.snapshot(session, false).unwrap();
+        let restored = engine.restore(model, &bytes).unwrap();
+        engine.wait(restored).unwrap();
+        let found = engine.output(restored).unwrap();
+        assert_eq!((&found.tokens, &found.text), (&wanted.tokens, &wanted.text), "stopped at {stops_at}");
+    }
 }
 
 #[test]

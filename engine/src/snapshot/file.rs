@@ -108,28 +108,65 @@ pub(super) struct SavedRequest {
     pub(super) sampler: SavedSampler,
     /// First tokens that stay when the context is full and its oldest half is dropped. `None` if the request ends then.
     pub(super) shift_keep: Option<usize>,
-    /// Number of the last tokens that are its answer so far.
-    pub(super) answered: usize,
+    /// Its answer so far. The session's tokens end with it, or with its end if the context was full meanwhile.
+    pub(super) answer: Vec<u32>,
     /// Random numbers that have been drawn.
     pub(super) draws: u64,
     pub(super) paused: bool,
 }
 
-/// [`SamplerSettings`], field by field.
+/// [`SamplerSettings`], field by field. Floats as their bits: JSON has no infinity, which forbids or forces a token.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SavedSampler {
-    logit_bias: Vec<(u32, f32)>,
+    logit_bias: Vec<(u32, u32)>,
     penalty_last_n: usize,
-    repetition_penalty: f32,
-    presence_penalty: f32,
-    frequency_penalty: f32,
+    repetition_penalty: u32,
+    presence_penalty: u32,
+    frequency_penalty: u32,
     top_k: usize,
-    typical_p: f32,
-    top_p: f32,
-    min_p: f32,
-    temperature: f32,
+    typical_p: u32,
+    top_p: u32,
+    min_p: u32,
+    temperature: u32,
     seed: u64,
     logprobs: Option<usize>,
+}
+
+impl SavedSampler {
+    fn of(settings: &SamplerSettings) -> Self {
+        Self {
+            logit_bias: settings.logit_bias.iter().map(|(token, bias)| (*token, bias.to_bits())).collect(),
+            penalty_last_n: settings.penalty_last_n,
+            repetition_penalty: settings.repetition_penalty.to_bits(),
+            presence_penalty: settings.presence_penalty.to_bits(),
+            frequency_penalty: settings.frequency_penalty.to_bits(),
+            top_k: settings.top_k,
+            typical_p: settings.typical_p.to_bits(),
+            top_p: settings.top_p.to_bits(),
+            min_p: settings.min_p.to_bits(),
+            temperature: settings.temperature.to_bits(),
+            seed: settings.seed,
+            logprobs: settings.logprobs,
+        }
+    }
+
+    fn settings(&self) -> SamplerSettings {
+        let float = f32::from_bits;
+        SamplerSettings {
+            logit_bias: self.logit_bias.iter().map(|(token, bias)| (*token, float(*bias))).collect(),
+            penalty_last_n: self.penalty_last_n,
+            repetition_penalty: float(self.repetition_penalty),
+            presence_penalty: float(self.presence_penalty),
+            frequency_penalty: float(self.frequency_penalty),
+            top_k: self.top_k,
+            typical_p: float(self.typical_p),
+            top_p: float(self.top_p),
+            min_p: float(self.min_p),
+            temperature: float(self.temperature),
+            seed: self.seed,
+            logprobs: self.logprobs,
+        }
+    }
 }
 
 /// What the page section holds: for each class of layers and each page, the layers' slots one after another.
@@ -147,20 +184,6 @@ pub(super) struct SavedPages {
 
 impl SavedRequest {
     pub(super) fn of(request: &Request) -> Self {
-        let SamplerSettings {
-            logit_bias,
-            penalty_last_n,
-            repetition_penalty,
-            presence_penalty,
-            frequency_penalty,
-            top_k,
-            typical_p,
-            top_p,
-            min_p,
-            temperature,
-            seed,
-            logprobs,
-        } = request.sampler.clone();
         Self {
             max_tokens: (request.max_tokens < usize::MAX).then_some(request.max_tokens),
             stop: request.stop.clone(),
@@ -171,49 +194,22 @@ impl SavedRequest {
                 WhenFull::Stop => None,
                 WhenFull::Shift { keep } => Some(keep),
             },
-            sampler: SavedSampler {
-                logit_bias,
-                penalty_last_n,
-                repetition_penalty,
-                presence_penalty,
-                frequency_penalty,
-                top_k,
-                typical_p,
-                top_p,
-                min_p,
-                temperature,
-                seed,
-                logprobs,
-            },
+            sampler: SavedSampler::of(&request.sampler),
             ..Self::default()
         }
     }
 
     pub(super) fn options(&self) -> GenerateOptions {
-        let saved = self.sampler.clone();
         GenerateOptions {
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
             ignore_end: self.ignore_end,
             prefill_chunk: self.prefill_chunk,
             draft: self.draft,
+            when_full: self.shift_keep.map_or(WhenFull::Stop, |keep| WhenFull::Shift { keep }),
             // Which model drafts is no part of the text.
             draft_model: None,
-            when_full: self.shift_keep.map_or(WhenFull::Stop, |keep| WhenFull::Shift { keep }),
-            sampler: SamplerSettings {
-                logit_bias: saved.logit_bias,
-                penalty_last_n: saved.penalty_last_n,
-                repetition_penalty: saved.repetition_penalty,
-                presence_penalty: saved.presence_penalty,
-                frequency_penalty: saved.frequency_penalty,
-                top_k: saved.top_k,
-                typical_p: saved.typical_p,
-                top_p: saved.top_p,
-                min_p: saved.min_p,
-                temperature: saved.temperature,
-                seed: saved.seed,
-                logprobs: saved.logprobs,
-            },
+            sampler: self.sampler.settings(),
         }
     }
 }
@@ -282,9 +278,6 @@ impl Snapshot {
                 header.tokens,
                 words.len()
             )));
-        }
-        if let Some(request) = header.request.as_ref().filter(|request| request.answered > words.len()) {
-            return Err(invalid(format!("{} of {} tokens are an answer", request.answered, words.len())));
         }
         let tokens = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
         Ok(Self { header, tokens, pages: pages.to_vec() })

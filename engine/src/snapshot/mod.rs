@@ -2,6 +2,7 @@
 //!
 //! A snapshot has the session's tokens, its options, and the state of a request in progress; if asked for, also the pages
 //! of its cached context. Without pages, or where they do not fit the model's KV cache, the context is computed again.
+//! Components that a program has added to the session, such as `TokenMask`, are not part of it.
 //!
 //! `file` defines the bytes, `pages` what is in a page section, this module what a world does with them.
 
@@ -11,7 +12,7 @@ mod pages;
 pub use file::{Snapshot, SnapshotError};
 
 use crate::error::Error;
-use crate::options::{GenerateOptions, SessionOptions};
+use crate::options::SessionOptions;
 use crate::world::{self, ModelId, SessionId};
 use bevy_ecs::prelude::*;
 use file::{Header, SavedAdapter, SavedModel, SavedRequest};
@@ -39,11 +40,9 @@ pub fn snapshot(world: &World, session: SessionId, pages: bool) -> Result<Vec<u8
     }
     let request = entity.get::<Request>().zip(entity.get::<SessionSampler>()).filter(|_| runs);
     let tokens = world::history(world, session)?.to_vec();
-    // Tokens of the answer may have been dropped because the context was full.
-    let answered = entity.get::<Output>().map_or(0, |output| output.tokens.len()).min(tokens.len());
     let request = request.map(|(request, sampler)| SavedRequest {
         draws: sampler.settled_draws(cursor.unread),
-        answered,
+        answer: entity.get::<Output>().map_or_else(Vec::new, |output| output.tokens.clone()),
         paused: phase == Phase::Paused,
         ..SavedRequest::of(request)
     });
@@ -115,26 +114,45 @@ fn go_on(
     if let Some((adapter, scale)) = adapter {
         world::set_adapter(world, session, Some(adapter), scale)?;
     }
-    // The last token of an answer may be beyond the context that the session may have.
-    let answered = header.request.as_ref().map_or(0, |request| request.answered);
-    let answer = tokens.split_off(tokens.len() - answered.min(tokens.len()));
+    let answer = header.request.as_ref().map_or(&[][..], |request| &request.answer);
     let vocabulary = world::config(world, model)?.vocabulary;
-    if let Some(token) = answer.iter().copied().find(|token| *token as usize >= vocabulary) {
+    if let Some(token) = answer.iter().chain(&tokens).copied().find(|token| *token as usize >= vocabulary) {
         return Err(Error::UnknownToken { token, vocabulary });
     }
-    world::set_context(world, session, tokens)?;
-    if let Some(request) = &header.request {
-        let options: GenerateOptions = request.options();
-        world::generate(world, session, &options)?;
-        let replayed = (session.0, answer, request.draws);
-        // The system accepts any entity, so it cannot fail.
-        let _ = world.run_system_cached_with(replay_answer, replayed);
-        if request.paused {
-            world::pause(world, session)?;
+    let Some(request) = &header.request else {
+        // The last token of an answer may be beyond the context that the session may have.
+        let last = tokens.pop();
+        world::set_context(world, session, tokens)?;
+        if let (Some(last), Some(mut history)) = (last, world.get_mut::<TokenHistory>(session.0)) {
+            history.0.push(last);
         }
-    } else if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
-        history.0.extend(answer);
+        return load_pages(world, model, session, header, pages);
+    };
+    // The request starts from what was there before its answer, which is appended again. If a full context lost some of it,
+    // the sampler has seen it all the same.
+    let common = tokens.iter().rev().zip(answer.iter().rev()).take_while(|(old, new)| old == new).count();
+    let before = tokens[..(tokens.len() - common).max(1).min(tokens.len())].to_vec();
+    world::set_context(world, session, before)?;
+    world::generate(world, session, &request.options())?;
+    // The system accepts any entity, so it cannot fail.
+    let _ = world.run_system_cached_with(replay_answer, (session.0, answer.to_vec(), request.draws));
+    if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
+        history.0 = tokens;
     }
+    load_pages(world, model, session, header, pages)?;
+    if request.paused {
+        world::pause(world, session)?;
+    }
+    Ok(())
+}
+
+fn load_pages(
+    world: &mut World,
+    model: ModelId,
+    session: SessionId,
+    header: &Header,
+    pages: &[u8],
+) -> Result<(), Error> {
     if let Some(saved) = &header.pages {
         pages::load(world, model, session, saved, pages);
     }

@@ -5,7 +5,10 @@ use super::hex;
 use crate::world::{ModelId, SessionId};
 use bevy_ecs::prelude::*;
 use sha2::{Digest, Sha256};
-use weft_components::{ContextCursor, HeldBy, Layers, Shards, TensorRole, WeightShard};
+use weft_components::{
+    AtLayer, ContextCursor, HeldBy, Layers, ModelConfig, Shards, TensorRole, TokenHistory, Wave, Waves,
+    WeightShard,
+};
 use weft_platform::PAGE;
 use weft_systems::kv::{context_pages, import_context};
 use weft_systems::on_cpu::{CpuKv, CpuPlace, CpuWeights};
@@ -29,9 +32,16 @@ fn is_on_cpu(world: &World, model: ModelId) -> bool {
     layers.iter().all(|layer| world.get::<HeldBy>(*layer).is_some_and(|held| held.0 == cpu.0))
 }
 
+/// Returns true if no wave of the model travels: what contexts say is computed has been computed in all layers, and nothing
+/// will be written to free pages.
+fn is_quiet(world: &World, model: ModelId) -> bool {
+    let waves = world.get::<Waves>(model.0).map_or(&[][..], Waves::entities);
+    waves.iter().all(|wave| world.get::<Wave>(*wave).is_none_or(|wave| wave.at == AtLayer::Idle))
+}
+
 /// The pages of a session's cached context. `None` if they cannot be saved.
 pub(super) fn save(world: &World, model: ModelId, session: SessionId) -> Option<(SavedPages, Vec<u8>)> {
-    if !is_on_cpu(world, model) {
+    if !is_on_cpu(world, model) || !is_quiet(world, model) {
         return None;
     }
     let arenas = &world.get::<CpuKv>(model.0)?.0;
@@ -51,7 +61,7 @@ pub(super) fn save(world: &World, model: ModelId, session: SessionId) -> Option<
 
 /// Puts pages back, if they fit the model's KV cache. Otherwise the context will be computed again.
 pub(super) fn load(world: &mut World, model: ModelId, session: SessionId, saved: &SavedPages, bytes: &[u8]) {
-    let known = world.get::<weft_components::TokenHistory>(session.0).map_or(0, |history| history.0.len());
+    let known = world.get::<TokenHistory>(session.0).map_or(0, |history| history.0.len());
     // The last token is always computed, because its logits choose the next.
     let tokens = saved.computed.min(known.saturating_sub(1));
     if tokens == 0 || fits(world, model, tokens, saved, bytes).is_none() {
@@ -76,11 +86,11 @@ pub(super) fn load(world: &mut World, model: ModelId, session: SessionId, saved:
 
 /// `None` unless the pages are of this model and this KV format, and are all that a context of `tokens` tokens needs.
 fn fits(world: &World, model: ModelId, tokens: usize, saved: &SavedPages, bytes: &[u8]) -> Option<()> {
-    if !is_on_cpu(world, model) || norm(world, model)? != saved.norm {
+    if !is_on_cpu(world, model) || !is_quiet(world, model) || norm(world, model)? != saved.norm {
         return None;
     }
     let arenas = &world.get::<CpuKv>(model.0)?.0;
-    let config = world.get::<weft_components::ModelConfig>(model.0)?;
+    let config = world.get::<ModelConfig>(model.0)?;
     let mut needed = 0usize;
     if arenas.len() != saved.classes.len() {
         return None;

@@ -58,7 +58,7 @@ pub fn open_session(world: &mut World, model: ModelId, options: &SessionOptions)
 }
 
 /// Opens a session with the same tokens, adapter and options as another, whose cached context it shares. It costs at most
-/// one page. The other may have a request in progress; the new one has none.
+/// one page; a private context is computed again. The other may have a request in progress; the new one has none.
 ///
 /// # Errors
 /// The session has been closed.

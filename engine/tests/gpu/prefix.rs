@@ -3,6 +3,7 @@
 use crate::common::gpu::{PATHS, exact, loaded_on, open, unharmed};
 use crate::common::requests::asks;
 use crate::common::{golden, golden_json, greedy, ids, told};
+use crate::prefix::accounts;
 use crate::speculate::drafts_change_no_answer_of;
 use weft::{Engine, EngineOptions, GpuLayers, LoadOptions, ModelId};
 
@@ -57,5 +58,30 @@ fn drafts_change_no_answer_on_a_gpu() {
         let (mut engine, model, prompt) = on_gpu(plain, GpuLayers::Auto);
         drafts_change_no_answer_of(&mut engine, model, &prompt);
         unharmed(&engine, model);
+    }
+}
+
+#[test]
+fn every_page_is_accounted_for_on_a_gpu() {
+    accounts::run(Engine::with_gpus(&accounts::options(), vec![open(&exact(false))]).unwrap(), 1500, 77);
+}
+
+#[test]
+fn long_prompts_that_leap_over_each_other_keep_their_pages() {
+    // Waves are composed before earlier ones have been read back, and each session finds what the other has begun.
+    let options = EngineOptions { max_rows: Some(64), ..EngineOptions::default() };
+    let path = golden("tiny/tiny-llama.gguf");
+    let load = LoadOptions { kv_tokens: Some(8192), ..LoadOptions::default() };
+    let (mut engine, model) = loaded_on(path.as_path(), &options, vec![open(&exact(false))], &load);
+    let context = engine.config(model).unwrap().context.min(2000) - 20;
+    let prompt: Vec<u32> = (0..context).map(|at| (at * 31 % 300) as u32).collect();
+    let wanted = greedy(&mut engine, model, &prompt, 8);
+    let sessions: Vec<_> = (0..3).map(|_| told(&mut engine, model, &prompt)).collect();
+    for session in &sessions {
+        engine.generate(*session, &asks(8)).unwrap();
+    }
+    for session in &sessions {
+        engine.wait(*session).unwrap();
+        assert_eq!(engine.output(*session).unwrap().tokens, wanted);
     }
 }

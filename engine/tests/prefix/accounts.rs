@@ -1,8 +1,10 @@
 //! Random opens, forks, requests, cancels, pauses, cuts, closes, evictions, preemptions and restarts: at the end, and on
 //! the way, every page is free or in one run, and what runs and tables say agrees.
 
-use crate::common::{golden, told};
+use crate::common::requests::asks;
+use crate::common::{golden, greedy, told};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 use weft::bevy_ecs::prelude::*;
 use weft::components::{
     BlockTable, ChildRuns, ContextCursor, KvPage, KvPools, KvRun, LeafRun, LeafSessions, PageOf, RunOf,
@@ -76,11 +78,15 @@ fn check(engine: &mut Engine, model: ModelId) {
     }
 }
 
-fn run(steps: usize, seed: u64) {
+/// The options of the engine that sessions come and go in.
+pub(crate) fn options() -> EngineOptions {
+    EngineOptions { max_rows: Some(48), threads: 1, ..EngineOptions::default() }
+}
+
+/// Runs this many random steps. At the end every session says what the model says after its tokens.
+pub(crate) fn run(mut engine: Engine, steps: usize, seed: u64) {
     const MOST: usize = 12;
     let mut random = Random(seed);
-    let mut engine =
-        Engine::new(&EngineOptions { max_rows: Some(48), threads: 1, ..EngineOptions::default() }).unwrap();
     let load =
         |budget| LoadOptions { kv_tokens: Some(16 * PAGE), prefix_cache: budget, ..LoadOptions::default() };
     let file = golden("tiny/tiny-llama.gguf");
@@ -144,6 +150,15 @@ fn run(steps: usize, seed: u64) {
                 model = engine.load(file.as_path(), &load(budget)).unwrap();
                 engine.wait_loaded(model).unwrap();
             }
+            56..60 if !sessions.is_empty() => {
+                let session = sessions[random.below(sessions.len())];
+                let bytes = engine.snapshot(session, random.below(2) == 0).unwrap();
+                engine.close(session);
+                sessions.retain(|other| *other != session);
+                sessions.push(engine.restore(model, &bytes).unwrap());
+            }
+            // The wave stops after one layer.
+            60..75 => drop(engine.tick_for(Duration::ZERO)),
             _ => drop(engine.tick()),
         }
         if step % 64 == 0 {
@@ -158,6 +173,13 @@ fn run(steps: usize, seed: u64) {
             engine.wait(session).unwrap();
         }
         check(&mut engine, model);
+        let whole = engine.history(session).unwrap().to_vec();
+        if whole.len() + 6 < 16 * PAGE {
+            engine.generate(session, &asks(6)).unwrap();
+            engine.wait(session).unwrap();
+            let said = engine.output(session).unwrap().tokens.clone();
+            assert_eq!(said, greedy(&mut engine, model, &whole, 6), "after {} tokens", whole.len());
+        }
         engine.close(session);
     }
     check(&mut engine, model);
@@ -173,6 +195,6 @@ fn every_page_is_accounted_for() {
     let full = std::env::var_os("WEFT_SOAK").is_some_and(|value| value == "1");
     let steps = if full { 250_000 } else { 5_000 };
     for seed in 1..=4 {
-        run(steps, seed * 0x9E37_79B9);
+        run(Engine::new(&options()).unwrap(), steps, seed * 0x9E37_79B9);
     }
 }

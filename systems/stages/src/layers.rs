@@ -40,7 +40,8 @@ pub fn run_layers(
     mut ready: Local<'_, Vec<(u64, Entity, Entity)>>,
     mut advanced: Local<'_, Vec<Entity>>,
 ) {
-    let travels = |at: AtLayer| matches!(at, AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
+    let travels =
+        |at: AtLayer| matches!(at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
     ready.extend(
         waves
             .iter(world)
@@ -54,12 +55,18 @@ pub fn run_layers(
     let deadline = world.get_resource::<TickBudget>().and_then(|budget| budget.deadline);
     // Models of which a layer has run in this tick. Each runs at least one, so that a short budget starves no model.
     advanced.clear();
+    // The earlier wave of each model: a later one stays behind it, because it may read what that one writes.
+    let mut ahead = Vec::<(Entity, Entity)>::new();
     world.schedule_scope(LayerStep, |world, step| {
         for (_, wave, model) in ready.drain(..) {
             let is_over = |advanced: &[Entity]| {
                 deadline.is_some_and(|at| advanced.contains(&model) && Instant::now() >= at)
             };
-            while !is_over(&advanced) && advance(world, step, wave, model) {
+            let before = ahead.iter().rev().find(|(of, _)| *of == model).map(|(_, wave)| *wave);
+            let is_behind =
+                |world: &World| before.is_none_or(|before| passed(world, wave) < passed(world, before));
+            ahead.push((model, wave));
+            while !is_over(&advanced) && is_behind(world) && advance(world, step, wave, model) {
                 if deadline.is_some() && !advanced.contains(&model) {
                     advanced.push(model);
                 }
@@ -70,6 +77,16 @@ pub fn run_layers(
             }
         }
     });
+}
+
+/// Halves of layers that a wave has passed; all of them once it is beyond the head.
+fn passed(world: &World, wave: Entity) -> usize {
+    match world.get::<Wave>(wave).map(|wave| wave.at) {
+        Some(AtLayer::Embed) => 0,
+        Some(AtLayer::Layer(index)) => 2 * index + 1,
+        Some(AtLayer::Ffn(index)) => 2 * index + 2,
+        _ => usize::MAX,
+    }
 }
 
 /// Runs the layer that a wave is before or in, if possible. Returns true if it ran.

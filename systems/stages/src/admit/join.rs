@@ -1,15 +1,15 @@
 //! Adding rows of a session to a wave that is being composed.
 
-use super::pace::RowCost;
 use super::room::Pressure;
-use crate::kv::{self, Part, PrefixTree};
+use super::wave_times::RowCost;
+use crate::kv::{self, PartialPage, PrefixTree};
 use crate::sample::{Ending, SessionSampler, wanted_positions};
 use bevy_ecs::prelude::*;
 use core::ops::Range;
 use weft_components::{
     BlockTable, ContextCursor, DEVICE_TOKEN, Draft, DraftedBy, EmbeddingWanted, FinishReason, LogitsKept,
-    LogitsWanted, Output, Phase, ReadsLogits, Request, SessionEvent, SessionEventKind, TokenHistory,
-    TokenMask, UsesAdapter, Wave, WaveKv, WaveSpan, WhenFull,
+    LogitsWanted, Output, Phase, ReadsLogits, Request, SessionEvent, SessionEventKind, TickWork,
+    TokenHistory, TokenMask, UsesAdapter, Wave, WaveKv, WaveSpan, WhenFull,
 };
 use weft_platform::PAGE;
 
@@ -42,7 +42,7 @@ impl AdmitSessionItem<'_, '_> {
     /// been read, if up to `ahead` such steps may be in flight.
     fn end(&self, ahead: usize) -> usize {
         let cursor = &self.cursor;
-        let pending = self.draft.as_ref().is_some_and(|draft| draft.pending);
+        let pending = self.by_model && self.draft.as_ref().is_some_and(|draft| draft.pending);
         if cursor.drafts > 0 || pending {
             // How many tokens there are is known when the drafts have been verified.
             return cursor.scheduled;
@@ -66,10 +66,12 @@ impl AdmitSessionItem<'_, '_> {
 
     /// Drafted tokens that may join with the session's next row: none if what is chosen, or whether, depends on more than
     /// the logits and the request.
-    fn drafted(&self) -> usize {
+    fn drafted(&self, vocabulary: usize) -> usize {
         let free = !self.masked && !self.reads_logits && self.wanted.is_none() && self.embedding.is_none();
         let left = self.request.max_tokens.saturating_sub(self.output.tokens.len() + self.cursor.unread + 1);
-        let drafted = self.draft.as_ref().filter(|_| free).map_or(0, |draft| draft.tokens.len());
+        let known = |token: &&u32| (**token as usize) < vocabulary;
+        let drafted = self.draft.as_ref().filter(|_| free);
+        let drafted = drafted.map_or(0, |draft| draft.tokens.iter().take_while(known).count());
         // Those before were chosen on a device and are not read yet.
         drafted.saturating_sub(self.cursor.unread).min(left).min(self.request.draft)
     }
@@ -90,11 +92,17 @@ pub(super) struct Waiting {
     pub(super) remaining: usize,
     /// True if rows of it are in flight.
     pub(super) in_flight: bool,
+    /// True if its context was preempted.
+    pub(super) preempted: bool,
+    /// Pages of its context.
+    pub(super) pages: usize,
 }
 
 /// A wave being composed.
 pub(super) struct Admission<'a> {
     pub(super) model: Entity,
+    /// Tokens of the model's vocabulary.
+    pub(super) vocabulary: usize,
     pub(super) sessions: &'a mut QueryState<AdmitSession>,
     /// Number of the wave.
     pub(super) number: u64,
@@ -142,8 +150,8 @@ impl Admission<'_> {
         let item = self.sessions.get_mut(world, session).ok().filter(|item| item.phase.is_active())?;
         let remaining = item.end(self.ahead).saturating_sub(item.cursor.scheduled);
         let in_flight = item.cursor.scheduled > item.cursor.computed || item.cursor.unread > 0;
-        self.pressure.count(session, &item.cursor, item.table.pages());
-        Some(Waiting { remaining, in_flight })
+        let (preempted, pages) = (item.cursor.preempted, item.table.pages());
+        Some(Waiting { remaining, in_flight, preempted, pages })
     }
 
     fn wait(&mut self, world: &mut World, session: Entity) -> Joined {
@@ -197,12 +205,15 @@ impl Admission<'_> {
             self.starved.get_or_insert(session);
             return self.wait(world, session);
         }
-        let part =
-            if prompt { kv::attach_part(world, session, first_wanted, self.number) } else { Part::None };
+        let part = if prompt {
+            kv::attach_part(world, session, first_wanted, self.number)
+        } else {
+            PartialPage::None
+        };
         match part {
-            Part::None => {}
-            Part::NextWave => return self.wait(world, session),
-            Part::Copied(from, to) => self.copy(world, from, to),
+            PartialPage::None => {}
+            PartialPage::NextWave => return self.wait(world, session),
+            PartialPage::Copied { from, to } => self.copy(world, from, to),
         }
         let start = self.sessions.get_mut(world, session).map_or(start, |item| item.cursor.scheduled);
         let most = self.pages.saturating_mul(PAGE).saturating_sub(start);
@@ -213,6 +224,7 @@ impl Admission<'_> {
         kv::append_rows(world, session, start + rows, self.number);
         if prompt && let Some(mut tree) = world.get_mut::<PrefixTree>(self.model) {
             tree.stats.lookups += u64::from(starts);
+            tree.stats.hits += u64::from(starts && start > 0);
             tree.stats.prefilled_tokens += rows as u64;
         }
         Joined::Rows(rows)
@@ -222,7 +234,8 @@ impl Admission<'_> {
     fn drafts(&mut self, world: &mut World, session: Entity, start: usize, most: usize) -> usize {
         let Ok(item) = self.sessions.get_mut(world, session) else { return 0 };
         let limit = item.cursor.limit.saturating_sub(start + 1);
-        let drafted = item.drafted().min(limit).min(self.room - 1).min(self.logits - 1).min(most - 1);
+        let drafted =
+            item.drafted(self.vocabulary).min(limit).min(self.room - 1).min(self.logits - 1).min(most - 1);
         let confidence = item.draft.as_ref().map_or(0.0, |draft| draft.confidence);
         let rows = self.wave.rows() + self.decoding;
         let drafts = self.cost.worthwhile(rows, &mut self.expected, confidence, drafted);
@@ -321,6 +334,9 @@ impl Admission<'_> {
             let before = before.min(draft.tokens.len());
             draft.tokens.drain(..before);
             draft.tokens.truncate(drafts);
+            // A drafter may write other tokens before these have been verified.
+            let Draft { tokens, in_flight, .. } = &mut **draft;
+            in_flight.clone_from(tokens);
         }
         *item.phase =
             if complete && last - start == 1 + drafts { Phase::Decoding } else { Phase::Prefilling };
@@ -353,6 +369,9 @@ fn shift(world: &mut World, session: Entity, limit: usize) -> bool {
         history.0.drain(keep..keep + dropped);
     }
     world.write_message(SessionEvent { session, kind: SessionEventKind::Shifted(dropped) });
+    if let Some(mut work) = world.get_resource_mut::<TickWork>() {
+        work.0 += 1;
+    }
     true
 }
 

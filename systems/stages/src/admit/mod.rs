@@ -7,9 +7,9 @@
 //! its rows attend to each other. A session is finished only if the whole arena cannot hold it.
 
 mod join;
-mod pace;
 mod queue;
 mod room;
+mod wave_times;
 
 pub use join::AdmitSession;
 pub use queue::{SessionQueue, enqueue, resume_session};
@@ -136,7 +136,7 @@ fn compose(
     else {
         return false;
     };
-    let (causal, classes) = (config.causal, config.kv_classes.len());
+    let (causal, classes, vocabulary) = (config.causal, config.kv_classes.len(), config.vocabulary);
     let most = options.max_rows.clamp(1, limits.rows);
     let abreast = world.get::<Waves>(model).map_or(1, |waves| waves.entities().len().max(1));
     let mut wave =
@@ -147,12 +147,13 @@ fn compose(
     debug_assert!(pages > 0, "a model has pages");
     let mut admission = Admission {
         model,
+        vocabulary,
         sessions,
         number: queue.waves,
         room: 0,
         decoding: 0,
         expected: 0.0,
-        cost: queue.pace.cost(options.wave_cost),
+        cost: queue.times.cost(options.wave_cost),
         places: 0,
         logits: limits.logit_rows,
         pages: limits.pages,
@@ -205,7 +206,7 @@ fn compose(
     }
     admission.room += prompt_rows;
     if let (Some(time), false) = (options.wave_time, decoding.is_empty()) {
-        let rows = queue.pace.rows_in(time, decoding.len() + LEAST_PROMPT_ROWS);
+        let rows = queue.times.rows_in(time, decoding.len() + LEAST_PROMPT_ROWS);
         admission.room = admission.room.min(rows.saturating_sub(admission.wave.rows()));
     }
     for place in prompts.iter().copied() {
@@ -220,8 +221,7 @@ fn compose(
         wave.at = AtLayer::Embed;
         group_adapted(&mut wave);
         wave.turn = queue.waves;
-        queue.waves += 1;
-        queue.pace.start(wave.turn, wave.rows());
+        queue.composed(wave.rows());
         changed += 1;
     }
     if let Some(mut place) = world.get_mut::<Wave>(entity) {
@@ -250,22 +250,26 @@ fn list(
 ) -> bool {
     decoding.clear();
     prompts.clear();
+    let order = world.get::<AdmissionOrder>(admission.model);
+    let listed = order.map(|order| own_sessions(world, queue, admission.model, &order.0));
     let mut in_flight = false;
     for (place, queued) in queue.sessions.iter().enumerate() {
         let Some(waiting) = admission.look(world, queued.session) else { continue };
         in_flight |= waiting.in_flight;
+        if listed.as_ref().is_none_or(|listed| listed.contains(&place)) {
+            admission.pressure.count(queued.session, waiting.preempted, waiting.pages);
+        }
         match waiting.remaining {
             0 => {}
             1 => decoding.push(place),
             _ => prompts.push(place),
         }
     }
-    match world.get::<AdmissionOrder>(admission.model) {
-        Some(order) => {
-            let order = own_sessions(world, queue, admission.model, &order.0);
+    match listed {
+        Some(listed) => {
             for places in [decoding, prompts] {
-                let listed = core::mem::take(places);
-                places.extend(order.iter().copied().filter(|place| listed.contains(place)));
+                let found = core::mem::take(places);
+                places.extend(listed.iter().copied().filter(|place| found.contains(place)));
             }
         }
         None => {

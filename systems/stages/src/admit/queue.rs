@@ -6,12 +6,12 @@
 //! have been given so far, in steps that double, so that a short prompt is computed at once beside a long one and equal
 //! ones are computed one after the other; then by arrival.
 
-use super::pace::Pace;
-use crate::kv::note_rest;
+use super::wave_times::WaveTimes;
+use crate::kv::{note_rest, truncate_session};
 use bevy_ecs::prelude::*;
 use core::cmp::Reverse;
 use std::collections::HashMap;
-use weft_components::{Client, LeafRun, Phase, Priority, Request, SessionOf};
+use weft_components::{Client, ContextCursor, LeafRun, Phase, Priority, Request, SessionOf};
 
 /// Rows of prompts that a request, or a client, is given before it falls behind those that had fewer. Each further step
 /// is twice as large.
@@ -45,7 +45,7 @@ pub struct SessionQueue {
     /// Rows of prompts that clients were given lately.
     clients: HashMap<Client, u64>,
     /// How long waves take.
-    pub(crate) pace: Pace,
+    pub(crate) times: WaveTimes,
 }
 
 impl SessionQueue {
@@ -102,6 +102,12 @@ impl SessionQueue {
             }
             stays
         });
+    }
+
+    /// Notes that a wave has been composed.
+    pub(super) fn composed(&mut self, rows: usize) {
+        self.times.start(self.waves, rows);
+        self.waves += 1;
         if self.waves.is_multiple_of(HALF_LIFE) {
             self.clients.values_mut().for_each(|served| *served /= 2);
             self.clients.retain(|_, served| *served > 0);
@@ -133,11 +139,12 @@ fn step(rows: u64) -> u32 {
 /// Enters a session into its model's queue when a request starts. An observer.
 pub fn enqueue(
     started: On<'_, '_, Insert<Request>>,
-    sessions: Query<'_, '_, (&Phase, &SessionOf)>,
+    mut sessions: Query<'_, '_, (&Phase, &SessionOf, &mut ContextCursor)>,
     mut queues: Query<'_, '_, &mut SessionQueue>,
 ) {
     let session = started.entity;
-    let Ok((phase, of)) = sessions.get(session) else { return };
+    let Ok((phase, of, mut cursor)) = sessions.get_mut(session) else { return };
+    cursor.preemptions = 0;
     if phase.is_active()
         && let Ok(mut queue) = queues.get_mut(of.0)
     {
@@ -150,6 +157,8 @@ pub fn resume_session(world: &mut World, session: Entity) {
     if world.get::<Phase>(session) != Some(&Phase::Paused) {
         return;
     }
+    // Meanwhile it may have lost the end of its context, and with it the pages that its windows reach back to.
+    truncate_session(world, session, usize::MAX);
     if let Some(mut phase) = world.get_mut::<Phase>(session) {
         *phase = Phase::Waiting;
     }

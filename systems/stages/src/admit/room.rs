@@ -23,8 +23,8 @@ pub(super) struct Pressure {
 
 impl Pressure {
     /// Counts a session of the queue.
-    pub(super) fn count(&mut self, session: Entity, cursor: &ContextCursor, pages: usize) {
-        if cursor.preempted {
+    pub(super) fn count(&mut self, session: Entity, preempted: bool, pages: usize) {
+        if preempted {
             self.waiting = self.waiting.or(Some(session));
         } else if pages > 0 {
             self.running += 1;
@@ -37,7 +37,8 @@ impl Pressure {
         const MARGIN: u32 = 10;
         match self.waiting {
             None => true,
-            Some(oldest) if session != oldest => false,
+            // More urgent sessions do not wait for it.
+            Some(oldest) if session != oldest => priority(world, session) > priority(world, oldest),
             Some(_) if self.running == 0 => true,
             Some(_) => {
                 let history = world.get::<TokenHistory>(session).map_or(0, |history| history.0.len());
@@ -55,14 +56,21 @@ impl Pressure {
     }
 }
 
-/// Preempts a session because `starved` needs a page and no session can advance. Returns false if no other session holds
-/// pages: then the session's own context fills the cache.
+fn priority(world: &World, session: Entity) -> Priority {
+    world.get::<Priority>(session).copied().unwrap_or_default()
+}
+
+/// Preempts a session because `starved` needs a page and no session can advance: of those with the lowest priority the one
+/// that arrived last, which may be `starved` itself. Returns false if no other session holds pages: then the session's own
+/// context fills the cache.
 pub(super) fn preempt(world: &mut World, queue: &SessionQueue, starved: Entity) -> bool {
     let holds = |session: Entity| world.get::<BlockTable>(session).is_some_and(|table| table.pages() > 0);
-    let urgency = |session: Entity| world.get::<Priority>(session).copied().unwrap_or_default();
-    let others = queue.sessions.iter().rev().map(|queued| queued.session);
-    let victim = others.filter(|session| *session != starved && holds(*session)).min_by_key(|s| urgency(*s));
-    let Some(victim) = victim else { return false };
+    let holders =
+        || queue.sessions.iter().rev().map(|queued| queued.session).filter(|session| holds(*session));
+    if !holders().any(|session| session != starved) {
+        return false;
+    }
+    let Some(victim) = holders().min_by_key(|session| priority(world, *session)) else { return false };
     truncate_session(world, victim, 0);
     if let Some(mut cursor) = world.get_mut::<ContextCursor>(victim) {
         cursor.preempted = true;

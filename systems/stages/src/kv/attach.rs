@@ -6,9 +6,7 @@
 //! session's wave, so its rows must have joined an earlier one; if most of it joins the current wave, the session waits
 //! for the next.
 
-use super::context::{
-    adapter_of, extend_table, is_private, leaf_of, open_run, reserve, set_leaf, shorten_table,
-};
+use super::context::{adapter_of, cut_table, extend_table, is_private, leaf_of, open_run, reserve, set_leaf};
 use super::tree::{PARTIAL, PrefixTree, find, parent_of, slot, split};
 use bevy_ecs::prelude::*;
 use weft_components::{ContextCursor, KvPage, KvRun, ModelConfig, SessionOf, TokenHistory};
@@ -16,13 +14,18 @@ use weft_platform::PAGE;
 
 /// What came of the next, incomplete page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum PartialPage {
     /// Nothing of it is cached.
     #[default]
     None,
-    /// Its first tokens are cached in a page that the session's wave copies: run and own run, of which the first pages are
-    /// meant.
-    Copied(Entity, Entity),
+    /// Its first tokens are cached: the session's wave copies the first pages of one run to those of the session's own
+    /// run. The first run may be dropped meanwhile; its slots are not written before the wave has copied them.
+    Copied {
+        /// The run to copy from.
+        from: Entity,
+        /// The session's own run.
+        to: Entity,
+    },
     /// Most of it is computed by the wave being composed: in the next wave it can be copied.
     NextWave,
 }
@@ -42,20 +45,19 @@ pub(crate) fn attach(world: &mut World, session: Entity, limit: usize) {
     }
     let after = position(world, session);
     if let Some(mut tree) = world.get_mut::<PrefixTree>(model) {
-        tree.stats.hits += u64::from(before == 0 && after > 0);
         tree.stats.reused_tokens += (after - before) as u64;
     }
 }
 
 /// Takes over the first tokens of the next page, which the session shares with nobody from then on. `wave` is the number
 /// of the wave being composed, which the session must join.
-pub(crate) fn attach_part(world: &mut World, session: Entity, limit: usize, wave: u64) -> Part {
-    let Some(model) = world.get::<SessionOf>(session).map(|of| of.0) else { return Part::None };
+pub(crate) fn attach_part(world: &mut World, session: Entity, limit: usize, wave: u64) -> PartialPage {
+    let Some(model) = world.get::<SessionOf>(session).map(|of| of.0) else { return PartialPage::None };
     if is_private(world, session) {
-        return Part::None;
+        return PartialPage::None;
     }
     let before = position(world, session);
-    let Some(at) = Ahead::of(world, session, model, limit) else { return Part::None };
+    let Some(at) = Ahead::of(world, session, model, limit) else { return PartialPage::None };
     let part = at.part_of_a_page(world, wave).unwrap_or_default();
     let after = position(world, session);
     if let Some(mut tree) = world.get_mut::<PrefixTree>(model) {
@@ -130,8 +132,8 @@ impl Ahead {
         if let Some(mut data) = world.get_mut::<KvRun>(last) {
             data.owner = None;
         }
-        // An own run without tokens may have pages, which are dropped with it.
-        shorten_table(world, session);
+        // An own run without tokens may have pages, which are dropped with it. Rows before may still be in flight.
+        cut_table(world, session, self.start / PAGE);
         extend_table(world, session, last, 0..pages);
         set_leaf(world, session, last);
         self.advance(world, session, pages * PAGE);
@@ -155,7 +157,7 @@ impl Ahead {
     }
 
     /// Takes over the first tokens of an incomplete page, or of one that differs later on.
-    fn part_of_a_page(&self, world: &mut World, wave: u64) -> Option<Part> {
+    fn part_of_a_page(&self, world: &mut World, wave: u64) -> Option<PartialPage> {
         let session = self.session;
         let run = self.find(world, PARTIAL)?;
         let data = world.get::<KvRun>(run)?;
@@ -165,7 +167,7 @@ impl Ahead {
         let settled = if data.wave == wave { data.settled } else { data.tokens.len() };
         let (ready, all) = (common(data.tokens.get(..settled)?), common(&data.tokens));
         if all >= ready + PARTIAL {
-            return Some(Part::NextWave);
+            return Some(PartialPage::NextWave);
         }
         // A whole page is shared, not copied: it has been tried.
         let whole = |class: &Vec<Option<Entity>>| class.first().copied().flatten().is_some();
@@ -187,7 +189,7 @@ impl Ahead {
         (data.wave, data.settled) = (wave, 0);
         super::tree::index(world, own);
         self.advance(world, session, ready);
-        Some(Part::Copied(run, own))
+        Some(PartialPage::Copied { from: run, to: own })
     }
 }
 
@@ -198,4 +200,7 @@ pub fn fork_context(world: &mut World, from: Entity, to: Entity) {
     let wave = leaf_of(world, from).and_then(|run| world.get::<KvRun>(run)).map_or(0, |data| data.wave);
     super::append_rows(world, from, cursor.computed, wave);
     attach(world, to, cursor.computed);
+    if let Some(run) = leaf_of(world, to) {
+        super::note_rest(world, run);
+    }
 }

@@ -75,8 +75,13 @@ pub(super) fn move_to_parent(world: &mut World, session: Entity) {
 /// Cuts a session's block tables to its cached context.
 pub(super) fn shorten_table(world: &mut World, session: Entity) {
     let Some(computed) = world.get::<ContextCursor>(session).map(|cursor| cursor.computed) else { return };
+    cut_table(world, session, computed.div_ceil(PAGE));
+}
+
+/// Cuts a session's block tables to their first `pages` pages.
+pub(super) fn cut_table(world: &mut World, session: Entity, pages: usize) {
     if let Some(mut table) = world.get_mut::<BlockTable>(session) {
-        table.0.iter_mut().for_each(|class| class.truncate(computed.div_ceil(PAGE)));
+        table.0.iter_mut().for_each(|class| class.truncate(pages));
     }
 }
 
@@ -162,7 +167,8 @@ fn add_page(world: &mut World, session: Entity, run: Entity, model: Entity) -> b
     true
 }
 
-/// Frees pages of the session's open run that no later token attends to.
+/// Frees pages of a session's context that no later token attends to, in its open run and in the runs before that nobody
+/// else holds.
 fn leave_windows(world: &mut World, session: Entity, run: Entity, model: Entity) {
     let Some(computed) = world.get::<ContextCursor>(session).map(|cursor| cursor.computed) else { return };
     let classes = world.get::<ModelConfig>(model).map_or(0, |config| config.kv_classes.len());
@@ -170,21 +176,32 @@ fn leave_windows(world: &mut World, session: Entity, run: Entity, model: Entity)
         let first = world
             .get::<ModelConfig>(model)
             .map_or(0, |config| config.kv_classes[class].first_needed(computed).saturating_sub(SLACK));
-        let Some(mut data) = world.get_mut::<KvRun>(run) else { return };
-        let gone = first.saturating_sub(data.start) / PAGE;
-        let pages = &mut data.pages[class];
-        let left = pages.partition_point(Option::is_none);
-        let leaving: Vec<Entity> = pages.iter_mut().take(gone).skip(left).filter_map(Option::take).collect();
-        let start = data.start / PAGE;
-        if leaving.is_empty() {
-            continue;
+        let mut next = Some(run).filter(|_| first > 0);
+        while let Some(run) = next {
+            if world.get::<KvRun>(run).is_none_or(|data| data.holds > 1) {
+                break;
+            }
+            leave_window(world, session, run, class, first);
+            next = parent_of(world, run);
         }
-        for page in leaving.into_iter().rev() {
-            world.despawn(page);
-        }
-        if let Some(mut table) = world.get_mut::<BlockTable>(session) {
-            table.0[class].iter_mut().take(start + gone).skip(start).for_each(|slot| *slot = 0);
-        }
+    }
+}
+
+/// Frees pages of one run and class that are wholly before position `first`.
+fn leave_window(world: &mut World, session: Entity, run: Entity, class: usize, first: usize) {
+    let Some(mut data) = world.get_mut::<KvRun>(run) else { return };
+    let (start, gone) = (data.start / PAGE, first.saturating_sub(data.start) / PAGE);
+    let pages = &mut data.pages[class];
+    let left = pages.partition_point(Option::is_none);
+    let leaving: Vec<Entity> = pages.iter_mut().take(gone).skip(left).filter_map(Option::take).collect();
+    if leaving.is_empty() {
+        return;
+    }
+    for page in leaving.into_iter().rev() {
+        world.despawn(page);
+    }
+    if let Some(mut table) = world.get_mut::<BlockTable>(session) {
+        table.0[class].iter_mut().take(start + gone).skip(start).for_each(|slot| *slot = 0);
     }
 }
 

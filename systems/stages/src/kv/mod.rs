@@ -24,7 +24,7 @@ mod tree;
 
 pub use abandon::{abandon_rows, forget_contexts};
 pub use attach::fork_context;
-pub(crate) use attach::{Part, attach, attach_part, first_slots};
+pub(crate) use attach::{PartialPage, attach, attach_part, first_slots};
 pub(crate) use context::{append_rows, available, reserve};
 pub use context::{detach, truncate_session};
 pub use transfer::{context_pages, import_context};

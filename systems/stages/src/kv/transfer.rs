@@ -1,9 +1,10 @@
 //! Cached contexts outside the cache: which pages a context has, and putting pages back.
 
-use super::context::{append_rows, open_run, reserve};
-use super::tree::{parent_of, slot};
+use super::context::{append_rows, available, open_run, reserve};
+use super::tree::{note_rest, parent_of, slot};
 use bevy_ecs::prelude::*;
 use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, ModelConfig, SessionOf};
+use weft_platform::PAGE;
 
 /// The slots of a session's pages, by class and page number. `None` for a page that has left its class's window.
 pub fn context_pages(world: &World, session: Entity) -> Vec<Vec<Option<u32>>> {
@@ -36,8 +37,10 @@ pub fn import_context(
     present: &[Vec<u32>],
     write: impl FnOnce(&mut World, &[Vec<u32>]),
 ) -> bool {
+    let Some(model) = world.get::<SessionOf>(session).map(|of| of.0) else { return false };
     let started = world.get::<ContextCursor>(session).is_none_or(|cursor| cursor.scheduled > 0);
-    if started || tokens == 0 {
+    // Nobody's cached context is dropped in vain.
+    if started || tokens == 0 || available(world, model) < tokens.div_ceil(PAGE) {
         return false;
     }
     if reserve(world, session, tokens) < tokens {
@@ -55,6 +58,7 @@ pub fn import_context(
     let slots = world.get::<BlockTable>(session).map_or_else(Vec::new, |table| table.0.clone());
     write(world, &slots);
     drop_absent(world, session, run, present);
+    note_rest(world, run);
     true
 }
 

@@ -245,8 +245,9 @@ pub(super) fn unhold(world: &mut World, run: Entity) {
         super::context::drop_pages_beyond_tokens(world, run);
         let bytes = data_bytes(world, run);
         let now = tree_of(world, run).map_or(0, |mut tree| tree.now());
-        if let Some(mut data) = world.get_mut::<KvRun>(run) {
-            data.used = now;
+        let used = world.get_mut::<KvRun>(run).map(|mut data| core::mem::replace(&mut data.used, now));
+        if let (Some(used), Some(mut tree)) = (used, tree_of(world, run)) {
+            tree.resting.remove(&(used, run));
         }
         let childless = !has_children(world, run);
         if let Some(mut tree) = tree_of(world, run) {

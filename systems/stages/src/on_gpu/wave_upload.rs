@@ -56,9 +56,15 @@ impl GpuShard {
     /// recorded before. A buffer cannot be copied to itself, so the partial sums of attention, which no wave uses now, are
     /// between.
     fn copy_pages(&mut self, wave: &Wave, config: &ModelConfig) {
+        // A wave that comes back from another place has copied the pages of the layers that it has passed.
+        let next = match wave.at {
+            AtLayer::Layer(next) => next,
+            AtLayer::Ffn(layer) => layer + 1,
+            _ => 0,
+        };
         let between = &self.scratch.partials;
         let page = LayerKv::bytes(self.plan_builder.attention.kv, config, PAGE);
-        for (index, layer) in &self.kv {
+        for (index, layer) in self.kv.range(next..) {
             let class = config.layer.get(*index).map_or(0, |layer| layer.kv_class);
             for (from, to) in wave.kv.get(class).into_iter().flat_map(|kv| &kv.copies) {
                 for (buffer, bytes) in [&layer.keys, &layer.values].into_iter().zip(page) {

@@ -230,7 +230,7 @@ fn deliver_drafted(
 
 /// Returns true if the token of a step is the drafted one, and the request goes on.
 fn is_right(span: &WaveSpan, round: usize, step: &Step, session: &SampledSessionItem<'_, '_>) -> bool {
-    let drafted = session.draft.as_ref().and_then(|draft| draft.tokens.get(round)).copied();
+    let drafted = session.draft.as_ref().and_then(|draft| draft.in_flight.get(round)).copied();
     step.finish.is_none() && round < span.drafts && step.token.is_some() && step.token == drafted
 }
 
@@ -245,7 +245,7 @@ fn count_drafts(span: &WaveSpan, accepted: usize, by_device: bool, session: &mut
         session.cursor.unread = session.cursor.unread.saturating_sub(beyond);
     }
     if let Some(draft) = &mut session.draft {
-        draft.tokens.clear();
+        draft.in_flight.clear();
         let stats = &mut draft.stats;
         stats.waves += 1;
         stats.drafted += span.drafts as u64;
@@ -296,7 +296,7 @@ pub fn sample(
         let Some(Ok((config, tokenizer, mut queue))) = model_of(of).map(|model| models.get_mut(model)) else {
             continue;
         };
-        queue.pace.stop(wave.turn);
+        queue.times.stop(wave.turn);
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
         deliver(&host.0, wave, config, tokenizer, &mut sessions, &mut buffers, &mut events);

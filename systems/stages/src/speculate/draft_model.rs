@@ -5,12 +5,14 @@
 //! session does. The session itself joins no wave meanwhile. Then its wave verifies them.
 
 use super::MOST_DRAFTED;
+use crate::admit::SessionQueue;
+use crate::fail::LoadFailed;
 use crate::kv::truncate_session;
 use crate::sample::SessionSampler;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    ContextCursor, Draft, DraftedBy, ModelConfig, Output, Phase, Request, SamplerSettings, SessionOf,
-    TokenHistory,
+    ContextCursor, Draft, DraftedBy, Layers, ModelConfig, Output, Phase, Request, Resident, SamplerSettings,
+    SessionOf, TickWork, TokenHistory,
 };
 
 /// How a draft model does for a session. A component of the session.
@@ -22,31 +24,44 @@ pub struct DraftModelUse {
     learned: u64,
     /// Steps without a draft since the last one.
     waited: u32,
+    /// Number of the session's tokens that it was last asked to follow, or to leave alone.
+    followed: usize,
 }
 
 impl Default for DraftModelUse {
     fn default() -> Self {
-        Self { right: 0.7, learned: 0, waited: 0 }
+        Self { right: 0.7, learned: 0, waited: 0, followed: 0 }
     }
 }
 
 /// Lets draft models draft for the sessions that have one, and takes over what they have drafted. Runs in the set
-/// `Speculate`, after [`draft`](super::draft).
+/// `Speculate`, after [`draft`](super::draft). Visits only sessions with a request in progress.
 pub fn draft_with_models(
     world: &mut World,
-    sessions: &mut QueryState<(Entity, &DraftedBy, &Phase), With<DraftModelUse>>,
+    queues: &mut QueryState<&SessionQueue>,
     mut list: Local<'_, Vec<(Entity, Entity)>>,
 ) {
-    let active = sessions.iter(world).filter(|(.., phase)| phase.is_active());
-    list.extend(active.filter_map(|(session, by, _)| Some((session, by.session()?))));
+    for queue in queues.iter(world) {
+        let drafting = |session: Entity| world.get::<DraftedBy>(session).and_then(DraftedBy::session);
+        list.extend(queue.sessions().filter_map(|session| Some((session, drafting(session)?))));
+    }
     for (session, drafting) in list.drain(..) {
         let pending = world.get::<Draft>(session).is_some_and(|draft| draft.pending);
         if !pending {
             begin(world, session, drafting);
         } else if world.get::<Phase>(drafting).is_none_or(|phase| !phase.is_active()) {
             take(world, session, drafting);
+            world.resource_mut::<TickWork>().0 += 1;
         }
     }
+}
+
+/// Returns true if a draft model has been loaded.
+fn is_ready(world: &World, model: Entity) -> bool {
+    let layers = world.get::<Layers>(model).map_or(&[][..], Layers::entities);
+    world.get::<LoadFailed>(model).is_none()
+        && world.get::<Resident>(model).is_some()
+        && layers.iter().all(|layer| world.get::<Resident>(*layer).is_some())
 }
 
 /// Starts to draft, if the session's tokens are known and drafts are worth it.
@@ -58,12 +73,18 @@ fn begin(world: &mut World, session: Entity, drafting: Entity) -> Option<()> {
     /// Share of the newest draft in the estimate.
     const NEWEST: f32 = 0.1;
     let cursor = *world.get::<ContextCursor>(session)?;
-    let history = world.get::<TokenHistory>(session)?.0.clone();
+    let length = world.get::<TokenHistory>(session)?.0.len();
+    if !world.get::<Phase>(session)?.is_active() || world.get::<DraftModelUse>(session)?.followed == length {
+        return None;
+    }
     let (request, output) = (world.get::<Request>(session)?, world.get::<Output>(session)?);
     let left = request.max_tokens.saturating_sub(output.tokens.len() + 1);
     let most = request.draft.min(MOST_DRAFTED).min(left);
     // The rows before the last token have been computed, and nothing is in flight.
-    if cursor.drafts > 0 || cursor.unread > 0 || cursor.scheduled + 1 != history.len() || most == 0 {
+    if cursor.drafts > 0 || cursor.unread > 0 || cursor.scheduled + 1 != length || most == 0 {
+        return None;
+    }
+    if !is_ready(world, world.get::<SessionOf>(drafting)?.0) {
         return None;
     }
     let stats = world.get::<Draft>(session)?.stats;
@@ -75,14 +96,16 @@ fn begin(world: &mut World, session: Entity, drafting: Entity) -> Option<()> {
             state.right += NEWEST * (was - state.right);
         }
     }
+    state.followed = length;
     state.waited += 1;
     if state.right < WORTHWHILE && state.waited < TRIED_AGAIN {
         return None;
     }
     state.waited = 0;
     // As long as the next token is more likely right than not.
-    let length = (0.5f32.ln() / state.right.clamp(0.05, 0.99).ln()).ceil() as usize;
-    follow(world, drafting, history, length.clamp(1, most))?;
+    let count = (0.5f32.ln() / state.right.clamp(0.05, 0.99).ln()).ceil() as usize;
+    let history = world.get::<TokenHistory>(session)?.0.clone();
+    follow(world, drafting, history, count.clamp(1, most))?;
     world.get_mut::<Draft>(session)?.pending = true;
     Some(())
 }

@@ -14,7 +14,7 @@ pub use occurrences::Occurrences;
 use crate::admit::SessionQueue;
 use bevy_ecs::prelude::*;
 use occurrences::LENGTHS;
-use weft_components::{ContextCursor, Draft, Phase, Request, TokenHistory};
+use weft_components::{ContextCursor, Draft, DraftedBy, Phase, Request, TokenHistory};
 
 /// Longest draft. Text that goes on as before for longer is drafted again.
 pub const MOST_DRAFTED: usize = 16;
@@ -62,7 +62,12 @@ impl Drafter {
 pub fn draft(
     mut models: Query<'_, '_, (&SessionQueue, &mut Occurrences)>,
     histories: Query<'_, '_, &TokenHistory>,
-    mut sessions: Query<'_, '_, (&ContextCursor, &Request, &Phase, &mut Draft, &mut Drafter)>,
+    mut sessions: Query<
+        '_,
+        '_,
+        (&ContextCursor, &Request, &Phase, &mut Draft, &mut Drafter),
+        Without<DraftedBy>,
+    >,
 ) {
     /// Share by which an estimate recovers each time that it forbids a draft.
     const RECOVERS: f32 = 0.002;
@@ -84,10 +89,9 @@ pub fn draft(
                 continue;
             }
             let most = cursor.unread + request.draft.min(MOST_DRAFTED);
-            let Draft { tokens, confidence, pending, .. } = &mut *draft;
-            if *pending {
-                continue;
-            }
+            // What a draft model began to draft before it was unloaded.
+            draft.pending = false;
+            let Draft { tokens, confidence, .. } = &mut *draft;
             tokens.clear();
             let other = |session: Entity| histories.get(session).ok().map(|history| &history.0[..]);
             if let Some(length) = occurrences.find(session, history, other, most, tokens) {

@@ -12,9 +12,11 @@ const KEPT: f64 = 0.97;
 
 /// The time of waves by their rows, as sums of a weighted linear regression.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct WaveTimes {
     /// Number, rows and start of waves in flight.
     started: VecDeque<(u64, usize, Instant)>,
+    /// When the last wave was done.
+    stopped: Option<Instant>,
     weight: f64,
     rows: f64,
     seconds: f64,
@@ -22,7 +24,7 @@ pub(crate) struct Pace {
     rows_seconds: f64,
 }
 
-impl Pace {
+impl WaveTimes {
     /// Notes that a wave has been composed.
     pub(super) fn start(&mut self, wave: u64, rows: usize) {
         if self.started.len() == REMEMBERED {
@@ -36,14 +38,16 @@ impl Pace {
         let now = Instant::now();
         while let Some((number, rows, start)) = self.started.front().copied() {
             if number > wave {
-                return;
+                break;
             }
             self.started.pop_front();
-            // Waves overlap on a device: one starts when the one before it is done.
             if number == wave {
+                // Waves queue up on a device: one starts when the one before it is done.
+                let start = self.stopped.map_or(start, |stopped| stopped.max(start));
                 self.add(rows as f64, now.duration_since(start).as_secs_f64());
             }
         }
+        self.stopped = Some(now);
     }
 
     fn add(&mut self, rows: f64, seconds: f64) {
@@ -124,23 +128,23 @@ mod tests {
 
     #[test]
     fn a_line_is_found_in_noise() {
-        let mut pace = Pace::default();
+        let mut times = WaveTimes::default();
         for wave in 0..400u32 {
             let rows = f64::from(1 + wave % 9);
             let noise = 1.0 + 0.1 * f64::from(wave * 7919 % 13) / 13.0;
-            pace.add(rows, (0.010 + 0.002 * rows) * noise);
+            times.add(rows, (0.010 + 0.002 * rows) * noise);
         }
-        let (wave, row) = pace.line().unwrap();
+        let (wave, row) = times.line().unwrap();
         assert!((0.009..0.012).contains(&wave) && (0.0018..0.0024).contains(&row), "{wave} {row}");
-        assert!((90..110).contains(&pace.rows_in(Duration::from_millis(210), 1)));
+        assert!((90..110).contains(&times.rows_in(Duration::from_millis(210), 1)));
     }
 
     #[test]
     fn equal_waves_tell_nothing_of_a_row() {
-        let mut pace = Pace::default();
-        (0..100).for_each(|_| pace.add(1.0, 0.01));
-        assert_eq!(pace.line(), None);
-        assert_eq!(pace.rows_in(Duration::from_millis(105), 1), 10);
+        let mut times = WaveTimes::default();
+        (0..100).for_each(|_| times.add(1.0, 0.01));
+        assert_eq!(times.line(), None);
+        assert_eq!(times.rows_in(Duration::from_millis(105), 1), 10);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The KV cache: which pages a context has, and who shares them.
 //!
 //! A context is a chain of runs (see [`weft_components::KvRun`]). The runs of a model form a prefix tree: a session
-//! that starts walks down the tree along its tokens ([`attach`]) and computes only what it does not find. Pages belong
+//! that starts walks down the tree along its tokens (`attach`) and computes only what it does not find. Pages belong
 //! to runs, each to one; a run belongs to whoever holds it, and is cached when nobody does. The last run of a chain may
 //! be *owned*: then its session appends to it. Whatever others hold is never written.
 //!

@@ -87,8 +87,9 @@ pub struct GenerateOptions {
     /// Maximum number of the prompt's rows in one wave; 0 for as many as fit.
     pub prefill_chunk: usize,
     /// Maximum number of tokens that are drafted from earlier text and verified together with the next one; 0 for no
-    /// speculation. The answer is the same, and comes sooner where text repeats. How many are tried depends on how many
-    /// were right, and on how much else the engine computes.
+    /// speculation. The answer is the same, and on a CPU comes sooner where text repeats. How many are tried depends on how
+    /// many were right, and on how much else the engine computes. On fast GPUs it may come later: a wave with drafts is
+    /// read back before the next one starts.
     pub draft: usize,
     /// A smaller model with the same vocabulary that drafts the tokens, instead of earlier text. It keeps a session of its
     /// own for this one.

@@ -55,7 +55,7 @@ pub(crate) struct GenerateArgs {
     )]
     pub(crate) max_tokens: u64,
     /// Maximum tokens that are drafted from earlier text and verified together with the next one; 0 for none. The answer is
-    /// the same, and comes sooner where it repeats what is there already
+    /// the same, and on a CPU comes sooner where it repeats what is there already; on a fast GPU it may come later
     #[arg(long, value_name = "N", aliases = ["draft-max", "spec-draft-n-max"], default_value_t = 0)]
     pub(crate) draft: usize,
     /// Text that ends an answer and is left out of it; may be given more than once

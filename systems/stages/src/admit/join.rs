@@ -16,6 +16,9 @@ use weft_platform::PAGE;
 /// Largest number of rows of a wave whose whole logits a caller may keep. It bounds the memory of the head's output.
 const MAX_KEPT_ROWS: usize = 64;
 
+/// Confidence from which drafts are tried where they cost the step that would run ahead.
+const SURE: f32 = 0.8;
+
 /// The components of a session that admission reads and writes.
 #[derive(bevy_ecs::query::QueryData)]
 #[query_data(mutable)]
@@ -237,6 +240,11 @@ impl Admission<'_> {
         let drafted =
             item.drafted(self.vocabulary).min(limit).min(self.room - 1).min(self.logits - 1).min(most - 1);
         let confidence = item.draft.as_ref().map_or(0.0, |draft| draft.confidence);
+        // Where steps run ahead, a wave with drafts has to be read back before the next one starts. That pays for one
+        // session whose drafts are mostly right, and for no more.
+        if self.ahead > 0 && (self.expected > 1.0 || confidence < SURE) {
+            return 0;
+        }
         let rows = self.wave.rows() + self.decoding;
         let drafts = self.cost.worthwhile(rows, &mut self.expected, confidence, drafted);
         if drafts == 0 {

@@ -82,13 +82,20 @@ fn foretell(
     }
 }
 
-/// For any backend: whatever is drafted, the answers are those without drafts.
-pub(crate) fn drafts_change_no_answer_of(engine: &mut Engine, model: ModelId, prompt: &[u32]) {
+/// For any backend: whatever is drafted, the answers of `count` tokens are those without drafts. Each of the `cases` says
+/// every how many tokens the draft is wrong, and how many are drafted.
+pub(crate) fn drafts_change_no_answer_of(
+    engine: &mut Engine,
+    model: ModelId,
+    prompt: &[u32],
+    count: usize,
+    cases: &[(usize, usize)],
+) {
     ask_oracle(engine);
     for sampler in ways() {
-        let plain = GenerateOptions { sampler: sampler.clone(), ..asks(50) };
+        let plain = GenerateOptions { sampler: sampler.clone(), ..asks(count) };
         let (_, wanted, ticks) = answer(engine, model, prompt, &plain);
-        for (wrong, draft) in [(0, 8), (0, 1), (3, 8), (1, 8), (2, 16)] {
+        for (wrong, draft) in cases.iter().copied() {
             *engine.world_mut().resource_mut::<Oracle>() =
                 Oracle { prompt: prompt.len(), text: wanted.clone(), wrong };
             let options = GenerateOptions { draft, ..plain.clone() };
@@ -115,7 +122,8 @@ pub(crate) fn drafts_change_no_answer_of(engine: &mut Engine, model: ModelId, pr
 #[test]
 fn drafts_change_no_answer_on_the_cpu() {
     let (mut engine, model, prompt) = tiny(&EngineOptions::default());
-    drafts_change_no_answer_of(&mut engine, model, &prompt);
+    let cases = [(0, 8), (0, 1), (3, 8), (1, 8), (2, 16)];
+    drafts_change_no_answer_of(&mut engine, model, &prompt, 50, &cases);
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn sessions_share_a_prefix_and_copy_a_page() {
 fn drafts_change_no_answer_on_a_gpu() {
     for plain in PATHS {
         let (mut engine, model, prompt) = on_gpu(plain, GpuLayers::Auto);
-        drafts_change_no_answer_of(&mut engine, model, &prompt);
+        drafts_change_no_answer_of(&mut engine, model, &prompt, 16, &[(0, 4), (3, 4)]);
         unharmed(&engine, model);
     }
 }

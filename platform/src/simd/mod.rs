@@ -128,10 +128,11 @@ pub(crate) trait Transpose: Simd {
 }
 
 /// Number of groups whose sums of products fit into 16 bits. Two products of a code of `bits` bits and an activation
-/// are at most `2 * (2^bits - 1) * 127`, and 16 bits hold 32,767.
+/// are at most `2 * (2^bits - 1) * 127`, and 16 bits hold 32,767. Codes of 8 bits are summed otherwise, but a build
+/// without optimization computes their number too.
 #[cfg(target_arch = "x86_64")]
 pub(crate) const fn groups_in_16_bits(bits: u32) -> usize {
-    if bits <= 4 { 8 } else { 1 << (7 - bits) }
+    if bits <= 4 { 8 } else { 1 << 7u32.saturating_sub(bits) }
 }
 
 /// Group `g` of four activations, as an integer of their bytes.

@@ -2,34 +2,36 @@
 //! layers have moved.
 
 use super::context::{leaf_of, truncate_session};
-use super::tree::{drop_subtree, parent_of};
+use super::tree::{chain, drop_subtree, parent_of};
 use bevy_ecs::prelude::*;
-use weft_components::{KvRun, Runs, Sessions};
+use weft_components::{ContextCursor, KvRun, Runs, Sessions};
 
 /// Forgets what the wave with number `wave` of a model, and later ones, were to compute: they have been cleared. Others
 /// may have attached to it.
 pub fn abandon_rows(world: &mut World, model: Entity, wave: u64) {
     let lost = |run: &KvRun| run.wave >= wave && !run.tokens.is_empty();
-    let kept = |run: &KvRun| if run.wave == wave { run.settled } else { 0 };
     for session in crate::related::<Sessions>(world, model) {
-        let mut limit = None;
-        let mut next = leaf_of(world, session);
-        while let Some(run) = next {
-            if let Some(data) = world.get::<KvRun>(run).filter(|data| lost(data)) {
-                limit = Some(data.start + kept(data));
-            }
-            next = parent_of(world, run);
-        }
-        if let Some(limit) = limit {
+        let runs = chain(world, leaf_of(world, session)).filter_map(|run| world.get::<KvRun>(run));
+        let first = runs.filter(|data| lost(data)).last();
+        if let Some(limit) = first.map(|data| data.start + kept(world, data, wave)) {
             truncate_session(world, session, limit);
         }
     }
     // What is left of them is held by nobody.
     for run in crate::related::<Runs>(world, model) {
         let data = world.get::<KvRun>(run);
-        if data.is_some_and(|data| lost(data) && data.tokens.len() > kept(data)) {
+        if data.is_some_and(|data| lost(data) && data.tokens.len() > kept(world, data, wave)) {
             drop_subtree(world, run);
         }
+    }
+}
+
+/// Tokens of a run that waves before `wave` have computed: for its owner, those that have been delivered to it.
+fn kept(world: &World, run: &KvRun, wave: u64) -> usize {
+    match run.owner.and_then(|owner| world.get::<ContextCursor>(owner)) {
+        Some(cursor) => cursor.computed.saturating_sub(run.start).min(run.tokens.len()),
+        None if run.wave == wave => run.settled,
+        None => 0,
     }
 }
 

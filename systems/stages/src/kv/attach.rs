@@ -136,15 +136,11 @@ impl Ahead {
         cut_table(world, session, self.start / PAGE);
         extend_table(world, session, last, 0..pages);
         set_leaf(world, session, last);
-        self.advance(world, session, pages * PAGE);
-        true
-    }
-
-    fn advance(&self, world: &mut World, session: Entity, tokens: usize) {
         if let Some(mut cursor) = world.get_mut::<ContextCursor>(session) {
-            cursor.computed = self.start + tokens;
+            cursor.computed = self.start + pages * PAGE;
             cursor.scheduled = cursor.computed;
         }
+        true
     }
 
     /// Returns true if the run still has the pages that a context needs which ends after its first `pages` pages.
@@ -188,7 +184,10 @@ impl Ahead {
         data.tokens.extend(tokens);
         (data.wave, data.settled) = (wave, 0);
         super::tree::index(world, own);
-        self.advance(world, session, ready);
+        // They are there once the wave has copied them: until then they are rows in flight.
+        if let Some(mut cursor) = world.get_mut::<ContextCursor>(session) {
+            cursor.scheduled = self.start + ready;
+        }
         Some(PartialPage::Copied { from: run, to: own })
     }
 }

@@ -1,7 +1,8 @@
 //! A session's own part of the KV cache: its open run, new pages, cutting, and pages that leave a window.
 
 use super::tree::{
-    evict, free_or_cached, has_children, hold, index, model_of, parent_of, slot, split, unhold, unindex,
+    chain, evict, free_or_cached, has_children, hold, index, model_of, parent_of, slot, split, unhold,
+    unindex,
 };
 use crate::sample::SessionSampler;
 use bevy_ecs::prelude::*;
@@ -53,11 +54,6 @@ pub fn detach(world: &mut World, session: Entity) {
         world.entity_mut(session).remove::<LeafRun>();
     }
     shorten_table(world, session);
-}
-
-/// As [`detach`], for a session whose request goes on: random numbers of tokens that will not be read are drawn again.
-pub(super) fn forget(world: &mut World, session: Entity) {
-    truncate_session(world, session, 0);
 }
 
 /// Moves the end of a session's context to the run before its last.
@@ -193,15 +189,19 @@ fn leave_window(world: &mut World, session: Entity, run: Entity, class: usize, f
     let (start, gone) = (data.start / PAGE, first.saturating_sub(data.start) / PAGE);
     let pages = &mut data.pages[class];
     let left = pages.partition_point(Option::is_none);
-    let leaving: Vec<Entity> = pages.iter_mut().take(gone).skip(left).filter_map(Option::take).collect();
-    if leaving.is_empty() {
-        return;
-    }
-    for page in leaving.into_iter().rev() {
+    let leaving = pages.iter_mut().enumerate().take(gone).skip(left);
+    let leaving = leaving.filter_map(|(number, page)| Some((start + number, page.take()?))).collect();
+    free_pages(world, session, class, leaving);
+}
+
+/// Frees pages of a session's context, `(page number, page)`, that have been taken out of their run. The last one is the
+/// first to be used again.
+pub(super) fn free_pages(world: &mut World, session: Entity, class: usize, pages: Vec<(usize, Entity)>) {
+    for (number, page) in pages.into_iter().rev() {
         world.despawn(page);
-    }
-    if let Some(mut table) = world.get_mut::<BlockTable>(session) {
-        table.0[class].iter_mut().take(start + gone).skip(start).for_each(|slot| *slot = 0);
+        if let Some(mut table) = world.get_mut::<BlockTable>(session) {
+            table.0[class][number] = 0;
+        }
     }
 }
 
@@ -242,16 +242,17 @@ pub fn truncate_session(world: &mut World, session: Entity, keep: usize) {
     let Some(mut cursor) = world.get_mut::<ContextCursor>(session) else { return };
     cursor.preempted = false;
     let (unread, computed) = (cursor.unread, cursor.computed);
+    let in_flight = cursor.scheduled > computed || unread > 0 || cursor.drafts > 0;
+    // A context of which nothing is computed may hold pages all the same.
+    if !in_flight && computed > 0 && keep >= computed && reaches_windows(world, session, computed) {
+        return;
+    }
     if let Some(mut sampler) = world.get_mut::<SessionSampler>(session) {
         sampler.take_back(unread);
     }
     let wave = leaf_of(world, session).and_then(|run| world.get::<KvRun>(run)).map_or(0, |data| data.wave);
     append_rows(world, session, computed, wave);
-    if let Some(mut cursor) = world.get_mut::<ContextCursor>(session) {
-        cursor.rewind(keep);
-    }
-    let keep = keep.min(computed);
-    let kept = cut_chain(world, session, keep);
+    let kept = cut_chain(world, session, keep.min(computed), computed);
     if !reaches_windows(world, session, kept) {
         return detach(world, session);
     }
@@ -261,8 +262,9 @@ pub fn truncate_session(world: &mut World, session: Entity, keep: usize) {
     shorten_table(world, session);
 }
 
-/// Cuts the chain of a session to at most `keep` tokens. Returns the number that is kept.
-fn cut_chain(world: &mut World, session: Entity, keep: usize) -> usize {
+/// Cuts the chain of a session, of which `computed` tokens have been computed, to at most `keep` tokens. Returns the number
+/// that is kept.
+fn cut_chain(world: &mut World, session: Entity, keep: usize, computed: usize) -> usize {
     let Some(leaf) = leaf_of(world, session) else { return 0 };
     let mut run = leaf;
     while world.get::<KvRun>(run).is_some_and(|data| data.start >= keep) {
@@ -285,7 +287,8 @@ fn cut_chain(world: &mut World, session: Entity, keep: usize) -> usize {
         }
         return start + had;
     }
-    if open && had - within < PAGE {
+    // Rows in flight, and less than a page, are not worth caching.
+    if open && (keep == computed || had - within < PAGE) {
         cut(world, run, within);
         return keep;
     }
@@ -310,8 +313,7 @@ fn reaches_windows(world: &World, session: Entity, kept: usize) -> bool {
     };
     config.kv_classes.iter().enumerate().all(|(class, of)| {
         let first = of.first_needed(kept);
-        let mut run = leaf_of(world, session);
-        while let Some(data) = run.and_then(|run| world.get::<KvRun>(run)) {
+        for data in chain(world, leaf_of(world, session)).filter_map(|run| world.get::<KvRun>(run)) {
             let pages =
                 first.saturating_sub(data.start) / PAGE..kept.saturating_sub(data.start).div_ceil(PAGE);
             let here = data.pages.get(class).and_then(|all| all.get(pages.start..pages.end.min(all.len())));
@@ -321,7 +323,6 @@ fn reaches_windows(world: &World, session: Entity, kept: usize) -> bool {
             if data.start <= first {
                 return true;
             }
-            run = run.and_then(|run| parent_of(world, run));
         }
         kept == 0
     })

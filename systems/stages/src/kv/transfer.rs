@@ -1,21 +1,16 @@
 //! Cached contexts outside the cache: which pages a context has, and putting pages back.
 
-use super::context::{append_rows, available, open_run, reserve};
-use super::tree::{note_rest, parent_of, slot};
+use super::context::{append_rows, available, free_pages, leaf_of, open_run, reserve};
+use super::tree::{chain, note_rest, slot};
 use bevy_ecs::prelude::*;
-use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, ModelConfig, SessionOf};
+use weft_components::{BlockTable, ContextCursor, KvRun, ModelConfig, SessionOf};
 use weft_platform::PAGE;
 
 /// The slots of a session's pages, by class and page number. `None` for a page that has left its class's window.
 pub fn context_pages(world: &World, session: Entity) -> Vec<Vec<Option<u32>>> {
     let model = world.get::<SessionOf>(session).and_then(|of| world.get::<ModelConfig>(of.0));
     let mut classes = vec![Vec::new(); model.map_or(0, |config| config.kv_classes.len())];
-    let mut runs = Vec::new();
-    let mut next = world.get::<LeafRun>(session).map(|leaf| leaf.0);
-    while let Some(run) = next {
-        runs.push(run);
-        next = parent_of(world, run);
-    }
+    let runs: Vec<Entity> = chain(world, leaf_of(world, session)).collect();
     let pages = world.get::<BlockTable>(session).map_or(0, BlockTable::pages);
     for data in runs.iter().rev().filter_map(|run| world.get::<KvRun>(*run)) {
         for (all, here) in classes.iter_mut().zip(&data.pages) {
@@ -27,9 +22,9 @@ pub fn context_pages(world: &World, session: Entity) -> Vec<Vec<Option<u32>>> {
 }
 
 /// Gives a session without cached context pages for its first `tokens` tokens, whose keys and values the caller then writes
-/// to the slots that `write` is called with, by class. `present` are the numbers of the pages that it writes, by class;
-/// the others have left their windows. No other session will use them. Returns false, and gives none, if
-/// there are too few free pages.
+/// to the slots that `write` is called with, by class. `present` are the numbers of the pages that it writes, ascending, by
+/// class; the others have left their windows. No other session will use them. Returns false, and gives none, if there are
+/// too few free pages.
 pub fn import_context(
     world: &mut World,
     session: Entity,
@@ -64,20 +59,11 @@ pub fn import_context(
 
 /// Frees pages of a session's run that are not among `present`.
 fn drop_absent(world: &mut World, session: Entity, run: Entity, present: &[Vec<u32>]) {
-    let mut absent = Vec::new();
-    if let Some(mut data) = world.get_mut::<KvRun>(run) {
-        for (class, (pages, present)) in data.pages.iter_mut().zip(present).enumerate() {
-            for (number, page) in pages.iter_mut().enumerate() {
-                if !present.contains(&(number as u32)) {
-                    absent.extend(page.take().map(|page| (class, number, page)));
-                }
-            }
-        }
-    }
-    for (class, number, page) in absent {
-        world.despawn(page);
-        if let Some(mut table) = world.get_mut::<BlockTable>(session) {
-            table.0[class][number] = 0;
-        }
+    for (class, present) in present.iter().enumerate() {
+        let Some(mut data) = world.get_mut::<KvRun>(run) else { return };
+        let pages = data.pages[class].iter_mut().enumerate();
+        let absent = pages.filter(|(number, _)| present.binary_search(&(*number as u32)).is_err());
+        let absent = absent.filter_map(|(number, page)| Some((number, page.take()?))).collect();
+        free_pages(world, session, class, absent);
     }
 }

@@ -95,6 +95,11 @@ pub(super) fn parent_of(world: &World, run: Entity) -> Option<Entity> {
     world.get::<RunOf>(run).map(|of| of.0)
 }
 
+/// A run and the runs before it, the last one first.
+pub(super) fn chain(world: &World, run: Option<Entity>) -> impl Iterator<Item = Entity> {
+    core::iter::successors(run, |run| parent_of(world, *run))
+}
+
 pub(super) fn has_children(world: &World, run: Entity) -> bool {
     world.get::<ChildRuns>(run).is_some_and(|children| !children.entities().is_empty())
 }
@@ -411,7 +416,7 @@ pub(super) fn drop_subtree(world: &mut World, run: Entity) {
     }
     for run in all.into_iter().rev() {
         for session in crate::related::<LeafSessions>(world, run) {
-            super::context::forget(world, session);
+            super::context::truncate_session(world, session, 0);
         }
         // The last session's leaving may have dropped the run.
         if world.get::<KvRun>(run).is_some() {

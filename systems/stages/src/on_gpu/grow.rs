@@ -14,7 +14,7 @@ use crate::load::abandon_waves;
 use crate::place::{Backends, PlaceLimits};
 use bevy_ecs::prelude::*;
 use std::collections::BTreeMap;
-use weft_components::{AtLayer, Model, TickWork, Wave, WaveLimits, WaveOf};
+use weft_components::{Model, TickWork, Wave, WaveLimits, WaveOf};
 use weft_gpu::GpuError;
 
 impl GpuShard {
@@ -88,8 +88,7 @@ pub fn shrink_waves(
     let mut large = BTreeMap::<Entity, Vec<Entity>>::new();
     for (entity, wave, of) in waves.iter(world) {
         let too_large = |(model, rows): &(Entity, usize)| of.0 == *model && wave.rows() > *rows;
-        let travels = matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
-        if travels && out_of_memory.iter().any(too_large) {
+        if wave.at.travels() && out_of_memory.iter().any(too_large) {
             sessions.extend(wave.spans.iter().map(|span| span.session));
             large.entry(of.0).or_default().push(entity);
         }
@@ -125,7 +124,9 @@ mod tests {
     use crate::on_gpu::scratch::FIRST_ROWS;
     use crate::on_gpu::testing::world;
     use bevy_ecs::system::RunSystemOnce;
-    use weft_components::{BlockTable, ContextCursor, KvRun, LeafRun, Place, RunIn, WaveSpan};
+    use weft_components::{
+        AtLayer, BlockTable, ContextCursor, KvRun, LeafRun, Place, RunIn, SessionOf, WaveSpan,
+    };
 
     #[test]
     fn sizes_double_up_to_the_most() {
@@ -155,11 +156,13 @@ mod tests {
     #[test]
     fn a_wave_that_there_is_no_memory_for_is_taken_apart() {
         let (mut world, model) = world();
-        let mut run = KvRun { tokens: vec![1; 340], settled: 40, ..KvRun::default() };
+        let mut run = KvRun { tokens: vec![1; 340], ..KvRun::default() };
         run.pages = vec![(0..2).map(|_| Some(world.spawn_empty().id())).collect()];
         let run = world.spawn((run, RunIn(model))).id();
         let cursor = ContextCursor { computed: 40, scheduled: 340, limit: 1000, ..ContextCursor::default() };
-        let session = world.spawn((LeafRun(run), BlockTable(vec![vec![3, 5, 7]]), cursor)).id();
+        let table = BlockTable(vec![vec![3, 5, 7]]);
+        let session = world.spawn((SessionOf(model), LeafRun(run), table, cursor)).id();
+        world.get_mut::<KvRun>(run).unwrap().owner = Some(session);
         let span = WaveSpan {
             session,
             rows: 0..300,

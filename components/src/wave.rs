@@ -29,6 +29,13 @@ pub enum AtLayer {
     OnDevice,
 }
 
+impl AtLayer {
+    /// Returns true if the wave carries rows that have not passed the head.
+    pub fn travels(self) -> bool {
+        matches!(self, Self::Embed | Self::Layer(_) | Self::Ffn(_) | Self::Head)
+    }
+}
+
 /// How the token of a span is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Chosen {

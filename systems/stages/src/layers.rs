@@ -40,12 +40,11 @@ pub fn run_layers(
     mut ready: Local<'_, Vec<(u64, Entity, Entity)>>,
     mut advanced: Local<'_, Vec<Entity>>,
 ) {
-    let travels =
-        |at: AtLayer| matches!(at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head);
+    ready.clear();
     ready.extend(
         waves
             .iter(world)
-            .filter(|(_, wave, _)| travels(wave.at))
+            .filter(|(_, wave, _)| wave.at.travels())
             .map(|(entity, wave, of)| (wave.turn, entity, of.0)),
     );
     if ready.is_empty() {
@@ -55,17 +54,15 @@ pub fn run_layers(
     let deadline = world.get_resource::<TickBudget>().and_then(|budget| budget.deadline);
     // Models of which a layer has run in this tick. Each runs at least one, so that a short budget starves no model.
     advanced.clear();
-    // The earlier wave of each model: a later one stays behind it, because it may read what that one writes.
-    let mut ahead = Vec::<(Entity, Entity)>::new();
     world.schedule_scope(LayerStep, |world, step| {
-        for (_, wave, model) in ready.drain(..) {
+        for (at, (_, wave, model)) in ready.iter().copied().enumerate() {
             let is_over = |advanced: &[Entity]| {
                 deadline.is_some_and(|at| advanced.contains(&model) && Instant::now() >= at)
             };
-            let before = ahead.iter().rev().find(|(of, _)| *of == model).map(|(_, wave)| *wave);
+            // It stays behind the model's earlier wave, because it may read what that one writes.
+            let before = ready[..at].iter().rev().find(|(.., of)| *of == model).map(|(_, wave, _)| *wave);
             let is_behind =
                 |world: &World| before.is_none_or(|before| passed(world, wave) < passed(world, before));
-            ahead.push((model, wave));
             while !is_over(&advanced) && is_behind(world) && advance(world, step, wave, model) {
                 if deadline.is_some() && !advanced.contains(&model) {
                     advanced.push(model);

@@ -4,7 +4,7 @@ use crate::kv::{abandon_rows, forget_contexts, truncate_session};
 use crate::place::Backends;
 use crate::related;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, Sessions, TickWork, Wave, Waves};
+use weft_components::{Sessions, TickWork, Wave, Waves};
 
 /// Takes a wave out of its place and clears it.
 pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
@@ -19,11 +19,9 @@ pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
 
 /// Takes waves of a model out of their places and clears them. Contexts lose the rows that had not passed all layers.
 pub(crate) fn abandon_waves(world: &mut World, backends: &Backends, model: Entity, waves: &[Entity]) {
-    let travels = |wave: &&Wave| {
-        matches!(wave.at, AtLayer::Embed | AtLayer::Layer(_) | AtLayer::Ffn(_) | AtLayer::Head)
-    };
-    let first =
-        waves.iter().filter_map(|wave| world.get::<Wave>(*wave)).filter(travels).map(|wave| wave.turn).min();
+    let travelling =
+        waves.iter().filter_map(|wave| world.get::<Wave>(*wave)).filter(|wave| wave.at.travels());
+    let first = travelling.map(|wave| wave.turn).min();
     for wave in waves {
         abandon(world, backends, *wave);
     }

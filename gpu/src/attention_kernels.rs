@@ -192,8 +192,10 @@ impl AttentionShape {
                 Some(lanes) => ([parts::TEAM_SUBGROUP, parts::REDUCE_SUBGROUP], lanes),
                 None => ([parts::TEAM_PLAIN, parts::REDUCE_PLAIN], 32),
             };
-            let parts = [parts::WAVE, self.kv.load, parts::ATTENTION, format.part()]
+            let parts = [parts::WAVE]
                 .into_iter()
+                .chain(self.kv.load.iter().copied())
+                .chain([parts::ATTENTION, format.part()])
                 .chain(reduce)
                 .chain(list.iter().copied());
             self.constants(KernelSpec::new(name, parts), layout.workgroup)

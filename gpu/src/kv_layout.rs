@@ -22,8 +22,8 @@ pub struct KvLayout {
     staged: usize,
     /// True if blocks of elements have scales.
     blocks: bool,
-    /// The part that loads eight elements.
-    pub(crate) load: Part,
+    /// The parts that load eight elements.
+    pub(crate) load: &'static [Part],
     /// The part that stores elements.
     store: Part,
 }
@@ -36,24 +36,24 @@ impl fmt::Debug for KvLayout {
 
 impl KvLayout {
     /// 32-bit floats.
-    pub const F32: Self = Self::plain("F32", 32, parts::KV_F32, parts::KV_F32_STORE);
+    pub const F32: Self = Self::plain("F32", 32, &[parts::KV_F32], parts::KV_F32_STORE);
     /// 16-bit floats (f16).
-    pub const F16: Self = Self::plain("F16", 16, parts::KV_F16, parts::KV_F16_STORE);
+    pub const F16: Self = Self::plain("F16", 16, &[parts::KV_HALVES, parts::KV_F16], parts::KV_F16_STORE);
     /// bfloat16.
-    pub const BF16: Self = Self::plain("BF16", 16, parts::KV_BF16, parts::KV_BF16_STORE);
+    pub const BF16: Self = Self::plain("BF16", 16, &[parts::KV_HALVES, parts::KV_BF16], parts::KV_BF16_STORE);
     /// Signed bytes, rotated, with an f16 scale for each block.
-    pub const Q8_0: Self = Self::blocks("Q8_0", 8, parts::KV_Q8_0, parts::KV_Q8_0_STORE);
+    pub const Q8_0: Self = Self::blocks("Q8_0", 8, &[parts::KV_BLOCKS, parts::KV_Q8_0], parts::KV_Q8_0_STORE);
     /// Codes of 4 bits, rotated, with an f16 scale for each block.
-    pub const Q4_0: Self = Self::blocks("Q4_0", 4, parts::KV_Q4_0, parts::KV_Q4_0_STORE);
+    pub const Q4_0: Self = Self::blocks("Q4_0", 4, &[parts::KV_BLOCKS, parts::KV_Q4_0], parts::KV_Q4_0_STORE);
 
     /// All formats.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0];
 
-    const fn plain(name: &'static str, bits: usize, load: Part, store: Part) -> Self {
+    const fn plain(name: &'static str, bits: usize, load: &'static [Part], store: Part) -> Self {
         Self { name, bits, staged: bits / 8, blocks: false, load, store }
     }
 
-    const fn blocks(name: &'static str, bits: usize, load: Part, store: Part) -> Self {
+    const fn blocks(name: &'static str, bits: usize, load: &'static [Part], store: Part) -> Self {
         // Eight codes and their scale are one vector of workgroup memory.
         Self { name, bits, staged: 2, blocks: true, load, store }
     }

@@ -34,7 +34,7 @@ pub mod parts {
         OUT_STORE "out_store", OUT_ADD "out_add", OUT_GATE "out_gate", ROPE "rope", ROPE_KV "rope_kv", OUT_ROPE "out_rope",
         GATE_SILU "gate_silu", GATE_GELU "gate_gelu", GATE_GELU_ERF "gate_gelu_erf", GATE_RELU2 "gate_relu2", GATE_MUL "gate_mul", GATE_NORM "gate_norm",
         ROPE_HEADS "rope_heads", ROPE_PAIRS "rope_pairs", HEADS_PAIRS "heads_pairs", HEADS_BLOCKS "heads_blocks", HADAMARD "hadamard",
-        KV_F32 "kv_f32", KV_F16 "kv_f16", KV_BF16 "kv_bf16", KV_Q8_0 "kv_q8_0", KV_Q4_0 "kv_q4_0",
+        KV_HALVES "kv_halves", KV_BLOCKS "kv_blocks", KV_F32 "kv_f32", KV_F16 "kv_f16", KV_BF16 "kv_bf16", KV_Q8_0 "kv_q8_0", KV_Q4_0 "kv_q4_0",
         KV_F32_STORE "kv_f32_store", KV_F16_STORE "kv_f16_store", KV_BF16_STORE "kv_bf16_store",
         KV_Q8_0_STORE "kv_q8_0_store", KV_Q4_0_STORE "kv_q4_0_store",
         LOAD_ACT "load_act", RESIDUAL "residual", DELTA_ROWS "delta_rows", DELTA_EXPERTS "delta_experts",

@@ -1,15 +1,8 @@
-// Keys and values as codes of 4 bits from -8 to 7, stored plus 8, with an f16 scale for every block of 32 elements,
-// rotated by `hadamard.wgsl`. The page of a KV head is in one piece: codes [offset][dimension], then scales
-// [offset][block], a whole number of words per offset. A byte has elements i and i + 4 of a word's eight.
+// Codes of 4 bits from -8 to 7, stored plus 8. A byte has elements i and i + 4 of a word's eight.
 @group(0) @binding(2) var<storage, read> keys: array<u32>;
 @group(0) @binding(3) var<storage, read> values: array<u32>;
 
-// Eight elements as they are stored, and the number of vectors that they take in workgroup memory.
-struct Eight {
-    codes: u32,
-    scale: f32,
-}
-const EIGHT_VECTORS: u32 = 1u;
+alias Codes = u32;
 
 // The place of eight elements: of their codes, of the word with their scale, and 1 for the second scale of the word.
 struct Place {
@@ -32,17 +25,6 @@ fn scale_of(word: u32, at: Place) -> f32 {
     return select(scales.x, scales.y, at.second == 1u);
 }
 
-fn load_key(i: u32) -> Eight {
-    let at = place(i, KEY8);
-    return Eight(keys[at.codes], scale_of(keys[at.scales], at));
-}
-fn load_value(i: u32) -> Eight {
-    let at = place(i, VALUE8);
-    return Eight(values[at.codes], scale_of(values[at.scales], at));
-}
-fn or_zeros(e: Eight, seen: bool) -> Eight {
-    return Eight(select(0u, e.codes, seen), select(0.0, e.scale, seen));
-}
 fn to_vector(e: Eight, n: u32) -> vec4<u32> { return vec4<u32>(e.codes, bitcast<u32>(e.scale), 0u, 0u); }
 fn from_vectors(a: vec4<u32>, b: vec4<u32>) -> Eight { return Eight(a.x, bitcast<f32>(a.y)); }
 

@@ -114,7 +114,7 @@ pub fn resume(world: &mut World, session: SessionId) -> Result<(), Error> {
 /// Maximum number of rows in a wave of a model.
 fn wave_rows(world: &World, model: ModelId) -> usize {
     let limits = world.get::<WaveLimits>(model.0).map_or(1, |limits| limits.rows);
-    world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows.min(limits)
+    AdmitOptions::of(world).max_rows.min(limits)
 }
 
 /// Closes a session and frees its KV pages. A request in progress ends without a finish reason.

@@ -191,10 +191,11 @@ impl Admission<'_> {
             return self.wait(world, session);
         }
         let prompt = end - start > 1;
+        let mut start = start;
         if prompt {
             kv::attach(world, session, first_wanted);
+            start = scheduled(world, session);
         }
-        let start = self.sessions.get_mut(world, session).map_or(start, |item| item.cursor.scheduled);
         if (start + 1).div_ceil(PAGE) > self.pages {
             if self.wave.rows() == 0 {
                 // The session's context is too long even for a wave of its own.
@@ -208,17 +209,14 @@ impl Admission<'_> {
             self.starved.get_or_insert(session);
             return self.wait(world, session);
         }
-        let part = if prompt {
-            kv::attach_part(world, session, first_wanted, self.number)
-        } else {
-            PartialPage::None
-        };
-        match part {
-            PartialPage::None => {}
-            PartialPage::NextWave => return self.wait(world, session),
-            PartialPage::Copied { from, to } => self.copy(world, from, to),
+        if prompt {
+            match kv::attach_part(world, session, first_wanted, self.number) {
+                PartialPage::None => {}
+                PartialPage::NextWave => return self.wait(world, session),
+                PartialPage::Copied { from, to } => self.copy(world, from, to),
+            }
+            start = scheduled(world, session);
         }
-        let start = self.sessions.get_mut(world, session).map_or(start, |item| item.cursor.scheduled);
         let most = self.pages.saturating_mul(PAGE).saturating_sub(start);
         let rows = (end - start).min(self.room).min(chunk).min(most);
         let rows = rows.min(kv::reserve(world, session, start + rows) - start);
@@ -359,6 +357,10 @@ impl Admission<'_> {
     pub(super) fn finish(&mut self, world: &mut World, session: Entity, reason: FinishReason) {
         finish(world, self.sessions, session, reason);
     }
+}
+
+fn scheduled(world: &World, session: Entity) -> usize {
+    world.get::<ContextCursor>(session).map_or(0, |cursor| cursor.scheduled)
 }
 
 /// Drops the oldest tokens of a session whose context is full, if its request asks for that. Returns false if it does not.

@@ -21,7 +21,7 @@ use core::time::Duration;
 use join::{Admission, Joined, finish};
 use room::{Pressure, preempt};
 use weft_components::{
-    AdaptedRows, AtLayer, FinishReason, KvPools, ModelConfig, SessionOf, StepsAhead, TickWork, Wave, WaveKv,
+    AdaptedRows, AtLayer, FinishReason, ModelConfig, SessionOf, StepsAhead, TickWork, Wave, WaveKv,
     WaveLimits, WaveOf, Waves,
 };
 
@@ -40,6 +40,13 @@ pub struct AdmitOptions {
 impl Default for AdmitOptions {
     fn default() -> Self {
         Self { max_rows: 512, wave_time: None, wave_cost: None }
+    }
+}
+
+impl AdmitOptions {
+    /// The options of a world.
+    pub fn of(world: &World) -> Self {
+        world.get_resource::<Self>().copied().unwrap_or_default()
     }
 }
 
@@ -81,8 +88,9 @@ pub fn admit(
             _ => {}
         }
     }
-    if let Some(model) = failed.iter(world).next() {
-        end_all(world, failed, sessions, model);
+    let failed: Vec<Entity> = failed.iter(world).collect();
+    for model in failed {
+        end_all(world, sessions, model);
     }
     for at in 0..scratch.waves.len() {
         let (wave, model) = scratch.waves[at];
@@ -106,19 +114,11 @@ pub fn admit(
     }
 }
 
-/// Ends the requests of models whose load has failed.
-fn end_all(
-    world: &mut World,
-    failed: &mut QueryState<Entity, With<LoadFailed>>,
-    sessions: &mut QueryState<AdmitSession>,
-    first: Entity,
-) {
-    let models: Vec<Entity> = failed.iter(world).filter(|model| *model != first).chain([first]).collect();
-    for model in models {
-        let Some(mut queue) = world.get_mut::<SessionQueue>(model) else { continue };
-        for queued in core::mem::take(&mut queue.sessions) {
-            finish(world, sessions, queued.session, FinishReason::ModelFailed);
-        }
+/// Ends the requests of a model whose load has failed.
+fn end_all(world: &mut World, sessions: &mut QueryState<AdmitSession>, model: Entity) {
+    let Some(mut queue) = world.get_mut::<SessionQueue>(model) else { return };
+    for queued in core::mem::take(&mut queue.sessions) {
+        finish(world, sessions, queued.session, FinishReason::ModelFailed);
     }
 }
 
@@ -130,7 +130,7 @@ fn compose(
     (entity, model): (Entity, Entity),
     scratch: &mut AdmitScratch,
 ) -> bool {
-    let options = world.get_resource::<AdmitOptions>().copied().unwrap_or_default();
+    let options = AdmitOptions::of(world);
     let (Some(config), Some(limits)) =
         (world.get::<ModelConfig>(model), world.get::<WaveLimits>(model).copied())
     else {
@@ -143,8 +143,6 @@ fn compose(
         world.get_mut::<Wave>(entity).map(|mut wave| core::mem::take(&mut *wave)).unwrap_or_default();
     wave.kv.resize_with(classes, WaveKv::default);
     let now = world.get_resource::<TickWork>().map_or(0, |work| work.0);
-    let pages = world.get::<KvPools>(model).map_or(0, KvPools::capacity);
-    debug_assert!(pages > 0, "a model has pages");
     let mut admission = Admission {
         model,
         vocabulary,

@@ -38,7 +38,7 @@ impl Request {
     /// The request that a model was spawned with. `None` if the model is gone.
     pub(super) fn of(world: &World, model: Entity) -> Option<Self> {
         let origin = world.get::<ModelOrigin>(model)?;
-        let max_rows = world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows;
+        let max_rows = AdmitOptions::of(world).max_rows;
         Some(Self {
             config: world.get::<ModelConfig>(model)?.clone(),
             specs: Arc::clone(&origin.specs),

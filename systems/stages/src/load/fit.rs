@@ -143,7 +143,7 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
             let mut config = file.config.clone();
             config.settle_context(tokens);
             let limits = WaveLimits::new(&config, file_bytes(&file.shards));
-            let slots = slots_of(tokens, &config, max_rows(world));
+            let slots = slots_of(tokens, &config, AdmitOptions::of(world).max_rows);
             let backends = &backends;
             let attempt =
                 Attempt { world, backends, config, file, options, tokens, slots, kv_format, limits };
@@ -161,10 +161,6 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
     Err(smallest)
 }
 
-fn max_rows(world: &World) -> usize {
-    world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows
-}
-
 impl Attempt<'_> {
     fn assignment(&self, place: Place, layers: Range<usize>, ends: EndsWanted) -> Assignment<'_> {
         Assignment {
@@ -175,7 +171,7 @@ impl Attempt<'_> {
             slots: &self.slots,
             kv_format: self.kv_format,
             limits: self.limits,
-            max_rows: max_rows(self.world),
+            max_rows: AdmitOptions::of(self.world).max_rows,
             layers,
             ends,
             all: true,

@@ -4,7 +4,7 @@ use super::assign::try_place;
 use super::origin::{ModelOrigin, SpawnOptions, file_bytes, slots_of};
 use crate::admit::{AdmitOptions, SessionQueue};
 use crate::kv::PrefixTree;
-use crate::place::LoadError;
+use crate::place::{LoadError, kv_shape};
 use crate::speculate::Occurrences;
 use crate::text::{ModelTemplate, ModelTokenizer};
 use bevy_ecs::prelude::*;
@@ -13,7 +13,7 @@ use weft_components::{
     Evictable, KvPool, KvPools, LayerIndex, LayerOf, Model, ModelConfig, ShardOf, WaveLimits,
 };
 use weft_formats::{ModelFile, ShardOwner, ShardSpec};
-use weft_platform::{KvFormat, KvShape, PAGE};
+use weft_platform::{KvFormat, PAGE};
 
 /// Spawns a model with its layers, shards, waves and KV pool, places it and requests its shards.
 ///
@@ -22,7 +22,7 @@ use weft_platform::{KvFormat, KvShape, PAGE};
 /// nothing is left behind.
 pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) -> Result<Entity, LoadError> {
     let ModelFile { sources, mut config, tokenizer, template, sampling, shards: mut specs } = file;
-    let rows = world.get_resource::<AdmitOptions>().copied().unwrap_or_default().max_rows;
+    let rows = AdmitOptions::of(world).max_rows;
     let tokens = options.tokens(&config);
     let slots: Arc<[u32]> = slots_of(tokens, &config, rows).into();
     // No context can hold more than the cache does.
@@ -63,18 +63,10 @@ pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) ->
 
 /// Bytes of a page of each class of layers.
 fn page_bytes(config: &ModelConfig, format: KvFormat) -> Vec<u64> {
-    let of = |layers: usize| KvShape {
-        layers,
-        slots: 1,
-        kv_heads: config.kv_heads,
-        k_dim: config.key_length,
-        v_dim: config.value_length,
-        format,
-    };
     // Shapes that cannot be stored are refused when the model is placed.
     config
         .kv_classes
         .iter()
-        .map(|class| of(class.layers.len()).bytes().map_or(1, |bytes| bytes as u64))
+        .map(|class| kv_shape(config, format, class.layers.len(), 1).bytes().map_or(1, |bytes| bytes as u64))
         .collect()
 }

@@ -89,14 +89,7 @@ impl Assignment<'_> {
 
     /// The shape of a KV arena on the host for some layers of one class.
     pub fn kv_shape(&self, layers: usize, slots: u32) -> KvShape {
-        KvShape {
-            layers,
-            slots: slots as usize,
-            kv_heads: self.config.kv_heads,
-            k_dim: self.config.key_length,
-            v_dim: self.config.value_length,
-            format: self.kv_format,
-        }
+        kv_shape(self.config, self.kv_format, layers, slots)
     }
 
     /// Which ends go along if `layers` are taken; `held` is what the backend holds already.
@@ -109,6 +102,18 @@ impl Assignment<'_> {
             EndsWanted::Unchanged => held,
             EndsWanted::Exactly { embed, head } => (embed, head),
         }
+    }
+}
+
+/// The shape of a KV arena on the host for some layers of one class of a model.
+pub(crate) fn kv_shape(config: &ModelConfig, format: KvFormat, layers: usize, slots: u32) -> KvShape {
+    KvShape {
+        layers,
+        slots: slots as usize,
+        kv_heads: config.kv_heads,
+        k_dim: config.key_length,
+        v_dim: config.value_length,
+        format,
     }
 }
 

@@ -11,6 +11,7 @@ mod limits;
 mod prepare;
 mod registry;
 
+pub(crate) use backend::kv_shape;
 pub use backend::{Assignment, Backend, EndsWanted, GpuLayers, Need, Taken};
 pub use error::{LoadError, PlaceError, PlaceErrorKind};
 pub use limits::PlaceLimits;

@@ -143,7 +143,7 @@ fn deliver(
                 Chosen::Sampler => taken(buffers.take(&mut session.sampler.sampler)),
                 _ => row(span, round).and_then(|row| *wave.picked.get(row)?).map(|token| (token, None)),
             };
-            deliver_drafted(span, round, chosen(*index), token, tokenizer, &mut session, events)
+            deliver_token(span, round, chosen(*index), token, tokenizer, &mut session, events)
         });
     }
     buffers.verified = verified;
@@ -190,21 +190,12 @@ fn deliver_one(
         conclude(session, span.session, step, events);
         return false;
     }
-    if by_device {
-        session.cursor.unread = session.cursor.unread.saturating_sub(1);
-    }
-    let step = append(session, token, tokenizer);
-    let goes_on = is_right(span, 0, &step, session);
-    if !goes_on {
-        count_drafts(span, 0, by_device, session);
-    }
-    conclude(session, span.session, step, events);
-    goes_on
+    deliver_token(span, 0, chosen, token, tokenizer, session, events)
 }
 
 /// Delivers the token that was chosen after `round` drafted ones, all of them right. Returns true if it is the next
 /// drafted one.
-fn deliver_drafted(
+fn deliver_token(
     span: &WaveSpan,
     round: usize,
     chosen: Chosen,
@@ -214,8 +205,10 @@ fn deliver_drafted(
     events: &mut MessageWriter<'_, SessionEvent>,
 ) -> bool {
     let by_device = matches!(chosen, Chosen::Device(_));
-    session.cursor.computed = span.start + span.rows.len() - span.drafts + round;
-    session.cursor.scheduled = session.cursor.computed;
+    if round > 0 {
+        session.cursor.computed = span.start + span.rows.len() - span.drafts + round;
+        session.cursor.scheduled = session.cursor.computed;
+    }
     if by_device {
         session.cursor.unread = session.cursor.unread.saturating_sub(1);
     }

@@ -4,7 +4,7 @@
 //! When a session's tokens are known, its drafting session takes them over and generates a few more, greedily, as any
 //! session does. The session itself joins no wave meanwhile. Then its wave verifies them.
 
-use super::MOST_DRAFTED;
+use super::{MOST_DRAFTED, learn};
 use crate::admit::SessionQueue;
 use crate::fail::LoadFailed;
 use crate::kv::truncate_session;
@@ -91,10 +91,7 @@ fn begin(world: &mut World, session: Entity, drafting: Entity) -> Option<()> {
     let mut state = world.get_mut::<DraftModelUse>(session)?;
     if stats.waves > state.learned {
         state.learned = stats.waves;
-        for place in 0..stats.last_drafted.min(stats.last_accepted + 1) {
-            let was = if place < stats.last_accepted { 1.0 } else { 0.0 };
-            state.right += NEWEST * (was - state.right);
-        }
+        learn(&mut state.right, &stats, NEWEST);
     }
     state.followed = length;
     state.waited += 1;

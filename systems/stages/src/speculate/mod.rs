@@ -14,7 +14,7 @@ pub use occurrences::Occurrences;
 use crate::admit::SessionQueue;
 use bevy_ecs::prelude::*;
 use occurrences::LENGTHS;
-use weft_components::{ContextCursor, Draft, DraftedBy, Phase, Request, TokenHistory};
+use weft_components::{ContextCursor, Draft, DraftStats, DraftedBy, Phase, Request, TokenHistory};
 
 /// Longest draft. Text that goes on as before for longer is drafted again.
 pub const MOST_DRAFTED: usize = 16;
@@ -50,11 +50,16 @@ impl Drafter {
             return;
         }
         self.learned = stats.waves;
-        let right = &mut self.right[self.last];
-        for place in 0..stats.last_drafted.min(stats.last_accepted + 1) {
-            let was = if place < stats.last_accepted { 1.0 } else { 0.0 };
-            *right += NEWEST * (was - *right);
-        }
+        learn(&mut self.right[self.last], stats, NEWEST);
+    }
+}
+
+/// Moves an estimate of how often drafted tokens are right towards what came of the last draft: the tokens that were right,
+/// and the first that was not. `newest` is the share of each in the estimate.
+fn learn(right: &mut f32, stats: &DraftStats, newest: f32) {
+    for place in 0..stats.last_drafted.min(stats.last_accepted + 1) {
+        let was = if place < stats.last_accepted { 1.0 } else { 0.0 };
+        *right += newest * (was - *right);
     }
 }
 

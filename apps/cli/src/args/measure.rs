@@ -55,9 +55,9 @@ pub(crate) struct BenchArgs {
     /// Tokens decoded one by one; the first is not timed
     #[arg(long, short = 'n', value_name = "N", alias = "n-gen", default_value_t = 128, value_parser = at_least_two)]
     pub(crate) generate: usize,
-    /// Numbers of sessions that decode together, such as 1,4,16
-    #[arg(long, default_value = "1,4,16", value_name = "N,…")]
-    pub(crate) sessions: IdList,
+    /// Numbers of sessions that decode together, such as 1,4,16 [default: 1,4,16; 1 with --profile]
+    #[arg(long, value_name = "N,…")]
+    pub(crate) sessions: Option<IdList>,
     /// Timed runs, of which the median is printed; one more run warms up
     #[arg(long, short, value_name = "N", alias = "repetitions", default_value_t = 3, value_parser = positive)]
     pub(crate) repeat: usize,
@@ -74,7 +74,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) peer_json: Option<PathBuf>,
     /// Show where the time of a decode tick goes instead of measuring speed
-    #[arg(long, conflicts_with_all = ["peer_json", "sessions", "repeat"])]
+    #[arg(long, conflicts_with_all = ["peer_json", "repeat"])]
     pub(crate) profile: bool,
     /// Exit after the first token of a short prompt and print the memory used. `weft bench` starts itself with this
     /// option to time a start.
@@ -82,4 +82,15 @@ pub(crate) struct BenchArgs {
     pub(crate) first_token: bool,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+}
+
+impl BenchArgs {
+    /// Numbers of sessions that decode together.
+    pub(crate) fn sessions(&self) -> &[u32] {
+        match &self.sessions {
+            Some(sessions) => &sessions.0,
+            None if self.profile => &[1],
+            None => &[1, 4, 16],
+        }
+    }
 }

@@ -133,7 +133,8 @@ fn count(bench: &mut Bench, prompt: usize, generate: usize) -> Result<Counted, C
         bench.settle()?;
         let before = so_far(bench);
         bench.start(session, generate)?;
-        bench.end_generate(session, generate)?;
+        bench.finish_batch(&[session], generate)?;
+        bench.close(vec![session]);
         bench.settle()?;
         let after = so_far(bench);
         counted = Counted {

@@ -79,7 +79,8 @@ fn time(bench: &mut Bench, prompt: usize, generate: usize) -> Result<Vec<Steps>,
         bench.settle()?;
         bench.host.engine.take_gpu_times(bench.host.model);
         bench.start(session, generate)?;
-        bench.end_generate(session, generate)?;
+        bench.finish_batch(&[session], generate)?;
+        bench.close(vec![session]);
         bench.settle()?;
         times = bench.host.engine.take_gpu_times(bench.host.model);
     }

@@ -35,13 +35,13 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     if args.first_token {
         return start::first_token(args, isa);
     }
+    if args.sessions().contains(&0) {
+        return Err(CliError::usage("--sessions contains 0; give counts of at least 1"));
+    }
     if args.profile {
         return profile::run(args, isa);
     }
     let peer = args.peer_json.as_deref().map(table::read_peer).transpose()?;
-    if args.sessions.0.contains(&0) {
-        return Err(CliError::usage("--sessions contains 0; give counts of at least 1"));
-    }
     // Measured before this process takes memory and threads of its own.
     let start = start::measure()?;
     let mut bench = Bench::open(args, isa)?;
@@ -49,7 +49,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     let prompt_tok_s = median(args.repeat, || bench.time_prompt(args.prompt))?;
     let generate_tok_s = median(args.repeat, || bench.time_generate(args.generate))?;
     let mut batch_tok_s = Map::new();
-    for sessions in &args.sessions.0 {
+    for sessions in args.sessions() {
         let rate = median(args.repeat, || bench.time_batch(*sessions as usize))?;
         batch_tok_s.insert(sessions.to_string(), rounded(rate, 2).into());
     }

@@ -1,6 +1,6 @@
 //! `weft bench --profile`: shows where the time of a decode tick goes.
 //!
-//! Every span of the engine is timed while one session decodes. Timing a span costs some tens of nanoseconds, which are
+//! Every span of the engine is timed while sessions decode, one if no other number is given. Timing a span costs some tens of nanoseconds, which are
 //! part of the figures of the stages. The cost is measured beforehand and subtracted from the share of the ECS.
 //!
 //! With a GPU, the spans show the host's work. The device's work is timed separately afterwards.
@@ -21,6 +21,7 @@ struct Report {
     engine: &'static str,
     model: String,
     threads: usize,
+    sessions: usize,
     ticks: u64,
     tick_us: f64,
     /// The part of `tick_us` that timing the spans took.
@@ -48,12 +49,17 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
     let profile = Profile::install()
         .map_err(|error| CliError::Write { to: "the profiler".into(), reason: error.to_string() })?;
     let cost = profile.cost_of_a_span();
+    let [count] = *args.sessions() else {
+        return Err(CliError::usage("--profile takes one number of sessions, such as --sessions 16"));
+    };
+    let count = count as usize;
     let mut bench = Bench::open(args, isa)?;
     // The first run warms up. The first token of a session is computed before the spans are counted.
     for _ in 0..2 {
-        let session = bench.begin_generate(args.generate)?;
+        let sessions = bench.begin_batch(count, args.generate)?;
         profile.reset();
-        bench.end_generate(session, args.generate)?;
+        bench.finish_batch(&sessions, args.generate)?;
+        bench.close(sessions);
     }
     let times = profile.times();
     let Some(tick) = times.spans.iter().find(|span| span.name == TICK && !span.kernel).copied() else {
@@ -63,6 +69,7 @@ pub(super) fn run(args: &BenchArgs, isa: Option<&str>) -> Result<(), CliError> {
         });
     };
     let mut report = report(&times, tick, cost, bench.host.file_name.clone(), threads(args.model.threads));
+    report.sessions = count;
     report.gpu = gpu_profile::measure(&mut bench, args.generate, args.prompt)?;
     report.ecs_share = report.ecs_share.filter(|_| report.gpu.is_none());
     if args.json {
@@ -93,6 +100,7 @@ fn report(times: &Times, tick: SpanTime, cost: Duration, model: String, threads:
         engine: "weft",
         model,
         threads,
+        sessions: 1,
         ticks: tick.calls,
         tick_us: whole.as_secs_f64() * 1e6 / ticks,
         timing_us: timing.as_secs_f64() * 1e6 / ticks,
@@ -104,8 +112,10 @@ fn report(times: &Times, tick: SpanTime, cost: Duration, model: String, threads:
 
 fn render(report: &Report) -> String {
     let style = Style::stdout();
-    let mut text =
-        style.bold(&format!("{}, {} thread(s), {} decode ticks", report.model, report.threads, report.ticks));
+    let mut text = style.bold(&format!(
+        "{}, {} thread(s), {} session(s), {} decode ticks",
+        report.model, report.threads, report.sessions, report.ticks
+    ));
     text += &format!("\n{:<28} {:>12} {:>12} {:>8}\n", "span", "calls/tick", "µs/tick", "share");
     for span in &report.spans {
         let name = if span.kernel { format!("  {} (kernel)", span.name) } else { span.name.to_owned() };

@@ -27,10 +27,11 @@ pub(super) struct Bench {
 impl Bench {
     /// Loads the model with enough KV cache for all runs that `args` asks for.
     pub(super) fn open(args: &BenchArgs, isa: Option<&str>) -> Result<Self, CliError> {
-        let most_sessions = args.sessions.0.iter().copied().max().unwrap_or(1).max(1) as usize;
+        let most_sessions = args.sessions().iter().copied().max().unwrap_or(1).max(1) as usize;
         let longest = args.prompt.max(args.generate);
         let alone = args.prompt.saturating_add(args.generate).saturating_add(8).saturating_add(args.depth);
-        let batch = most_sessions.saturating_mul(BATCH_ROOM.saturating_add(args.depth));
+        let room = if args.profile { BATCH_ROOM.max(args.generate.saturating_add(8)) } else { BATCH_ROOM };
+        let batch = most_sessions.saturating_mul(room.saturating_add(args.depth));
         let kv_tokens = args.context.unwrap_or_else(|| alone.max(batch).max(LEAST_ROOM));
         let options = HostOptions { kv_tokens: Some(kv_tokens), ..HostOptions::default() };
         let mut host = Host::open(&args.model, isa, options)?;
@@ -142,15 +143,9 @@ impl Bench {
         Ok(session)
     }
 
-    /// Ticks until the session's request has ended, then closes the session.
-    pub(super) fn end_generate(&mut self, session: SessionId, tokens: usize) -> Result<(), CliError> {
-        self.finish(session, tokens)?;
-        self.host.engine.close(session);
-        Ok(())
-    }
-
-    /// Times `count` sessions that decode together; returns tokens per second over all of them.
-    pub(super) fn time_batch(&mut self, count: usize) -> Result<f64, CliError> {
+    /// Starts requests of `tokens` tokens each in `count` sessions that decode together, and ticks until there are as many
+    /// tokens as sessions.
+    pub(super) fn begin_batch(&mut self, count: usize, tokens: usize) -> Result<Vec<SessionId>, CliError> {
         let mut sessions = Vec::with_capacity(count);
         for nth in 0..count {
             let session = self.session()?;
@@ -159,18 +154,31 @@ impl Bench {
             sessions.push(session);
         }
         for session in &sessions {
-            self.start(*session, BATCH_STEPS + 1)?;
+            self.start(*session, tokens)?;
         }
         while self.total(&sessions)? < count && self.any_active(&sessions)? {
             self.host.step()?;
         }
+        Ok(sessions)
+    }
+
+    /// Ticks until the requests of `tokens` tokens have ended.
+    pub(super) fn finish_batch(&mut self, sessions: &[SessionId], tokens: usize) -> Result<(), CliError> {
+        sessions.iter().try_for_each(|session| self.finish(*session, tokens))
+    }
+
+    pub(super) fn close(&mut self, sessions: Vec<SessionId>) {
+        sessions.into_iter().for_each(|session| self.host.engine.close(session));
+    }
+
+    /// Times `count` sessions that decode together; returns tokens per second over all of them.
+    pub(super) fn time_batch(&mut self, count: usize) -> Result<f64, CliError> {
+        let sessions = self.begin_batch(count, BATCH_STEPS + 1)?;
         let (before, start) = (self.total(&sessions)?, Instant::now());
-        for session in &sessions {
-            self.finish(*session, BATCH_STEPS + 1)?;
-        }
+        self.finish_batch(&sessions, BATCH_STEPS + 1)?;
         let seconds = start.elapsed().as_secs_f64();
         let timed = self.total(&sessions)? - before;
-        sessions.into_iter().for_each(|session| self.host.engine.close(session));
+        self.close(sessions);
         Ok(timed as f64 / seconds)
     }
 

@@ -34,7 +34,7 @@ pub use session::{
     BlockTable, Client, ContextCursor, Draft, DraftStats, DraftedBy, DraftsFor, EmbeddingKept,
     EmbeddingWanted, FinishReason, KeepLogits, LogitsKept, LogitsWanted, Output, Phase, Priority,
     PrivateContext, ReadsLogits, Request, SessionOf, Sessions, TokenHistory, TokenLogprob, TokenMask,
-    WhenFull,
+    TurnStarts, WhenFull,
 };
 pub use shard::{Evictable, Fetching, Queued, ShardOf, Shards, TensorRole, WeightShard};
 pub use wave::{

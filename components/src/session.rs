@@ -142,12 +142,43 @@ pub enum WhenFull {
     /// It ends with [`FinishReason::ContextFull`].
     #[default]
     Stop,
-    /// The oldest half of the session's tokens is dropped, except for the first `keep`, and the request goes on. The rest
-    /// is computed again, because keys depend on their positions; what is kept at the beginning stays cached.
+    /// The oldest half of the session's tokens is dropped, except for the first `keep`, and the request goes on. It is
+    /// dropped in whole turns where there are such ([`TurnStarts`]). The rest is computed again, because keys depend on
+    /// their positions; what is kept at the beginning stays cached.
     Shift {
         /// Number of first tokens that stay, such as those of a system message. At most half of the context.
         keep: usize,
     },
+}
+
+/// Positions in a session's tokens at which turns of a conversation start, ascending: where something was appended. A
+/// component of every session.
+#[derive(Component, Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnStarts(pub Vec<usize>);
+
+impl TurnStarts {
+    /// Notes that a turn starts at `position`. What was after it is gone.
+    pub fn begin(&mut self, position: usize) {
+        self.0.retain(|start| *start < position);
+        self.0.push(position);
+    }
+
+    /// The end of the tokens after the first `keep` that make room when `length` tokens are too many: at least half of
+    /// them, up to the start of a turn; up to the last turn if that is longer than half; half if there is one turn.
+    pub fn end_of_oldest(&self, keep: usize, length: usize) -> usize {
+        let half = length.saturating_sub(keep).div_ceil(2);
+        let inside = || self.0.iter().copied().filter(|start| (keep + 1..length).contains(start));
+        let enough = inside().find(|start| *start >= keep + half);
+        // Little room would be used up at once.
+        let last = || inside().last().filter(|start| *start >= keep + half / 2);
+        enough.or_else(last).unwrap_or(keep + half)
+    }
+
+    /// Notes that the tokens of these positions were dropped.
+    pub fn drop(&mut self, gone: core::ops::Range<usize>) {
+        self.0.retain(|start| !(gone.start..gone.end).contains(start));
+        self.0.iter_mut().filter(|start| **start >= gone.end).for_each(|start| *start -= gone.len());
+    }
 }
 
 impl Default for Request {

@@ -46,8 +46,8 @@ fn engine(source: impl Into<ModelSource>, kv_format: KvFormat, options: &EngineO
 }
 
 /// The divergence from the f16 cache of every other format over a text: a table for documents, and what the constants
-/// above come from. `benches/kv_divergence.py` prints the peer's. `WEFT_KV_TOKENS` names a JSON array of ids to use
-/// instead of the golden tokens.
+/// above come from. `benches/kv_divergence.py` prints the peer's. `WEFT_KV_MODEL` names another model than SmolLM2, and
+/// `WEFT_KV_TOKENS` a JSON array of ids to use instead of the golden tokens.
 #[test]
 #[ignore = "prints a table that nothing checks"]
 fn every_format_over_a_text() {
@@ -56,7 +56,8 @@ fn every_format_over_a_text() {
         Err(_) => golden_texts(),
     };
     let tokens = texts.iter().map(Vec::len).max().unwrap();
-    let expanded = expanded(&smollm2(), Expanded::F16);
+    let path = std::env::var_os("WEFT_KV_MODEL").map_or_else(smollm2, Into::into);
+    let expanded = expanded(&path, Expanded::F16);
     let run = |source: ModelSource, format| -> Vec<Vec<f32>> {
         let mut engine = Engine::new(&EngineOptions::default()).unwrap();
         let load = LoadOptions { kv_format: format, kv_tokens: Some(tokens + 32), ..LoadOptions::default() };
@@ -65,7 +66,7 @@ fn every_format_over_a_text() {
         let all = |text: &Vec<u32>| logits(&mut engine, model, text, &(0..text.len()).collect::<Vec<_>>(), 0);
         texts.iter().flat_map(all).collect()
     };
-    for (weights, source) in [("f16", expanded), ("Q4_1", smollm2().as_path().into())] {
+    for (weights, source) in [("f16", expanded), ("its own", path.as_path().into())] {
         let exact = run(source.clone(), KvFormat::F16);
         for format in KvFormat::ALL.into_iter().filter(|format| *format != KvFormat::F16) {
             let found = run(source.clone(), format);

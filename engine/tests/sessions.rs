@@ -186,6 +186,49 @@ fn a_full_context_may_drop_its_oldest_half() {
 }
 
 #[test]
+fn a_full_context_drops_whole_turns() {
+    use weft::components::{SessionEvent, SessionEventKind, TurnStarts};
+    let (mut engine, model, tokens) = tiny(&EngineOptions::default());
+    let small = SessionOptions { context: Some(64), ..SessionOptions::default() };
+    let session = engine.open_session(model, &small).unwrap();
+    let say = |engine: &mut Engine, tokens: &[u32], answer: usize| {
+        engine.append(session, Prompt::Tokens(tokens.to_vec())).unwrap();
+        let when_full = weft::WhenFull::Shift { keep: 5 };
+        engine.generate(session, &weft::GenerateOptions { when_full, ..asks(answer) }).unwrap();
+        engine.wait(session).unwrap();
+    };
+    // A system message, and turns of 18 tokens: the fourth does not fit.
+    engine.append(session, Prompt::Tokens(tokens[..5].to_vec())).unwrap();
+    for turn in 1..=3 {
+        say(&mut engine, &tokens[turn..turn + 8], 10);
+    }
+    let before = engine.history(session).unwrap().to_vec();
+    assert_eq!(engine.world().get::<TurnStarts>(session.0).unwrap().0, [0, 5, 23, 41]);
+    let mut events = engine.world().resource::<Messages<SessionEvent>>().get_cursor();
+    engine.append(session, Prompt::Tokens(tokens[..4].to_vec())).unwrap();
+    let when_full = weft::WhenFull::Shift { keep: 5 };
+    engine.generate(session, &weft::GenerateOptions { when_full, ..asks(10) }).unwrap();
+    let mut shifts = Vec::new();
+    while engine.phase(session).unwrap().is_active() {
+        engine.tick();
+        let messages = engine.world().resource::<Messages<SessionEvent>>();
+        shifts.extend(events.read(messages).filter_map(|event| match event.kind {
+            SessionEventKind::Shifted(dropped) => Some(dropped),
+            _ => None,
+        }));
+    }
+    // The first two turns are at least half; the third and the fourth stay whole.
+    assert_eq!(shifts, [36]);
+    let after = engine.history(session).unwrap();
+    assert_eq!((&after[..5], &after[5..23]), (&before[..5], &before[41..59]));
+    assert_eq!(engine.world().get::<TurnStarts>(session.0).unwrap().0, [0, 5, 23]);
+    // A snapshot has them.
+    let bytes = engine.snapshot(session, false).unwrap();
+    let restored = engine.restore(model, &bytes).unwrap();
+    assert_eq!(engine.world().get::<TurnStarts>(restored.0).unwrap().0, [0, 5, 23]);
+}
+
+#[test]
 fn a_session_that_no_wave_has_pages_for_ends_with_a_full_context() {
     let (mut engine, model, tokens) = tiny(&EngineOptions::default());
     engine.world_mut().get_mut::<WaveLimits>(model.0).unwrap().pages = 1;

@@ -75,6 +75,8 @@ pub(super) struct Header {
     pub(super) model: SavedModel,
     pub(super) adapter: Option<SavedAdapter>,
     pub(super) tokens: usize,
+    /// Positions at which turns of the conversation start.
+    pub(super) turns: Vec<usize>,
     pub(super) context: usize,
     pub(super) private: bool,
     pub(super) priority: i32,

@@ -17,9 +17,10 @@ use crate::world::{self, ModelId, SessionId};
 use bevy_ecs::prelude::*;
 use file::{Header, SavedAdapter, SavedModel, SavedRequest};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use weft_components::{
     Adapter, Adapters, Client, ContextCursor, EmbeddingWanted, LogitsWanted, ModelConfig, Output, Phase,
-    Priority, PrivateContext, Request, TokenHistory, UsesAdapter,
+    Priority, PrivateContext, Request, TokenHistory, TurnStarts, UsesAdapter,
 };
 use weft_systems::load::ModelOrigin;
 use weft_systems::sample::{SessionSampler, replay_answer};
@@ -55,6 +56,7 @@ pub fn snapshot(world: &World, session: SessionId, pages: bool) -> Result<Vec<u8
         model: mark(world, model)?,
         adapter,
         tokens: tokens.len(),
+        turns: entity.get::<TurnStarts>().map_or_else(Vec::new, |turns| turns.0.clone()),
         context: cursor.limit,
         private: entity.contains::<PrivateContext>(),
         priority: entity.get::<Priority>().map_or(0, |priority| priority.0),
@@ -98,7 +100,11 @@ pub fn restore(world: &mut World, model: ModelId, bytes: &[u8]) -> Result<Sessio
     if restored.is_err() {
         world::close_session(world, session);
     }
-    restored.map(|()| session)
+    restored?;
+    // Of a damaged list nothing worse comes than turns that are cut elsewhere.
+    let starts = header.turns.into_iter().filter(|start| *start < header.tokens).collect::<BTreeSet<_>>();
+    world.entity_mut(session.0).insert(TurnStarts(starts.into_iter().collect()));
+    Ok(session)
 }
 
 /// Brings a session that has just been opened to the state of a snapshot.

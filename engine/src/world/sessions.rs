@@ -7,7 +7,7 @@ use crate::options::{Prompt, SessionOptions};
 use bevy_ecs::prelude::*;
 use weft_components::{
     BlockTable, Client, ContextCursor, KvPools, Output, Phase, Priority, PrivateContext, Request, SessionOf,
-    TokenHistory, UsesAdapter, WaveLimits,
+    TokenHistory, TurnStarts, UsesAdapter, WaveLimits,
 };
 use weft_platform::PAGE;
 use weft_systems::admit::{AdmitOptions, resume_session};
@@ -39,7 +39,7 @@ pub fn open_session(world: &mut World, model: ModelId, options: &SessionOptions)
     let limit = options.context.unwrap_or(context).min(context).min(arena).min(wave);
     let mut session = world.spawn((
         SessionOf(model.0),
-        TokenHistory::default(),
+        (TokenHistory::default(), TurnStarts::default()),
         ContextCursor { limit, ..ContextCursor::default() },
         Phase::default(),
         BlockTable::default(),
@@ -73,9 +73,10 @@ pub fn fork(world: &mut World, session: SessionId) -> Result<SessionId, Error> {
         client: entity.get::<Client>().map(|client| client.0),
     };
     let adapter = entity.get::<UsesAdapter>().copied();
+    let turns = entity.get::<TurnStarts>().cloned().unwrap_or_default();
     let new = open_session(world, model, &options)?;
     let mut entity = world.entity_mut(new.0);
-    entity.insert(TokenHistory(tokens));
+    entity.insert((TokenHistory(tokens), turns));
     if let Some(adapter) = adapter {
         entity.insert(adapter);
     }
@@ -165,7 +166,7 @@ pub(super) fn ensure_at_rest(world: &World, session: SessionId) -> Result<(), Er
     }
 }
 
-/// Appends a prompt to the session's context.
+/// Appends a prompt to the session's context. A turn of the conversation starts with it.
 ///
 /// # Errors
 /// The session is closed or busy, the text cannot be tokenized, a token does not exist, or the context overflows. On an
@@ -180,8 +181,13 @@ pub fn append(world: &mut World, session: SessionId, prompt: Prompt) -> Result<(
         }
     };
     let mut whole = history(world, session)?.to_vec();
+    let start = whole.len();
     whole.extend_from_slice(&tokens);
-    set_context(world, session, whole)
+    set_context(world, session, whole)?;
+    if let Some(mut turns) = world.get_mut::<TurnStarts>(session.0) {
+        turns.begin(start);
+    }
+    Ok(())
 }
 
 /// Replaces the session's context with `tokens`. The longest common prefix with the cached context stays cached.
@@ -204,6 +210,9 @@ pub fn set_context(world: &mut World, session: SessionId, tokens: Vec<u32>) -> R
     truncate(world, session, common.min(tokens.len().saturating_sub(1)));
     if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
         history.0 = tokens;
+    }
+    if let Some(mut turns) = world.get_mut::<TurnStarts>(session.0) {
+        turns.0.retain(|start| *start < common);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Adding rows of a session to a wave that is being composed.
 
+use super::decode_cost::{DecodeCost, Joining, Kind};
 use super::room::Pressure;
-use super::wave_times::RowCost;
+
 use crate::kv::{self, PartialPage, PrefixTree};
 use crate::sample::{Ending, SessionSampler, wanted_positions};
 use bevy_ecs::prelude::*;
@@ -9,15 +10,12 @@ use core::ops::Range;
 use weft_components::{
     BlockTable, ContextCursor, DEVICE_TOKEN, Draft, DraftedBy, EmbeddingWanted, FinishReason, LogitsKept,
     LogitsWanted, Output, Phase, ReadsLogits, Request, SessionEvent, SessionEventKind, TickWork,
-    TokenHistory, TokenMask, UsesAdapter, Wave, WaveKv, WaveSpan, WhenFull,
+    TokenHistory, TokenMask, TurnStarts, UsesAdapter, Wave, WaveKv, WaveSpan, WhenFull,
 };
 use weft_platform::PAGE;
 
 /// Largest number of rows of a wave whose whole logits a caller may keep. It bounds the memory of the head's output.
 const MAX_KEPT_ROWS: usize = 64;
-
-/// Confidence from which drafts are tried where they cost the step that would run ahead.
-const SURE: f32 = 0.8;
 
 /// The components of a session that admission reads and writes.
 #[derive(bevy_ecs::query::QueryData)]
@@ -129,8 +127,13 @@ pub(super) struct Admission<'a> {
     pub(super) now: u64,
     pub(super) wave: Wave,
     pub(super) pressure: Pressure,
-    /// What a row costs beside the wave itself.
-    pub(super) cost: RowCost,
+    /// What the wave costs by its rows.
+    pub(super) cost: DecodeCost,
+    /// What has joined the wave.
+    pub(super) kind: Kind,
+    /// True if other sessions go on while this wave is computed: the next waves then start before it is known how many of its
+    /// drafted tokens are right.
+    pub(super) apart: bool,
     /// The first session that needed a page and got none.
     pub(super) starved: Option<Entity>,
     /// True if a session was left out because no row of logits, or too few pages, were left in the wave.
@@ -221,8 +224,12 @@ impl Admission<'_> {
         let rows = (end - start).min(self.room).min(chunk).min(most);
         let rows = rows.min(kv::reserve(world, session, start + rows) - start);
         let drafts = if prompt { 0 } else { self.drafts(world, session, start, most) };
+        self.apart |= drafts == 0;
         let rows = self.push(world, session, start..start + rows + drafts, end, drafts);
         kv::append_rows(world, session, start + rows, self.number);
+        if prompt {
+            self.kind = Kind::Prompts;
+        }
         if prompt && let Some(mut tree) = world.get_mut::<PrefixTree>(self.model) {
             tree.stats.lookups += u64::from(starts);
             tree.stats.hits += u64::from(starts && start > 0);
@@ -238,16 +245,18 @@ impl Admission<'_> {
         let drafted =
             item.drafted(self.vocabulary).min(limit).min(self.room - 1).min(self.logits - 1).min(most - 1);
         let confidence = item.draft.as_ref().map_or(0.0, |draft| draft.confidence);
-        // Where steps run ahead, a wave with drafts has to be read back before the next one starts. That pays for one
-        // session whose drafts are mostly right, and for no more.
-        if self.ahead > 0 && (self.expected > 1.0 || confidence < SURE) {
-            return 0;
-        }
-        let rows = self.wave.rows() + self.decoding;
-        let drafts = self.cost.worthwhile(rows, &mut self.expected, confidence, drafted);
+        let wave = Joining {
+            rows: self.wave.rows() + self.decoding,
+            tokens: self.expected,
+            drafted: self.kind == Kind::Drafted,
+            missed: if self.apart { self.ahead } else { 0 },
+        };
+        let (drafts, tokens) = self.cost.worthwhile(wave, confidence, drafted);
         if drafts == 0 {
             return 0;
         }
+        self.expected += tokens - 1.0;
+        self.kind = Kind::Drafted;
         (kv::reserve(world, session, start + 1 + drafts) - start - 1).min(drafts)
     }
 
@@ -369,14 +378,18 @@ fn shift(world: &mut World, session: Entity, limit: usize) -> bool {
     let Some(WhenFull::Shift { keep }) = when_full else { return false };
     let keep = keep.min(limit / 2);
     let length = world.get::<TokenHistory>(session).map_or(0, |history| history.0.len());
-    let dropped = length.saturating_sub(keep).div_ceil(2);
+    let end = world.get::<TurnStarts>(session).map_or(keep, |turns| turns.end_of_oldest(keep, length));
+    let dropped = end.saturating_sub(keep);
     // Too small a context to go on in.
     if limit < 4 || dropped == 0 {
         return false;
     }
     kv::truncate_session(world, session, keep);
     if let Some(mut history) = world.get_mut::<TokenHistory>(session) {
-        history.0.drain(keep..keep + dropped);
+        history.0.drain(keep..end);
+    }
+    if let Some(mut turns) = world.get_mut::<TurnStarts>(session) {
+        turns.drop(keep..end);
     }
     world.write_message(SessionEvent { session, kind: SessionEventKind::Shifted(dropped) });
     if let Some(mut work) = world.get_resource_mut::<TickWork>() {

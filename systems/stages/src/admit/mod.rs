@@ -6,6 +6,7 @@
 //! context is preempted and computed again later, never lost (see `room`). A text of an encoder is never split, because
 //! its rows attend to each other. A session is finished only if the whole arena cannot hold it.
 
+mod decode_cost;
 mod join;
 mod queue;
 mod room;
@@ -18,6 +19,7 @@ use crate::fail::LoadFailed;
 use bevy_ecs::entity::EntityHashSet;
 use bevy_ecs::prelude::*;
 use core::time::Duration;
+use decode_cost::Kind;
 use join::{Admission, Joined, finish};
 use room::{Pressure, preempt};
 use weft_components::{
@@ -143,6 +145,7 @@ fn compose(
         world.get_mut::<Wave>(entity).map(|mut wave| core::mem::take(&mut *wave)).unwrap_or_default();
     wave.kv.resize_with(classes, WaveKv::default);
     let now = world.get_resource::<TickWork>().map_or(0, |work| work.0);
+    let ahead = world.get::<StepsAhead>(model).map_or(0, |ahead| ahead.0);
     let mut admission = Admission {
         model,
         vocabulary,
@@ -151,21 +154,24 @@ fn compose(
         room: 0,
         decoding: 0,
         expected: 0.0,
-        cost: queue.times.cost(options.wave_cost),
+        cost: queue.times.cost(options.wave_cost, ahead > 0),
         places: 0,
         logits: limits.logit_rows,
         pages: limits.pages,
-        ahead: world.get::<StepsAhead>(model).map_or(0, |ahead| ahead.0),
+        ahead,
         whole: (!causal).then_some(most),
         now,
         wave,
         pressure: Pressure::default(),
         starved: None,
         left_out: false,
+        kind: Kind::Plain,
+        apart: false,
     };
     let AdmitScratch { decoding, prompts, .. } = scratch;
     let in_flight = list(world, &mut admission, queue, decoding, prompts);
     admission.decoding = decoding.len();
+    admission.apart = decoding.len() < queue.sessions.len();
     admission.expected = decoding.len() as f64;
     // Each wave takes its share of the sessions, so that every place has work at once.
     admission.places = (decoding.len() + prompts.len()).div_ceil(abreast);
@@ -213,13 +219,13 @@ fn compose(
         }
         turn(&mut admission, queue, world, place, true);
     }
-    let Admission { mut wave, starved, .. } = admission;
+    let Admission { mut wave, starved, kind, .. } = admission;
     let filled = wave.rows() > 0;
     if filled {
         wave.at = AtLayer::Embed;
         group_adapted(&mut wave);
         wave.turn = queue.waves;
-        queue.composed(wave.rows());
+        queue.composed(wave.rows(), kind);
         changed += 1;
     }
     if let Some(mut place) = world.get_mut::<Wave>(entity) {

@@ -6,6 +6,7 @@
 //! have been given so far, in steps that double, so that a short prompt is computed at once beside a long one and equal
 //! ones are computed one after the other; then by arrival.
 
+use super::decode_cost::Kind;
 use super::wave_times::WaveTimes;
 use crate::kv::{note_rest, truncate_session};
 use bevy_ecs::prelude::*;
@@ -105,8 +106,8 @@ impl SessionQueue {
     }
 
     /// Notes that a wave has been composed.
-    pub(super) fn composed(&mut self, rows: usize) {
-        self.times.start(self.waves, rows);
+    pub(super) fn composed(&mut self, rows: usize, kind: Kind) {
+        self.times.start(self.waves, rows, kind);
         self.waves += 1;
         if self.waves.is_multiple_of(HALF_LIFE) {
             self.clients.values_mut().for_each(|served| *served /= 2);

@@ -1,6 +1,8 @@
-//! How long waves take, learned from those that have passed: `a + b · rows` seconds. It bounds the rows of prompts beside
-//! sessions that decode, and decides how many drafted tokens pay. Results never depend on it, only when they come.
+//! How long waves take, learned from those that have passed: `a + b · rows` seconds, which bounds the rows of prompts beside
+//! sessions that decode. Waves without prompts are measured by their number of rows (see `decode_cost`). Results never
+//! depend on it, only when they come.
 
+use super::decode_cost::{DecodeCost, DecodeTimes, Kind};
 use core::time::Duration;
 use std::collections::VecDeque;
 use web_time::Instant;
@@ -10,11 +12,21 @@ const REMEMBERED: usize = 16;
 /// Share that older waves keep when a wave is added.
 const KEPT: f64 = 0.97;
 
+/// A wave in flight.
+#[derive(Clone, Copy, Debug)]
+struct Started {
+    wave: u64,
+    rows: usize,
+    kind: Kind,
+    at: Instant,
+}
+
 /// The time of waves by their rows, as sums of a weighted linear regression.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WaveTimes {
-    /// Number, rows and start of waves in flight.
-    started: VecDeque<(u64, usize, Instant)>,
+    started: VecDeque<Started>,
+    /// The times of waves without prompts.
+    decoding: DecodeTimes,
     /// When the last wave was done.
     stopped: Option<Instant>,
     weight: f64,
@@ -26,25 +38,27 @@ pub(crate) struct WaveTimes {
 
 impl WaveTimes {
     /// Notes that a wave has been composed.
-    pub(super) fn start(&mut self, wave: u64, rows: usize) {
+    pub(super) fn start(&mut self, wave: u64, rows: usize, kind: Kind) {
         if self.started.len() == REMEMBERED {
             self.started.pop_front();
         }
-        self.started.push_back((wave, rows, Instant::now()));
+        self.started.push_back(Started { wave, rows, kind, at: Instant::now() });
     }
 
     /// Notes that the tokens of a wave have been chosen.
     pub(crate) fn stop(&mut self, wave: u64) {
         let now = Instant::now();
-        while let Some((number, rows, start)) = self.started.front().copied() {
-            if number > wave {
+        while let Some(started) = self.started.front().copied() {
+            if started.wave > wave {
                 break;
             }
             self.started.pop_front();
-            if number == wave {
+            if started.wave == wave {
                 // Waves queue up on a device: one starts when the one before it is done.
-                let start = self.stopped.map_or(start, |stopped| stopped.max(start));
-                self.add(rows as f64, now.duration_since(start).as_secs_f64());
+                let start = self.stopped.map_or(started.at, |stopped| stopped.max(started.at));
+                let seconds = now.duration_since(start).as_secs_f64();
+                self.add(started.rows as f64, seconds);
+                self.decoding.add(started.kind, started.rows, seconds);
             }
         }
         self.stopped = Some(now);
@@ -85,40 +99,13 @@ impl WaveTimes {
         }
     }
 
-    /// What a wave costs in proportion to a row, unless the caller says so.
-    pub(super) fn cost(&self, wave: Option<f64>) -> RowCost {
-        /// Until waves have been measured: a wave costs as much as this many rows. It is so for CPUs that are limited by
-        /// the weights they read.
-        const GUESS: f64 = 4.0;
-        let measured = || self.line().map_or(GUESS, |(wave, row)| wave / row);
-        RowCost { wave: wave.unwrap_or_else(measured) }
-    }
-}
-
-/// What a row costs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RowCost {
-    /// The cost of a wave without rows, in rows.
-    wave: f64,
-}
-
-impl RowCost {
-    /// Number of drafted tokens, up to `most`, that pay in a wave of `rows` rows that gives `tokens` tokens, if each is right
-    /// with the probability `confidence`. Adds the expected number of right ones to `tokens`.
-    ///
-    /// One more row pays if it adds a larger share to the wave's tokens than to its time.
-    pub(super) fn worthwhile(self, rows: usize, tokens: &mut f64, confidence: f32, most: usize) -> usize {
-        let mut time = self.wave + rows.max(1) as f64;
-        let mut right = 1.0;
-        for drafts in 0..most {
-            right *= f64::from(confidence);
-            if right * time <= *tokens {
-                return drafts;
-            }
-            time += 1.0;
-            *tokens += right;
+    /// What waves of decoding sessions cost. `wave` is the cost of a wave in rows, where the caller says so; `ahead` is true
+    /// if a wave with drafts keeps the next one waiting.
+    pub(super) fn cost(&self, wave: Option<f64>, ahead: bool) -> DecodeCost {
+        match wave {
+            Some(wave) => DecodeCost::line(wave),
+            None => self.decoding.cost(ahead),
         }
-        most
     }
 }
 
@@ -145,17 +132,5 @@ mod tests {
         (0..100).for_each(|_| times.add(1.0, 0.01));
         assert_eq!(times.line(), None);
         assert_eq!(times.rows_in(Duration::from_millis(105), 1), 10);
-    }
-
-    #[test]
-    fn drafts_pay_while_waves_are_small() {
-        let of = |wave, sessions: u32, confidence| {
-            RowCost { wave }.worthwhile(sessions as usize, &mut f64::from(sessions), confidence, 8)
-        };
-        assert_eq!((of(8.0, 1, 0.9), of(8.0, 1, 0.05)), (8, 0));
-        assert!((1..5).contains(&of(8.0, 1, 0.5)), "{}", of(8.0, 1, 0.5));
-        assert!(of(8.0, 16, 0.5) == 0 && of(8.0, 16, 0.95) > 0);
-        // Where rows are free, all drafts are tried.
-        assert_eq!(of(1e6, 64, 0.3), 8);
     }
 }

@@ -5,7 +5,7 @@
 //! cargo bench -p weft --bench sessions -- prefix MODEL [--gpu] [--sessions 64] [--tokens 4000]
 //! cargo bench -p weft --bench sessions -- idle MODEL
 //! cargo bench -p weft --bench sessions -- fair MODEL [--gpu] [--tokens 100000]
-//! cargo bench -p weft --bench sessions -- draft MODEL [--gpu] [--sessions 16]
+//! cargo bench -p weft --bench sessions -- draft MODEL [--gpu] [--sessions 16] [--tokens 128] [--wave-cost ROWS]
 //! ```
 
 #![allow(
@@ -19,6 +19,7 @@
 
 use std::time::{Duration, Instant};
 use weft::components::Draft;
+use weft::stages::admit::AdmitOptions;
 use weft::{
     Engine, EngineOptions, GenerateOptions, GpuOptions, LoadOptions, ModelId, Prompt, SessionId,
     SessionOptions, SpecialTokens, TickOutcome,
@@ -31,6 +32,7 @@ struct Arguments {
     sessions: usize,
     tokens: Option<usize>,
     isa: Option<String>,
+    wave_cost: Option<f64>,
 }
 
 impl Arguments {
@@ -50,6 +52,7 @@ impl Arguments {
             sessions: number("--sessions").unwrap_or(64),
             tokens: number("--tokens"),
             isa: value("--isa"),
+            wave_cost: value("--wave-cost").map(|value| value.parse().expect("a number")),
         }
     }
 
@@ -237,13 +240,14 @@ fn kinds() -> [(&'static str, String); 3] {
 
 /// Decoding with and without drafts.
 fn draft(arguments: &Arguments) {
-    const ANSWER: usize = 128;
     const RUNS: usize = 3;
+    let answer = arguments.tokens.unwrap_or(128);
     println!("| text | sessions | tokens/s | with drafts | ratio | accepted of drafted |");
     println!("|---|---:|---:|---:|---:|---:|");
     for (name, text) in kinds() {
         for count in [1, 4, 16].into_iter().filter(|count| *count <= arguments.sessions) {
-            let (mut engine, model) = arguments.open(count * 1024 + 4096);
+            let (mut engine, model) = arguments.open(count * (answer + 1024) + 4096);
+            engine.world_mut().resource_mut::<AdmitOptions>().wave_cost = arguments.wave_cost;
             let tokenizer = engine.tokenizer(model).unwrap();
             let prompt = tokenizer.encode(&text, SpecialTokens::AsText, true).unwrap();
             let (mut speeds, mut ratios, mut stats) = ([Vec::new(), Vec::new()], Vec::new(), (0, 0));
@@ -251,7 +255,7 @@ fn draft(arguments: &Arguments) {
                 let mut pair = [0.0; 2];
                 let mut texts = [Vec::new(), Vec::new()];
                 for (which, draft) in [(0, 0), (1, 8)] {
-                    let options = GenerateOptions { draft, ..asks(ANSWER) };
+                    let options = GenerateOptions { draft, ..asks(answer) };
                     let sessions: Vec<_> = (0..count)
                         .map(|n| [&prompt[..], &tokens(n % 16, n, 300)].concat())
                         .map(|prompt| start(&mut engine, model, prompt, true, &options))
@@ -261,7 +265,7 @@ fn draft(arguments: &Arguments) {
                     }
                     let before: usize = sessions.iter().map(|session| said(&engine, *session)).sum();
                     let (_, all) = run(&mut engine, &sessions);
-                    pair[which] = (count * ANSWER - before) as f64 / all.as_secs_f64();
+                    pair[which] = (count * answer - before) as f64 / all.as_secs_f64();
                     texts[which] = sessions
                         .iter()
                         .map(|session| engine.output(*session).unwrap().tokens.clone())

@@ -148,6 +148,8 @@ pub(super) struct Joining {
     pub(super) drafted: bool,
     /// Waves that the session misses, because how many of its tokens are right is known later.
     pub(super) missed: usize,
+    /// Tokens of the session that have been chosen and not been read: the draft has guessed these too.
+    pub(super) unread: usize,
 }
 
 impl DecodeCost {
@@ -175,7 +177,7 @@ impl DecodeCost {
     pub(super) fn worthwhile(&self, wave: Joining, confidence: f32, most: usize) -> (usize, f64) {
         let mut best = (0, 1.0);
         let mut speed = wave.tokens / self.time(wave.rows, wave.drafted);
-        let (mut right, mut tokens) = (1.0, 1.0);
+        let (mut right, mut tokens) = (f64::from(confidence).powi(wave.unread as i32), 1.0);
         for drafts in 1..=most {
             right *= f64::from(confidence);
             tokens += right;
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
 
     fn joining(rows: usize) -> Joining {
-        Joining { rows, tokens: rows as f64, drafted: false, missed: 0 }
+        Joining { rows, tokens: rows as f64, drafted: false, missed: 0, unread: 0 }
     }
 
     #[test]

@@ -245,11 +245,13 @@ impl Admission<'_> {
         let drafted =
             item.drafted(self.vocabulary).min(limit).min(self.room - 1).min(self.logits - 1).min(most - 1);
         let confidence = item.draft.as_ref().map_or(0.0, |draft| draft.confidence);
+        let unread = item.cursor.unread;
         let wave = Joining {
             rows: self.wave.rows() + self.decoding,
             tokens: self.expected,
             drafted: self.kind == Kind::Drafted,
             missed: if self.apart { self.ahead } else { 0 },
+            unread,
         };
         let (drafts, tokens) = self.cost.worthwhile(wave, confidence, drafted);
         if drafts == 0 {

@@ -175,6 +175,14 @@ fn compose(
     admission.expected = decoding.len() as f64;
     // Each wave takes its share of the sessions, so that every place has work at once.
     admission.places = (decoding.len() + prompts.len()).div_ceil(abreast);
+    if !in_flight {
+        queue.times.land();
+    }
+    // Where steps run ahead, as many waves as a session may have are in flight. With more, sessions that are not in step
+    // would have waves of their own, which cost as much as one of them all, and a new prompt would wait for them.
+    if ahead > 0 && queue.times.in_flight() > ahead {
+        admission.places = 0;
+    }
     let [decode_rows, prompt_rows] = rounds(most, queue, !decoding.is_empty(), !prompts.is_empty());
     admission.room = decode_rows;
     let mut changed = 0;

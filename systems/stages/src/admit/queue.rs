@@ -103,6 +103,9 @@ impl SessionQueue {
             }
             stays
         });
+        if self.sessions.is_empty() {
+            self.times.rest();
+        }
     }
 
     /// Notes that a wave has been composed.

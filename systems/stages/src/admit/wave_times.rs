@@ -54,14 +54,30 @@ impl WaveTimes {
             }
             self.started.pop_front();
             if started.wave == wave {
-                // Waves queue up on a device: one starts when the one before it is done.
-                let start = self.stopped.map_or(started.at, |stopped| stopped.max(started.at));
+                // Waves queue up on a device, so one starts when the one before it is done. If it is only composed later,
+                // because it had to wait for the tokens of that one, the time between is part of what it costs.
+                let start = self.stopped.unwrap_or(started.at);
                 let seconds = now.duration_since(start).as_secs_f64();
                 self.add(started.rows as f64, seconds);
                 self.decoding.add(started.kind, started.rows, seconds);
             }
         }
         self.stopped = Some(now);
+    }
+
+    /// Number of waves that have been composed and not been delivered. Too large for a while if waves were abandoned.
+    pub(super) fn in_flight(&self) -> usize {
+        self.started.len()
+    }
+
+    /// Notes that no session has rows in flight.
+    pub(super) fn land(&mut self) {
+        self.started.clear();
+    }
+
+    /// Notes that no session has a request in progress.
+    pub(super) fn rest(&mut self) {
+        self.stopped = None;
     }
 
     fn add(&mut self, rows: f64, seconds: f64) {

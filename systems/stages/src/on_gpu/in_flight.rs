@@ -200,3 +200,44 @@ impl InFlight {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::{admit, enqueue};
+    use crate::on_gpu::testing::world;
+    use crate::sample::SessionSampler;
+    use weft_components::{
+        BlockTable, ContextCursor, Output, Phase, Request, SamplerSettings, SessionOf, TokenHistory,
+    };
+
+    /// With more, sessions that are not in step would have waves of their own, and what arrives would wait for all of them.
+    #[test]
+    fn no_more_waves_are_composed_than_steps_may_be_in_flight() {
+        let (mut world, model) = world();
+        world.add_observer(enqueue);
+        let vocabulary = world.get::<ModelConfig>(model).unwrap().vocabulary;
+        for _ in 0..2 {
+            let sampler =
+                SessionSampler::new(&SamplerSettings::default(), vocabulary, &[], &[], None).unwrap();
+            world.spawn((
+                (SessionOf(model), TokenHistory(vec![1; 90]), BlockTable::default(), Output::default()),
+                ContextCursor { limit: 128, ..ContextCursor::default() },
+                (Phase::Waiting, sampler),
+                Request { prefill_chunk: 4, ..Request::default() },
+            ));
+        }
+        let mut waves = world.query::<&mut Wave>();
+        let mut composed = 0;
+        for _ in 0..20 {
+            world.run_system_cached(admit).unwrap();
+            let mut wave = waves.single_mut(&mut world).unwrap();
+            if wave.at == AtLayer::Embed {
+                composed += 1;
+                // It is on the device, and nothing comes back.
+                wave.clear();
+            }
+        }
+        assert_eq!(composed, 1 + AHEAD);
+    }
+}

@@ -170,7 +170,7 @@ impl TurnStarts {
         let inside = || self.0.iter().copied().filter(|start| (keep + 1..length).contains(start));
         let enough = inside().find(|start| *start >= keep + half);
         // Little room would be used up at once.
-        let last = || inside().last().filter(|start| *start >= keep + half / 2);
+        let last = || inside().next_back().filter(|start| *start >= keep + half / 2);
         enough.or_else(last).unwrap_or(keep + half)
     }
 

@@ -7,7 +7,8 @@ pub(crate) mod accounts;
 
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, greedy, synthetic_of, told};
-use weft::components::{KvPage, KvPools};
+use std::time::Duration;
+use weft::components::{ContextCursor, KvPage, KvPools};
 use weft::synth::SynthShape;
 use weft::{
     Engine, EngineOptions, GenerateOptions, KeepLogits, KvFormat, LoadOptions, ModelId, PAGE, Phase, Prompt,
@@ -265,5 +266,43 @@ fn windowed_layers_keep_their_window() {
     for (context, wanted) in [(whole, &second[..]), (prompt, &first[..5])] {
         assert_eq!(greedy(&mut engine, model, &context, 5), wanted);
         assert_eq!(shared(&mut engine, model, &context, 5), wanted);
+    }
+}
+
+#[test]
+fn a_prompt_that_is_edited_after_it_was_cancelled_leaves_the_cached_one_alone() {
+    let (mut engine, model) = long(&EngineOptions::default(), 8192);
+    let original = tokens(400, 1);
+    let edited = [&original[..200], &tokens(200, 2)].concat();
+    for sharer in [false, true] {
+        engine.clear_prefix_cache(model).unwrap();
+        let session = told(&mut engine, model, &original);
+        let options = GenerateOptions { prefill_chunk: 128, ..asks(4) };
+        engine.generate(session, &options).unwrap();
+        let cursor = |engine: &Engine| *engine.world().get::<ContextCursor>(session.0).unwrap();
+        // The first chunk is there, the second is in flight.
+        while cursor(&engine).computed < 128 || cursor(&engine).scheduled < 256 {
+            engine.tick_for(Duration::ZERO);
+        }
+        assert_eq!((cursor(&engine).computed, cursor(&engine).scheduled), (128, 256));
+        let other = sharer.then(|| told(&mut engine, model, &original));
+        if let Some(other) = other {
+            engine.generate(other, &asks(4)).unwrap();
+            engine.tick_for(Duration::ZERO);
+        }
+        engine.cancel(session).unwrap();
+        engine.set_context(session, edited.clone()).unwrap();
+        engine.generate(session, &asks(4)).unwrap();
+        engine.wait(session).unwrap();
+        let said = engine.output(session).unwrap().tokens.clone();
+        assert_eq!(said, alone(&mut engine, model, &edited, &asks(4)).0);
+        let wanted = alone(&mut engine, model, &original, &asks(4)).0;
+        if let Some(other) = other {
+            engine.wait(other).unwrap();
+            assert_eq!(engine.output(other).unwrap().tokens, wanted);
+            engine.close(other);
+        }
+        assert_eq!(shared(&mut engine, model, &original, 4), wanted);
+        engine.close(session);
     }
 }

@@ -86,6 +86,10 @@ impl DecodeTimes {
             Kind::Prompts => return,
         };
         self.waves += 1;
+        // The clock of a browser is coarse.
+        if seconds <= 0.0 {
+            return;
+        }
         let rows = rows as f64;
         let size = size_of(rows).round() as usize;
         all[size].add(seconds * guess(rows_of(size)) / guess(rows), self.waves);

@@ -257,9 +257,12 @@ impl Admission<'_> {
         if drafts == 0 {
             return 0;
         }
-        self.expected += tokens - 1.0;
-        self.kind = Kind::Drafted;
-        (kv::reserve(world, session, start + 1 + drafts) - start - 1).min(drafts)
+        let granted = (kv::reserve(world, session, start + 1 + drafts) - start - 1).min(drafts);
+        if granted > 0 {
+            self.expected += tokens - 1.0;
+            self.kind = Kind::Drafted;
+        }
+        granted
     }
 
     /// Has the wave copy the first pages of a run.

@@ -53,6 +53,9 @@ impl SessionQueue {
     fn enter(&mut self, session: Entity) {
         // A request that follows another within a tick is a new arrival.
         self.sessions.retain(|queued| queued.session != session);
+        if self.sessions.is_empty() {
+            self.times.rest();
+        }
         self.sessions.push(Queued { session, served: 0, joined: self.waves });
     }
 

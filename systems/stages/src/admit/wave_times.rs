@@ -56,10 +56,10 @@ impl WaveTimes {
             if started.wave == wave {
                 // Waves queue up on a device, so one starts when the one before it is done. If it is only composed later,
                 // because it had to wait for the tokens of that one, the time between is part of what it costs.
-                let start = self.stopped.unwrap_or(started.at);
-                let seconds = now.duration_since(start).as_secs_f64();
-                self.add(started.rows as f64, seconds);
-                self.decoding.add(started.kind, started.rows, seconds);
+                let seconds = |from: Instant| now.duration_since(from).as_secs_f64();
+                let before = self.stopped.unwrap_or(started.at);
+                self.add(started.rows as f64, seconds(before.max(started.at)));
+                self.decoding.add(started.kind, started.rows, seconds(before));
             }
         }
         self.stopped = Some(now);
@@ -76,7 +76,7 @@ impl WaveTimes {
     }
 
     /// Notes that no session has a request in progress.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         self.stopped = None;
     }
 

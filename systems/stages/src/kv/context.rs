@@ -242,7 +242,10 @@ pub fn truncate_session(world: &mut World, session: Entity, keep: usize) {
     let Some(mut cursor) = world.get_mut::<ContextCursor>(session) else { return };
     cursor.preempted = false;
     let (unread, computed) = (cursor.unread, cursor.computed);
-    let in_flight = cursor.scheduled > computed || unread > 0 || cursor.drafts > 0;
+    let scheduled = cursor.scheduled > computed || unread > 0 || cursor.drafts > 0;
+    // After a request was cancelled, its run still has the tokens of rows in flight.
+    let run_end = leaf_of(world, session).and_then(|run| world.get::<KvRun>(run)).map_or(0, KvRun::end);
+    let in_flight = scheduled || run_end > computed;
     // A context of which nothing is computed may hold pages all the same.
     if !in_flight && computed > 0 && keep >= computed && reaches_windows(world, session, computed) {
         return;

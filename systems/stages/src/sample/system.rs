@@ -290,6 +290,10 @@ pub fn sample(
             continue;
         };
         queue.times.stop(wave.turn);
+        if queue.is_empty() {
+            // What was beyond the end of the last request has come back.
+            queue.times.rest();
+        }
         let _span = tracing::trace_span!("sample", sessions = wave.spans.len()).entered();
         let tokenizer = tokenizer.map(|tokenizer| &*tokenizer.0);
         deliver(&host.0, wave, config, tokenizer, &mut sessions, &mut buffers, &mut events);

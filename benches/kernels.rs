@@ -238,10 +238,12 @@ fn attend_to(c: &mut Criterion, name: &str, format: KvFormat) {
     let mut out = vec![0.0; 512 * 576];
     let mut scratch = AttentionScratch::default();
     for (rows, context) in [(1, 128), (1, 512), (1, 2048), (512, 512), (512, 2048)] {
-        let spans = [AttentionSpan { first_row: 0, rows, start: context - rows, table: &table }];
+        let spans = [AttentionSpan { first_row: 0, rows, start: context - rows, table: &table, recent: &[] }];
         group.bench_function(format!("{rows}/{context}"), |b| {
             pool.install(|| {
-                b.iter(|| attention(&cpu, &arena, 0, &spans, &params, &q, 576, &mut out, 576, &mut scratch));
+                b.iter(|| {
+                    attention(&cpu, &arena, 0, None, &spans, &params, &q, 576, &mut out, 576, &mut scratch)
+                });
             });
         });
     }

@@ -21,6 +21,9 @@ pub struct KvClass {
     pub window: Option<usize>,
     /// Indices of the layers, ascending.
     pub layers: Vec<usize>,
+    /// The class, an index in [`ModelConfig::kv_classes`](crate::ModelConfig::kv_classes), whose newest tokens this one
+    /// keeps in a wider format. Pages of that class are made from the pages here once they are complete.
+    pub recent_of: Option<usize>,
 }
 
 impl KvClass {

@@ -26,8 +26,8 @@ pub use kv::{
 pub use message::{DeviceEvent, DeviceEventKind, LoadFailure, LoadProgress, SessionEvent, SessionEventKind};
 pub use model::{
     Activation, Ends, EndsHeldBy, ExpertConfig, HeldBy, LayerConfig, LayerIndex, LayerOf, Layers,
-    MissingShards, Model, ModelConfig, Place, PlacedOn, Pooling, Resident, RopeConfig, RopeFactors,
-    RopeStyle, SentenceConfig, StepsAhead, Yarn,
+    MissingShards, Model, ModelConfig, Place, PlacedOn, Pooling, RecentTokens, Resident, RopeConfig,
+    RopeFactors, RopeStyle, SentenceConfig, StepsAhead, Yarn,
 };
 pub use sampling::{IgnoredDefault, SamplerSettings, SamplingDefaults};
 pub use session::{

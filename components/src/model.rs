@@ -150,6 +150,17 @@ pub struct LayerConfig {
     pub kv_class: usize,
     /// Index among the layers of its class.
     pub kv_index: usize,
+    /// The class that keeps its newest tokens, if another does. The layer's index there is the same.
+    pub recent: Option<RecentTokens>,
+}
+
+/// A class of layers that keeps only the newest tokens of another class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentTokens {
+    /// Index in [`ModelConfig::kv_classes`].
+    pub class: usize,
+    /// A query sees the pages of this many tokens, itself included, there, and the pages before in the layer's own class.
+    pub tokens: usize,
 }
 
 /// The hyperparameters of a model, read from its metadata and checked.
@@ -233,6 +244,32 @@ impl ModelConfig {
                 rope.factors = if tokens > bound { RopeFactors::Long } else { RopeFactors::One };
             }
         }
+    }
+
+    /// Gives each class of layers that sees more than `tokens` tokens a class of its own for its newest ones. For a KV cache
+    /// whose pages are converted to another format when they are complete.
+    pub fn keep_recent(&mut self, tokens: usize, page: usize) {
+        for index in 0..self.kv_classes.len() {
+            let KvClass { window, layers, .. } = &self.kv_classes[index];
+            if window.is_some_and(|window| window <= tokens) {
+                continue;
+            }
+            // The newest tokens of a query begin at a page bound.
+            let window = Some(tokens + page - 1);
+            let layers = layers.clone();
+            let class = self.kv_classes.len();
+            for layer in &layers {
+                if let Some(layer) = self.layer.get_mut(*layer) {
+                    layer.recent = Some(RecentTokens { class, tokens });
+                }
+            }
+            self.kv_classes.push(KvClass { window, layers, recent_of: Some(index) });
+        }
+    }
+
+    /// Returns true if the class's pages are made from those of a class of its newest tokens.
+    pub fn has_recent(&self, class: usize) -> bool {
+        self.kv_classes.iter().any(|other| other.recent_of == Some(class))
     }
 
     /// The pooling if the caller asks for none: as the model's makers specify, else the last token for a decoder,

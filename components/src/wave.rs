@@ -84,6 +84,11 @@ pub struct WaveKv {
     pub slots: Vec<u32>,
     /// Pages to copy before the rows' keys and values are stored, `(from, to)`: sessions that diverge within a page.
     pub copies: Vec<(u32, u32)>,
+    /// The class that keeps this one's newest tokens ([`KvClass::recent_of`](crate::KvClass::recent_of)), if there is one.
+    pub recent: Option<usize>,
+    /// Pages that the wave completes, in a class whose pages are made from those of a class of newest tokens: `(slot there,
+    /// slot here)`. They are made after the rows' keys and values are stored, and before any row attends.
+    pub seals: Vec<(u32, u32)>,
 }
 
 impl WaveKv {
@@ -91,6 +96,7 @@ impl WaveKv {
         self.tables.clear();
         self.slots.clear();
         self.copies.clear();
+        self.seals.clear();
     }
 }
 

@@ -68,7 +68,8 @@ fn every_format_over_a_text() {
     };
     for (weights, source) in [("f16", expanded), ("its own", path.as_path().into())] {
         let exact = run(source.clone(), KvFormat::F16);
-        for format in KvFormat::ALL.into_iter().filter(|format| *format != KvFormat::F16) {
+        let formats = KvFormat::ALL.into_iter().chain([KvFormat::Kivi2]);
+        for format in formats.filter(|format| *format != KvFormat::F16) {
             let found = run(source.clone(), format);
             let mut kl: Vec<f64> = exact.iter().zip(&found).map(|(e, f)| divergence(e, f)).collect();
             let kept = exact.iter().zip(&found).filter(|(e, f)| argmax(e) == argmax(f)).count();

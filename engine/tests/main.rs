@@ -22,6 +22,7 @@ mod gpu;
 mod handle;
 mod hooks;
 mod hostile;
+mod kivi;
 mod kv_formats;
 mod modules;
 mod moving;

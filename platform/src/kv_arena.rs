@@ -11,6 +11,10 @@
 //! tokens]` for keys, then the same for values. They store vectors that `kernels::hadamard` has rotated; attention
 //! rotates its queries, and rotates its output back.
 //!
+//! A group of [`KvFormat::Kivi2`] is 4 bytes, lane 0 in the lowest bits. Behind keys and values are the keys' scales,
+//! `[block of 32 dimensions][dimension]`, the keys' least values in the same order, then those of values, `[block of 32
+//! dimensions][32 tokens]`.
+//!
 //! Invariant: memory is allocated once. A page that passes to a new session may contain the previous session's data.
 //! Attention never reads it, since it only reads tokens up to a query's position.
 
@@ -24,7 +28,8 @@ pub const PAGE: usize = 32;
 /// Largest key or value dimension.
 pub const MAX_HEAD_DIM: usize = 512;
 
-/// Elements of a key or value that share a scale in [`KvFormat::Q8_0`] and [`KvFormat::Q4_0`].
+/// Elements that share a scale: of a key or value in [`KvFormat::Q8_0`] and [`KvFormat::Q4_0`]. As many as a page has
+/// tokens, which [`KvFormat::Kivi2`] relies on.
 pub(crate) const KV_BLOCK: usize = 32;
 
 /// Storage format of keys and values.
@@ -43,10 +48,15 @@ pub enum KvFormat {
     /// Codes of 4 bits, -8 to 7, with scales and rotation as in [`KvFormat::Q8_0`]: 4.5 bits per element. The scale is
     /// one that makes the block's error small: see `kernels::kv_codes`.
     Q4_0,
+    /// Codes of 2 bits, 0 to 3, with an f16 scale and an f16 least value for each block of 32: 3 bits per element, as in
+    /// KIVI (arXiv 2402.02750). A block of keys is one dimension of 32 tokens, a block of values is 32 dimensions of one
+    /// token. Whole pages are converted from [`KvFormat::F16`] ([`KvArena::seal`]); a context's newest tokens stay in an
+    /// arena of that format ([`Recent`](crate::Recent)).
+    Kivi2,
 }
 
 impl KvFormat {
-    /// Every format, in the order of the enum.
+    /// Every format that tokens are written in one by one, in the order of the enum: all but [`KvFormat::Kivi2`].
     pub const ALL: [Self; 5] = [Self::F16, Self::F32, Self::Bf16, Self::Q8_0, Self::Q4_0];
 
     /// Bits of an element, without scales: see [`KvFormat::row_bytes`].
@@ -56,6 +66,7 @@ impl KvFormat {
             Self::F32 => 32,
             Self::Q8_0 => 8,
             Self::Q4_0 => 4,
+            Self::Kivi2 => 2,
         }
     }
 
@@ -64,14 +75,25 @@ impl KvFormat {
         (dim * self.bits()).div_ceil(8) + self.scales(dim) * size_of::<u16>()
     }
 
-    /// Returns true if blocks of elements have scales, and heads are rotated before they are stored.
-    pub(crate) const fn scaled(self) -> bool {
+    /// Returns true if heads are rotated before they are stored.
+    pub(crate) const fn rotated(self) -> bool {
         matches!(self, Self::Q8_0 | Self::Q4_0)
     }
 
-    /// Number of scales of a key or value of `dim` elements.
+    /// Returns true if tokens are not written in this format one by one, but pages are converted to it when they are
+    /// complete.
+    pub const fn is_sealed(self) -> bool {
+        matches!(self, Self::Kivi2)
+    }
+
+    /// Number of scales and least values of a key or value of `dim` elements, on average over a page.
     const fn scales(self, dim: usize) -> usize {
-        if self.scaled() { dim.div_ceil(KV_BLOCK) } else { 0 }
+        let blocks = dim.div_ceil(KV_BLOCK);
+        match self {
+            Self::F16 | Self::F32 | Self::Bf16 => 0,
+            Self::Q8_0 | Self::Q4_0 => blocks,
+            Self::Kivi2 => 2 * blocks,
+        }
     }
 }
 

@@ -60,12 +60,14 @@ impl KvArena {
     /// Stores keys and values of rows. Each row goes to its slot, at its position within the page.
     ///
     /// # Panics
-    /// If the layer or a slot is out of range, or keys or values are too short.
+    /// If the layer or a slot is out of range, keys or values are too short, or the arena has sealed pages
+    /// ([`KvFormat::is_sealed`]).
     #[expect(unsafe_code, reason = "threads get disjoint parts of the arena")]
     pub fn write_rows(&mut self, cpu: &Cpu, layer: usize, rows: &KvRows<'_>) {
         let shape = self.shape();
         let KvShape { layers, slots, kv_heads, k_dim, v_dim, format, .. } = shape;
         let count = rows.slots.len();
+        assert!(!format.is_sealed(), "tokens are not written to sealed pages");
         assert!(layer < layers, "no such layer of the KV cache");
         assert!(rows.slots.iter().all(|slot| (*slot as usize) < slots), "no such page of the KV cache");
         assert!(rows.positions.len() == count, "as many positions as slots");
@@ -170,6 +172,8 @@ fn store_key(
             scatter_nibbles(elements, offset, codes.codes());
             scatter(scales, offset, codes.scales());
         }
+        // Refused by the caller.
+        KvFormat::Kivi2 => {}
     }
 }
 
@@ -198,6 +202,8 @@ fn store_value(
             pack_nibbles(&mut elements[offset * v_pad / 2..][..v_pad / 2], codes.codes());
             scatter(scales, offset, codes.scales());
         }
+        // Refused by the caller.
+        KvFormat::Kivi2 => {}
     }
 }
 

@@ -8,8 +8,8 @@
 //! Invariant: segments are always merged in order. So a row's result does not depend on the other rows, on how its
 //! prompt was chunked, or on the threads.
 
-use crate::kernels::{Attend, Kernels, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
-use crate::kv_arena::{KvArena, KvShape, MAX_HEAD_DIM, PAGE};
+use crate::kernels::{Attend, Kernels, MAX_QUERIES, Part, QueryBatch, STATE_SUM, STATE_VALUES};
+use crate::kv_arena::{KvArena, KvFormat, KvShape, MAX_HEAD_DIM, PAGE};
 use crate::shared::Shared;
 use crate::threads::Cpu;
 use core::ops::Range;
@@ -29,6 +29,20 @@ pub struct AttentionSpan<'a> {
     pub start: usize,
     /// Slot of each page of the session's context, including the pages of these rows.
     pub table: &'a [u32],
+    /// The same for the arena of the newest tokens, if there is one ([`Recent`]).
+    pub recent: &'a [u32],
+}
+
+/// The newest tokens of contexts, in an arena of their own and another format than the tokens before.
+#[derive(Clone, Copy)]
+pub struct Recent<'a> {
+    /// Their arena. Its heads are those of the arena of the other tokens, and its format is [`KvFormat::F16`].
+    pub arena: &'a KvArena,
+    /// The layer in this arena.
+    pub layer: usize,
+    /// Each query sees the pages of this many tokens up to itself there, and the pages before in the other arena. So it
+    /// does not depend on the query's wave which tokens it sees in which format.
+    pub tokens: usize,
 }
 
 /// Parameters of the scores.
@@ -83,6 +97,7 @@ struct Job<'a> {
     kernels: &'static Kernels,
     arena: &'a KvArena,
     layer: usize,
+    recent: Option<Recent<'a>>,
     spans: &'a [AttentionSpan<'a>],
     params: AttentionParams,
     q: &'a [f32],
@@ -96,7 +111,7 @@ struct Job<'a> {
     state: usize,
 }
 
-/// Computes attention of every row of `spans` over its context in `layer`.
+/// Computes attention of every row of `spans` over its context in `layer`, with its newest tokens in `recent`.
 ///
 /// Row `r` of `q` starts at `r * q_stride` and contains `heads` queries of the arena's key dimension. Row `r` of `out`
 /// starts at `r * out_stride` and receives `heads` values. The rows' own keys and values must have been written before.
@@ -108,6 +123,7 @@ pub fn attention(
     cpu: &Cpu,
     arena: &KvArena,
     layer: usize,
+    recent: Option<Recent<'_>>,
     spans: &[AttentionSpan<'_>],
     params: &AttentionParams,
     q: &[f32],
@@ -124,6 +140,9 @@ pub fn attention(
         "heads must be a multiple of KV heads"
     );
     check(spans, &shape, heads, (q.len(), q_stride), (out.len(), out_stride));
+    if let Some(recent) = recent {
+        check_recent(&recent, &shape, spans);
+    }
 
     let group = heads / shape.kv_heads;
     let parts = group.div_ceil(MAX_QUERIES);
@@ -131,6 +150,7 @@ pub fn attention(
         kernels: cpu.kernels,
         arena,
         layer,
+        recent,
         spans,
         params: *params,
         q,
@@ -186,6 +206,21 @@ fn check(
     }
 }
 
+/// Panics unless every access of the kernels to the newest tokens is within their arena.
+fn check_recent(recent: &Recent<'_>, shape: &KvShape, spans: &[AttentionSpan<'_>]) {
+    let own = recent.arena.shape();
+    let heads = |shape: &KvShape| (shape.kv_heads, shape.k_dim, shape.v_dim);
+    assert!(heads(&own) == heads(shape), "arenas of different heads");
+    let rotated = [own, *shape].map(|shape| shape.format.rotated());
+    assert!(rotated == [false; 2] && own.format == KvFormat::F16, "the newest tokens are F16");
+    assert!(recent.layer < own.layers, "no such layer in the KV cache");
+    for span in spans.iter().filter(|span| span.rows > 0) {
+        let pages = span.start.saturating_add(span.rows).div_ceil(PAGE);
+        assert!(pages <= span.recent.len(), "block table too short");
+        assert!(span.recent[..pages].iter().all(|s| (*s as usize) < own.slots), "slot past the arena");
+    }
+}
+
 impl<'a> Job<'a> {
     fn items(&self, span: &AttentionSpan<'_>) -> usize {
         span.rows.div_ceil(self.positions) * self.arena.shape().kv_heads * self.parts
@@ -234,7 +269,7 @@ impl<'a> Job<'a> {
             let (row, head) = (batch.row + i / batch.heads, batch.head + i % batch.heads);
             let start = (batch.span.first_row + row) * self.q_stride + head * k_dim;
             *query = &self.q[start..][..k_dim];
-            if format.scaled()
+            if format.rotated()
                 && let Some(turned) = turned.next()
             {
                 turned.copy_from_slice(query);
@@ -267,8 +302,31 @@ impl<'a> Job<'a> {
             soft_cap: self.params.soft_cap,
             window: self.params.window,
             pages: segment * SEGMENT..((segment + 1) * SEGMENT).min(pages),
+            part: Part::All,
+            starts: true,
         };
+        let (first, last) = (positions[0], positions[len.saturating_sub(1)]);
         let mut queries = QueryBatch { len, queries, positions, states };
+        let Some(Recent { arena, layer, tokens }) = self.recent else {
+            return self.kernels.attend(shape.format, &attend, &mut queries);
+        };
+        let within = |page: usize| page.clamp(attend.pages.start, attend.pages.end);
+        let sealed = attend.pages.start..within(Part::first_recent(last, tokens));
+        let recent = within(Part::first_recent(first, tokens))..attend.pages.end;
+        let attend = Attend { pages: sealed, part: Part::Sealed(tokens), ..attend };
+        self.kernels.attend(shape.format, &attend, &mut queries);
+        let shape = arena.shape();
+        let attend = Attend {
+            layer: arena.layer(layer),
+            slot_bytes: arena.slot_stride(),
+            head_offset: batch.kv_head * shape.page_bytes(),
+            page_bytes: shape.page_bytes(),
+            table: batch.span.recent,
+            pages: recent,
+            part: Part::Recent(tokens),
+            starts: false,
+            ..attend
+        };
         self.kernels.attend(shape.format, &attend, &mut queries);
     }
 
@@ -312,7 +370,7 @@ impl<'a> Job<'a> {
             for (out, value) in out.iter_mut().zip(&state[STATE_VALUES..]) {
                 *out = value * inverse;
             }
-            if format.scaled() {
+            if format.rotated() {
                 self.kernels.hadamard(out);
             }
         }
@@ -323,7 +381,7 @@ impl<'a> Job<'a> {
         const SMALL: usize = 128;
         // Clearing memory for the largest head would take as long as a short context.
         let shape = self.arena.shape();
-        let rotates = shape.format.scaled();
+        let rotates = shape.format.rotated();
         let small = shape.v_pad() <= SMALL && (!rotates || shape.k_dim <= SMALL);
         match (small, rotates) {
             (true, false) => self.whole_in::<{ MAX_QUERIES * (STATE_VALUES + SMALL) }, 0>(batch),
@@ -369,7 +427,7 @@ impl<'a> Job<'a> {
             let (item, segment) = (index / segments, index % segments);
             let batch = self.batch(item);
             if batch.segments(&self.params).contains(&segment) {
-                if self.arena.shape().format.scaled() {
+                if self.arena.shape().format.rotated() {
                     self.turned_segment(&batch, segment, states);
                 } else {
                     self.segment(&batch, self.queries(&batch, &mut []), segment, states);

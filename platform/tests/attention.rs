@@ -60,11 +60,12 @@ impl Case {
         let mut scratch = AttentionScratch::default();
         for start in (0..self.tokens).step_by(chunk) {
             let rows = chunk.min(self.tokens - start);
-            let span = AttentionSpan { first_row: 0, rows, start, table: &self.table };
+            let span = AttentionSpan { first_row: 0, rows, start, table: &self.table, recent: &[] };
             attention(
                 cpu,
                 &self.arena,
                 1,
+                None,
                 &[span],
                 &self.params,
                 &self.q[start * q_row..],
@@ -199,6 +200,7 @@ fn largest_error(format: KvFormat, dim: usize, largest: f64) -> f64 {
         // most elements, and 0.8 steps for those limited to 7: at most 0.8 sqrt(32) steps for the block's root, which
         // one element may have alone.
         KvFormat::Q4_0 => n * largest * (0.8 * 32f64.sqrt() / 7.8 + 2f64.powi(-11)),
+        KvFormat::Kivi2 => panic!("tokens are not written in it"),
     }
 }
 
@@ -301,16 +303,16 @@ fn sessions_share_pages_of(format: KvFormat) {
         let alone = case.run(&cpu, 80);
         // A wave: rows 40 to 79 of the session, then only its row 3, as if another session shared its pages.
         let spans = [
-            AttentionSpan { first_row: 0, rows: 40, start: 40, table: &case.table },
-            AttentionSpan { first_row: 40, rows: 0, start: 0, table: &[] },
-            AttentionSpan { first_row: 41, rows: 1, start: 3, table: &case.table[..1] },
+            AttentionSpan { first_row: 0, rows: 40, start: 40, table: &case.table, recent: &[] },
+            AttentionSpan { first_row: 40, rows: 0, start: 0, table: &[], recent: &[] },
+            AttentionSpan { first_row: 41, rows: 1, start: 3, table: &case.table[..1], recent: &[] },
         ];
         let mut q = case.q[40 * row..].to_vec();
         q.extend(vec![f32::NAN; row]);
         q.extend(&case.q[3 * row..][..row]);
         let mut out = vec![0.0; 42 * row];
         pool.install(|| {
-            attention(&cpu, &case.arena, 1, &spans, &params, &q, row, &mut out, row, &mut scratch);
+            attention(&cpu, &case.arena, 1, None, &spans, &params, &q, row, &mut out, row, &mut scratch);
         });
         assert!(bits(&out[..40 * row]) == bits(&alone[40 * row..]));
         assert!(bits(&out[41 * row..]) == bits(&alone[3 * row..][..row]));

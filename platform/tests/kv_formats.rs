@@ -32,10 +32,10 @@ fn read_back(format: KvFormat, value: &[f32]) -> Vec<f32> {
     arena.write(Kernels::detect(), 0, 0, 0, &[0.0], value);
     let (mut out, params) =
         (vec![0.0; value.len()], AttentionParams { heads: 1, scale: 1.0, ..AttentionParams::default() });
-    let span = AttentionSpan { first_row: 0, rows: 1, start: 0, table: &[0] };
+    let span = AttentionSpan { first_row: 0, rows: 1, start: 0, table: &[0], recent: &[] };
     let mut scratch = AttentionScratch::default();
     let (cpu, n) = (serial(Kernels::detect()), value.len());
-    attention(&cpu, &arena, 0, &[span], &params, &[0.0], 1, &mut out, n, &mut scratch);
+    attention(&cpu, &arena, 0, None, &[span], &params, &[0.0], 1, &mut out, n, &mut scratch);
     out
 }
 

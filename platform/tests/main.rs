@@ -10,6 +10,7 @@
 mod attention;
 mod buffer;
 mod common;
+mod kivi;
 mod kv_formats;
 mod kv_write;
 mod packing;

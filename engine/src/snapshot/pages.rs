@@ -9,7 +9,7 @@ use weft_components::{
     AtLayer, ContextCursor, HeldBy, Layers, ModelConfig, Shards, TensorRole, TokenHistory, Wave, Waves,
     WeightShard,
 };
-use weft_platform::PAGE;
+use weft_platform::{KvArena, PAGE};
 use weft_systems::kv::{context_pages, import_context};
 use weft_systems::on_cpu::{CpuKv, CpuPlace, CpuWeights};
 
@@ -39,6 +39,13 @@ fn is_quiet(world: &World, model: ModelId) -> bool {
     waves.iter().all(|wave| world.get::<Wave>(*wave).is_none_or(|wave| wave.at == AtLayer::Idle))
 }
 
+/// The formats of the arenas: one name if they agree, else one for each class.
+fn formats(arenas: &[KvArena]) -> String {
+    let mut names: Vec<String> = arenas.iter().map(|arena| format!("{:?}", arena.shape().format)).collect();
+    names.dedup();
+    names.join("+")
+}
+
 /// The pages of a session's cached context. `None` if they cannot be saved.
 pub(super) fn save(world: &World, model: ModelId, session: SessionId) -> Option<(SavedPages, Vec<u8>)> {
     if !is_on_cpu(world, model) || !is_quiet(world, model) {
@@ -55,8 +62,7 @@ pub(super) fn save(world: &World, model: ModelId, session: SessionId) -> Option<
         }
         classes.push(here.into_iter().map(|(number, _)| number).collect());
     }
-    let format = format!("{:?}", arenas.first()?.shape().format);
-    Some((SavedPages { format, norm: norm(world, model)?, computed, classes }, bytes))
+    Some((SavedPages { format: formats(arenas), norm: norm(world, model)?, computed, classes }, bytes))
 }
 
 /// Puts pages back, if they fit the model's KV cache. Otherwise the context will be computed again.
@@ -92,13 +98,10 @@ fn fits(world: &World, model: ModelId, tokens: usize, saved: &SavedPages, bytes:
     let arenas = &world.get::<CpuKv>(model.0)?.0;
     let config = world.get::<ModelConfig>(model.0)?;
     let mut needed = 0usize;
-    if arenas.len() != saved.classes.len() {
+    if arenas.len() != saved.classes.len() || formats(arenas) != saved.format {
         return None;
     }
     for ((arena, class), pages) in arenas.iter().zip(&config.kv_classes).zip(&saved.classes) {
-        if format!("{:?}", arena.shape().format) != saved.format {
-            return None;
-        }
         // From the first page that the next token attends to on, none is missing.
         let first = class.first_needed(tokens) / PAGE;
         let last = saved.computed.div_ceil(PAGE);

@@ -11,7 +11,8 @@ use weft::components::{
 };
 use weft::stages::kv::PrefixTree;
 use weft::{
-    Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, PAGE, Prompt, SessionId, SessionOptions,
+    Engine, EngineOptions, GenerateOptions, KvFormat, LoadOptions, ModelId, PAGE, Prompt, SessionId,
+    SessionOptions,
 };
 
 /// A generator of pseudo-random numbers (xorshift).
@@ -84,11 +85,20 @@ pub(crate) fn options() -> EngineOptions {
 }
 
 /// Runs this many random steps. At the end every session says what the model says after its tokens.
-pub(crate) fn run(mut engine: Engine, steps: usize, seed: u64) {
+pub(crate) fn run(engine: Engine, steps: usize, seed: u64) {
+    run_in(engine, KvFormat::F16, steps, seed);
+}
+
+/// The same with a format of the KV cache.
+pub(crate) fn run_in(mut engine: Engine, kv_format: KvFormat, steps: usize, seed: u64) {
     const MOST: usize = 12;
     let mut random = Random(seed);
-    let load =
-        |budget| LoadOptions { kv_tokens: Some(16 * PAGE), prefix_cache: budget, ..LoadOptions::default() };
+    let load = |budget| LoadOptions {
+        kv_tokens: Some(16 * PAGE),
+        kv_format,
+        prefix_cache: budget,
+        ..LoadOptions::default()
+    };
     let file = golden("tiny/tiny-llama.gguf");
     let mut model = engine.load(file.as_path(), &load(None)).unwrap();
     engine.wait_loaded(model).unwrap();

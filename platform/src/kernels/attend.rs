@@ -5,7 +5,9 @@
 //!
 //! A page of codes has scales, one for each token and [`KV_BLOCK`] elements of a head. Scales of keys are in the lanes
 //! of their tokens: the products of a block are summed first, then scaled. Scales of values multiply the tokens'
-//! weights.
+//! weights. Where blocks have a least value too, a block of keys is one dimension: its scale multiplies the query, and
+//! the query times the least values is the same for all tokens of the page. The weights times the least values of a
+//! block of values are the same for all its dimensions.
 //!
 //! Invariant: the change of a query's state on a page depends only on the query and the tokens that it sees, not on the
 //! queries that share the loads. Tokens that it does not see are never multiplied, so that their memory may contain
@@ -50,12 +52,48 @@ pub(crate) struct Attend<'a> {
     pub(crate) window: Option<usize>,
     /// Pages to attend to.
     pub(crate) pages: Range<usize>,
+    /// Which of them queries see.
+    pub(crate) part: Part,
+    /// True if states are to be initialized first. If not, these pages follow those that the states are of.
+    pub(crate) starts: bool,
+}
+
+/// The part of a context that one arena has.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    /// All of it.
+    All,
+    /// The pages before those that the query's newest tokens, this many, are in.
+    Sealed(usize),
+    /// The pages that the query's newest tokens, this many, are in.
+    Recent(usize),
+}
+
+impl Part {
+    /// The first page that the newest `recent` tokens of the query at `position` are in.
+    #[inline(always)]
+    pub(crate) fn first_recent(position: usize, recent: usize) -> usize {
+        (position + 1).saturating_sub(recent) / PAGE
+    }
+
+    /// Whether the query at `position` sees `page` in this part.
+    #[inline(always)]
+    fn has(self, page: usize, position: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Sealed(recent) => page < Self::first_recent(position, recent),
+            Self::Recent(recent) => page >= Self::first_recent(position, recent),
+        }
+    }
 }
 
 impl Attend<'_> {
     /// Tokens of `page` that the query at `position` sees.
     #[inline(always)]
     fn visible(&self, page: usize, position: usize) -> (usize, usize) {
+        if !self.part.has(page, position) {
+            return (0, 0);
+        }
         let first = page * PAGE;
         let from = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
         (from.saturating_sub(first).min(PAGE), (position + 1).saturating_sub(first).min(PAGE))
@@ -67,7 +105,7 @@ pub(crate) struct QueryBatch<'a> {
     pub(crate) len: usize,
     pub(crate) queries: [&'a [f32]; MAX_QUERIES],
     pub(crate) positions: [usize; MAX_QUERIES],
-    /// The states, one after another. `attend` initializes them.
+    /// The states, one after another. `attend` initializes them if [`Attend::starts`] says so.
     pub(crate) states: &'a mut [f32],
 }
 
@@ -77,10 +115,14 @@ struct Page<'a, E: Element> {
     keys: &'a [[E::Lanes; PAGE / LANES]],
     /// `[32 tokens][value dimension, padded to 16]`.
     values: &'a [E::Lanes],
-    /// `[block of the key][32 tokens]`, f16 bits.
+    /// `[block of the key][32 tokens]`, or `[32 dimensions]` of each block if elements are affine. f16 bits.
     k_scales: &'a [[u16; PAGE]],
+    /// Least values in the order of the scales; empty if elements are not affine.
+    k_minima: &'a [[u16; PAGE]],
     /// `[block of the value][32 tokens]`, f16 bits.
     v_scales: &'a [[u16; PAGE]],
+    /// Least values in the order of the scales; empty if elements are not affine.
+    v_minima: &'a [[u16; PAGE]],
 }
 
 impl<'a, E: Element> Page<'a, E> {
@@ -92,23 +134,36 @@ impl<'a, E: Element> Page<'a, E> {
         let values = a.v_pad / LANES * PAGE * size_of::<E::Lanes>();
         let (keys, memory) = memory.split_at(keys);
         let (values, scales) = memory.split_at(values);
-        let (k_scales, v_scales) = if E::SCALED {
-            let (scales, _) = bytemuck::cast_slice(scales).as_chunks();
-            scales.split_at(a.k_dim.div_ceil(KV_BLOCK))
+        let scales: &[[u16; PAGE]] =
+            if const { E::SCALED } { bytemuck::cast_slice(scales).as_chunks().0 } else { &[] };
+        let (of_keys, of_values) = if const { E::SCALED } {
+            (a.k_dim.div_ceil(KV_BLOCK), a.v_pad.div_ceil(KV_BLOCK))
         } else {
-            (&[][..], &[][..])
+            (0, 0)
         };
-        Self { keys: bytemuck::cast_slice(keys), values: bytemuck::cast_slice(values), k_scales, v_scales }
+        let (k_scales, scales) = scales.split_at(of_keys);
+        let (k_minima, scales) = scales.split_at(if const { E::AFFINE } { of_keys } else { 0 });
+        let (v_scales, v_minima) = scales.split_at(of_values);
+        Self {
+            keys: bytemuck::cast_slice(keys),
+            values: bytemuck::cast_slice(values),
+            k_scales,
+            k_minima,
+            v_scales,
+            v_minima,
+        }
     }
 }
 
-/// Computes attention of every query of `batch` over the pages of `a`, from initial states.
+/// Computes attention of every query of `batch` over the pages of `a`.
 #[inline(always)]
 pub(crate) fn attend<S: Simd, E: Element>(s: S, a: &Attend<'_>, batch: &mut QueryBatch<'_>) {
     let size = STATE_VALUES + a.v_pad;
-    for state in batch.states.chunks_exact_mut(size).take(batch.len) {
-        state.fill(0.0);
-        state[STATE_MAX] = f32::NEG_INFINITY;
+    if a.starts {
+        for state in batch.states.chunks_exact_mut(size).take(batch.len) {
+            state.fill(0.0);
+            state[STATE_MAX] = f32::NEG_INFINITY;
+        }
     }
     for page in a.pages.clone() {
         let memory = Page::<E>::new(a, page);
@@ -157,7 +212,9 @@ fn one_page<S: Simd, E: Element, const R: usize>(
     let size = STATE_VALUES + a.v_pad;
     let queries = queries.map(|q| &q[..a.k_dim]);
     let mut scores;
-    if const { E::SCALED } {
+    if const { E::AFFINE } {
+        scores = affine_scores::<S, E, R>(s, page, &queries);
+    } else if const { E::SCALED } {
         scores = [[s.splat(0.0); 2]; R];
         let blocks = page.keys.chunks(KV_BLOCK).zip(page.k_scales);
         for (block, (keys, scales)) in blocks.enumerate() {
@@ -222,12 +279,20 @@ fn one_page<S: Simd, E: Element, const R: usize>(
             if const { S::VALUES >= $v } {
                 while a.v_pad - column >= $v * LANES {
                     let seen = (from, to);
+                    let block = column / KV_BLOCK;
+                    let wide = const { $v * LANES > KV_BLOCK };
+                    let mut minima = [[0.0; R]; 2];
+                    if const { E::AFFINE } {
+                        minima[0] = sum_minima(s, &weights, &page.v_minima[block], seen);
+                        if wide {
+                            minima[1] = sum_minima(s, &weights, &page.v_minima[block + 1], seen);
+                        }
+                    }
                     let (low, high);
                     let weights = if const { E::SCALED } {
-                        let scales = &page.v_scales[column / KV_BLOCK..];
-                        low = scale_weights(s, &weights, &scales[0]);
-                        if const { $v * LANES > KV_BLOCK } {
-                            high = scale_weights(s, &weights, &scales[1]);
+                        low = scale_weights(s, &weights, &page.v_scales[block]);
+                        if wide {
+                            high = scale_weights(s, &weights, &page.v_scales[block + 1]);
                             [&low, &high]
                         } else {
                             [&low; 2]
@@ -241,6 +306,7 @@ fn one_page<S: Simd, E: Element, const R: usize>(
                         page.values,
                         column,
                         weights,
+                        &minima,
                         &corrections,
                         states,
                         seen,
@@ -273,6 +339,76 @@ fn products<S: Simd, E: Element, const R: usize>(
     sums
 }
 
+/// The products with the keys of an affine page.
+#[inline(always)]
+fn affine_scores<S: Simd, E: Element, const R: usize>(
+    s: S,
+    page: &Page<'_, E>,
+    queries: &[&[f32]; R],
+) -> [[S::F; 2]; R] {
+    let mut scores = [[s.splat(0.0); 2]; R];
+    let mut minima = [s.splat(0.0); R];
+    let blocks = page.keys.chunks(KV_BLOCK).zip(page.k_scales.iter().zip(page.k_minima));
+    for (block, (keys, (scales, least))) in blocks.enumerate() {
+        let (scales, _) = scales.as_chunks::<LANES>();
+        let (least, _) = least.as_chunks::<LANES>();
+        let (s0, s1) = (s.load_f16(&scales[0]), s.load_f16(&scales[1]));
+        let (m0, m1) = (s.load_f16(&least[0]), s.load_f16(&least[1]));
+        let mut scaled = [[0.0f32; KV_BLOCK]; R];
+        unroll!(r < R, {
+            let query = &queries[r][block * KV_BLOCK..][..keys.len()];
+            scaled[r][..keys.len()].copy_from_slice(query);
+            let (halves, _) = scaled[r].as_chunks_mut::<LANES>();
+            let (q0, q1) = (s.load(&halves[0]), s.load(&halves[1]));
+            minima[r] = s.fma(q1, m1, s.fma(q0, m0, minima[r]));
+            s.store(s.mul(q0, s0), &mut halves[0]);
+            s.store(s.mul(q1, s1), &mut halves[1]);
+        });
+        let mut queries: [&[f32]; R] = [&[]; R];
+        unroll!(r < R, {
+            queries[r] = &scaled[r];
+        });
+        let sums = products::<S, E, R>(s, keys, &queries);
+        unroll!(r < R, {
+            scores[r] = [s.add(scores[r][0], sums[r][0]), s.add(scores[r][1], sums[r][1])];
+        });
+    }
+    unroll!(r < R, {
+        let least = s.splat(s.reduce_add(minima[r]));
+        scores[r] = [s.add(scores[r][0], least), s.add(scores[r][1], least)];
+    });
+    scores
+}
+
+/// The weights of tokens `from..to` times the least values of one block of their values, summed.
+#[inline(always)]
+fn sum_minima<S: Simd, const R: usize>(
+    s: S,
+    weights: &[[f32; PAGE]; R],
+    minima: &[u16; PAGE],
+    (from, to): (usize, usize),
+) -> [f32; R] {
+    let (halves, _) = minima.as_chunks::<LANES>();
+    let (m0, m1) = (s.load_f16(&halves[0]), s.load_f16(&halves[1]));
+    let mut sums = [0.0; R];
+    unroll!(r < R, {
+        let (weights, _) = weights[r].as_chunks::<LANES>();
+        let mut products = [s.mul(s.load(&weights[0]), m0), s.mul(s.load(&weights[1]), m1)];
+        if from > 0 || to < PAGE {
+            let mut all = [0.0f32; PAGE];
+            let (halves, _) = all.as_chunks_mut::<LANES>();
+            s.store(products[0], &mut halves[0]);
+            s.store(products[1], &mut halves[1]);
+            all[..from].fill(0.0);
+            all[to..].fill(0.0);
+            let (halves, _) = all.as_chunks::<LANES>();
+            products = [s.load(&halves[0]), s.load(&halves[1])];
+        }
+        sums[r] = s.reduce_add(s.add(products[0], products[1]));
+    });
+    sums
+}
+
 /// The weights times the scales of one block of the tokens' values. Results for tokens that are not seen are undefined.
 #[inline(always)]
 fn scale_weights<S: Simd, const R: usize>(
@@ -293,7 +429,7 @@ fn scale_weights<S: Simd, const R: usize>(
 }
 
 /// Adds the weighted values of tokens `from..to` to columns `column..column + 16 V` of the states. If elements are
-/// scaled, the second weights are for the third and fourth vector.
+/// scaled, the second weights and minima are for the third and fourth vector.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "a part of one kernel, apart for its constants")]
 fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
@@ -302,6 +438,7 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
     values: &[E::Lanes],
     column: usize,
     weights: [&[[f32; PAGE]; R]; 2],
+    minima: &[[f32; R]; 2],
     corrections: &[f32; LANES],
     states: &mut [f32],
     (from, to): (usize, usize),
@@ -312,7 +449,11 @@ fn sum_values<S: Simd, E: Element, const R: usize, const V: usize>(
         let (state, _) = states[r * size + STATE_VALUES + column..][..V * LANES].as_chunks::<LANES>();
         let correction = s.splat(corrections[r]);
         unroll!(v < V, {
-            acc[r][v] = s.mul(s.load(&state[v]), correction);
+            acc[r][v] = if const { E::AFFINE } {
+                s.fma(s.load(&state[v]), correction, s.splat(minima[v * LANES / KV_BLOCK % 2][r]))
+            } else {
+                s.mul(s.load(&state[v]), correction)
+            };
         });
     });
     for (t, row) in values.chunks_exact(v_pad / LANES).enumerate().take(to.min(PAGE)).skip(from) {

@@ -14,11 +14,14 @@ use crate::simd::{LANES, Simd};
 /// The largest finite f16.
 const LARGEST_SCALE: f32 = 65_504.0;
 
-/// The codes of one width, and how the scale of a block is chosen.
-pub(crate) trait Scale {
+/// The codes of one width.
+pub(crate) trait Codes {
     /// The smallest and the largest code.
     const CODES: [f32; 2];
+}
 
+/// How the scale of a block is chosen.
+pub(crate) trait Scale: Codes {
     /// The scale of a finite block whose largest magnitude is `largest`.
     fn scale<S: Simd>(s: S, x: [S::F; 2], largest: f32) -> f32;
 }
@@ -26,9 +29,11 @@ pub(crate) trait Scale {
 /// Codes of 8 bits. The scale is the largest magnitude / 127. Blocks saturate above 8.3e6.
 pub(crate) struct Bits8;
 
-impl Scale for Bits8 {
+impl Codes for Bits8 {
     const CODES: [f32; 2] = [-127.0, 127.0];
+}
 
+impl Scale for Bits8 {
     #[inline(always)]
     fn scale<S: Simd>(_: S, _: [S::F; 2], largest: f32) -> f32 {
         largest / 127.0
@@ -49,9 +54,11 @@ pub(crate) struct Bits4;
 /// The largest element over the candidate scales: see [`Bits4`].
 const DIVISORS: [f32; 3] = [-7.8, -8.5, -9.75];
 
-impl Scale for Bits4 {
+impl Codes for Bits4 {
     const CODES: [f32; 2] = [-8.0, 7.0];
+}
 
+impl Scale for Bits4 {
     #[inline(always)]
     fn scale<S: Simd>(s: S, x: [S::F; 2], largest: f32) -> f32 {
         if largest == 0.0 {
@@ -125,7 +132,7 @@ fn block<S: Simd, C: Scale>(s: S, x: &[f32; KV_BLOCK], codes: &mut [i8; KV_BLOCK
 
 /// The nearest code.
 #[inline(always)]
-fn nearest<S: Simd, C: Scale>(s: S, v: S::F) -> S::I {
+pub(super) fn nearest<S: Simd, C: Codes>(s: S, v: S::F) -> S::I {
     let zero = s.splat(0.0);
     let [smallest, largest] = C::CODES;
     let v = s.max(s.splat(smallest), v);

@@ -13,6 +13,9 @@ pub(crate) trait Element {
     /// True if each block of elements has a scale.
     const SCALED: bool;
 
+    /// True if blocks have a least value as well, and those of keys are 32 tokens of one dimension.
+    const AFFINE: bool = false;
+
     fn load<S: Simd>(s: S, v: &Self::Lanes) -> S::F;
 }
 
@@ -26,6 +29,8 @@ pub(crate) struct Bf16;
 pub(crate) struct Q8;
 /// `KvFormat::Q4_0`.
 pub(crate) struct Q4;
+/// `KvFormat::Kivi2`.
+pub(crate) struct Kivi2;
 
 impl Element for F16 {
     type Lanes = [u16; LANES];
@@ -78,5 +83,16 @@ impl Element for Q4 {
     #[inline(always)]
     fn load<S: Simd>(s: S, v: &Self::Lanes) -> S::F {
         s.sub(s.to_float(s.load_u4(v)), s.splat(8.0))
+    }
+}
+
+impl Element for Kivi2 {
+    type Lanes = [u8; LANES / 4];
+    const SCALED: bool = true;
+    const AFFINE: bool = true;
+
+    #[inline(always)]
+    fn load<S: Simd>(s: S, v: &Self::Lanes) -> S::F {
+        s.to_float(s.load_u2(v))
     }
 }

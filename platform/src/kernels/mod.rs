@@ -11,6 +11,7 @@ mod kv_codes;
 mod kv_element;
 mod scalar_table;
 mod scales;
+mod seal;
 mod tile_packing;
 mod tile_product;
 mod vector;
@@ -20,7 +21,8 @@ mod avx2_table;
 #[cfg(target_arch = "x86_64")]
 mod avx512_table;
 
-pub(crate) use attend::{Attend, MAX_QUERIES, QueryBatch, STATE_SUM, STATE_VALUES};
+pub(crate) use attend::{Attend, MAX_QUERIES, Part, QueryBatch, STATE_SUM, STATE_VALUES};
+pub(crate) use seal::SealPage;
 pub(crate) use tile_packing::PackTile;
 pub(crate) use tile_product::Product;
 
@@ -53,8 +55,9 @@ pub struct Kernels {
     argmax: unsafe fn(&[f32]) -> usize,
     to_f16: unsafe fn(&[f32], &mut [u16]),
     to_bf16: unsafe fn(&[f32], &mut [u16]),
-    /// Indexed by [`KvFormat`].
-    attend: [unsafe fn(&Attend<'_>, &mut QueryBatch<'_>); KvFormat::ALL.len()],
+    /// Indexed by [`KvFormat`]: those of open pages, and the one of sealed pages.
+    attend: [unsafe fn(&Attend<'_>, &mut QueryBatch<'_>); KvFormat::ALL.len() + 1],
+    seal: unsafe fn(&mut SealPage<'_>),
     hadamard: unsafe fn(&mut [f32]),
     kv_codes_8: unsafe fn(&[f32], &mut [i8], &mut [u16]),
     kv_codes_4: unsafe fn(&[f32], &mut [i8], &mut [u16]),
@@ -119,7 +122,9 @@ macro_rules! products {
 /// table of the kernels that pack tiles.
 macro_rules! instantiate {
     ($name:literal, $packs:path, $isa:expr $(, $features:literal)?) => {
-        use crate::kernels::{Attend, Kernels, QueryBatch, attend, hadamard, kv_codes, kv_element, vector};
+        use crate::kernels::{
+            Attend, Kernels, QueryBatch, SealPage, attend, hadamard, kv_codes, kv_element, seal, vector,
+        };
         use crate::quant_panel::QuantRow;
 
         crate::kernels::products! { $isa $(, $features)? }
@@ -148,6 +153,8 @@ macro_rules! instantiate {
             fn attend_bf16(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::Bf16>;
             fn attend_q8(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::Q8>;
             fn attend_q4(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::Q4>;
+            fn attend_kivi2(a: &Attend<'_>, q: &mut QueryBatch<'_>) = attend::attend::<_, kv_element::Kivi2>;
+            fn seal_page(page: &mut SealPage<'_>) = seal::seal;
             fn rotate(x: &mut [f32]) = hadamard::hadamard;
             fn kv_codes_8(x: &[f32], codes: &mut [i8], scales: &mut [u16]) =
                 kv_codes::kv_codes::<_, kv_codes::Bits8>;
@@ -177,7 +184,8 @@ macro_rules! instantiate {
             argmax,
             to_f16,
             to_bf16,
-            attend: [attend_f16, attend_f32, attend_bf16, attend_q8, attend_q4],
+            attend: [attend_f16, attend_f32, attend_bf16, attend_q8, attend_q4, attend_kivi2],
+            seal: seal_page,
             hadamard: rotate,
             kv_codes_8,
             kv_codes_4,
@@ -385,6 +393,12 @@ impl Kernels {
     #[inline]
     pub(crate) fn attend(&self, format: KvFormat, attend: &Attend<'_>, queries: &mut QueryBatch<'_>) {
         call!(self.attend[format as usize], attend, queries);
+    }
+
+    /// Converts one head's page from f16 to codes of 2 bits: see `seal`.
+    #[inline]
+    pub(crate) fn seal(&self, page: &mut SealPage<'_>) {
+        call!(self.seal, page);
     }
 
     /// Rotates a head to spread its large elements, or rotates it back: see `hadamard`.

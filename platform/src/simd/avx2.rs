@@ -223,6 +223,16 @@ impl Simd for Avx2 {
             [_mm256_and_si256(pairs, _mm256_set1_epi32(15)), _mm256_srli_epi32::<4>(pairs)]
         })
     }
+    #[inline(always)]
+    fn load_u2(self, v: &[u8; LANES / 4]) -> Self::I {
+        isa!({
+            let word = _mm256_set1_epi32(i32::from_le_bytes(*v));
+            let low = _mm256_srlv_epi32(word, _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+            let high = _mm256_srlv_epi32(word, _mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30));
+            let mask = _mm256_set1_epi32(3);
+            [_mm256_and_si256(low, mask), _mm256_and_si256(high, mask)]
+        })
+    }
 
     #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {

@@ -174,6 +174,14 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), _mm256_srli_epi32::<4>(pairs))
         })
     }
+    #[inline(always)]
+    fn load_u2(self, v: &[u8; LANES / 4]) -> Self::I {
+        isa!({
+            let word = _mm512_set1_epi32(i32::from_le_bytes(*v));
+            let shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            _mm512_and_si512(_mm512_srlv_epi32(word, shifts), _mm512_set1_epi32(3))
+        })
+    }
 
     #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {

@@ -98,6 +98,8 @@ pub(crate) trait Simd: Copy {
     fn load_i8(self, v: &[i8; LANES]) -> Self::I;
     /// Loads 16 integers of 4 bits, 0 to 15: lane `i` is the low half of byte `i`, lane `i + 8` its high half.
     fn load_u4(self, v: &[u8; LANES / 2]) -> Self::I;
+    /// Loads 16 integers of 2 bits, 0 to 3, from the lowest bits of the first byte up.
+    fn load_u2(self, v: &[u8; LANES / 4]) -> Self::I;
 
     fn load_codes(self, v: &[u8; 64]) -> Self::B;
     fn or(self, a: Self::B, b: Self::B) -> Self::B;

@@ -139,6 +139,10 @@ impl Simd for Scalar {
     fn load_u4(self, v: &[u8; LANES / 2]) -> Self::I {
         from_fn(|i| i32::from(v[i % 8] >> (i / 8 * 4) & 15))
     }
+    #[inline(always)]
+    fn load_u2(self, v: &[u8; LANES / 4]) -> Self::I {
+        from_fn(|i| i32::from(v[i / 4] >> (i % 4 * 2) & 3))
+    }
 
     #[inline(always)]
     fn load_codes(self, v: &[u8; 64]) -> Self::B {

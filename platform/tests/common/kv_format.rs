@@ -20,6 +20,40 @@ pub(crate) fn q4_0_of_llama_cpp(head: &[f32]) -> Vec<f64> {
     head.chunks(32).flat_map(|x| codes(x, signed_largest(x) / -8.0, -8.0, 7.0)).collect()
 }
 
+/// The definition of `Kivi2`: 32 numbers, each as a minimum plus its code times a scale. Both come from least squares for
+/// the codes of one of four ranges.
+pub(crate) fn kivi2(x: &[f32; 32]) -> Vec<f64> {
+    let x = x.map(|x| half::f16::from_f32(x).to_f32());
+    let (least, most) = x.iter().fold((f32::MAX, f32::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
+    let (scale, minimum) = kivi2_levels(&x, least, most);
+    let (scale, minimum) = (half::f16::from_f32(scale), half::f16::from_f32(minimum));
+    let code = |x: f32| ((x - minimum.to_f32()) / scale.to_f32()).round_ties_even().clamp(0.0, 3.0);
+    let code = |x: f32| if scale == half::f16::ZERO { 0.0 } else { f64::from(code(x)) };
+    x.iter().map(|x| minimum.to_f64() + scale.to_f64() * code(*x)).collect()
+}
+
+fn kivi2_levels(x: &[f32; 32], least: f32, most: f32) -> (f32, f32) {
+    if most == least {
+        return (0.0, least);
+    }
+    let middle = least + (most - least) / 2.0;
+    let (y, ones) = (x.map(|x| x - middle), [1.0; 32]);
+    let total = dot(&ones, &y);
+    let (mut best, mut levels) = (f32::MIN, (0.0, 0.0));
+    for shrink in [1.0f32, 0.87, 0.76, 0.66] {
+        let step = (most - least) * (shrink / 3.0);
+        let q = y.map(|y| ((y - -1.5 * step) / step).round_ties_even().clamp(0.0, 3.0));
+        let (codes, squares, products) = (dot(&ones, &q), dot(&q, &q), dot(&y, &q));
+        let scale = (32.0 * products - total * codes) / (32.0 * squares - codes * codes);
+        let offset = (total - scale * codes) / 32.0;
+        let gain = offset * total + scale * products;
+        if gain > best {
+            (best, levels) = (gain, (scale, offset));
+        }
+    }
+    (levels.0.min(65504.0), (levels.1 + middle).clamp(-65504.0, 65504.0))
+}
+
 fn codes(x: &[f32], scale: f32, smallest: f32, largest: f32) -> Vec<f64> {
     let scale = half::f16::from_f32(scale);
     let code = |v: &f32| f64::from((v / scale.to_f32()).round_ties_even().clamp(smallest, largest));
@@ -113,5 +147,6 @@ pub(crate) fn stored(format: KvFormat, head: &[f32]) -> Vec<f64> {
         KvFormat::Bf16 => head.iter().map(|v| half::bf16::from_f32(*v).to_f64()).collect(),
         KvFormat::Q8_0 => rotated_back(&q8_0(&rotated(head))),
         KvFormat::Q4_0 => rotated_back(&q4_0(&rotated(head))),
+        KvFormat::Kivi2 => panic!("a page is sealed as a whole: see `kivi2`"),
     }
 }

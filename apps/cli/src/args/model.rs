@@ -88,6 +88,9 @@ pub(crate) enum KvName {
     Q8_0,
     /// 4.5 bits per element: for contexts that do not fit otherwise, because answers are noticeably worse
     Q4_0,
+    /// 3 bits per element, and 16 for the newest 128 tokens (KIVI's 2 bits), on the CPU only: saves memory and no time;
+    /// answers are noticeably worse once they are longer than that, worse than with q4_0 on some models
+    Kivi2,
 }
 
 impl From<KvName> for KvFormat {
@@ -98,6 +101,7 @@ impl From<KvName> for KvFormat {
             KvName::Bf16 => Self::Bf16,
             KvName::Q8_0 => Self::Q8_0,
             KvName::Q4_0 => Self::Q4_0,
+            KvName::Kivi2 => Self::Kivi2,
         }
     }
 }

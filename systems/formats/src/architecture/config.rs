@@ -130,7 +130,7 @@ fn kv_classes(layers: &mut [LayerConfig]) -> Vec<KvClass> {
     for (index, layer) in layers.iter_mut().enumerate() {
         let found = classes.iter().position(|class| class.window == layer.window);
         layer.kv_class = found.unwrap_or_else(|| {
-            classes.push(KvClass { window: layer.window, layers: Vec::new() });
+            classes.push(KvClass { window: layer.window, ..KvClass::default() });
             classes.len() - 1
         });
         let class = &mut classes[layer.kv_class];

@@ -302,6 +302,12 @@ impl Admission<'_> {
             tables.extend_from_slice(&table[..pages]);
             slots.extend((start..last).map(|position| table[position / PAGE]));
         }
+        // Pages that these rows complete.
+        for (class, to) in wave.kv.iter_mut().zip(&item.table.0) {
+            if let Some(from) = class.recent.and_then(|recent| item.table.0.get(recent)) {
+                class.seals.extend((start / PAGE..last / PAGE).map(|page| (from[page], to[page])));
+            }
+        }
         let known = item.history.0.len();
         for position in start..last {
             let unread = || DEVICE_TOKEN | kv_place(item.table, position - 1);

@@ -144,6 +144,13 @@ fn compose(
     let mut wave =
         world.get_mut::<Wave>(entity).map(|mut wave| core::mem::take(&mut *wave)).unwrap_or_default();
     wave.kv.resize_with(classes, WaveKv::default);
+    if let Some(config) = world.get::<ModelConfig>(model) {
+        for (index, class) in config.kv_classes.iter().enumerate() {
+            if let Some(of) = class.recent_of.and_then(|of| wave.kv.get_mut(of)) {
+                of.recent = Some(index);
+            }
+        }
+    }
     let now = world.get_resource::<TickWork>().map_or(0, |work| work.0);
     let ahead = world.get::<StepsAhead>(model).map_or(0, |ahead| ahead.0);
     let mut admission = Admission {

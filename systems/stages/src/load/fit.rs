@@ -1,7 +1,7 @@
 //! Fitting: plans a model into the available memory before anything of it is loaded.
 
 use super::distribution::{Distribution, memory_of_others};
-use super::origin::{default_kv_tokens, file_bytes, slots_of};
+use super::origin::{default_kv_tokens, file_bytes, settle_format, slots_of};
 use crate::admit::AdmitOptions;
 use crate::place::{
     Assignment, Backend, Backends, EndsWanted, GpuLayers, LoadError, Need, PlaceError, PlaceErrorKind,
@@ -141,6 +141,7 @@ pub fn fit(world: &World, file: &ModelFile, options: &FitOptions) -> Result<Fit,
     for tokens in contexts {
         for kv_format in formats.iter().copied() {
             let mut config = file.config.clone();
+            let kv_format = settle_format(&mut config, kv_format);
             config.settle_context(tokens);
             let limits = WaveLimits::new(&config, file_bytes(&file.shards));
             let slots = slots_of(tokens, &config, AdmitOptions::of(world).max_rows);

@@ -28,6 +28,23 @@ impl SpawnOptions {
     }
 }
 
+/// Newest tokens of a context that are kept in 16 bits where the others are sealed: the residual length of KIVI (arXiv
+/// 2402.02750).
+const RECENT: usize = 128;
+
+/// Divides the layers of a model into the classes that a format of the KV cache needs, and returns the format. Pages of an
+/// encoder are never complete while they are attended to, so they are not sealed.
+pub(super) fn settle_format(config: &mut ModelConfig, format: KvFormat) -> KvFormat {
+    match (format.is_sealed(), config.causal) {
+        (true, true) => {
+            config.keep_recent(RECENT, PAGE);
+            format
+        }
+        (true, false) => KvFormat::F16,
+        (false, _) => format,
+    }
+}
+
 /// Tokens of KV cache if the caller gives no number: the model's context, within bounds. Memory is only taken as it is
 /// written, but a context of a million tokens is more than most machines can promise.
 pub(super) fn default_kv_tokens(config: &ModelConfig) -> usize {
@@ -38,14 +55,16 @@ pub(super) fn default_kv_tokens(config: &ModelConfig) -> usize {
 ///
 /// A class with a window needs its window and a wave's rows for each session, whatever the length of its context. How
 /// many sessions there will be is not known: the class gets the windows of [`WINDOWS`] sessions, but at least a quarter
-/// of the tokens, and at most all of them.
+/// of the tokens, and at most all of them. A class of newest tokens gets a quarter of that.
 pub(super) fn slots_of(tokens: usize, config: &ModelConfig, rows: usize) -> Vec<u32> {
     let pages = |tokens: usize| u32::try_from(tokens.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX);
     let of = |class: &KvClass| match class.window {
         None => pages(tokens),
         Some(window) => {
             let each = window.saturating_add(3 * PAGE);
-            let most = each.saturating_mul(WINDOWS).max(tokens / 4).saturating_add(rows);
+            // Newest tokens take five times the memory of the others, and are all that is in their format.
+            let (sessions, part) = if class.recent_of.is_some() { (WINDOWS / 4, 16) } else { (WINDOWS, 4) };
+            let most = each.saturating_mul(sessions).max(tokens / part).saturating_add(rows);
             pages(most.min(tokens))
         }
     };

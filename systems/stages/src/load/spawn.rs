@@ -1,7 +1,7 @@
 //! Spawning: turns a model file that has been read into entities, places the model and requests its shards.
 
 use super::assign::try_place;
-use super::origin::{ModelOrigin, SpawnOptions, file_bytes, slots_of};
+use super::origin::{ModelOrigin, SpawnOptions, file_bytes, settle_format, slots_of};
 use crate::admit::{AdmitOptions, SessionQueue};
 use crate::kv::PrefixTree;
 use crate::place::{LoadError, kv_shape};
@@ -20,8 +20,13 @@ use weft_platform::{KvFormat, PAGE};
 /// # Errors
 /// The model cannot be placed, the KV cache cannot be allocated, or the loader's threads cannot be started. Then
 /// nothing is left behind.
-pub fn spawn_model(world: &mut World, file: ModelFile, options: SpawnOptions) -> Result<Entity, LoadError> {
+pub fn spawn_model(
+    world: &mut World,
+    file: ModelFile,
+    mut options: SpawnOptions,
+) -> Result<Entity, LoadError> {
     let ModelFile { sources, mut config, tokenizer, template, sampling, shards: mut specs } = file;
+    options.kv_format = settle_format(&mut config, options.kv_format);
     let rows = AdmitOptions::of(world).max_rows;
     let tokens = options.tokens(&config);
     let slots: Arc<[u32]> = slots_of(tokens, &config, rows).into();
@@ -67,6 +72,9 @@ fn page_bytes(config: &ModelConfig, format: KvFormat) -> Vec<u64> {
     config
         .kv_classes
         .iter()
-        .map(|class| kv_shape(config, format, class.layers.len(), 1).bytes().map_or(1, |bytes| bytes as u64))
+        .enumerate()
+        .map(|(index, class)| {
+            kv_shape(config, format, index, class.layers.len(), 1).bytes().map_or(1, |bytes| bytes as u64)
+        })
         .collect()
 }

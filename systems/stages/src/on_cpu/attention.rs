@@ -9,10 +9,12 @@ use super::{
 use crate::host::HostCpu;
 use bevy_ecs::prelude::*;
 use weft_components::{
-    AdapterSite, CurrentLayer, LayerConfig, Model, ModelConfig, TensorRole as Role, Wave, WaveKv,
+    AdapterSite, CurrentLayer, LayerConfig, Model, ModelConfig, RecentTokens, TensorRole as Role, Wave,
+    WaveKv,
 };
 use weft_platform::{
-    AttentionParams, AttentionScratch, AttentionSpan, CpuMatrix, KvArena, KvRows, Need, attention,
+    AttentionParams, AttentionScratch, AttentionSpan, Cpu, CpuMatrix, KvArena, KvRows, Need, Recent,
+    attention,
 };
 
 /// Runs the attention of the current layer if it is placed on the CPU and has not run.
@@ -88,8 +90,8 @@ impl CpuLayer<'_> {
     /// ([`CpuScratch::turn`]). Returns false, and changes nothing, if a weight is missing.
     pub fn attend(&self, wave: &mut Wave, scratch: &mut CpuScratch, kv: &mut [KvArena]) -> bool {
         let Some((qkv, output)) = self.projections() else { return false };
-        let LayerConfig { kv_class, kv_index, .. } = self.layer_config();
-        let (Some(kv), Some(rows_kv)) = (kv.get_mut(kv_class), wave.kv.get(kv_class)) else { return false };
+        let layer = self.layer_config();
+        let Some(mut cache) = Cache::of(&layer, kv, &wave.kv) else { return false };
         let (cpu, config, rows) = (self.cpu, self.config, wave.rows());
         let (width, queries) = (config.embedding, config.heads * config.key_length);
         let stride = queries + config.kv_heads * (config.key_length + config.value_length);
@@ -126,23 +128,15 @@ impl CpuLayer<'_> {
         self.heads(rows, cos, sin).apply(cpu, heads);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "kv_write").entered();
-            for (from, to) in &rows_kv.copies {
-                kv.copy_slot(kv_index, *from, *to);
-            }
-            let rows = KvRows {
-                slots: &rows_kv.slots,
-                positions: &wave.positions,
-                keys: heads.get(queries..).unwrap_or_default(),
-                values: heads.get(queries + config.kv_heads * config.key_length..).unwrap_or_default(),
-                stride,
-            };
-            kv.write_rows(cpu, kv_index, &rows);
+            let keys = heads.get(queries..).unwrap_or_default();
+            let values = heads.get(queries + config.kv_heads * config.key_length..).unwrap_or_default();
+            cache.write(cpu, &wave.positions, keys, values, stride);
         }
         let attended_width = config.heads * config.value_length;
         let attended = sized(attended, rows * attended_width);
         {
             let _kernel = tracing::trace_span!(target: "weft::kernel", "attend").entered();
-            self.weigh(wave, rows_kv, kv, heads, stride, attended, memory);
+            self.weigh(wave, &cache, heads, stride, attended, memory);
         }
         if let Some(norm) = self.weights.vector(Role::AttentionSubNorm) {
             cpu::norm_in_place(cpu, attended, norm, config.norm_epsilon);
@@ -173,8 +167,7 @@ impl CpuLayer<'_> {
     fn weigh(
         &self,
         wave: &Wave,
-        rows_kv: &WaveKv,
-        kv: &KvArena,
+        cache: &Cache<'_>,
         q: &[f32],
         q_stride: usize,
         out: &mut [f32],
@@ -190,18 +183,86 @@ impl CpuLayer<'_> {
             whole: !config.causal,
         };
         for group in wave.spans.chunks(TOGETHER) {
-            let mut spans = [AttentionSpan { first_row: 0, rows: 0, start: 0, table: &[] }; TOGETHER];
+            let none = AttentionSpan { first_row: 0, rows: 0, start: 0, table: &[], recent: &[] };
+            let mut spans = [none; TOGETHER];
             for (slot, span) in spans.iter_mut().zip(group) {
                 *slot = AttentionSpan {
                     first_row: span.rows.start,
                     rows: span.rows.len(),
                     start: span.start,
-                    table: &rows_kv.tables[span.table.clone()],
+                    table: &cache.rows.tables[span.table.clone()],
+                    recent: cache
+                        .recent
+                        .as_ref()
+                        .map_or(&[], |recent| &recent.rows.tables[span.table.clone()]),
                 };
             }
             let spans = &spans[..group.len()];
             let out_stride = config.heads * config.value_length;
-            attention(self.cpu, kv, layer.kv_index, spans, &params, q, q_stride, out, out_stride, scratch);
+            attention(
+                self.cpu,
+                cache.arena,
+                layer.kv_index,
+                cache.recent(),
+                spans,
+                &params,
+                q,
+                q_stride,
+                out,
+                out_stride,
+                scratch,
+            );
         }
+    }
+}
+
+/// The KV cache of a layer: an arena, and where the wave's rows are in it.
+struct Cache<'a> {
+    arena: &'a mut KvArena,
+    rows: &'a WaveKv,
+    /// Index of the layer in its arenas.
+    index: usize,
+    /// The newest tokens, if they are in an arena of their own.
+    recent: Option<RecentCache<'a>>,
+}
+
+struct RecentCache<'a> {
+    arena: &'a mut KvArena,
+    rows: &'a WaveKv,
+    tokens: usize,
+}
+
+impl<'a> Cache<'a> {
+    /// `None` if the wave or the host has no such class.
+    fn of(layer: &LayerConfig, kv: &'a mut [KvArena], rows: &'a [WaveKv]) -> Option<Self> {
+        let (class, index) = (layer.kv_class, layer.kv_index);
+        let here = rows.get(class)?;
+        let Some(RecentTokens { class: newest, tokens }) = layer.recent else {
+            return Some(Self { arena: kv.get_mut(class)?, rows: here, index, recent: None });
+        };
+        let [arena, recent] = kv.get_disjoint_mut([class, newest]).ok()?;
+        let recent = RecentCache { arena: recent, rows: rows.get(newest)?, tokens };
+        Some(Self { arena, rows: here, index, recent: Some(recent) })
+    }
+
+    /// Stores the keys and values of the wave's rows, which are at `positions` of their contexts.
+    fn write(&mut self, cpu: &Cpu, positions: &[u32], keys: &[f32], values: &[f32], stride: usize) {
+        let (index, seals) = (self.index, &self.rows.seals);
+        let (arena, rows) = match &mut self.recent {
+            Some(recent) => (&mut *recent.arena, recent.rows),
+            None => (&mut *self.arena, self.rows),
+        };
+        for (from, to) in &rows.copies {
+            arena.copy_slot(index, *from, *to);
+        }
+        arena.write_rows(cpu, index, &KvRows { slots: &rows.slots, positions, keys, values, stride });
+        if let Some(recent) = &self.recent {
+            self.arena.seal(cpu, index, recent.arena, index, seals);
+        }
+    }
+
+    fn recent(&self) -> Option<Recent<'_>> {
+        let recent = self.recent.as_ref()?;
+        Some(Recent { arena: recent.arena, layer: self.index, tokens: recent.tokens })
     }
 }

@@ -85,9 +85,9 @@ impl Backend for CpuBackend {
             weights = weights.saturating_add(bytes as u64);
         }
         let mut kv = 0u64;
-        for (class, slots) in wanted.config.kv_classes.iter().zip(wanted.slots) {
+        for (index, (class, slots)) in wanted.config.kv_classes.iter().zip(wanted.slots).enumerate() {
             let here = class.layers.iter().filter(|layer| wanted.layers.contains(*layer)).count();
-            kv = kv.saturating_add(wanted.kv_shape(here, *slots).bytes().map_err(refused)? as u64);
+            kv = kv.saturating_add(wanted.kv_shape(index, here, *slots).bytes().map_err(refused)? as u64);
         }
         // What `WaveLimits` lets a wave take, which it derives from the size of the weights.
         let scratch = weights.min(64 << 20);

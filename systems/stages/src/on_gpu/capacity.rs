@@ -49,6 +49,9 @@ impl<'a> Capacity<'a> {
         held: (bool, bool),
         reserved: u64,
     ) -> Result<Self, GpuError> {
+        if wanted.kv_format.is_sealed() {
+            return Err(GpuError::SealedCache);
+        }
         check(wanted.config, &attention_shape(wanted))?;
         let budget = gpu.options.memory.map(|bytes| bytes.saturating_sub(reserved));
         Ok(Self { wanted, gpu, number, limits: limits_on(gpu, wanted), held, budget })
@@ -316,6 +319,8 @@ const fn kv_layout(format: KvFormat) -> KvLayout {
         KvFormat::Bf16 => KvLayout::BF16,
         KvFormat::Q8_0 => KvLayout::Q8_0,
         KvFormat::Q4_0 => KvLayout::Q4_0,
+        // Refused before.
+        KvFormat::Kivi2 => KvLayout::F16,
     }
 }
 

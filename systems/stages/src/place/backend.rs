@@ -83,13 +83,15 @@ impl Assignment<'_> {
     /// # Errors
     /// See [`KvError`].
     pub fn kv_arenas(&self) -> Result<Vec<KvArena>, KvError> {
-        let classes = self.config.kv_classes.iter().zip(self.slots);
-        classes.map(|(class, slots)| KvArena::new(self.kv_shape(class.layers.len(), *slots))).collect()
+        let classes = self.config.kv_classes.iter().zip(self.slots).enumerate();
+        classes
+            .map(|(index, (class, slots))| KvArena::new(self.kv_shape(index, class.layers.len(), *slots)))
+            .collect()
     }
 
-    /// The shape of a KV arena on the host for some layers of one class.
-    pub fn kv_shape(&self, layers: usize, slots: u32) -> KvShape {
-        kv_shape(self.config, self.kv_format, layers, slots)
+    /// The shape of a KV arena on the host for some layers of class `class`.
+    pub fn kv_shape(&self, class: usize, layers: usize, slots: u32) -> KvShape {
+        kv_shape(self.config, self.kv_format, class, layers, slots)
     }
 
     /// Which ends go along if `layers` are taken; `held` is what the backend holds already.
@@ -105,8 +107,17 @@ impl Assignment<'_> {
     }
 }
 
-/// The shape of a KV arena on the host for some layers of one class of a model.
-pub(crate) fn kv_shape(config: &ModelConfig, format: KvFormat, layers: usize, slots: u32) -> KvShape {
+/// The shape of a KV arena on the host for some layers of class `class` of a model. Where `format` is for sealed pages,
+/// classes without newest tokens of their own are in 16 bits: those of the newest tokens, and of windows no longer than
+/// these.
+pub(crate) fn kv_shape(
+    config: &ModelConfig,
+    format: KvFormat,
+    class: usize,
+    layers: usize,
+    slots: u32,
+) -> KvShape {
+    let format = if format.is_sealed() && !config.has_recent(class) { KvFormat::F16 } else { format };
     KvShape {
         layers,
         slots: slots as usize,

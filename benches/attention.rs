@@ -50,6 +50,7 @@ fn main() {
             cap: 0.0,
             window: 0,
             tables: 0,
+            recent: None,
             kv,
         };
         let kernels = shape.kernels(&gpu.capabilities, ActFormat::Q8).unwrap();

@@ -5,25 +5,21 @@
 
 use crate::common::embedding::encoder;
 use crate::common::requests::asks;
-use crate::common::{golden, greedy, logits, synthetic_of, told};
+use crate::common::{greedy, logits, synthetic_of, told};
 use crate::prefix::accounts;
 use weft::components::{KvPage, KvPools};
 use weft::synth::SynthShape;
 use weft::{
-    Engine, EngineOptions, Error, GenerateOptions, Kernels, KvFormat, LoadOptions, ModelId, PAGE, Prompt,
-    SamplerSettings,
+    Engine, EngineOptions, GenerateOptions, Kernels, KvFormat, LoadOptions, ModelId, ModelSource, PAGE,
+    Prompt, SamplerSettings,
 };
 use weft_systems::on_cpu::CpuKv;
 
 /// Newest tokens in 16 bits.
 const RECENT: usize = 128;
 
-fn engine_of(
-    architecture: &str,
-    kv_format: KvFormat,
-    options: &EngineOptions,
-    kv_tokens: usize,
-) -> (Engine, ModelId) {
+/// The source of a model of two layers with weights of a format.
+pub(crate) fn small(architecture: &str, weights: &str) -> ModelSource {
     let shape = SynthShape {
         layers: 2,
         embedding: 64,
@@ -34,9 +30,18 @@ fn engine_of(
         context: 8192,
         ..SynthShape::default()
     };
+    synthetic_of(architecture, &shape, weights)
+}
+
+fn engine_of(
+    architecture: &str,
+    kv_format: KvFormat,
+    options: &EngineOptions,
+    kv_tokens: usize,
+) -> (Engine, ModelId) {
     let mut engine = Engine::new(options).unwrap();
     let load = LoadOptions { kv_tokens: Some(kv_tokens), kv_format, ..LoadOptions::default() };
-    let model = engine.load(synthetic_of(architecture, &shape, "Q8_0"), &load).unwrap();
+    let model = engine.load(small(architecture, "Q8_0"), &load).unwrap();
     engine.wait_loaded(model).unwrap();
     (engine, model)
 }
@@ -45,7 +50,7 @@ fn sealed(options: &EngineOptions) -> (Engine, ModelId) {
     engine_of("llama", KvFormat::Kivi2, options, 4096)
 }
 
-fn tokens(count: usize, seed: usize) -> Vec<u32> {
+pub(crate) fn tokens(count: usize, seed: usize) -> Vec<u32> {
     (0..count).map(|at| ((at * 7919 + seed * 104_729 + at * at * 31) % 300) as u32).collect()
 }
 
@@ -230,25 +235,4 @@ fn encoders_keep_16_bits() {
     let (engine, model) = encoder("bert", &EngineOptions::default(), KvFormat::Kivi2);
     let arenas = &engine.world().get::<CpuKv>(model.0).unwrap().0;
     assert!(arenas.iter().all(|arena| arena.shape().format == KvFormat::F16));
-}
-
-#[test]
-fn a_gpu_refuses_with_the_remedy() {
-    let load = LoadOptions { kv_format: KvFormat::Kivi2, ..LoadOptions::default() };
-    let options = crate::common::gpu::on_gpu(false);
-    let gpu = crate::common::gpu::open(options.gpu.as_ref().unwrap());
-    let mut engine = Engine::with_gpus(&options, vec![gpu]).unwrap();
-    let refused = engine.load(golden("tiny/tiny-llama.gguf").as_path(), &load);
-    match refused {
-        Err(Error::Load(error)) => {
-            let text = error.to_string();
-            assert!(text.contains("kivi2") && text.contains("q4_0"), "{text}");
-        }
-        // Whether the model then goes to the CPU is the caller's wish (`GpuLayers::Auto`).
-        Ok(model) => {
-            engine.wait_loaded(model).unwrap();
-            assert!(engine.gpu_shards(model).is_empty());
-        }
-        Err(error) => panic!("{error}"),
-    }
 }

@@ -138,7 +138,7 @@ fn every_kernel_of_every_layout_and_device_is_valid() {
         for shape in shapes() {
             seen.extend(plan(noop(capabilities), &shape, "q8_0"));
         }
-        for kv_format in [KvFormat::F32, KvFormat::Bf16, KvFormat::Q8_0, KvFormat::Q4_0] {
+        for kv_format in [KvFormat::F32, KvFormat::Bf16, KvFormat::Q8_0, KvFormat::Q4_0, KvFormat::Kivi2] {
             for shape in shapes() {
                 let what = format!("{kv_format:?} {shape:?}");
                 seen.extend(plan_in(kv_format, noop(capabilities), synthetic(&shape, "q8_0"), &what));

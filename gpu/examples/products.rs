@@ -53,7 +53,7 @@ fn main() {
         let data = WaveData {
             tokens: &zeros,
             positions: &zeros,
-            kv: [&zeros; 2],
+            kv: [&zeros; weft_gpu::KV_CLASSES],
             tables: &zeros,
             ..WaveData::default()
         };

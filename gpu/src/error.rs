@@ -93,9 +93,6 @@ pub enum GpuError {
         /// The tensor, or the stack.
         what: String,
     },
-    /// A format of the KV cache whose pages are converted when they are complete, which is done on the CPU alone.
-    #[error("a KV cache in 2 bits (kivi2) is on the CPU only; use q4_0 (4.5 bits) on the GPU, or the CPU")]
-    SealedCache,
     /// A shape that a kernel does not support.
     #[error("the model's {what} is {value}, kernels take {allowed}; leave its layers on the CPU")]
     Shape {
@@ -157,6 +154,6 @@ pub enum GpuError {
 impl GpuError {
     /// Returns true if the model itself is the reason, so that every GPU would refuse it.
     pub const fn is_of_model(&self) -> bool {
-        matches!(self, Self::Columns { .. } | Self::Shape { .. } | Self::Experts { .. } | Self::SealedCache)
+        matches!(self, Self::Columns { .. } | Self::Shape { .. } | Self::Experts { .. })
     }
 }

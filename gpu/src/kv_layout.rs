@@ -22,10 +22,12 @@ pub struct KvLayout {
     staged: usize,
     /// True if blocks of elements have scales.
     blocks: bool,
+    /// True if whole pages are converted to it, and the newest tokens are f16 behind them.
+    sealed: bool,
     /// The parts that load eight elements.
     pub(crate) load: &'static [Part],
-    /// The part that stores elements.
-    store: Part,
+    /// The parts that store elements.
+    store: &'static [Part],
 }
 
 impl fmt::Debug for KvLayout {
@@ -36,30 +38,54 @@ impl fmt::Debug for KvLayout {
 
 impl KvLayout {
     /// 32-bit floats.
-    pub const F32: Self = Self::plain("F32", 32, &[parts::KV_F32], parts::KV_F32_STORE);
+    pub const F32: Self = Self::plain("F32", 32, &[parts::KV_F32], &[parts::KV_F32_STORE]);
     /// 16-bit floats (f16).
-    pub const F16: Self = Self::plain("F16", 16, &[parts::KV_HALVES, parts::KV_F16], parts::KV_F16_STORE);
+    pub const F16: Self = Self::plain("F16", 16, &[parts::KV_HALVES, parts::KV_F16], &[parts::KV_F16_STORE]);
     /// bfloat16.
-    pub const BF16: Self = Self::plain("BF16", 16, &[parts::KV_HALVES, parts::KV_BF16], parts::KV_BF16_STORE);
+    pub const BF16: Self =
+        Self::plain("BF16", 16, &[parts::KV_HALVES, parts::KV_BF16], &[parts::KV_BF16_STORE]);
     /// Signed bytes, rotated, with an f16 scale for each block.
-    pub const Q8_0: Self = Self::blocks("Q8_0", 8, &[parts::KV_BLOCKS, parts::KV_Q8_0], parts::KV_Q8_0_STORE);
+    pub const Q8_0: Self =
+        Self::blocks("Q8_0", 8, &[parts::KV_BLOCKS, parts::KV_Q8_0], &[parts::KV_Q8_0_STORE]);
     /// Codes of 4 bits, rotated, with an f16 scale for each block.
-    pub const Q4_0: Self = Self::blocks("Q4_0", 4, &[parts::KV_BLOCKS, parts::KV_Q4_0], parts::KV_Q4_0_STORE);
+    pub const Q4_0: Self =
+        Self::blocks("Q4_0", 4, &[parts::KV_BLOCKS, parts::KV_Q4_0], &[parts::KV_Q4_0_STORE]);
 
-    /// All formats.
+    /// Codes of 2 bits with an f16 scale and an f16 minimum for each block. Pages are converted when they are complete;
+    /// the pages of the newest tokens ([`RecentPages`](crate::RecentPages)) are behind them, as f16.
+    pub const KIVI2: Self = Self {
+        name: "KIVI2",
+        bits: 2,
+        staged: 2,
+        blocks: false,
+        sealed: true,
+        load: &[parts::KV_KIVI2_PAGE, parts::KV_KIVI2, parts::KV_F16],
+        store: &[parts::KV_KIVI2_PAGE, parts::KV_KIVI2_STORE],
+    };
+
+    /// All formats that tokens are stored in one by one.
     pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0];
 
-    const fn plain(name: &'static str, bits: usize, load: &'static [Part], store: Part) -> Self {
-        Self { name, bits, staged: bits / 8, blocks: false, load, store }
+    const fn plain(name: &'static str, bits: usize, load: &'static [Part], store: &'static [Part]) -> Self {
+        Self { name, bits, staged: bits / 8, blocks: false, sealed: false, load, store }
     }
 
-    const fn blocks(name: &'static str, bits: usize, load: &'static [Part], store: Part) -> Self {
+    const fn blocks(name: &'static str, bits: usize, load: &'static [Part], store: &'static [Part]) -> Self {
         // Eight codes and their scale are one vector of workgroup memory.
-        Self { name, bits, staged: 2, blocks: true, load, store }
+        Self { name, bits, staged: 2, blocks: true, sealed: false, load, store }
     }
 
-    /// Bytes of one head's key or value of `dim` elements, a multiple of 8. Scales are a whole number of words.
+    /// Returns true if whole pages are converted to this format.
+    pub const fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Bytes of one head's key or value of `dim` elements, a multiple of 8. Scales are a whole number of words. If pages are
+    /// sealed, of a token of a sealed page on average.
     pub const fn head_bytes(&self, dim: usize) -> usize {
+        if self.sealed {
+            return 4 * (dim.div_ceil(16) + dim.div_ceil(BLOCK));
+        }
         let scales = if self.blocks { 4 * dim.div_ceil(2 * BLOCK) } else { 0 };
         dim * self.bits / 8 + scales
     }
@@ -76,16 +102,20 @@ impl KvLayout {
 
     /// The parts that define `store_pair`, with which a kernel stores pairs of elements. `None` if only `rope_heads`
     /// can store this format.
-    pub fn pairs(&self) -> Option<[Part; 2]> {
-        (!self.blocks).then_some([self.store, parts::ROPE_PAIRS])
+    pub fn pairs(&self) -> Option<Vec<Part>> {
+        (!self.blocks).then(|| self.storing(&[parts::ROPE_PAIRS]))
     }
 
     /// The parts with which `rope_heads` stores heads.
-    pub fn heads(&self) -> [Part; 3] {
-        match self.pairs() {
-            Some([store, pairs]) => [store, pairs, parts::HEADS_PAIRS],
-            None => [self.store, parts::HADAMARD, parts::HEADS_BLOCKS],
+    pub fn heads(&self) -> Vec<Part> {
+        match self.blocks {
+            false => self.storing(&[parts::ROPE_PAIRS, parts::HEADS_PAIRS]),
+            true => self.storing(&[parts::HADAMARD, parts::HEADS_BLOCKS]),
         }
+    }
+
+    fn storing(&self, others: &[Part]) -> Vec<Part> {
+        self.store.iter().chain(others).copied().collect()
     }
 }
 

@@ -29,7 +29,9 @@ mod wave_upload;
 mod work;
 
 pub use adapter_list::adapters;
-pub use attention_kernels::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
+pub use attention_kernels::{
+    ActFormat, AttentionKernels, AttentionShape, PAGE, RecentPages, SPLITS_MAX, TILE,
+};
 pub use capabilities::Capabilities;
 pub use command::{Bound, Command};
 pub use command_list::{Commands, Counters};

@@ -37,6 +37,7 @@ pub mod parts {
         KV_HALVES "kv_halves", KV_BLOCKS "kv_blocks", KV_F32 "kv_f32", KV_F16 "kv_f16", KV_BF16 "kv_bf16", KV_Q8_0 "kv_q8_0", KV_Q4_0 "kv_q4_0",
         KV_F32_STORE "kv_f32_store", KV_F16_STORE "kv_f16_store", KV_BF16_STORE "kv_bf16_store",
         KV_Q8_0_STORE "kv_q8_0_store", KV_Q4_0_STORE "kv_q4_0_store",
+        KV_KIVI2 "kv_kivi2", KV_KIVI2_PAGE "kv_kivi2_page", KV_KIVI2_STORE "kv_kivi2_store", KV_KIVI2_SEAL "kv_kivi2_seal",
         LOAD_ACT "load_act", RESIDUAL "residual", DELTA_ROWS "delta_rows", DELTA_EXPERTS "delta_experts",
         CAP_LOGITS "cap_logits", ROWS_WAVE "rows_wave", ROWS_PAIRS "rows_pairs", ROWS_GROUPS "rows_groups", ROUTE "route",
         GROUP_PAIRS "group_pairs", ADAPTER "adapter", ADAPTER_DOWN "adapter_down", ADAPTER_UP "adapter_up",

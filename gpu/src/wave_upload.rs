@@ -3,10 +3,10 @@
 /// Words before the lists.
 const HEADER: usize = 16;
 /// Number of lists. The words of one index are adjacent, so that a wave of few rows takes few words.
-const LISTS: usize = 8;
+const LISTS: usize = 10;
 
 /// Largest number of classes of layers, each with pages of its own.
-pub const KV_CLASSES: usize = 2;
+pub const KV_CLASSES: usize = 4;
 
 /// Flag in a token's word: the id is on the device, in `sampled`, at the index in the lower bits.
 pub use weft_components::DEVICE_TOKEN;
@@ -61,6 +61,8 @@ impl WaveData<'_> {
             self.tiles,
             seen,
             self.kv[1],
+            self.kv[2],
+            self.kv[3],
         ];
         let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
         words.clear();

@@ -18,6 +18,7 @@ const PLAIN: AttentionShape = AttentionShape {
     cap: 0.0,
     window: 0,
     tables: 0,
+    recent: None,
     kv: KvLayout::F16,
 };
 

@@ -112,8 +112,12 @@ impl Scene {
         (1..places.len()).for_each(|i| places.swap(i, random.below(i + 1)));
         places.truncate(rows);
         let cache = |width| buffer(gpu, &KvCache::new(kv, SLOTS, shape.kv_heads, width).bytes);
-        let data =
-            WaveData { tokens: &positions, positions: &positions, kv: [&places, &[]], ..WaveData::default() };
+        let data = WaveData {
+            tokens: &positions,
+            positions: &positions,
+            kv: [&places, &[], &[], &[]],
+            ..WaveData::default()
+        };
         Self {
             shape,
             kv,
@@ -187,8 +191,9 @@ fn after_a_projection() {
                 let scene = Scene::new(&gpu, &mut random, shape, kv, 7);
                 let projected = random.floats(scene.rows * shape.stride());
                 let qkv = buffer(&gpu, &projected);
-                let [store, pairs] = kv.pairs().unwrap();
-                let list = [parts::WAVE, parts::ROPE, store, pairs, parts::ROPE_KV];
+                let mut list = vec![parts::WAVE, parts::ROPE];
+                list.extend(kv.pairs().unwrap());
+                list.push(parts::ROPE_KV);
                 let spec =
                     KernelSpec::new("rope_kv", list).with("WG", 64u32).with("HALVES", u32::from(halves));
                 let constants = shape.constants();
@@ -221,8 +226,9 @@ fn within_a_projection() {
             x.resize(kind.most * columns, 1.0);
             let x = buffer(&gpu, &x);
             let buffers: Vec<_> = scene.buffers().into_iter().chain([(1, &x)]).collect();
-            let [store, pairs] = kv.pairs().unwrap();
-            let kernel = [parts::DOT_F32, parts::ROPE, store, pairs, parts::OUT_ROPE];
+            let mut kernel = vec![parts::DOT_F32, parts::ROPE];
+            kernel.extend(kv.pairs().unwrap());
+            kernel.push(parts::OUT_ROPE);
             let first = if formats[0] == formats[1] { shape.stride() } else { shape.values() };
             let mut weights = Vec::new();
             for (format, rows) in [(formats[0], 0..first), (formats[1], first..shape.stride())] {

@@ -8,6 +8,7 @@ mod embedding;
 mod figures;
 mod formats;
 mod grow;
+mod kivi;
 mod kv_formats;
 mod limits;
 mod loss;

@@ -115,7 +115,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
     // The split's pages are first_page..=last_page. There are none if the split begins beyond the row's context.
     let position = row_seen(row);
-    let table = TABLES + row_table(row);
+    let table = row_table(row);
+    let recent = first_recent(position);
     let earliest = first_visible(position);
     let pages = position / PAGE + 1u - earliest / PAGE;
     let each = (pages + splits() - 1u) / splits();
@@ -128,8 +129,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var next: Batch;
     var slot = 0u;
     if (batches > 0u) {
-        next = load(tables[table + min(first_page + team / TURN, last_page)], kv, t, team % TURN);
-        slot = tables[table + min(first_page + (TEAMS + team) / TURN, last_page)];
+        next = load(page_slot(table, min(first_page + team / TURN, last_page), recent), kv, t, team % TURN);
+        slot = page_slot(table, min(first_page + (TEAMS + team) / TURN, last_page), recent);
     }
     var h0 = new_head(row, head, t);
     var h1 = h0;
@@ -144,7 +145,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let place = b * TEAMS + team;
         if (b + 1u < batches) {
             next = load(slot, kv, t, (place + TEAMS) % TURN);
-            slot = tables[table + min(first_page + (place + 2u * TEAMS) / TURN, last_page)];
+            slot = page_slot(table, min(first_page + (place + 2u * TEAMS) / TURN, last_page), recent);
         }
         let p = (first_page + place / TURN) * PAGE + place % TURN + vec4<u32>(0u, TURN, 2u * TURN, 3u * TURN);
         let seen = (p >= vec4<u32>(earliest)) & (p < vec4<u32>(min(position + 1u, (last_page + 1u) * PAGE)));

@@ -67,8 +67,8 @@ fn fetch_one(source: Source, i: u32) -> Eight {
     return Eight();
 }
 
-fn fetch(lane: u32, table: u32, kv: u32, start: u32, first: u32, last: u32) -> Loads {
-    let at = (tables[table + start / PAGE] * KV_HEADS + kv) * PAGE + start % PAGE;
+fn fetch(lane: u32, table: u32, recent: u32, kv: u32, start: u32, first: u32, last: u32) -> Loads {
+    let at = (page_slot(table, start / PAGE, recent) * KV_HEADS + kv) * PAGE + start % PAGE;
     let source = Source(start, at, first, last);
     var loads: Loads;
     loads.a = fetch_one(source, lane);
@@ -186,8 +186,10 @@ fn main(
     let tile = row_tile(groups.y - 1u - group.y);
     let row = tile.x;
     let rows = tile.y;
-    let table = TABLES + row_table(row);
+    let table = row_table(row);
     let position = row_seen(row);
+    // The same for all rows of the tile.
+    let recent = first_recent(position);
     let first = first_visible(position);
     let last = row_seen(row + rows - 1u);
     let team = lane / TEAM;
@@ -196,7 +198,7 @@ fn main(
     let four = team % FOURS;
 
     let stages = last / STAGE + 1u;
-    var next = fetch(lane, table, kv, (first / STAGE) * STAGE, first, last);
+    var next = fetch(lane, table, recent, kv, (first / STAGE) * STAGE, first, last);
 
     // The team's rows. Rows beyond the tile repeat its last row and are not stored.
     let mine = min(vec4<u32>(4u * four, 4u * four + 1u, 4u * four + 2u, 4u * four + 3u), vec4<u32>(rows - 1u));
@@ -219,7 +221,7 @@ fn main(
         workgroupBarrier();
         lay(lane, next);
         workgroupBarrier();
-        if (stage + 1u < stages) { next = fetch(lane, table, kv, start + STAGE, first, last); }
+        if (stage + 1u < stages) { next = fetch(lane, table, recent, kv, start + STAGE, first, last); }
         // True if some row of the tile does not attend to some of these keys.
         let edge = start + STAGE - 1u > position || start < first_visible(last);
         let count = min(STAGE, last + 1u - start);

@@ -1,6 +1,5 @@
 // Inputs of the attention kernels. `queries` are [rows, HEADS * KEY]. Keys and values are [slot][KV head][offset in the
-// page][dimension]; a part `kv_*` loads eight adjacent dimensions at a time. Page n of a row's context is in the slot
-// tables[TABLES + row_table(row) + n]. Query head h reads KV head h / GROUP. A workgroup processes up to HG heads of a group,
+// page][dimension]; a part `kv_*` loads eight adjacent dimensions at a time. Query head h reads KV head h / GROUP. A workgroup processes up to HG heads of a group,
 // PARTS workgroups process the group. Scores are in base 2: exp2 of their differences are the terms of the softmax.
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
@@ -19,6 +18,18 @@ const LOWEST: f32 = -1e30;
 fn first_visible(position: u32) -> u32 {
     if (WINDOW > 0u && position >= WINDOW) { return position + 1u - WINDOW; }
     return 0u;
+}
+
+// The first page that the newest RECENT tokens of the row at `position` are in, where these are in pages of their own.
+fn first_recent(position: u32) -> u32 {
+    return (max(position + 1u, RECENT) - RECENT) / PAGE;
+}
+
+// Slot of a page of a row's context, whose block table starts at `table`. Slots of the newest tokens' pages, from page
+// `recent` on, are behind those of the others.
+fn page_slot(table: u32, page: u32, recent: u32) -> u32 {
+    if (RECENT > 0u && page >= recent) { return SEALED_SLOTS + tables[RECENT_TABLES + table + page]; }
+    return tables[TABLES + table + page];
 }
 
 // Vector w, four elements, of a query, scaled.

@@ -67,7 +67,7 @@ pub fn rows_of(gpu: &Gpu, rows: usize) -> wgpu::Buffer {
     let data = WaveData {
         tokens: &zeros,
         positions: &zeros,
-        kv: [&zeros; 2],
+        kv: [&zeros; weft_gpu::KV_CLASSES],
         tables: &zeros,
         ..WaveData::default()
     };

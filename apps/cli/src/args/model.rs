@@ -88,7 +88,7 @@ pub(crate) enum KvName {
     Q8_0,
     /// 4.5 bits per element: for contexts that do not fit otherwise, because answers are noticeably worse
     Q4_0,
-    /// 3 bits per element, and 16 for the newest 128 tokens (KIVI's 2 bits), on the CPU only: saves memory and no time;
+    /// 3 bits per element, and 16 for the newest 128 tokens (KIVI's 2 bits): saves memory and no time;
     /// answers are noticeably worse once they are longer than that, worse than with q4_0 on some models
     Kivi2,
 }

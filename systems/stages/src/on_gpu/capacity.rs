@@ -1,7 +1,7 @@
 //! How much memory the layers and ends of a model need on a GPU, and allocating it.
 
 use super::gpu_shard::GpuShard;
-use super::layer_weights::{EndWeights, LayerKv, LayerMap, LayerWeights};
+use super::layer_weights::{EndWeights, KvSize, LayerKv, LayerMap, LayerWeights};
 use super::product::device_columns;
 use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
@@ -49,9 +49,6 @@ impl<'a> Capacity<'a> {
         held: (bool, bool),
         reserved: u64,
     ) -> Result<Self, GpuError> {
-        if wanted.kv_format.is_sealed() {
-            return Err(GpuError::SealedCache);
-        }
         check(wanted.config, &attention_shape(wanted))?;
         let budget = gpu.options.memory.map(|bytes| bytes.saturating_sub(reserved));
         Ok(Self { wanted, gpu, number, limits: limits_on(gpu, wanted), held, budget })
@@ -61,9 +58,15 @@ impl<'a> Capacity<'a> {
         self.wanted.shards.iter().filter(|spec| spec.owner == owner).map(|spec| &spec.shard).collect()
     }
 
-    /// Tokens of a layer's KV cache.
-    fn tokens_of(&self, layer: usize) -> usize {
-        self.wanted.slots_of(layer) * PAGE
+    /// The size of a layer's KV cache.
+    fn kv_size(&self, layer: usize) -> KvSize {
+        let recent = self.wanted.config.layer.get(layer).and_then(|layer| layer.recent);
+        let layout = kv_layout(self.wanted.kv_format);
+        // Where no newest tokens are apart, all are as these.
+        let layout = if layout.is_sealed() && recent.is_none() { KvLayout::F16 } else { layout };
+        let recent_slots = recent.and_then(|recent| self.wanted.slots.get(recent.class)).copied();
+        let slots = self.wanted.slots_of(layer);
+        KvSize { layout, slots, recent_slots: recent_slots.unwrap_or(0) as usize }
     }
 
     /// Tokens of the classes of layers with the most.
@@ -75,7 +78,7 @@ impl<'a> Capacity<'a> {
     fn layer_bytes(&self, layer: usize) -> Result<(u64, u64), GpuError> {
         let config = self.wanted.config;
         let weights = bytes_of(&self.shards(ShardOwner::Layer(layer)))?;
-        let cache = LayerKv::bytes(kv_layout(self.wanted.kv_format), config, self.tokens_of(layer));
+        let cache = self.kv_size(layer).bytes(config);
         Ok((weights, cache.map(storage_bytes).iter().sum()))
     }
 
@@ -269,7 +272,7 @@ impl<'a> Capacity<'a> {
         for layer in range {
             let cache = match kv.get(&layer) {
                 Some(cache) => cache.clone(),
-                None => LayerKv::new(gpu, kv_layout(self.wanted.kv_format), config, self.tokens_of(layer))?,
+                None => LayerKv::new(gpu, config, self.kv_size(layer))?,
             };
             caches.insert(layer, cache.clone());
             let shards = self.shards(ShardOwner::Layer(layer));
@@ -319,8 +322,7 @@ const fn kv_layout(format: KvFormat) -> KvLayout {
         KvFormat::Bf16 => KvLayout::BF16,
         KvFormat::Q8_0 => KvLayout::Q8_0,
         KvFormat::Q4_0 => KvLayout::Q4_0,
-        // Refused before.
-        KvFormat::Kivi2 => KvLayout::F16,
+        KvFormat::Kivi2 => KvLayout::KIVI2,
     }
 }
 
@@ -336,6 +338,7 @@ fn attention_shape(wanted: &Assignment<'_>) -> AttentionShape {
         cap: config.attention_cap.unwrap_or(0.0),
         window: 0,
         tables: 0,
+        recent: None,
         kv: kv_layout(wanted.kv_format),
     }
 }
@@ -365,8 +368,8 @@ fn check(config: &ModelConfig, attention: &AttentionShape) -> Result<(), GpuErro
         return Err(GpuError::Shape { what, value, allowed: "even numbers" });
     }
     if config.kv_classes.len() > KV_CLASSES {
-        let (what, value) = ("number of attention windows", config.kv_classes.len());
-        return Err(GpuError::Shape { what, value, allowed: "one besides full attention" });
+        let (what, value) = ("number of classes of layers in the KV cache", config.kv_classes.len());
+        return Err(GpuError::Shape { what, value, allowed: "up to 4" });
     }
     if let Some(experts) = config.experts.filter(|experts| experts.count > MOST_EXPERTS) {
         let allowed = "up to 1024";

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_components::{ModelConfig, TensorRole as Role, WeightShard};
 use weft_gpu::{Gpu, GpuError, GpuMatrix, KvLayout, wgpu};
+use weft_platform::PAGE;
 
 /// The destination of a shard's bytes.
 #[derive(Clone)]
@@ -96,24 +97,58 @@ pub(super) type LayerMap = BTreeMap<usize, Arc<LayerWeights>>;
 pub(super) struct LayerKv {
     pub(super) keys: wgpu::Buffer,
     pub(super) values: wgpu::Buffer,
+    pub(super) layout: KvLayout,
+    /// Slots of sealed pages. The pages of the newest tokens are behind them. 0 if no pages are sealed.
+    pub(super) sealed_slots: usize,
+}
+
+/// The size of a layer's KV cache.
+#[derive(Clone, Copy)]
+pub(super) struct KvSize {
+    pub(super) layout: KvLayout,
+    /// Pages.
+    pub(super) slots: usize,
+    /// Pages of newest tokens, behind the others; 0 unless these are sealed.
+    pub(super) recent_slots: usize,
+}
+
+impl KvSize {
+    /// Bytes of keys and of values.
+    pub(super) fn bytes(&self, config: &ModelConfig) -> [u64; 2] {
+        let (pages, recent) = (page_bytes(self.layout, config), page_bytes(open_layout(self.layout), config));
+        [0, 1].map(|i| self.slots as u64 * pages[i] + self.recent_slots as u64 * recent[i])
+    }
+}
+
+/// Bytes of a page's keys and of its values.
+fn page_bytes(layout: KvLayout, config: &ModelConfig) -> [u64; 2] {
+    [config.key_length, config.value_length]
+        .map(|length| PAGE as u64 * (config.kv_heads * layout.head_bytes(length)) as u64)
+}
+
+/// The layout of pages that tokens are stored in.
+const fn open_layout(layout: KvLayout) -> KvLayout {
+    if layout.is_sealed() { KvLayout::F16 } else { layout }
 }
 
 impl LayerKv {
-    /// Bytes of the keys and of the values of `tokens` tokens, whole pages.
-    pub(super) fn bytes(layout: KvLayout, config: &ModelConfig, tokens: usize) -> [u64; 2] {
-        [config.key_length, config.value_length]
-            .map(|length| tokens as u64 * (config.kv_heads * layout.head_bytes(length)) as u64)
+    /// Allocates memory.
+    pub(super) fn new(gpu: &Gpu, config: &ModelConfig, size: KvSize) -> Result<Self, GpuError> {
+        let [keys, values] = size.bytes(config);
+        let sealed_slots = if size.layout.is_sealed() { size.slots } else { 0 };
+        Ok(Self {
+            keys: gpu.storage("kv_keys", keys)?,
+            values: gpu.storage("kv_values", values)?,
+            layout: size.layout,
+            sealed_slots,
+        })
     }
 
-    /// Allocates memory for `tokens` tokens.
-    pub(super) fn new(
-        gpu: &Gpu,
-        layout: KvLayout,
-        config: &ModelConfig,
-        tokens: usize,
-    ) -> Result<Self, GpuError> {
-        let [keys, values] = Self::bytes(layout, config, tokens);
-        Ok(Self { keys: gpu.storage("kv_keys", keys)?, values: gpu.storage("kv_values", values)? })
+    /// Bytes of a page that tokens are stored in, and of what is before all of these: of keys and of values.
+    pub(super) fn open_pages(&self, config: &ModelConfig) -> [(u64, u64); 2] {
+        let sealed = page_bytes(self.layout, config).map(|bytes| self.sealed_slots as u64 * bytes);
+        let page = page_bytes(open_layout(self.layout), config);
+        [(page[0], sealed[0]), (page[1], sealed[1])]
     }
 }
 

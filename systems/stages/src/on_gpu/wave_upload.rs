@@ -1,12 +1,11 @@
 //! Uploading a wave to a GPU: its tokens, positions, block tables and the shape of its attention.
 
 use super::gpu_shard::{AdaptedPlan, GpuShard};
-use super::layer_weights::LayerKv;
 use super::plan_builder::PendingPlan;
 use super::shape::{Attend, WaveShape, shape_of};
 use super::upload::RowWords;
 use bevy_ecs::prelude::*;
-use weft_components::{AtLayer, ModelConfig, Wave};
+use weft_components::{AtLayer, LayerConfig, ModelConfig, Wave, WaveSpan};
 use weft_gpu::{GpuError, TILE, WaveData};
 use weft_platform::PAGE;
 
@@ -63,15 +62,16 @@ impl GpuShard {
             _ => 0,
         };
         let between = &self.scratch.partials;
-        let page = LayerKv::bytes(self.plan_builder.attention.kv, config, PAGE);
         for (index, layer) in self.kv.range(next..) {
-            let class = config.layer.get(*index).map_or(0, |layer| layer.kv_class);
+            let LayerConfig { kv_class, recent, .. } = config.layer.get(*index).copied().unwrap_or_default();
+            let class = recent.map_or(kv_class, |recent| recent.class);
+            let pages = layer.open_pages(config);
             for (from, to) in wave.kv.get(class).into_iter().flat_map(|kv| &kv.copies) {
-                for (buffer, bytes) in [&layer.keys, &layer.values].into_iter().zip(page) {
+                for (buffer, (bytes, before)) in [&layer.keys, &layer.values].into_iter().zip(pages) {
                     let (mut done, most) = (0, between.size());
                     while done < bytes {
                         let part = most.min(bytes - done);
-                        let (from, to) = (u64::from(*from) * bytes + done, u64::from(*to) * bytes + done);
+                        let [from, to] = [*from, *to].map(|slot| before + u64::from(slot) * bytes + done);
                         self.commands.copy(buffer, from, between, 0, part);
                         self.commands.copy(between, 0, buffer, to, part);
                         done += part;
@@ -97,6 +97,7 @@ impl GpuShard {
         tiles.clear();
         seen.clear();
         let tiled = wave.spans.iter().any(|span| span.rows.len() > TILED_ROWS);
+        let aligned = self.kv.values().any(|kv| kv.layout.is_sealed());
         let mut longest = 0;
         for span in &wave.spans {
             longest = longest.max(span.start + span.rows.len());
@@ -111,10 +112,7 @@ impl GpuShard {
                 seen.extend(span.rows.clone().map(|_| last as u32));
             }
             if tiled {
-                let firsts = span.rows.clone().step_by(TILE);
-                tiles.extend(
-                    firsts.map(|first| (first as u32) << 8 | (span.rows.end - first).min(TILE) as u32),
-                );
+                add_tiles(span, aligned, tiles);
             }
         }
         let rows = wave.rows() as u32;
@@ -157,5 +155,18 @@ impl GpuShard {
             *adapting = true;
             buffers.write(gpu, wave, used);
         }
+    }
+}
+
+/// Adds the tiles of a span: the first row times 256 plus the number of rows. If `aligned`, the rows of a tile have the
+/// same pages of newest tokens, which change where a page is complete.
+fn add_tiles(span: &WaveSpan, aligned: bool, tiles: &mut Vec<u32>) {
+    let mut first = span.rows.start;
+    while first < span.rows.end {
+        let position = span.start + first - span.rows.start;
+        let most = if aligned { TILE - (position + 1) % TILE } else { TILE };
+        let rows = (span.rows.end - first).min(most);
+        tiles.push((first as u32) << 8 | rows as u32);
+        first += rows;
     }
 }

@@ -31,7 +31,7 @@ pub(super) enum Out<'a> {
     Gate(&'a Activations, ActFormat, usize),
     /// Queries, keys and values, which get rotary embedding and are stored: its constants, its buffers, and the parts
     /// that store pairs of elements.
-    Rope(&'a dyn Fn(KernelSpec) -> KernelSpec, Vec<(u32, wgpu::Buffer)>, [Part; 2]),
+    Rope(&'a dyn Fn(KernelSpec) -> KernelSpec, Vec<(u32, wgpu::Buffer)>, Vec<Part>),
 }
 
 /// The input of a product.
@@ -224,8 +224,10 @@ impl Lowering<'_> {
             Out::Store(..) => kernel.push(parts::OUT_STORE),
             Out::Add(..) => kernel.push(parts::OUT_ADD),
             Out::Gate(_, kind, _) => kernel.extend([kind.part(), self.gate(), parts::OUT_GATE]),
-            Out::Rope(_, _, [store, pairs]) => {
-                kernel.extend([parts::ROPE, *store, *pairs, parts::OUT_ROPE]);
+            Out::Rope(_, _, pairs) => {
+                kernel.push(parts::ROPE);
+                kernel.extend(pairs);
+                kernel.push(parts::OUT_ROPE);
             }
         }
         let tiles = (rows as u32 / parts_of).div_ceil(teams / split * each * passes / parts_of);

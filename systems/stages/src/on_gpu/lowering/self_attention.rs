@@ -4,11 +4,11 @@
 use super::adapter::Adapted;
 use super::product::{In, Out};
 use super::{Lowering, UnboundStep};
-use crate::on_gpu::layer_weights::{Heads, LayerWeights};
+use crate::on_gpu::layer_weights::{Heads, LayerKv, LayerWeights};
 use crate::on_gpu::shape::{Class, Extent};
-use weft_components::{AdapterSite, RopeConfig, RopeStyle};
+use weft_components::{AdapterSite, LayerConfig, RopeConfig, RopeStyle};
 use weft_gpu::shader::{KernelSpec, Part, parts};
-use weft_gpu::{ActFormat, AttentionShape, GpuError, Segment, wgpu};
+use weft_gpu::{ActFormat, AttentionShape, GpuError, RecentPages, Segment, wgpu};
 use weft_platform::PAGE;
 
 /// Lanes of a workgroup that computes some heads.
@@ -21,20 +21,33 @@ impl Lowering<'_> {
     }
 
     /// The constants of rotary embedding. A layer without it rotates no dimension.
-    fn rope_shape(&self, index: usize, spec: KernelSpec) -> KernelSpec {
+    fn rope_shape(&self, index: usize, weights: &LayerWeights, spec: KernelSpec) -> KernelSpec {
         let config = self.config;
-        spec.with("HEADS", config.heads as u32)
+        let layer = self.layer_config(index);
+        let class = layer.recent.map_or(layer.kv_class, |recent| recent.class);
+        RecentPages::constants(self.shape_of(index, weights).recent, spec)
+            .with("HEADS", config.heads as u32)
             .with("KV_HEADS", config.kv_heads as u32)
             .with("KEY", config.key_length as u32)
             .with("VALUE", config.value_length as u32)
             .with("ROPE", self.rope_of(index).map_or(0, |rope| rope.dimensions as u32))
             .with("PAGE", PAGE as u32)
-            .with("KV_CLASS", self.class_of(index) as u32)
+            .with("KV_CLASS", class as u32)
     }
 
-    /// The KV class of a layer.
-    fn class_of(&self, index: usize) -> usize {
-        self.config.layer.get(index).map_or(0, |layer| layer.kv_class)
+    fn layer_config(&self, index: usize) -> LayerConfig {
+        self.config.layer.get(index).copied().unwrap_or_default()
+    }
+
+    /// The shape of a layer's attention.
+    fn shape_of(&self, index: usize, weights: &LayerWeights) -> AttentionShape {
+        let LayerConfig { window, kv_class, recent, .. } = self.layer_config(index);
+        let tables = |class: usize| class * self.scratch.table_words;
+        let LayerKv { layout, sealed_slots, .. } = weights.kv;
+        let recent =
+            recent.map(|of| RecentPages { tokens: of.tokens, tables: tables(of.class), sealed_slots });
+        let window = window.unwrap_or(0);
+        AttentionShape { window, tables: tables(kv_class), recent, kv: layout, ..*self.attention }
     }
 
     fn rope_buffers(&self, index: usize, weights: &LayerWeights) -> Vec<(u32, wgpu::Buffer)> {
@@ -54,7 +67,7 @@ impl Lowering<'_> {
     /// The parts with which the projection of queries, keys and values itself rotates and stores its outputs. `None`
     /// unless nothing else is done to them, neighbours rotate together, the cache stores pairs of elements by themselves,
     /// and all the buffers fit one kernel.
-    fn turns(&self, index: usize, weights: &LayerWeights, class: Class) -> Option<[Part; 2]> {
+    fn turns(&self, index: usize, weights: &LayerWeights, class: Class) -> Option<Vec<Part>> {
         /// Wave, input, norm, angles, queries, keys and values, besides the planes of weights.
         const BUFFERS: usize = 7;
         let fits = |segment: &Segment| {
@@ -66,36 +79,50 @@ impl Lowering<'_> {
             && weights.heads.is_none()
             && self.halves(index) == 0
             && weights.qkv.matrices.iter().flat_map(|m| &m.matrix.segments).all(fits);
-        self.attention.kv.pairs().filter(|_| turns)
+        weights.kv.layout.pairs().filter(|_| turns)
     }
 
     /// From the hidden state to queries, and to keys and values in the cache.
     pub(super) fn project(&self, index: usize, weights: &LayerWeights, class: Class) -> Vec<UnboundStep> {
         let norm = weights.attention_norm.as_ref();
         let adapted = Adapted { layer: Some(index), site: AdapterSite::Qkv };
-        if let Some(pairs) = self.turns(index, weights, class) {
-            let shaped = |spec| self.rope_shape(index, spec);
+        let mut steps = if let Some(pairs) = self.turns(index, weights, class) {
+            let shaped = |spec| self.rope_shape(index, weights, spec);
             let out = Out::Rope(&shaped, self.rope_buffers(index, weights), pairs);
-            return self.normed("qkv_rope", norm, &weights.qkv, class, &out, adapted);
-        }
-        let store = Out::Store(&self.scratch.qkv, weights.qkv.rows);
-        let mut steps = self.normed("qkv", norm, &weights.qkv, class, &store, adapted);
-        steps.push(match (&weights.heads, self.attention.kv.pairs()) {
-            (None, Some(pairs)) => self.rope(index, weights, pairs),
-            (heads, _) => self.rope_heads(index, weights, heads.as_ref()),
-        });
+            self.normed("qkv_rope", norm, &weights.qkv, class, &out, adapted)
+        } else {
+            let store = Out::Store(&self.scratch.qkv, weights.qkv.rows);
+            let mut steps = self.normed("qkv", norm, &weights.qkv, class, &store, adapted);
+            steps.push(match (&weights.heads, weights.kv.layout.pairs()) {
+                (None, Some(pairs)) => self.rope(index, weights, &pairs),
+                (heads, _) => self.rope_heads(index, weights, heads.as_ref()),
+            });
+            steps
+        };
+        steps.extend(self.seal(index, weights));
         steps
     }
 
-    fn rope(&self, index: usize, weights: &LayerWeights, [store, pairs]: [Part; 2]) -> UnboundStep {
-        let spec = KernelSpec::new("rope_kv", [parts::WAVE, parts::ROPE, store, pairs, parts::ROPE_KV])
-            .with("WG", 64u32)
-            .with("HALVES", self.halves(index));
+    /// Converts the pages that a wave completes, if the layer's pages are sealed.
+    fn seal(&self, index: usize, weights: &LayerWeights) -> Option<UnboundStep> {
+        let (spec, [across, ..]) = self.shape_of(index, weights).seal(1)?;
+        let buffers = vec![
+            (0, self.scratch.wave.clone()),
+            (4, self.scratch.tables.clone()),
+            (7, weights.kv.keys.clone()),
+            (8, weights.kv.values.clone()),
+        ];
+        Some(UnboundStep { spec, buffers, grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)] })
+    }
+
+    fn rope(&self, index: usize, weights: &LayerWeights, pairs: &[Part]) -> UnboundStep {
+        let list = [parts::WAVE, parts::ROPE].iter().chain(pairs).chain(&[parts::ROPE_KV]).copied();
+        let spec = KernelSpec::new("rope_kv", list).with("WG", 64u32).with("HALVES", self.halves(index));
         let mut buffers = vec![(0, self.scratch.wave.clone()), (1, self.scratch.qkv.clone())];
         buffers.extend(self.rope_buffers(index, weights));
         let across = (weights.qkv.rows as u32).div_ceil(2 * 64);
         UnboundStep {
-            spec: self.rope_shape(index, spec),
+            spec: self.rope_shape(index, weights, spec),
             buffers,
             grid: [Extent::Fixed(across), Extent::Rows, Extent::Fixed(1)],
         }
@@ -113,7 +140,7 @@ impl Lowering<'_> {
         // A norm over all heads takes a whole workgroup.
         let wide = query as usize > config.key_length;
         let list = [parts::WAVE, reduce, parts::ROPE, parts::ROPE_HEADS];
-        let spec = KernelSpec::new("rope_heads", list.into_iter().chain(self.attention.kv.heads()))
+        let spec = KernelSpec::new("rope_heads", list.into_iter().chain(weights.kv.layout.heads()))
             .with("WG", if wide { super::WG } else { HEAD_LANES })
             .with("LANES", lanes)
             .with("HALVES", self.halves(index))
@@ -133,7 +160,7 @@ impl Lowering<'_> {
         buffers.extend(self.rope_buffers(index, weights));
         let spans = queries / query + keys / key + config.kv_heads as u32;
         UnboundStep {
-            spec: self.rope_shape(index, spec),
+            spec: self.rope_shape(index, weights, spec),
             buffers,
             grid: [Extent::Fixed(spans), Extent::Rows, Extent::Fixed(1)],
         }
@@ -155,9 +182,7 @@ impl Lowering<'_> {
         } else {
             Self::act_buffers(&scratch.inner, kind).into()
         };
-        let window = self.config.layer.get(index).and_then(|layer| layer.window).unwrap_or(0);
-        let tables = self.class_of(index) * scratch.table_words;
-        let shape = AttentionShape { window, tables, ..*self.attention };
+        let shape = self.shape_of(index, weights);
         // A kernel that turns the output back reads floats, too, from whichever buffer it does not write.
         let back = shape.rotate_back(self.caps, kind, 1);
         let [floats, _] = scratch.inner.buffers(ActFormat::F32);

@@ -45,6 +45,8 @@ fn guess(rows: f64) -> f64 {
 #[derive(Clone, Copy, Debug, Default)]
 struct Measured {
     seconds: f64,
+    /// The first measurements, until there are enough to be believed.
+    first: [f64; BELIEVED as usize - 1],
     count: u32,
     /// The last wave that was measured.
     at: u64,
@@ -59,10 +61,12 @@ impl Measured {
             self.count = 0;
         }
         (self.count, self.at) = (self.count.saturating_add(1), now);
-        if self.count == 1 {
-            self.seconds = seconds;
-        } else if self.count <= BELIEVED {
-            self.seconds = self.seconds.min(seconds);
+        if let Some(first) = self.first.get_mut(self.count as usize - 1) {
+            *first = seconds;
+        } else if self.count == BELIEVED {
+            // The median: one of them may be far too long, or too short if the wave was found late.
+            let [low, high] = [self.first[0].min(self.first[1]), self.first[0].max(self.first[1])];
+            self.seconds = seconds.clamp(low, high);
         } else {
             self.seconds += NEWEST * (seconds.clamp(self.seconds / MOST, self.seconds * MOST) - self.seconds);
         }
@@ -164,7 +168,7 @@ impl DecodeCost {
     }
 
     /// The time of a wave.
-    fn time(&self, rows: usize, drafted: bool) -> f64 {
+    pub(super) fn time(&self, rows: usize, drafted: bool) -> f64 {
         let all = if drafted { &self.drafted } else { &self.plain };
         let rows = rows as f64;
         let size = size_of(rows);
@@ -259,5 +263,17 @@ mod tests {
         }
         let found = times.cost(false).time(4, false);
         assert!((0.0099..0.0106).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn one_odd_wave_among_the_first_decides_nothing() {
+        for odd in [1e-6, 1.0] {
+            for at in 0..BELIEVED {
+                let mut times = DecodeTimes::default();
+                (0..BELIEVED).for_each(|wave| times.add(Kind::Plain, 4, if wave == at { odd } else { 0.01 }));
+                let found = times.cost(false).time(4, false);
+                assert!((0.0099..0.0101).contains(&found), "{found} with {odd} at {at}");
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::kv::{note_rest, truncate_session};
 use bevy_ecs::prelude::*;
 use core::cmp::Reverse;
 use std::collections::HashMap;
+use web_time::Instant;
 use weft_components::{Client, ContextCursor, LeafRun, Phase, Priority, Request, SessionOf};
 
 /// Rows of prompts that a request, or a client, is given before it falls behind those that had fewer. Each further step
@@ -113,7 +114,7 @@ impl SessionQueue {
 
     /// Notes that a wave has been composed.
     pub(super) fn composed(&mut self, rows: usize, kind: Kind) {
-        self.times.start(self.waves, rows, kind);
+        self.times.start(self.waves, rows, kind, Instant::now());
         self.waves += 1;
         if self.waves.is_multiple_of(HALF_LIFE) {
             self.clients.values_mut().for_each(|served| *served /= 2);

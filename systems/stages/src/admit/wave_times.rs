@@ -21,14 +21,23 @@ struct Started {
     at: Instant,
 }
 
+impl Started {
+    /// Returns true if two waves should take about the same time.
+    fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.rows <= 2 * other.rows && other.rows <= 2 * self.rows
+    }
+}
+
 /// The time of waves by their rows, as sums of a weighted linear regression.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WaveTimes {
     started: VecDeque<Started>,
+    /// Waves whose results have come since the last call of [`Self::measure`].
+    stopped: Vec<Started>,
     /// The times of waves without prompts.
     decoding: DecodeTimes,
     /// When the last wave was done.
-    stopped: Option<Instant>,
+    done: Option<Instant>,
     weight: f64,
     rows: f64,
     seconds: f64,
@@ -37,32 +46,47 @@ pub(crate) struct WaveTimes {
 }
 
 impl WaveTimes {
-    /// Notes that a wave has been composed.
-    pub(super) fn start(&mut self, wave: u64, rows: usize, kind: Kind) {
+    /// Notes that a wave of `rows` rows has been composed.
+    pub(super) fn start(&mut self, wave: u64, rows: usize, kind: Kind, now: Instant) {
         if self.started.len() == REMEMBERED {
             self.started.pop_front();
         }
-        self.started.push_back(Started { wave, rows, kind, at: Instant::now() });
+        self.started.push_back(Started { wave, rows, kind, at: now });
     }
 
-    /// Notes that the tokens of a wave have been chosen.
+    /// Notes that the results of a wave are on the host. Waves come in the order of their numbers.
     pub(crate) fn stop(&mut self, wave: u64) {
-        let now = Instant::now();
         while let Some(started) = self.started.front().copied() {
             if started.wave > wave {
                 break;
             }
             self.started.pop_front();
             if started.wave == wave {
-                // Waves queue up on a device, so one starts when the one before it is done. If it is only composed later,
-                // because it had to wait for the tokens of that one, the time between is part of what it costs.
-                let seconds = |from: Instant| now.duration_since(from).as_secs_f64();
-                let before = self.stopped.unwrap_or(started.at);
-                self.add(started.rows as f64, seconds(before.max(started.at)));
-                self.decoding.add(started.kind, started.rows, seconds(before));
+                self.stopped.push(started);
             }
         }
-        self.stopped = Some(now);
+    }
+
+    /// Measures the waves that have stopped since the last call, all of them found `now`. Of several it is not known when
+    /// each was done, so the time since the wave before them is shared out evenly.
+    pub(crate) fn measure(&mut self, now: Instant) {
+        if let Some(first) = self.stopped.first().copied() {
+            let count = self.stopped.len();
+            let rows: usize = self.stopped.iter().map(|wave| wave.rows).sum();
+            // Waves queue up on a device, so one starts when the one before it is done. If it is only composed later,
+            // because it had to wait for the tokens of that one, the time between is part of what it costs.
+            let seconds = |from: Instant| now.duration_since(from).as_secs_f64() / count as f64;
+            let before = self.done.unwrap_or(first.at);
+            let alike = self.stopped.iter().all(|wave| wave.is_like(&first));
+            self.stopped.clear();
+            for _ in 0..count {
+                self.add(rows as f64 / count as f64, seconds(before.max(first.at)));
+                if alike {
+                    self.decoding.add(first.kind, rows / count, seconds(before));
+                }
+            }
+        }
+        self.done = Some(now);
     }
 
     /// Number of waves that have been composed and not been delivered. Too large for a while if waves were abandoned.
@@ -75,9 +99,9 @@ impl WaveTimes {
         self.started.clear();
     }
 
-    /// Notes that no session has a request in progress.
+    /// Notes that no session has a request in progress. The time until the next one is no wave's.
     pub(crate) fn rest(&mut self) {
-        self.stopped = None;
+        self.done = None;
     }
 
     fn add(&mut self, rows: f64, seconds: f64) {
@@ -129,6 +153,15 @@ impl WaveTimes {
 mod tests {
     use super::*;
 
+    fn after(start: Instant, milliseconds: u64) -> Instant {
+        start + Duration::from_millis(milliseconds)
+    }
+
+    /// Seconds that a wave of `rows` rows without drafts is expected to take, from those measured.
+    fn expected(times: &WaveTimes, rows: usize) -> f64 {
+        times.cost(None, true).time(rows, false)
+    }
+
     #[test]
     fn a_line_is_found_in_noise() {
         let mut times = WaveTimes::default();
@@ -148,5 +181,61 @@ mod tests {
         (0..100).for_each(|_| times.add(1.0, 0.01));
         assert_eq!(times.line(), None);
         assert_eq!(times.rows_in(Duration::from_millis(105), 1), 10);
+    }
+
+    /// A host that is busy elsewhere finds several waves at once.
+    #[test]
+    fn waves_that_are_found_together_share_the_time() {
+        let start = Instant::now();
+        let mut times = WaveTimes::default();
+        // A wave takes 10 ms. The host looks every 20.
+        for found in 0..8u64 {
+            let waves = 2 * found..2 * found + 2;
+            for wave in waves.clone() {
+                times.start(wave, 4, Kind::Plain, after(start, 20 * found));
+            }
+            waves.for_each(|wave| times.stop(wave));
+            times.measure(after(start, 20 * found + 20));
+        }
+        let found = expected(&times, 4);
+        assert!((0.0099..0.0101).contains(&found), "{found}");
+        assert_eq!(times.rows_in(Duration::from_millis(50), 1), 20);
+        assert_eq!(times.in_flight(), 0);
+    }
+
+    #[test]
+    fn waves_that_differ_and_are_found_together_say_nothing_of_either() {
+        let start = Instant::now();
+        let mut times = WaveTimes::default();
+        for found in 0..8u64 {
+            times.start(2 * found, 4, Kind::Plain, after(start, 100 * found));
+            times.start(2 * found + 1, 512, Kind::Prompts, after(start, 100 * found));
+            times.stop(2 * found);
+            times.stop(2 * found + 1);
+            times.measure(after(start, 100 * found + 100));
+        }
+        // What is guessed for the lack of a measurement: 4 and one for each row.
+        assert!((expected(&times, 4) - 8.0).abs() < 1e-9, "{}", expected(&times, 4));
+        // Together they still say how many rows pass in a second.
+        assert!((255..=260).contains(&times.rows_in(Duration::from_millis(50), 1)));
+    }
+
+    #[test]
+    fn time_without_a_request_belongs_to_no_wave() {
+        let start = Instant::now();
+        let mut times = WaveTimes::default();
+        for round in 0..4u64 {
+            let at = |milliseconds| after(start, 1000 * round + milliseconds);
+            times.rest();
+            times.start(2 * round, 4, Kind::Plain, at(0));
+            times.stop(2 * round);
+            times.measure(at(10));
+            // It was composed late, because it waited for the tokens of the one before: that is what it costs.
+            times.start(2 * round + 1, 4, Kind::Plain, at(13));
+            times.stop(2 * round + 1);
+            times.measure(at(20));
+        }
+        let found = expected(&times, 4);
+        assert!((0.0099..0.0101).contains(&found), "{found}");
     }
 }

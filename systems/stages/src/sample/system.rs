@@ -7,6 +7,7 @@ use crate::admit::SessionQueue;
 use crate::host::HostCpu;
 use crate::text::ModelTokenizer;
 use bevy_ecs::prelude::*;
+use web_time::Instant;
 use weft_components::{
     AtLayer, Chosen, ContextCursor, Draft, EmbeddingKept, EmbeddingWanted, FinishReason, KeepLogits,
     LogitsKept, LogitsWanted, Model, ModelConfig, Output, Phase, ReadbackOf, ReadsLogits, Request,
@@ -283,13 +284,21 @@ pub fn sample(
     let stands = waves.iter().filter(|(_, wave, _)| wave.at == AtLayer::Sample);
     ready.extend(stands.map(|(entity, wave, _)| (wave.turn, entity)));
     ready.sort_unstable_by_key(|(turn, _)| *turn);
+    // All that are here are measured together: when each of them was done is not known.
+    let now = Instant::now();
+    for (turn, entity) in ready.iter().copied() {
+        let model = waves.get(entity).ok().and_then(|(.., of)| model_of(of));
+        if let Some(Ok((.., mut queue))) = model.map(|model| models.get_mut(model)) {
+            queue.times.stop(turn);
+        }
+    }
     for (_, entity) in ready.drain(..) {
         let Ok((_, wave, of)) = waves.get(entity) else { continue };
         work.0 += 1;
         let Some(Ok((config, tokenizer, mut queue))) = model_of(of).map(|model| models.get_mut(model)) else {
             continue;
         };
-        queue.times.stop(wave.turn);
+        queue.times.measure(now);
         if queue.is_empty() {
             // What was beyond the end of the last request has come back.
             queue.times.rest();

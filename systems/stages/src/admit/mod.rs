@@ -182,9 +182,6 @@ fn compose(
     admission.expected = decoding.len() as f64;
     // Each wave takes its share of the sessions, so that every place has work at once.
     admission.places = (decoding.len() + prompts.len()).div_ceil(abreast);
-    if !in_flight {
-        queue.times.land();
-    }
     // Where steps run ahead, as many waves as a session may have are in flight. With more, sessions that are not in step
     // would have waves of their own, which cost as much as one of them all, and a new prompt would wait for them.
     if ahead > 0 && queue.times.in_flight() > ahead {

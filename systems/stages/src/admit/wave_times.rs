@@ -89,13 +89,19 @@ impl WaveTimes {
         self.done = Some(now);
     }
 
-    /// Number of waves that have been composed and not been delivered. Too large for a while if waves were abandoned.
+    /// Number of waves that have been composed and whose results are not on the host: those of requests that have ended
+    /// meanwhile too, since a device computes them all the same.
     pub(super) fn in_flight(&self) -> usize {
         self.started.len()
     }
 
-    /// Notes that no session has rows in flight.
-    pub(super) fn land(&mut self) {
+    /// Notes that a wave was abandoned: it has no results.
+    pub(crate) fn forget(&mut self, wave: u64) {
+        self.started.retain(|started| started.wave != wave);
+    }
+
+    /// Notes that all waves in flight were abandoned.
+    pub(crate) fn forget_all(&mut self) {
         self.started.clear();
     }
 
@@ -237,5 +243,30 @@ mod tests {
         }
         let found = expected(&times, 4);
         assert!((0.0099..0.0101).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn waves_are_in_flight_until_they_stop_or_are_forgotten() {
+        let now = Instant::now();
+        let mut times = WaveTimes::default();
+        (0..5).for_each(|wave| times.start(wave, 1, Kind::Plain, now));
+        // That no request is in progress says nothing of what a device computes.
+        times.rest();
+        assert_eq!(times.in_flight(), 5);
+        times.forget(1);
+        times.forget(7);
+        assert_eq!(times.in_flight(), 4);
+        // An earlier wave that never stopped is gone with a later one, and one that was forgotten is not measured.
+        times.stop(1);
+        assert_eq!((times.in_flight(), times.stopped.len()), (3, 0));
+        times.stop(3);
+        assert_eq!((times.in_flight(), times.stopped.len()), (1, 1));
+        times.forget_all();
+        assert_eq!(times.in_flight(), 0);
+        times.stop(4);
+        times.measure(now);
+        assert_eq!((times.in_flight(), times.stopped.len(), times.done), (0, 0, Some(now)));
+        (5..105).for_each(|wave| times.start(wave, 1, Kind::Plain, now));
+        assert_eq!(times.in_flight(), REMEMBERED);
     }
 }

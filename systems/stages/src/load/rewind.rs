@@ -1,10 +1,11 @@
 //! Starting over: the contexts of a model's sessions are cut, and waves in flight are cleared.
 
+use crate::admit::SessionQueue;
 use crate::kv::{abandon_rows, forget_contexts, truncate_session};
 use crate::place::Backends;
 use crate::related;
 use bevy_ecs::prelude::*;
-use weft_components::{Sessions, TickWork, Wave, Waves};
+use weft_components::{AtLayer, Sessions, TickWork, Wave, WaveOf, Waves};
 
 /// Takes a wave out of its place and clears it.
 pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
@@ -12,8 +13,14 @@ pub fn abandon(world: &mut World, backends: &Backends, wave: Entity) {
     if let Some(backend) = at.and_then(|place| backends.at(place)) {
         backend.abandon(world, wave);
     }
-    if let Some(mut wave) = world.get_mut::<Wave>(wave) {
-        wave.clear();
+    let Some(mut rows) = world.get_mut::<Wave>(wave) else { return };
+    let turn = (rows.at != AtLayer::Idle).then_some(rows.turn);
+    rows.clear();
+    let model = world.get::<WaveOf>(wave).map(|of| of.0);
+    if let (Some(turn), Some(mut queue)) =
+        (turn, model.and_then(|model| world.get_mut::<SessionQueue>(model)))
+    {
+        queue.times.forget(turn);
     }
 }
 
@@ -39,6 +46,10 @@ pub fn rewind_sessions(world: &mut World, backends: &Backends, model: Entity, ke
     }
     for session in related::<Sessions>(world, model) {
         truncate_session(world, session, keep);
+    }
+    // Steps that a device has begun may be lost with it. Those whose results come all the same are ignored.
+    if let Some(mut queue) = world.get_mut::<SessionQueue>(model) {
+        queue.times.forget_all();
     }
     world.resource_mut::<TickWork>().0 += 1;
 }

@@ -97,6 +97,8 @@ pub(super) struct Waiting {
     pub(super) preempted: bool,
     /// Pages of its context.
     pub(super) pages: usize,
+    /// True if tokens that may follow have been drafted.
+    pub(super) drafted: bool,
 }
 
 /// A wave being composed.
@@ -127,8 +129,8 @@ pub(super) struct Admission<'a> {
     pub(super) now: u64,
     pub(super) wave: Wave,
     pub(super) pressure: Pressure,
-    /// What the wave costs by its rows.
-    pub(super) cost: DecodeCost,
+    /// What the wave costs by its rows. `None` if no session that decodes has drafted tokens.
+    pub(super) cost: Option<DecodeCost>,
     /// What has joined the wave.
     pub(super) kind: Kind,
     /// True if other sessions go on while this wave is computed: the next waves then start before it is known how many of its
@@ -157,7 +159,8 @@ impl Admission<'_> {
         let remaining = item.end(self.ahead).saturating_sub(item.cursor.scheduled);
         let in_flight = item.cursor.scheduled > item.cursor.computed || item.cursor.unread > 0;
         let (preempted, pages) = (item.cursor.preempted, item.table.pages());
-        Some(Waiting { remaining, in_flight, preempted, pages })
+        let drafted = item.draft.as_ref().is_some_and(|draft| !draft.tokens.is_empty());
+        Some(Waiting { remaining, in_flight, preempted, pages, drafted })
     }
 
     fn wait(&mut self, world: &mut World, session: Entity) -> Joined {
@@ -253,7 +256,8 @@ impl Admission<'_> {
             missed: if self.apart { self.ahead } else { 0 },
             unread,
         };
-        let (drafts, tokens) = self.cost.worthwhile(wave, confidence, drafted);
+        let Some(cost) = &self.cost else { return 0 };
+        let (drafts, tokens) = cost.worthwhile(wave, confidence, drafted);
         if drafts == 0 {
             return 0;
         }

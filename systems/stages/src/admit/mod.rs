@@ -132,6 +132,10 @@ fn compose(
     (entity, model): (Entity, Entity),
     scratch: &mut AdmitScratch,
 ) -> bool {
+    let ahead = world.get::<StepsAhead>(model).map_or(0, |ahead| ahead.0);
+    if queue.times.are_enough(ahead) {
+        return false;
+    }
     let options = AdmitOptions::of(world);
     let (Some(config), Some(limits)) =
         (world.get::<ModelConfig>(model), world.get::<WaveLimits>(model).copied())
@@ -152,7 +156,6 @@ fn compose(
         }
     }
     let now = world.get_resource::<TickWork>().map_or(0, |work| work.0);
-    let ahead = world.get::<StepsAhead>(model).map_or(0, |ahead| ahead.0);
     let mut admission = Admission {
         model,
         vocabulary,
@@ -161,7 +164,7 @@ fn compose(
         room: 0,
         decoding: 0,
         expected: 0.0,
-        cost: queue.times.cost(options.wave_cost, ahead > 0),
+        cost: None,
         places: 0,
         logits: limits.logit_rows,
         pages: limits.pages,
@@ -176,17 +179,13 @@ fn compose(
         apart: false,
     };
     let AdmitScratch { decoding, prompts, .. } = scratch;
-    let in_flight = list(world, &mut admission, queue, decoding, prompts);
+    let (in_flight, drafted) = list(world, &mut admission, queue, decoding, prompts);
+    admission.cost = drafted.then(|| queue.times.cost(options.wave_cost, ahead > 0));
     admission.decoding = decoding.len();
     admission.apart = decoding.len() < queue.sessions.len();
     admission.expected = decoding.len() as f64;
     // Each wave takes its share of the sessions, so that every place has work at once.
     admission.places = (decoding.len() + prompts.len()).div_ceil(abreast);
-    // Where steps run ahead, as many waves as a session may have are in flight. With more, sessions that are not in step
-    // would have waves of their own, which cost as much as one of them all, and a new prompt would wait for them.
-    if ahead > 0 && queue.times.in_flight() > ahead {
-        admission.places = 0;
-    }
     let [decode_rows, prompt_rows] = rounds(most, queue, !decoding.is_empty(), !prompts.is_empty());
     admission.room = decode_rows;
     let mut changed = 0;
@@ -256,19 +255,20 @@ fn compose(
 }
 
 /// Lists the places in the queue of sessions with one row to compute, from the one whose turn it is on, and of those with
-/// more, in their order. Returns true if rows of any session are in flight.
+/// more, in their order. Returns whether rows of any session are in flight, and whether one of those that decode has drafted
+/// tokens.
 fn list(
     world: &mut World,
     admission: &mut Admission<'_>,
     queue: &SessionQueue,
     decoding: &mut Vec<usize>,
     prompts: &mut Vec<usize>,
-) -> bool {
+) -> (bool, bool) {
     decoding.clear();
     prompts.clear();
     let order = world.get::<AdmissionOrder>(admission.model);
     let listed = order.map(|order| own_sessions(world, queue, admission.model, &order.0));
-    let mut in_flight = false;
+    let (mut in_flight, mut drafted) = (false, false);
     for (place, queued) in queue.sessions.iter().enumerate() {
         let Some(waiting) = admission.look(world, queued.session) else { continue };
         in_flight |= waiting.in_flight;
@@ -277,7 +277,10 @@ fn list(
         }
         match waiting.remaining {
             0 => {}
-            1 => decoding.push(place),
+            1 => {
+                drafted |= waiting.drafted;
+                decoding.push(place);
+            }
             _ => prompts.push(place),
         }
     }
@@ -296,7 +299,7 @@ fn list(
             }
         }
     }
-    in_flight
+    (in_flight, drafted)
 }
 
 /// The rows of the two rounds over the sessions: first those with a single row to compute, then the others. Rows that the

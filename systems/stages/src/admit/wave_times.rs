@@ -91,8 +91,15 @@ impl WaveTimes {
 
     /// Number of waves that have been composed and whose results are not on the host: those of requests that have ended
     /// meanwhile too, since a device computes them all the same.
-    pub(super) fn in_flight(&self) -> usize {
+    fn in_flight(&self) -> usize {
         self.started.len()
+    }
+
+    /// Returns true if no other wave should be composed now, where steps run `ahead` of what has been read back: as many
+    /// waves as a session may have are in flight. With more, sessions that are not in step would have waves of their own,
+    /// which cost as much as one of them all, and a new prompt would wait for them.
+    pub(super) fn are_enough(&self, ahead: usize) -> bool {
+        ahead > 0 && self.in_flight() > ahead
     }
 
     /// Notes that a wave was abandoned: it has no results.

@@ -10,6 +10,8 @@ mod decode_cost;
 mod join;
 mod queue;
 mod room;
+#[cfg(test)]
+mod tests;
 mod wave_times;
 
 pub use join::AdmitSession;
@@ -188,7 +190,7 @@ fn compose(
     admission.places = (decoding.len() + prompts.len()).div_ceil(abreast);
     let [decode_rows, prompt_rows] = rounds(most, queue, !decoding.is_empty(), !prompts.is_empty());
     admission.room = decode_rows;
-    let mut changed = 0;
+    let (mut changed, mut prompted) = (0, 0);
     let mut turn = |admission: &mut Admission<'_>,
                     queue: &mut SessionQueue,
                     world: &mut World,
@@ -196,7 +198,11 @@ fn compose(
                     prompt: bool| {
         let session = queue.sessions[place].session;
         match admission.join(world, session) {
-            Joined::Rows(rows) => queue.joined(world, place, if prompt { rows } else { 0 }),
+            Joined::Rows(rows) => {
+                let rows = if prompt { rows } else { 0 };
+                prompted += rows;
+                queue.joined(world, place, rows);
+            }
             Joined::Waits => {}
             Joined::Never(reason) => {
                 admission.finish(world, session, reason);
@@ -236,7 +242,7 @@ fn compose(
         wave.at = AtLayer::Embed;
         group_adapted(&mut wave);
         wave.turn = queue.waves;
-        queue.composed(wave.rows(), kind);
+        queue.composed(wave.rows(), prompted, kind);
         changed += 1;
     }
     if let Some(mut place) = world.get_mut::<Wave>(entity) {

@@ -112,9 +112,9 @@ impl SessionQueue {
         }
     }
 
-    /// Notes that a wave has been composed.
-    pub(super) fn composed(&mut self, rows: usize, kind: Kind) {
-        self.times.start(self.waves, rows, kind, Instant::now());
+    /// Notes that a wave of `rows` rows, `prompt_rows` of them of prompts, has been composed.
+    pub(super) fn composed(&mut self, rows: usize, prompt_rows: usize, kind: Kind) {
+        self.times.start(self.waves, rows, prompt_rows, kind, Instant::now());
         self.waves += 1;
         if self.waves.is_multiple_of(HALF_LIFE) {
             self.clients.values_mut().for_each(|served| *served /= 2);

@@ -9,6 +9,11 @@ use web_time::Instant;
 
 /// Waves in flight whose start is remembered.
 const REMEMBERED: usize = 16;
+/// Rows of prompts from which a wave is large: the device computes longer than the host takes to compose the next one.
+const LARGE: usize = 256;
+/// Large waves in flight: one that is computed, and one that waits, so that the device never does. A prompt that arrives
+/// waits for them all.
+pub(super) const MOST_LARGE: usize = 2;
 /// Share that older waves keep when a wave is added.
 const KEPT: f64 = 0.97;
 
@@ -17,6 +22,8 @@ const KEPT: f64 = 0.97;
 struct Started {
     wave: u64,
     rows: usize,
+    /// Rows of prompts among them.
+    prompt_rows: usize,
     kind: Kind,
     at: Instant,
 }
@@ -46,12 +53,12 @@ pub(crate) struct WaveTimes {
 }
 
 impl WaveTimes {
-    /// Notes that a wave of `rows` rows has been composed.
-    pub(super) fn start(&mut self, wave: u64, rows: usize, kind: Kind, now: Instant) {
+    /// Notes that a wave of `rows` rows, `prompt_rows` of them of prompts, has been composed.
+    pub(super) fn start(&mut self, wave: u64, rows: usize, prompt_rows: usize, kind: Kind, now: Instant) {
         if self.started.len() == REMEMBERED {
             self.started.pop_front();
         }
-        self.started.push_back(Started { wave, rows, kind, at: now });
+        self.started.push_back(Started { wave, rows, prompt_rows, kind, at: now });
     }
 
     /// Notes that the results of a wave are on the host. Waves come in the order of their numbers.
@@ -96,10 +103,12 @@ impl WaveTimes {
     }
 
     /// Returns true if no other wave should be composed now, where steps run `ahead` of what has been read back: as many
-    /// waves as a session may have are in flight. With more, sessions that are not in step would have waves of their own,
-    /// which cost as much as one of them all, and a new prompt would wait for them.
+    /// waves as a session may have are in flight, or as many large ones as keep the device busy. With more, sessions that
+    /// are not in step would have waves of their own, which cost as much as one of them all, and a new prompt would wait
+    /// for them.
     pub(super) fn are_enough(&self, ahead: usize) -> bool {
-        ahead > 0 && self.in_flight() > ahead
+        let large = || self.started.iter().filter(|wave| wave.prompt_rows >= LARGE).count();
+        ahead > 0 && (self.in_flight() > ahead || large() >= MOST_LARGE)
     }
 
     /// Notes that a wave was abandoned: it has no results.
@@ -205,7 +214,7 @@ mod tests {
         for found in 0..8u64 {
             let waves = 2 * found..2 * found + 2;
             for wave in waves.clone() {
-                times.start(wave, 4, Kind::Plain, after(start, 20 * found));
+                times.start(wave, 4, 0, Kind::Plain, after(start, 20 * found));
             }
             waves.for_each(|wave| times.stop(wave));
             times.measure(after(start, 20 * found + 20));
@@ -221,8 +230,8 @@ mod tests {
         let start = Instant::now();
         let mut times = WaveTimes::default();
         for found in 0..8u64 {
-            times.start(2 * found, 4, Kind::Plain, after(start, 100 * found));
-            times.start(2 * found + 1, 512, Kind::Prompts, after(start, 100 * found));
+            times.start(2 * found, 4, 0, Kind::Plain, after(start, 100 * found));
+            times.start(2 * found + 1, 512, 508, Kind::Prompts, after(start, 100 * found));
             times.stop(2 * found);
             times.stop(2 * found + 1);
             times.measure(after(start, 100 * found + 100));
@@ -240,11 +249,11 @@ mod tests {
         for round in 0..4u64 {
             let at = |milliseconds| after(start, 1000 * round + milliseconds);
             times.rest();
-            times.start(2 * round, 4, Kind::Plain, at(0));
+            times.start(2 * round, 4, 0, Kind::Plain, at(0));
             times.stop(2 * round);
             times.measure(at(10));
             // It was composed late, because it waited for the tokens of the one before: that is what it costs.
-            times.start(2 * round + 1, 4, Kind::Plain, at(13));
+            times.start(2 * round + 1, 4, 0, Kind::Plain, at(13));
             times.stop(2 * round + 1);
             times.measure(at(20));
         }
@@ -256,7 +265,7 @@ mod tests {
     fn waves_are_in_flight_until_they_stop_or_are_forgotten() {
         let now = Instant::now();
         let mut times = WaveTimes::default();
-        (0..5).for_each(|wave| times.start(wave, 1, Kind::Plain, now));
+        (0..5).for_each(|wave| times.start(wave, 1, 0, Kind::Plain, now));
         // That no request is in progress says nothing of what a device computes.
         times.rest();
         assert_eq!(times.in_flight(), 5);
@@ -273,7 +282,7 @@ mod tests {
         times.stop(4);
         times.measure(now);
         assert_eq!((times.in_flight(), times.stopped.len(), times.done), (0, 0, Some(now)));
-        (5..105).for_each(|wave| times.start(wave, 1, Kind::Plain, now));
+        (5..105).for_each(|wave| times.start(wave, 1, 0, Kind::Plain, now));
         assert_eq!(times.in_flight(), REMEMBERED);
     }
 }

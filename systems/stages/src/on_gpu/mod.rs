@@ -31,7 +31,7 @@ mod shape;
 mod steps;
 mod submit_budget;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod transfer;
 mod upload;
 mod vectors;

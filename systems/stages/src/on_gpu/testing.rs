@@ -21,9 +21,16 @@ pub(super) fn noop() -> Gpu {
 }
 
 /// A world and its model, whose waves may have up to 1,024 rows.
-pub(super) fn world() -> (World, Entity) {
+pub(crate) fn world() -> (World, Entity) {
     let mut world = empty(None);
     let model = tiny(&mut world, GpuLayers::Auto).unwrap();
+    (world, model)
+}
+
+/// As [`world`], with a KV cache of `tokens` tokens.
+pub(crate) fn world_of(tokens: usize) -> (World, Entity) {
+    let mut world = empty(None);
+    let model = tiny_of(&mut world, GpuLayers::Auto, tokens).unwrap();
     (world, model)
 }
 
@@ -45,9 +52,13 @@ pub(super) fn empty(memory: Option<u64>) -> World {
 
 /// Spawns tiny-llama.
 pub(super) fn tiny(world: &mut World, gpu_layers: GpuLayers) -> Result<Entity, LoadError> {
+    tiny_of(world, gpu_layers, 256)
+}
+
+fn tiny_of(world: &mut World, gpu_layers: GpuLayers, tokens: usize) -> Result<Entity, LoadError> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/golden/tiny/tiny-llama.gguf");
     let file = ModelFile::read(OpenModel::open(&path).unwrap()).unwrap();
     let options =
-        SpawnOptions { kv_tokens: Some(256), kv_format: KvFormat::F16, gpu_layers, prefix_cache: None };
+        SpawnOptions { kv_tokens: Some(tokens), kv_format: KvFormat::F16, gpu_layers, prefix_cache: None };
     spawn_model(world, file, options)
 }

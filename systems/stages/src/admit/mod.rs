@@ -18,15 +18,15 @@ pub use join::AdmitSession;
 pub use queue::{SessionQueue, enqueue, resume_session};
 
 use crate::fail::LoadFailed;
-use bevy_ecs::entity::EntityHashSet;
+use bevy_ecs::entity::{EntityHashMap, EntityHashSet};
 use bevy_ecs::prelude::*;
 use core::time::Duration;
 use decode_cost::Kind;
 use join::{Admission, Joined, finish};
 use room::{Pressure, preempt};
 use weft_components::{
-    AdaptedRows, AtLayer, FinishReason, ModelConfig, SessionOf, StepsAhead, TickWork, Wave, WaveKv,
-    WaveLimits, WaveOf, Waves,
+    AdaptedRows, AtLayer, FinishReason, ModelConfig, StepsAhead, TickWork, Wave, WaveKv, WaveLimits, WaveOf,
+    Waves,
 };
 
 /// How waves are composed.
@@ -72,6 +72,7 @@ pub struct AdmitScratch {
     standing: EntityHashSet,
     decoding: Vec<usize>,
     prompts: Vec<usize>,
+    ranks: Ranks,
 }
 
 /// Fills idle waves. The next wave of a model is filled when the one before has started. Runs in the set `Admit`.
@@ -180,8 +181,8 @@ fn compose(
         kind: Kind::Plain,
         apart: false,
     };
+    let (in_flight, drafted) = list(world, &mut admission, queue, scratch);
     let AdmitScratch { decoding, prompts, .. } = scratch;
-    let (in_flight, drafted) = list(world, &mut admission, queue, decoding, prompts);
     admission.cost = drafted.then(|| queue.times.cost(options.wave_cost, ahead > 0));
     admission.decoding = decoding.len();
     admission.apart = decoding.len() < queue.sessions.len();
@@ -267,20 +268,20 @@ fn list(
     world: &mut World,
     admission: &mut Admission<'_>,
     queue: &SessionQueue,
-    decoding: &mut Vec<usize>,
-    prompts: &mut Vec<usize>,
+    AdmitScratch { decoding, prompts, ranks, .. }: &mut AdmitScratch,
 ) -> (bool, bool) {
     decoding.clear();
     prompts.clear();
     let order = world.get::<AdmissionOrder>(admission.model);
-    let listed = order.map(|order| own_sessions(world, queue, admission.model, &order.0));
+    let ranks = order.map(|order| ranks.of(queue, &order.0));
     let (mut in_flight, mut drafted) = (false, false);
     for (place, queued) in queue.sessions.iter().enumerate() {
         let Some(waiting) = admission.look(world, queued.session) else { continue };
         in_flight |= waiting.in_flight;
-        if listed.as_ref().is_none_or(|listed| listed.contains(&place)) {
-            admission.pressure.count(queued.session, waiting.preempted, waiting.pages);
+        if ranks.is_some_and(|ranks| ranks[place].is_none()) {
+            continue;
         }
+        admission.pressure.count(queued.session, waiting.preempted, waiting.pages);
         match waiting.remaining {
             0 => {}
             1 => {
@@ -290,12 +291,10 @@ fn list(
             _ => prompts.push(place),
         }
     }
-    match listed {
-        Some(listed) => {
-            for places in [decoding, prompts] {
-                let found = core::mem::take(places);
-                places.extend(listed.iter().copied().filter(|place| found.contains(place)));
-            }
+    match ranks {
+        Some(ranks) => {
+            decoding.sort_unstable_by_key(|place| ranks[*place]);
+            prompts.sort_unstable_by_key(|place| ranks[*place]);
         }
         None => {
             let first = decoding.partition_point(|place| *place < queue.first);
@@ -322,13 +321,30 @@ fn rounds(rows: usize, queue: &mut SessionQueue, decode: bool, prompts: bool) ->
     [rows - prompts, prompts]
 }
 
-/// Places in the queue of the sessions of a model that an order names, each once. An order may name sessions of other
-/// models, or a session twice.
-fn own_sessions(world: &World, queue: &SessionQueue, model: Entity, order: &[Entity]) -> Vec<usize> {
-    let mut seen = EntityHashSet::default();
-    let is_own = |entity: &Entity| world.get::<SessionOf>(*entity).is_some_and(|of| of.0 == model);
-    let own = order.iter().filter(|entity| is_own(entity) && seen.insert(**entity));
-    own.filter_map(|entity| queue.place_of(*entity)).collect()
+/// Which place each session of a queue has in an [`AdmissionOrder`].
+#[derive(Debug, Default)]
+struct Ranks {
+    /// Places in the queue.
+    places: EntityHashMap<usize>,
+    /// By place in the queue. `None` for sessions that the order does not name.
+    ranks: Vec<Option<usize>>,
+}
+
+impl Ranks {
+    /// An order may name sessions of other models, or a session twice: the first time counts.
+    fn of(&mut self, queue: &SessionQueue, order: &[Entity]) -> &[Option<usize>] {
+        self.places.clear();
+        self.places.extend(queue.sessions().enumerate().map(|(place, session)| (session, place)));
+        self.ranks.clear();
+        self.ranks.resize(queue.len(), None);
+        for (rank, session) in order.iter().enumerate() {
+            // Each session is named once from here on.
+            if let Some(place) = self.places.remove(session) {
+                self.ranks[place] = Some(rank);
+            }
+        }
+        &self.ranks
+    }
 }
 
 /// Lists the rows of a wave that use adapters, grouped by adapter.

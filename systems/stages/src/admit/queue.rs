@@ -60,11 +60,6 @@ impl SessionQueue {
         self.sessions.push(Queued { session, served: 0, joined: self.waves });
     }
 
-    /// The place of a session in the queue.
-    pub(super) fn place_of(&self, session: Entity) -> Option<usize> {
-        self.sessions.iter().position(|queued| queued.session == session)
-    }
-
     /// Sessions with a request in progress, in order of arrival. A request that ended in this tick is still among them.
     pub fn sessions(&self) -> impl Iterator<Item = Entity> {
         self.sessions.iter().map(|queued| queued.session)

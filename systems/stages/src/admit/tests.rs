@@ -153,3 +153,16 @@ fn composing_resumes_after_a_device_was_lost() {
     assert!(place_again(&mut world, model, true).unwrap());
     assert_eq!(composed(&mut world).len(), MOST);
 }
+
+#[test]
+fn an_order_names_sessions_once_and_others_wait() {
+    let (mut world, model) = start();
+    let [a, b, c, prompt] = [vec![2], vec![3], vec![4], vec![5; 9]]
+        .map(|tokens| ask(&mut world, model, tokens, Request::default()));
+    let elsewhere = world.spawn_empty().id();
+    world.entity_mut(model).insert(AdmissionOrder(vec![elsewhere, c, prompt, a, c, elsewhere, a]));
+    assert_eq!(compose_one(&mut world).unwrap().1, [c, a, prompt], "those with one row come first");
+    assert!(composed(&mut world).is_empty());
+    world.entity_mut(model).remove::<AdmissionOrder>();
+    assert_eq!(compose_one(&mut world).unwrap().1, [b]);
+}

@@ -122,7 +122,7 @@ pub fn admit(
 /// Ends the requests of a model whose load has failed.
 fn end_all(world: &mut World, sessions: &mut QueryState<AdmitSession>, model: Entity) {
     let Some(mut queue) = world.get_mut::<SessionQueue>(model) else { return };
-    for queued in core::mem::take(&mut queue.sessions) {
+    for queued in queue.take() {
         finish(world, sessions, queued.session, FinishReason::ModelFailed);
     }
 }

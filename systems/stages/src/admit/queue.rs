@@ -9,6 +9,7 @@
 use super::decode_cost::Kind;
 use super::wave_times::WaveTimes;
 use crate::kv::{note_rest, truncate_session};
+use bevy_ecs::entity::EntityHashSet;
 use bevy_ecs::prelude::*;
 use core::cmp::Reverse;
 use std::collections::HashMap;
@@ -38,6 +39,8 @@ pub(super) struct Queued {
 #[derive(Component, Debug, Default)]
 pub struct SessionQueue {
     pub(super) sessions: Vec<Queued>,
+    /// The sessions among them.
+    members: EntityHashSet,
     /// Where the next wave starts among the sessions that decode.
     pub(super) first: usize,
     /// True if the last wave that was too small for both kinds carried a decoding session.
@@ -52,8 +55,10 @@ pub struct SessionQueue {
 
 impl SessionQueue {
     fn enter(&mut self, session: Entity) {
-        // A request that follows another within a tick is a new arrival.
-        self.sessions.retain(|queued| queued.session != session);
+        if !self.members.insert(session) {
+            // A request that follows another within a tick is a new arrival.
+            self.sessions.retain(|queued| queued.session != session);
+        }
         if self.sessions.is_empty() {
             self.times.rest();
         }
@@ -94,17 +99,27 @@ impl SessionQueue {
 
     /// Removes sessions whose request has ended or is paused.
     pub(super) fn settle(&mut self, world: &mut World) {
-        self.sessions.retain(|queued| {
+        let Self { sessions, members, .. } = self;
+        sessions.retain(|queued| {
             let phase = world.get::<Phase>(queued.session).copied();
             let stays = phase.is_some_and(Phase::is_active);
             if let (Some(_), false, Some(LeafRun(run))) = (phase, stays, world.get(queued.session).copied()) {
                 note_rest(world, run);
+            }
+            if !stays {
+                members.remove(&queued.session);
             }
             stays
         });
         if self.sessions.is_empty() {
             self.times.rest();
         }
+    }
+
+    /// Empties the queue. Returns the sessions that were in it.
+    pub(super) fn take(&mut self) -> Vec<Queued> {
+        self.members.clear();
+        core::mem::take(&mut self.sessions)
     }
 
     /// Notes that a wave of `rows` rows, `prompt_rows` of them of prompts, has been composed.

@@ -166,3 +166,24 @@ fn an_order_names_sessions_once_and_others_wait() {
     world.entity_mut(model).remove::<AdmissionOrder>();
     assert_eq!(compose_one(&mut world).unwrap().1, [b]);
 }
+
+#[test]
+fn a_request_that_follows_another_within_a_tick_is_a_new_arrival() {
+    let (mut world, model) = start();
+    let [a, b] = [2, 3].map(|token| ask(&mut world, model, vec![token], Request::default()));
+    let queued = |world: &World| world.get::<SessionQueue>(model).unwrap().sessions().collect::<Vec<_>>();
+    assert_eq!(queued(&world), [a, b]);
+    world.run_system_cached_with(end_request, (a, FinishReason::Cancelled)).unwrap();
+    *world.get_mut::<Phase>(a).unwrap() = Phase::Waiting;
+    world.entity_mut(a).insert(Request::default());
+    assert_eq!(queued(&world), [b, a]);
+    // Sessions that have left may come again.
+    for _ in 0..2 {
+        world.run_system_cached_with(end_request, (b, FinishReason::Cancelled)).unwrap();
+        compose_one(&mut world);
+        assert_eq!(queued(&world), [a]);
+        *world.get_mut::<Phase>(b).unwrap() = Phase::Waiting;
+        world.entity_mut(b).insert(Request::default());
+        assert_eq!(queued(&world), [a, b]);
+    }
+}

@@ -97,12 +97,15 @@ pub(super) fn open_run(world: &mut World, session: Entity) -> Option<Entity> {
     }
     let model = world.get::<SessionOf>(session)?.0;
     let classes = world.get::<ModelConfig>(model)?.kv_classes.len();
-    let start = leaf.and_then(|run| world.get::<KvRun>(run)).map_or(0, KvRun::end);
+    let before = leaf.and_then(|run| world.get::<KvRun>(run));
+    // Nobody finds what follows a private run.
+    let follows_private = before.is_some_and(|run| run.private);
+    let start = before.map_or(0, KvRun::end);
     debug_assert!(start.is_multiple_of(PAGE), "a sealed run ends at a page bound");
     let data = KvRun {
         start,
         owner: Some(session),
-        private: is_private(world, session),
+        private: follows_private || is_private(world, session),
         adapter: adapter_of(world, session),
         pages: vec![Vec::new(); classes],
         ..KvRun::default()

@@ -142,9 +142,9 @@ pub enum WhenFull {
     /// It ends with [`FinishReason::ContextFull`].
     #[default]
     Stop,
-    /// The oldest half of the session's tokens is dropped, except for the first `keep`, and the request goes on. It is
-    /// dropped in whole turns where there are such ([`TurnStarts`]). The rest is computed again, because keys depend on
-    /// their positions; what is kept at the beginning stays cached.
+    /// About the oldest half of the session's tokens is dropped, except for the first `keep`, and the request goes on. Whole
+    /// turns are dropped where one starts near the half ([`TurnStarts::end_of_oldest`]). The rest is computed again, because
+    /// keys depend on their positions; what is kept at the beginning stays cached.
     Shift {
         /// Number of first tokens that stay, such as those of a system message. At most half of the context.
         keep: usize,
@@ -163,15 +163,17 @@ impl TurnStarts {
         self.0.push(position);
     }
 
-    /// The end of the tokens after the first `keep` that make room when `length` tokens are too many: at least half of
-    /// them, up to the start of a turn; up to the last turn if that is longer than half; half if there is one turn.
+    /// Up to which position a context of `length` tokens is dropped, from `keep` on, to make room: the start of the turn that
+    /// is nearest to half of these tokens, if it drops between a quarter and three quarters of them, else half. With less,
+    /// the room would be used up at once; with more, little would be left to go on from.
     pub fn end_of_oldest(&self, keep: usize, length: usize) -> usize {
         let half = length.saturating_sub(keep).div_ceil(2);
-        let inside = || self.0.iter().copied().filter(|start| (keep + 1..length).contains(start));
-        let enough = inside().find(|start| *start >= keep + half);
-        // Little room would be used up at once.
-        let last = || inside().next_back().filter(|start| *start >= keep + half / 2);
-        enough.or_else(last).unwrap_or(keep + half)
+        let middle = keep.saturating_add(half);
+        let inside = |start: &usize| (keep.saturating_add(1)..length).contains(start);
+        let near = |start: &usize| inside(start) && start.abs_diff(middle) <= half / 2;
+        let starts = self.0.iter().copied().filter(near);
+        // Of two that are as near, the one that makes more room.
+        starts.min_by_key(|start| (start.abs_diff(middle), *start < middle)).unwrap_or(middle)
     }
 
     /// Notes that the tokens of these positions were dropped.
@@ -391,3 +393,72 @@ impl DraftedBy {
 #[derive(Component, Clone, Copy, Debug)]
 #[relationship(relationship_target = DraftedBy)]
 pub struct DraftsFor(pub Entity);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_turns_are_dropped_near_half_of_the_context() {
+        // 20 tokens are kept, 80 make up the turns: a quarter ends at 40, half at 60, three quarters at 80.
+        let end = |starts: &[usize]| TurnStarts(starts.to_vec()).end_of_oldest(20, 100);
+        let cases: [(&[usize], usize); 12] = [
+            (&[], 60),
+            (&[0, 20, 60, 100], 60),
+            (&[0, 20, 55, 70, 95], 55),
+            (&[0, 20, 45, 62, 95], 62),
+            (&[50, 70], 70),
+            (&[40], 40),
+            (&[80], 80),
+            // A turn as long as this is cut: its beginning, or the end of the context, would be all that is left.
+            (&[0, 20, 39], 60),
+            (&[0, 20, 81], 60),
+            (&[0, 20, 99], 60),
+            // Not of this context.
+            (&[100, 101, usize::MAX], 60),
+            (&[70, 50, 61], 61),
+        ];
+        for (starts, wanted) in cases {
+            assert_eq!(end(starts), wanted, "{starts:?}");
+        }
+    }
+
+    #[test]
+    fn any_context_loses_something_and_not_all() {
+        for keep in 0..40 {
+            for length in keep + 2..keep + 40 {
+                for start in 0..length + 2 {
+                    let end = TurnStarts(vec![start]).end_of_oldest(keep, length);
+                    assert!(
+                        (keep + 1..length).contains(&end),
+                        "{end} of {length}, {keep} kept, a turn at {start}"
+                    );
+                }
+            }
+        }
+        // Nothing to drop, and no overflow.
+        assert_eq!(TurnStarts(vec![3]).end_of_oldest(5, 5), 5);
+        assert_eq!(TurnStarts(vec![3]).end_of_oldest(usize::MAX, 5), usize::MAX);
+    }
+
+    #[test]
+    fn starts_move_with_the_tokens_after_what_was_dropped() {
+        let after = |gone: core::ops::Range<usize>| {
+            let mut turns = TurnStarts(vec![0, 5, 23, 41]);
+            turns.drop(gone);
+            turns.0
+        };
+        assert_eq!(after(5..23), [0, 5, 23]);
+        assert_eq!(after(5..30), [0, 16]);
+        assert_eq!(after(6..41), [0, 5, 6]);
+        assert_eq!(after(0..50), []);
+        assert_eq!(after(7..7), [0, 5, 23, 41]);
+    }
+
+    #[test]
+    fn a_turn_begins_after_those_before_it() {
+        let mut turns = TurnStarts::default();
+        [0, 9, 30, 12, 12].into_iter().for_each(|start| turns.begin(start));
+        assert_eq!(turns.0, [0, 9, 12]);
+    }
+}

@@ -167,14 +167,17 @@ impl DecodeCost {
         Self { plain: line, drafted: line }
     }
 
-    /// The time of a wave.
+    /// The time of a wave. One with more rows than were measured takes no less than the largest that was.
     pub(super) fn time(&self, rows: usize, drafted: bool) -> f64 {
         let all = if drafted { &self.drafted } else { &self.plain };
         let rows = rows as f64;
         let size = size_of(rows);
         let below = (size as usize).min(SIZES - 2);
         let (from, to) = (rows_of(below), rows_of(below + 1));
-        all[below] + (all[below + 1] - all[below]) * (rows - from) / (to - from)
+        let step = all[below + 1] - all[below];
+        // Measurements scatter: beyond the last of them, a line that falls would come to times below zero.
+        let step = if rows > to { step.max(0.0) } else { step };
+        all[below] + step * (rows - from) / (to - from)
     }
 
     /// Number of drafted tokens, up to `most`, that pay, if each is right with the probability `confidence`, and the
@@ -275,5 +278,26 @@ mod tests {
                 assert!((0.0099..0.0101).contains(&found), "{found} with {odd} at {at}");
             }
         }
+    }
+
+    #[test]
+    fn waves_larger_than_any_measured_take_no_less_time() {
+        let mut times = DecodeTimes::default();
+        let [large, largest] = [SIZES - 2, SIZES - 1].map(|size| rows_of(size).round() as usize);
+        for _ in 0..BELIEVED {
+            times.add(Kind::Plain, large, 0.020);
+            times.add(Kind::Plain, largest, 0.019);
+        }
+        for ahead in [false, true] {
+            let cost = times.cost(ahead);
+            for rows in [largest, largest + 1, 500, 1000, 10_000, 1_000_000] {
+                let time = cost.time(rows, false);
+                assert!((0.0185..0.021).contains(&time), "{rows} rows take {time} s");
+            }
+        }
+        // Where they grow, they go on growing.
+        let line = DecodeCost::line(8.0);
+        assert!((line.time(1000, false) - 1008.0).abs() < 1e-6, "{}", line.time(1000, false));
+        assert!(DecodeTimes::default().cost(true).time(1000, true) > 1000.0);
     }
 }

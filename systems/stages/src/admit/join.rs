@@ -393,7 +393,9 @@ fn shift(world: &mut World, session: Entity, limit: usize) -> bool {
     let Some(WhenFull::Shift { keep }) = when_full else { return false };
     let keep = keep.min(limit / 2);
     let length = world.get::<TokenHistory>(session).map_or(0, |history| history.0.len());
-    let end = world.get::<TurnStarts>(session).map_or(keep, |turns| turns.end_of_oldest(keep, length));
+    // A session that a program has put together itself may have none.
+    let (turns, none) = (world.get::<TurnStarts>(session), TurnStarts::default());
+    let end = turns.unwrap_or(&none).end_of_oldest(keep, length);
     let dropped = end.saturating_sub(keep);
     // Too small a context to go on in.
     if limit < 4 || dropped == 0 {

@@ -8,7 +8,8 @@ use crate::on_gpu::testing::{world, world_of};
 use crate::place::Backends;
 use crate::sample::{SessionSampler, end_request};
 use weft_components::{
-    BlockTable, ContextCursor, Output, Phase, Request, SamplerSettings, SessionOf, TokenHistory,
+    BlockTable, ContextCursor, Output, Phase, Request, SamplerSettings, SessionEvent, SessionEventKind,
+    SessionOf, TokenHistory, TurnStarts, WhenFull,
 };
 
 /// Waves that may be in flight on a GPU: one more than the steps that a session may run ahead.
@@ -185,5 +186,26 @@ fn a_request_that_follows_another_within_a_tick_is_a_new_arrival() {
         *world.get_mut::<Phase>(b).unwrap() = Phase::Waiting;
         world.entity_mut(b).insert(Request::default());
         assert_eq!(queued(&world), [a, b]);
+    }
+}
+
+#[test]
+fn a_full_context_without_turns_drops_its_oldest_half() {
+    for turns in [None, Some(TurnStarts(vec![0, 40])), Some(TurnStarts::default())] {
+        let (mut world, model) = start();
+        let shifts = Request { when_full: WhenFull::Shift { keep: 9 }, ..Request::default() };
+        // One token more than the context may have: the last one was chosen and is to be computed.
+        let session = ask(&mut world, model, (0..129).collect(), shifts);
+        let (start, dropped) = if turns == Some(TurnStarts(vec![0, 40])) { (40, 31) } else { (69, 60) };
+        if let Some(turns) = turns {
+            world.entity_mut(session).insert(turns);
+        }
+        assert_eq!(compose_one(&mut world), None);
+        let rest: Vec<u32> = (0..9).chain(start..129).collect();
+        assert_eq!(world.get::<TokenHistory>(session).unwrap().0, rest);
+        let mut events = world.resource_mut::<Messages<SessionEvent>>();
+        let kinds: Vec<_> = events.drain().map(|event| event.kind).collect();
+        assert_eq!(kinds, [SessionEventKind::Shifted(dropped)]);
+        assert_eq!(compose_one(&mut world).unwrap().1, [session]);
     }
 }

@@ -8,7 +8,9 @@ pub(crate) mod accounts;
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, greedy, synthetic_of, told};
 use std::time::Duration;
-use weft::components::{ContextCursor, KvPage, KvPools};
+use weft::components::{ContextCursor, KvPage, KvPools, PrivateContext};
+use weft::stages::load::rewind_sessions;
+use weft::stages::place::Backends;
 use weft::synth::SynthShape;
 use weft::{
     Engine, EngineOptions, GenerateOptions, KeepLogits, KvFormat, LoadOptions, ModelId, PAGE, Phase, Prompt,
@@ -305,4 +307,62 @@ fn a_prompt_that_is_edited_after_it_was_cancelled_leaves_the_cached_one_alone() 
         assert_eq!(shared(&mut engine, model, &original, 4), wanted);
         engine.close(session);
     }
+}
+
+/// Rows that are abandoned take with them what was copied for them, and what others took over from them.
+#[test]
+fn a_wave_that_is_abandoned_takes_a_copied_page_from_its_session_and_from_one_that_is_attached() {
+    let (mut engine, model) = long(&EngineOptions::default(), 8192);
+    let first = tokens(300, 1);
+    // They leave the first prompt within its second page, and each other four tokens after the fifth.
+    let common = [&first[..PAGE + 20], &tokens(200, 2)].concat();
+    let prompts = [common.clone(), [&common[..5 * PAGE + 4], &tokens(50, 3)].concat()];
+    let wanted: Vec<_> = prompts.iter().map(|prompt| alone(&mut engine, model, prompt, &asks(6))).collect();
+    let said = shared(&mut engine, model, &first, 4);
+    let sessions: Vec<_> = prompts.iter().map(|prompt| told(&mut engine, model, prompt)).collect();
+    let cursor = |engine: &Engine, n: usize| *engine.world().get::<ContextCursor>(sessions[n].0).unwrap();
+    for session in &sessions {
+        engine.generate(*session, &asks(6)).unwrap();
+    }
+    let before = engine.prefix_stats(model).unwrap();
+    engine.tick_for(Duration::ZERO);
+    let reused = engine.prefix_stats(model).unwrap().reused_tokens - before.reused_tokens;
+    // The first has copied 20 tokens; the second has the whole pages of the first, in the same wave.
+    assert_eq!(reused as usize, (PAGE + 20) + 5 * PAGE);
+    assert_eq!((cursor(&engine, 0).computed, cursor(&engine, 0).scheduled), (PAGE, common.len()));
+    assert_eq!((cursor(&engine, 1).computed, cursor(&engine, 1).scheduled), (5 * PAGE, prompts[1].len()));
+    let world = engine.world_mut();
+    let backends = Backends::of(world);
+    rewind_sessions(world, &backends, model.0, usize::MAX);
+    accounts::check(&mut engine, model);
+    for n in 0..2 {
+        assert_eq!((cursor(&engine, n).computed, cursor(&engine, n).scheduled), (PAGE, PAGE), "{n}");
+    }
+    for (session, (answer, logits)) in sessions.iter().zip(&wanted) {
+        engine.wait(*session).unwrap();
+        assert_eq!(&engine.output(*session).unwrap().tokens, answer);
+        assert_eq!(&last_logits(&mut engine, *session), logits);
+    }
+    assert_eq!(shared(&mut engine, model, &first, 4), said, "what they copied from is as it was");
+    accounts::check(&mut engine, model);
+}
+
+#[test]
+fn what_follows_a_private_context_is_not_cached() {
+    let (mut engine, model) = long(&EngineOptions::default(), 8192);
+    let private = SessionOptions { private: true, ..SessionOptions::default() };
+    let session = engine.open_session(model, &private).unwrap();
+    let prompt = tokens(300, 1);
+    engine.append(session, Prompt::Tokens(prompt.clone())).unwrap();
+    engine.generate(session, &asks(4)).unwrap();
+    engine.wait(session).unwrap();
+    // It is cut, so that a new run follows, and is private no more.
+    engine.set_context(session, prompt[..5 * PAGE].to_vec()).unwrap();
+    engine.world_mut().entity_mut(session.0).remove::<PrivateContext>();
+    engine.append(session, Prompt::Tokens(tokens(300, 2))).unwrap();
+    engine.generate(session, &asks(4)).unwrap();
+    engine.wait(session).unwrap();
+    engine.close(session);
+    assert_eq!(used_pages(&engine, model), 0);
+    accounts::check(&mut engine, model);
 }

@@ -28,7 +28,7 @@ impl Random {
 }
 
 /// Checks the accounts of pages and runs.
-fn check(engine: &mut Engine, model: ModelId) {
+pub(crate) fn check(engine: &mut Engine, model: ModelId) {
     let world = engine.world_mut();
     let mut slots = HashSet::new();
     let mut pages = 0;

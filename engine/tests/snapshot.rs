@@ -6,6 +6,8 @@
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, greedy, synthetic_of, told};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use weft::components::TurnStarts;
 use weft::synth::SynthShape;
 use weft::{
     Engine, EngineOptions, Error, GenerateOptions, KvFormat, LoadOptions, ModelId, Phase, Prompt,
@@ -167,6 +169,43 @@ fn a_window_is_all_that_a_windowed_layer_saves() {
     other.wait(restored).unwrap();
     assert_eq!(other.output(restored).unwrap().tokens, wanted);
     assert_eq!(other.prefix_stats(model).unwrap().prefilled_tokens, 0);
+}
+
+/// The bytes of a snapshot whose header was changed by `edit`, with lengths and checksum that agree.
+fn with_header(bytes: &[u8], edit: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> Vec<u8> {
+    // Mark and version; the lengths of header, tokens and pages; the checksum; the header.
+    let length = u64::from_le_bytes(bytes[12..20].try_into().unwrap()) as usize;
+    let (header, rest) = bytes[68..].split_at(length);
+    let mut fields = serde_json::from_slice(header).unwrap();
+    edit(&mut fields);
+    let header = serde_json::to_vec(&fields).unwrap();
+    let start = [&bytes[..12], &(header.len() as u64).to_le_bytes(), &bytes[20..36]].concat();
+    let digest = Sha256::new().chain_update(&start).chain_update(&header).chain_update(rest).finalize();
+    [&start[..], &digest[..], &header, rest].concat()
+}
+
+#[test]
+fn snapshots_with_fields_less_or_more_are_read() {
+    let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    let session = told(&mut engine, model, &prompt);
+    engine.append(session, Prompt::Tokens(vec![1, 2, 3])).unwrap();
+    let bytes = engine.snapshot(session, false).unwrap();
+    assert_eq!(with_header(&bytes, |_| {}).len(), bytes.len());
+    let turns = |engine: &mut Engine, bytes: &[u8]| {
+        let restored = engine.restore(model, bytes).unwrap();
+        assert_eq!(engine.history(restored).unwrap(), [&prompt[..], &[1, 2, 3]].concat());
+        engine.world().get::<TurnStarts>(restored.0).unwrap().0.clone()
+    };
+    assert_eq!(turns(&mut engine, &bytes), [0, prompt.len()]);
+    // The first snapshots knew no turns.
+    let older = with_header(&bytes, |fields| assert!(fields.remove("turns").is_some()));
+    assert!(turns(&mut engine, &older).is_empty());
+    let newer = with_header(&bytes, |fields| drop(fields.insert("mood".into(), "calm".into())));
+    assert_eq!(turns(&mut engine, &newer), [0, prompt.len()]);
+    // Others are needed.
+    let damaged = with_header(&bytes, |fields| assert!(fields.remove("context").is_some()));
+    let error = engine.restore(model, &damaged).unwrap_err();
+    assert!(matches!(error, Error::Snapshot(SnapshotError::Header { .. })), "{error}");
 }
 
 #[test]

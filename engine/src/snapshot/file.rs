@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 use weft_components::{Request, SamplerSettings, WhenFull};
 
 const MARK: &[u8; 8] = b"WEFTSNAP";
-/// The version that is written, and the newest that is read.
+/// The version that is written, and the newest that is read. It grows when a program that reads the one before would
+/// misread a snapshot. A field more is no such thing: readers skip those that they do not know, and one that is missing has
+/// its default.
 const VERSION: u32 = 1;
 /// Mark, version, three lengths.
 const LENGTHS: usize = 8 + 4 + 3 * 8;
@@ -75,7 +77,8 @@ pub(super) struct Header {
     pub(super) model: SavedModel,
     pub(super) adapter: Option<SavedAdapter>,
     pub(super) tokens: usize,
-    /// Positions at which turns of the conversation start.
+    /// Positions at which turns of the conversation start. The first snapshots have none.
+    #[serde(default)]
     pub(super) turns: Vec<usize>,
     pub(super) context: usize,
     pub(super) private: bool,

@@ -73,7 +73,7 @@ pub(crate) struct BenchArgs {
     /// Show another engine's figures next to these: a file with the JSON that its run printed
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) peer_json: Option<PathBuf>,
-    /// Show where the time of a decode tick goes instead of measuring speed
+    /// Show where the time of a decode tick goes instead of measuring speed; a GPU's kernels are timed with one session
     #[arg(long, conflicts_with_all = ["peer_json", "repeat"])]
     pub(crate) profile: bool,
     /// Exit after the first token of a short prompt and print the memory used. `weft bench` starts itself with this

@@ -1,4 +1,5 @@
-//! `weft bench --backend gpu --profile`: GPU time per kernel, in a decode step and in a prompt.
+//! `weft bench --backend gpu --profile`: GPU time per kernel, in a decode step and in a prompt. Both are of one session,
+//! however many the spans of the host were timed with.
 //!
 //! Times come from the device's timestamps. A kernel's time runs from the end of the kernel before it to its own end,
 //! so it includes launches and waits for data, and kernels add up to the step. A step is one submit. Bytes and
@@ -17,6 +18,8 @@ pub(super) struct GpuProfile {
     /// What was timed: each dispatch within its pass, or passes of one kernel each, which cost more. `None` without
     /// timestamps.
     timed: Option<&'static str>,
+    /// Sessions that these figures are of.
+    sessions: usize,
     /// Time per token when decoding without timestamps, by the host's clock. A decode step takes longer by the cost of
     /// timing.
     untimed_us_per_token: f64,
@@ -63,12 +66,12 @@ pub(super) fn measure(
     let untimed_us_per_token = 1e6 / bench.time_generate(generate)?;
     if !bench.host.engine.time_gpu(model, true) {
         let (decode, prompt) = (Vec::new(), Vec::new());
-        return Ok(Some(GpuProfile { timed: None, untimed_us_per_token, decode, prompt }));
+        return Ok(Some(GpuProfile { timed: None, sessions: 1, untimed_us_per_token, decode, prompt }));
     }
     let decode = time(bench, 1, generate)?;
     let prompt = time(bench, prompt, 1)?;
     bench.host.engine.time_gpu(model, false);
-    Ok(Some(GpuProfile { timed, untimed_us_per_token, decode, prompt }))
+    Ok(Some(GpuProfile { timed, sessions: 1, untimed_us_per_token, decode, prompt }))
 }
 
 /// Times the steps of a request. It runs twice; the first run warms up.
@@ -123,11 +126,13 @@ pub(super) fn render(profile: &GpuProfile, style: Style) -> String {
     if profile.timed.is_none() {
         return "The device has no timestamps, so its kernels were not timed.\n".to_owned();
     }
-    let mut text =
-        format!("Without timestamps, decoding takes {:.1} µs per token\n", profile.untimed_us_per_token);
+    let mut text = format!(
+        "The device's kernels, with one session. Without timestamps, decoding takes {:.1} µs per token\n",
+        profile.untimed_us_per_token
+    );
     for (what, steps) in [("decode", &profile.decode), ("prompt", &profile.prompt)] {
         for steps in steps {
-            text += &style.bold(&format!("{}, {what}: {} steps", steps.adapter, steps.steps));
+            text += &style.bold(&format!("{}, {what}, one session: {} steps", steps.adapter, steps.steps));
             text += &format!(
                 ", {:.1} µs per step, {:.1} µs between steps\n",
                 steps.us_per_step, steps.idle_us_per_step
@@ -191,12 +196,15 @@ mod tests {
 
         let mut profile = GpuProfile {
             timed: Some("passes"),
+            sessions: 1,
             untimed_us_per_token: 1.5,
             decode: vec![found],
             prompt: Vec::new(),
         };
         let text = render(&profile, Style::stdout());
-        for wanted in ["decode: 2 steps", "1 more steps were not timed", "qkv", "times passes only"] {
+        for wanted in
+            ["decode, one session: 2 steps", "1 more steps were not timed", "qkv", "times passes only"]
+        {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }
         profile.timed = None;

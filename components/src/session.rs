@@ -151,8 +151,9 @@ pub enum WhenFull {
     },
 }
 
-/// Positions in a session's tokens at which turns of a conversation start, ascending: where something was appended. A
-/// component of every session.
+/// Positions in a session's tokens at which turns of a conversation start, ascending: where something was appended, where a
+/// context that was set went on from what was there, or where a message of the user starts. A component of every session
+/// that the engine opens.
 #[derive(Component, Clone, Debug, Default, PartialEq, Eq)]
 pub struct TurnStarts(pub Vec<usize>);
 

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
 use crate::common::requests::{self, asks, tiny};
-use crate::common::{greedy, told};
+use crate::common::{greedy, loaded, smollm2, told};
 use bevy_ecs::prelude::*;
-use weft::components::{KvPage, KvPools, Wave, WaveLimits};
+use weft::components::{KvPage, KvPools, TurnStarts, Wave, WaveLimits};
 use weft::{
-    Engine, EngineOptions, Error, ModelId, PAGE, Phase, Prompt, SamplerSettings, SessionOptions,
-    SpecialTokens, Tick, TickSet,
+    ChatOptions, Engine, EngineOptions, Error, Message, ModelId, PAGE, Phase, Prompt, SamplerSettings,
+    SessionId, SessionOptions, SpecialTokens, Tick, TickSet,
 };
 
 fn free_pages(engine: &Engine, model: ModelId) -> (usize, usize) {
@@ -187,7 +187,7 @@ fn a_full_context_may_drop_its_oldest_half() {
 
 #[test]
 fn a_full_context_drops_whole_turns() {
-    use weft::components::{SessionEvent, SessionEventKind, TurnStarts};
+    use weft::components::{SessionEvent, SessionEventKind};
     let (mut engine, model, tokens) = tiny(&EngineOptions::default());
     let small = SessionOptions { context: Some(64), ..SessionOptions::default() };
     let session = engine.open_session(model, &small).unwrap();
@@ -226,6 +226,70 @@ fn a_full_context_drops_whole_turns() {
     let bytes = engine.snapshot(session, false).unwrap();
     let restored = engine.restore(model, &bytes).unwrap();
     assert_eq!(engine.world().get::<TurnStarts>(restored.0).unwrap().0, [0, 5, 23]);
+}
+
+#[test]
+fn a_context_that_goes_on_from_what_was_there_is_a_turn() {
+    let (mut engine, model, tokens) = tiny(&EngineOptions::default());
+    let session = engine.open_session(model, &SessionOptions::default()).unwrap();
+    let turns =
+        |engine: &Engine, session: SessionId| engine.world().get::<TurnStarts>(session.0).unwrap().0.clone();
+    let [a, b, c] = [&tokens[..9], &tokens[9..15], &tokens[3..11]];
+    engine.set_context(session, a.to_vec()).unwrap();
+    assert!(turns(&engine, session).is_empty(), "it is the beginning");
+    engine.set_context(session, [a, b].concat()).unwrap();
+    assert_eq!(turns(&engine, session), [9]);
+    engine.set_context(session, [a, b, c].concat()).unwrap();
+    assert_eq!(turns(&engine, session), [9, 15]);
+    // A fork has the same turns, and goes its own way.
+    let fork = engine.fork(session).unwrap();
+    assert_eq!(turns(&engine, fork), [9, 15]);
+    engine.append(fork, Prompt::Tokens(b.to_vec())).unwrap();
+    assert_eq!((turns(&engine, fork), turns(&engine, session)), (vec![9, 15, 23], vec![9, 15]));
+    // The same again, less, and something else within a turn.
+    engine.set_context(session, [a, b, c].concat()).unwrap();
+    assert_eq!(turns(&engine, session), [9, 15]);
+    engine.set_context(session, [a, b].concat()).unwrap();
+    assert_eq!(turns(&engine, session), [9]);
+    engine.set_context(session, [a, &b[..4], &[299; 3]].concat()).unwrap();
+    assert_eq!(turns(&engine, session), [9, 13]);
+    engine.set_context(session, [&[298], b].concat()).unwrap();
+    assert!(turns(&engine, session).is_empty(), "nothing is left of what was there");
+    // What is refused changes nothing.
+    engine.set_context(session, [&[298], b, c].concat()).unwrap();
+    assert!(engine.set_context(session, vec![298, 999]).is_err());
+    assert_eq!(turns(&engine, session), [7]);
+}
+
+/// Also if all of them are set at once, and of many messages some.
+#[test]
+fn messages_of_the_user_start_turns() {
+    let (mut engine, model) = loaded(&smollm2());
+    let whole = ChatOptions { no_generation_prompt: true, ..ChatOptions::default() };
+    let talk = |questions: usize| {
+        let said = |n| {
+            [
+                Message::new("user", format!("Tell me of {n} <|im_start|>user")),
+                Message::new("assistant", "No."),
+            ]
+        };
+        [Message::new("system", "Be brief.")]
+            .into_iter()
+            .chain((0..questions).flat_map(said))
+            .collect::<Vec<_>>()
+    };
+    for (questions, turns) in [(0, 0), (1, 1), (3, 3), (16, 16), (40, 14)] {
+        let messages = talk(questions);
+        let session = engine.open_session(model, &SessionOptions::default()).unwrap();
+        engine.set_messages(session, &messages).unwrap();
+        let starts = engine.world().get::<TurnStarts>(session.0).unwrap().0.clone();
+        let users: Vec<usize> = (0..questions)
+            .map(|n| engine.chat_tokens(model, &messages[..1 + 2 * n], &whole).unwrap().len())
+            .collect();
+        assert!(starts.iter().all(|start| users.contains(start)), "{starts:?} {users:?}");
+        assert_eq!(starts.len(), turns, "of {questions} questions");
+        assert!(starts.is_sorted());
+    }
 }
 
 #[test]

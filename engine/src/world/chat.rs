@@ -2,11 +2,13 @@
 
 use super::models::{ModelId, tokenizer};
 use super::sessions::{SessionId, model_of, set_context};
+use super::turns::turn_starts;
 use crate::error::Error;
 use crate::vocabulary::wall_clock;
 use bevy_ecs::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use weft_components::TurnStarts;
 use weft_systems::text::ModelTemplate;
 use weft_text::{ChatTemplate, Rendered, Rules, TemplateVars};
 
@@ -27,7 +29,8 @@ pub struct ChatOptions {
 /// Replaces the session's context with messages, rendered with the model's chat template. Call
 /// [`generate`](super::generate) next. The longest prefix that equals the cached context is not recomputed. Messages
 /// are a slice of [`Message`](weft_text::Message), or JSON in the shape of OpenAI's `messages`, with content in parts
-/// and tool calls. Their text never becomes control tokens.
+/// and tool calls. Their text never becomes control tokens. A turn of the conversation starts with each message of the user, as
+/// far as the template shows where that is.
 ///
 /// # Errors
 /// As [`append`](super::append); also if the model has no template or the template rejects the messages.
@@ -49,8 +52,18 @@ pub fn set_chat<M: Serialize + ?Sized>(
     messages: &M,
     options: &ChatOptions,
 ) -> Result<(), Error> {
-    let tokens = chat_tokens(world, model_of(world, session)?, messages, options)?;
-    set_context(world, session, tokens)
+    let model = model_of(world, session)?;
+    let rendered = render(world, model, messages, options)?;
+    let tokens = tokens_of(world, model, &rendered)?;
+    // What has been rendered can be written as JSON.
+    let messages = serde_json::to_value(messages).unwrap_or_default();
+    let messages = messages.as_array().map_or(&[][..], Vec::as_slice);
+    let starts = turn_starts(world, model, messages, options, &rendered, &tokens);
+    set_context(world, session, tokens)?;
+    if let Some(mut turns) = world.get_mut::<TurnStarts>(session.0).filter(|_| !starts.is_empty()) {
+        turns.0 = starts;
+    }
+    Ok(())
 }
 
 /// Returns the tokens of messages, rendered with the model's chat template: the context that [`set_chat`] would set.
@@ -64,14 +77,17 @@ pub fn chat_tokens<M: Serialize + ?Sized>(
     messages: &M,
     options: &ChatOptions,
 ) -> Result<Vec<u32>, Error> {
-    let rendered = render(world, model, messages, options)?;
+    tokens_of(world, model, &render(world, model, messages, options)?)
+}
+
+fn tokens_of(world: &World, model: ModelId, rendered: &Rendered) -> Result<Vec<u32>, Error> {
     let tokenizer = tokenizer(world, model)?;
     // Hugging Face's library adds no token to a rendered template. llama.cpp adds the BOS token if the file says so.
     // Templates of GGUF files and built-in ones rely on that.
     let builtin = world.get::<ModelTemplate>(model.0).is_some_and(|template| template.0.is_builtin());
     let complete = tokenizer.rules() == Rules::HuggingFace && !builtin;
-    let bos = !complete && tokenizer.bos().is_none_or(|bos| !starts_with_token(world, model, &rendered, bos));
-    Ok(tokenizer.encode_rendered(&rendered, bos)?)
+    let bos = !complete && tokenizer.bos().is_none_or(|bos| !starts_with_token(world, model, rendered, bos));
+    Ok(tokenizer.encode_rendered(rendered, bos)?)
 }
 
 /// Returns true if the rendered text starts with a token that the template wrote. The same characters in a message's

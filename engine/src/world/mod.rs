@@ -13,6 +13,7 @@ mod models;
 mod requests;
 mod sessions;
 mod tick;
+mod turns;
 #[cfg(not(target_family = "wasm"))]
 mod wait;
 

@@ -190,7 +190,8 @@ pub fn append(world: &mut World, session: SessionId, prompt: Prompt) -> Result<(
     Ok(())
 }
 
-/// Replaces the session's context with `tokens`. The longest common prefix with the cached context stays cached.
+/// Replaces the session's context with `tokens`. The longest common prefix with the cached context stays cached. If tokens
+/// follow it, a turn of the conversation starts there; turns that started later are gone.
 ///
 /// # Errors
 /// As [`append`].
@@ -206,6 +207,7 @@ pub fn set_context(world: &mut World, session: SessionId, tokens: Vec<u32>) -> R
     }
     let history = history(world, session)?;
     let common = history.iter().zip(&tokens).take_while(|(old, new)| old == new).count();
+    let extends = (1..tokens.len()).contains(&common);
     // The last token is always recomputed, because its logits choose the next.
     truncate(world, session, common.min(tokens.len().saturating_sub(1)));
     if let Some(mut history) = world.get_mut::<TokenHistory>(session.0) {
@@ -213,6 +215,9 @@ pub fn set_context(world: &mut World, session: SessionId, tokens: Vec<u32>) -> R
     }
     if let Some(mut turns) = world.get_mut::<TurnStarts>(session.0) {
         turns.0.retain(|start| *start < common);
+        if extends {
+            turns.begin(common);
+        }
     }
     Ok(())
 }

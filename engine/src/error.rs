@@ -33,6 +33,10 @@ pub enum Error {
     /// A snapshot cannot be restored.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Prefixes cannot be saved or loaded.
+    #[cfg(not(target_family = "wasm"))]
+    #[error("{0}")]
+    PrefixFolder(Arc<crate::prefix_files::PrefixFolderError>),
     /// The draft model has another vocabulary, or is the model itself.
     #[error(
         "a draft model needs the vocabulary of the model that it drafts for, {vocabulary} tokens; this one has {draft}, or is \

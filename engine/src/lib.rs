@@ -37,8 +37,11 @@ mod error;
 mod handle;
 mod options;
 mod plugin;
+#[cfg(not(target_family = "wasm"))]
+mod prefix_files;
 mod prepare;
 mod schedule;
+mod sections;
 mod snapshot;
 pub mod systems;
 mod template;
@@ -55,6 +58,8 @@ pub use options::{
     EmbedOptions, EngineOptions, GenerateOptions, LoadOptions, ModelSource, Prompt, SessionOptions,
 };
 pub use plugin::{CorePlugin, CpuPlugin, GpuPlugin, Plugin, add_plugin};
+#[cfg(not(target_family = "wasm"))]
+pub use prefix_files::{LoadedPrefixes, PageFileError, PrefixFolderError, SavedPrefixes};
 pub use prepare::{PreparedModel, PreparedModelReader};
 pub use schedule::{LayerSet, LayerStep, PipelineSet, SampleSet, Tick, TickBudget, TickSet, add_systems};
 pub use snapshot::{Snapshot, SnapshotError};

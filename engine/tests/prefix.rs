@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should stop where it failed")]
 
 pub(crate) mod accounts;
+mod folder;
 
 use crate::common::requests::{asks, tiny};
 use crate::common::{golden, greedy, synthetic_of, told};

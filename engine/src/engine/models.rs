@@ -3,8 +3,12 @@
 use super::Engine;
 use crate::error::Error;
 use crate::options::{LoadOptions, ModelSource};
+#[cfg(not(target_family = "wasm"))]
+use crate::prefix_files::{LoadedPrefixes, SavedPrefixes};
 use crate::prepare::PreparedModel;
 use crate::world::{self, AdapterId, AdapterSource, HostMemory, ModelId, SessionId};
+#[cfg(not(target_family = "wasm"))]
+use std::path::Path;
 use weft_components::{Adapter, LoadProgress, ModelConfig, SamplingDefaults};
 use weft_gpu::StepTimes;
 use weft_systems::kv::PrefixStats;
@@ -118,6 +122,33 @@ impl Engine {
     /// As [`world::clear_prefix_cache`].
     pub fn clear_prefix_cache(&mut self, model: ModelId) -> Result<(), Error> {
         world::clear_prefix_cache(&mut self.world, model)
+    }
+
+    /// Saves the cached contexts of a model in a folder. See [`world::save_prefixes`].
+    ///
+    /// # Errors
+    /// As [`world::save_prefixes`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn save_prefixes(
+        &mut self,
+        model: ModelId,
+        folder: impl AsRef<Path>,
+        most_bytes: Option<u64>,
+    ) -> Result<SavedPrefixes, Error> {
+        world::save_prefixes(&mut self.world, model, folder.as_ref(), most_bytes)
+    }
+
+    /// Caches contexts of a model that were saved in a folder. See [`world::load_prefixes`].
+    ///
+    /// # Errors
+    /// As [`world::load_prefixes`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn load_prefixes(
+        &mut self,
+        model: ModelId,
+        folder: impl AsRef<Path>,
+    ) -> Result<LoadedPrefixes, Error> {
+        world::load_prefixes(&mut self.world, model, folder.as_ref())
     }
 
     /// Returns the GPU shards of a model: what each GPU holds of it. See [`world::gpu_shards`].

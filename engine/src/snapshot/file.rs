@@ -1,19 +1,16 @@
-//! The bytes of a snapshot: the mark `WEFTSNAP`, the version, the lengths of the three sections, a SHA-256 of all of these
-//! and of the sections, then the sections: a header in JSON, the tokens as little-endian 32-bit numbers, the pages.
+//! The bytes of a snapshot: a file of sections (`sections.rs`) with the mark `WEFTSNAP`. They are a header in JSON, the
+//! tokens as little-endian 32-bit numbers, the pages.
 
 use crate::options::GenerateOptions;
+use crate::sections::{self, Kind, SectionsError};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use weft_components::{Request, SamplerSettings, WhenFull};
 
-const MARK: &[u8; 8] = b"WEFTSNAP";
 /// The version that is written, and the newest that is read. It grows when a program that reads the one before would
 /// misread a snapshot. A field more is no such thing: readers skip those that they do not know, and one that is missing has
 /// its default.
 const VERSION: u32 = 1;
-/// Mark, version, three lengths.
-const LENGTHS: usize = 8 + 4 + 3 * 8;
-const DIGEST: usize = 32;
+const KIND: Kind = Kind { mark: b"WEFTSNAP", version: VERSION };
 
 /// Why a snapshot cannot be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,10 +86,10 @@ pub(super) struct Header {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct SavedModel {
-    pub(super) architecture: String,
-    pub(super) name: String,
-    pub(super) fingerprint: String,
+pub(crate) struct SavedModel {
+    pub(crate) architecture: String,
+    pub(crate) name: String,
+    pub(crate) fingerprint: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -228,19 +225,7 @@ impl Snapshot {
     pub fn encode(&self) -> Vec<u8> {
         // Plain data with string keys can always be written.
         let header = serde_json::to_vec(&self.header).unwrap_or_default();
-        let lengths = [header.len(), 4 * self.tokens.len(), self.pages.len()];
-        let mut bytes = Vec::with_capacity(LENGTHS + DIGEST + lengths.iter().sum::<usize>());
-        bytes.extend(MARK);
-        bytes.extend(VERSION.to_le_bytes());
-        lengths.iter().for_each(|length| bytes.extend((*length as u64).to_le_bytes()));
-        let start = bytes.len();
-        bytes.resize(start + DIGEST, 0);
-        bytes.extend(header);
-        self.tokens.iter().for_each(|token| bytes.extend(token.to_le_bytes()));
-        bytes.extend(&self.pages);
-        let digest = digest(&bytes);
-        bytes[start..start + DIGEST].copy_from_slice(&digest);
-        bytes
+        KIND.encode([&header, &sections::token_bytes(&self.tokens), &self.pages])
     }
 
     /// Reads a snapshot.
@@ -248,51 +233,25 @@ impl Snapshot {
     /// # Errors
     /// See [`SnapshotError`]. Whether it fits a model is checked when it is restored.
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        if !bytes.starts_with(MARK) {
-            return Err(SnapshotError::Mark);
-        }
-        let found = bytes.len();
-        let short = SnapshotError::Length { found, needed: (LENGTHS + DIGEST) as u64 };
-        let number =
-            |at: usize| bytes.get(at..at + 8).and_then(|n| Some(u64::from_le_bytes(n.try_into().ok()?)));
-        let version = bytes.get(8..12).and_then(|n| Some(u32::from_le_bytes(n.try_into().ok()?)));
-        let version = version.ok_or_else(|| short.clone())?;
-        if version > VERSION {
-            return Err(SnapshotError::Newer { version });
-        }
-        let lengths = [12, 20, 28].map(number);
-        let [Some(header), Some(tokens), Some(pages)] = lengths else { return Err(short) };
-        let sections = header.checked_add(tokens).and_then(|sum| sum.checked_add(pages));
-        let needed = sections.and_then(|sum| sum.checked_add((LENGTHS + DIGEST) as u64)).unwrap_or(u64::MAX);
-        if needed != found as u64 {
-            return Err(SnapshotError::Length { found, needed });
-        }
-        // They are within the bytes, so they are in range.
-        let (header, tokens) = (header as usize, tokens as usize);
-        if bytes[LENGTHS..LENGTHS + DIGEST] != digest(bytes) {
-            return Err(SnapshotError::Checksum);
-        }
-        let (header, rest) = bytes[LENGTHS + DIGEST..].split_at(header);
-        let (tokens, pages) = rest.split_at(tokens);
+        let [header, tokens, pages] = KIND.decode(bytes)?;
         let invalid = |reason: String| SnapshotError::Header { reason };
         let header: Header = serde_json::from_slice(header).map_err(|error| invalid(error.to_string()))?;
-        let (words, odd) = tokens.as_chunks();
-        if !odd.is_empty() || words.len() != header.tokens {
-            return Err(invalid(format!(
-                "it states {} tokens, and there are {}",
-                header.tokens,
-                words.len()
-            )));
-        }
-        let tokens = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let found = tokens.len() / 4;
+        let tokens = sections::tokens(tokens).filter(|tokens| tokens.len() == header.tokens);
+        let tokens = tokens
+            .ok_or_else(|| invalid(format!("it states {} tokens, and there are {found}", header.tokens)))?;
         Ok(Self { header, tokens, pages: pages.to_vec() })
     }
 }
 
-/// The checksum of a snapshot: of everything but itself.
-fn digest(bytes: &[u8]) -> [u8; DIGEST] {
-    let mut hash = Sha256::new();
-    hash.update(&bytes[..LENGTHS]);
-    hash.update(&bytes[LENGTHS + DIGEST..]);
-    hash.finalize().into()
+impl From<SectionsError> for SnapshotError {
+    fn from(error: SectionsError) -> Self {
+        match error {
+            SectionsError::Mark => Self::Mark,
+            SectionsError::Newer { version } => Self::Newer { version },
+            // The bytes are in memory, so their number is in range.
+            SectionsError::Length { found, needed } => Self::Length { found: found as usize, needed },
+            SectionsError::Checksum => Self::Checksum,
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //! `file` defines the bytes, `pages` what is in a page section, this module what a world does with them.
 
 mod file;
-mod pages;
+pub(crate) mod pages;
 
 pub use file::{Snapshot, SnapshotError};
 
@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::options::SessionOptions;
 use crate::world::{self, ModelId, SessionId};
 use bevy_ecs::prelude::*;
-use file::{Header, SavedAdapter, SavedModel, SavedRequest};
+pub(crate) use file::SavedModel;
+use file::{Header, SavedAdapter, SavedRequest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use weft_components::{
@@ -166,7 +167,7 @@ fn load_pages(
 }
 
 /// What identifies a model: its hyperparameters and its tensors' names, shapes and formats.
-fn mark(world: &World, model: ModelId) -> Result<SavedModel, Error> {
+pub(crate) fn mark(world: &World, model: ModelId) -> Result<SavedModel, Error> {
     let config: &ModelConfig = world::config(world, model)?;
     let mut hash = Sha256::new();
     let ModelConfig { layers, embedding, heads, kv_heads, vocabulary, .. } = config;
@@ -183,6 +184,6 @@ fn mark(world: &World, model: ModelId) -> Result<SavedModel, Error> {
     Ok(SavedModel { architecture: config.architecture.clone(), name: config.name.clone(), fingerprint })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

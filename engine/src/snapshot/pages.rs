@@ -26,7 +26,7 @@ fn norm(world: &World, model: ModelId) -> Option<String> {
 }
 
 /// Returns true if the whole model is on the CPU.
-fn is_on_cpu(world: &World, model: ModelId) -> bool {
+pub(crate) fn is_on_cpu(world: &World, model: ModelId) -> bool {
     let layers = world.get::<Layers>(model.0).map_or(&[][..], Layers::entities);
     let Some(cpu) = world.get_resource::<CpuPlace>() else { return false };
     layers.iter().all(|layer| world.get::<HeldBy>(*layer).is_some_and(|held| held.0 == cpu.0))
@@ -34,7 +34,7 @@ fn is_on_cpu(world: &World, model: ModelId) -> bool {
 
 /// Returns true if no wave of the model travels: what contexts say is computed has been computed in all layers, and nothing
 /// will be written to free pages.
-fn is_quiet(world: &World, model: ModelId) -> bool {
+pub(crate) fn is_quiet(world: &World, model: ModelId) -> bool {
     let waves = world.get::<Waves>(model.0).map_or(&[][..], Waves::entities);
     waves.iter().all(|wave| world.get::<Wave>(*wave).is_none_or(|wave| wave.at == AtLayer::Idle))
 }
@@ -44,6 +44,19 @@ fn formats(arenas: &[KvArena]) -> String {
     let mut names: Vec<String> = arenas.iter().map(|arena| format!("{:?}", arena.shape().format)).collect();
     names.dedup();
     names.join("+")
+}
+
+/// Appends the keys and values of a page to `bytes`: those of each layer of its class.
+pub(crate) fn append_page(arena: &KvArena, slot: u32, bytes: &mut Vec<u8>) {
+    (0..arena.shape().layers).for_each(|layer| bytes.extend_from_slice(arena.slot(layer, slot)));
+}
+
+/// Writes the keys and values that [`append_page`] appended to a page: [`KvArena::slot_bytes`] bytes.
+pub(crate) fn write_page(arena: &mut KvArena, slot: u32, bytes: &[u8]) {
+    let each = arena.slot_bytes() / arena.shape().layers.max(1);
+    for (layer, bytes) in bytes.chunks_exact(each.max(1)).take(arena.shape().layers).enumerate() {
+        arena.slot_mut(layer, slot).copy_from_slice(bytes);
+    }
 }
 
 /// The pages of a session's cached context. `None` if they cannot be saved.
@@ -58,7 +71,7 @@ pub(super) fn save(world: &World, model: ModelId, session: SessionId) -> Option<
         let pages = pages.into_iter().enumerate().take(computed.div_ceil(PAGE));
         let here: Vec<(u32, u32)> = pages.filter_map(|(number, slot)| Some((number as u32, slot?))).collect();
         for (_, slot) in &here {
-            (0..arena.shape().layers).for_each(|layer| bytes.extend_from_slice(arena.slot(layer, *slot)));
+            append_page(arena, *slot, &mut bytes);
         }
         classes.push(here.into_iter().map(|(number, _)| number).collect());
     }
@@ -78,12 +91,10 @@ pub(super) fn load(world: &mut World, model: ModelId, session: SessionId, saved:
         let mut rest = bytes;
         for ((arena, slots), pages) in kv.0.iter_mut().zip(slots).zip(&saved.classes) {
             for number in pages {
-                for layer in 0..arena.shape().layers {
-                    let (page, behind) = rest.split_at(arena.slot_bytes() / arena.shape().layers.max(1));
-                    rest = behind;
-                    if let Some(slot) = slots.get(*number as usize) {
-                        arena.slot_mut(layer, *slot).copy_from_slice(page);
-                    }
+                let (page, behind) = rest.split_at(arena.slot_bytes());
+                rest = behind;
+                if let Some(slot) = slots.get(*number as usize) {
+                    write_page(arena, *slot, page);
                 }
             }
         }

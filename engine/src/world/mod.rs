@@ -18,6 +18,8 @@ mod turns;
 mod wait;
 
 pub use crate::answer::subscribe;
+#[cfg(not(target_family = "wasm"))]
+pub use crate::prefix_files::{load_prefixes, save_prefixes};
 pub use crate::prepare::{load, load_prepared};
 pub use crate::snapshot::{restore, snapshot};
 pub use adapters::{

@@ -108,6 +108,7 @@ pub(crate) fn run_in(mut engine: Engine, kv_format: KvFormat, steps: usize, seed
         })
         .collect();
     let mut sessions: Vec<SessionId> = Vec::new();
+    let folder = tempfile::tempdir().unwrap();
     for step in 0..steps {
         match random.below(100) {
             0..10 if sessions.len() < MOST => {
@@ -167,6 +168,9 @@ pub(crate) fn run_in(mut engine: Engine, kv_format: KvFormat, steps: usize, seed
                 sessions.retain(|other| *other != session);
                 sessions.push(engine.restore(model, &bytes).unwrap());
             }
+            // Refused on a GPU; loading also while rows are in flight.
+            60 if random.below(20) == 0 => drop(engine.save_prefixes(model, folder.path(), Some(200_000))),
+            61 if random.below(10) == 0 => drop(engine.load_prefixes(model, folder.path())),
             // The wave stops after one layer.
             60..75 => drop(engine.tick_for(Duration::ZERO)),
             _ => drop(engine.tick()),

@@ -66,6 +66,19 @@ pub(crate) fn attach_part(world: &mut World, session: Entity, limit: usize, wave
     part
 }
 
+/// Seals a run after its page `pages`, so that others can continue it. Returns the run that ends there: the run itself, or
+/// the first part of it if it was split.
+pub(super) fn seal_at(world: &mut World, run: Entity, pages: usize) -> Entity {
+    let ends_here = |data: &KvRun| {
+        data.tokens.len() == pages * PAGE && data.pages.iter().all(|class| class.len() == pages)
+    };
+    let last = if world.get::<KvRun>(run).is_some_and(ends_here) { run } else { split(world, run, pages) };
+    if let Some(mut data) = world.get_mut::<KvRun>(last) {
+        data.owner = None;
+    }
+    last
+}
+
 /// The slots of the first pages of a run, by class.
 pub(crate) fn first_slots(world: &World, run: Entity) -> impl Iterator<Item = u32> {
     let classes = world.get::<KvRun>(run).map_or(&[][..], |data| &data.pages);
@@ -126,12 +139,7 @@ impl Ahead {
         if pages == 0 || !self.reaches_windows(world, data, pages) {
             return false;
         }
-        let ends_here =
-            data.tokens.len() == pages * PAGE && data.pages.iter().all(|class| class.len() == pages);
-        let last = if ends_here { run } else { split(world, run, pages) };
-        if let Some(mut data) = world.get_mut::<KvRun>(last) {
-            data.owner = None;
-        }
+        let last = seal_at(world, run, pages);
         // An own run without tokens may have pages, which are dropped with it. Rows before may still be in flight.
         cut_table(world, session, self.start / PAGE);
         extend_table(world, session, last, 0..pages);

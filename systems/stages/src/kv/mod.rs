@@ -11,22 +11,28 @@
 //! | `attach.rs` | finding cached beginnings, forks |
 //! | `context.rs` | a session's own part: its open run, new pages, cutting, windows |
 //! | `abandon.rs` | what becomes of runs whose wave is never computed |
+//! | `cached.rs` | runs that are added to the cache without a session |
 //! | `transfer.rs` | pages of a snapshot |
+//! | `prefixes.rs` | whole pages of the tree, for a cache on disk |
 //!
 //! Invariant: a page's keys and values are those of its run's tokens at its positions, or will be before any wave
 //! composed later reads them, because waves pass every layer in the order in which they are composed.
 
 mod abandon;
 mod attach;
+mod cached;
 mod context;
+mod prefixes;
 mod transfer;
 mod tree;
 
 pub use abandon::{abandon_rows, forget_contexts};
 pub use attach::fork_context;
 pub(crate) use attach::{PartialPage, attach, attach_part, first_slots};
+pub use cached::touch;
 pub(crate) use context::{append_rows, available, reserve};
 pub use context::{detach, truncate_session};
+pub use prefixes::{ImportedPrefix, SealedRun, import_prefix, sealed_runs};
 pub use transfer::{context_pages, import_context};
 pub(crate) use tree::note_rest;
 pub use tree::{PrefixStats, PrefixTree, clear_cache, release_leaf};

@@ -49,15 +49,15 @@ pub struct PrefixTree {
     /// Runs by their first tokens: by a whole page, and by [`PARTIAL`] tokens. The tokens are compared afterwards.
     index: HashMap<Beginning, Entity>,
     /// Runs without children and holders, the least recently used first.
-    cached: BTreeSet<(u64, Entity)>,
+    pub(super) cached: BTreeSet<(u64, Entity)>,
     /// Runs without children that sessions held when they came to rest. They may have become active since.
     resting: BTreeSet<(u64, Entity)>,
     /// Bytes of runs without holders.
-    cached_bytes: u64,
+    pub(super) cached_bytes: u64,
     /// Most bytes of them.
-    budget: u64,
+    pub(super) budget: u64,
     /// Bytes of a page of each class.
-    page_bytes: Vec<u64>,
+    pub(super) page_bytes: Vec<u64>,
     /// Counts what the tree saved.
     pub stats: PrefixStats,
     clock: u64,
@@ -81,7 +81,7 @@ impl PrefixTree {
     }
 
     /// The next time of the clock of last use.
-    fn now(&mut self) -> u64 {
+    pub(super) fn now(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }
@@ -104,7 +104,7 @@ pub(super) fn has_children(world: &World, run: Entity) -> bool {
     world.get::<ChildRuns>(run).is_some_and(|children| !children.entities().is_empty())
 }
 
-fn tree_of(world: &mut World, run: Entity) -> Option<Mut<'_, PrefixTree>> {
+pub(super) fn tree_of(world: &mut World, run: Entity) -> Option<Mut<'_, PrefixTree>> {
     let model = model_of(world, run)?;
     world.get_mut::<PrefixTree>(model)
 }
@@ -215,12 +215,21 @@ pub(super) fn hold(world: &mut World, run: Entity) {
 }
 
 /// Takes a run out of the accounts of those without holders.
-fn uncache(world: &mut World, run: Entity) {
+pub(super) fn uncache(world: &mut World, run: Entity) {
     let Some(data) = world.get::<KvRun>(run) else { return };
     let (used, bytes) = (data.used, data_bytes(world, run));
     if let Some(mut tree) = tree_of(world, run) {
         tree.cached.remove(&(used, run));
         tree.cached_bytes = tree.cached_bytes.saturating_sub(bytes);
+    }
+}
+
+/// Puts a run without children and holders into the accounts again.
+pub(super) fn recache(world: &mut World, run: Entity) {
+    let (bytes, used) = (data_bytes(world, run), world.get::<KvRun>(run).map_or(0, |data| data.used));
+    if let Some(mut tree) = tree_of(world, run) {
+        tree.cached_bytes += bytes;
+        tree.cached.insert((used, run));
     }
 }
 
@@ -330,11 +339,7 @@ fn evict_cached(world: &mut World, model: Entity, pages: usize) -> bool {
     let parent = parent_of(world, run);
     uncache(world, run);
     if shorten(world, run, pages) {
-        let (bytes, used) = (data_bytes(world, run), world.get::<KvRun>(run).map_or(0, |data| data.used));
-        if let Some(mut tree) = tree_of(world, run) {
-            tree.cached_bytes += bytes;
-            tree.cached.insert((used, run));
-        }
+        recache(world, run);
         return true;
     }
     discard(world, run);

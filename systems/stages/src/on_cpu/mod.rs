@@ -35,4 +35,4 @@ pub use steps::{
     Block, activate_rows, add_rows, cap_rows, gate_rows, layer_norm_rows, load, norm_in_place, norm_rows,
     product, scale_rows,
 };
-pub use weight_packing::{CpuPrepare, CpuWeights, is_read_by_host};
+pub use weight_packing::{CpuPrepare, CpuWeight, CpuWeights, is_read_by_host};

@@ -8,6 +8,7 @@ mod lora;
 mod make;
 mod measure;
 mod model;
+mod prefix;
 mod spelling;
 mod text;
 mod values;
@@ -20,6 +21,7 @@ pub(crate) use lora::{LoraArgs, MergeArgs};
 pub(crate) use make::{ConvertArgs, QuantizeArgs, ShapeArgs, SynthArgs};
 pub(crate) use measure::{BenchArgs, LogitsArgs, PerplexityArgs};
 pub(crate) use model::{BackendName, ModelArgs};
+pub(crate) use prefix::PrefixArgs;
 pub(crate) use text::{DetokenizeArgs, InspectArgs, TemplateArgs, TensorArgs, TokenizeArgs};
 pub(crate) use values::seed;
 
@@ -180,6 +182,8 @@ pub(crate) struct RunArgs {
     pub(crate) throttle: Option<NonZeroU64>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prefix: PrefixArgs,
     #[command(flatten)]
     pub(crate) generate: GenerateArgs,
 }

@@ -2,11 +2,12 @@
 //!
 //! Each tick also updates the load's progress bar, so that an answer can begin while weights are still loading.
 
-use crate::args::{GenerateArgs, ModelArgs};
+use crate::args::{GenerateArgs, ModelArgs, PrefixArgs};
 use crate::backend::{self, Started};
 use crate::catalogue::Catalogue;
 use crate::error::CliError;
 use crate::interrupt::Answering;
+use crate::output;
 use crate::progress::{LoadBar, PullBar};
 use crate::pull::{self, HubName, Places, PullError};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -116,6 +117,26 @@ impl Host {
         };
         let bar = LoadBar::new(&file_name);
         Ok(Self { engine, model, file_name, adapter, backend_line, bar, started: began, loaded: None })
+    }
+
+    /// Caches the prompts that the folder of the arguments has, if there is one. For that all weights are loaded first, since
+    /// they tell the model from others.
+    pub(crate) fn load_prefixes(&mut self, args: &PrefixArgs) -> Result<(), CliError> {
+        let Some(folder) = &args.prefix_cache else { return Ok(()) };
+        self.wait_loaded()?;
+        let loaded = self.engine.load_prefixes(self.model, folder)?;
+        for (file, reason) in loaded.skipped {
+            output::note(&format!("{} is not used: {reason}", file.display()));
+        }
+        Ok(())
+    }
+
+    /// Saves the prompts and answers that have been computed in the folder of the arguments, if there is one.
+    pub(crate) fn save_prefixes(&mut self, args: &PrefixArgs) -> Result<(), CliError> {
+        let Some(folder) = &args.prefix_cache else { return Ok(()) };
+        let most = args.prefix_cache_size.saturating_mul(1 << 20);
+        self.engine.save_prefixes(self.model, folder, Some(most))?;
+        Ok(())
     }
 
     /// Opens a session, with the adapter if there is one.

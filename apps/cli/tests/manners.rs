@@ -1,6 +1,6 @@
 //! What users and scripts expect of a command: what it reads, what it prints about itself, and which values it accepts.
 
-use crate::support::{Files, ON, TINY, command, floats, items, keys, run_of, weft, weft_with};
+use crate::support::{Files, ON, Run, TINY, command, floats, items, keys, run_of, weft, weft_with};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::process::Stdio;
@@ -214,7 +214,7 @@ fn a_context_sizes_the_cache_and_its_error_names_it() {
 }
 
 /// Runs the command as on a machine without a GPU, by hiding all drivers.
-fn without_gpu(line: &str) -> crate::support::Run {
+fn without_gpu(line: &str) -> Run {
     let mut command = command(line);
     let nowhere = "/nonexistent";
     command.env("VK_DRIVER_FILES", nowhere).env("VK_ICD_FILENAMES", nowhere);
@@ -322,4 +322,34 @@ fn help_fits_80_columns() {
             }
         }
     }
+}
+
+#[test]
+fn a_folder_keeps_computed_prompts() {
+    let files = Files::new();
+    let folder = files.path("prefixes");
+    let prompt = "A prompt of some length. ".repeat(3);
+    let run = format!(
+        "run --model '{}' --backend cpu --raw -n 3 --stats --prefix-cache '{}' '{prompt}'",
+        TINY,
+        folder.display()
+    );
+    let reused = |run: &Run| {
+        let line = run.stderr.lines().find_map(|line| line.strip_prefix("prefix cache "));
+        line.and_then(|line| line.split(' ').next()?.parse::<usize>().ok()).expect("a number of tokens")
+    };
+    let first = weft(&run);
+    assert_eq!((first.code, reused(&first)), (Some(0), 0), "{}", first.stderr);
+    let file = std::fs::read_dir(&folder).expect("a folder").next().expect("a page").expect("a page").path();
+    let second = weft(&run);
+    assert!(reused(&second) >= 32, "{}", second.stderr);
+    assert_eq!(second.stdout, first.stdout);
+    std::fs::write(&file, "WEFTPAGE").expect("a damaged file");
+    let damaged = weft(&run);
+    assert_eq!((damaged.code, &damaged.stdout), (Some(0), &first.stdout));
+    assert!(damaged.stderr.contains("is not used"), "{}", damaged.stderr);
+    let unusable =
+        format!("run --model '{TINY}' --backend cpu --json --raw --prefix-cache '{}' Hello", file.display());
+    assert_eq!(weft(&unusable).failed()["kind"], "folder");
+    assert_eq!(weft(format!("{unusable} --lora x")).refused()["kind"], "usage");
 }

@@ -1,6 +1,6 @@
 //! Arguments of `weft chat`.
 
-use super::{GenerateArgs, ModelArgs};
+use super::{GenerateArgs, ModelArgs, PrefixArgs};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
@@ -26,6 +26,8 @@ pub(crate) struct ChatArgs {
     pub(crate) stats: bool,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) prefix: PrefixArgs,
     #[command(flatten)]
     pub(crate) generate: ChatGenerateArgs,
 }

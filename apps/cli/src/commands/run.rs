@@ -47,6 +47,7 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
     let context = args.generate.context;
     let options = HostOptions { kv_tokens: context, context, throttle: args.throttle, template };
     let mut host = Host::open(&args.model, isa, options)?;
+    host.load_prefixes(&args.prefix)?;
     let session = host.session(context)?;
     if args.raw {
         let prompt = Prompt::Text { text: prompt, special: SpecialTokens::Parse };
@@ -70,7 +71,7 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
         if args.json { Ok(()) } else { output::text(piece) }
     })?;
 
-    let output = host.engine.output(session)?;
+    let output = host.engine.output(session)?.clone();
     let tokens = match output.tokens.split_last() {
         Some((_, rest)) if reason == FinishReason::EndOfGeneration => rest,
         _ => &output.tokens,
@@ -93,8 +94,13 @@ pub(super) fn run(args: &RunArgs, isa: Option<&str>) -> Result<(), CliError> {
             output::note(&Style::stderr().dim(&why));
         }
     }
+    host.save_prefixes(&args.prefix)?;
     if args.stats {
         output::note(&format!("backend      {}", host.backend_line()));
+        if args.prefix.prefix_cache.is_some() {
+            let reused = host.engine.prefix_stats(host.model)?.reused_tokens;
+            output::note(&format!("prefix cache {reused} tokens of the prompt"));
+        }
         print_stats(prompt_tokens, output.tokens.len(), finish_name(reason), timings);
         output::note(&format!("seed         {}", args.generate.seed));
     }

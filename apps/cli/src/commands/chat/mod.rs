@@ -92,6 +92,7 @@ pub(super) fn run(args: &ChatArgs, isa: Option<&str>) -> Result<(), CliError> {
     }
     lines.close();
     chat.close()?;
+    chat.host.save_prefixes(&args.prefix)?;
     // A user at the terminal has seen the error; a script needs the exit code.
     match failed.filter(|_| !lines.are_typed()) {
         Some(error) => Err(CliError::Told { source: Box::new(error) }),
@@ -124,6 +125,7 @@ impl Chat {
         }
         let settings =
             Settings::new(generate_options(&args.generate.args), &args.generate.given, recommended);
+        host.load_prefixes(&args.prefix)?;
         let session = host.session(context)?;
         Ok(Self {
             host,

@@ -17,7 +17,7 @@ mod page_file;
 pub use page_file::PageFileError;
 
 use crate::error::Error;
-use crate::snapshot::pages::{append_page, is_quiet, write_page};
+use crate::snapshot::pages::is_quiet;
 use crate::world::ModelId;
 use bevy_ecs::prelude::*;
 use folder::Found;
@@ -32,7 +32,7 @@ use std::time::{Duration, SystemTime};
 use weft_platform::PAGE;
 use weft_platform::storage::{NewFile, NewFileError};
 use weft_systems::kv::{SealedRun, import_prefix, sealed_runs, touch};
-use weft_systems::on_cpu::CpuKv;
+use weft_systems::on_cpu::{CpuKv, append_page, write_page};
 
 /// Why prefixes cannot be saved or loaded.
 #[derive(Debug, thiserror::Error)]

@@ -27,7 +27,8 @@ use weft_systems::load::ModelOrigin;
 use weft_systems::sample::{SessionSampler, replay_answer};
 
 /// Turns a session into bytes. With `pages`, the keys and values of its cached context are among them, if the whole model is
-/// on the CPU. The session does not change.
+/// on the CPU, or on GPUs, and none of its waves is in progress. From GPUs this blocks until the pages have been copied; in a
+/// browser, which cannot block, they are left out. The session does not change.
 ///
 /// # Errors
 /// The session has been closed, or computes logits of its prompt or an embedding.

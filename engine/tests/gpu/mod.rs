@@ -18,3 +18,4 @@ mod prefix;
 mod reference;
 mod sampled;
 mod several;
+mod snapshot;

@@ -27,7 +27,7 @@ pub use ffn::ffn_cpu;
 pub use forward_plan::{CpuLayer, CpuPlan, Weights, plan_cpu, unplan_layer};
 pub use head::head_cpu;
 pub use heads::{HeadPart, Heads, Turn};
-pub use place::{CpuKv, CpuPlace};
+pub use place::{CpuKv, CpuPlace, append_page, write_page};
 pub use rope::RopeTable;
 pub use scratch::{AdapterScratch, CpuScratch, ExpertScratch, Route, sized};
 pub(crate) use steps::by_rows;

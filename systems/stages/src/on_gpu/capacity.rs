@@ -315,7 +315,7 @@ impl GpuShard {
 }
 
 /// How a GPU stores keys and values of a format.
-const fn kv_layout(format: KvFormat) -> KvLayout {
+pub(super) const fn kv_layout(format: KvFormat) -> KvLayout {
     match format {
         KvFormat::F16 => KvLayout::F16,
         KvFormat::F32 => KvLayout::F32,

@@ -17,6 +17,7 @@ mod grow;
 mod head;
 mod in_flight;
 mod kernel_plan;
+mod kv_pages;
 mod layer_weights;
 mod logits;
 mod lowering;

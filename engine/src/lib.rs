@@ -87,7 +87,7 @@ pub use weft_platform::{
     Cpu, CpuMatrix, Kernels, KvArena, KvError, KvFormat, KvShape, PAGE, Pool, Signal, storage,
 };
 pub use weft_systems as stages;
-pub use weft_systems::admit::{AdmissionOrder, AdmitOptions};
+pub use weft_systems::admit::{AdmissionOrder, AdmitOptions, Preempt};
 pub use weft_systems::host::Wake;
 pub use weft_systems::load::{Fit, FitOptions, PlaceFit};
 pub use weft_systems::on_gpu::{GpuShard, GpuShards};

@@ -39,4 +39,5 @@ mod smollm2;
 mod snapshot;
 mod soak;
 mod speculate;
+mod swap;
 mod tiny;

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use weft_platform::PAGE;
 use weft_platform::storage::{NewFile, NewFileError};
-use weft_systems::kv::{SealedRun, import_prefix, sealed_runs, touch};
+use weft_systems::kv::{Room, SealedRun, import_prefix, sealed_runs, touch};
 use weft_systems::on_cpu::{CpuKv, append_page, write_page};
 
 /// Why prefixes cannot be saved or loaded.
@@ -213,7 +213,7 @@ pub fn load_prefixes(world: &mut World, model: ModelId, folder: &Path) -> Result
         let heads = chain.iter().map(|at| &files.heads[*at].1);
         let tokens: Vec<u32> = heads.clone().flat_map(|head| head.tokens.iter().copied()).collect();
         let present: Vec<Vec<bool>> = heads.map(|head| head.present.clone()).collect();
-        let added = import_prefix(world, model.0, &tokens, &present, |world, number, slots| {
+        let added = import_prefix(world, model.0, &tokens, &present, Room::Budget, |world, number, slots| {
             let (file, head) = &files.heads[chain[number]];
             if files.damaged.contains(&head.key) {
                 return false;

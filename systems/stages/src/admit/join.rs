@@ -198,6 +198,10 @@ impl Admission<'_> {
         }
         let prompt = end - start > 1;
         let mut start = start;
+        // A page that the wave copies may be free by now, and must not be written before.
+        if starts && prompt && self.wave.kv.iter().all(|kv| kv.copies.is_empty()) {
+            kv::swap_in(world, session);
+        }
         if prompt {
             kv::attach(world, session, first_wanted);
             start = scheduled(world, session);

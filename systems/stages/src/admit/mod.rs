@@ -39,11 +39,27 @@ pub struct AdmitOptions {
     pub wave_time: Option<Duration>,
     /// What a wave costs beside its rows, in rows: drafted tokens join as long as they pay. `None` for what is measured.
     pub wave_cost: Option<f64>,
+    /// What becomes of the context of a session that is preempted because there are no pages.
+    pub preempt: Preempt,
+}
+
+/// What becomes of the context of a preempted session. Its tokens are kept in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preempt {
+    /// It is computed again.
+    #[default]
+    Recompute,
+    /// Its whole pages are copied to host memory outside of the KV cache, and back later. Where that is not possible it is
+    /// computed again: on GPUs, with an adapter, in private sessions, and beyond the budget.
+    Swap {
+        /// Most bytes of all sessions together.
+        bytes: u64,
+    },
 }
 
 impl Default for AdmitOptions {
     fn default() -> Self {
-        Self { max_rows: 512, wave_time: None, wave_cost: None }
+        Self { max_rows: 512, wave_time: None, wave_cost: None, preempt: Preempt::default() }
     }
 }
 

@@ -7,7 +7,8 @@
 //! every session finishes, and contexts are not computed again and again. Until then no younger session starts.
 
 use super::queue::SessionQueue;
-use crate::kv::{available, truncate_session};
+use super::{AdmitOptions, Preempt};
+use crate::kv::{available, swap_out, truncate_session};
 use bevy_ecs::prelude::*;
 use weft_components::{BlockTable, ContextCursor, Priority, TokenHistory};
 use weft_platform::PAGE;
@@ -71,6 +72,9 @@ pub(super) fn preempt(world: &mut World, queue: &SessionQueue, starved: Entity) 
         return false;
     }
     let Some(victim) = holders().min_by_key(|session| priority(world, *session)) else { return false };
+    if let Preempt::Swap { bytes } = AdmitOptions::of(world).preempt {
+        swap_out(world, victim, bytes);
+    }
     truncate_session(world, victim, 0);
     if let Some(mut cursor) = world.get_mut::<ContextCursor>(victim) {
         cursor.preempted = true;

@@ -14,6 +14,7 @@
 //! | `cached.rs` | runs that are added to the cache without a session |
 //! | `transfer.rs` | pages of a snapshot |
 //! | `prefixes.rs` | whole pages of the tree, for a cache on disk |
+//! | `swap.rs` | contexts of preempted sessions in host memory |
 //!
 //! Invariant: a page's keys and values are those of its run's tokens at its positions, or will be before any wave
 //! composed later reads them, because waves pass every layer in the order in which they are composed.
@@ -23,6 +24,7 @@ mod attach;
 mod cached;
 mod context;
 mod prefixes;
+mod swap;
 mod transfer;
 mod tree;
 
@@ -32,7 +34,9 @@ pub(crate) use attach::{PartialPage, attach, attach_part, first_slots};
 pub use cached::touch;
 pub(crate) use context::{append_rows, available, reserve};
 pub use context::{detach, truncate_session};
-pub use prefixes::{ImportedPrefix, SealedRun, import_prefix, sealed_runs};
+pub use prefixes::{ImportedPrefix, Room, SealedRun, import_prefix, sealed_runs};
+pub use swap::SwappedContext;
+pub(crate) use swap::{swap_in, swap_out};
 pub use transfer::{context_pages, import_context};
 pub(crate) use tree::note_rest;
 pub use tree::{PrefixStats, PrefixTree, clear_cache, release_leaf};

@@ -73,6 +73,15 @@ pub fn sealed_runs(world: &World, model: Entity) -> Vec<SealedRun> {
     runs
 }
 
+/// Which pages [`import_prefix`] may take. It drops nothing to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Free ones, as long as the cache stays within its budget.
+    Budget,
+    /// All free ones, because a session takes them over at once.
+    Free,
+}
+
 /// What [`import_prefix`] has added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportedPrefix {
@@ -88,13 +97,13 @@ pub struct ImportedPrefix {
 /// by class. It writes keys and values to the slots, or returns false if it cannot; then this page and those after it are
 /// not added.
 ///
-/// Nothing is dropped to make room: as many pages are added as there are free slots, and bytes left in the budget of the
-/// cache. No wave of the model may be in flight, because rows in flight may be written to free slots.
+/// As many pages are added as there is `room`. No wave of the model may be in flight, because rows in flight may be written to free slots.
 pub fn import_prefix(
     world: &mut World,
     model: Entity,
     tokens: &[u32],
     present: &[Vec<bool>],
+    room: Room,
     mut write: impl FnMut(&mut World, usize, &[Option<u32>]) -> bool,
 ) -> ImportedPrefix {
     let mut added = ImportedPrefix::default();
@@ -105,7 +114,7 @@ pub fn import_prefix(
     }
     let (end, known) = walk(world, model, tokens);
     for (number, present) in present.iter().enumerate().skip(known) {
-        if !fits_cache(world, model, present) {
+        if room == Room::Budget && !fits_cache(world, model, present) {
             break;
         }
         let Some(pages) = take_pages(world, model, present) else { break };

@@ -9,7 +9,7 @@ use weft_platform::PAGE;
 /// Fewest tokens of an incomplete page for which it is copied. Fewer are computed again.
 pub(super) const PARTIAL: usize = 8;
 /// Pages that are freed at once, from the end of the least recently used run.
-const EVICTED_PAGES: usize = 8;
+pub(super) const EVICTED_PAGES: usize = 8;
 
 /// Counts what the prefix tree saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -333,7 +333,7 @@ pub(super) fn evict(world: &mut World, model: Entity) -> bool {
 }
 
 /// Drops the last `pages` pages of the least recently used run that nobody holds.
-fn evict_cached(world: &mut World, model: Entity, pages: usize) -> bool {
+pub(super) fn evict_cached(world: &mut World, model: Entity, pages: usize) -> bool {
     let first = world.get::<PrefixTree>(model).and_then(|tree| tree.cached.first().copied());
     let Some((_, run)) = first else { return false };
     let parent = parent_of(world, run);

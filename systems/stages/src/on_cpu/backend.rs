@@ -1,7 +1,7 @@
 //! The CPU as a place. It takes any layer, as long as there is memory.
 
 use super::forward_plan::CpuPlan;
-use super::place::{CpuKv, CpuPlace};
+use super::place::{CpuKv, CpuPlace, append_page, write_page};
 use super::scratch::CpuScratch;
 use super::weight_packing::{CpuPrepare, CpuWeights, is_read_by_host};
 use crate::host::HostCpu;
@@ -68,6 +68,27 @@ impl Backend for CpuBackend {
 
     fn memory(&self, _world: &World) -> Option<u64> {
         self.memory.or_else(available_memory)
+    }
+
+    fn read_page(&self, world: &World, model: Entity, class: usize, slot: u32, bytes: &mut Vec<u8>) -> bool {
+        let arena = world.get::<CpuKv>(model).and_then(|kv| kv.0.get(class));
+        arena.map(|arena| append_page(arena, slot, bytes)).is_some()
+    }
+
+    fn write_page(
+        &self,
+        world: &mut World,
+        model: Entity,
+        class: usize,
+        slot: u32,
+        bytes: &mut &[u8],
+    ) -> bool {
+        let Some(mut kv) = world.get_mut::<CpuKv>(model) else { return false };
+        let Some(arena) = kv.0.get_mut(class) else { return false };
+        let Some((page, rest)) = bytes.split_at_checked(arena.slot_bytes()) else { return false };
+        write_page(arena, slot, page);
+        *bytes = rest;
+        true
     }
 
     fn fits(&self, _world: &World, wanted: &Assignment<'_>) -> Result<Need, PlaceError> {

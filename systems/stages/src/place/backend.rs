@@ -225,6 +225,32 @@ pub trait Backend: Send + Sync + 'static {
     /// false while the readback is in flight. It is called again in a later tick.
     fn leave(&self, world: &mut World, wave: Entity) -> bool;
 
+    /// Appends the keys and values of a page to `bytes`: those of all layers of a KV class of a model that is wholly here.
+    /// Returns false if it cannot do so at once; then contexts that are preempted are computed again.
+    fn read_page(
+        &self,
+        _world: &World,
+        _model: Entity,
+        _class: usize,
+        _slot: u32,
+        _bytes: &mut Vec<u8>,
+    ) -> bool {
+        false
+    }
+
+    /// Writes to a page what [`Backend::read_page`] has appended, from the start of `bytes`, and takes that off. Returns false
+    /// if it cannot do so at once.
+    fn write_page(
+        &self,
+        _world: &mut World,
+        _model: Entity,
+        _class: usize,
+        _slot: u32,
+        _bytes: &mut &[u8],
+    ) -> bool {
+        false
+    }
+
     /// Releases a wave whose rows are no longer wanted, before it is cleared.
     fn abandon(&self, world: &mut World, wave: Entity);
 }

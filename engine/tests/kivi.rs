@@ -224,6 +224,30 @@ fn snapshots_go_on_with_the_same_text() {
 }
 
 #[test]
+fn a_prefix_outlives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut engine, model) = sealed(&EngineOptions::default());
+    let prompt = tokens(500, 8);
+    let session = told(&mut engine, model, &prompt);
+    engine.generate(session, &asks(30)).unwrap();
+    engine.wait(session).unwrap();
+    let wanted = engine.output(session).unwrap().tokens.clone();
+    engine.close(session);
+    engine.save_prefixes(model, folder.path(), None).unwrap();
+    let (mut other, model) = sealed(&EngineOptions::default());
+    let loaded = other.load_prefixes(model, folder.path()).unwrap();
+    assert!(loaded.pages >= 500 / PAGE && loaded.skipped.is_empty(), "{loaded:?}");
+    let session = told(&mut other, model, &prompt);
+    other.generate(session, &asks(30)).unwrap();
+    other.wait(session).unwrap();
+    assert_eq!(other.output(session).unwrap().tokens, wanted);
+    assert!(other.prefix_stats(model).unwrap().prefilled_tokens < 100);
+    // The newest tokens' pages are not those of another format.
+    let (mut other, model) = engine_of("llama", KvFormat::F16, &EngineOptions::default(), 4096);
+    assert_eq!(other.load_prefixes(model, folder.path()).unwrap().pages, 0);
+}
+
+#[test]
 fn every_page_is_accounted_for() {
     for seed in 1..=2 {
         accounts::run_in(Engine::new(&accounts::options()).unwrap(), KvFormat::Kivi2, 3000, seed * 0x51_7CC1);

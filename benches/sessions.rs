@@ -226,7 +226,7 @@ fn fair(arguments: &Arguments) {
 }
 
 /// Texts to go on with: one that repeats itself, one that copies with changes, one that does not.
-fn kinds() -> [(&'static str, String); 3] {
+fn kinds() -> [(&'static str, String); 4] {
     let list: String = (1..12)
         .map(|n| {
             format!("{{\"id\": {n}, \"name\": \"item {n}\", \"price\": {}.50, \"in_stock\": true}},\n", 3 * n)
@@ -235,8 +235,37 @@ fn kinds() -> [(&'static str, String); 3] {
     let text = "The harbour of the small town lies between two hills. In the morning the boats leave for the open sea, and \
                 in the evening they come back with fish, crabs and sometimes a strange tale. ";
     let prose = "It was late in the year when the old clockmaker closed his shop for the last time and walked down to";
-    [("repeats", text.repeat(4)), ("list", format!("[\n{list}")), ("prose", prose.to_owned())]
+    let edit = format!(
+        "The original file:\n```python\n{CODE}```\nThe same file with `total` renamed to `amount`:\n```python\n"
+    );
+    [("repeats", text.repeat(4)), ("edit", edit), ("list", format!("[\n{list}")), ("prose", prose.to_owned())]
 }
+
+/// A program to edit.
+const CODE: &str = r#"class Order:
+    def __init__(self, customer, items):
+        self.customer = customer
+        self.items = items
+
+    def total(self):
+        total = 0
+        for item in self.items:
+            if item.quantity < 0:
+                raise ValueError("quantity of " + item.name)
+            total += item.price * item.quantity
+        return total
+
+    def discounted(self, percent):
+        total = self.total()
+        return total - total * percent / 100
+
+    def receipt(self):
+        lines = ["Receipt for " + self.customer]
+        for item in self.items:
+            lines.append(f"{item.name}: {item.quantity} x {item.price}")
+        lines.append("Total: " + str(self.total()))
+        return "\n".join(lines)
+"#;
 
 /// Decoding with and without drafts.
 fn draft(arguments: &Arguments) {
@@ -271,7 +300,7 @@ fn draft(arguments: &Arguments) {
                         .map(|session| engine.output(*session).unwrap().tokens.clone())
                         .collect();
                     for session in sessions {
-                        if let Some(draft) = engine.world().get::<Draft>(session.0) {
+                        if let Some(draft) = engine.world().get::<Draft>(session.0).filter(|_| round > 0) {
                             stats = (stats.0 + draft.stats.accepted, stats.1 + draft.stats.drafted);
                         }
                         engine.close(session);

@@ -120,6 +120,13 @@ impl DecodeTimes {
         (measured.count >= BELIEVED && self.waves - measured.at <= OLD).then_some(measured.seconds)
     }
 
+    /// The time of a plain wave of about as many rows, if it is known.
+    pub(super) fn plain(&self, rows: usize) -> Option<f64> {
+        let size = size_of(rows as f64).round() as usize;
+        let seconds = self.believed(&self.plain[size])?;
+        Some(seconds * guess(rows as f64) / guess(rows_of(size)))
+    }
+
     pub(super) fn cost(&self, ahead: bool) -> DecodeCost {
         let guessed = core::array::from_fn(|size| guess(rows_of(size)));
         let [plain, drafted] =
@@ -145,19 +152,53 @@ pub(super) struct DecodeCost {
     drafted: [f64; SIZES],
 }
 
-/// The wave that drafted tokens may join.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Joining {
-    /// Rows that it will have without them.
-    pub(super) rows: usize,
-    /// Tokens that it is expected to give, one of them to the session whose tokens these are.
-    pub(super) tokens: f64,
-    /// True if other drafted tokens have joined.
-    pub(super) drafted: bool,
-    /// Waves that the session misses, because how many of its tokens are right is known later.
-    pub(super) missed: usize,
-    /// Tokens of the session that have been chosen and not been read: the draft has guessed these too.
-    pub(super) unread: usize,
+/// Probabilities of a drafted token from which it may join, one of which is chosen for all sessions of a wave.
+const LEVELS: [f64; 8] = [0.95, 0.85, 0.7, 0.55, 0.4, 0.28, 0.18, 0.1];
+
+/// What the sessions of a wave have drafted. For each of [`LEVELS`], what comes of it if the tokens join that are right with
+/// at least that probability.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drafted {
+    /// Sessions that decode.
+    sessions: usize,
+    /// Of these, sessions whose drafted tokens join.
+    drafting: [usize; LEVELS.len()],
+    /// Drafted tokens.
+    drafts: [usize; LEVELS.len()],
+    /// Of these, how many are expected to be right.
+    right: [f64; LEVELS.len()],
+}
+
+impl Drafted {
+    /// Counts a session that has drafted `tokens` tokens, each of which is right with the probability `confidence` if those
+    /// before are. `unread` tokens of the session have been chosen and not been read: the draft has guessed these too.
+    pub(super) fn add(&mut self, confidence: f32, unread: usize, tokens: usize) {
+        self.sessions += 1;
+        for level in 0..LEVELS.len() {
+            let joining = joining(LEVELS[level], confidence, unread, tokens);
+            if joining > 0 {
+                self.drafting[level] += 1;
+                self.drafts[level] += joining;
+                self.right[level] += chances(confidence, unread).take(joining).sum::<f64>();
+            }
+        }
+    }
+
+    /// True if a session has drafted anything.
+    pub(super) fn any(&self) -> bool {
+        self.drafting.iter().any(|drafting| *drafting > 0)
+    }
+}
+
+/// The probabilities that one drafted token after the other is right.
+fn chances(confidence: f32, unread: usize) -> impl Iterator<Item = f64> {
+    let confidence = f64::from(confidence);
+    core::iter::successors(Some(confidence.powi(unread as i32 + 1)), move |before| Some(before * confidence))
+}
+
+/// Number of a session's drafted tokens that join if those do that are right with at least the probability `level`.
+pub(super) fn joining(level: f64, confidence: f32, unread: usize, tokens: usize) -> usize {
+    chances(confidence, unread).take(tokens).take_while(|chance| *chance >= level).count()
 }
 
 impl DecodeCost {
@@ -180,22 +221,27 @@ impl DecodeCost {
         all[below] + step * (rows - from) / (to - from)
     }
 
-    /// Number of drafted tokens, up to `most`, that pay, if each is right with the probability `confidence`, and the
-    /// tokens that the session is expected to get for each wave then.
+    /// The probability from which drafted tokens pay, if any do: the one with which the wave gives the most tokens in a second.
     ///
-    /// The best number is the one with the most tokens in a second. What the session does not get from waves that it
-    /// misses is taken off.
-    pub(super) fn worthwhile(&self, wave: Joining, confidence: f32, most: usize) -> (usize, f64) {
-        let mut best = (0, 1.0);
-        let mut speed = wave.tokens / self.time(wave.rows, wave.drafted);
-        let (mut right, mut tokens) = (f64::from(confidence).powi(wave.unread as i32), 1.0);
-        for drafts in 1..=most {
-            right *= f64::from(confidence);
-            tokens += right;
-            let each = tokens / (1 + wave.missed) as f64;
-            let here = (wave.tokens - 1.0 + each) / self.time(wave.rows + drafts, true);
+    /// All sessions are looked at together, because that a wave takes longer concerns them all: eight drafted tokens of one
+    /// of four sessions may not pay where those of all four do. If other sessions go on meanwhile (`others`, or some of
+    /// these), those that draft miss `ahead` waves, which start before it is known how many of their tokens are right.
+    pub(super) fn level(&self, of: &Drafted, others: bool, ahead: usize) -> Option<f64> {
+        /// How much faster drafts must be expected to be: the estimates err, and one that errs this way costs time, while
+        /// one that errs the other way only saves none. Where steps run ahead, entering and leaving cost something too.
+        const MARGIN: f64 = 1.05;
+        const MARGIN_AHEAD: f64 = 1.3;
+        let margin = if ahead > 0 { MARGIN_AHEAD } else { MARGIN };
+        let mut speed = margin * of.sessions as f64 / self.time(of.sessions, false);
+        let mut best = None;
+        for level in (0..LEVELS.len()).filter(|level| of.drafting[*level] > 0) {
+            let drafting = of.drafting[level] as f64;
+            let apart = others || of.drafting[level] < of.sessions;
+            let missed = if apart { ahead } else { 0 };
+            let tokens = (of.sessions as f64 - drafting) + (drafting + of.right[level]) / (1 + missed) as f64;
+            let here = tokens / self.time(of.sessions + of.drafts[level], true);
             if here > speed {
-                (best, speed) = ((drafts, each), here);
+                (best, speed) = (Some(LEVELS[level]), here);
             }
         }
         best
@@ -206,56 +252,79 @@ impl DecodeCost {
 mod tests {
     use super::*;
 
-    fn joining(rows: usize) -> Joining {
-        Joining { rows, tokens: rows as f64, drafted: false, missed: 0, unread: 0 }
+    /// `sessions` sessions that are all as confident of eight tokens.
+    fn all(sessions: usize, confidence: f32) -> Drafted {
+        let mut drafted = Drafted::default();
+        (0..sessions).for_each(|_| drafted.add(confidence, 0, 8));
+        drafted
+    }
+
+    /// Number of tokens that each of them drafts.
+    fn drafts(cost: &DecodeCost, sessions: usize, confidence: f32) -> usize {
+        let level = cost.level(&all(sessions, confidence), false, 0);
+        level.map_or(0, |level| joining(level, confidence, 0, 8))
     }
 
     #[test]
     fn drafts_pay_while_waves_are_small() {
-        let of = |wave, sessions, confidence| {
-            DecodeCost::line(wave).worthwhile(joining(sessions), confidence, 8).0
-        };
-        assert_eq!((of(8.0, 1, 0.9), of(8.0, 1, 0.05)), (8, 0));
+        let of = |wave, sessions, confidence| drafts(&DecodeCost::line(wave), sessions, confidence);
+        assert_eq!((of(8.0, 1, 0.99), of(8.0, 1, 0.05)), (8, 0));
+        assert!(of(8.0, 1, 0.9) > 5, "{}", of(8.0, 1, 0.9));
         assert!((1..5).contains(&of(8.0, 1, 0.5)), "{}", of(8.0, 1, 0.5));
         assert!(of(8.0, 16, 0.5) == 0 && of(8.0, 16, 0.95) > 0);
-        // Where rows are free, all drafts are tried.
-        assert_eq!(of(1e6, 64, 0.3), 8);
+        // Where rows are free, all drafts are tried that are likely enough.
+        assert_eq!(of(1e6, 64, 0.8), 8);
     }
 
     #[test]
-    fn what_is_missed_meanwhile_is_counted() {
-        let of = |confidence, missed| {
-            let wave = Joining { missed, ..joining(16) };
-            DecodeCost::line(1e3).worthwhile(wave, confidence, 8)
-        };
-        assert!(of(0.4, 0).0 > 2);
-        assert_eq!(of(0.4, 1), (0, 1.0), "two tokens at most, for two waves");
-        let (drafts, tokens) = of(0.9, 1);
-        assert!(drafts == 8 && (3.0..3.1).contains(&tokens), "{drafts} {tokens}");
+    fn what_does_not_pay_for_one_session_pays_for_all() {
+        // A wave with drafts takes as long as three others, whatever its rows.
+        let cost = DecodeCost { plain: [1.0; SIZES], drafted: [3.0; SIZES] };
+        let mut one = Drafted::default();
+        one.add(0.9, 0, 8);
+        (0..3).for_each(|_| one.add(0.0, 0, 0));
+        assert_eq!(cost.level(&one, false, 0), None);
+        assert_eq!(drafts(&cost, 4, 0.9), 8);
+        // Where one of them has drafted nothing, the others miss the waves that it goes on in.
+        let mut three = all(3, 0.9);
+        three.add(0.0, 0, 0);
+        assert!(cost.level(&three, false, 0).is_some() && cost.level(&three, false, 2).is_none());
+        assert!(cost.level(&all(4, 0.9), true, 2).is_none());
+    }
+
+    #[test]
+    fn the_likelier_tokens_join() {
+        let cost = DecodeCost::line(8.0);
+        let mut drafted = all(2, 0.95);
+        (0..2).for_each(|_| drafted.add(0.3, 0, 8));
+        let level = cost.level(&drafted, false, 0).unwrap();
+        assert!(joining(level, 0.95, 0, 8) > 4 && joining(level, 0.3, 0, 8) < 2, "{level}");
+        // Tokens that have not been read may be others than those that the draft goes on from.
+        assert!(joining(0.5, 0.9, 3, 8) < joining(0.5, 0.9, 0, 8));
+        assert_eq!(joining(0.5, 0.5, 3, 8), 0);
     }
 
     #[test]
     fn what_was_measured_decides() {
         let mut times = DecodeTimes::default();
-        let drafts = |times: &DecodeTimes, ahead| times.cost(ahead).worthwhile(joining(1), 0.9, 8).0;
-        assert!(drafts(&times, false) > 4);
+        let drafted = |times: &DecodeTimes, ahead, confidence| drafts(&times.cost(ahead), 1, confidence);
+        assert!(drafted(&times, false, 0.9) > 4);
         // Each row takes as long as the first.
         for rows in [1, 2, 4, 9].into_iter().cycle().take(100) {
             times.add(Kind::Plain, rows, 0.01 * rows as f64);
         }
-        assert_eq!(drafts(&times, false), 0);
+        assert_eq!(drafted(&times, false, 0.9), 0);
         // Waves with drafts take as long as three others, whatever their rows.
         let mut times = DecodeTimes::default();
         (0..100).for_each(|_| times.add(Kind::Plain, 1, 0.001));
-        assert!(drafts(&times, true) > 4, "nothing is known of them");
+        assert!(drafted(&times, true, 0.9) > 4, "nothing is known of them");
         for rows in [2, 3, 4, 6, 9].into_iter().cycle().take(100) {
             times.add(Kind::Drafted, rows, 0.003);
         }
-        let doubtful = |times: &DecodeTimes| times.cost(true).worthwhile(joining(1), 0.6, 8).0;
-        assert!(drafts(&times, true) > 4 && doubtful(&times) == 0);
+        assert!(drafted(&times, true, 0.9) > 4 && drafted(&times, true, 0.6) == 0);
         // An estimate that has become old is tried again.
         (0..OLD + 1).for_each(|_| times.add(Kind::Plain, 1, 0.001));
-        assert!(doubtful(&times) > 0);
+        assert!(drafted(&times, true, 0.6) > 0);
     }
 
     #[test]

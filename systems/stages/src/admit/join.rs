@@ -1,6 +1,6 @@
 //! Adding rows of a session to a wave that is being composed.
 
-use super::decode_cost::{DecodeCost, Joining, Kind};
+use super::decode_cost::{Drafted, Kind, joining};
 use super::room::Pressure;
 
 use crate::kv::{self, PartialPage, PrefixTree};
@@ -97,8 +97,6 @@ pub(super) struct Waiting {
     pub(super) preempted: bool,
     /// Pages of its context.
     pub(super) pages: usize,
-    /// True if tokens that may follow have been drafted.
-    pub(super) drafted: bool,
 }
 
 /// A wave being composed.
@@ -109,10 +107,6 @@ pub(super) struct Admission<'a> {
     pub(super) sessions: &'a mut QueryState<AdmitSession>,
     /// Number of the wave.
     pub(super) number: u64,
-    /// Sessions that decode and have not joined.
-    pub(super) decoding: usize,
-    /// Tokens that the wave is expected to give: one for each session that decodes, and drafted ones that are right.
-    pub(super) expected: f64,
     /// Rows that may still join.
     pub(super) room: usize,
     /// Sessions that may still join.
@@ -129,13 +123,12 @@ pub(super) struct Admission<'a> {
     pub(super) now: u64,
     pub(super) wave: Wave,
     pub(super) pressure: Pressure,
-    /// What the wave costs by its rows. `None` if no session that decodes has drafted tokens.
-    pub(super) cost: Option<DecodeCost>,
+    /// What the sessions that decode have drafted.
+    pub(super) drafted: Drafted,
+    /// The probability from which drafted tokens join. `None` if none do.
+    pub(super) level: Option<f64>,
     /// What has joined the wave.
     pub(super) kind: Kind,
-    /// True if other sessions go on while this wave is computed: the next waves then start before it is known how many of its
-    /// drafted tokens are right.
-    pub(super) apart: bool,
     /// The first session that needed a page and got none.
     pub(super) starved: Option<Entity>,
     /// True if a session was left out because no row of logits, or too few pages, were left in the wave.
@@ -159,8 +152,11 @@ impl Admission<'_> {
         let remaining = item.end(self.ahead).saturating_sub(item.cursor.scheduled);
         let in_flight = item.cursor.scheduled > item.cursor.computed || item.cursor.unread > 0;
         let (preempted, pages) = (item.cursor.preempted, item.table.pages());
-        let drafted = item.draft.as_ref().is_some_and(|draft| !draft.tokens.is_empty());
-        Some(Waiting { remaining, in_flight, preempted, pages, drafted })
+        if remaining == 1 {
+            let confidence = item.draft.as_ref().map_or(0.0, |draft| draft.confidence);
+            self.drafted.add(confidence, item.cursor.unread, item.drafted(self.vocabulary));
+        }
+        Some(Waiting { remaining, in_flight, preempted, pages })
     }
 
     fn wait(&mut self, world: &mut World, session: Entity) -> Joined {
@@ -231,7 +227,6 @@ impl Admission<'_> {
         let rows = (end - start).min(self.room).min(chunk).min(most);
         let rows = rows.min(kv::reserve(world, session, start + rows) - start);
         let drafts = if prompt { 0 } else { self.drafts(world, session, start, most) };
-        self.apart |= drafts == 0;
         let rows = self.push(world, session, start..start + rows + drafts, end, drafts);
         kv::append_rows(world, session, start + rows, self.number);
         if prompt {
@@ -253,21 +248,12 @@ impl Admission<'_> {
             item.drafted(self.vocabulary).min(limit).min(self.room - 1).min(self.logits - 1).min(most - 1);
         let confidence = item.draft.as_ref().map_or(0.0, |draft| draft.confidence);
         let unread = item.cursor.unread;
-        let wave = Joining {
-            rows: self.wave.rows() + self.decoding,
-            tokens: self.expected,
-            drafted: self.kind == Kind::Drafted,
-            missed: if self.apart { self.ahead } else { 0 },
-            unread,
-        };
-        let Some(cost) = &self.cost else { return 0 };
-        let (drafts, tokens) = cost.worthwhile(wave, confidence, drafted);
+        let drafts = self.level.map_or(0, |level| joining(level, confidence, unread, drafted));
         if drafts == 0 {
             return 0;
         }
         let granted = (kv::reserve(world, session, start + 1 + drafts) - start - 1).min(drafts);
         if granted > 0 {
-            self.expected += tokens - 1.0;
             self.kind = Kind::Drafted;
         }
         granted

@@ -21,7 +21,7 @@ use crate::fail::LoadFailed;
 use bevy_ecs::entity::{EntityHashMap, EntityHashSet};
 use bevy_ecs::prelude::*;
 use core::time::Duration;
-use decode_cost::Kind;
+use decode_cost::{Drafted, Kind};
 use join::{Admission, Joined, finish};
 use room::{Pressure, preempt};
 use weft_components::{
@@ -181,9 +181,8 @@ fn compose(
         sessions,
         number: queue.waves,
         room: 0,
-        decoding: 0,
-        expected: 0.0,
-        cost: None,
+        drafted: Drafted::default(),
+        level: None,
         places: 0,
         logits: limits.logit_rows,
         pages: limits.pages,
@@ -195,14 +194,14 @@ fn compose(
         starved: None,
         left_out: false,
         kind: Kind::Plain,
-        apart: false,
     };
-    let (in_flight, drafted) = list(world, &mut admission, queue, scratch);
+    let in_flight = list(world, &mut admission, queue, scratch);
     let AdmitScratch { decoding, prompts, .. } = scratch;
-    admission.cost = drafted.then(|| queue.times.cost(options.wave_cost, ahead > 0));
-    admission.decoding = decoding.len();
-    admission.apart = decoding.len() < queue.sessions.len();
-    admission.expected = decoding.len() as f64;
+    if admission.drafted.any() {
+        let others = decoding.len() < queue.sessions.len();
+        let cost = queue.times.cost(options.wave_cost, ahead > 0);
+        admission.level = cost.level(&admission.drafted, others, ahead);
+    }
     // Each wave takes its share of the sessions, so that every place has work at once.
     admission.places = (decoding.len() + prompts.len()).div_ceil(abreast);
     let [decode_rows, prompt_rows] = rounds(most, queue, !decoding.is_empty(), !prompts.is_empty());
@@ -234,7 +233,6 @@ fn compose(
             break;
         }
         turn(&mut admission, queue, world, place, false);
-        admission.decoding -= 1;
         if admission.left_out {
             next.get_or_insert(place);
         }
@@ -278,19 +276,18 @@ fn compose(
 }
 
 /// Lists the places in the queue of sessions with one row to compute, from the one whose turn it is on, and of those with
-/// more, in their order. Returns whether rows of any session are in flight, and whether one of those that decode has drafted
-/// tokens.
+/// more, in their order. Returns true if rows of any session are in flight.
 fn list(
     world: &mut World,
     admission: &mut Admission<'_>,
     queue: &SessionQueue,
     AdmitScratch { decoding, prompts, ranks, .. }: &mut AdmitScratch,
-) -> (bool, bool) {
+) -> bool {
     decoding.clear();
     prompts.clear();
     let order = world.get::<AdmissionOrder>(admission.model);
     let ranks = order.map(|order| ranks.of(queue, &order.0));
-    let (mut in_flight, mut drafted) = (false, false);
+    let mut in_flight = false;
     for (place, queued) in queue.sessions.iter().enumerate() {
         let Some(waiting) = admission.look(world, queued.session) else { continue };
         in_flight |= waiting.in_flight;
@@ -300,10 +297,7 @@ fn list(
         admission.pressure.count(queued.session, waiting.preempted, waiting.pages);
         match waiting.remaining {
             0 => {}
-            1 => {
-                drafted |= waiting.drafted;
-                decoding.push(place);
-            }
+            1 => decoding.push(place),
             _ => prompts.push(place),
         }
     }
@@ -320,7 +314,7 @@ fn list(
             }
         }
     }
-    (in_flight, drafted)
+    in_flight
 }
 
 /// The rows of the two rounds over the sessions: first those with a single row to compute, then the others. Rows that the

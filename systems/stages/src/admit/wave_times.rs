@@ -43,6 +43,8 @@ pub(crate) struct WaveTimes {
     stopped: Vec<Started>,
     /// The times of waves without prompts.
     decoding: DecodeTimes,
+    /// The rows and the time of the last wave, if it had drafts: not all of its time is known.
+    drafted: Option<(usize, f64)>,
     /// When the last wave was done.
     done: Option<Instant>,
     weight: f64,
@@ -88,12 +90,30 @@ impl WaveTimes {
             self.stopped.clear();
             for _ in 0..count {
                 self.add(rows as f64 / count as f64, seconds(before.max(first.at)));
-                if alike {
-                    self.decoding.add(first.kind, rows / count, seconds(before));
-                }
+                self.add_decoding(alike.then_some(first.kind), rows / count, seconds(before));
             }
         }
         self.done = Some(now);
+    }
+
+    /// Adds the time of a wave without prompts. `kind` is `None` if waves of several kinds were found together.
+    ///
+    /// What follows a wave with drafts is composed only when its tokens have been read, and does not queue up behind it. What
+    /// a plain wave takes longer for that is part of the cost of the drafts.
+    fn add_decoding(&mut self, kind: Option<Kind>, rows: usize, seconds: f64) {
+        if let Some((drafted, before)) = self.drafted.take() {
+            let usual = self.decoding.plain(rows).filter(|_| kind == Some(Kind::Plain));
+            let late = usual.map_or(0.0, |usual| seconds - usual);
+            self.decoding.add(Kind::Drafted, drafted, (before + late).max(before / 2.0));
+            if usual.is_some() {
+                return;
+            }
+        }
+        match kind {
+            Some(Kind::Drafted) => self.drafted = Some((rows, seconds)),
+            Some(kind) => self.decoding.add(kind, rows, seconds),
+            None => {}
+        }
     }
 
     /// Number of waves that have been composed and whose results are not on the host: those of requests that have ended
@@ -124,6 +144,7 @@ impl WaveTimes {
     /// Notes that no session has a request in progress. The time until the next one is no wave's.
     pub(crate) fn rest(&mut self) {
         self.done = None;
+        self.drafted = None;
     }
 
     fn add(&mut self, rows: f64, seconds: f64) {
@@ -259,6 +280,35 @@ mod tests {
         }
         let found = expected(&times, 4);
         assert!((0.0099..0.0101).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn what_a_wave_with_drafts_delays_is_its_own() {
+        let start = Instant::now();
+        let mut times = WaveTimes::default();
+        let (mut now, mut wave) = (0, 0);
+        let mut pass = |times: &mut WaveTimes, rows, kind, milliseconds| {
+            times.start(wave, rows, 0, kind, after(start, now));
+            times.stop(wave);
+            now += milliseconds;
+            times.measure(after(start, now));
+            wave += 1;
+        };
+        (0..8).for_each(|_| pass(&mut times, 1, Kind::Plain, 10));
+        // The wave with drafts takes 15 ms, and the next one 20 ms more than usual, because nothing was queued up.
+        for _ in 0..8 {
+            pass(&mut times, 9, Kind::Drafted, 15);
+            pass(&mut times, 1, Kind::Plain, 30);
+            (0..3).for_each(|_| pass(&mut times, 1, Kind::Plain, 10));
+        }
+        let plain = expected(&times, 1);
+        assert!((0.0099..0.0101).contains(&plain), "{plain}");
+        let drafted = times.cost(None, true).time(9, true);
+        assert!((0.033..0.037).contains(&drafted), "{drafted}");
+        // One after the other, each takes what it takes.
+        (0..100).for_each(|_| pass(&mut times, 9, Kind::Drafted, 25));
+        let drafted = times.cost(None, true).time(9, true);
+        assert!((0.024..0.026).contains(&drafted), "{drafted}");
     }
 
     #[test]

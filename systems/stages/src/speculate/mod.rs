@@ -31,6 +31,9 @@ pub struct Drafter {
     last: usize,
     /// Waves with drafts that have been learned from.
     learned: u64,
+    /// What the last draft expected after the first `expected_at` tokens of the history.
+    expected: Vec<u32>,
+    expected_at: usize,
 }
 
 impl Drafter {
@@ -41,16 +44,26 @@ impl Drafter {
         Self { right: FIRST, ..Self::default() }
     }
 
-    /// Learns from the last wave that carried drafts.
-    fn learn(&mut self, draft: &Draft) {
+    /// Learns from the last wave that carried drafts, or from what has been said since the last draft: whether it would
+    /// have been right shows too where no wave carried it.
+    fn learn(&mut self, draft: &Draft, history: &[u32]) {
         /// Share of the newest draft in an estimate.
         const NEWEST: f32 = 0.15;
-        let stats = &draft.stats;
-        if stats.waves == self.learned {
-            return;
+        let (stats, right) = (&draft.stats, &mut self.right[self.last]);
+        if stats.waves != self.learned {
+            self.learned = stats.waves;
+            learn(right, stats, NEWEST);
+        } else {
+            let said = history.get(self.expected_at..).unwrap_or_default();
+            for (expected, said) in self.expected.iter().zip(said) {
+                let is_right = expected == said;
+                *right += NEWEST * (f32::from(u8::from(is_right)) - *right);
+                if !is_right {
+                    break;
+                }
+            }
         }
-        self.learned = stats.waves;
-        learn(&mut self.right[self.last], stats, NEWEST);
+        self.expected.clear();
     }
 }
 
@@ -74,8 +87,6 @@ pub fn draft(
         Without<DraftedBy>,
     >,
 ) {
-    /// Share by which an estimate recovers each time that it forbids a draft.
-    const RECOVERS: f32 = 0.002;
     for (queue, mut occurrences) in &mut models {
         for session in queue.sessions() {
             let Ok((cursor, request, phase, mut draft, mut drafter)) = sessions.get_mut(session) else {
@@ -85,7 +96,9 @@ pub fn draft(
             if request.draft == 0 || !phase.is_active() {
                 continue;
             }
-            drafter.learn(&draft);
+            if history.len() != drafter.noted {
+                drafter.learn(&draft, history);
+            }
             occurrences.note(session, history, drafter.noted.min(history.len()));
             drafter.noted = history.len();
             // Only a session whose next row is the last of its tokens can go on with drafted ones.
@@ -102,8 +115,8 @@ pub fn draft(
             if let Some(length) = occurrences.find(session, history, other, most, tokens) {
                 drafter.last = length;
                 *confidence = drafter.right[length];
-                let right = &mut drafter.right[length];
-                *right += RECOVERS * (0.5 - *right).max(0.0);
+                drafter.expected.clone_from(tokens);
+                drafter.expected_at = history.len();
             }
         }
     }

@@ -174,8 +174,8 @@ impl Drafted {
     /// before are. `unread` tokens of the session have been chosen and not been read: the draft has guessed these too.
     pub(super) fn add(&mut self, confidence: f32, unread: usize, tokens: usize) {
         self.sessions += 1;
-        for level in 0..LEVELS.len() {
-            let joining = joining(LEVELS[level], confidence, unread, tokens);
+        for (level, least) in LEVELS.into_iter().enumerate() {
+            let joining = joining(least, confidence, unread, tokens);
             if joining > 0 {
                 self.drafting[level] += 1;
                 self.drafts[level] += joining;

@@ -10,6 +10,7 @@
 use crate::capabilities::Capabilities;
 use crate::error::GpuError;
 use crate::kv_layout::KvLayout;
+use crate::recent_pages::RecentPages;
 use crate::shader::{KernelSpec, Part, parts};
 
 /// Positions in a page of the KV cache.
@@ -87,28 +88,6 @@ pub struct AttentionShape {
     /// How keys and values are stored. If values are rotated, so is the output, which
     /// [`AttentionShape::rotate_back`] turns back.
     pub kv: KvLayout,
-}
-
-/// Pages of the newest tokens of contexts, which are behind the sealed pages ([`KvLayout::KIVI2`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecentPages {
-    /// A row attends to the pages of this many tokens up to itself there. A multiple of [`PAGE`].
-    pub tokens: usize,
-    /// First word of their block tables.
-    pub tables: usize,
-    /// Slots of sealed pages before them.
-    pub sealed_slots: usize,
-}
-
-impl RecentPages {
-    /// The constants of a kernel that reads or writes them; zeros if there are none.
-    pub fn constants(pages: Option<Self>, spec: KernelSpec) -> KernelSpec {
-        let Self { tokens, tables, sealed_slots } =
-            pages.unwrap_or(Self { tokens: 0, tables: 0, sealed_slots: 0 });
-        spec.with("RECENT", tokens as u32)
-            .with("RECENT_TABLES", tables as u32)
-            .with("SEALED_SLOTS", sealed_slots as u32)
-    }
 }
 
 /// Lanes and heads of a kernel's workgroups.
@@ -264,22 +243,6 @@ impl AttentionShape {
             .with("SPLITS_MAX", SPLITS_MAX)
             .with("TOKEN_BYTES", self.token_bytes() as u32)
             .with("WG", workgroup as u32)
-    }
-
-    /// The kernel that seals the pages that rows of a wave complete, and its workgroups for the wave's first `rows` rows.
-    /// `None` unless the layer's pages are sealed.
-    ///
-    /// Bindings: 0 wave, 4 block tables, 7 keys, 8 values.
-    pub fn seal(&self, rows: usize) -> Option<(KernelSpec, [u32; 3])> {
-        let pages = self.recent.filter(|_| self.kv.is_sealed())?;
-        let spec = KernelSpec::new("kv_seal", [parts::WAVE, parts::KV_KIVI2_PAGE, parts::KV_KIVI2_SEAL])
-            .with("KV_HEADS", self.kv_heads as u32)
-            .with("KEY", self.key as u32)
-            .with("VALUE", self.value as u32)
-            .with("TABLES", self.tables as u32)
-            .with("PAGE", PAGE as u32)
-            .with("WG", WORKGROUP_MIN as u32);
-        Some((RecentPages::constants(Some(pages), spec), [self.kv_heads as u32, rows as u32, 1]))
     }
 
     /// Bytes of a token's keys and values.

@@ -20,6 +20,7 @@ mod plane_packing;
 mod planes;
 #[cfg(not(target_family = "wasm"))]
 mod probe;
+mod recent_pages;
 pub mod sampling;
 pub mod shader;
 #[cfg(not(target_family = "wasm"))]
@@ -29,9 +30,7 @@ mod wave_upload;
 mod work;
 
 pub use adapter_list::adapters;
-pub use attention_kernels::{
-    ActFormat, AttentionKernels, AttentionShape, PAGE, RecentPages, SPLITS_MAX, TILE,
-};
+pub use attention_kernels::{ActFormat, AttentionKernels, AttentionShape, PAGE, SPLITS_MAX, TILE};
 pub use capabilities::Capabilities;
 pub use command::{Bound, Command};
 pub use command_list::{Commands, Counters};
@@ -46,6 +45,7 @@ pub use plane_packing::{PackedRows, pack};
 pub use planes::{BLOCK, Encoding, PLANES, device_bytes, plane_bytes};
 #[cfg(not(target_family = "wasm"))]
 pub use probe::GpuProbe;
+pub use recent_pages::RecentPages;
 pub use timing::{KernelTime, StepTimes};
 pub use wave_upload::{Count, DEVICE_TOKEN, KV_CLASSES, WaveData, wave_bytes};
 pub use wgpu;

@@ -6,7 +6,8 @@
 use crate::common::embedding::encoder;
 use crate::common::requests::asks;
 use crate::common::{greedy, logits, synthetic_of, told};
-use crate::prefix::accounts;
+use crate::prefix::{self, accounts, tokens};
+use crate::snapshot::going_on;
 use weft::components::{KvPage, KvPools};
 use weft::synth::SynthShape;
 use weft::{
@@ -20,16 +21,7 @@ const RECENT: usize = 128;
 
 /// The source of a model of two layers with weights of a format.
 pub(crate) fn small(architecture: &str, weights: &str) -> ModelSource {
-    let shape = SynthShape {
-        layers: 2,
-        embedding: 64,
-        heads: 4,
-        kv_heads: 2,
-        feed_forward: 128,
-        vocabulary: 320,
-        context: 8192,
-        ..SynthShape::default()
-    };
+    let shape = SynthShape { context: 8192, ..prefix::small() };
     synthetic_of(architecture, &shape, weights)
 }
 
@@ -48,10 +40,6 @@ fn engine_of(
 
 fn sealed(options: &EngineOptions) -> (Engine, ModelId) {
     engine_of("llama", KvFormat::Kivi2, options, 4096)
-}
-
-pub(crate) fn tokens(count: usize, seed: usize) -> Vec<u32> {
-    (0..count).map(|at| ((at * 7919 + seed * 104_729 + at * at * 31) % 300) as u32).collect()
 }
 
 #[test]
@@ -196,30 +184,14 @@ fn snapshots_go_on_with_the_same_text() {
     let prompt = tokens(300, 7);
     let sampler = SamplerSettings { temperature: 0.8, seed: 5, ..SamplerSettings::default() };
     let options = GenerateOptions { sampler, ..asks(60) };
-    let whole = told(&mut engine, model, &prompt);
-    engine.generate(whole, &options).unwrap();
-    engine.wait(whole).unwrap();
-    let wanted = engine.output(whole).unwrap().tokens.clone();
-    for (stops_at, pages) in [(0, true), (7, true), (20, false), (21, true), (50, true)] {
-        let session = told(&mut engine, model, &prompt);
-        engine.generate(session, &options).unwrap();
-        while engine.output(session).unwrap().tokens.len() < stops_at {
-            engine.tick();
-        }
-        let bytes = engine.snapshot(session, pages).unwrap();
-        engine.close(session);
-        let (mut other, model) = sealed(&EngineOptions::default());
-        let session = other.restore(model, &bytes).unwrap();
-        let before = other.prefix_stats(model).unwrap().prefilled_tokens;
-        other.wait(session).unwrap();
-        assert_eq!(other.output(session).unwrap().tokens, wanted, "stopped at {stops_at}");
-        let prefilled = other.prefix_stats(model).unwrap().prefilled_tokens - before;
-        assert_eq!(prefilled > 0, !pages || stops_at == 0, "{prefilled} tokens, stopped at {stops_at}");
+    let stops = [(0, true), (7, true), (20, false), (21, true), (50, true)];
+    let another = || sealed(&EngineOptions::default());
+    for bytes in going_on((&mut engine, model), &prompt, &options, &stops, another) {
         // Pages of another format are not taken over, the context is computed again.
         let (mut other, model) = engine_of("llama", KvFormat::F16, &EngineOptions::default(), 4096);
         let session = other.restore(model, &bytes).unwrap();
         other.wait(session).unwrap();
-        assert_eq!(other.output(session).unwrap().tokens.len(), wanted.len());
+        assert_eq!(other.output(session).unwrap().tokens.len(), 60);
     }
 }
 

@@ -23,7 +23,7 @@ fn used_pages(engine: &Engine, model: ModelId) -> usize {
     pools.capacity() - pools.free()
 }
 
-fn tokens(count: usize, seed: usize) -> Vec<u32> {
+pub(crate) fn tokens(count: usize, seed: usize) -> Vec<u32> {
     (0..count).map(|at| ((at * 7919 + seed * 104_729 + at * at * 31) % 300) as u32).collect()
 }
 
@@ -37,7 +37,8 @@ fn long(options: &EngineOptions, kv_tokens: usize) -> (Engine, ModelId) {
     (engine, model)
 }
 
-fn small() -> SynthShape {
+/// A model of two layers.
+pub(crate) fn small() -> SynthShape {
     SynthShape {
         layers: 2,
         embedding: 64,

@@ -41,31 +41,47 @@ fn ways() -> Vec<GenerateOptions> {
     ]
 }
 
+/// Snapshots an answer after the tokens of each of `stops`, with pages or without. Asserts that another engine goes on from
+/// each with the text of never having stopped, and computes the context only if there are no pages. Returns the snapshots.
+pub(crate) fn going_on(
+    (engine, model): (&mut Engine, ModelId),
+    prompt: &[u32],
+    options: &GenerateOptions,
+    stops: &[(usize, bool)],
+    another: impl Fn() -> (Engine, ModelId),
+) -> Vec<Vec<u8>> {
+    let whole = told(engine, model, prompt);
+    engine.generate(whole, options).unwrap();
+    engine.wait(whole).unwrap();
+    let wanted = engine.output(whole).unwrap().clone();
+    let mut snapshots = Vec::new();
+    for (stops_at, pages) in stops.iter().copied() {
+        let session = told(engine, model, prompt);
+        engine.generate(session, options).unwrap();
+        while engine.output(session).unwrap().tokens.len() < stops_at {
+            engine.tick();
+        }
+        let bytes = engine.snapshot(session, pages).unwrap();
+        engine.close(session);
+        let (mut other, model) = another();
+        let session = other.restore(model, &bytes).unwrap();
+        let before = other.prefix_stats(model).unwrap().prefilled_tokens;
+        other.wait(session).unwrap();
+        let found = other.output(session).unwrap();
+        assert_eq!((&found.tokens, &found.text), (&wanted.tokens, &wanted.text), "stopped at {stops_at}");
+        let prefilled = other.prefix_stats(model).unwrap().prefilled_tokens - before;
+        assert_eq!(prefilled > 0, !pages || stops_at == 0, "{prefilled} tokens, stopped at {stops_at}");
+        snapshots.push(bytes);
+    }
+    snapshots
+}
+
 #[test]
 fn going_on_is_never_having_stopped() {
     let (mut engine, model, prompt) = tiny(&EngineOptions::default());
+    let stops = [(0, true), (1, false), (17, true), (18, false), (40, true)];
     for options in ways() {
-        let whole = told(&mut engine, model, &prompt);
-        engine.generate(whole, &options).unwrap();
-        engine.wait(whole).unwrap();
-        let wanted = engine.output(whole).unwrap().clone();
-        for (stops_at, pages) in [(0, true), (1, false), (17, true), (18, false), (40, true)] {
-            let session = told(&mut engine, model, &prompt);
-            engine.generate(session, &options).unwrap();
-            while engine.output(session).unwrap().tokens.len() < stops_at {
-                engine.tick();
-            }
-            let bytes = engine.snapshot(session, pages).unwrap();
-            engine.close(session);
-            let (mut other, model) = another(KvFormat::F16);
-            let session = other.restore(model, &bytes).unwrap();
-            let before = other.prefix_stats(model).unwrap().prefilled_tokens;
-            other.wait(session).unwrap();
-            let found = other.output(session).unwrap();
-            assert_eq!((&found.tokens, &found.text), (&wanted.tokens, &wanted.text), "stopped at {stops_at}");
-            let prefilled = other.prefix_stats(model).unwrap().prefilled_tokens - before;
-            assert_eq!(prefilled > 0, !pages || stops_at == 0, "{prefilled} tokens, stopped at {stops_at}");
-        }
+        going_on((&mut engine, model), &prompt, &options, &stops, || another(KvFormat::F16));
     }
 }
 
@@ -134,11 +150,11 @@ fn a_context_that_has_shifted_goes_on() {
     }
 }
 
-#[test]
-fn a_window_is_all_that_a_windowed_layer_saves() {
-    let shape = SynthShape {
+/// Six layers, some with a window of 128, with four heads of a quarter of `embedding`.
+pub(crate) fn windowed(embedding: usize) -> SynthShape {
+    SynthShape {
         layers: 6,
-        embedding: 64,
+        embedding,
         heads: 4,
         kv_heads: 2,
         feed_forward: 128,
@@ -146,7 +162,12 @@ fn a_window_is_all_that_a_windowed_layer_saves() {
         context: 4096,
         window: Some(128),
         ..SynthShape::default()
-    };
+    }
+}
+
+#[test]
+fn a_window_is_all_that_a_windowed_layer_saves() {
+    let shape = windowed(64);
     let open = || {
         let mut engine = Engine::new(&EngineOptions::default()).unwrap();
         let load = LoadOptions { kv_tokens: Some(4096), ..LoadOptions::default() };

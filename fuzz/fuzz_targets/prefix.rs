@@ -4,14 +4,15 @@
 //! computed here. Run from the repository root: `cargo +nightly fuzz run prefix`. Seeds: none are needed.
 #![no_main]
 
+mod common;
+
 use std::cell::RefCell;
 use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
 
 use libfuzzer_sys::fuzz_target;
-use sha2::{Digest, Sha256};
-use weft::{Engine, EngineOptions, GenerateOptions, LoadOptions, ModelId, PAGE, Prompt, SessionOptions};
+use weft::{Engine, GenerateOptions, ModelId, PAGE, Prompt, SessionOptions};
 
 /// An engine with a folder that has one file.
 struct Cache {
@@ -27,12 +28,7 @@ thread_local! {
 }
 
 fn cache() -> Cache {
-    let mut engine =
-        Engine::new(&EngineOptions { threads: 1, ..EngineOptions::default() }).expect("an engine");
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/golden/tiny/tiny-llama.gguf");
-    let load = LoadOptions { kv_tokens: Some(256), ..LoadOptions::default() };
-    let model = engine.load(file, &load).expect("a model");
-    engine.wait_loaded(model).expect("a loaded model");
+    let (mut engine, model) = common::tiny();
     say(&mut engine, model);
     let folder = std::env::temp_dir().join(format!("weft-fuzz-prefix-{}", std::process::id()));
     engine.save_prefixes(model, &folder, None).expect("a folder");
@@ -55,16 +51,8 @@ fn say(engine: &mut Engine, model: ModelId) {
 fuzz_target!(|input: &[u8]| {
     CACHE.with_borrow_mut(|Cache { engine, model, folder, file, whole }| {
         let mut bytes = whole.clone();
-        // Each triple of bytes of the input overwrites one byte behind the version, mostly of the header.
-        for change in input.chunks_exact(3) {
-            let at =
-                12 + (usize::from(change[0]) << 8 | usize::from(change[1])) % (bytes.len() - 12).min(1024);
-            bytes[at] = change[2];
-        }
-        let mut hash = Sha256::new();
-        hash.update(&bytes[..36]);
-        hash.update(&bytes[68..]);
-        bytes[36..68].copy_from_slice(&hash.finalize());
+        // Mostly bytes of the header.
+        common::change(&mut bytes, input, 1024);
         fs::write(&*file, &bytes).expect("a file");
         engine.clear_prefix_cache(*model).expect("a model");
         let loaded = engine.load_prefixes(*model, &*folder).expect("a folder");

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests may panic")]
 
 use crate::common::kv_format::stored;
-use crate::common::{Random, bits, serial};
+use crate::common::{Random, bits, same_in_chunks, serial};
 use weft_platform::{
     AttentionParams, AttentionScratch, AttentionSpan, Cpu, Kernels, KvArena, KvError, KvFormat, KvShape,
     PAGE, Pool, attention,
@@ -270,15 +270,8 @@ fn chunks_threads_and_instruction_sets_give_the_same_bits() {
         let want = case.run(&serial(Kernels::by_name("scalar").unwrap()), case.tokens);
         assert!(want.iter().all(|v| v.is_finite()), "stale memory was read");
         for kernels in Kernels::available() {
-            for chunk in [1, 7, 32, 50, 512] {
-                if chunk == 1 && kernels.name() == "scalar" && case.tokens > 200 {
-                    continue;
-                }
-                let out = case.run(&serial(kernels), chunk);
-                assert!(bits(&out) == bits(&want), "{kernels:?} in {chunk}s: {:?}", case.params);
-                let out = pool.install(|| case.run(&pool.cpu(kernels), chunk));
-                assert!(bits(&out) == bits(&want), "{kernels:?} in {chunk}s, 3 threads: {:?}", case.params);
-            }
+            let run = |cpu: &Cpu, chunk| case.run(cpu, chunk);
+            same_in_chunks(&pool, kernels, case.tokens, &want, run, &format!("{:?}", case.params));
         }
     }
 }

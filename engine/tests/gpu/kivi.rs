@@ -4,7 +4,8 @@
 use crate::common::gpu::{PATHS, device, exact, loaded_on, on_gpu_unharmed, open};
 use crate::common::requests::asks;
 use crate::common::{divergence, greedy, logits, told};
-use crate::kivi::{small, tokens};
+use crate::kivi::small;
+use crate::prefix::tokens;
 use weft::{EngineOptions, Gpu, KvFormat, LoadOptions, Prompt};
 
 /// Numbers in the middle between two codes are rounded the other way now and then, a whole step. So the difference is held to

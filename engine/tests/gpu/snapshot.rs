@@ -4,8 +4,8 @@
 use crate::common::gpu::{PATHS, exact, loaded_on, open, unharmed};
 use crate::common::requests::asks;
 use crate::common::{golden, golden_json, ids, synthetic_of, told};
+use crate::snapshot::windowed;
 use std::collections::BTreeMap;
-use weft::synth::SynthShape;
 use weft::{
     Engine, EngineOptions, GenerateOptions, GpuLayers, KvFormat, LoadOptions, ModelId, SamplerSettings,
     SessionId,
@@ -110,17 +110,7 @@ fn pages_move_between_a_gpu_and_the_cpu_in_every_format() {
 
 #[test]
 fn windows_and_odd_heads_move_too() {
-    let shape = SynthShape {
-        layers: 6,
-        embedding: 96,
-        heads: 4,
-        kv_heads: 2,
-        feed_forward: 128,
-        vocabulary: 320,
-        context: 4096,
-        window: Some(128),
-        ..SynthShape::default()
-    };
+    let shape = windowed(96);
     let open_model = |gpus: Vec<weft::Gpu>| {
         let gpu_layers = if gpus.is_empty() { GpuLayers::Count(0) } else { GpuLayers::Auto };
         let load = LoadOptions { kv_tokens: Some(2048), gpu_layers, ..LoadOptions::default() };

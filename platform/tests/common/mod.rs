@@ -6,7 +6,7 @@
 pub(crate) mod kv_format;
 
 use weft_components::TensorFormat;
-use weft_platform::{Activations, Cpu, CpuMatrix, Kernels, Need};
+use weft_platform::{Activations, Cpu, CpuMatrix, Kernels, Need, Pool};
 
 /// Formats that the engine computes with.
 pub(crate) const FORMATS: [&str; 27] = [
@@ -137,4 +137,24 @@ pub(crate) fn load(cpu: &Cpu, weights: &[&CpuMatrix], x: &[f32], rows: usize) ->
 
 pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|v| v.to_bits()).collect()
+}
+
+/// Asserts that `run` gives the same bits with these kernels in chunks of several lengths, on one thread and on those of the
+/// pool. `what` says in a failure of what.
+pub(crate) fn same_in_chunks(
+    pool: &Pool,
+    kernels: &'static Kernels,
+    tokens: usize,
+    want: &[f32],
+    run: impl Fn(&Cpu, usize) -> Vec<f32> + Sync,
+    what: &str,
+) {
+    for chunk in [1, 7, 32, 50, 512] {
+        if chunk == 1 && kernels.name() == "scalar" && tokens > 200 {
+            continue;
+        }
+        assert!(bits(&run(&serial(kernels), chunk)) == bits(want), "{kernels:?} in {chunk}s: {what}");
+        let out = pool.install(|| run(&pool.cpu(kernels), chunk));
+        assert!(bits(&out) == bits(want), "{kernels:?} in {chunk}s, 3 threads: {what}");
+    }
 }

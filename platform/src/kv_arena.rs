@@ -30,7 +30,7 @@ pub const MAX_HEAD_DIM: usize = 512;
 
 /// Elements that share a scale: of a key or value in [`KvFormat::Q8_0`] and [`KvFormat::Q4_0`]. As many as a page has
 /// tokens, which [`KvFormat::Kivi2`] relies on.
-pub(crate) const KV_BLOCK: usize = 32;
+pub const KV_BLOCK: usize = 32;
 
 /// Storage format of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,18 +116,18 @@ pub struct KvShape {
 
 impl KvShape {
     /// Elements of a value, with padding.
-    pub(crate) fn v_pad(&self) -> usize {
+    pub fn v_pad(&self) -> usize {
         self.v_dim.next_multiple_of(LANES)
     }
 
     /// Bytes of one head's page. Does not overflow once the dimensions are checked.
-    pub(crate) fn page_bytes(&self) -> usize {
+    pub fn page_bytes(&self) -> usize {
         let [_, values] = self.halves();
         values.scales.end
     }
 
-    /// The two parts of a page: keys, then values.
-    pub(crate) fn halves(&self) -> [Half; 2] {
+    /// The two parts of a head's page: keys, then values.
+    pub fn halves(&self) -> [Half; 2] {
         let dims = [self.k_dim, self.v_pad()];
         let [keys, values] = dims.map(|dim| dim * PAGE * self.format.bits() / 8);
         let [k_scales, v_scales] = dims.map(|dim| self.format.scales(dim) * PAGE * size_of::<u16>());
@@ -153,11 +153,11 @@ impl KvShape {
 }
 
 /// The part of a page that contains a head's keys, or its values.
-pub(crate) struct Half {
+pub struct Half {
     /// Bytes of the elements.
-    pub(crate) elements: Range<usize>,
+    pub elements: Range<usize>,
     /// Bytes of the scales; empty if the format has none.
-    pub(crate) scales: Range<usize>,
+    pub scales: Range<usize>,
 }
 
 /// Why an arena could not be created.

@@ -22,7 +22,7 @@ pub mod wake;
 pub use activations::{Activations, Need};
 pub use buffer::MemoryError;
 pub use kernels::Kernels;
-pub use kv_arena::{KvArena, KvError, KvFormat, KvShape, PAGE};
+pub use kv_arena::{Half, KV_BLOCK, KvArena, KvError, KvFormat, KvShape, PAGE};
 pub use kv_write::KvRows;
 pub use matmul::matmul;
 pub use memory::available_memory;

@@ -200,10 +200,15 @@ fn check(
             (next_row - 1).checked_mul(stride).and_then(|s| s.checked_add(row)).is_some_and(|end| end <= len)
         };
         assert!(fits(q_len, q_stride, q_row) && fits(out_len, out_stride, out_row), "span past the rows");
-        let pages = span.start.saturating_add(span.rows).div_ceil(PAGE);
-        assert!(pages <= span.table.len(), "block table too short");
-        assert!(span.table[..pages].iter().all(|s| (*s as usize) < shape.slots), "slot past the arena");
+        check_table(span, span.table, shape);
     }
+}
+
+/// Panics unless the pages of a span have slots in an arena.
+fn check_table(span: &AttentionSpan<'_>, table: &[u32], shape: &KvShape) {
+    let pages = span.start.saturating_add(span.rows).div_ceil(PAGE);
+    assert!(pages <= table.len(), "block table too short");
+    assert!(table[..pages].iter().all(|s| (*s as usize) < shape.slots), "slot past the arena");
 }
 
 /// Panics unless every access of the kernels to the newest tokens is within their arena.
@@ -215,9 +220,7 @@ fn check_recent(recent: &Recent<'_>, shape: &KvShape, spans: &[AttentionSpan<'_>
     assert!(rotated == [false; 2] && own.format == KvFormat::F16, "the newest tokens are F16");
     assert!(recent.layer < own.layers, "no such layer in the KV cache");
     for span in spans.iter().filter(|span| span.rows > 0) {
-        let pages = span.start.saturating_add(span.rows).div_ceil(PAGE);
-        assert!(pages <= span.recent.len(), "block table too short");
-        assert!(span.recent[..pages].iter().all(|s| (*s as usize) < own.slots), "slot past the arena");
+        check_table(span, span.recent, &own);
     }
 }
 

@@ -17,7 +17,6 @@ mod page_file;
 pub use page_file::PageFileError;
 
 use crate::error::Error;
-use crate::snapshot::pages::is_quiet;
 use crate::world::ModelId;
 use bevy_ecs::prelude::*;
 use folder::Found;
@@ -31,8 +30,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use weft_platform::PAGE;
 use weft_platform::storage::{NewFile, NewFileError};
-use weft_systems::kv::{Room, SealedRun, import_prefix, sealed_runs, touch};
-use weft_systems::on_cpu::{CpuKv, append_page, write_page};
+use weft_systems::kv::{
+    Room, SealedRun, import_prefix, is_quiet, only_backend, read_slots, sealed_runs, touch, write_slots,
+};
 
 /// Why prefixes cannot be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -108,25 +108,27 @@ pub fn save_prefixes(
     let identity = Identity::of(world, model)?;
     let of_folder = |source| PrefixFolderError::Folder { folder: folder.display().to_string(), source };
     fs::create_dir_all(folder).map_err(of_folder)?;
-    let Some(kv) = world.get::<CpuKv>(model.0) else { return Err(PrefixFolderError::NotOnCpu.into()) };
+    let backend = only_backend(world, model.0).ok_or(PrefixFolderError::NotOnCpu)?;
     let runs = sealed_runs(world, model.0);
     let (most, now) = (most_bytes.unwrap_or(u64::MAX), SystemTime::now());
     let mut saved = SavedPrefixes::default();
     let (mut bytes, mut values) = (0u64, Vec::new());
     for page in by_use(&identity, &runs) {
-        values.clear();
-        for (arena, slot) in kv.0.iter().zip(&page.slots) {
-            if let Some(slot) = slot {
-                append_page(arena, *slot, &mut values);
+        let path = folder.join(folder::name(&identity, &page.head.key));
+        let there = saved_bytes(&identity, &path, &page.head);
+        let mut file = Vec::new();
+        if there.is_none() {
+            values.clear();
+            if !read_slots(&*backend, world, model.0, &page.slots, &mut values) {
+                break;
             }
+            file = page_file::encode(&identity, &page.head, &values);
         }
-        let file = page_file::encode(&identity, &page.head, &values);
-        bytes = bytes.saturating_add(file.len() as u64);
+        bytes = bytes.saturating_add(there.unwrap_or(file.len() as u64));
         if bytes > most {
             break;
         }
-        let path = folder.join(folder::name(&identity, &page.head.key));
-        if !is_saved(&identity, &path, &page.head, &file) {
+        if there.is_none() {
             write(&path, &file)?;
             saved.written += 1;
         }
@@ -171,17 +173,16 @@ fn by_use(identity: &Identity, runs: &[SealedRun]) -> Vec<TreePage> {
     pages
 }
 
-/// Returns true if a file has what would be written to it, or a page with keys and values of more layers.
-fn is_saved(identity: &Identity, path: &Path, page: &PageHead, file: &[u8]) -> bool {
-    let Ok(data) = fs::metadata(path) else { return false };
+/// Bytes of a page's file, if it is there, undamaged, and has keys and values of all the layers that the page has, or of more.
+/// They are those of the page, because its key stands for all that they depend on.
+fn saved_bytes(identity: &Identity, path: &Path, page: &PageHead) -> Option<u64> {
+    let data = fs::metadata(path).ok()?;
     let found = Found { path: path.to_owned(), bytes: data.len(), saved: SystemTime::UNIX_EPOCH };
-    if folder::head(identity, &found).is_err() {
-        return false;
-    }
-    let mut old = Vec::new();
-    let Ok((old_page, _)) = folder::page(identity, &found, &mut old) else { return false };
-    let has_all = old_page.present.iter().zip(&page.present).all(|(old, new)| *old || !new);
-    old_page.present != page.present && has_all || old == file
+    folder::head(identity, &found).ok()?;
+    let mut buffer = Vec::new();
+    let (old, _) = folder::page(identity, &found, &mut buffer).ok()?;
+    let has_all = old.present.iter().zip(&page.present).all(|(old, new)| *old || !new);
+    has_all.then_some(found.bytes)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), PrefixFolderError> {
@@ -203,9 +204,10 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), PrefixFolderError> {
 /// cannot be listed.
 pub fn load_prefixes(world: &mut World, model: ModelId, folder: &Path) -> Result<LoadedPrefixes, Error> {
     let identity = Identity::of(world, model)?;
-    if !is_quiet(world, model) {
+    if !is_quiet(world, model.0) {
         return Err(PrefixFolderError::Computing.into());
     }
+    let backend = only_backend(world, model.0).ok_or(PrefixFolderError::NotOnCpu)?;
     let of_folder = |source| PrefixFolderError::Folder { folder: folder.display().to_string(), source };
     let mut files = Files::read(&identity, folder).map_err(of_folder)?;
     let (mut pages, mut runs, mut buffer) = (0, Vec::new(), Vec::new());
@@ -222,7 +224,7 @@ pub fn load_prefixes(world: &mut World, model: ModelId, folder: &Path) -> Result
             let read = folder::page(&identity, file, &mut buffer)
                 .and_then(|(page, values)| if page == *head { Ok(values) } else { Err(PageFileError::Name) });
             match read {
-                Ok(values) => put(world, model, slots, values),
+                Ok(values) => write_slots(&*backend, world, model.0, slots, values),
                 Err(error) => {
                     files.damaged.insert(head.key);
                     files.skipped.push((file.path.clone(), error));
@@ -236,19 +238,6 @@ pub fn load_prefixes(world: &mut World, model: ModelId, folder: &Path) -> Result
     // Contexts that were saved last are the last to be dropped.
     runs.into_iter().rev().for_each(|run| touch(world, run));
     Ok(LoadedPrefixes { pages, skipped: files.skipped })
-}
-
-/// Writes keys and values to slots, one of each class. The sizes agree: they are compared when a file is read.
-fn put(world: &mut World, model: ModelId, slots: &[Option<u32>], mut values: &[u8]) -> bool {
-    let Some(mut kv) = world.get_mut::<CpuKv>(model.0) else { return false };
-    for (arena, slot) in kv.0.iter_mut().zip(slots) {
-        if let Some(slot) = slot {
-            let Some((page, rest)) = values.split_at_checked(arena.slot_bytes()) else { return false };
-            write_page(arena, *slot, page);
-            values = rest;
-        }
-    }
-    true
 }
 
 /// The page files of a model.

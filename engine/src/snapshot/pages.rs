@@ -7,11 +7,10 @@ use crate::world::{ModelId, SessionId};
 use bevy_ecs::prelude::*;
 use sha2::{Digest, Sha256};
 use weft_components::{
-    AtLayer, ContextCursor, HeldBy, Layers, ModelConfig, Shards, TensorRole, TokenHistory, Wave, Waves,
-    WeightShard,
+    ContextCursor, HeldBy, Layers, ModelConfig, Shards, TensorRole, TokenHistory, WeightShard,
 };
 use weft_platform::{KvArena, KvShape, PAGE};
-use weft_systems::kv::{context_pages, detach, import_context};
+use weft_systems::kv::{context_pages, detach, import_context, is_quiet};
 use weft_systems::on_cpu::{CpuKv, CpuPlace, CpuWeights, append_page, write_page};
 use weft_systems::on_gpu::{GpuShard, GpuShards};
 
@@ -32,13 +31,6 @@ pub(crate) fn is_on_cpu(world: &World, model: ModelId) -> bool {
     let layers = world.get::<Layers>(model.0).map_or(&[][..], Layers::entities);
     let Some(cpu) = world.get_resource::<CpuPlace>() else { return false };
     layers.iter().all(|layer| world.get::<HeldBy>(*layer).is_some_and(|held| held.0 == cpu.0))
-}
-
-/// Returns true if no wave of the model travels: what contexts say is computed has been computed in all layers, and nothing
-/// will be written to free pages.
-pub(crate) fn is_quiet(world: &World, model: ModelId) -> bool {
-    let waves = world.get::<Waves>(model.0).map_or(&[][..], Waves::entities);
-    waves.iter().all(|wave| world.get::<Wave>(*wave).is_none_or(|wave| wave.at == AtLayer::Idle))
 }
 
 /// Where the KV cache of all of a model's layers is.
@@ -138,7 +130,7 @@ fn write(
             let each = arena.slot_bytes().max(1);
             slots
                 .iter()
-                .zip(bytes.chunks_exact(each.max(1)))
+                .zip(bytes.chunks_exact(each))
                 .for_each(|(slot, page)| write_page(arena, *slot, page));
         }
         Held::Gpus => {
@@ -162,7 +154,7 @@ fn write(
 
 /// The pages of a session's cached context. `None` if they cannot be saved.
 pub(super) fn save(world: &World, model: ModelId, session: SessionId) -> Option<(SavedPages, Vec<u8>)> {
-    let held = held(world, model).filter(|_| is_quiet(world, model))?;
+    let held = held(world, model).filter(|_| is_quiet(world, model.0))?;
     let shapes = shapes(world, model, &held)?;
     let computed = world.get::<ContextCursor>(session.0)?.computed;
     let (mut classes, mut bytes) = (Vec::new(), Vec::new());
@@ -212,7 +204,7 @@ fn fits(
     saved: &SavedPages,
     bytes: &[u8],
 ) -> Option<Vec<usize>> {
-    if !is_quiet(world, model) || norm(world, model)? != saved.norm {
+    if !is_quiet(world, model.0) || norm(world, model)? != saved.norm {
         return None;
     }
     let shapes = shapes(world, model, held)?;

@@ -12,7 +12,7 @@
 //! | `context.rs` | a session's own part: its open run, new pages, cutting, windows |
 //! | `abandon.rs` | what becomes of runs whose wave is never computed |
 //! | `cached.rs` | runs that are added to the cache without a session |
-//! | `transfer.rs` | pages of a snapshot |
+//! | `transfer.rs` | pages outside the cache: those of snapshots, and what is in them |
 //! | `prefixes.rs` | whole pages of the tree, for a cache on disk |
 //! | `swap.rs` | contexts of preempted sessions in host memory |
 //!
@@ -37,6 +37,6 @@ pub use context::{detach, truncate_session};
 pub use prefixes::{ImportedPrefix, Room, SealedRun, import_prefix, sealed_runs};
 pub use swap::SwappedContext;
 pub(crate) use swap::{swap_in, swap_out};
-pub use transfer::{context_pages, import_context};
+pub use transfer::{context_pages, import_context, is_quiet, only_backend, read_slots, write_slots};
 pub(crate) use tree::note_rest;
 pub use tree::{PrefixStats, PrefixTree, clear_cache, release_leaf};

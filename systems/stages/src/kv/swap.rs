@@ -6,14 +6,10 @@
 
 use super::context::{adapter_of, is_private};
 use super::prefixes::{Room, import_prefix};
-use super::transfer::context_pages;
+use super::transfer::{context_pages, is_quiet, only_backend, read_slots, write_slots};
 use super::tree::{PrefixTree, evict_cached};
-use crate::place::Backends;
 use bevy_ecs::prelude::*;
-use std::sync::Arc;
-use weft_components::{
-    AtLayer, ContextCursor, HeldBy, KvPools, Layers, SessionOf, TokenHistory, Wave, Waves,
-};
+use weft_components::{ContextCursor, KvPools, SessionOf, TokenHistory};
 use weft_platform::PAGE;
 
 /// The whole pages of a session's context, copied when it was preempted. A component of the session.
@@ -52,8 +48,7 @@ fn copied(world: &World, session: Entity, most: u64) -> Option<SwappedContext> {
         return None;
     }
     let model = world.get::<SessionOf>(session)?.0;
-    let (backends, place) = (Backends::of(world), only_place(world, model)?);
-    let backend = Arc::clone(backends.at(place)?);
+    let backend = only_backend(world, model)?;
     let history = &world.get::<TokenHistory>(session)?.0;
     let classes = context_pages(world, session);
     let held = classes.iter().map(Vec::len).min().unwrap_or(0);
@@ -68,14 +63,11 @@ fn copied(world: &World, session: Entity, most: u64) -> Option<SwappedContext> {
         SwappedContext { tokens: history[..count * PAGE].to_vec(), ..SwappedContext::default() };
     for page in 0..count {
         let mut bytes = Vec::new();
-        for (class, slot) in slots(page) {
-            if let Some(slot) = slot
-                && !backend.read_page(world, model, class, slot, &mut bytes)
-            {
-                return None;
-            }
+        let here: Vec<Option<u32>> = slots(page).map(|(_, slot)| slot).collect();
+        if !read_slots(&*backend, world, model, &here, &mut bytes) {
+            return None;
         }
-        swapped.present.push(slots(page).map(|(_, slot)| slot.is_some()).collect());
+        swapped.present.push(here.iter().map(Option::is_some).collect());
         swapped.pages.push(bytes);
     }
     Some(swapped)
@@ -95,9 +87,7 @@ pub(crate) fn swap_in(world: &mut World, session: Entity) {
     };
     let history = world.get::<TokenHistory>(session).map_or(&[][..], |history| &history.0);
     let common = swapped.tokens.iter().zip(history).take_while(|(a, b)| a == b).count() / PAGE;
-    let backends = Backends::of(world);
-    let place = only_place(world, model).filter(|_| is_still(world, model));
-    let Some(backend) = place.and_then(|place| backends.at(place)) else { return };
+    let Some(backend) = only_backend(world, model).filter(|_| is_quiet(world, model)) else { return };
     let present = &swapped.present[..common];
     for class in 0..present.first().map_or(0, Vec::len) {
         let needed = present.iter().filter(|page| page[class]).count();
@@ -106,24 +96,6 @@ pub(crate) fn swap_in(world: &mut World, session: Entity) {
     }
     let tokens = &swapped.tokens[..common * PAGE];
     import_prefix(world, model, tokens, present, Room::Free, |world, page, slots| {
-        let mut rest = &swapped.pages[page][..];
-        slots.iter().enumerate().all(|(class, slot)| match slot {
-            Some(slot) => backend.write_page(world, model, class, *slot, &mut rest),
-            None => true,
-        })
+        write_slots(&*backend, world, model, slots, &swapped.pages[page])
     });
-}
-
-/// The place of all layers of a model. `None` if they are at several.
-fn only_place(world: &World, model: Entity) -> Option<weft_components::Place> {
-    let layers = world.get::<Layers>(model)?.entities();
-    let place = |layer: &Entity| world.get::<HeldBy>(*layer).map(|held| held.0);
-    let first = place(layers.first()?)?;
-    layers.iter().all(|layer| place(layer) == Some(first)).then_some(first)
-}
-
-/// Returns true if no wave of a model is in flight.
-fn is_still(world: &World, model: Entity) -> bool {
-    let waves = world.get::<Waves>(model).map_or(&[][..], Waves::entities);
-    waves.iter().all(|wave| world.get::<Wave>(*wave).is_none_or(|wave| wave.at == AtLayer::Idle))
 }

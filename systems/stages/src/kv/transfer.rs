@@ -1,9 +1,13 @@
-//! Cached contexts outside the cache: which pages a context has, and putting pages back.
+//! Cached contexts outside the cache: which pages a context has, what is in them, and putting pages back.
 
 use super::context::{append_rows, available, free_pages, leaf_of, open_run, reserve};
 use super::tree::{chain, note_rest, slot};
+use crate::place::{Backend, Backends};
 use bevy_ecs::prelude::*;
-use weft_components::{BlockTable, ContextCursor, KvRun, ModelConfig, SessionOf};
+use std::sync::Arc;
+use weft_components::{
+    AtLayer, BlockTable, ContextCursor, HeldBy, KvRun, Layers, ModelConfig, SessionOf, Wave, Waves,
+};
 use weft_platform::PAGE;
 
 /// The slots of a session's pages, by class and page number. `None` for a page that has left its class's window.
@@ -19,6 +23,50 @@ pub fn context_pages(world: &World, session: Entity) -> Vec<Vec<Option<u32>>> {
     }
     classes.iter_mut().for_each(|class| class.truncate(pages));
     classes
+}
+
+/// Returns true if no wave of a model travels: what contexts say is computed has been computed in all layers, and nothing
+/// will be written to free pages.
+pub fn is_quiet(world: &World, model: Entity) -> bool {
+    let waves = world.get::<Waves>(model).map_or(&[][..], Waves::entities);
+    waves.iter().all(|wave| world.get::<Wave>(*wave).is_none_or(|wave| wave.at == AtLayer::Idle))
+}
+
+/// The backend that holds all layers of a model. `None` if several do, or none.
+pub fn only_backend(world: &World, model: Entity) -> Option<Arc<dyn Backend>> {
+    let layers = world.get::<Layers>(model)?.entities();
+    let place = |layer: &Entity| world.get::<HeldBy>(*layer).map(|held| held.0);
+    let first = place(layers.first()?)?;
+    let alone = layers.iter().all(|layer| place(layer) == Some(first));
+    Backends::of(world).at(first).filter(|_| alone).cloned()
+}
+
+/// Appends to `bytes` the keys and values in slots of a model, by class; `None` where a class has no page. Returns false if
+/// the backend cannot read them.
+pub fn read_slots(
+    backend: &dyn Backend,
+    world: &World,
+    model: Entity,
+    slots: &[Option<u32>],
+    bytes: &mut Vec<u8>,
+) -> bool {
+    slots
+        .iter()
+        .enumerate()
+        .all(|(class, slot)| slot.is_none_or(|slot| backend.read_page(world, model, class, slot, bytes)))
+}
+
+/// Writes to slots of a model, by class, what [`read_slots`] has appended. Returns false if the backend cannot write them, or
+/// there are too few bytes.
+pub fn write_slots(
+    backend: &dyn Backend,
+    world: &mut World,
+    model: Entity,
+    slots: &[Option<u32>],
+    mut bytes: &[u8],
+) -> bool {
+    let mut write = |class, slot| backend.write_page(world, model, class, slot, &mut bytes);
+    slots.iter().enumerate().all(|(class, slot)| slot.is_none_or(|slot| write(class, slot)))
 }
 
 /// Gives a session without cached context pages for its first `tokens` tokens, whose keys and values the caller then writes

@@ -6,11 +6,11 @@ use super::product::device_columns;
 use super::reserved::Reserved;
 use super::scratch::{Scratch, ScratchSize, expert_rows, logit_rows};
 use super::wave_upload::SPLIT_ROWS;
-use crate::place::{Assignment, EndsWanted, Need};
+use crate::place::{Assignment, EndsWanted, Need, class_format};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use weft_components::{ModelConfig, TensorRole, WaveLimits, WeightShard};
+use weft_components::{LayerConfig, ModelConfig, TensorRole, WaveLimits, WeightShard};
 use weft_formats::ShardOwner;
 use weft_gpu::{
     ActFormat, AttentionKernels, AttentionShape, Encoding, Gpu, GpuError, KV_CLASSES, KvLayout, plane_bytes,
@@ -60,13 +60,12 @@ impl<'a> Capacity<'a> {
 
     /// The size of a layer's KV cache.
     fn kv_size(&self, layer: usize) -> KvSize {
-        let recent = self.wanted.config.layer.get(layer).and_then(|layer| layer.recent);
-        let layout = kv_layout(self.wanted.kv_format);
-        // Where no newest tokens are apart, all are as these.
-        let layout = if layout.is_sealed() && recent.is_none() { KvLayout::F16 } else { layout };
-        let recent_slots = recent.and_then(|recent| self.wanted.slots.get(recent.class)).copied();
-        let slots = self.wanted.slots_of(layer);
-        KvSize { layout, slots, recent_slots: recent_slots.unwrap_or(0) as usize }
+        let Assignment { config, kv_format, slots, .. } = *self.wanted;
+        let LayerConfig { kv_class, recent, .. } = config.layer.get(layer).copied().unwrap_or_default();
+        let recent_slots =
+            recent.and_then(|recent| slots.get(recent.class)).map_or(0, |slots| *slots as usize);
+        let layout = kv_layout(class_format(config, kv_format, kv_class));
+        KvSize { layout, slots: self.wanted.slots_of(layer), recent_slots }
     }
 
     /// Tokens of the classes of layers with the most.

@@ -16,12 +16,8 @@ use core::time::Duration;
 use weft_components::ModelConfig;
 #[cfg(not(target_family = "wasm"))]
 use weft_gpu::wgpu;
-use weft_platform::{KvFormat, KvShape, PAGE};
+use weft_platform::{KV_BLOCK, KvFormat, KvShape, PAGE};
 
-/// Elements that share a scale.
-const BLOCK: usize = 32;
-/// Values of a head are padded to a multiple of this on the CPU.
-const VALUE_PAD: usize = 16;
 /// Longest time to wait for a device to copy pages. A device that takes longer has been lost.
 #[cfg(not(target_family = "wasm"))]
 const LONGEST: Duration = Duration::from_secs(30);
@@ -110,11 +106,7 @@ impl GpuShard {
 /// `to_host` false the other way. `None` if the sizes are not those of the shape.
 fn convert(shape: &KvShape, host: &mut [u8], device: &mut [u8], to_host: bool) -> Option<()> {
     let KvShape { kv_heads, k_dim, v_dim, format, .. } = *shape;
-    let v_pad = v_dim.next_multiple_of(VALUE_PAD);
-    let blocks = |dim: usize| if has_scales(format) { dim.div_ceil(BLOCK) } else { 0 };
-    let elements = [k_dim, v_pad].map(|dim| dim * PAGE * format.bits() / 8);
-    let scales = [k_dim, v_pad].map(|dim| blocks(dim) * PAGE * 2);
-    let head = elements.iter().chain(&scales).sum::<usize>();
+    let (head, [keys_here, values_here]) = (shape.page_bytes(), shape.halves());
     let layout = kv_layout(format);
     let on_device = [k_dim, v_dim].map(|dim| PAGE * layout.head_bytes(dim));
     if host.len() != head * kv_heads || device.len() != on_device.iter().sum::<usize>() * kv_heads {
@@ -125,22 +117,16 @@ fn convert(shape: &KvShape, host: &mut [u8], device: &mut [u8], to_host: bool) -
     let devices =
         keys.chunks_exact_mut(on_device[0].max(1)).zip(values.chunks_exact_mut(on_device[1].max(1)));
     for (host, (keys, values)) in heads.zip(devices) {
-        let (all_elements, all_scales) = host.split_at_mut(elements[0] + elements[1]);
-        let (k_elements, v_elements) = all_elements.split_at_mut(elements[0]);
-        let (k_scales, v_scales) = all_scales.split_at_mut(scales[0]);
         let key = Head { format, dim: k_dim, values_pad: None };
-        let value = Head { format, dim: v_dim, values_pad: Some(v_pad) };
-        key.convert(k_elements, k_scales, keys, to_host);
-        value.convert(v_elements, v_scales, values, to_host);
+        let value = Head { format, dim: v_dim, values_pad: Some(shape.v_pad()) };
+        for (of, half, device) in [(key, &keys_here, keys), (value, &values_here, values)] {
+            // Scales are behind all elements.
+            let (elements, scales) = host.split_at_mut(half.scales.start);
+            let scales = &mut scales[..half.scales.len()];
+            of.convert(&mut elements[half.elements.clone()], scales, device, to_host);
+        }
     }
     Some(())
-}
-
-fn has_scales(format: KvFormat) -> bool {
-    match format {
-        KvFormat::F16 | KvFormat::F32 | KvFormat::Bf16 | KvFormat::Kivi2 => false,
-        KvFormat::Q8_0 | KvFormat::Q4_0 => true,
-    }
 }
 
 /// The keys, or the values, of one KV head of a page.
@@ -175,13 +161,13 @@ impl Head {
                 }
             }
         }
-        if !has_scales(self.format) {
+        if scales.is_empty() {
             return;
         }
-        let scale_words = self.dim.div_ceil(2 * BLOCK);
+        let scale_words = self.dim.div_ceil(2 * KV_BLOCK);
         let device = &mut device[PAGE * self.dim * bits / 8..];
         for token in 0..PAGE {
-            for block in 0..self.dim.div_ceil(BLOCK) {
+            for block in 0..self.dim.div_ceil(KV_BLOCK) {
                 copy(scales, block * PAGE + token, device, token * 2 * scale_words + block, 2, to_host);
             }
         }

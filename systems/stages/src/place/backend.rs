@@ -107,9 +107,14 @@ impl Assignment<'_> {
     }
 }
 
-/// The shape of a KV arena on the host for some layers of class `class` of a model. Where `format` is for sealed pages,
-/// classes without newest tokens of their own are in 16 bits: those of the newest tokens, and of windows no longer than
-/// these.
+/// The format of the pages of class `class` of a model whose KV cache has the format `format`. Where that is for sealed
+/// pages, classes without newest tokens of their own are in 16 bits: those of the newest tokens, and of windows no longer
+/// than these.
+pub(crate) fn class_format(config: &ModelConfig, format: KvFormat, class: usize) -> KvFormat {
+    if format.is_sealed() && !config.has_recent(class) { KvFormat::F16 } else { format }
+}
+
+/// The shape of a KV arena on the host for some layers of class `class` of a model.
 pub(crate) fn kv_shape(
     config: &ModelConfig,
     format: KvFormat,
@@ -117,14 +122,13 @@ pub(crate) fn kv_shape(
     layers: usize,
     slots: u32,
 ) -> KvShape {
-    let format = if format.is_sealed() && !config.has_recent(class) { KvFormat::F16 } else { format };
     KvShape {
         layers,
         slots: slots as usize,
         kv_heads: config.kv_heads,
         k_dim: config.key_length,
         v_dim: config.value_length,
-        format,
+        format: class_format(config, format, class),
     }
 }
 

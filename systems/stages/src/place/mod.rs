@@ -11,8 +11,8 @@ mod limits;
 mod prepare;
 mod registry;
 
-pub(crate) use backend::kv_shape;
 pub use backend::{Assignment, Backend, EndsWanted, GpuLayers, Need, Taken};
+pub(crate) use backend::{class_format, kv_shape};
 pub use error::{LoadError, PlaceError, PlaceErrorKind};
 pub use limits::PlaceLimits;
 pub use prepare::{Install, Prepare, PrepareAll, Preparing};

@@ -91,7 +91,7 @@ fn begin(world: &mut World, session: Entity, drafting: Entity) -> Option<()> {
     let mut state = world.get_mut::<DraftModelUse>(session)?;
     if stats.waves > state.learned {
         state.learned = stats.waves;
-        learn(&mut state.right, &stats, NEWEST);
+        learn(&mut state.right, (stats.last_drafted, stats.last_accepted), NEWEST);
     }
     state.followed = length;
     state.waited += 1;

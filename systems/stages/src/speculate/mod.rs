@@ -14,7 +14,7 @@ pub use occurrences::Occurrences;
 use crate::admit::SessionQueue;
 use bevy_ecs::prelude::*;
 use occurrences::LENGTHS;
-use weft_components::{ContextCursor, Draft, DraftStats, DraftedBy, Phase, Request, TokenHistory};
+use weft_components::{ContextCursor, Draft, DraftedBy, Phase, Request, TokenHistory};
 
 /// Longest draft. Text that goes on as before for longer is drafted again.
 pub const MOST_DRAFTED: usize = 16;
@@ -52,26 +52,22 @@ impl Drafter {
         let (stats, right) = (&draft.stats, &mut self.right[self.last]);
         if stats.waves != self.learned {
             self.learned = stats.waves;
-            learn(right, stats, NEWEST);
+            learn(right, (stats.last_drafted, stats.last_accepted), NEWEST);
         } else {
             let said = history.get(self.expected_at..).unwrap_or_default();
-            for (expected, said) in self.expected.iter().zip(said) {
-                let is_right = expected == said;
-                *right += NEWEST * (f32::from(u8::from(is_right)) - *right);
-                if !is_right {
-                    break;
-                }
-            }
+            let known = self.expected.len().min(said.len());
+            let same = self.expected.iter().zip(said).take_while(|(expected, said)| expected == said).count();
+            learn(right, (known as u32, same as u32), NEWEST);
         }
         self.expected.clear();
     }
 }
 
-/// Moves an estimate of how often drafted tokens are right towards what came of the last draft: the tokens that were right,
-/// and the first that was not. `newest` is the share of each in the estimate.
-fn learn(right: &mut f32, stats: &DraftStats, newest: f32) {
-    for place in 0..stats.last_drafted.min(stats.last_accepted + 1) {
-        let was = if place < stats.last_accepted { 1.0 } else { 0.0 };
+/// Moves an estimate of how often drafted tokens are right towards what came of a draft, whose first `accepted` of `drafted`
+/// tokens were right: towards these, and the first that was not. `newest` is the share of each in the estimate.
+fn learn(right: &mut f32, (drafted, accepted): (u32, u32), newest: f32) {
+    for place in 0..drafted.min(accepted + 1) {
+        let was = if place < accepted { 1.0 } else { 0.0 };
         *right += newest * (was - *right);
     }
 }
